@@ -1,0 +1,111 @@
+//! What the kernel tells the daemon about one SYN.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+/// One SYN to a port of the window, as it lies in the ring buffer.
+///
+/// Host byte order; 32 bytes without implicit padding, so that no kernel memory leaks.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnockEvent {
+    /// When the packet was seen: nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+    pub arrival_ns: u64,
+    /// The packet's source address; an IPv4 address as IPv4-mapped IPv6 address.
+    pub source: [u8; 16],
+    /// The interface that it came in on.
+    pub ifindex: u32,
+    /// The TCP source port.
+    pub source_port: u16,
+    /// The destination port's place in the window.
+    pub offset: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+impl KnockEvent {
+    /// The size of an event in the ring buffer, in bytes.
+    pub const LEN: usize = size_of::<Self>();
+
+    /// Reads an event out of a ring buffer entry; `None` if the entry has another length.
+    #[must_use]
+    pub fn from_bytes(entry: &[u8]) -> Option<Self> {
+        let entry: &[u8; Self::LEN] = entry.try_into().ok()?;
+        let (arrival_ns, rest) = entry.split_first_chunk()?;
+        let (source, rest) = rest.split_first_chunk()?;
+        let (ifindex, rest) = rest.split_first_chunk()?;
+        let (source_port, rest) = rest.split_first_chunk()?;
+        let &[offset, reserved] = rest else {
+            return None;
+        };
+        Some(Self {
+            arrival_ns: u64::from_ne_bytes(*arrival_ns),
+            source: *source,
+            ifindex: u32::from_ne_bytes(*ifindex),
+            source_port: u16::from_ne_bytes(*source_port),
+            offset,
+            reserved,
+        })
+    }
+
+    /// The source address, an IPv4-mapped one as the IPv4 address that it stands for.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        Ipv6Addr::from(self.source).to_canonical()
+    }
+}
+
+/// An IPv4 address as the IPv4-mapped IPv6 address of [`KnockEvent::source`] (RFC 4291, 2.5.5.2).
+#[must_use]
+#[inline(always)]
+pub const fn ipv4_mapped(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+// The layout that both sides were compiled with.
+const _: () = {
+    assert!(KnockEvent::LEN == 32);
+    assert!(align_of::<KnockEvent>() == 8);
+    assert!(core::mem::offset_of!(KnockEvent, arrival_ns) == 0);
+    assert!(core::mem::offset_of!(KnockEvent, source) == 8);
+    assert!(core::mem::offset_of!(KnockEvent, ifindex) == 24);
+    assert!(core::mem::offset_of!(KnockEvent, source_port) == 28);
+    assert!(core::mem::offset_of!(KnockEvent, offset) == 30);
+    assert!(core::mem::offset_of!(KnockEvent, reserved) == 31);
+};
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn decodes_what_the_kernel_writes() {
+        let mut entry = [0; KnockEvent::LEN];
+        entry[..8].copy_from_slice(&7_u64.to_ne_bytes());
+        entry[8..24].copy_from_slice(&ipv4_mapped([192, 0, 2, 7]));
+        entry[24..28].copy_from_slice(&3_u32.to_ne_bytes());
+        entry[28..30].copy_from_slice(&40000_u16.to_ne_bytes());
+        entry[30] = 255;
+        let event = KnockEvent::from_bytes(&entry).unwrap();
+        assert_eq!(
+            event,
+            KnockEvent {
+                arrival_ns: 7,
+                source: ipv4_mapped([192, 0, 2, 7]),
+                ifindex: 3,
+                source_port: 40000,
+                offset: 255,
+                reserved: 0,
+            }
+        );
+        assert_eq!(event.source(), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
+    }
+
+    #[test]
+    fn refuses_another_length() {
+        assert_eq!(KnockEvent::from_bytes(&[0; 31]), None);
+        assert_eq!(KnockEvent::from_bytes(&[0; 33]), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! The headers on the way to a TCP port, as they lie on the wire.
+
+use crate::packet::Header;
+
+pub(crate) const ETHER_TYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHER_TYPE_IPV6: u16 = 0x86dd;
+/// IEEE 802.1Q.
+pub(crate) const ETHER_TYPE_VLAN: u16 = 0x8100;
+/// IEEE 802.1ad, the outer tag of two.
+pub(crate) const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+pub(crate) const PROTOCOL_TCP: u8 = 6;
+// The IPv6 extension headers of IANA's registry "IPv6 Extension Header Types".
+pub(crate) const HOP_BY_HOP: u8 = 0;
+pub(crate) const ROUTING: u8 = 43;
+pub(crate) const FRAGMENT: u8 = 44;
+pub(crate) const AUTHENTICATION: u8 = 51;
+pub(crate) const DESTINATION_OPTIONS: u8 = 60;
+pub(crate) const MOBILITY: u8 = 135;
+pub(crate) const HOST_IDENTITY: u8 = 139;
+pub(crate) const SHIM6: u8 = 140;
+
+#[repr(C)]
+pub(crate) struct Ethernet {
+    addresses: [u8; 12],
+    ether_type: [u8; 2],
+}
+
+impl Ethernet {
+    #[inline(always)]
+    pub(crate) fn ether_type(&self) -> u16 {
+        u16::from_be_bytes(self.ether_type)
+    }
+}
+
+#[repr(C)]
+pub(crate) struct VlanTag {
+    control: [u8; 2],
+    ether_type: [u8; 2],
+}
+
+impl VlanTag {
+    #[inline(always)]
+    pub(crate) fn ether_type(&self) -> u16 {
+        u16::from_be_bytes(self.ether_type)
+    }
+}
+
+/// RFC 791, section 3.1, without the options.
+#[repr(C)]
+pub(crate) struct Ipv4 {
+    version_ihl: u8,
+    service: u8,
+    total_len: [u8; 2],
+    identification: [u8; 2],
+    fragment: [u8; 2],
+    ttl: u8,
+    pub(crate) protocol: u8,
+    checksum: [u8; 2],
+    pub(crate) source: [u8; 4],
+    destination: [u8; 4],
+}
+
+impl Ipv4 {
+    #[inline(always)]
+    pub(crate) fn version(&self) -> u8 {
+        self.version_ihl >> 4
+    }
+
+    /// The header with its options, in bytes: at most 60.
+    #[inline(always)]
+    pub(crate) fn header_len(&self) -> usize {
+        ((self.version_ihl & 0x0f) as usize) * 4
+    }
+
+    /// Header and payload, in bytes.
+    #[inline(always)]
+    pub(crate) fn total_len(&self) -> usize {
+        u16::from_be_bytes(self.total_len) as usize
+    }
+
+    /// Whether more fragments follow or others come before.
+    #[inline(always)]
+    pub(crate) fn is_fragment(&self) -> bool {
+        const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
+        u16::from_be_bytes(self.fragment) & MORE_FRAGMENTS_AND_OFFSET != 0
+    }
+}
+
+/// RFC 8200, section 3.
+#[repr(C)]
+pub(crate) struct Ipv6 {
+    version_class_flow: [u8; 4],
+    payload_len: [u8; 2],
+    pub(crate) next_header: u8,
+    hop_limit: u8,
+    pub(crate) source: [u8; 16],
+    destination: [u8; 16],
+}
+
+impl Ipv6 {
+    #[inline(always)]
+    pub(crate) fn version(&self) -> u8 {
+        self.version_class_flow[0] >> 4
+    }
+
+    /// Everything behind this header, in bytes.
+    #[inline(always)]
+    pub(crate) fn payload_len(&self) -> usize {
+        u16::from_be_bytes(self.payload_len) as usize
+    }
+}
+
+/// The first eight bytes that all followed extension headers share (RFC 6564, section 4).
+#[repr(C)]
+pub(crate) struct Extension {
+    pub(crate) next_header: u8,
+    len: u8,
+    data: [u8; 6],
+}
+
+impl Extension {
+    /// The whole extension header in bytes, if it is of type `header`.
+    #[inline(always)]
+    pub(crate) fn header_len(&self, header: u8) -> usize {
+        if header == AUTHENTICATION {
+            // RFC 4302, section 2.2: in words of four bytes, minus two.
+            (self.len as usize + 2) * 4
+        } else {
+            // RFC 8200, section 4: in words of eight bytes, not counting the first.
+            (self.len as usize + 1) * 8
+        }
+    }
+}
+
+/// RFC 9293, section 3.1, without the options.
+#[repr(C)]
+pub(crate) struct Tcp {
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    sequence: [u8; 4],
+    acknowledgment: [u8; 4],
+    data_offset: u8,
+    flags: u8,
+    window: [u8; 2],
+    checksum: [u8; 2],
+    urgent: [u8; 2],
+}
+
+impl Tcp {
+    #[inline(always)]
+    pub(crate) fn source_port(&self) -> u16 {
+        u16::from_be_bytes(self.source_port)
+    }
+
+    #[inline(always)]
+    pub(crate) fn destination_port(&self) -> u16 {
+        u16::from_be_bytes(self.destination_port)
+    }
+
+    /// The header with its options, in bytes: at most 60.
+    #[inline(always)]
+    pub(crate) fn header_len(&self) -> usize {
+        ((self.data_offset >> 4) as usize) * 4
+    }
+
+    /// SYN set; ACK, RST and FIN clear; anything else as it likes, ECE and CWR above all
+    /// (protocol.md, "On the wire").
+    #[inline(always)]
+    pub(crate) fn opens_connection(&self) -> bool {
+        const FIN: u8 = 0x01;
+        const SYN: u8 = 0x02;
+        const RST: u8 = 0x04;
+        const ACK: u8 = 0x10;
+        self.flags & (FIN | SYN | RST | ACK) == SYN
+    }
+}
+
+// SAFETY: only `u8` and arrays of it: alignment 1, every bit pattern valid.
+unsafe impl Header for Ethernet {}
+// SAFETY: as above.
+unsafe impl Header for VlanTag {}
+// SAFETY: as above.
+unsafe impl Header for Ipv4 {}
+// SAFETY: as above.
+unsafe impl Header for Ipv6 {}
+// SAFETY: as above.
+unsafe impl Header for Extension {}
+// SAFETY: as above.
+unsafe impl Header for Tcp {}
+
+const _: () = {
+    assert!(size_of::<Ethernet>() == 14);
+    assert!(size_of::<VlanTag>() == 4);
+    assert!(size_of::<Ipv4>() == 20);
+    assert!(size_of::<Ipv6>() == 40);
+    assert!(size_of::<Extension>() == 8);
+    assert!(size_of::<Tcp>() == 20);
+};

@@ -1,0 +1,141 @@
+//! The XDP program of knockd: a SYN to the window becomes an event for the daemon.
+//!
+//! A frame is parsed ([`parse`]), a SYN pays a token of its source and goes on the ring
+//! ([`knock`]), and whatever became of the frame is counted and turned into the XDP action
+//! in one place ([`finish`]). What is no knock is passed untouched.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+mod headers;
+mod maps;
+mod packet;
+mod parse;
+
+use aya_ebpf::{
+    bindings::xdp_action, helpers::bpf_ktime_get_ns, macros::xdp, programs::XdpContext,
+};
+use aya_log_ebpf::info;
+use knock_common::{counters::Outcome, event::KnockEvent, settings::Settings};
+
+use crate::{
+    maps::{COUNTERS, EVENTS, SETTINGS, SOURCES},
+    packet::Cursor,
+    parse::Syn,
+};
+
+// `frags`: headers lie in a packet's first buffer, so that frames of several buffers (large
+// MTUs) need no exception, and drivers attach at any MTU.
+#[xdp(frags)]
+fn knock_xdp(ctx: XdpContext) -> u32 {
+    // Never absent: an array map has all its elements.
+    let Some(settings) = SETTINGS.get(0) else {
+        return xdp_action::XDP_PASS;
+    };
+    // SAFETY: the kernel gives the bounds of the packet's first buffer, which nobody else
+    // writes while the program runs.
+    let cursor = unsafe { Cursor::new(ctx.data(), ctx.data_end()) };
+    let outcome = match parse::frame(cursor, settings.window_base) {
+        Ok(syn) => knock(&ctx, settings, &syn),
+        Err(outcome) => outcome,
+    };
+    finish(settings, outcome)
+}
+
+/// Puts a SYN to the window on the ring, if its source may.
+#[inline(always)]
+fn knock(ctx: &XdpContext, settings: &Settings, syn: &Syn) -> Outcome {
+    // SAFETY: the helper takes no arguments and only reads a clock.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if !take_token(settings, &syn.source, now) {
+        return Outcome::RateLimited;
+    }
+    let Some(mut entry) = EVENTS.reserve::<KnockEvent>(0) else {
+        return Outcome::RingFull;
+    };
+    let ifindex = ctx.ingress_ifindex() as u32;
+    entry.write(KnockEvent {
+        arrival_ns: now,
+        source: syn.source,
+        ifindex,
+        source_port: syn.source_port,
+        offset: syn.offset,
+        reserved: 0,
+    });
+    entry.submit(0);
+    if settings.log != 0 {
+        info!(
+            ctx,
+            "SYN {:i} port {} -> window + {}", syn.source, syn.source_port, syn.offset
+        );
+    }
+    Outcome::Knock
+}
+
+/// Whether `source` has a token left. Two CPUs may read the same bucket at once and both
+/// take its last token: a bound that is off by a CPU is a bound.
+#[inline(always)]
+fn take_token(settings: &Settings, source: &[u8; 16], now: u64) -> bool {
+    let source = subscriber(source);
+    if let Some(bucket) = SOURCES.get_ptr_mut(&source) {
+        // SAFETY: the pointer is to a map value, which stays allocated while the program
+        // runs; it is eight bytes, aligned, and read and written whole.
+        let Some(next) = settings.rate.take(unsafe { bucket.read() }, now) else {
+            return false;
+        };
+        // SAFETY: as above.
+        unsafe { bucket.write(next) };
+        return true;
+    }
+    let Some(next) = settings.rate.take(0, now) else {
+        return false;
+    };
+    // Without room the source goes unwatched, and the ring's size is the bound.
+    let _ = SOURCES.insert(&source, &next, 0);
+    true
+}
+
+/// Whom an address is charged to: an IPv4 address, or the /64 that one IPv6 host can take
+/// all its addresses from.
+#[inline(always)]
+fn subscriber(source: &[u8; 16]) -> [u8; 16] {
+    let mut subscriber = *source;
+    if !is_ipv4_mapped(source) {
+        subscriber[8..].copy_from_slice(&[0; 8]);
+    }
+    subscriber
+}
+
+#[inline(always)]
+fn is_ipv4_mapped(address: &[u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+}
+
+/// Counts `outcome` and turns it into the XDP action.
+#[inline(always)]
+fn finish(settings: &Settings, outcome: Outcome) -> u32 {
+    if let Some(counter) = COUNTERS.get_ptr_mut(outcome as u32) {
+        // SAFETY: the pointer is to this CPU's map value, which no other program writes.
+        unsafe { *counter += 1 };
+    }
+    match outcome {
+        Outcome::Knock | Outcome::RateLimited | Outcome::RingFull if settings.drop_knocks != 0 => {
+            xdp_action::XDP_DROP
+        }
+        _ => xdp_action::XDP_PASS,
+    }
+}
+
+/// Read by the kernel: helpers such as `bpf_ktime_get_ns` are for GPL-compatible programs.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

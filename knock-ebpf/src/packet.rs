@@ -1,0 +1,62 @@
+//! Bounds-checked access to a packet.
+
+use knock_common::counters::Outcome;
+
+/// A cursor that each header step advances. It never yields a byte past the packet's end.
+#[derive(Clone, Copy)]
+pub(crate) struct Cursor {
+    position: usize,
+    end: usize,
+}
+
+impl Cursor {
+    /// A cursor over the readable bytes from address `start` up to address `end`.
+    ///
+    /// # Safety
+    ///
+    /// `start <= end`, and the bytes between the two stay readable and unchanged for as
+    /// long as this cursor, its copies and the headers it yields are used.
+    #[inline(always)]
+    pub(crate) unsafe fn new(start: usize, end: usize) -> Self {
+        Self {
+            position: start,
+            end,
+        }
+    }
+
+    /// The next `T`, which is left behind.
+    #[inline(always)]
+    pub(crate) fn take<T: Header>(&mut self) -> Result<&'static T, Outcome> {
+        let start = self.position;
+        self.skip(size_of::<T>())?;
+        let header = start as *const T;
+        // SAFETY: `skip` found `size_of::<T>()` bytes before the end, `Header` promises that
+        // any bytes at any address are a `T`, and `new`'s caller that they stay readable.
+        Ok(unsafe { &*header })
+    }
+
+    /// Leaves `len` bytes behind.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self, len: usize) -> Result<(), Outcome> {
+        let next = self.position + len;
+        if next > self.end {
+            return Err(Outcome::Malformed);
+        }
+        self.position = next;
+        Ok(())
+    }
+
+    /// How many bytes are left.
+    #[inline(always)]
+    pub(crate) fn remaining(&self) -> usize {
+        self.end - self.position
+    }
+}
+
+/// A header that can be read wherever it lies.
+///
+/// # Safety
+///
+/// The type has alignment 1 and every bit pattern is valid for it: only `u8` and arrays
+/// of it, so that multi-byte fields are read by accessors that name their byte order.
+pub(crate) unsafe trait Header {}

@@ -1,0 +1,1 @@
+//! The client: a knock is made and sent.
