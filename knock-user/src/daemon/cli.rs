@@ -1,0 +1,268 @@
+//! The command line of `knockd`.
+
+use std::{io::IsTerminal as _, path::PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use knock_common::{
+    settings::{Settings, Verdict},
+    window::Window,
+};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::{
+    config::{Config, DEFAULT_PATH, DEFAULT_SOCKET},
+    control::{self, server::Server},
+    report::Reporter,
+    run::{Daemon, Source},
+    source::{lines::Lines, xdp::Xdp},
+    tap::tap,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  knockd check                       is the configuration right?
+  knockd --iface eth0                listen on eth0
+  knockd tail                        what is happening? (in a second terminal)
+  knockd status                      counters, and which doors are open
+  knockd tap --iface eth0 | knockd --lines -
+                                     the two halves on their own
+
+Nothing happens when somebody knocks? `knockd tail` shows every SYN that comes in and what
+became of it. No SYNs: wrong interface, or a firewall before this host. SYNs but \"bad
+parity\": the passphrases differ. \"no door has this sequence\": the sequences differ.";
+
+/// Opens doors to those who knock: SYNs to a window of 256 ports, seen in the kernel by XDP
+#[derive(Debug, Parser)]
+#[command(
+    name = "knockd",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES
+)]
+pub struct Cli {
+    #[command(flatten)]
+    run: Run,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    /// Listen on this interface instead of the configuration's; may be repeated
+    #[arg(long = "iface", value_name = "IF", conflicts_with = "lines")]
+    interfaces: Vec<String>,
+
+    /// Take knocks from lines of `destination_port source_ip` instead, `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    lines: Option<PathBuf>,
+
+    #[command(flatten)]
+    config: ConfigArg,
+
+    /// What is logged to standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info", global = true)]
+    log: LogLevel,
+}
+
+#[derive(Args, Debug)]
+struct ConfigArg {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration and every file that it names, and attach nothing
+    Check(ConfigArg),
+    /// Print `destination_port source_ip` for every SYN to the window, and nothing else
+    Tap {
+        /// Listen on this interface; may be repeated
+        #[arg(long = "iface", value_name = "IF", required = true)]
+        interfaces: Vec<String>,
+        /// The first of the window's 256 ports
+        #[arg(long, value_name = "PORT", default_value_t = Window::DEFAULT.base())]
+        base: u16,
+        /// Let the SYNs pass to the host instead of dropping them
+        #[arg(long)]
+        pass: bool,
+    },
+    /// Follow the running daemon: the kernel's line for every SYN, and what became of it
+    Tail(Watch),
+    /// Show the running daemon's counters, interfaces and open doors
+    Status(Watch),
+}
+
+#[derive(Args, Debug)]
+struct Watch {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogLevel {
+    /// Only what needs somebody to act
+    Error,
+    /// What went wrong but did not stop anything
+    Warn,
+    /// Every door that opens and closes, and what its commands print
+    Info,
+    /// Every refusal with its reason
+    Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for a person; the process then ends with status 1.
+    pub fn execute(self) -> Result<()> {
+        init_log(self.run.log);
+        match self.command {
+            None => self.run.execute(),
+            Some(Command::Check(config)) => config.check(),
+            Some(Command::Tap {
+                interfaces,
+                base,
+                pass,
+            }) => {
+                let window = Window::new(base)?;
+                let verdict = if pass { Verdict::Pass } else { Verdict::Drop };
+                runtime()?.block_on(tap(&interfaces, window, verdict))
+            }
+            Some(Command::Tail(watch)) => control::client::tail(&watch.socket, watch.json),
+            Some(Command::Status(watch)) => control::client::status(&watch.socket, watch.json),
+        }
+    }
+}
+
+impl ConfigArg {
+    fn load(&self) -> Result<Config> {
+        let config = Config::load(&self.config)?;
+        for client in &config.clients {
+            warn!(
+                "client {:?} knocks in the classic way: whoever sees such a knock can send it again",
+                client.name
+            );
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let config = self.load()?;
+        println!(
+            "{}: right. Window {} to {}, clients: {}, doors: {}",
+            self.config.display(),
+            config.window.base(),
+            config.window.port(u8::MAX),
+            names(config.clients.iter().map(|client| &client.name)),
+            names(config.doors.iter().map(|door| &door.name)),
+        );
+        Ok(())
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl Run {
+    fn execute(self) -> Result<()> {
+        let mut config = self.config.load()?;
+        if !self.interfaces.is_empty() {
+            config.interfaces = self.interfaces;
+        }
+        if config.interfaces.is_empty() && self.lines.is_none() {
+            bail!(
+                "no interface to listen on: give --iface IF, or set `interfaces` in {}",
+                self.config.config.display()
+            );
+        }
+        let result = runtime()?.block_on(serve(config, self.lines));
+        info!("stopped");
+        result
+    }
+}
+
+async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
+    let server = Server::bind(&config.control_socket)?;
+    let reporter = Reporter::default();
+    let source = match lines {
+        Some(path) => Source::Lines(Lines::open(&path, config.window)?, path),
+        None => {
+            let settings = Settings::new(config.window, config.verdict, config.limits.events);
+            let xdp = Xdp::attach(&config.interfaces, settings, reporter.clone())?;
+            Source::Xdp(Box::new(xdp))
+        }
+    };
+    let daemon = Daemon::new(config, source, reporter);
+    // Requests wait their turn behind the doors; a few may queue.
+    let (sender, requests) = mpsc::channel(16);
+    let server = tokio::spawn(server.serve(sender));
+    let result = daemon.run(requests).await;
+    server.abort();
+    // Awaited, so that the socket's file is gone when the process is.
+    let _ = server.await;
+    result
+}
+
+/// One thread is enough: everything that takes time is a process or waits for the kernel.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+fn init_log(level: LogLevel) {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(level))
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // The journal has its own clock.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init();
+    } else {
+        log.init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sources_exclude_each_other() {
+        assert!(Cli::try_parse_from(["knockd", "--iface", "eth0", "--iface", "eth1"]).is_ok());
+        assert!(Cli::try_parse_from(["knockd", "--iface", "eth0", "--lines", "-"]).is_err());
+        assert!(Cli::try_parse_from(["knockd", "--lines", "-", "status"]).is_err());
+        assert!(Cli::try_parse_from(["knockd", "tap"]).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! What stands in the configuration file, value by value. What one value can get wrong is
+//! refused here, by its type, so that the error has its place; what two values can get
+//! wrong together is the checker's business.
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
+
+use knock_common::{protocol::classic, settings, window};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{DEFAULT_SOCKET, Template, default};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    #[serde(default)]
+    pub(super) interfaces: Vec<Interface>,
+    #[serde(default = "Config::default_sequence_timeout")]
+    pub(super) sequence_timeout: SequenceTimeout,
+    #[serde(default = "Config::default_control_socket")]
+    pub(super) control_socket: PathBuf,
+    #[serde(default)]
+    pub(super) window: Window,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) client: Vec<Client>,
+    #[serde(default)]
+    pub(super) door: Vec<Door>,
+}
+
+impl Config {
+    fn default_sequence_timeout() -> SequenceTimeout {
+        SequenceTimeout(Duration::from_secs(15))
+    }
+
+    fn default_control_socket() -> PathBuf {
+        DEFAULT_SOCKET.into()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Window {
+    pub(super) base: Base,
+    pub(super) verdict: Verdict,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) events_per_second: NonZeroU32,
+    pub(super) event_burst: NonZeroU32,
+    pub(super) sources: NonZeroUsize,
+    pub(super) open_doors: NonZeroUsize,
+    pub(super) commands: NonZeroUsize,
+    pub(super) command_timeout: Lease,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            events_per_second: default::EVENTS_PER_SECOND,
+            event_burst: default::EVENT_BURST,
+            sources: default::SOURCES,
+            open_doors: default::OPEN_DOORS,
+            commands: default::COMMANDS,
+            command_timeout: Lease(Duration::from_secs(30)),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Client {
+    pub(super) name: Spanned<Name>,
+    #[expect(
+        dead_code,
+        reason = "that it has one of the known values is all there is to it"
+    )]
+    pub(super) protocol: Protocol,
+    pub(super) passphrase_file: Spanned<PathBuf>,
+}
+
+/// The protocols that this version speaks. A client has to name his: the default of
+/// protocol.md, `sealed`, is not among them yet.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    Classic,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Door {
+    pub(super) name: Spanned<Name>,
+    pub(super) clients: Option<Spanned<Vec<Spanned<Name>>>>,
+    pub(super) sequence: Spanned<Sequence>,
+    pub(super) run: Template,
+    pub(super) close: Option<Template>,
+    #[serde(rename = "for", default = "Door::default_lease")]
+    pub(super) lease: Lease,
+}
+
+impl Door {
+    fn default_lease() -> Lease {
+        Lease(Duration::from_secs(30))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    #[default]
+    Drop,
+    Pass,
+}
+
+impl From<Verdict> for settings::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Drop => Self::Drop,
+            Verdict::Pass => Self::Pass,
+        }
+    }
+}
+
+/// A value that is checked when it is read, and then known to be what it is named.
+macro_rules! checked {
+    ($(#[$doc:meta])+ $name:ident($inner:ty) from $from:literal) => {
+        $(#[$doc])+
+        #[derive(Clone, Deserialize)]
+        #[serde(try_from = $from)]
+        pub(super) struct $name($inner);
+
+        impl From<$name> for $inner {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+    };
+}
+
+checked! {
+    /// A client's or door's name: short, printable, fit for a log line.
+    Name(String) from "String"
+}
+
+impl Name {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            return Err("a name has 1 to 64 bytes and no control characters");
+        }
+        Ok(Self(name))
+    }
+}
+
+checked! {
+    /// A network interface's name, as far as its form can tell.
+    Interface(String) from "String"
+}
+
+impl TryFrom<String> for Interface {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        // The kernel's dev_valid_name(): IFNAMSIZ is 16 with the terminating NUL.
+        let reserved = name == "." || name == "..";
+        if name.is_empty()
+            || name.len() > 15
+            || reserved
+            || name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+        {
+            return Err("this cannot be the name of an interface");
+        }
+        Ok(Self(name))
+    }
+}
+
+checked! {
+    /// The base of the window.
+    Base(window::Window) from "u16"
+}
+
+impl Default for Base {
+    fn default() -> Self {
+        Self(window::Window::DEFAULT)
+    }
+}
+
+impl TryFrom<u16> for Base {
+    type Error = window::InvalidBase;
+
+    fn try_from(base: u16) -> Result<Self, Self::Error> {
+        window::Window::new(base).map(Self)
+    }
+}
+
+checked! {
+    /// A door's sequence.
+    Sequence(classic::Sequence) from "Vec<u8>"
+}
+
+impl TryFrom<Vec<u8>> for Sequence {
+    type Error = classic::InvalidLength;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        classic::Sequence::new(&bytes).map(Self)
+    }
+}
+
+checked! {
+    /// How long a SYN waits for the rest of its knock. Longer than ten minutes only keeps
+    /// attempts alive that were given up long ago.
+    SequenceTimeout(Duration) from "String"
+}
+
+impl TryFrom<String> for SequenceTimeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        duration_between(&text, Duration::from_secs(1), Duration::from_secs(600)).map(Self)
+    }
+}
+
+checked! {
+    /// A time in whole seconds, as `%FOR%` has it.
+    Lease(Duration) from "String"
+}
+
+impl TryFrom<String> for Lease {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let duration = duration_between(&text, Duration::from_secs(1), YEAR)?;
+        if duration.subsec_nanos() != 0 {
+            return Err(format!("`{text}` is not a number of whole seconds"));
+        }
+        Ok(Self(duration))
+    }
+}
+
+fn duration_between(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("`{text}` is no duration such as \"30s\" or \"10m\": {error}"))?;
+    if duration < min || duration > max {
+        return Err(format!(
+            "{text} is not between {} and {}",
+            humantime::format_duration(min),
+            humantime::format_duration(max)
+        ));
+    }
+    Ok(duration)
+}

@@ -1,0 +1,255 @@
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
+
+use super::*;
+
+const GOOD: &str = r#"
+interfaces = ["eth0"]
+
+[[client]]
+name = "laptop"
+protocol = "classic"
+passphrase_file = "laptop.pass"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.pass"
+
+[[door]]
+name = "ssh"
+clients = ["laptop"]
+sequence = [1, 2, 3, 4]
+run = ["portknock", "open", "%IP%"]
+close = ["portknock", "close", "%IP%"]
+for = "1m 30s"
+
+[[door]]
+name = "backup"
+sequence = [9]
+run = ["backup"]
+"#;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("laptop.pass", "correct horse battery staple\n", 0o600);
+        folder.write("phone.pass", "open sesame\n", 0o600);
+        folder
+    }
+
+    fn write(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load(&self, content: &str) -> Result<Config> {
+        Config::load(&self.write("knockd.toml", content, 0o644))
+    }
+
+    fn error(&self, content: &str) -> String {
+        let folder = format!("{}/", self.0.path().display());
+        format!("{:#}", self.load(content).unwrap_err()).replace(&folder, "")
+    }
+}
+
+#[test]
+fn reads_a_whole_configuration() {
+    let config = Folder::new().load(GOOD).unwrap();
+    assert_eq!(config.interfaces, ["eth0"]);
+    assert_eq!(config.window, Window::DEFAULT);
+    assert_eq!(config.verdict, Verdict::Drop);
+    assert_eq!(config.sequence_timeout, Duration::from_secs(15));
+    assert_eq!(config.clients.len(), 2);
+    let [ssh, backup] = &config.doors[..] else {
+        panic!("two doors");
+    };
+    assert_eq!(ssh.clients, [0]);
+    assert_eq!(ssh.lease, Duration::from_secs(90));
+    assert_eq!(backup.lease, Duration::from_secs(30));
+    let mut everybody = backup.clients.clone();
+    everybody.sort_unstable();
+    assert_eq!(everybody, [0, 1]);
+    let command = ssh.run.expand(&Expansion {
+        source: Ipv4Addr::new(192, 0, 2, 7).into(),
+        door: "ssh",
+        client: "laptop",
+        seconds: 90,
+    });
+    assert_eq!(command.arguments, ["open", "192.0.2.7"]);
+}
+
+#[test]
+fn every_mistake_names_file_line_and_key() {
+    let folder = Folder::new();
+    folder.write("exposed.pass", "secret words\n", 0o644);
+    for (good, bad, expected) in [
+        (
+            "[[door]]",
+            "colour = 1\n[[door]]",
+            "knockd.toml:14: colour: unknown field `colour`",
+        ),
+        (
+            "[\"eth0\"]",
+            "[\"eth0/1\"]",
+            "knockd.toml:2: interfaces: this cannot be the name",
+        ),
+        (
+            "interfaces",
+            "[window]\nbase = 65281\n[x]\ninterfaces",
+            "knockd.toml:3: base: 65281 cannot be",
+        ),
+        (
+            "[[door]]\nname = \"b",
+            "[window]\nbase = 0\n[[door]]\nname = \"b",
+            "knockd.toml:23: base: 0 cannot be",
+        ),
+        (
+            "[1, 2, 3, 4]",
+            "[]",
+            "knockd.toml:17: sequence: a sequence has 1 to 15 numbers, not 0",
+        ),
+        (
+            "[9]",
+            "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]",
+            "knockd.toml:24: sequence: a sequence has 1 to 15 numbers, not 16",
+        ),
+        (
+            "[9]",
+            "[256]",
+            "knockd.toml:24: sequence: invalid value: integer `256`",
+        ),
+        (
+            "[9]",
+            "[1, 2, 3, 4, 0]",
+            "knockd.toml:24: sequence: door `backup` has the sequence of door `ssh`",
+        ),
+        (
+            "\"backup\"\ns",
+            "\"ssh\"\ns",
+            "knockd.toml:23: name: there are two doors named `ssh`",
+        ),
+        (
+            "\"phone\"",
+            "\"laptop\"",
+            "knockd.toml:10: name: there are two clients named `laptop`",
+        ),
+        (
+            "\"open\", \"%IP%\"",
+            "\"%ADDRESS%\"",
+            "knockd.toml:18: run: unknown placeholder `%ADDRESS%`",
+        ),
+        (
+            "\"close\", \"%IP%\"",
+            "\"%IP\"",
+            "knockd.toml:19: close: a `%` begins a placeholder",
+        ),
+        (
+            "1m 30s",
+            "soon",
+            "knockd.toml:20: for: `soon` is no duration",
+        ),
+        ("1m 30s", "0s", "knockd.toml:20: for: 0s is not between"),
+        (
+            "1m 30s",
+            "1500ms",
+            "knockd.toml:20: for: `1500ms` is not a number of whole seconds",
+        ),
+        (
+            "clients = [\"laptop\"]",
+            "clients = [\"tablet\"]",
+            "knockd.toml:16: clients: there is no [[client]] named `tablet`",
+        ),
+        (
+            "clients = [\"laptop\"]",
+            "clients = []",
+            "knockd.toml:16: clients: nobody may open this door",
+        ),
+        (
+            "laptop.pass",
+            "exposed.pass",
+            "knockd.toml:7: passphrase_file: exposed.pass: group or others can read or change it (mode 0644)",
+        ),
+        (
+            "laptop.pass",
+            "phone.pass",
+            "knockd.toml:12: passphrase_file: client `phone` has the passphrase of client `laptop`",
+        ),
+        (
+            "laptop.pass",
+            "nowhere",
+            "knockd.toml:7: passphrase_file: nowhere: it cannot be read: No such file",
+        ),
+        (
+            "\"classic\"",
+            "\"sealed\"",
+            "knockd.toml:6: protocol: unknown variant `sealed`, expected `classic`",
+        ),
+        (
+            "protocol = \"classic\"",
+            "",
+            "knockd.toml:4: client: missing field `protocol`",
+        ),
+        (
+            "[\"backup\"]",
+            "\"backup\"",
+            "knockd.toml:25: run: invalid type: string",
+        ),
+        ("interfaces =", "interfaces", "knockd.toml:2: "),
+    ] {
+        assert!(GOOD.contains(good), "{good}");
+        let error = folder.error(&GOOD.replacen(good, bad, 1));
+        assert!(
+            error.starts_with(expected),
+            "{good} -> {bad}:\n{error}\nnot\n{expected}"
+        );
+        assert!(!error.contains("secret words"), "{error}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let bad = GOOD
+        .replace("laptop.pass", "nowhere")
+        .replace("[\"laptop\"]", "[\"tablet\"]");
+    let error = Folder::new().error(&bad);
+    assert_eq!(error.lines().count(), 2, "{error}");
+}
+
+#[test]
+fn nothing_to_do_is_a_mistake() {
+    let error = Folder::new().error("");
+    assert!(error.contains("there is no [[client]]"), "{error}");
+    assert!(error.contains("there is no [[door]]"), "{error}");
+}
+
+#[test]
+fn refuses_a_file_that_others_can_change() {
+    let folder = Folder::new();
+    let path = folder.write("knockd.toml", GOOD, 0o646);
+    let error = format!("{:#}", Config::load(&path).unwrap_err());
+    assert!(
+        error.contains("others can change it (mode 0646)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn refuses_what_is_no_configuration() {
+    let folder = Folder::new();
+    let path = folder.write("knockd.toml", &"#".repeat(1024 * 1024 + 1), 0o644);
+    assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("larger than"));
+    fs::write(&path, b"\xff").unwrap();
+    assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("not UTF-8"));
+    let error = format!(
+        "{:#}",
+        Config::load(Path::new("/nowhere/knockd.toml")).unwrap_err()
+    );
+    assert!(
+        error.starts_with("/nowhere/knockd.toml: the configuration cannot be read"),
+        "{error}"
+    );
+}

@@ -1,0 +1,174 @@
+//! The daemon's end of the control socket.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream as StdUnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::{fs::Mode, process::umask};
+use serde::Serialize;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use super::Request;
+use crate::daemon::report::{Event, Notice};
+
+/// Connections at the same time. More wait in the socket's backlog.
+const MAX_CONNECTIONS: usize = 32;
+
+/// How long a connection may take to say what it wants.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// The longest request.
+const MAX_REQUEST: u64 = 64;
+
+/// The listening socket; its file goes when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Binds the socket at `path`, with mode 0660, in a folder that is made if need be.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon listens there, or the socket cannot be made.
+    pub fn bind(path: &Path) -> Result<Self> {
+        let describe = || format!("the control socket {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(describe)?;
+        }
+        remove_stale(path)?;
+        // From its first moment the socket is for its owner and group alone.
+        let umask_before = umask(Mode::from_raw_mode(0o117));
+        let listener = UnixListener::bind(path);
+        umask(umask_before);
+        let listener = listener.with_context(describe)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(describe)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Serves connections for ever, passing on what they ask for.
+    pub async fn serve(self, requests: mpsc::Sender<Request>) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // The semaphore is never closed.
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let requests = requests.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(stream, &requests).await {
+                            debug!("control socket: {error:#}");
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: wait for some to be closed.
+                    warn!("control socket: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already, or not ours to remove any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the socket of a daemon that is no longer there.
+fn remove_stale(path: &Path) -> Result<()> {
+    if StdUnixStream::connect(path).is_ok() {
+        bail!(
+            "another knockd listens on {}: stop it, or set another `control_socket`",
+            path.display()
+        );
+    }
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) => {
+            fs::remove_file(path).with_context(|| format!("the stale socket {}", path.display()))
+        }
+        Ok(_) => bail!(
+            "{} is no socket: set another `control_socket`",
+            path.display()
+        ),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Tells the daemon's loop, when it is dropped, that a tail has ended.
+struct Following<'a>(&'a mpsc::Sender<Request>);
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        let requests = self.0.clone();
+        tokio::spawn(async move {
+            // Fails only when the loop has ended.
+            let _ = requests.send(Request::TailEnded).await;
+        });
+    }
+}
+
+async fn answer(stream: UnixStream, requests: &mpsc::Sender<Request>) -> Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut reading = BufReader::new(reading.take(MAX_REQUEST));
+    let mut request = String::new();
+    timeout(REQUEST_TIME, reading.read_line(&mut request))
+        .await
+        .context("no request came")??;
+    match request.trim_end() {
+        "status" => {
+            let (reply, status) = oneshot::channel();
+            requests.send(Request::Status(reply)).await?;
+            send(&mut writing, &status.await?).await
+        }
+        "tail" => {
+            let (reply, tail) = oneshot::channel();
+            requests.send(Request::Tail(reply)).await?;
+            let _following = Following(requests);
+            let (mut tail, listening) = tail.await?;
+            send(&mut writing, &Notice::now(Event::Following { listening })).await?;
+            let mut gone = reading.into_inner().into_inner();
+            let mut byte = [0];
+            loop {
+                tokio::select! {
+                    notice = tail.next() => match notice {
+                        Some(notice) => send(&mut writing, &notice).await?,
+                        None => return Ok(()),
+                    },
+                    // Whoever follows says nothing more: bytes or an end mean that he is gone.
+                    _ = gone.read(&mut byte) => return Ok(()),
+                }
+            }
+        }
+        other => bail!("unknown request {other:?}"),
+    }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    Ok(())
+}

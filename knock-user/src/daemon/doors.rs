@@ -1,0 +1,312 @@
+//! Which doors are open to whom, and until when.
+//!
+//! A state machine without I/O: knocks, the clock and finished commands go in, commands to
+//! run come out. A source has at most one command of a door under way, so that opening and
+//! closing never overtake each other.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+/// A door, by its index in the configuration, and the source that it is open to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Visit {
+    /// The door's index.
+    pub door: usize,
+    /// Who it is open to.
+    pub source: IpAddr,
+}
+
+/// How a door that opens behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The client that knocked, by its index.
+    pub client: usize,
+    /// How long the door stays open.
+    pub lease: Duration,
+    /// Whether closing runs a command.
+    pub closes: bool,
+}
+
+/// Which of a door's two commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// `run`.
+    Open,
+    /// `close`.
+    Close,
+}
+
+/// A command that has to be run; [`Doors::finished`] waits to hear of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The door and the source.
+    pub visit: Visit,
+    /// For which client.
+    pub client: usize,
+    /// Which command.
+    pub action: Action,
+    /// The lease that it is told.
+    pub lease: Duration,
+}
+
+/// What became of an accepted knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The door opens: run this.
+    Opens(Task),
+    /// The door was open already, and stays so for a whole lease from now.
+    Extends,
+    /// The door is being closed, and opens again when that is done.
+    Reopens,
+    /// As many doors are open as the configuration allows.
+    Full,
+}
+
+/// What the clock or a finished command led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Run this.
+    Start(Task),
+    /// The door is closed now.
+    Closed(Visit),
+    /// `close` failed again and again: the door may be open still, and nobody is looking.
+    GaveUp(Visit),
+}
+
+/// One open door, for `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenDoor {
+    /// The door and the source.
+    pub visit: Visit,
+    /// Who knocked last.
+    pub client: usize,
+    /// When it closes.
+    pub until: Duration,
+    /// What it is doing.
+    pub state: &'static str,
+}
+
+/// A closing command that fails is run again this often, after 1, 2, 4 and 8 seconds: a
+/// firewall's lock may be taken, and a door that stays open is worse than a late one.
+const CLOSING_ATTEMPTS: u32 = 5;
+
+/// All open doors, bounded in number.
+#[derive(Debug)]
+pub struct Doors {
+    leases: HashMap<Visit, Lease>,
+    /// When which lease wants to be looked at again.
+    deadlines: BTreeSet<(Duration, Visit)>,
+    max: NonZeroUsize,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Lease {
+    terms: Terms,
+    until: Duration,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `run` is under way.
+    Opening,
+    Open,
+    /// `run` failed. It may have done half its work, so `close` is owed all the same; the
+    /// next knock runs it again.
+    Failed,
+    /// `close` is under way for the `attempt`th time.
+    Closing {
+        attempt: u32,
+        reopen: Option<Terms>,
+    },
+    /// `close` failed `attempt` times and is run again at the deadline.
+    Retrying {
+        attempt: u32,
+        at: Duration,
+    },
+}
+
+impl Doors {
+    /// No door is open; at most `max` ever will be at the same time.
+    #[must_use]
+    pub fn new(max: NonZeroUsize) -> Self {
+        Self {
+            leases: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            max,
+            stopping: false,
+        }
+    }
+
+    /// Admits an accepted knock at `now`.
+    pub fn knock(&mut self, visit: Visit, terms: Terms, now: Duration) -> Admission {
+        let until = now + terms.lease;
+        let Some(lease) = self.leases.get_mut(&visit) else {
+            if self.leases.len() >= self.max.get() {
+                return Admission::Full;
+            }
+            let lease = Lease {
+                terms,
+                until,
+                phase: Phase::Opening,
+            };
+            let task = lease.task(visit, Action::Open);
+            self.leases.insert(visit, lease);
+            return Admission::Opens(task);
+        };
+        match &mut lease.phase {
+            Phase::Opening | Phase::Open => {
+                self.deadlines.remove(&(lease.until, visit));
+                lease.until = lease.until.max(until);
+                lease.terms = terms;
+                if lease.phase == Phase::Open {
+                    self.deadlines.insert((lease.until, visit));
+                }
+                Admission::Extends
+            }
+            Phase::Closing { reopen, .. } => {
+                *reopen = Some(terms);
+                Admission::Reopens
+            }
+            phase @ (Phase::Failed | Phase::Retrying { .. }) => {
+                let deadline = match *phase {
+                    Phase::Retrying { at, .. } => at,
+                    _ => lease.until,
+                };
+                self.deadlines.remove(&(deadline, visit));
+                *phase = Phase::Opening;
+                lease.terms = terms;
+                lease.until = until;
+                Admission::Opens(lease.task(visit, Action::Open))
+            }
+        }
+    }
+
+    /// Hears that a command has ended, and how.
+    pub fn finished(&mut self, visit: Visit, ok: bool, now: Duration) -> Option<Step> {
+        let lease = self.leases.get_mut(&visit)?;
+        match lease.phase {
+            Phase::Opening => {
+                lease.phase = if ok { Phase::Open } else { Phase::Failed };
+                if self.stopping || lease.until <= now {
+                    return Some(self.close(visit));
+                }
+                self.deadlines.insert((lease.until, visit));
+                None
+            }
+            Phase::Closing {
+                reopen: Some(terms),
+                ..
+            } if !self.stopping => {
+                lease.terms = terms;
+                lease.until = now + terms.lease;
+                lease.phase = Phase::Opening;
+                Some(Step::Start(lease.task(visit, Action::Open)))
+            }
+            Phase::Closing { .. } if ok => {
+                self.leases.remove(&visit);
+                Some(Step::Closed(visit))
+            }
+            Phase::Closing { attempt, .. } => {
+                if attempt >= CLOSING_ATTEMPTS || self.stopping {
+                    self.leases.remove(&visit);
+                    return Some(Step::GaveUp(visit));
+                }
+                let at = now + Duration::from_secs(1 << (attempt - 1));
+                lease.phase = Phase::Retrying { attempt, at };
+                self.deadlines.insert((at, visit));
+                None
+            }
+            // No command is under way in these.
+            Phase::Open | Phase::Failed | Phase::Retrying { .. } => None,
+        }
+    }
+
+    /// Closes one door whose time has come by `now`; call it until it returns `None`.
+    pub fn expire(&mut self, now: Duration) -> Option<Step> {
+        let (at, visit) = *self.deadlines.first()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        Some(self.close(visit))
+    }
+
+    /// When [`Doors::expire`] has to be called next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Closes every door and opens none again. A door whose command is under way is closed
+    /// when that has ended.
+    pub fn stop(&mut self) -> Vec<Step> {
+        self.stopping = true;
+        let due = std::mem::take(&mut self.deadlines);
+        due.into_iter()
+            .map(|(_, visit)| self.close(visit))
+            .collect()
+    }
+
+    /// Whether no door is open and no command under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// Every door that is not closed.
+    pub fn open(&self) -> impl Iterator<Item = OpenDoor> {
+        self.leases.iter().map(|(visit, lease)| OpenDoor {
+            visit: *visit,
+            client: lease.terms.client,
+            until: lease.until,
+            state: match lease.phase {
+                Phase::Opening => "opening",
+                Phase::Open => "open",
+                Phase::Failed => "run failed",
+                Phase::Closing { .. } => "closing",
+                Phase::Retrying { .. } => "close failed",
+            },
+        })
+    }
+
+    /// Begins to close a door that has no command under way and no deadline any more.
+    fn close(&mut self, visit: Visit) -> Step {
+        let Some(lease) = self
+            .leases
+            .get_mut(&visit)
+            .filter(|lease| lease.terms.closes)
+        else {
+            self.leases.remove(&visit);
+            return Step::Closed(visit);
+        };
+        let attempt = match lease.phase {
+            Phase::Retrying { attempt, .. } => attempt + 1,
+            _ => 1,
+        };
+        lease.phase = Phase::Closing {
+            attempt,
+            reopen: None,
+        };
+        Step::Start(lease.task(visit, Action::Close))
+    }
+}
+
+impl Lease {
+    fn task(&self, visit: Visit, action: Action) -> Task {
+        Task {
+            visit,
+            client: self.terms.client,
+            action,
+            lease: self.terms.lease,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! What happened, told once: to the log, to everybody who tails, and to the counters.
+
+use std::{fmt, net::IpAddr, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+use tracing::{debug, error, info, warn};
+
+/// Notices that a slow tail may lag behind before it loses some. Small: a notice is a few
+/// hundred bytes, and whoever reads that slowly has lost already.
+const MAX_LAG: usize = 1024;
+
+/// One notice with its time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Notice {
+    /// RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Notice {
+    pub(super) fn now(event: Event) -> Self {
+        Self {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            event,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.time, self.event)
+    }
+}
+
+/// Something that whoever follows the daemon wants to see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A tail has begun: from here on nothing is missing.
+    Following {
+        /// What the daemon listens to.
+        listening: String,
+    },
+    /// A tail was too slow for this many notices.
+    Lost {
+        /// How many.
+        notices: u64,
+    },
+    /// A line of the XDP program's aya-log.
+    Kernel {
+        /// The line.
+        message: String,
+    },
+    /// A block was tried and is no knock.
+    Refused {
+        /// Who sent it.
+        source: IpAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// A knock was accepted and its door opens.
+    Opening(Visitor),
+    /// A knock was accepted for a door that is open already.
+    Extended(Visitor),
+    /// A door is closed.
+    Closed {
+        /// Which.
+        door: String,
+        /// To whom it was open.
+        source: IpAddr,
+    },
+    /// A command has ended.
+    Command {
+        /// The door that it belongs to.
+        door: String,
+        /// Who knocked.
+        source: IpAddr,
+        /// `run` or `close`.
+        command: String,
+        /// How it ended.
+        ending: String,
+        /// Whether that was exit status 0.
+        ok: bool,
+    },
+    /// Something that the administrator has to look at.
+    Trouble {
+        /// What.
+        message: String,
+    },
+}
+
+/// Who was let in, where, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visitor {
+    /// The client's name.
+    pub client: String,
+    /// The door's name.
+    pub door: String,
+    /// Where the knock came from.
+    pub source: IpAddr,
+    /// The lease in seconds.
+    pub seconds: u64,
+}
+
+impl fmt::Display for Visitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "door={:?} client={:?} source={} lease={}s",
+            self.door, self.client, self.source, self.seconds
+        )
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Following { listening } => write!(f, "following knockd on {listening}"),
+            Self::Lost { notices } => write!(f, "lost {notices} notices: this tail is too slow"),
+            Self::Kernel { message } => write!(f, "kernel: {message}"),
+            Self::Refused { source, reason } => write!(f, "refused source={source}: {reason}"),
+            Self::Opening(visitor) => write!(f, "accepted {visitor}: opening"),
+            Self::Extended(visitor) => write!(f, "accepted {visitor}: open already, extended"),
+            Self::Closed { door, source } => write!(f, "closed door={door:?} source={source}"),
+            Self::Command {
+                door,
+                source,
+                command,
+                ending,
+                ..
+            } => write!(
+                f,
+                "command {command} door={door:?} source={source} {ending}"
+            ),
+            Self::Trouble { message } => f.write_str(message),
+        }
+    }
+}
+
+/// The log, and everybody who tails.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    tails: broadcast::Sender<Notice>,
+}
+
+impl Default for Reporter {
+    fn default() -> Self {
+        Self {
+            tails: broadcast::Sender::new(MAX_LAG),
+        }
+    }
+}
+
+impl Reporter {
+    /// Tells `event` to the log and to every tail.
+    pub fn report(&self, event: Event) {
+        match &event {
+            // The kernel's lines are only written while somebody tails: they are for him.
+            Event::Following { .. } | Event::Lost { .. } | Event::Kernel { .. } => {}
+            Event::Refused { .. } => debug!("{event}"),
+            Event::Opening(_) | Event::Extended(_) | Event::Closed { .. } => info!("{event}"),
+            Event::Command { ok: true, .. } => info!("{event}"),
+            Event::Command { ok: false, .. } => warn!("{event}"),
+            Event::Trouble { .. } => error!("{event}"),
+        }
+        if self.tails.receiver_count() > 0 {
+            // Fails only if the last tail has gone meanwhile.
+            let _ = self.tails.send(Notice::now(event));
+        }
+    }
+
+    /// Everything that is reported from now on.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        Tail(self.tails.subscribe())
+    }
+}
+
+/// One follower's notices. A slow one loses some; it never holds the daemon up.
+#[derive(Debug)]
+pub struct Tail(broadcast::Receiver<Notice>);
+
+impl Tail {
+    /// The next notice; `None` when the daemon stops.
+    pub async fn next(&mut self) -> Option<Notice> {
+        match self.0.recv().await {
+            Ok(notice) => Some(notice),
+            Err(broadcast::error::RecvError::Lagged(notices)) => {
+                Some(Notice::now(Event::Lost { notices }))
+            }
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// The XDP program's aya-log lines become notices.
+impl log::Log for Reporter {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.report(Event::Kernel {
+            message: record.args().to_string(),
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Declares the daemon's counters with their explanations in one place.
+macro_rules! counters {
+    ($($name:ident: $what:literal;)+) => {
+        /// What the daemon has counted since it started; the kernel's counters are
+        /// [`knock_common::counters::Outcome`].
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Counters {
+            $(#[doc = $what] pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Every counter: name, value, explanation.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
+                [$((stringify!($name), self.$name, $what),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    events: "SYNs that came in from the kernel or as lines";
+    not_unicast: "of these, with a source address that no single host has";
+    retransmissions: "of these, known already";
+    sources_evicted: "sources whose half-finished knock made room for others";
+    attempts: "blocks of 16 SYNs tried against the keys";
+    attempts_limited: "blocks left untried because their source tried too many";
+    refused_bad_parity: "blocks that no key fits";
+    refused_unknown_sequence: "blocks with a key's parity but no door's sequence";
+    refused_client_not_allowed: "blocks of a client at a door that is not his";
+    accepted: "knocks accepted";
+    extended: "of these, for a door that was open already";
+    refused_doors_full: "knocks accepted but turned away because too many doors are open";
+    commands_succeeded: "commands that ended with exit status 0";
+    commands_failed: "commands that failed, hung or could not be started";
+    closings_given_up: "closing commands that failed again and again: look at the log";
+    lines_skipped: "lines that are not `destination_port source_ip`";
+    lines_outside_window: "lines with a port outside the window";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(reason: &str) -> Event {
+        Event::Refused {
+            source: [192, 0, 2, 7].into(),
+            reason: reason.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_tail_gets_every_notice() {
+        let reporter = Reporter::default();
+        reporter.report(refused("before"));
+        let mut tails = [reporter.tail(), reporter.tail()];
+        reporter.report(refused("one"));
+        reporter.report(refused("two"));
+        for tail in &mut tails {
+            assert_eq!(tail.next().await.unwrap().event, refused("one"));
+            assert_eq!(tail.next().await.unwrap().event, refused("two"));
+        }
+        drop(reporter);
+        assert!(tails[0].next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_slow_tail_loses_the_oldest_and_is_told() {
+        let reporter = Reporter::default();
+        let mut tail = reporter.tail();
+        for _ in 0..MAX_LAG + 10 {
+            reporter.report(refused("flood"));
+        }
+        assert_eq!(
+            tail.next().await.unwrap().event,
+            Event::Lost { notices: 10 }
+        );
+        assert_eq!(tail.next().await.unwrap().event, refused("flood"));
+    }
+
+    #[test]
+    fn a_notice_survives_the_socket() {
+        let notice = Notice::now(Event::Opening(Visitor {
+            client: "laptop".into(),
+            door: "ssh".into(),
+            source: [192, 0, 2, 7].into(),
+            seconds: 30,
+        }));
+        let json = serde_json::to_string(&notice).unwrap();
+        let read: Notice = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.to_string(), notice.to_string());
+        assert!(notice.to_string().ends_with(
+            "accepted door=\"ssh\" client=\"laptop\" source=192.0.2.7 lease=30s: opening"
+        ));
+    }
+}

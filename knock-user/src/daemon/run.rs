@@ -1,0 +1,464 @@
+//! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use knock_common::protocol::block::Block;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use super::{
+    auth::{Authenticator, Grant, Refusal},
+    config::{Config, Expansion},
+    control::{Request, Status},
+    doors::{Action, Admission, Doors, Step, Task, Terms, Visit},
+    exec::{Ending, Executor},
+    knock::{Knock, monotonic},
+    report::{Counters, Event, Reporter, Visitor},
+    sequence::{Assembler, Progress},
+    source::{
+        lines::{Line, Lines},
+        xdp::Xdp,
+    },
+};
+
+/// A bad line is warned of at most this often.
+const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where the daemon's knocks come from.
+pub enum Source {
+    /// Interfaces.
+    Xdp(Box<Xdp>),
+    /// Lines, and what they are called.
+    Lines(Lines, PathBuf),
+    /// Lines that have come to their end. Open doors are still closed in time.
+    Ended,
+}
+
+/// What a source yields.
+enum Input {
+    Knocks,
+    Line(Line),
+    Ended,
+}
+
+impl Source {
+    /// The next input; knocks are appended to `knocks`.
+    async fn next(&mut self, knocks: &mut Vec<Knock>) -> Result<Input> {
+        match self {
+            Self::Xdp(xdp) => {
+                xdp.next(knocks).await?;
+                Ok(Input::Knocks)
+            }
+            Self::Lines(lines, _) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
+            Self::Ended => std::future::pending().await,
+        }
+    }
+}
+
+/// Everything that the loop moves.
+pub struct Daemon {
+    config: Config,
+    source: Source,
+    assembler: Assembler,
+    authenticator: Authenticator,
+    doors: Doors,
+    executor: Executor<Task>,
+    endings: mpsc::UnboundedReceiver<(Task, Ending)>,
+    reporter: Reporter,
+    counters: Counters,
+    started: Duration,
+    tails: usize,
+    skipped_lines: SkippedLines,
+}
+
+/// Bad lines since the last warning.
+#[derive(Debug, Default)]
+struct SkippedLines {
+    warned: Option<Duration>,
+    unsaid: u64,
+}
+
+impl Daemon {
+    /// A daemon that has not begun to read yet.
+    #[must_use]
+    pub fn new(config: Config, source: Source, reporter: Reporter) -> Self {
+        let limits = config.limits;
+        let (executor, endings) = Executor::new(limits.commands, limits.command_timeout);
+        Self {
+            source,
+            assembler: Assembler::new(config.sequence_timeout, limits.sources),
+            authenticator: Authenticator::new(&config.clients, &config.doors),
+            doors: Doors::new(limits.open_doors),
+            executor,
+            endings,
+            reporter,
+            counters: Counters::default(),
+            started: monotonic(),
+            tails: 0,
+            skipped_lines: SkippedLines::default(),
+            config,
+        }
+    }
+
+    /// Runs until a signal asks it to stop or its lines have ended, and until every door is
+    /// closed after that. `requests` come from the control socket.
+    ///
+    /// # Errors
+    ///
+    /// The source cannot be read any more, or signals cannot be received.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Result<()> {
+        let mut stop = StopSignals::new()?;
+        let mut knocks = Vec::new();
+        loop {
+            if matches!(self.source, Source::Ended) && self.doors.is_empty() {
+                return Ok(());
+            }
+            // In this order: a flood of events must not keep anything else waiting.
+            tokio::select! {
+                biased;
+                signal = stop.recv() => {
+                    info!("{signal}: closing every open door, then stopping");
+                    return self.close_and_stop(&mut stop).await;
+                }
+                Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
+                () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
+                Some(request) = requests.recv() => self.answer(request),
+                input = self.source.next(&mut knocks) => match input? {
+                    Input::Knocks => {
+                        for knock in knocks.drain(..) {
+                            self.knock(&knock);
+                        }
+                    }
+                    Input::Line(line) => self.line(line),
+                    Input::Ended => {
+                        info!("the lines have ended: waiting until every open door is closed");
+                        self.source = Source::Ended;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Closes every door and waits for the commands, or for a second signal.
+    async fn close_and_stop(mut self, stop: &mut StopSignals) -> Result<()> {
+        for step in self.doors.stop() {
+            self.step(step);
+        }
+        while !self.doors.is_empty() {
+            tokio::select! {
+                Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
+                signal = stop.recv() => {
+                    let left = self.doors.open().count();
+                    warn!("{signal} again: stopping at once; {left} doors may be open still");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: Line) {
+        match line {
+            Line::Knock(knock) => self.knock(&knock),
+            Line::OutsideWindow => self.counters.lines_outside_window += 1,
+            Line::Skipped { number, reason } => {
+                self.counters.lines_skipped += 1;
+                if let Some(others) = self.skipped_lines.may_warn(monotonic()) {
+                    warn!(
+                        "line {number} is skipped: {reason} ({others} others since the last such warning)"
+                    );
+                }
+            }
+        }
+    }
+
+    fn knock(&mut self, knock: &Knock) {
+        self.counters.events += 1;
+        if !knock.has_unicast_source() {
+            self.counters.not_unicast += 1;
+            return;
+        }
+        let (blocks, limited) = match self.assembler.push(knock) {
+            Progress::Retransmission => {
+                self.counters.retransmissions += 1;
+                return;
+            }
+            Progress::Candidates { blocks, limited } => (blocks, limited),
+        };
+        self.counters.sources_evicted = self.assembler.evicted();
+        if limited > 0 {
+            self.counters.attempts_limited += limited as u64;
+        }
+        for block in &blocks {
+            if self.attempt(block, knock.source) {
+                self.assembler.accept(&knock.source);
+                return;
+            }
+        }
+    }
+
+    /// Tries one block; whether it was accepted.
+    fn attempt(&mut self, block: &Block, source: IpAddr) -> bool {
+        self.counters.attempts += 1;
+        match self.authenticator.verify(block) {
+            Ok(grant) => {
+                self.counters.accepted += 1;
+                self.admit(grant, source);
+                true
+            }
+            Err(refusal) => {
+                *match refusal {
+                    Refusal::BadParity => &mut self.counters.refused_bad_parity,
+                    Refusal::UnknownSequence => &mut self.counters.refused_unknown_sequence,
+                    Refusal::ClientNotAllowed => &mut self.counters.refused_client_not_allowed,
+                } += 1;
+                self.reporter.report(Event::Refused {
+                    source,
+                    reason: refusal.to_string(),
+                });
+                false
+            }
+        }
+    }
+
+    fn admit(&mut self, grant: Grant, source: IpAddr) {
+        let door = &self.config.doors[grant.door];
+        let visit = Visit {
+            door: grant.door,
+            source,
+        };
+        let terms = Terms {
+            client: grant.client,
+            lease: door.lease,
+            closes: door.close.is_some(),
+        };
+        let visitor = Visitor {
+            client: self.config.clients[grant.client].name.clone(),
+            door: door.name.clone(),
+            source,
+            seconds: door.lease.as_secs(),
+        };
+        match self.doors.knock(visit, terms, monotonic()) {
+            Admission::Opens(task) => {
+                self.reporter.report(Event::Opening(visitor));
+                self.start(&task);
+            }
+            Admission::Extends | Admission::Reopens => {
+                self.counters.extended += 1;
+                self.reporter.report(Event::Extended(visitor));
+            }
+            Admission::Full => {
+                self.counters.refused_doors_full += 1;
+                self.reporter.report(Event::Refused {
+                    source,
+                    reason: "as many doors are open as `limits.open_doors` allows".into(),
+                });
+            }
+        }
+    }
+
+    fn start(&self, task: &Task) {
+        let door = &self.config.doors[task.visit.door];
+        let (name, template) = match task.action {
+            Action::Open => ("run", Some(&door.run)),
+            Action::Close => ("close", door.close.as_ref()),
+        };
+        // A door without `close` is never asked to run it: `Terms::closes`.
+        let Some(template) = template else { return };
+        let command = template.expand(&Expansion {
+            source: task.visit.source,
+            door: &door.name,
+            client: &self.config.clients[task.client].name,
+            seconds: task.lease.as_secs(),
+        });
+        let label = format!("{name} of door {:?} for {}", door.name, task.visit.source);
+        self.executor.start(*task, label, command);
+    }
+
+    fn ended(&mut self, task: &Task, ending: &Ending) {
+        let ok = ending.succeeded();
+        if ok {
+            self.counters.commands_succeeded += 1;
+        } else {
+            self.counters.commands_failed += 1;
+        }
+        self.reporter.report(Event::Command {
+            door: self.config.doors[task.visit.door].name.clone(),
+            source: task.visit.source,
+            command: match task.action {
+                Action::Open => "run".into(),
+                Action::Close => "close".into(),
+            },
+            ending: ending.to_string(),
+            ok,
+        });
+        if let Some(step) = self.doors.finished(task.visit, ok, monotonic()) {
+            self.step(step);
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = monotonic();
+        while let Some(step) = self.doors.expire(now) {
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let door = |visit: Visit| self.config.doors[visit.door].name.clone();
+        match step {
+            Step::Start(task) => self.start(&task),
+            Step::Closed(visit) => self.reporter.report(Event::Closed {
+                door: door(visit),
+                source: visit.source,
+            }),
+            Step::GaveUp(visit) => {
+                self.counters.closings_given_up += 1;
+                self.reporter.report(Event::Trouble {
+                    message: format!(
+                        "door {:?} may still be open to {}: its closing command failed and is not run again",
+                        door(visit),
+                        visit.source
+                    ),
+                });
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => {
+                let status = self.status();
+                // Whoever asked may have gone.
+                let _ = reply.send(status);
+            }
+            Request::Tail(reply) => {
+                self.tails += 1;
+                self.set_kernel_log();
+                let _ = reply.send((self.reporter.tail(), self.listening()));
+            }
+            Request::TailEnded => {
+                self.tails = self.tails.saturating_sub(1);
+                self.set_kernel_log();
+            }
+        }
+    }
+
+    /// Lets the kernel write a line per knock exactly while somebody reads them.
+    fn set_kernel_log(&mut self) {
+        if let Source::Xdp(xdp) = &mut self.source
+            && let Err(error) = xdp.set_log(self.tails > 0)
+        {
+            warn!("the kernel's log lines cannot be switched: {error:#}");
+        }
+    }
+
+    fn listening(&self) -> String {
+        match &self.source {
+            Source::Xdp(xdp) => xdp
+                .attachments()
+                .iter()
+                .map(|attachment| attachment.interface.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+            Source::Lines(_, path) => format!("lines from {}", path.display()),
+            Source::Ended => "lines that have ended".into(),
+        }
+    }
+
+    fn status(&mut self) -> Status {
+        let now = monotonic();
+        self.assembler.forget(now);
+        let (attachments, kernel) = match &self.source {
+            Source::Xdp(xdp) => {
+                let counters = xdp.counters().unwrap_or_else(|error| {
+                    warn!("the kernel's counters cannot be read: {error:#}");
+                    Default::default()
+                });
+                (xdp.attachments().to_vec(), counters)
+            }
+            Source::Lines(..) | Source::Ended => Default::default(),
+        };
+        let mut doors: Vec<_> = self
+            .doors
+            .open()
+            .map(|open| super::control::DoorStatus {
+                door: self.config.doors[open.visit.door].name.clone(),
+                client: self.config.clients[open.client].name.clone(),
+                source: open.visit.source,
+                state: open.state.to_owned(),
+                seconds_left: open.until.saturating_sub(now).as_secs(),
+            })
+            .collect();
+        doors.sort_by(|a, b| (&a.door, a.source).cmp(&(&b.door, b.source)));
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: now.saturating_sub(self.started).as_secs(),
+            listening: self.listening(),
+            window_base: self.config.window.base(),
+            attachments,
+            doors,
+            sources_in_progress: self.assembler.sources(),
+            tails: self.tails,
+            kernel,
+            daemon: self.counters,
+        }
+    }
+}
+
+impl SkippedLines {
+    /// Counts a bad line. When it is time to warn again: how many went unsaid before it.
+    fn may_warn(&mut self, now: Duration) -> Option<u64> {
+        if let Some(warned) = self.warned
+            && now < warned + LINE_WARNING_INTERVAL
+        {
+            self.unsaid += 1;
+            return None;
+        }
+        self.warned = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// Waits until `deadline` on the clock of [`monotonic`]; for ever without one.
+async fn sleep_until_monotonic(deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => {
+            let wait = deadline.saturating_sub(monotonic());
+            sleep_until(Instant::now() + wait).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that end the daemon in good order.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            // A terminal that goes away must not leave doors open.
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal's name.
+    async fn recv(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}

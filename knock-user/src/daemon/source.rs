@@ -1,0 +1,4 @@
+//! Where knocks come from: an interface, or lines of text.
+
+pub mod lines;
+pub mod xdp;

@@ -1,0 +1,41 @@
+//! `knockd tap`: the seed's `ulogport`, from XDP instead of the firewall's log.
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use knock_common::{
+    settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
+    window::Window,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{report::Reporter, source::xdp::Xdp};
+
+/// Prints `destination_port source_ip` for every SYN to `window` on `interfaces`, and
+/// nothing else, until a signal comes or standard output is gone.
+///
+/// # Errors
+///
+/// The XDP program cannot be attached, or standard output cannot be written.
+pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
+    let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
+    let mut xdp = Xdp::attach(interfaces, settings, Reporter::default())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut knocks = Vec::new();
+    let mut lines = Vec::new();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            events = xdp.next(&mut knocks) => events?,
+        }
+        lines.clear();
+        for knock in knocks.drain(..) {
+            writeln!(lines, "{} {}", window.port(knock.offset), knock.source)?;
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(&lines)?;
+        out.flush()?;
+    }
+}
