@@ -15,6 +15,10 @@ macro_rules! outcomes {
             /// Every outcome, in the order of the counters.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// How many outcomes there are.
+            #[expect(clippy::cast_possible_truncation, reason = "there are not 2^32 lines above")]
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
             /// The counter's name in `status`.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -14,14 +14,20 @@ pub enum Verdict {
     Pass,
 }
 
-/// How many events one source may put on the ring: 64 a second, 128 at once, which is two
-/// clients' worth of eight-fold copies.
-pub const DEFAULT_EVENT_RATE: Rate = {
-    let (Some(per_second), Some(burst)) = (NonZeroU32::new(64), NonZeroU32::new(128)) else {
-        panic!("both are above zero")
-    };
-    Rate::new(per_second, burst)
-};
+/// How many events one source may put on the ring: 64 a second, 128 at once, which is a
+/// knock in eight copies.
+pub const DEFAULT_EVENT_RATE: Rate = rate(64, 128);
+
+/// How many log lines each CPU writes while somebody tails: more than a person can read,
+/// and little enough to be read in passing.
+pub const LOG_RATE: Rate = rate(1000, 1000);
+
+const fn rate(per_second: u32, burst: u32) -> Rate {
+    match (NonZeroU32::new(per_second), NonZeroU32::new(burst)) {
+        (Some(per_second), Some(burst)) => Rate::new(per_second, burst),
+        _ => panic!("a rate is above zero"),
+    }
+}
 
 /// The program's settings, the only value of the map `SETTINGS`.
 ///

@@ -15,16 +15,24 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::bpf_ktime_get_ns, macros::xdp, programs::XdpContext,
 };
 use aya_log_ebpf::info;
-use knock_common::{counters::Outcome, event::KnockEvent, settings::Settings};
+use knock_common::{
+    counters::Outcome,
+    event::KnockEvent,
+    settings::{LOG_RATE, Settings},
+};
 
 use crate::{
-    maps::{COUNTERS, EVENTS, SETTINGS, SOURCES},
+    maps::{COUNTERS, EVENTS, LOG_BUCKET, SETTINGS, SOURCES},
     packet::Cursor,
     parse::Syn,
 };
 
 // `frags`: headers lie in a packet's first buffer, so that frames of several buffers (large
 // MTUs) need no exception, and drivers attach at any MTU.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over"
+)]
 #[xdp(frags)]
 fn knock_xdp(ctx: XdpContext) -> u32 {
     // Never absent: an array map has all its elements.
@@ -49,9 +57,17 @@ fn knock(ctx: &XdpContext, settings: &Settings, syn: &Syn) -> Outcome {
     if !take_token(settings, &syn.source, now) {
         return Outcome::RateLimited;
     }
+    // Before the event, so that whoever tails sees the SYN before what became of it.
+    if settings.log != 0 && take_log_token(now) {
+        log(ctx, syn);
+    }
     let Some(mut entry) = EVENTS.reserve::<KnockEvent>(0) else {
         return Outcome::RingFull;
     };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is a u32 in struct xdp_md"
+    )]
     let ifindex = ctx.ingress_ifindex() as u32;
     entry.write(KnockEvent {
         arrival_ns: now,
@@ -62,13 +78,44 @@ fn knock(ctx: &XdpContext, settings: &Settings, syn: &Syn) -> Outcome {
         reserved: 0,
     });
     entry.submit(0);
-    if settings.log != 0 {
+    Outcome::Knock
+}
+
+/// Writes the aya-log line of a SYN to the window.
+#[inline(always)]
+fn log(ctx: &XdpContext, syn: &Syn) {
+    let Syn {
+        source,
+        source_port,
+        offset,
+    } = *syn;
+    if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ipv4 @ ..] = source {
         info!(
             ctx,
-            "SYN {:i} port {} -> window + {}", syn.source, syn.source_port, syn.offset
+            "SYN from {:i} port {} to window + {}", ipv4, source_port, offset
+        );
+    } else {
+        info!(
+            ctx,
+            "SYN from {:i} port {} to window + {}", source, source_port, offset
         );
     }
-    Outcome::Knock
+}
+
+/// Whether this CPU may write a log line: a flood is no reason to keep the daemon busy with
+/// reading about it.
+#[inline(always)]
+fn take_log_token(now: u64) -> bool {
+    let Some(bucket) = LOG_BUCKET.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: the pointer is to this CPU's map value, which nobody else uses.
+    let Some(next) = LOG_RATE.take(unsafe { bucket.read() }, now) else {
+        return false;
+    };
+    // SAFETY: as above.
+    unsafe { bucket.write(next) };
+    true
 }
 
 /// Whether `source` has a token left. Two CPUs may read the same bucket at once and both
@@ -76,7 +123,7 @@ fn knock(ctx: &XdpContext, settings: &Settings, syn: &Syn) -> Outcome {
 #[inline(always)]
 fn take_token(settings: &Settings, source: &[u8; 16], now: u64) -> bool {
     let source = subscriber(source);
-    if let Some(bucket) = SOURCES.get_ptr_mut(&source) {
+    if let Some(bucket) = SOURCES.get_ptr_mut(source) {
         // SAFETY: the pointer is to a map value, which stays allocated while the program
         // runs; it is eight bytes, aligned, and read and written whole.
         let Some(next) = settings.rate.take(unsafe { bucket.read() }, now) else {
@@ -90,7 +137,7 @@ fn take_token(settings: &Settings, source: &[u8; 16], now: u64) -> bool {
         return false;
     };
     // Without room the source goes unwatched, and the ring's size is the bound.
-    let _ = SOURCES.insert(&source, &next, 0);
+    let _ = SOURCES.insert(source, next, 0);
     true
 }
 

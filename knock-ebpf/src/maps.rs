@@ -23,9 +23,12 @@ pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
 /// Indexed by [`Outcome`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(Outcome::ALL.len() as u32, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::COUNT, 0);
 
 /// Token buckets ([`knock_common::rate::Rate`]) by source.
 #[map]
 pub(crate) static SOURCES: LruHashMap<[u8; 16], u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+
+/// The token bucket of this CPU's log lines.
+#[map]
+pub(crate) static LOG_BUCKET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

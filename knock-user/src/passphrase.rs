@@ -104,7 +104,8 @@ fn refuse_exposed(_file: &File) -> Result<(), PassphraseError> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 

@@ -265,8 +265,8 @@ impl Checker {
                 name,
                 clients,
                 sequence,
-                run: entry.run.into(),
-                close: entry.close.map(Into::into),
+                run: entry.run,
+                close: entry.close,
                 lease: entry.lease.into(),
             });
         }

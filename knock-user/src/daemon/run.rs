@@ -19,7 +19,7 @@ use super::{
     exec::{Ending, Executor},
     knock::{Knock, monotonic},
     report::{Counters, Event, Reporter, Visitor},
-    sequence::{Assembler, Progress},
+    sequence::{Assembler, Candidates},
     source::{
         lines::{Line, Lines},
         xdp::Xdp,
@@ -183,17 +183,12 @@ impl Daemon {
             self.counters.not_unicast += 1;
             return;
         }
-        let (blocks, limited) = match self.assembler.push(knock) {
-            Progress::Retransmission => {
-                self.counters.retransmissions += 1;
-                return;
-            }
-            Progress::Candidates { blocks, limited } => (blocks, limited),
+        let Some(Candidates { blocks, limited }) = self.assembler.push(knock) else {
+            self.counters.retransmissions += 1;
+            return;
         };
         self.counters.sources_evicted = self.assembler.evicted();
-        if limited > 0 {
-            self.counters.attempts_limited += limited as u64;
-        }
+        self.counters.attempts_limited += limited as u64;
         for block in &blocks {
             if self.attempt(block, knock.source) {
                 self.assembler.accept(&knock.source);

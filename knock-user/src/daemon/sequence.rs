@@ -34,18 +34,13 @@ const ATTEMPTS: Rate = {
     Rate::new(per_second, burst)
 };
 
-/// What one event made of its source's queue.
+/// What one event completes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// The event is queued already: a retransmission.
-    Retransmission,
+pub struct Candidates {
     /// Blocks to try against every key, the likeliest first; often none.
-    Candidates {
-        /// The blocks.
-        blocks: ArrayVec<Block, MAX_CANDIDATES>,
-        /// Blocks that were left out because the source has tried too many.
-        limited: usize,
-    },
+    pub blocks: ArrayVec<Block, MAX_CANDIDATES>,
+    /// Blocks that were left out because the source has tried too many.
+    pub limited: usize,
 }
 
 /// The SYNs of every source, until they make a knock or grow old.
@@ -89,8 +84,9 @@ impl Assembler {
         }
     }
 
-    /// Queues `knock` and returns what it completes.
-    pub fn push(&mut self, knock: &Knock) -> Progress {
+    /// Queues `knock` and returns what it completes; `None` if it is a retransmission of one
+    /// that is queued already.
+    pub fn push(&mut self, knock: &Knock) -> Option<Candidates> {
         self.forget(knock.at);
         if self.sources.len() >= self.max_sources.get() && !self.sources.contains(&knock.source) {
             self.sources.pop_lru();
@@ -103,10 +99,7 @@ impl Assembler {
             source_port: knock.source_port,
             offset: knock.offset,
         };
-        if !queue.insert(event) {
-            return Progress::Retransmission;
-        }
-        queue.candidates(&event)
+        queue.insert(event).then(|| queue.candidates(&event))
     }
 
     /// Clears the queue of `source`, one of whose candidates was accepted.
@@ -174,7 +167,7 @@ impl Queue {
     }
 
     /// The blocks that `event`, just inserted, completes.
-    fn candidates(&mut self, event: &Event) -> Progress {
+    fn candidates(&mut self, event: &Event) -> Candidates {
         let mut found: ArrayVec<Block, MAX_CANDIDATES> = ArrayVec::new();
         found.extend(self.by_arrival());
         for block in self.by_source_port(event) {
@@ -195,7 +188,7 @@ impl Queue {
             .count();
         let limited = found.len() - affordable;
         found.truncate(affordable);
-        Progress::Candidates {
+        Candidates {
             blocks: found,
             limited,
         }

@@ -114,12 +114,10 @@ impl Xdp {
                     knocks.extend(KnockEvent::from_bytes(&entry).map(Knock::from));
                 }
             }
-            log = self.log.readable_mut() => {
-                let mut log = log?;
-                log.get_inner_mut().flush();
-                log.clear_ready();
-            }
+            log = self.log.readable_mut() => log?.clear_ready(),
         }
+        // The kernel writes a SYN's line before its event: so it is told first.
+        self.log.get_mut().flush();
         Ok(())
     }
 
