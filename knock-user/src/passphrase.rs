@@ -104,7 +104,8 @@ fn refuse_exposed(_file: &File) -> Result<(), PassphraseError> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
