@@ -1,9 +1,9 @@
 //! The client: a passphrase and a door's sequence become a [`Knock`], and a knock becomes
 //! SYNs to a [`Server`].
 //!
-//! [`cli`] says what is wanted, [`knock`] enciphers it, [`server`] finds the addresses,
+//! [`cli`] says what is wanted, [`mod@knock`] enciphers it, [`server`] finds the addresses,
 //! [`source`] chooses the ports to send from, [`pace`] says how fast and how often, and
-//! [`send`] sends through a [`stack`]. Only [`Server::addresses`], [`SystemStack`] and the
+//! [`mod@send`] sends through a [`stack`]. Only [`Server::addresses`], [`SystemStack`] and the
 //! prompt for a passphrase touch the system; no privileges are needed.
 
 use std::{
