@@ -21,7 +21,7 @@ pub struct Passphrase(Zeroizing<Vec<u8>>);
 pub enum PassphraseError {
     /// It cannot be opened or read.
     #[error("it cannot be read: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// Others than its owner could read or change it.
     #[error(
         "group or others can read or change it (mode {0:04o}): chmod 600 it, and change the passphrase if somebody may have seen it"
@@ -43,11 +43,13 @@ impl Passphrase {
     /// [`PassphraseError`] if the file cannot be read, is empty, is longer than 4096 bytes
     /// or, on Unix, can be read or changed by group or others.
     pub fn from_file(path: &Path) -> Result<Self, PassphraseError> {
-        let file = File::open(path)?;
+        let file = File::open(path).map_err(PassphraseError::Io)?;
         refuse_exposed(&file)?;
         // One allocation, so that no copy stays behind unwiped.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN + 3));
-        file.take(MAX_LEN as u64 + 3).read_to_end(&mut bytes)?;
+        file.take(MAX_LEN as u64 + 3)
+            .read_to_end(&mut bytes)
+            .map_err(PassphraseError::Io)?;
         let len = bytes
             .strip_suffix(b"\r\n")
             .or_else(|| bytes.strip_suffix(b"\n"))
@@ -90,7 +92,7 @@ impl fmt::Debug for Passphrase {
 fn refuse_exposed(file: &File) -> Result<(), PassphraseError> {
     use std::os::unix::fs::MetadataExt as _;
 
-    let mode = file.metadata()?.mode() & 0o7777;
+    let mode = file.metadata().map_err(PassphraseError::Io)?.mode() & 0o7777;
     if mode & 0o066 == 0 {
         Ok(())
     } else {
@@ -104,8 +106,8 @@ fn refuse_exposed(_file: &File) -> Result<(), PassphraseError> {
     Ok(())
 }
 
-#[cfg(unix)]
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
