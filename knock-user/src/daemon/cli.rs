@@ -211,7 +211,8 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
         Some(path) => Source::Lines(Lines::open(&path, config.window)?, path),
         None => {
             let settings = Settings::new(config.window, config.verdict, config.limits.events);
-            let xdp = Xdp::attach(&config.interfaces, settings, reporter.clone())?;
+            let mut xdp = Xdp::load(settings, reporter.clone())?;
+            xdp.attach(&config.interfaces)?;
             Source::Xdp(Box::new(xdp))
         }
     };

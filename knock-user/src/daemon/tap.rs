@@ -19,7 +19,8 @@ use super::{report::Reporter, source::xdp::Xdp};
 /// The XDP program cannot be attached, or standard output cannot be written.
 pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
     let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
-    let mut xdp = Xdp::attach(interfaces, settings, Reporter::default())?;
+    let mut xdp = Xdp::load(settings, Reporter::default())?;
+    xdp.attach(interfaces)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut knocks = Vec::new();

@@ -54,15 +54,13 @@ pub struct Xdp {
 }
 
 impl Xdp {
-    /// Loads the program with its settings in place and attaches it to `interfaces`.
+    /// Loads the program with its settings in place. It sees nothing before
+    /// [`Xdp::attach`].
     ///
     /// # Errors
     ///
-    /// A sentence that says what is missing and what to do. Nothing stays attached.
-    pub fn attach(interfaces: &[String], settings: Settings, reporter: Reporter) -> Result<Self> {
-        for interface in interfaces {
-            require_interface(interface)?;
-        }
+    /// A sentence that says what is missing and what to do.
+    pub fn load(settings: Settings, reporter: Reporter) -> Result<Self> {
         raise_memory_limit();
         let mut ebpf = Ebpf::load(PROGRAM).map_err(|error| unloadable(error.into()))?;
         // Before the program is loaded: loading needs the map that this keeps open.
@@ -79,20 +77,43 @@ impl Xdp {
             attachments: Vec::new(),
             ebpf,
         };
-        let program = xdp.program()?;
-        program.load().map_err(|error| unloadable(error.into()))?;
+        xdp.program()?
+            .load()
+            .map_err(|error| unloadable(error.into()))?;
+        Ok(xdp)
+    }
+
+    /// Attaches the program to `interfaces`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says which interface is missing or taken, and what to do. What was
+    /// attached before the error stays so until this is dropped.
+    pub fn attach(&mut self, interfaces: &[String]) -> Result<()> {
         for interface in interfaces {
-            let mode = attach(program_of(&mut xdp.ebpf)?, interface)?;
-            xdp.attachments.push(Attachment {
+            require_interface(interface)?;
+        }
+        for interface in interfaces {
+            let mode = attach(self.program()?, interface)?;
+            self.attachments.push(Attachment {
                 interface: interface.clone(),
                 mode,
             });
         }
-        Ok(xdp)
+        Ok(())
     }
 
-    fn program(&mut self) -> Result<&mut Program> {
-        program_of(&mut self.ebpf)
+    /// The program itself, for `BPF_PROG_TEST_RUN`.
+    ///
+    /// # Errors
+    ///
+    /// The object holds another program, which the build rules out.
+    pub fn program(&mut self) -> Result<&mut Program> {
+        let program = self
+            .ebpf
+            .program_mut("knock_xdp")
+            .context("the object holds no program `knock_xdp`")?;
+        Ok(program.try_into()?)
     }
 
     /// Appends the next events to `knocks`, at most [`MAX_BATCH`] of them, and passes the
@@ -163,13 +184,6 @@ impl From<KnockEvent> for Knock {
             at: Duration::from_nanos(event.arrival_ns),
         }
     }
-}
-
-fn program_of(ebpf: &mut Ebpf) -> Result<&mut Program> {
-    let program = ebpf
-        .program_mut("knock_xdp")
-        .context("the object holds no program `knock_xdp`")?;
-    Ok(program.try_into()?)
 }
 
 fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
