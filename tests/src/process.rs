@@ -178,6 +178,15 @@ impl Running {
             .with_context(|| format!("cannot send {signal} to {}", self.name))
     }
 
+    /// Whether the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// How the process ended, with all its output read.
     ///
     /// # Errors

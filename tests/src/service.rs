@@ -148,6 +148,15 @@ impl Session {
         &self.greeting
     }
 
+    /// The client's end.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.get_ref().local_addr()
+    }
+
     /// Sends a line and awaits its echo: the connection still goes on.
     ///
     /// # Errors

@@ -21,8 +21,12 @@ use crate::netns::Namespace;
 /// Larger than any frame, also one that the kernel has not segmented yet.
 const LARGEST_FRAME: usize = 1 << 17;
 
-/// What a capture may hold until it is read, so that a flood is not mistaken for silence.
-const CAPTURE_BUFFER: usize = 8 << 20;
+/// What a capture may hold until it is read: some hundred thousand small frames, so that a
+/// scan or a flood does not hide what comes after it.
+const CAPTURE_BUFFER: usize = 128 << 20;
+
+/// How many frames an error shows.
+const SHOWN_FRAMES: usize = 8;
 
 /// `PACKET_OUTGOING` of `packet(7)`.
 const PACKET_OUTGOING: u8 = 4;
@@ -166,9 +170,12 @@ impl Capture {
                 return Ok(frames);
             }
         }
+        let last = frames.iter().rev().take(SHOWN_FRAMES).rev();
+        let shown = last.map(|frame| format!("\n  {:?} {:02x?}", frame.direction, frame.bytes));
         bail!(
-            "the awaited frame did not come, but {} others: {frames:02x?}",
-            frames.len()
+            "the awaited frame did not come, but {} others, at last{}",
+            frames.len(),
+            shown.collect::<String>()
         )
     }
 
