@@ -1,1 +1,13 @@
-//! x
+//! What knockd's scenarios are made of: network namespaces joined by a link, processes in
+//! them, frames on the link, and a service to knock for.
+//!
+//! Everything is owned by file descriptors and by threads of this process. Nothing has a
+//! name outside it, so nothing is left behind, not even after SIGKILL.
+
+pub mod frame;
+pub mod link;
+pub mod netns;
+pub mod privilege;
+pub mod process;
+pub mod service;
+pub mod wire;

@@ -1,0 +1,211 @@
+//! A service worth knocking for, and those who try to reach it.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::netns::Namespace;
+
+/// A TCP service that greets each connection with one line and then repeats every line that
+/// it gets. It ends, with its connections, when this is dropped.
+#[derive(Debug)]
+pub struct Greeter {
+    listener: TcpListener,
+    connections: Connections,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Connections = Arc<Mutex<Vec<TcpStream>>>;
+
+impl Greeter {
+    /// What the service says first.
+    pub const GREETING: &str = "Hello from behind the door.";
+
+    /// Listens in `namespace` on `port` of every address, IPv4 and IPv6; 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken or the namespace cannot be entered.
+    pub fn start(namespace: &Namespace, port: u16) -> Result<Self> {
+        let listener: TcpListener = namespace.run(|| {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_only_v6(false)?;
+            socket.set_reuse_address(true)?;
+            socket
+                .bind(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port).into())
+                .with_context(|| format!("cannot listen on port {port}"))?;
+            socket.listen(128)?;
+            Ok(socket.into())
+        })?;
+        let connections = Connections::default();
+        let thread = thread::spawn({
+            let listener = listener.try_clone()?;
+            let connections = Arc::clone(&connections);
+            move || serve(&listener, &connections)
+        });
+        Ok(Self {
+            listener,
+            connections,
+            thread: Some(thread),
+        })
+    }
+
+    /// The port that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn port(&self) -> Result<u16> {
+        Ok(self.listener.local_addr()?.port())
+    }
+}
+
+impl Drop for Greeter {
+    fn drop(&mut self) {
+        // Makes the blocked `accept` return.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for connection in connections.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn serve(listener: &TcpListener, connections: &Connections) {
+    while let Ok((connection, _)) = listener.accept() {
+        let Ok(handle) = connection.try_clone() else {
+            continue;
+        };
+        connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(handle);
+        // A connection that breaks is its client's concern.
+        thread::spawn(move || greet(connection));
+    }
+}
+
+fn greet(mut connection: TcpStream) -> io::Result<()> {
+    writeln!(connection, "{}", Greeter::GREETING)?;
+    let mut lines = BufReader::new(connection.try_clone()?);
+    let mut line = String::new();
+    while lines.read_line(&mut line)? > 0 {
+        connection.write_all(line.as_bytes())?;
+        line.clear();
+    }
+    // The handle that the service keeps would hold the connection open.
+    connection.shutdown(Shutdown::Both)
+}
+
+/// A connection to a [`Greeter`] that was greeted.
+#[derive(Debug)]
+pub struct Session {
+    stream: BufReader<TcpStream>,
+    greeting: String,
+}
+
+impl Session {
+    /// Connects from `namespace` and awaits the greeting. `source` is the address to come
+    /// from, by default the one that the route would use.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` when nothing answers within `timeout`, `ConnectionRefused` when the host
+    /// says no, and so on.
+    pub fn open(
+        namespace: &Namespace,
+        source: Option<IpAddr>,
+        destination: SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let stream = namespace
+            .run(|| Ok(connect(source, destination, timeout)))
+            .map_err(io::Error::other)??;
+        let mut session = Self {
+            stream: BufReader::new(stream),
+            greeting: String::new(),
+        };
+        session.greeting = session.read()?;
+        Ok(session)
+    }
+
+    /// What the service said first.
+    #[must_use]
+    pub fn greeting(&self) -> &str {
+        &self.greeting
+    }
+
+    /// The client's end.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.get_ref().local_addr()
+    }
+
+    /// Sends a line and awaits its echo: the connection still goes on.
+    ///
+    /// # Errors
+    ///
+    /// When the connection broke, or is silent for as long as it was given to open.
+    pub fn ask(&mut self, line: &str) -> io::Result<String> {
+        writeln!(self.stream.get_mut(), "{line}")?;
+        self.read()
+    }
+
+    fn read(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(line.trim_end().to_owned()),
+            // What a read timeout is called on Linux.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Connects to a [`Greeter`] and returns its greeting; see [`Session::open`].
+///
+/// # Errors
+///
+/// Those of [`Session::open`].
+pub fn try_connect(
+    namespace: &Namespace,
+    source: Option<IpAddr>,
+    destination: SocketAddr,
+    timeout: Duration,
+) -> io::Result<String> {
+    Session::open(namespace, source, destination, timeout).map(|session| session.greeting)
+}
+
+fn connect(
+    source: Option<IpAddr>,
+    destination: SocketAddr,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
+    let domain = Domain::for_address(destination);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect_timeout(&destination.into(), timeout)?;
+    socket.set_read_timeout(Some(timeout))?;
+    Ok(socket.into())
+}
