@@ -1,2 +1,64 @@
-//! x
-fn main() {}
+//! The project's own tooling.
+//!
+//! `cargo xtask setup` installs what the build needs, `cargo xtask demo` shows the whole of
+//! it at work, `cargo xtask test` runs every check. What needs root is run as root, with
+//! sudo for an ordinary user; everything is built as whoever calls.
+
+mod apt;
+mod demo;
+mod privilege;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The project's own tooling
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what building needs: a compiler for the eBPF half and its linker
+    Setup {
+        /// Where the compiler comes from; without it the first that works
+        #[arg(long, value_enum)]
+        toolchain: Option<setup::Route>,
+    },
+    /// Show a knock at work, from the SYNs to the opened and closed door, in namespaces
+    Demo {
+        /// Only the part that needs root, with everything built
+        #[arg(long, hide = true)]
+        built: bool,
+    },
+    /// Run every check and every test, as CI does
+    Test,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
+        Task::Demo { built: false } => demo::build_and_show(&workspace),
+        Task::Demo { built: true } => demo::show(&workspace),
+        Task::Test => test::test(&workspace),
+    }
+}

@@ -1,0 +1,182 @@
+//! What the build needs beyond stable Rust: a compiler that has `core` for the kernel's
+//! half, and the linker for it.
+
+use std::{env, fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use crate::{
+    apt::{self, Provided},
+    workspace::{Workspace, output, run},
+};
+
+/// A nightly whose LLVM bpf-linker can load; pinned, so that every build is the same.
+const NIGHTLY: &str = "nightly-2026-05-01";
+
+/// The name under which rustup knows Debian's compiler.
+const DEBIAN: &str = "knock-bpf";
+
+/// Debian's compiler, its `core` for BPF, and its linter.
+const DEBIAN_PACKAGES: &[&str] = &[
+    "rustc-web",
+    "cargo-web",
+    "libstd-rust-web-dev-bpf",
+    "rust-web-clippy",
+];
+
+/// The last version that needs no LLVM of its own: it loads the compiler's.
+const BPF_LINKER: &str = "0.10.3";
+
+/// What the demo and the tests call.
+const PROGRAMS: &[Provided] = &[
+    Provided {
+        program: "ip",
+        package: "iproute2",
+    },
+    Provided {
+        program: "nft",
+        package: "nftables",
+    },
+    Provided {
+        program: "iptables",
+        package: "iptables",
+    },
+    Provided {
+        program: "nsenter",
+        package: "util-linux",
+    },
+];
+
+/// Where the compiler for the kernel's half comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Route {
+    /// A pinned nightly with the sources of `core`
+    Rustup,
+    /// Debian's stable compiler with a compiled `core` for BPF
+    Debian,
+}
+
+/// What `setup` installed.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The compiler for the kernel's half, as `rustup run` takes it.
+    pub(crate) toolchain: String,
+    /// The folder with bpf-linker.
+    pub(crate) bin: PathBuf,
+}
+
+/// Installs what is missing. `route` chooses where the compiler comes from; without it,
+/// what an earlier call chose is kept, and else the first that can be had is taken.
+pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools> {
+    apt::provide(PROGRAMS)?;
+    let tools = workspace.tools();
+    let bin = tools.join("bin");
+    install_tool(workspace, "bpf-linker", BPF_LINKER)?;
+    // knock-user's build script reads this file.
+    let chosen = tools.join("ebpf-toolchain");
+    let toolchain = match (route, fs::read_to_string(&chosen)) {
+        (None, Ok(toolchain)) if works(toolchain.trim()) => toolchain.trim().to_owned(),
+        _ => install_toolchain(route)?,
+    };
+    // Only then, so that the build script sees no change where there is none.
+    if fs::read_to_string(&chosen).ok().as_deref() != Some(&toolchain) {
+        fs::write(&chosen, &toolchain)?;
+    }
+    println!("eBPF toolchain: {toolchain}, bpf-linker {BPF_LINKER}");
+    Ok(Tools { toolchain, bin })
+}
+
+/// Installs the program `name` from crates.io into the tools' folder, if this version of it
+/// is not there yet.
+pub(crate) fn install_tool(workspace: &Workspace, name: &str, version: &str) -> Result<()> {
+    let tools = workspace.tools();
+    let installed = fs::read_to_string(tools.join(".crates.toml")).unwrap_or_default();
+    if installed.contains(&format!("\"{name} {version} ")) {
+        return Ok(());
+    }
+    println!("installing {name} {version}: this takes a minute or two, once");
+    let mut cargo = workspace.cargo("install --quiet --locked --root");
+    cargo.arg(&tools).args(["--version", version, name]);
+    // A build of its own: nothing that is set for this one.
+    cargo
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET");
+    run(&mut cargo)
+}
+
+fn install_toolchain(route: Option<Route>) -> Result<String> {
+    match route {
+        Some(Route::Rustup) => from_rustup(),
+        Some(Route::Debian) => from_debian(),
+        None => from_rustup().or_else(|error| {
+            println!(
+                "rustup has no nightly for this machine ({error:#}): taking Debian's compiler"
+            );
+            from_debian()
+        }),
+    }
+}
+
+fn from_rustup() -> Result<String> {
+    println!("installing {NIGHTLY} with rustup");
+    output(Command::new("rustup").args([
+        "toolchain",
+        "install",
+        NIGHTLY,
+        "--profile=minimal",
+        "--component=rust-src,clippy",
+        "--no-self-update",
+    ]))?;
+    ensure!(works(NIGHTLY), "{NIGHTLY} was installed but does not run");
+    Ok(NIGHTLY.to_owned())
+}
+
+fn from_debian() -> Result<String> {
+    let core = PathBuf::from("/usr/lib/rustlib/bpfel-unknown-none");
+    if !core.exists() || !PathBuf::from("/usr/bin/clippy-driver").exists() {
+        apt::install(DEBIAN_PACKAGES)?;
+    }
+    run(Command::new("rustup").args(["toolchain", "link", DEBIAN, "/usr"]))
+        .context("rustup cannot be told of Debian's compiler")?;
+    ensure!(
+        works(DEBIAN),
+        "Debian's compiler was installed but does not run"
+    );
+    Ok(DEBIAN.to_owned())
+}
+
+fn works(toolchain: &str) -> bool {
+    let mut rustc = Command::new("rustup");
+    rustc.args(["run", toolchain, "rustc", "--version"]);
+    output(&mut rustc).is_ok()
+}
+
+/// cargo of the kernel half's toolchain, with the environment that the build script gives it.
+pub(crate) fn ebpf_cargo(workspace: &Workspace, tools: &Tools) -> Result<Command> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(
+        [tools.bin.clone()]
+            .into_iter()
+            .chain(env::split_paths(&path)),
+    )?;
+    let mut cargo = workspace.command("rustup");
+    cargo
+        .args(["run", &tools.toolchain, "cargo"])
+        .env("PATH", path)
+        // Set by the cargo that runs this, for itself.
+        .env_remove("RUSTC")
+        .env_remove("CARGO")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    if tools.toolchain == DEBIAN {
+        cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
+    }
+    Ok(cargo)
+}
+
+impl Tools {
+    /// Whether `core` has to be compiled for BPF first.
+    pub(crate) fn builds_core(&self) -> bool {
+        self.toolchain == NIGHTLY
+    }
+}
