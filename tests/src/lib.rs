@@ -9,5 +9,6 @@ pub mod link;
 pub mod netns;
 pub mod privilege;
 pub mod process;
+pub mod scene;
 pub mod service;
 pub mod wire;

@@ -1,0 +1,306 @@
+//! A pair of hosts with the real daemon on the server, and knocks for it.
+
+use std::{
+    env, fs,
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use knock_common::{
+    protocol::{block::Block, classic::Sequence, key::ClassicKey},
+    window::Window,
+};
+use tempfile::TempDir;
+
+use crate::{
+    frame::Frame,
+    link::Pair,
+    process::{Running, Signal},
+    wire::Sender,
+};
+
+/// How long anything that ought to happen at once may take on a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The passphrase of client `laptop`.
+pub const LAPTOP: &str = "correct horse battery staple";
+/// The passphrase of client `phone`.
+pub const PHONE: &str = "open sesame";
+
+/// The sequence of door `ssh`, which every client may open.
+pub const SSH: &[u8] = &[1, 2, 3, 4];
+/// The sequence of door `backup`, which only `phone` may open.
+pub const BACKUP: &[u8] = &[9];
+
+/// Two clients and two doors. The doors' commands write what they were told to the file
+/// `commands` beside the configuration. `{folder}` stands for that folder.
+pub const CONFIGURATION: &str = r#"
+control_socket = "{folder}/knockd.sock"
+
+[[client]]
+name = "laptop"
+protocol = "classic"
+passphrase_file = "laptop.passphrase"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.passphrase"
+
+[[door]]
+name = "ssh"
+sequence = [1, 2, 3, 4]
+run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP %CLIENT% %FOR% >> {folder}/commands"]
+close = ["sh", "-c", "echo close %DOOR% $KNOCK_IP %CLIENT% %FOR% >> {folder}/commands"]
+for = "1h"
+
+[[door]]
+name = "backup"
+clients = ["phone"]
+sequence = [9]
+run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
+"#;
+
+/// A program of this project. The tests are built beside it.
+///
+/// # Errors
+///
+/// It is not there, because it was not built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("no target directory")?;
+    let program = folder.join(name);
+    ensure!(
+        program.is_file(),
+        "{} is not there: run `cargo build` first",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// The SYNs of a classic knock, from consecutive source ports, in order.
+///
+/// # Errors
+///
+/// The sequence is too short or too long.
+pub fn classic(
+    passphrase: &str,
+    sequence: &[u8],
+    source: SocketAddr,
+    destination: IpAddr,
+) -> Result<Vec<Frame>> {
+    let sequence = Sequence::new(sequence)?;
+    let block = ClassicKey::from_passphrase(passphrase.as_bytes()).encipher(sequence.plaintext());
+    Ok(syns(block, source, destination))
+}
+
+/// The SYNs of any block.
+#[must_use]
+pub fn syns(block: Block, source: SocketAddr, destination: IpAddr) -> Vec<Frame> {
+    (source.port()..)
+        .zip(block.ports(Window::DEFAULT))
+        .map(|(source_port, port)| {
+            Frame::syn(
+                SocketAddr::new(source.ip(), source_port),
+                SocketAddr::new(destination, port),
+            )
+        })
+        .collect()
+}
+
+/// A folder with a configuration and the secrets that it names.
+#[derive(Debug)]
+pub struct Files(TempDir);
+
+impl Files {
+    /// Writes `configuration`, in which `{folder}` stands for the folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub fn new(configuration: &str) -> Result<Self> {
+        let files = Self(tempfile::tempdir()?);
+        let folder = files.path("").display().to_string();
+        let folder = folder.trim_end_matches('/');
+        for (name, content) in [
+            ("laptop.passphrase", LAPTOP),
+            ("phone.passphrase", PHONE),
+            ("knockd.toml", &configuration.replace("{folder}", folder)),
+        ] {
+            let path = files.path(name);
+            fs::write(&path, format!("{content}\n"))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(files)
+    }
+
+    /// The path of the file `name` in the folder.
+    #[must_use]
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What the doors' commands have written so far.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        // Before the first command there is no file.
+        let text = fs::read_to_string(self.path("commands")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// A pair of hosts whose server runs the real daemon.
+#[derive(Debug)]
+pub struct Scene {
+    /// The hosts.
+    pub pair: Pair,
+    /// The daemon's files.
+    pub files: Files,
+    /// The daemon, which logs refusals too.
+    pub knockd: Running,
+    /// Raw frames from the client's host.
+    pub sender: Sender,
+}
+
+impl Scene {
+    /// A scene with [`CONFIGURATION`], ready to be knocked on.
+    ///
+    /// # Errors
+    ///
+    /// The daemon does not start.
+    pub fn new() -> Result<Self> {
+        Self::with(CONFIGURATION)
+    }
+
+    /// A scene with another configuration.
+    ///
+    /// # Errors
+    ///
+    /// The daemon does not start.
+    pub fn with(configuration: &str) -> Result<Self> {
+        let pair = Pair::new()?;
+        let files = Files::new(configuration)?;
+        let mut command = knockd(&pair, &files)?;
+        command.args(["--iface", Pair::SERVER_INTERFACE]);
+        let knockd = Running::spawn(command)?;
+        knockd.wait_for(|line| line.contains("attached to srv0"), SOON)?;
+        let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE)?;
+        Ok(Self {
+            pair,
+            files,
+            knockd,
+            sender,
+        })
+    }
+
+    /// Sends `frames` in order.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses one.
+    pub fn send<'a>(&self, frames: impl IntoIterator<Item = &'a Frame>) -> Result<()> {
+        for frame in frames {
+            self.sender.send(&frame.bytes()?)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the daemon's log line that has all of `parts`.
+    ///
+    /// # Errors
+    ///
+    /// It does not come.
+    pub fn logged(&self, parts: &[&str]) -> Result<String> {
+        self.knockd
+            .wait_for(|line| parts.iter().all(|part| line.contains(part)), SOON)
+    }
+
+    /// Waits until the opening command for `source` at door `door` has succeeded.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub fn opened(&self, door: &str, source: IpAddr) -> Result<()> {
+        let door = format!("door={door:?}");
+        let source = format!("source={source} ");
+        self.logged(&["command run", &door, &source, "succeeded"])
+            .map(|_| ())
+    }
+
+    /// Knocks from a source of its own and waits until that knock is accepted. What was
+    /// sent before has been seen by then: the ring keeps its order.
+    ///
+    /// # Errors
+    ///
+    /// The knock is not accepted.
+    pub fn settle(&self) -> Result<()> {
+        let witness: SocketAddr = ([192, 0, 2, 250], 50_000).into();
+        self.send(&classic(LAPTOP, SSH, witness, Pair::SERVER_V4.into())?)?;
+        self.opened("ssh", witness.ip())
+    }
+
+    /// The sources that were accepted so far, the witness of [`Scene::settle`] left out.
+    #[must_use]
+    pub fn accepted(&self) -> Vec<String> {
+        self.knockd
+            .lines()
+            .iter()
+            .filter(|line| line.text.contains(" accepted "))
+            .filter_map(|line| line.text.split("source=").nth(1))
+            .filter_map(|rest| rest.split(' ').next())
+            .filter(|source| *source != "192.0.2.250")
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The daemon's status, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        let output = self.watch("status")?.arg("--json").output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// `knockd status` or `knockd tail` for this daemon.
+    ///
+    /// # Errors
+    ///
+    /// The program was not built.
+    pub fn watch(&self, command: &str) -> Result<Command> {
+        let mut watch = self.pair.server.command(program("knockd")?);
+        watch.args([command, "--socket"]);
+        watch.arg(self.files.path("knockd.sock"));
+        Ok(watch)
+    }
+
+    /// Stops the daemon in good order.
+    ///
+    /// # Errors
+    ///
+    /// It does not stop, or not with status 0.
+    pub fn stop(&mut self) -> Result<()> {
+        self.knockd.signal(Signal::SIGTERM)?;
+        let status = self.knockd.wait(SOON)?;
+        ensure!(status.success(), "knockd ended with {status}");
+        Ok(())
+    }
+}
+
+/// The daemon on the server with the configuration of `files`, without a source yet.
+///
+/// # Errors
+///
+/// The program was not built.
+pub fn knockd(pair: &Pair, files: &Files) -> Result<Command> {
+    let mut knockd = pair.server.command(program("knockd")?);
+    knockd.args(["--log", "debug", "--config"]);
+    knockd.arg(files.path("knockd.toml"));
+    Ok(knockd)
+}

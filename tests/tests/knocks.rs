@@ -1,0 +1,355 @@
+//! Knocks over a real link to the real daemon: which ones open a door, and which do not.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    iter,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use knock_common::{protocol::block::Block, window::Window};
+use knock_tests::{
+    frame::{Frame, Segment, Tag},
+    link::Pair,
+    privilege,
+    scene::{BACKUP, LAPTOP, PHONE, SOON, SSH, Scene, classic, program, syns},
+    wire::{Capture, Direction},
+};
+
+const V4: IpAddr = IpAddr::V4(Pair::SERVER_V4);
+const V6: IpAddr = IpAddr::V6(Pair::SERVER_V6);
+
+fn client(port: u16) -> SocketAddr {
+    SocketAddr::new(Pair::CLIENT_V4.into(), port)
+}
+
+fn client_v6(port: u16) -> SocketAddr {
+    SocketAddr::new(Pair::CLIENT_V6.into(), port)
+}
+
+/// The knock of client `laptop` at door `ssh`.
+fn knock(source: SocketAddr) -> Vec<Frame> {
+    let server = if source.is_ipv4() { V4 } else { V6 };
+    classic(LAPTOP, SSH, source, server).unwrap()
+}
+
+/// SYNs to the window that belong to no knock.
+fn noise(source: SocketAddr, len: u16) -> Vec<Frame> {
+    (0..len)
+        .map(|i| {
+            let port = Window::DEFAULT.port(u8::try_from(i * 7 % 256).unwrap());
+            let source = SocketAddr::new(source.ip(), source.port() + 3 * i);
+            Frame::syn(source, SocketAddr::new(V4, port))
+        })
+        .collect()
+}
+
+/// Asserts that `frames` open door `ssh` for `source`, once.
+fn opens(frames: &[Frame], source: IpAddr) {
+    let scene = Scene::new().unwrap();
+    scene.send(frames).unwrap();
+    scene.opened("ssh", source).unwrap();
+    scene.settle().unwrap();
+    let opened = format!("open ssh {source} laptop 3600");
+    assert_eq!(scene.files.commands()[..1], [opened]);
+    assert_eq!(scene.files.commands().len(), 2, "and the witness");
+}
+
+/// Asserts that nothing comes of `frames`.
+fn opens_nothing(frames: &[Frame]) {
+    let scene = Scene::new().unwrap();
+    scene.send(frames).unwrap();
+    scene.settle().unwrap();
+    assert!(scene.accepted().is_empty(), "{:?}", scene.accepted());
+    assert_eq!(scene.files.commands().len(), 1, "the witness");
+}
+
+macro_rules! needs_bpf {
+    () => {
+        if !privilege::bpf() {
+            return;
+        }
+    };
+}
+
+#[test]
+fn the_real_client_opens_a_door_over_both_families() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    for (server, source) in [(V4, client(0).ip()), (V6, client_v6(0).ip())] {
+        let mut knock = scene
+            .pair
+            .client
+            .unprivileged_command(program("knock").unwrap());
+        knock.args(["--classic", "--sequence", "1,2,3,4", "--passphrase-file"]);
+        knock.arg(scene.files.path("laptop.passphrase"));
+        let output = knock.arg(server.to_string()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        scene.opened("ssh", source).unwrap();
+    }
+}
+
+#[test]
+fn ipv4_and_ipv6_open() {
+    needs_bpf!();
+    opens(&knock(client(40_000)), client(0).ip());
+    opens(&knock(client_v6(40_000)), client_v6(0).ip());
+}
+
+#[test]
+fn vlan_tags_do_not_hide_a_knock() {
+    needs_bpf!();
+    let tagged: Vec<_> = knock(client(40_000))
+        .into_iter()
+        .map(|frame| frame.tag(Tag::Provider(7)).tag(Tag::Customer(9)))
+        .collect();
+    opens(&tagged, client(0).ip());
+    let tagged: Vec<_> = knock(client_v6(40_000))
+        .into_iter()
+        .map(|frame| frame.tag(Tag::Customer(9)))
+        .collect();
+    opens(&tagged, client_v6(0).ip());
+}
+
+#[test]
+fn ip_options_and_ecn_do_not_hide_a_knock() {
+    needs_bpf!();
+    let frames: Vec<_> = knock(client(40_000))
+        .into_iter()
+        .map(|frame| {
+            frame.ipv4_options([1; 40]).tcp(|tcp| {
+                tcp.ece = true;
+                tcp.cwr = true;
+            })
+        })
+        .collect();
+    opens(&frames, client(0).ip());
+}
+
+#[test]
+fn a_port_that_is_repeated_is_no_retransmission() {
+    needs_bpf!();
+    // The vector's block has the same byte at two places.
+    let frames = knock(client(40_000));
+    let mut ports: Vec<_> = frames.iter().map(destination_port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(ports.len(), 15);
+    opens(&frames, client(0).ip());
+}
+
+fn destination_port(frame: &Frame) -> u16 {
+    let segment = Segment::read(&frame.bytes().unwrap()).unwrap();
+    segment.destination.port()
+}
+
+#[test]
+fn source_ports_put_reversed_syns_in_order() {
+    needs_bpf!();
+    let mut frames = knock(client(40_000));
+    frames.reverse();
+    opens(&frames, client(0).ip());
+}
+
+#[test]
+fn arrival_order_is_enough_behind_a_nat() {
+    needs_bpf!();
+    let mut frames = knock(client(40_000));
+    for (frame, port) in frames.iter_mut().zip((1024..).step_by(77)) {
+        *frame = frame.clone().tcp(|tcp| tcp.source_port = port);
+    }
+    opens(&frames, client(0).ip());
+}
+
+#[test]
+fn each_syn_three_times_is_one_knock() {
+    needs_bpf!();
+    let frames: Vec<_> = knock(client(40_000))
+        .into_iter()
+        .flat_map(|frame| iter::repeat_n(frame, 3))
+        .collect();
+    opens(&frames, client(0).ip());
+}
+
+#[test]
+fn noise_from_the_same_source_does_not_lock_out() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    scene.send(&noise(client(1024), 21)).unwrap();
+    scene.send(&knock(client(40_000))).unwrap();
+    scene.opened("ssh", client(0).ip()).unwrap();
+    scene.send(&noise(client(2048), 13)).unwrap();
+    let backup = classic(PHONE, BACKUP, client(50_000), V4).unwrap();
+    scene.send(&backup).unwrap();
+    scene.opened("backup", client(0).ip()).unwrap();
+    assert_eq!(
+        scene.files.commands(),
+        ["open ssh 192.0.2.2 laptop 3600", "open backup 192.0.2.2"]
+    );
+}
+
+#[test]
+fn two_clients_may_knock_at_the_same_time() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let other = SocketAddr::new([192, 0, 2, 77].into(), 40_000);
+    let theirs = classic(PHONE, BACKUP, other, V4).unwrap();
+    for (ours, theirs) in knock(client(40_000)).iter().zip(&theirs) {
+        scene.send([ours, theirs]).unwrap();
+    }
+    scene.opened("ssh", client(0).ip()).unwrap();
+    scene.opened("backup", other.ip()).unwrap();
+}
+
+#[test]
+fn a_knock_at_an_open_door_runs_nothing_twice() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    scene.send(&knock(client(40_000))).unwrap();
+    scene.send(&knock(client(41_000))).unwrap();
+    scene.logged(&["open already, extended"]).unwrap();
+    scene.settle().unwrap();
+    assert_eq!(scene.files.commands().len(), 2, "one, and the witness");
+}
+
+#[test]
+fn fifteen_syns_are_nothing() {
+    needs_bpf!();
+    opens_nothing(&knock(client(40_000))[..15]);
+    let mut late_first = knock(client(40_000));
+    late_first.remove(0);
+    opens_nothing(&late_first);
+}
+
+#[test]
+fn a_wrong_passphrase_is_nothing_and_the_log_says_why() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let wrong = classic("wrong horse", SSH, client(40_000), V4).unwrap();
+    scene.send(&wrong).unwrap();
+    scene
+        .logged(&["refused source=192.0.2.2: bad parity"])
+        .unwrap();
+    // A right passphrase at somebody else's door.
+    let foreign = classic(LAPTOP, BACKUP, client(50_000), V4).unwrap();
+    scene.send(&foreign).unwrap();
+    scene
+        .logged(&["refused", "this client may not open this door"])
+        .unwrap();
+    let unknown = classic(LAPTOP, &[4, 3, 2, 1], client(52_000), V4).unwrap();
+    scene.send(&unknown).unwrap();
+    scene
+        .logged(&["refused", "no door has this sequence"])
+        .unwrap();
+    scene.settle().unwrap();
+    assert!(scene.accepted().is_empty());
+}
+
+#[test]
+fn an_old_syn_does_not_finish_a_knock() {
+    needs_bpf!();
+    let configuration = format!(
+        "sequence_timeout = \"1s\"\n{}",
+        knock_tests::scene::CONFIGURATION
+    );
+    let scene = Scene::with(&configuration).unwrap();
+    let frames = knock(client(40_000));
+    scene.send(&frames[..15]).unwrap();
+    // Time itself is what is tested.
+    std::thread::sleep(Duration::from_millis(1100));
+    scene.send(&frames[15..]).unwrap();
+    scene.settle().unwrap();
+    assert!(scene.accepted().is_empty());
+}
+
+#[test]
+fn packets_that_are_no_syn_are_no_knock() {
+    needs_bpf!();
+    let frames: Vec<_> = knock(client(40_000))
+        .into_iter()
+        .map(|frame| frame.tcp(|tcp| tcp.ack = true))
+        .collect();
+    opens_nothing(&frames);
+}
+
+#[test]
+fn a_scan_of_the_window_is_not_answered() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let capture = Capture::new(&scene.pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    let scanned = |port: u16| Frame::syn(client(40_000), SocketAddr::new(V4, port));
+    let window: Vec<_> = (0..=255)
+        .map(|i| scanned(Window::DEFAULT.port(i)))
+        .collect();
+    scene.send(&window).unwrap();
+    // What lies beside the window is answered with a reset, and behind it in time.
+    let beside = Window::DEFAULT.base() - 1;
+    scene.send(&[scanned(beside)]).unwrap();
+    let answers = capture
+        .until(
+            |frame| answered_port(&frame.bytes, frame.direction) == Some(beside),
+            SOON,
+        )
+        .unwrap();
+    let from_window: Vec<_> = answers
+        .iter()
+        .filter_map(|frame| answered_port(&frame.bytes, frame.direction))
+        .filter(|port| Window::DEFAULT.offset_of(*port).is_some())
+        .collect();
+    assert!(from_window.is_empty(), "{from_window:?}");
+    scene.settle().unwrap();
+    assert!(scene.accepted().is_empty());
+    // The source's bucket has 128 tokens, and a few more while the scan lasted.
+    let status = scene.status().unwrap();
+    assert!(status["kernel"]["rate_limited"].as_u64().unwrap() > 64);
+}
+
+fn answered_port(frame: &[u8], direction: Direction) -> Option<u16> {
+    let segment = Segment::read(frame).filter(|_| direction == Direction::In)?;
+    Some(segment.source.port())
+}
+
+#[test]
+fn with_verdict_pass_the_host_answers() {
+    needs_bpf!();
+    let configuration = format!(
+        "{}\n[window]\nverdict = \"pass\"\n",
+        knock_tests::scene::CONFIGURATION
+    );
+    let scene = Scene::with(&configuration).unwrap();
+    let capture = Capture::new(&scene.pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    let frames = knock(client(40_000));
+    let last = destination_port(&frames[15]);
+    scene.send(&frames).unwrap();
+    scene.opened("ssh", client(0).ip()).unwrap();
+    capture
+        .until(
+            |frame| answered_port(&frame.bytes, frame.direction) == Some(last),
+            SOON,
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_source_that_is_no_host_is_ignored() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    for source in ["255.255.255.255", "224.0.0.1", "0.0.0.0"] {
+        let source = SocketAddr::new(source.parse().unwrap(), 40_000);
+        scene.send(&knock(source)).unwrap();
+    }
+    scene.settle().unwrap();
+    assert!(scene.accepted().is_empty());
+    assert_eq!(scene.status().unwrap()["daemon"]["not_unicast"], 48);
+}
+
+#[test]
+fn any_block_that_is_repeated_in_its_bytes_is_tried_as_it_is() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    scene
+        .send(&syns(Block([0; 16]), client(40_000), V4))
+        .unwrap();
+    scene.logged(&["refused source=192.0.2.2"]).unwrap();
+}
