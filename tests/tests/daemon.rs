@@ -1,0 +1,522 @@
+//! The real daemon through its life: starting, being watched, running commands, stopping,
+//! and what it says when something is wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::{
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        net::UnixStream,
+    },
+    process::Output,
+};
+
+use knock_tests::{
+    link::Pair,
+    privilege,
+    process::{Running, Signal},
+    scene::{
+        BACKUP, CONFIGURATION, Files, LAPTOP, PHONE, SOON, SSH, Scene, classic, knockd, program,
+    },
+};
+use nix::unistd::geteuid;
+
+fn client() -> SocketAddr {
+    SocketAddr::new(Pair::CLIENT_V4.into(), 40_000)
+}
+
+fn send_knock(scene: &Scene) {
+    send_knock_at(scene, LAPTOP, SSH, client());
+}
+
+fn send_knock_at(scene: &Scene, passphrase: &str, sequence: &[u8], source: SocketAddr) {
+    let knock = classic(passphrase, sequence, source, Pair::SERVER_V4.into()).unwrap();
+    scene.send(&knock).unwrap();
+}
+
+/// The configuration with another `run` for door `ssh`.
+fn running(run: &str) -> String {
+    let start = CONFIGURATION.find("run = ").unwrap();
+    let end = start + CONFIGURATION[start..].find('\n').unwrap();
+    format!(
+        "{}run = {run}{}",
+        &CONFIGURATION[..start],
+        &CONFIGURATION[end..]
+    )
+}
+
+macro_rules! needs_bpf {
+    () => {
+        if !privilege::bpf() {
+            return;
+        }
+    };
+}
+
+#[test]
+fn a_door_closes_in_time_and_opens_again() {
+    needs_bpf!();
+    let scene = Scene::with(&CONFIGURATION.replace("\"1h\"", "\"1s\"")).unwrap();
+    send_knock(&scene);
+    scene
+        .logged(&["closed door=\"ssh\" source=192.0.2.2"])
+        .unwrap();
+    let mark = scene.knockd.mark();
+    send_knock(&scene);
+    scene
+        .knockd
+        .wait_for_after(mark, |line| line.contains("closed door=\"ssh\""), SOON)
+        .unwrap();
+    assert_eq!(
+        scene.files.commands(),
+        [
+            "open ssh 192.0.2.2 laptop 1",
+            "close ssh 192.0.2.2 laptop 1",
+            "open ssh 192.0.2.2 laptop 1",
+            "close ssh 192.0.2.2 laptop 1",
+        ]
+    );
+}
+
+#[test]
+fn sigterm_closes_open_doors_first() {
+    needs_bpf!();
+    let mut scene = Scene::new().unwrap();
+    send_knock(&scene);
+    scene.opened("ssh", client().ip()).unwrap();
+    send_knock_at(&scene, PHONE, BACKUP, client());
+    scene.opened("backup", client().ip()).unwrap();
+    scene.stop().unwrap();
+    assert_eq!(
+        scene.files.commands(),
+        [
+            "open ssh 192.0.2.2 laptop 3600",
+            "open backup 192.0.2.2",
+            "close ssh 192.0.2.2 laptop 3600",
+        ]
+    );
+    assert!(!scene.files.path("knockd.sock").exists());
+    let link = scene.pair.server.ip("-details link show dev srv0").unwrap();
+    assert!(!link.contains("xdp"), "{link}");
+}
+
+#[test]
+fn sigterm_while_a_door_opens_closes_it_afterwards() {
+    needs_bpf!();
+    let run = r#"["sh", "-c", "echo begun >> {folder}/commands; while [ ! -e {folder}/go ]; do sleep 0.01; done"]"#;
+    let mut scene = Scene::with(&running(run)).unwrap();
+    send_knock(&scene);
+    scene.logged(&["accepted"]).unwrap();
+    scene.knockd.signal(Signal::SIGTERM).unwrap();
+    scene.logged(&["SIGTERM: closing every open door"]).unwrap();
+    fs::write(scene.files.path("go"), "").unwrap();
+    assert!(scene.knockd.wait(SOON).unwrap().success());
+    assert_eq!(
+        scene.files.commands(),
+        ["begun", "close ssh 192.0.2.2 laptop 3600"]
+    );
+}
+
+#[test]
+fn a_command_that_is_missing_fails_or_hangs_stops_nobody() {
+    needs_bpf!();
+    for (run, says) in [
+        (
+            r#"["/nowhere/portknock", "%IP%"]"#,
+            "could not be started: No such file",
+        ),
+        (
+            r#"["sh", "-c", "echo broken lock; exit 7"]"#,
+            "failed: exit status: 7",
+        ),
+        (r#"["sleep", "600"]"#, "was killed: it took longer than 1s"),
+    ] {
+        let configuration = format!("{}\n[limits]\ncommand_timeout = \"1s\"\n", running(run));
+        let mut scene = Scene::with(&configuration).unwrap();
+        send_knock(&scene);
+        scene
+            .logged(&["command run door=\"ssh\" source=192.0.2.2", says])
+            .unwrap();
+        if run.contains("broken lock") {
+            scene
+                .logged(&["run of door \"ssh\" for 192.0.2.2: broken lock"])
+                .unwrap();
+        }
+        // The daemon goes on, and counts.
+        send_knock_at(&scene, PHONE, BACKUP, client());
+        scene.opened("backup", client().ip()).unwrap();
+        assert_eq!(scene.status().unwrap()["daemon"]["commands_failed"], 1);
+        // What was half opened is closed all the same.
+        scene.stop().unwrap();
+        let commands = scene.files.commands();
+        assert!(
+            commands.contains(&"close ssh 192.0.2.2 laptop 3600".into()),
+            "{commands:?}"
+        );
+    }
+}
+
+#[test]
+fn status_tells_what_is_going_on() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    send_knock(&scene);
+    scene.opened("ssh", client().ip()).unwrap();
+    let half = classic(
+        LAPTOP,
+        SSH,
+        ([192, 0, 2, 66], 40_000).into(),
+        Pair::SERVER_V4.into(),
+    );
+    scene.send(&half.unwrap()[..7]).unwrap();
+    scene.settle().unwrap();
+
+    let status = scene.status().unwrap();
+    assert_eq!(status["attachments"][0]["interface"], "srv0");
+    assert_eq!(status["attachments"][0]["mode"], "native");
+    assert_eq!(status["kernel"]["knock"], 39);
+    assert_eq!(status["daemon"]["accepted"], 2);
+    assert_eq!(status["sources_in_progress"], 1);
+    assert_eq!(status["doors"][0]["source"], "192.0.2.2");
+    assert_eq!(status["doors"][0]["state"], "open");
+    assert!(status["doors"][0]["seconds_left"].as_u64().unwrap() > 3500);
+
+    let text = scene.watch("status").unwrap().output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("srv0 in native XDP mode"), "{text}");
+    assert!(
+        text.contains("ssh to 192.0.2.2 (client laptop): open"),
+        "{text}"
+    );
+    assert!(
+        text.contains("39  SYNs to the window that became an event"),
+        "{text}"
+    );
+}
+
+#[test]
+fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let following = |line: &str| line.contains("following");
+    let tails: Vec<_> = [scene.watch("tail").unwrap(), {
+        let mut json = scene.watch("tail").unwrap();
+        json.arg("--json");
+        json
+    }]
+    .into_iter()
+    .map(|command| Running::spawn(command).unwrap())
+    .collect();
+    for tail in &tails {
+        tail.wait_for(following, SOON).unwrap();
+    }
+    // One that asks and never reads.
+    let mut stuck = UnixStream::connect(scene.files.path("knockd.sock")).unwrap();
+    stuck.write_all(b"tail\n").unwrap();
+    stuck.read_exact(&mut [0]).unwrap();
+
+    send_knock(&scene);
+    let verdict = "accepted door=\"ssh\" client=\"laptop\" source=192.0.2.2 lease=3600s: opening";
+    tails[0]
+        .wait_for(|line| line.contains(verdict), SOON)
+        .unwrap();
+    tails[1]
+        .wait_for(|line| line.contains("\"event\":\"opening\""), SOON)
+        .unwrap();
+    let kernel = tails[0].lines();
+    let kernel = kernel
+        .iter()
+        .filter(|line| line.text.contains("kernel: SYN from 192.0.2.2 port 400"));
+    assert_eq!(kernel.count(), 16);
+
+    // Far more than a socket's buffer holds.
+    for port in (1024..60_000).step_by(16) {
+        let source = SocketAddr::new([192, 0, 2, u8::try_from(port % 200).unwrap()].into(), port);
+        send_knock_at(&scene, "wrong horse", SSH, source);
+    }
+    scene.settle().unwrap();
+    assert_eq!(scene.status().unwrap()["tails"], 3);
+    drop(stuck);
+    drop(tails);
+}
+
+#[test]
+fn the_kernel_logs_only_while_somebody_tails() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
+    tail.wait_for(|line| line.contains("following"), SOON)
+        .unwrap();
+    drop(tail);
+    // The daemon hears of the end in its own time; then no line is written any more.
+    while scene.status().unwrap()["tails"] != 0 {
+        std::thread::yield_now();
+    }
+    send_knock(&scene);
+    scene.opened("ssh", client().ip()).unwrap();
+    let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
+    tail.wait_for(|line| line.contains("following"), SOON)
+        .unwrap();
+    scene.settle().unwrap();
+    tail.wait_for(|line| line.contains("accepted"), SOON)
+        .unwrap();
+    let first = tail.lines()[1].text.clone();
+    assert!(first.contains("kernel: SYN from 192.0.2.250"), "{first}");
+}
+
+#[test]
+fn the_control_socket_is_for_root_and_refuses_nonsense() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let socket = scene.files.path("knockd.sock");
+    let metadata = fs::metadata(&socket).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+    assert_eq!(metadata.uid(), geteuid().as_raw());
+    for nonsense in [
+        &b"open 192.0.2.7 ssh\n"[..],
+        b"\xff\xff\n",
+        &[b'x'; 100_000],
+    ] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        // The daemon may hang up in the middle of it.
+        let _ = stream.write_all(nonsense);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty());
+    }
+    scene.status().unwrap();
+    // A second daemon on the same socket.
+    let mut second = knockd(&scene.pair, &scene.files).unwrap();
+    let second = second.args(["--iface", "lo"]).output().unwrap();
+    assert!(says(&second, "another knockd listens on"), "{second:?}");
+    scene.status().unwrap();
+}
+
+/// Whether the program failed with one sentence on standard error that contains `part`.
+fn says(output: &Output, part: &str) -> bool {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let sentences = error
+        .lines()
+        .filter(|line| line.starts_with("knockd: "))
+        .count();
+    output.status.code() == Some(1) && sentences == 1 && error.contains(part)
+}
+
+#[test]
+fn what_is_missing_is_said_in_one_sentence() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let files = Files::new(CONFIGURATION).unwrap();
+    let start = |interface: &str| {
+        let mut command = knockd(&scene.pair, &files).unwrap();
+        command.args(["--iface", interface]).output().unwrap()
+    };
+    let output = start("nowhere0");
+    assert!(
+        says(&output, "there is no interface `nowhere0`: `ip link` lists"),
+        "{output:?}"
+    );
+    let output = start("srv0");
+    assert!(
+        says(&output, "another XDP program is attached to srv0"),
+        "{output:?}"
+    );
+    assert!(says(&output, "ip link set dev srv0 xdp off"), "{output:?}");
+
+    let mut unprivileged = scene
+        .pair
+        .server
+        .unprivileged_command(program("knockd").unwrap());
+    unprivileged.args(["tap", "--iface", "srv0"]);
+    let output = unprivileged.output().unwrap();
+    assert!(says(&output, "needs root"), "{output:?}");
+
+    let mut nobody = scene.watch("status").unwrap();
+    let output = nobody.args(["--socket", "/nowhere/knockd.sock"]).output();
+    assert!(
+        output.unwrap().status.code() == Some(2),
+        "an option given twice is refused"
+    );
+    let mut nobody = scene.pair.server.command(program("knockd").unwrap());
+    let output = nobody
+        .args(["status", "--socket", "/nowhere/knockd.sock"])
+        .output()
+        .unwrap();
+    assert!(
+        says(&output, "no running knockd answers at /nowhere/knockd.sock"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_wrong_configuration_attaches_nothing() {
+    needs_bpf!();
+    let pair = Pair::new().unwrap();
+    let files = Files::new(&CONFIGURATION.replace("[9]", "[1, 2, 3, 4]")).unwrap();
+    for arguments in [
+        &["--iface", "srv0"][..],
+        &["--iface", "srv0", "--lines", "-"],
+    ] {
+        let mut command = knockd(&pair, &files).unwrap();
+        let output = command.args(arguments).output().unwrap();
+        assert!(!output.status.success());
+    }
+    let mut check = pair.server.command(program("knockd").unwrap());
+    check
+        .args(["check", "--config"])
+        .arg(files.path("knockd.toml"));
+    let output = check.output().unwrap();
+    let place = format!(
+        "{}:24: sequence: door `backup` has",
+        files.path("knockd.toml").display()
+    );
+    assert!(says(&output, &place), "{output:?}");
+
+    let good = Files::new(CONFIGURATION).unwrap();
+    let mut check = pair.server.command(program("knockd").unwrap());
+    check
+        .args(["check", "--config"])
+        .arg(good.path("knockd.toml"));
+    assert!(check.output().unwrap().status.success());
+}
+
+#[test]
+fn where_the_driver_cannot_generic_mode_runs_and_is_named() {
+    needs_bpf!();
+    let pair = Pair::new().unwrap();
+    let files = Files::new(CONFIGURATION).unwrap();
+    // The loopback interface has no driver that could, and comes as a second interface.
+    let mut command = knockd(&pair, &files).unwrap();
+    command.args(["--iface", "lo", "--iface", "srv0"]);
+    let knockd = Running::spawn(command).unwrap();
+    knockd
+        .wait_for(
+            |line| line.contains("attached to lo in generic XDP mode"),
+            SOON,
+        )
+        .unwrap();
+    knockd
+        .wait_for(
+            |line| line.contains("attached to srv0 in native XDP mode"),
+            SOON,
+        )
+        .unwrap();
+    let mut knock = pair.server.command(program("knock").unwrap());
+    knock.args(["--classic", "--sequence", "1,2,3,4", "--passphrase-file"]);
+    knock.arg(files.path("laptop.passphrase"));
+    assert!(knock.arg("::1").output().unwrap().status.success());
+    knockd
+        .wait_for(
+            |line| line.contains("command run door=\"ssh\" source=::1 succeeded"),
+            SOON,
+        )
+        .unwrap();
+}
+
+#[test]
+fn tap_and_lines_are_the_seeds_pipeline() {
+    needs_bpf!();
+    let pair = Pair::new().unwrap();
+    let files = Files::new(CONFIGURATION).unwrap();
+    let program = program("knockd").unwrap();
+    let mut shell = pair.server.command("sh");
+    shell.arg("-c").arg(format!(
+        "{knockd} tap --iface srv0 | {knockd} --lines - --config {config}",
+        knockd = program.display(),
+        config = files.path("knockd.toml").display(),
+    ));
+    let pipeline = Running::spawn(shell).unwrap();
+    pipeline
+        .wait_for(|line| line.contains("attached to srv0"), SOON)
+        .unwrap();
+    let mut knock = pair
+        .client
+        .command(knock_tests::scene::program("knock").unwrap());
+    knock.args(["--classic", "--sequence", "1,2,3,4", "--passphrase-file"]);
+    knock.arg(files.path("laptop.passphrase"));
+    assert!(knock.arg("192.0.2.1").output().unwrap().status.success());
+    pipeline
+        .wait_for(
+            |line| line.contains("command run door=\"ssh\" source=192.0.2.2 succeeded"),
+            SOON,
+        )
+        .unwrap();
+    assert_eq!(files.commands(), ["open ssh 192.0.2.2 laptop 3600"]);
+}
+
+#[test]
+fn tap_prints_lines_and_nothing_else() {
+    needs_bpf!();
+    let pair = Pair::new().unwrap();
+    let mut tap = pair.server.command(program("knockd").unwrap());
+    tap.args(["tap", "--iface", "srv0", "--base", "40000"]);
+    let mut tap = Running::spawn(tap).unwrap();
+    tap.wait_for(|line| line.contains("attached"), SOON)
+        .unwrap();
+    let sender = knock_tests::wire::Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    for (source, port) in [
+        ("192.0.2.7", 40_000),
+        ("192.0.2.8", 39_999),
+        ("192.0.2.9", 40_255),
+    ] {
+        let source = SocketAddr::new(source.parse().unwrap(), 1024);
+        let frame = knock_tests::frame::Frame::syn(source, (Pair::SERVER_V4, port).into());
+        sender.send(&frame.bytes().unwrap()).unwrap();
+    }
+    tap.wait_for(|line| line == "40255 192.0.2.9", SOON)
+        .unwrap();
+    let printed = tap.text(knock_tests::process::Stream::Out);
+    assert_eq!(printed, "40000 192.0.2.7\n40255 192.0.2.9\n");
+    tap.signal(Signal::SIGTERM).unwrap();
+    assert!(tap.wait(SOON).unwrap().success());
+}
+
+#[test]
+fn bad_lines_are_skipped_and_the_doors_still_close() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let pair = Pair::new().unwrap();
+    let files = Files::new(&CONFIGURATION.replace("\"1h\"", "\"1s\"")).unwrap();
+    let mut command = knockd(&pair, &files).unwrap();
+    command.args(["--lines", "-"]);
+    let (mut knockd, mut input) = Running::spawn_fed(command).unwrap();
+    input
+        .write_all(b"nonsense\n61000\n\xff\xff 192.0.2.7\n80 192.0.2.7\n")
+        .unwrap();
+    let ports = classic(LAPTOP, SSH, client(), Pair::SERVER_V4.into()).unwrap();
+    for frame in &ports {
+        let bytes = frame.bytes().unwrap();
+        let port = knock_tests::frame::Segment::read(&bytes)
+            .unwrap()
+            .destination
+            .port();
+        writeln!(input, "{port} 192.0.2.7").unwrap();
+        // From another source, which does not mix.
+        writeln!(input, "{port} 2001:db8::7 too much").unwrap();
+    }
+    input.write_all(b"61000 192.0.2.").unwrap();
+    drop(input);
+    assert!(knockd.wait(SOON).unwrap().success());
+    assert_eq!(
+        files.commands(),
+        [
+            "open ssh 192.0.2.7 laptop 1",
+            "close ssh 192.0.2.7 laptop 1"
+        ]
+    );
+    let warnings: Vec<_> = knockd
+        .lines()
+        .into_iter()
+        .filter(|line| line.text.contains("is skipped"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].text.contains("line 1 is skipped"),
+        "{warnings:?}"
+    );
+}
