@@ -15,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::{
     config::{Config, DEFAULT_PATH, DEFAULT_SOCKET},
     control::{self, server::Server},
+    exec,
     report::Reporter,
     run::{Daemon, Source},
     source::{lines::Lines, xdp::Xdp},
@@ -170,6 +171,17 @@ impl ConfigArg {
 
     fn check(&self) -> Result<()> {
         let config = self.load()?;
+        for door in &config.doors {
+            for command in [Some(&door.run), door.close.as_ref()].into_iter().flatten() {
+                if let Some(program) = command.program().filter(|program| !exec::is_there(program))
+                {
+                    warn!(
+                        "door {:?}: there is no program {program:?} that could be run",
+                        door.name
+                    );
+                }
+            }
+        }
         println!(
             "{}: right. Window {} to {}, clients: {}, doors: {}",
             self.config.display(),
@@ -188,6 +200,7 @@ fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
 
 impl Run {
     fn execute(self) -> Result<()> {
+        keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
         if !self.interfaces.is_empty() {
             config.interfaces = self.interfaces;
@@ -201,6 +214,16 @@ impl Run {
         let result = runtime()?.block_on(serve(config, self.lines));
         info!("stopped");
         result
+    }
+}
+
+/// The keys are in this process's memory: it leaves no core file and lets nobody but root
+/// look into it.
+fn keep_secrets_out_of_dumps() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!("core files cannot be switched off: {error}");
     }
 }
 

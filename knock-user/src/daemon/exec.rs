@@ -4,6 +4,7 @@
 use std::{
     fmt,
     num::NonZeroUsize,
+    path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
@@ -23,6 +24,18 @@ use super::config::Command;
 
 /// Where programs without a slash are looked for, and what they find as `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whether a command's program is where it would be looked for.
+#[must_use]
+pub fn is_there(program: &str) -> bool {
+    if program.contains('/') {
+        // Commands run in `/`.
+        Path::new("/").join(program).is_file()
+    } else {
+        PATH.split(':')
+            .any(|folder| Path::new(folder).join(program).is_file())
+    }
+}
 
 /// Lines of one command's output that are logged; the rest is read and left out.
 const MAX_LINES: usize = 100;
@@ -254,7 +267,7 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, time::Instant};
+    use std::{fs, time::Instant};
 
     use super::*;
 
@@ -350,6 +363,12 @@ mod tests {
             let (id, ending) = endings.recv().await.unwrap();
             assert!(ending.succeeded(), "{id}: {ending}");
         }
+    }
+
+    #[test]
+    fn programs_are_looked_for_where_they_are_run() {
+        assert!(is_there("sh") && is_there("/bin/sh") && is_there("bin/sh"));
+        assert!(!is_there("no-such-program") && !is_there("/nowhere/sh"));
     }
 
     #[test]

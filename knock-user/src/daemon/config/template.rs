@@ -96,6 +96,15 @@ pub enum TemplateError {
 }
 
 impl Template {
+    /// The program, if it does not depend on a placeholder.
+    #[must_use]
+    pub fn program(&self) -> Option<&str> {
+        match &self.program[..] {
+            [Piece::Text(program)] => Some(program),
+            _ => None,
+        }
+    }
+
     /// The command for one opening or closing.
     #[must_use]
     pub fn expand(&self, expansion: &Expansion<'_>) -> Command {
