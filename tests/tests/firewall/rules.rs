@@ -1,0 +1,247 @@
+//! What the commands do to the rules, and what they refuse.
+
+use knock_tests::{netns::Namespace, process::Running, service::Greeter};
+
+use crate::{
+    access::{CLIENT, OTHER, PORT, SOON, get_in, pair},
+    script::{Firewall, Variant},
+};
+
+pub(crate) fn a_repeated_command_changes_nothing(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    firewall.run(&["setup", "443", "22"]);
+    firewall.changes_nothing(&["setup", "22", "443", "22"]);
+    for address in ["192.0.2.2", "192.0.2.9", "2001:db8::2", "2001:db8::9"] {
+        firewall.changes_nothing(&["close", address]);
+        firewall.run(&["open", address]);
+        firewall.changes_nothing(&["open", address]);
+        firewall.changes_nothing(&["setup", "22", "443"]);
+    }
+    let rules = firewall.rules();
+    firewall.run(&["open", "198.51.100.1"]);
+    firewall.run(&["close", "198.51.100.1"]);
+    assert_eq!(firewall.rules(), rules);
+    firewall.changes_nothing(&["close", "198.51.100.1"]);
+    firewall.changes_nothing(&["status"]);
+    firewall.changes_nothing(&["help"]);
+}
+
+pub(crate) fn what_is_no_address_is_refused(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    firewall.run(&["setup"]);
+    firewall.run(&["open", "192.0.2.2"]);
+    let rules = firewall.rules();
+    #[rustfmt::skip]
+    let hostile = [
+        "", " ", "-j", "--help", "*", "}", ";", "$(reboot)", "`reboot`", "localhost", "any",
+        "192.0.2.2 ", " 192.0.2.2", "192.0.2.2\n", "192.0.2.2\n192.0.2.3", "192.0.2.2,192.0.2.3",
+        "192.0.2.2-192.0.2.9", "192.0.2.2/32", "0.0.0.0/0", "::/0", "2001:db8::2/128", "!192.0.2.2",
+        "192.0.2", "192.0.2.", ".192.0.2.2", "192.0..2", "192.0.2.2.2", "192.0.2.256", "192.0.2.02",
+        "0xc0.0.2.2", "3221225986", "1.2.3.99999999999999999999", "+1.2.3.4", "1e1.2.3.4",
+        "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
+        ":", "::", "::0", "0:0:0:0:0:0:0:0", ":::", "1::2::3", ":1::2", "1::2:", "12345::1", "g::1",
+        "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8",
+        "ff02::1", "FF05::2", "fe80::1%srv0", "[2001:db8::2]", "2001:db8::2]:22",
+        "::ffff:192.0.2.2", "::FFFF:c000:202", "0:0:0:0:0:ffff:0:1", "::ffff:0:0", "::192.0.2.2",
+        "64:ff9b::192.0.2.2",
+    ];
+    for address in hostile {
+        for command in ["open", "close"] {
+            let complaint = firewall.refused(&[command, address], 2);
+            assert!(complaint.starts_with("portknock: "), "{complaint}");
+            assert_eq!(complaint.lines().count(), 1, "{complaint}");
+            assert!(complaint.contains("give "), "no way out: {complaint}");
+        }
+    }
+    assert_eq!(firewall.rules(), rules);
+}
+
+pub(crate) fn what_is_no_command_or_port_is_refused(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    let untouched = firewall.rules();
+    for port in [
+        "0",
+        "65536",
+        "022",
+        "22,80",
+        "22:80",
+        "-1",
+        "",
+        " 22",
+        "22\n80",
+        "ssh",
+        "99999999999",
+    ] {
+        firewall.refused(&["setup", "22", port], 2);
+    }
+    for arguments in [
+        &[][..],
+        &["open"],
+        &["open", "192.0.2.2", "192.0.2.3"],
+        &["close"],
+        &["status", "all"],
+        &["teardown", "now"],
+        &["Setup"],
+        &["\u{1b}[2J"],
+    ] {
+        let complaint = firewall.refused(arguments, 2);
+        assert!(!complaint.contains('\u{1b}'), "{complaint:?}");
+    }
+    assert_eq!(firewall.rules(), untouched);
+
+    // Before there is anything to open, that is what a failure says.
+    for arguments in [
+        &["open", "192.0.2.2"][..],
+        &["close", "192.0.2.2"],
+        &["status"],
+    ] {
+        let complaint = firewall.refused(arguments, 1);
+        assert!(complaint.contains("portknock setup"), "{complaint}");
+    }
+    assert_eq!(firewall.rules(), untouched);
+    assert!(firewall.run(&["help"]).starts_with("Usage: portknock"));
+}
+
+pub(crate) fn every_form_of_an_address_is_the_same_address(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    firewall.run(&["setup"]);
+    let rules = firewall.rules();
+    let forms = [
+        "2001:db8::5",
+        "2001:DB8:0:0::5",
+        "2001:0db8:0000:0000:0000:0000:0000:0005",
+    ];
+    for form in forms {
+        firewall.run(&["open", form]);
+        let status = firewall.run(&["status"]);
+        assert!(status.ends_with("open for: 2001:db8::5\n"), "{status}");
+    }
+    firewall.run(&["close", forms[2]]);
+    assert_eq!(firewall.rules(), rules);
+    for address in [
+        "1:2:3:4:5:6:7::",
+        "::2:3:4:5:6:7:8",
+        "fe80::1",
+        "00ff::1",
+        "::1",
+        "127.0.0.1",
+    ] {
+        firewall.run(&["open", address]);
+        firewall.run(&["close", address]);
+    }
+    assert_eq!(firewall.rules(), rules);
+}
+
+pub(crate) fn commands_at_the_same_moment_all_succeed(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    firewall.run(&["setup"]);
+    let addresses: Vec<_> = (1..=16).map(|host| format!("198.51.100.{host}")).collect();
+    for command in ["open", "close"] {
+        let started: Vec<_> = addresses
+            .iter()
+            .map(|address| firewall.command(&[], &[command, address]))
+            .map(|command| Running::spawn(command).unwrap())
+            .collect();
+        for mut running in started {
+            assert!(
+                running.wait(SOON).unwrap().success(),
+                "{:?}",
+                running.lines()
+            );
+        }
+        let status = firewall.run(&["status"]);
+        let open = addresses.iter().filter(|&address| status.contains(address));
+        assert_eq!(
+            open.count(),
+            if command == "open" { 16 } else { 0 },
+            "{status}"
+        );
+    }
+}
+
+pub(crate) fn teardown_leaves_nothing(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let pair = pair();
+    let _service = Greeter::start(&pair.server, PORT).unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &pair.server,
+    };
+    let untouched = firewall.rules();
+    firewall.changes_nothing(&["teardown"]);
+    firewall.run(&["setup", "22", "80"]);
+    for address in OTHER {
+        firewall.run(&["open", &address.to_string()]);
+    }
+    firewall.run(&["teardown"]);
+    assert_eq!(firewall.rules(), untouched);
+    assert!(CLIENT.into_iter().all(|source| get_in(&pair, source, PORT)));
+    firewall.changes_nothing(&["teardown"]);
+}
+
+pub(crate) fn missing_rights_are_an_error(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    firewall.run(&["setup"]);
+    let rules = firewall.rules();
+    for arguments in [
+        &["setup", "80"][..],
+        &["open", "192.0.2.2"],
+        &["close", "192.0.2.2"],
+        &["teardown"],
+    ] {
+        let output = namespace
+            .unprivileged_command(variant.script())
+            .env("PATH", variant.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains("portknock: "), "{complaint}");
+    }
+    assert_eq!(firewall.rules(), rules);
+}
