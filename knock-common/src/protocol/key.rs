@@ -13,8 +13,12 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 use super::block::{BadParity, Block, Plaintext};
 
 mod file;
+#[cfg(feature = "passphrase")]
+mod passphrase;
 
 pub use file::{KEY_FILE_LEN, KeyFileError, KeyFileText};
+#[cfg(feature = "passphrase")]
+pub use passphrase::DerivationError;
 
 /// Bytes of a sealed client's key.
 pub const SECRET_KEY_LEN: usize = 32;
