@@ -2,10 +2,13 @@
 //!
 //! [`event`], [`settings`], [`counters`] and [`rate`] cross between the XDP program and the
 //! daemon; [`window`] and `protocol` (feature `protocol`) between the client and the daemon.
-//! Nothing here does I/O, allocates or needs `std`, so that every part can be compiled for
-//! the kernel and tested without one.
+//! Nothing here does I/O or needs `std`, and only the feature `passphrase` allocates, so that
+//! every part can be tested without a kernel, and the kernel's parts compiled for it.
 
 #![no_std]
+
+#[cfg(feature = "passphrase")]
+extern crate alloc;
 
 #[cfg(test)]
 extern crate std;

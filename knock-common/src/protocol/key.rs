@@ -3,13 +3,40 @@
 use core::fmt;
 
 use aes::{
-    Aes128,
-    cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _},
+    Aes128, Aes256,
+    cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit as _, consts::U16},
 };
 use md5::{Digest as _, Md5};
-use zeroize::Zeroize as _;
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use super::block::{BadParity, Block, Plaintext};
+
+mod file;
+#[cfg(feature = "passphrase")]
+mod passphrase;
+
+pub use file::{KEY_FILE_LEN, KeyFileError, KeyFileText};
+#[cfg(feature = "passphrase")]
+pub use passphrase::DerivationError;
+
+/// Bytes of a sealed client's key.
+pub const SECRET_KEY_LEN: usize = 32;
+
+fn encipher(cipher: &impl BlockCipherEncrypt<BlockSize = U16>, plaintext: &Plaintext) -> Block {
+    let mut block = (*plaintext.as_bytes()).into();
+    cipher.encrypt_block(&mut block);
+    Block(block.into())
+}
+
+fn decipher(
+    cipher: &impl BlockCipherDecrypt<BlockSize = U16>,
+    block: &Block,
+) -> Result<Plaintext, BadParity> {
+    let mut bytes = block.0.into();
+    cipher.decrypt_block(&mut bytes);
+    Plaintext::checked(bytes.into())
+}
 
 /// A classic client's key: AES-128 under MD5(passphrase), its key schedule computed once
 /// and wiped when dropped (protocol.md, "Classic").
@@ -29,9 +56,7 @@ impl ClassicKey {
     /// Enciphers one block.
     #[must_use]
     pub fn encipher(&self, plaintext: &Plaintext) -> Block {
-        let mut block = (*plaintext.as_bytes()).into();
-        self.0.encrypt_block(&mut block);
-        Block(block.into())
+        encipher(&self.0, plaintext)
     }
 
     /// Deciphers one block.
@@ -40,14 +65,174 @@ impl ClassicKey {
     ///
     /// [`BadParity`] if it was not enciphered under this key (but for one block in 256).
     pub fn decipher(&self, block: &Block) -> Result<Plaintext, BadParity> {
-        let mut bytes = block.0.into();
-        self.0.decrypt_block(&mut bytes);
-        Plaintext::checked(bytes.into())
+        decipher(&self.0, block)
     }
 }
 
 impl fmt::Debug for ClassicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClassicKey(..)")
+    }
+}
+
+/// The 32 bytes that a sealed client and the daemon share (protocol.md, "Sealed").
+///
+/// They are wiped when dropped, compared in constant time and absent from `Debug`; they
+/// leave only as [`SecretKey::key_file_text`]. To knock, make a [`SealedKey`] of them. There
+/// is no `Clone`, because one copy is easier to account for than two.
+pub struct SecretKey([u8; SECRET_KEY_LEN]);
+
+impl SecretKey {
+    /// The key of these bytes. The caller wipes his own copy; [`SecretKey::try_fill`] leaves
+    /// him none.
+    #[must_use]
+    pub const fn new(bytes: [u8; SECRET_KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key that `fill` writes, for example from the system's random source.
+    ///
+    /// # Errors
+    ///
+    /// What `fill` returns; whatever it wrote before is wiped.
+    pub fn try_fill<E>(
+        fill: impl FnOnce(&mut [u8; SECRET_KEY_LEN]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        // Made first, so that the bytes are wiped when filling them fails.
+        let mut key = Self([0; SECRET_KEY_LEN]);
+        fill(&mut key.0)?;
+        Ok(key)
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SecretKey {}
+
+impl ConstantTimeEq for SecretKey {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl PartialEq for SecretKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for SecretKey {}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+/// A sealed client's key at work: AES-256, its key schedule computed once and wiped when
+/// dropped (protocol.md, "Sealed").
+#[derive(Clone)]
+pub struct SealedKey(Aes256);
+
+impl SealedKey {
+    /// The key schedule of `secret`.
+    #[must_use]
+    pub fn new(secret: &SecretKey) -> Self {
+        Self(Aes256::new((&secret.0).into()))
+    }
+
+    /// Enciphers one block.
+    #[must_use]
+    pub fn encipher(&self, plaintext: &Plaintext) -> Block {
+        encipher(&self.0, plaintext)
+    }
+
+    /// Deciphers one block.
+    ///
+    /// # Errors
+    ///
+    /// [`BadParity`] if it was not enciphered under this key (but for one block in 256).
+    pub fn decipher(&self, block: &Block) -> Result<Plaintext, BadParity> {
+        decipher(&self.0, block)
+    }
+}
+
+impl From<&SecretKey> for SealedKey {
+    fn from(secret: &SecretKey) -> Self {
+        Self::new(secret)
+    }
+}
+
+impl ZeroizeOnDrop for SealedKey {}
+
+impl fmt::Debug for SealedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealedKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::block::BODY_LEN;
+
+    #[test]
+    fn debug_shows_nothing() {
+        let secret = SecretKey::new([65; SECRET_KEY_LEN]);
+        assert_eq!(format!("{secret:?}"), "SecretKey(..)");
+        assert_eq!(format!("{:?}", SealedKey::new(&secret)), "SealedKey(..)");
+        let classic = ClassicKey::from_passphrase(b"AAAA");
+        assert_eq!(format!("{classic:?}"), "ClassicKey(..)");
+    }
+
+    #[test]
+    fn schedules_are_wiped_when_dropped() {
+        // `SealedKey` and `ClassicKey` hold nothing else, so it is enough that these promise it.
+        fn wiped<T: ZeroizeOnDrop>() {}
+        wiped::<Aes128>();
+        wiped::<Aes256>();
+    }
+
+    #[test]
+    fn a_failed_fill_makes_no_key() {
+        let failed = SecretKey::try_fill(|bytes| {
+            bytes.fill(1);
+            Err("no entropy")
+        });
+        assert_eq!(failed, Err("no entropy"));
+        let filled = SecretKey::try_fill(|bytes| {
+            bytes.fill(1);
+            Ok::<(), ()>(())
+        });
+        assert_eq!(filled, Ok(SecretKey::new([1; SECRET_KEY_LEN])));
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_equal_when_all_their_bytes_are(
+            bytes: [u8; SECRET_KEY_LEN],
+            place in 0..SECRET_KEY_LEN,
+            flip in 1_u8..,
+        ) {
+            let mut other = bytes;
+            prop_assert_eq!(SecretKey::new(bytes), SecretKey::new(other));
+            other[place] ^= flip;
+            prop_assert_ne!(SecretKey::new(bytes), SecretKey::new(other));
+        }
+
+        #[test]
+        fn deciphers_what_was_enciphered(bytes: [u8; SECRET_KEY_LEN], body: [u8; BODY_LEN]) {
+            let key = SealedKey::new(&SecretKey::new(bytes));
+            let plaintext = Plaintext::new(&body);
+            prop_assert_eq!(key.decipher(&key.encipher(&plaintext)), Ok(plaintext));
+        }
     }
 }

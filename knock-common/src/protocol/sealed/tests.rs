@@ -1,0 +1,218 @@
+use core::net::{IpAddr, Ipv4Addr};
+use std::string::ToString as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::key::SecretKey;
+
+const NOW: u64 = 1_800_000_000_000;
+const SKEW: Duration = Duration::from_secs(60);
+const SKEW_MS: u64 = 60_000;
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+fn key(byte: u8) -> SealedKey {
+    SealedKey::new(&SecretKey::new([byte; 32]))
+}
+
+fn request(unix_ms: u64) -> Request {
+    Request {
+        door: DoorTag::of("ssh"),
+        time: Time40::from_unix_ms(unix_ms),
+        binding: Binding::to(SOURCE).unwrap(),
+        lease: RequestedLease::DoorsDefault,
+        random: 7,
+    }
+}
+
+/// All that the daemon asks of a block, for the one door "ssh", but for its memory.
+fn passes(key: &SealedKey, block: &Block) -> bool {
+    Request::open(key, block).is_ok_and(|request| {
+        request.door == DoorTag::of("ssh")
+            && request.check_time(NOW, SKEW).is_ok()
+            && request.binding.allows(SOURCE)
+    })
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    any::<([u8; 2], u64, [u8; 4], [u8; 2], u8)>().prop_map(|(door, ms, binding, lease, random)| {
+        Request {
+            door: DoorTag(door),
+            time: Time40::from_unix_ms(ms),
+            binding: Binding::from_bytes(binding),
+            lease: RequestedLease::from_bytes(lease),
+            random,
+        }
+    })
+}
+
+#[test]
+fn tags_are_the_digest_of_the_name() {
+    // printf %s NAME | sha256sum
+    for (name, tag) in [
+        ("ssh", "7f5a"),
+        ("web admin", "b0c4"),
+        ("türe", "ff42"),
+        ("", "e3b0"),
+    ] {
+        assert_eq!(DoorTag::of(name).to_string(), tag);
+    }
+    assert_ne!(DoorTag::of("ssh"), DoorTag::of("SSH"));
+}
+
+#[test]
+fn time_is_checked_up_to_the_edge_on_both_sides() {
+    // Far from the wrap, and with the wrap on either side of the request.
+    for time in [NOW, 1 << 40, (1 << 40) - 1, (1 << 41) + 30_000] {
+        let request = request(time);
+        assert_eq!(request.check_time(time, SKEW), Ok(()));
+        assert_eq!(request.check_time(time + SKEW_MS, SKEW), Ok(()));
+        assert_eq!(request.check_time(time - SKEW_MS, SKEW), Ok(()));
+        let late = request.check_time(time + SKEW_MS + 1, SKEW);
+        assert_eq!(late, Err(Stale { age_ms: 60_001 }));
+        let early = request.check_time(time - SKEW_MS - 1, SKEW);
+        assert_eq!(early, Err(Stale { age_ms: -60_001 }));
+    }
+}
+
+#[test]
+fn each_field_alone_can_refuse() {
+    let good = request(NOW);
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
+    let unbound = Binding::Unbound;
+    let lease = RequestedLease::of(Duration::from_secs(600)).unwrap();
+    for (request, expected) in [
+        (good, true),
+        (
+            Request {
+                door: DoorTag::of("web"),
+                ..good
+            },
+            false,
+        ),
+        (request(NOW - SKEW_MS - 1), false),
+        (request(NOW + SKEW_MS + 1), false),
+        (
+            Request {
+                binding: Binding::to(elsewhere).unwrap(),
+                ..good
+            },
+            false,
+        ),
+        // These are the client's to choose.
+        (
+            Request {
+                binding: unbound,
+                ..good
+            },
+            true,
+        ),
+        (Request { lease, ..good }, true),
+        (Request { random: 8, ..good }, true),
+    ] {
+        assert_eq!(
+            passes(&key(1), &request.seal(&key(1))),
+            expected,
+            "{request:?}"
+        );
+        assert!(!passes(&key(2), &request.seal(&key(1))), "{request:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_half_a_round_off_is_stale() {
+    let age_ms = -(1 << 39);
+    let checked = request(NOW).check_time(NOW + (1 << 39), SKEW);
+    assert_eq!(checked, Err(Stale { age_ms }));
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    assert_eq!(OpenError::BadParity.to_string(), "bad parity");
+    assert_eq!(
+        OpenError::UnknownVersion(2).to_string(),
+        "unknown version 2"
+    );
+    let stale = |age_ms| Stale { age_ms }.to_string();
+    assert_eq!(stale(75_250), "stale by 75.250s");
+    assert_eq!(stale(-3_600_000), "3600.000s ahead of this clock");
+}
+
+#[test]
+fn another_version_is_named() {
+    for version in (0..=u8::MAX).filter(|version| *version != VERSION) {
+        let mut body = [0; BODY_LEN];
+        body[0] = version;
+        let block = key(1).encipher(&Plaintext::new(&body));
+        let opened = Request::open(&key(1), &block);
+        assert_eq!(opened, Err(OpenError::UnknownVersion(version)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn opens_what_was_sealed(request in requests(), secret: [u8; 32]) {
+        let key = SealedKey::new(&SecretKey::new(secret));
+        let block = request.seal(&key);
+        prop_assert_eq!(Request::open(&key, &block), Ok(request));
+        prop_assert_eq!(Request::from_plaintext(&request.plaintext()), Ok(request));
+    }
+
+    #[test]
+    fn every_body_of_version_1_is_one_request(mut body: [u8; BODY_LEN]) {
+        body[0] = VERSION;
+        let plaintext = Plaintext::new(&body);
+        let request = Request::from_plaintext(&plaintext).unwrap();
+        prop_assert_eq!(request.plaintext(), plaintext);
+    }
+
+    #[test]
+    fn a_changed_plaintext_is_refused(request in requests(), place in 0..16_usize, flip in 1_u8..) {
+        let mut bytes = *request.plaintext().as_bytes();
+        bytes[place] ^= flip;
+        prop_assert_eq!(Plaintext::checked(bytes), Err(BadParity));
+    }
+
+    #[test]
+    fn a_changed_offset_is_refused(
+        age in 0..=SKEW_MS,
+        random: u8,
+        place in 0..16_usize,
+        flip in 1_u8..,
+    ) {
+        let request = Request { random, ..request(NOW - age) };
+        let mut block = request.seal(&key(1));
+        prop_assert!(passes(&key(1), &block));
+        block.0[place] ^= flip;
+        prop_assert!(!passes(&key(1), &block));
+    }
+
+    #[test]
+    fn two_exchanged_offsets_are_refused(random: u8, a in 0..16_usize, b in 0..16_usize) {
+        let mut block = Request { random, ..request(NOW) }.seal(&key(1));
+        prop_assume!(block.0[a] != block.0[b]);
+        block.0.swap(a, b);
+        prop_assert!(!passes(&key(1), &block));
+    }
+
+    #[test]
+    fn another_key_opens_nothing_that_passes(secret: [u8; 32], random: u8) {
+        prop_assume!(secret != [1; 32]);
+        let block = Request { random, ..request(NOW) }.seal(&key(1));
+        prop_assert!(!passes(&SealedKey::new(&SecretKey::new(secret)), &block));
+    }
+
+    #[test]
+    fn fresh_until_is_the_last_moment(
+        now in 1_u64 << 20..1 << 50,
+        age in -60_000_i64..=60_000,
+    ) {
+        let time = now.checked_add_signed(-age).unwrap();
+        let request = request(time);
+        let until = request.fresh_until(now, SKEW);
+        prop_assert_eq!(until, time + SKEW_MS);
+        prop_assert_eq!(request.age_ms(now), age);
+        prop_assert!(request.check_time(until, SKEW).is_ok());
+        prop_assert!(request.check_time(until + 1, SKEW).is_err());
+    }
+}

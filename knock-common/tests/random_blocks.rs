@@ -1,0 +1,99 @@
+//! Noise against the sealed protocol: 10^8 random blocks, none of which may pass.
+//!
+//! For release builds only, so ignored by default:
+//!
+//! ```text
+//! cargo test --release -p knock-common --features protocol --test random_blocks -- --ignored --nocapture
+//! ```
+//!
+//! `KNOCK_SEED` repeats a run by the seed that it printed.
+
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use knock_common::protocol::{
+    block::Block,
+    key::{SealedKey, SecretKey},
+    sealed::{Binding, DoorTag, OpenError, Request, RequestedLease, Time40},
+};
+
+const BLOCKS: u64 = 100_000_000;
+const NOW: u64 = 1_800_000_000_000;
+const MAX_SKEW: Duration = Duration::from_secs(60);
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+/// How many blocks were stopped by each check, in the order of the checks.
+#[derive(Debug, Default)]
+struct Tally {
+    parity: u64,
+    version: u64,
+    door: u64,
+    time: u64,
+    binding: u64,
+    accepted: u64,
+}
+
+/// What the daemon does with a candidate for one key, except that it has a table of doors
+/// and a memory of accepted blocks, which would only stop more.
+fn verify(key: &SealedKey, door: DoorTag, block: &Block, tally: &mut Tally) {
+    let stopped_by = match Request::open(key, block) {
+        Err(OpenError::BadParity) => &mut tally.parity,
+        Err(OpenError::UnknownVersion(_)) => &mut tally.version,
+        Ok(request) if request.door != door => &mut tally.door,
+        Ok(request) if request.check_time(NOW, MAX_SKEW).is_err() => &mut tally.time,
+        Ok(request) if !request.binding.allows(SOURCE) => &mut tally.binding,
+        Ok(_) => &mut tally.accepted,
+    };
+    *stopped_by += 1;
+}
+
+/// Whether `count` is what `trials` of chance `1 / odds` yield, give or take six standard
+/// deviations: once in 500 million runs it is not.
+fn plausible(count: u64, trials: u64, odds: u64) -> bool {
+    let expected = trials / odds;
+    count.abs_diff(expected).pow(2) <= 36 * expected
+}
+
+#[test]
+#[ignore = "takes a release build"]
+fn no_random_block_is_accepted() {
+    let seed = env::var("KNOCK_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    println!("KNOCK_SEED={seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let filled = SecretKey::try_fill(|bytes| {
+        rng.fill(bytes);
+        Ok::<(), ()>(())
+    });
+    let key = SealedKey::new(&filled.unwrap());
+    let door = DoorTag::of("ssh");
+
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    for _ in 0..BLOCKS {
+        let block = Block(rng.u128(..).to_ne_bytes());
+        verify(&key, door, &block, &mut tally);
+    }
+    let elapsed = start.elapsed();
+    println!("{BLOCKS} blocks in {elapsed:.2?}: {tally:?}");
+    assert_eq!(tally.accepted, 0);
+
+    // The checks did see noise, each its share of what the one before it let through.
+    let past_parity = BLOCKS - tally.parity;
+    let past_version = past_parity - tally.version;
+    assert!(plausible(past_parity, BLOCKS, 256), "{past_parity}");
+    assert!(plausible(past_version, past_parity, 256), "{past_version}");
+
+    // And they do let a true knock through.
+    let request = Request {
+        door,
+        time: Time40::from_unix_ms(NOW),
+        binding: Binding::to(SOURCE).unwrap(),
+        lease: RequestedLease::DoorsDefault,
+        random: rng.u8(..),
+    };
+    verify(&key, door, &request.seal(&key), &mut tally);
+    assert_eq!(tally.accepted, 1);
+}
