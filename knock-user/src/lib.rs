@@ -1,8 +1,12 @@
 //! The daemon `knockd` and the client `knock`.
 //!
-//! The client builds everywhere; the daemon needs Linux and the feature `daemon`.
+//! The client builds everywhere; the daemon needs Linux and the feature `daemon`. What both
+//! need is beside them: secrets, their files, and the invitation that sets up a client.
 
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+pub mod invitation;
+pub mod key_file;
 pub mod passphrase;
+pub mod secret_file;
