@@ -1,12 +1,13 @@
 //! The daemon: SYNs become requests, requests open doors.
 //!
 //! Data flows one way, and each stage knows only the one before it:
-//! [`source`] → [`sequence`] → [`auth`] → [`doors`] → [`exec`]. All but the first and the
-//! last do no I/O and are told the time, so that they are tested without a kernel.
+//! [`source`] → [`sequence`] → [`auth`] → [`store`] → [`doors`] → [`exec`]. What is between
+//! the sources and the commands is told the time, so that it is tested without a kernel.
 //! [`run`] is the loop that moves data along; [`report`] and [`control`] let people watch.
 
 pub mod auth;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod doors;
@@ -16,4 +17,5 @@ pub mod report;
 pub mod run;
 pub mod sequence;
 pub mod source;
+pub mod store;
 pub mod tap;

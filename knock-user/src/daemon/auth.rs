@@ -1,14 +1,21 @@
 //! Who may open what: a block is tried against every client's key.
 
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
 use knock_common::protocol::{
     block::{Block, Plaintext},
     classic::Sequence,
-    key::ClassicKey,
+    key::{ClassicKey, SealedKey},
+    sealed::{DoorTag, Request},
 };
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use super::config::{Client, Door};
+use super::config::{Client, Door, Key};
+
+/// An age beyond which a knock is not its client's clock but an old knock sent again, or
+/// noise.
+const PLAUSIBLE_CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What an accepted knock asks for, as indices into the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,150 +24,211 @@ pub struct Grant {
     pub client: usize,
     /// The door that is opened to him.
     pub door: usize,
+    /// For how long.
+    pub lease: Duration,
+    /// Of a sealed knock, which holds once: when it was made, in Unix milliseconds. A
+    /// classic knock holds again and again.
+    pub made_at: Option<u64>,
 }
 
-/// Why a block is no knock, as far as the checks came with any client's key. Never told to
-/// the sender.
+/// When and from where a block came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The packets' source address.
+    pub source: IpAddr,
+    /// Unix milliseconds.
+    pub now: u64,
+    /// How far a knock's time may be from that.
+    pub max_skew: Duration,
+}
+
+/// Why a block is no knock, in the order in which it is checked. Never told to the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Refusal {
-    /// No key deciphers it: a wrong passphrase, or noise.
+    /// No key deciphers it: a wrong key, or noise. Behind the parity that holds by chance
+    /// for one key in 256 comes a sealed knock's version, which then says nothing either.
     #[error("bad parity: no client's key fits these 16 SYNs")]
     BadParity,
     /// The parity holds, as it does for one noise in 256, but no door has the sequence.
     #[error("no door has this sequence")]
     UnknownSequence,
+    /// The key fits, but no door has a name with this tag.
+    #[error("unknown tag: no door has the name that client {client} knocked for")]
+    UnknownTag {
+        /// The client's index.
+        client: Place,
+    },
     /// A client knocked at a door that is not his.
-    #[error("this client may not open this door")]
-    ClientNotAllowed,
+    #[error("client {client} may not open this door")]
+    ClientNotAllowed {
+        /// The client's index.
+        client: Place,
+    },
+    /// It was made too long ago, or in the future.
+    #[error("{}", stale(*age_ms))]
+    Stale {
+        /// Milliseconds since it was made, negative if it was made in the future.
+        age_ms: i64,
+    },
+    /// It holds for another source address.
+    #[error("bound to another address than the one it came from")]
+    BoundElsewhere,
+    /// It holds for any source address, and the door wants one.
+    #[error("not bound to an address, which this door requires")]
+    NotBound,
+}
+
+/// A client's number, counted from 1 as it stands in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(pub usize);
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "number {}", self.0 + 1)
+    }
+}
+
+fn stale(age_ms: i64) -> String {
+    let age = Duration::from_millis(age_ms.unsigned_abs());
+    let seconds = age.as_secs_f64();
+    let direction = if age_ms < 0 {
+        format!("stale: made {seconds:.1} s in the future")
+    } else {
+        format!("stale by {seconds:.1} s")
+    };
+    if age <= PLAUSIBLE_CLOCK_ERROR {
+        format!("{direction}: check the client's clock")
+    } else {
+        format!("{direction}: an old knock sent again, or noise")
+    }
 }
 
 /// The keys and the doors that they fit.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: Vec<ClassicKey>,
+    keys: Vec<Key>,
     doors: Vec<Rule>,
+    tags: HashMap<DoorTag, usize>,
 }
 
 #[derive(Debug)]
 struct Rule {
-    sequence: Sequence,
+    sequence: Option<Sequence>,
     clients: Vec<usize>,
+    lease: Duration,
+    max_lease: Duration,
+    require_binding: bool,
 }
 
 impl Authenticator {
     /// An authenticator for `clients` and `doors`; a [`Grant`] has their indices.
     #[must_use]
     pub fn new(clients: &[Client], doors: &[Door]) -> Self {
+        let tags = doors.iter().enumerate();
         Self {
             keys: clients.iter().map(|client| client.key.clone()).collect(),
+            tags: tags
+                .map(|(index, door)| (DoorTag::of(&door.name), index))
+                .collect(),
             doors: doors
                 .iter()
                 .map(|door| Rule {
                     sequence: door.sequence.clone(),
                     clients: door.clients.clone(),
+                    lease: door.lease,
+                    max_lease: door.max_lease,
+                    require_binding: door.require_binding,
                 })
                 .collect(),
         }
     }
 
-    /// Tries `block` against every key: one block operation each.
+    /// Tries `block` against every key: one block operation each, and an end to each at the
+    /// first check that fails. Whether a sealed knock was accepted before is not known here.
     ///
     /// # Errors
     ///
     /// The [`Refusal`] of the client with whose key the checks came furthest.
-    pub fn verify(&self, block: &Block) -> Result<Grant, Refusal> {
+    pub fn verify(&self, block: &Block, arrival: &Arrival) -> Result<Grant, Refusal> {
         let mut furthest = Refusal::BadParity;
         for (client, key) in self.keys.iter().enumerate() {
-            let attempt = key
-                .decipher(block)
-                .map_err(|_| Refusal::BadParity)
-                .and_then(|plaintext| self.door(client, &plaintext));
+            let attempt = match key {
+                Key::Sealed(key) => self.sealed(client, key, block, arrival),
+                Key::Classic(key) => self.classic(client, key, block),
+            };
             match attempt {
-                Ok(door) => return Ok(Grant { client, door }),
+                Ok(grant) => return Ok(grant),
                 Err(refusal) => furthest = furthest.max(refusal),
             }
         }
         Err(furthest)
     }
 
-    fn door(&self, client: usize, plaintext: &Plaintext) -> Result<usize, Refusal> {
+    fn sealed(
+        &self,
+        client: usize,
+        key: &SealedKey,
+        block: &Block,
+        arrival: &Arrival,
+    ) -> Result<Grant, Refusal> {
+        let request = Request::open(key, block).map_err(|_| Refusal::BadParity)?;
+        let place = Place(client);
+        let door = *self
+            .tags
+            .get(&request.door)
+            .ok_or(Refusal::UnknownTag { client: place })?;
+        let rule = &self.doors[door];
+        if !rule.clients.contains(&client) {
+            return Err(Refusal::ClientNotAllowed { client: place });
+        }
+        request
+            .check_time(arrival.now, arrival.max_skew)
+            .map_err(|stale| Refusal::Stale {
+                age_ms: stale.age_ms,
+            })?;
+        if !request.binding.allows(arrival.source) {
+            return Err(Refusal::BoundElsewhere);
+        }
+        if rule.require_binding && !request.binding.is_bound() {
+            return Err(Refusal::NotBound);
+        }
+        Ok(Grant {
+            client,
+            door,
+            lease: request.lease.granted(rule.lease, rule.max_lease),
+            made_at: Some(request.time.nearest_unix_ms(arrival.now)),
+        })
+    }
+
+    fn classic(&self, client: usize, key: &ClassicKey, block: &Block) -> Result<Grant, Refusal> {
+        let plaintext = key.decipher(block).map_err(|_| Refusal::BadParity)?;
         let door = self
             .doors
             .iter()
-            .position(|rule| rule.sequence.plaintext().ct_eq(plaintext).into())
+            .position(|rule| rule.has_sequence(&plaintext))
             .ok_or(Refusal::UnknownSequence)?;
-        if self.doors[door].clients.contains(&client) {
-            Ok(door)
-        } else {
-            Err(Refusal::ClientNotAllowed)
+        let rule = &self.doors[door];
+        if !rule.clients.contains(&client) {
+            return Err(Refusal::ClientNotAllowed {
+                client: Place(client),
+            });
         }
+        Ok(Grant {
+            client,
+            door,
+            lease: rule.lease,
+            made_at: None,
+        })
+    }
+}
+
+impl Rule {
+    fn has_sequence(&self, plaintext: &Plaintext) -> bool {
+        self.sequence
+            .as_ref()
+            .is_some_and(|sequence| sequence.plaintext().ct_eq(plaintext).into())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn key(passphrase: &str) -> ClassicKey {
-        ClassicKey::from_passphrase(passphrase.as_bytes())
-    }
-
-    fn sequence(bytes: &[u8]) -> Sequence {
-        Sequence::new(bytes).unwrap()
-    }
-
-    fn authenticator() -> Authenticator {
-        Authenticator {
-            keys: vec![key("laptop's"), key("phone's")],
-            doors: vec![
-                Rule {
-                    sequence: sequence(&[1, 2, 3, 4]),
-                    clients: vec![0, 1],
-                },
-                Rule {
-                    sequence: sequence(&[9]),
-                    clients: vec![1],
-                },
-            ],
-        }
-    }
-
-    fn knock(passphrase: &str, bytes: &[u8]) -> Block {
-        key(passphrase).encipher(sequence(bytes).plaintext())
-    }
-
-    #[test]
-    fn key_and_sequence_open_a_door() {
-        let authenticator = authenticator();
-        for (client, passphrase) in ["laptop's", "phone's"].iter().enumerate() {
-            let block = knock(passphrase, &[1, 2, 3, 4]);
-            assert_eq!(authenticator.verify(&block), Ok(Grant { client, door: 0 }));
-        }
-        let block = knock("phone's", &[9]);
-        assert_eq!(
-            authenticator.verify(&block),
-            Ok(Grant { client: 1, door: 1 })
-        );
-    }
-
-    #[test]
-    fn a_refusal_has_its_reason() {
-        let authenticator = authenticator();
-        for (block, refusal) in [
-            (knock("laptop's", &[9]), Refusal::ClientNotAllowed),
-            (knock("laptop's", &[1, 2, 3]), Refusal::UnknownSequence),
-            (knock("tablet's", &[1, 2, 3, 4]), Refusal::BadParity),
-        ] {
-            assert_eq!(authenticator.verify(&block), Err(refusal));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn random_blocks_are_refused(block: [u8; 16]) {
-            prop_assert!(authenticator().verify(&Block(block)).is_err());
-        }
-    }
-}
+mod tests;

@@ -13,12 +13,13 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    config::{Config, DEFAULT_PATH, DEFAULT_SOCKET},
+    config::{Client, Config, DEFAULT_PATH, DEFAULT_SOCKET, Key},
     control::{self, server::Server},
     exec,
-    report::Reporter,
+    report::{Event, Reporter},
     run::{Daemon, Source},
     source::{lines::Lines, xdp::Xdp},
+    store::Store,
     tap::tap,
 };
 
@@ -160,7 +161,11 @@ impl Cli {
 impl ConfigArg {
     fn load(&self) -> Result<Config> {
         let config = Config::load(&self.config)?;
-        for client in &config.clients {
+        let classic = config
+            .clients
+            .iter()
+            .filter(|client| matches!(client.key, Key::Classic(_)));
+        for client in classic {
             warn!(
                 "client {:?} knocks in the classic way: whoever sees such a knock can send it again",
                 client.name
@@ -239,7 +244,8 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
             Source::Xdp(Box::new(xdp))
         }
     };
-    let daemon = Daemon::new(config, source, reporter);
+    let store = open_store(&config, &reporter)?;
+    let daemon = Daemon::new(config, source, store, reporter);
     // Requests wait their turn behind the doors; a few may queue.
     let (sender, requests) = mpsc::channel(16);
     let server = tokio::spawn(server.serve(sender));
@@ -248,6 +254,22 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
     // Awaited, so that the socket's file is gone when the process is.
     let _ = server.await;
     result
+}
+
+/// The store, if a client is sealed. One that does not work is told, and keeps sealed
+/// knocks out, but nobody else.
+fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Store>> {
+    let sealed = |client: &Client| matches!(client.key, Key::Sealed(_));
+    if !config.clients.iter().any(sealed) {
+        return Ok(None);
+    }
+    let (store, trouble) = Store::open(&config.state_dir)?;
+    if let Some(trouble) = trouble {
+        reporter.report(Event::Trouble {
+            message: format!("{trouble:#}"),
+        });
+    }
+    Ok(Some(store))
 }
 
 /// One thread is enough: everything that takes time is a process or waits for the kernel.

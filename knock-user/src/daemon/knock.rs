@@ -2,8 +2,6 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// One SYN to a port of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knock {
@@ -13,7 +11,7 @@ pub struct Knock {
     pub source_port: Option<u16>,
     /// The destination port's place in the window.
     pub offset: u8,
-    /// When it arrived, see [`monotonic`].
+    /// When it arrived, see [`super::clock::monotonic`].
     pub at: Duration,
 }
 
@@ -30,16 +28,4 @@ impl Knock {
         };
         !special
     }
-}
-
-/// The time on `CLOCK_MONOTONIC`, which the kernel's half stamps events with. Setting the
-/// wall clock does not move it.
-#[must_use]
-pub fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    // The clock starts at zero and only grows.
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or_default(),
-        u32::try_from(now.tv_nsec).unwrap_or_default(),
-    )
 }

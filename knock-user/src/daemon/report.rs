@@ -238,8 +238,14 @@ counters! {
     attempts: "blocks of 16 SYNs tried against the keys";
     attempts_limited: "blocks left untried because their source tried too many";
     refused_bad_parity: "blocks that no key fits";
-    refused_unknown_sequence: "blocks with a key's parity but no door's sequence";
-    refused_client_not_allowed: "blocks of a client at a door that is not his";
+    refused_unknown_sequence: "blocks with a classic key's parity but no door's sequence";
+    refused_unknown_tag: "sealed knocks for a door that is not there";
+    refused_client_not_allowed: "knocks of a client at a door that is not his";
+    refused_stale: "sealed knocks made too long ago or in the future: check the client's clock";
+    refused_binding: "sealed knocks from another address than they were made for";
+    refused_replayed: "sealed knocks that were accepted before";
+    refused_store: "sealed knocks refused because they cannot be remembered: look at the log";
+    copies: "further copies of a sealed knock that was just accepted";
     accepted: "knocks accepted";
     extended: "of these, for a door that was open already";
     refused_doors_full: "knocks accepted but turned away because too many doors are open";

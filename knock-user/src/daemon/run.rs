@@ -1,9 +1,10 @@
 //! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use knock_common::protocol::block::Block;
+use lru::LruCache;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -12,22 +13,30 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    auth::{Authenticator, Grant, Refusal},
+    auth::{Arrival, Authenticator, Grant, Refusal},
+    clock::{WallClock, monotonic, unix_ms},
     config::{Config, Expansion},
     control::{Request, Status},
     doors::{Action, Admission, Doors, Step, Task, Terms, Visit},
     exec::{Ending, Executor},
-    knock::{Knock, monotonic},
+    knock::Knock,
     report::{Counters, Event, Reporter, Visitor},
     sequence::{Assembler, Candidates},
     source::{
         lines::{Line, Lines},
         xdp::Xdp,
     },
+    store::{RememberError, Store},
 };
 
 /// A bad line is warned of at most this often.
 const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Sources whose last accepted block is known, so that a further copy of it is told as such.
+const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
+    Some(known) => known,
+    None => panic!("it is above zero"),
+};
 
 /// Where the daemon's knocks come from.
 pub enum Source {
@@ -66,6 +75,11 @@ pub struct Daemon {
     source: Source,
     assembler: Assembler,
     authenticator: Authenticator,
+    /// Absent where no client is sealed.
+    store: Option<Store>,
+    /// The last accepted sealed block of a source, and when it came.
+    accepted: LruCache<IpAddr, (Block, Duration)>,
+    wall_clock: WallClock,
     doors: Doors,
     executor: Executor<Task>,
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
@@ -84,15 +98,19 @@ struct SkippedLines {
 }
 
 impl Daemon {
-    /// A daemon that has not begun to read yet.
+    /// A daemon that has not begun to read yet. Without a `store` it must have no sealed
+    /// clients: what cannot be remembered is not accepted.
     #[must_use]
-    pub fn new(config: Config, source: Source, reporter: Reporter) -> Self {
+    pub fn new(config: Config, source: Source, store: Option<Store>, reporter: Reporter) -> Self {
         let limits = config.limits;
         let (executor, endings) = Executor::new(limits.commands, limits.command_timeout);
         Self {
             source,
             assembler: Assembler::new(config.sequence_timeout, limits.sources),
             authenticator: Authenticator::new(&config.clients, &config.doors),
+            store,
+            accepted: LruCache::new(COPIES_KNOWN),
+            wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
             executor,
             endings,
@@ -188,7 +206,10 @@ impl Daemon {
             return;
         };
         self.counters.sources_evicted = self.assembler.evicted();
-        self.counters.attempts_limited += limited as u64;
+        if limited > 0 {
+            self.counters.attempts_limited += limited as u64;
+            self.refuse(knock.source, "rate: this source has tried too many blocks");
+        }
         for block in &blocks {
             if self.attempt(block, knock.source) {
                 self.assembler.accept(&knock.source);
@@ -200,24 +221,99 @@ impl Daemon {
     /// Tries one block; whether it was accepted.
     fn attempt(&mut self, block: &Block, source: IpAddr) -> bool {
         self.counters.attempts += 1;
-        match self.authenticator.verify(block) {
-            Ok(grant) => {
-                self.counters.accepted += 1;
-                self.admit(grant, source);
+        let arrival = Arrival {
+            source,
+            now: unix_ms(),
+            max_skew: self.config.max_skew,
+        };
+        self.watch_clock(arrival.now);
+        let grant = match self.authenticator.verify(block, &arrival) {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                self.count(&refusal);
+                self.refuse(source, &refusal.to_string());
+                return false;
+            }
+        };
+        if let Some(made_at) = grant.made_at
+            && !self.remember(block, made_at, &arrival)
+        {
+            return false;
+        }
+        self.counters.accepted += 1;
+        self.admit(grant, source);
+        true
+    }
+
+    fn count(&mut self, refusal: &Refusal) {
+        let counters = &mut self.counters;
+        *match refusal {
+            Refusal::BadParity => &mut counters.refused_bad_parity,
+            Refusal::UnknownSequence => &mut counters.refused_unknown_sequence,
+            Refusal::UnknownTag { .. } => &mut counters.refused_unknown_tag,
+            Refusal::ClientNotAllowed { .. } => &mut counters.refused_client_not_allowed,
+            Refusal::Stale { .. } => &mut counters.refused_stale,
+            Refusal::BoundElsewhere | Refusal::NotBound => &mut counters.refused_binding,
+        } += 1;
+    }
+
+    fn refuse(&self, source: IpAddr, reason: &str) {
+        self.reporter.report(Event::Refused {
+            source,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Whether a sealed block is now on disk and was not before.
+    fn remember(&mut self, block: &Block, made_at: u64, arrival: &Arrival) -> bool {
+        let source = arrival.source;
+        let now = monotonic();
+        // The client sends everything twice: its second copy is no attack.
+        if let Some((accepted, at)) = self.accepted.get(&source)
+            && accepted == block
+            && now < *at + self.config.sequence_timeout
+        {
+            self.counters.copies += 1;
+            self.refuse(
+                source,
+                "replayed: a further copy of the knock that was just accepted",
+            );
+            return false;
+        }
+        let remembered = match &mut self.store {
+            Some(store) => store.remember(block, made_at, arrival.now, arrival.max_skew),
+            None => Err(RememberError::Broken(anyhow!("there is none"))),
+        };
+        match remembered {
+            Ok(()) => {
+                self.accepted.put(source, (*block, now));
                 true
             }
-            Err(refusal) => {
-                *match refusal {
-                    Refusal::BadParity => &mut self.counters.refused_bad_parity,
-                    Refusal::UnknownSequence => &mut self.counters.refused_unknown_sequence,
-                    Refusal::ClientNotAllowed => &mut self.counters.refused_client_not_allowed,
-                } += 1;
-                self.reporter.report(Event::Refused {
-                    source,
-                    reason: refusal.to_string(),
-                });
+            Err(error) => {
+                match &error {
+                    RememberError::Replayed => self.counters.refused_replayed += 1,
+                    RememberError::BeyondHorizon => self.counters.refused_stale += 1,
+                    RememberError::Full | RememberError::Broken(_) => {
+                        self.counters.refused_store += 1;
+                        self.reporter.report(Event::Trouble {
+                            message: format!("a sealed knock from {source} is refused: {error}"),
+                        });
+                        return false;
+                    }
+                }
+                self.refuse(source, &error.to_string());
                 false
             }
+        }
+    }
+
+    fn watch_clock(&mut self, now: u64) {
+        if let Some(jump) = self.wall_clock.jumped(now, monotonic()) {
+            let direction = if jump > 0 { "forward" } else { "back" };
+            warn!(
+                "this host's clock was set {direction} by {} s: sealed knocks that were made by the old time are stale now, and none that was accepted before is accepted again",
+                jump.unsigned_abs() / 1000
+            );
         }
     }
 
@@ -229,14 +325,14 @@ impl Daemon {
         };
         let terms = Terms {
             client: grant.client,
-            lease: door.lease,
+            lease: grant.lease,
             closes: door.close.is_some(),
         };
         let visitor = Visitor {
             client: self.config.clients[grant.client].name.clone(),
             door: door.name.clone(),
             source,
-            seconds: door.lease.as_secs(),
+            seconds: grant.lease.as_secs(),
         };
         match self.doors.knock(visit, terms, monotonic()) {
             Admission::Opens(task) => {
@@ -249,10 +345,10 @@ impl Daemon {
             }
             Admission::Full => {
                 self.counters.refused_doors_full += 1;
-                self.reporter.report(Event::Refused {
+                self.refuse(
                     source,
-                    reason: "as many doors are open as `limits.open_doors` allows".into(),
-                });
+                    "as many doors are open as `limits.open_doors` allows",
+                );
             }
         }
     }

@@ -12,13 +12,17 @@ use knock_common::{protocol::classic, settings, window};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{DEFAULT_SOCKET, Template, default};
+use super::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template, default};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     #[serde(default)]
     pub(super) interfaces: Vec<Interface>,
+    #[serde(default = "Config::default_state_dir")]
+    pub(super) state_dir: PathBuf,
+    #[serde(default = "Config::default_max_skew")]
+    pub(super) max_skew: MaxSkew,
     #[serde(default = "Config::default_sequence_timeout")]
     pub(super) sequence_timeout: SequenceTimeout,
     #[serde(default = "Config::default_control_socket")]
@@ -34,6 +38,14 @@ pub(super) struct Config {
 }
 
 impl Config {
+    fn default_state_dir() -> PathBuf {
+        DEFAULT_STATE_DIR.into()
+    }
+
+    fn default_max_skew() -> MaxSkew {
+        MaxSkew(Duration::from_secs(60))
+    }
+
     fn default_sequence_timeout() -> SequenceTimeout {
         SequenceTimeout(Duration::from_secs(15))
     }
@@ -78,19 +90,17 @@ impl Default for Limits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Client {
     pub(super) name: Spanned<Name>,
-    #[expect(
-        dead_code,
-        reason = "that it has one of the known values is all there is to it"
-    )]
+    #[serde(default)]
     pub(super) protocol: Protocol,
-    pub(super) passphrase_file: Spanned<PathBuf>,
+    pub(super) key_file: Option<Spanned<PathBuf>>,
+    pub(super) passphrase_file: Option<Spanned<PathBuf>>,
 }
 
-/// The protocols that this version speaks. A client has to name his: the default of
-/// protocol.md, `sealed`, is not among them yet.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Protocol {
+    #[default]
+    Sealed,
     Classic,
 }
 
@@ -99,11 +109,14 @@ pub(super) enum Protocol {
 pub(super) struct Door {
     pub(super) name: Spanned<Name>,
     pub(super) clients: Option<Spanned<Vec<Spanned<Name>>>>,
-    pub(super) sequence: Spanned<Sequence>,
+    pub(super) sequence: Option<Spanned<Sequence>>,
     pub(super) run: Template,
     pub(super) close: Option<Template>,
     #[serde(rename = "for", default = "Door::default_lease")]
     pub(super) lease: Lease,
+    pub(super) max_for: Option<Spanned<Lease>>,
+    #[serde(default)]
+    pub(super) require_binding: bool,
 }
 
 impl Door {
@@ -232,6 +245,21 @@ impl TryFrom<String> for SequenceTimeout {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         duration_between(&text, Duration::from_secs(1), Duration::from_secs(600)).map(Self)
+    }
+}
+
+checked! {
+    /// How far a sealed knock's time may be from this host's. A day bounds what has to be
+    /// remembered; a clock that is further off should be set.
+    MaxSkew(Duration) from "String"
+}
+
+impl TryFrom<String> for MaxSkew {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        duration_between(&text, Duration::from_secs(1), DAY).map(Self)
     }
 }
 

@@ -29,6 +29,8 @@ sequence = [9]
 run = ["backup"]
 "#;
 
+const KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -36,6 +38,7 @@ impl Folder {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("laptop.pass", "correct horse battery staple\n", 0o600);
         folder.write("phone.pass", "open sesame\n", 0o600);
+        folder.write("laptop.key", KEY, 0o600);
         folder
     }
 
@@ -185,13 +188,33 @@ fn every_mistake_names_file_line_and_key() {
         ),
         (
             "\"classic\"",
-            "\"sealed\"",
-            "knockd.toml:6: protocol: unknown variant `sealed`, expected `classic`",
+            "\"open\"",
+            "knockd.toml:6: protocol: unknown variant `open`, expected `sealed` or `classic`",
         ),
         (
-            "protocol = \"classic\"",
+            "passphrase_file = \"laptop.pass\"",
+            "key_file = \"laptop.key\"",
+            "knockd.toml:7: key_file: a classic client has a `passphrase_file`, not a key",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
             "",
-            "knockd.toml:4: client: missing field `protocol`",
+            "knockd.toml:5: name: client `laptop` needs a `passphrase_file`",
+        ),
+        (
+            "sequence = [1, 2, 3, 4]",
+            "",
+            "knockd.toml:15: name: door `ssh` has no `sequence`, which is what its classic clients",
+        ),
+        (
+            "for = \"1m 30s\"",
+            "for = \"1m\"\nmax_for = \"30s\"",
+            "knockd.toml:21: max_for: this is less than the door's `for`",
+        ),
+        (
+            "[[door]]",
+            "max_skew = \"25h\"\n[[door]]",
+            "knockd.toml:14: max_skew: unknown field `max_skew`",
         ),
         (
             "[\"backup\"]",
@@ -207,6 +230,110 @@ fn every_mistake_names_file_line_and_key() {
             "{good} -> {bad}:\n{error}\nnot\n{expected}"
         );
         assert!(!error.contains("secret words"), "{error}");
+    }
+}
+
+const SEALED: &str = r#"
+max_skew = "90s"
+state_dir = "/tmp/state"
+
+[[client]]
+name = "laptop"
+key_file = "laptop.key"
+
+[[client]]
+name = "tablet"
+passphrase_file = "laptop.pass"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.pass"
+
+[[door]]
+name = "ssh"
+run = ["true"]
+max_for = "1h"
+require_binding = true
+"#;
+
+#[test]
+fn sealed_is_the_default() {
+    let config = Folder::new().load(SEALED).unwrap();
+    assert_eq!(config.max_skew, Duration::from_secs(90));
+    assert_eq!(config.state_dir, Path::new("/tmp/state"));
+    let [laptop, tablet, phone] = &config.clients[..] else {
+        panic!("three clients");
+    };
+    assert!(matches!(laptop.key, Key::Sealed(_)) && matches!(tablet.key, Key::Sealed(_)));
+    assert!(matches!(phone.key, Key::Classic(_)));
+    let door = &config.doors[0];
+    // The classic client is not named, so that the door may be without a sequence.
+    assert_eq!(door.clients, [0, 1, 2]);
+    assert_eq!((door.lease.as_secs(), door.max_lease.as_secs()), (30, 3600));
+    assert!(door.require_binding);
+}
+
+#[test]
+fn sealed_mistakes_name_file_line_and_key() {
+    let folder = Folder::new();
+    folder.write("other.key", KEY, 0o600);
+    folder.write("exposed.key", KEY, 0o640);
+    folder.write("torn.key", "knock1:AAECAw\n", 0o600);
+    for (good, bad, expected) in [
+        (
+            "\"90s\"",
+            "\"25h\"",
+            "knockd.toml:2: max_skew: 25h is not between 1s and 1day",
+        ),
+        (
+            "laptop.key",
+            "nowhere.key",
+            "knockd.toml:7: key_file: nowhere.key: it cannot be read",
+        ),
+        (
+            "laptop.key",
+            "exposed.key",
+            "knockd.toml:7: key_file: exposed.key: group or others",
+        ),
+        (
+            "laptop.key",
+            "torn.key",
+            "knockd.toml:7: key_file: torn.key: a key has 43 characters",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
+            "key_file = \"other.key\"",
+            "knockd.toml:11: key_file: client `tablet` has the key of client `laptop`",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
+            "passphrase_file = \"laptop.pass\"\nkey_file = \"other.key\"",
+            "knockd.toml:11: passphrase_file: a client has a `key_file` or a `passphrase_file`, not both",
+        ),
+        (
+            "key_file = \"laptop.key\"",
+            "",
+            "knockd.toml:6: name: client `laptop` needs a `key_file` or a `passphrase_file`",
+        ),
+        (
+            "require_binding",
+            "clients = [\"phone\"]\nrequire_binding",
+            "knockd.toml:19: name: door `ssh` has no `sequence`",
+        ),
+        // Both names have the tag 7f5a: found by trying names.
+        (
+            "require_binding = true",
+            "[[door]]\nname = \"door97483\"\nrun = [\"true\"]",
+            "knockd.toml:23: name: door `door97483` has the tag of door `ssh`",
+        ),
+    ] {
+        let error = folder.error(&SEALED.replacen(good, bad, 1));
+        assert!(
+            error.starts_with(expected),
+            "{good} -> {bad}:\n{error}\nnot\n{expected}"
+        );
+        assert!(!error.contains(&KEY[7..20]), "{error}");
     }
 }
 

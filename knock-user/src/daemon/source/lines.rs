@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use knock_common::window::Window;
 use tokio::sync::mpsc;
 
-use crate::daemon::knock::{Knock, monotonic};
+use crate::daemon::{clock::monotonic, knock::Knock};
 
 /// The longest line that can be right: a port, a blank, an IPv6 address with room to spare.
 const MAX_LINE: usize = 128;

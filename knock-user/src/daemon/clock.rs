@@ -1,0 +1,74 @@
+//! The two clocks: one that only grows, and one that says what time it is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A difference between the two clocks' steps that is no drift: the wall clock was set.
+const JUMP: Duration = Duration::from_secs(2);
+
+/// The time on `CLOCK_MONOTONIC`, which the kernel's half stamps events with. Setting the
+/// wall clock does not move it.
+#[must_use]
+pub fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    // The clock starts at zero and only grows.
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or_default(),
+        u32::try_from(now.tv_nsec).unwrap_or_default(),
+    )
+}
+
+/// The wall clock in Unix milliseconds; 0 before 1970.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = now.unwrap_or_default().as_millis();
+    u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// Notices when the wall clock is set, which decides whether sealed knocks are fresh.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    /// Where the wall clock stood when the other one was at zero, in Unix milliseconds.
+    epoch: i128,
+}
+
+impl WallClock {
+    /// A watch over a wall clock that shows `unix_ms` when the other shows `monotonic`.
+    #[must_use]
+    pub fn new(unix_ms: u64, monotonic: Duration) -> Self {
+        Self {
+            epoch: epoch(unix_ms, monotonic),
+        }
+    }
+
+    /// By how many milliseconds the wall clock was set since the last call: forward if
+    /// positive. `None` if it was not.
+    pub fn jumped(&mut self, unix_ms: u64, monotonic: Duration) -> Option<i128> {
+        let epoch = epoch(unix_ms, monotonic);
+        let jump = epoch - self.epoch;
+        self.epoch = epoch;
+        (jump.unsigned_abs() >= JUMP.as_millis()).then_some(jump)
+    }
+}
+
+fn epoch(unix_ms: u64, monotonic: Duration) -> i128 {
+    i128::from(unix_ms) - i128::try_from(monotonic.as_millis()).unwrap_or(i128::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_clock_is_noticed_once() {
+        let at = Duration::from_secs;
+        let mut clock = WallClock::new(1_000_000, at(10));
+        assert_eq!(clock.jumped(1_005_000, at(15)), None);
+        assert_eq!(clock.jumped(1_010_900, at(20)), None, "drift");
+        assert_eq!(clock.jumped(4_615_000, at(25)), Some(3_599_100));
+        assert_eq!(clock.jumped(4_616_000, at(26)), None);
+        assert_eq!(clock.jumped(1_000_000, at(27)), Some(-3_617_000));
+    }
+}

@@ -1,0 +1,219 @@
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SKEW: Duration = Duration::from_secs(60);
+const NOW: u64 = 1_800_000_000_000;
+
+fn block(n: u64) -> Block {
+    let mut bytes = [0; BLOCK_LEN];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    Block(bytes)
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self) -> Store {
+        let (store, trouble) = Store::open(self.0.path()).unwrap();
+        assert!(trouble.is_none(), "{trouble:?}");
+        store
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join(FILE)
+    }
+}
+
+/// Whether a block made at `made_at` is accepted at `now`.
+fn accepts(store: &mut Store, n: u64, made_at: u64, now: u64) -> Result<(), String> {
+    store
+        .remember(&block(n), made_at, now, SKEW)
+        .map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refused(result: Result<(), String>, part: &str) {
+    let reason = result.unwrap_err();
+    assert!(reason.contains(part), "{reason}");
+}
+
+#[test]
+fn a_block_is_accepted_once_also_after_a_restart() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW + 1), "replayed");
+    accepts(&mut store, 2, NOW, NOW).unwrap();
+    drop(store);
+    let mut store = folder.open();
+    for n in 1..=2 {
+        refused(accepts(&mut store, n, NOW, NOW + 2), "replayed");
+    }
+}
+
+#[test]
+fn a_file_that_was_copied_in_the_middle_of_it_remembers() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    // As a crash would leave it: the database was never closed.
+    let copy = Folder::new();
+    fs::copy(folder.file(), copy.file()).unwrap();
+    refused(accepts(&mut copy.open(), 1, NOW, NOW + 1), "replayed");
+}
+
+#[test]
+fn what_has_grown_old_is_dropped_and_never_accepted_again() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    // Block 2 makes the store forget block 1.
+    accepts(&mut store, 2, NOW + 60_001, NOW + 60_001).unwrap();
+    let transaction = store.database.as_ref().unwrap().begin_write().unwrap();
+    assert_eq!(transaction.open_table(ACCEPTED).unwrap().len().unwrap(), 1);
+    drop(transaction);
+    // The clock is set back, and somebody has kept block 1, and one that never arrived.
+    refused(
+        accepts(&mut store, 1, NOW, NOW + 10),
+        "older than what is remembered",
+    );
+    refused(
+        accepts(&mut store, 3, NOW - 5, NOW + 10),
+        "older than what is remembered",
+    );
+    // A new knock by the old time is fine.
+    accepts(&mut store, 4, NOW + 1, NOW + 10).unwrap();
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_for_a_while_locks_nobody_out() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let day = 24 * 60 * 60 * 1000;
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    accepts(&mut store, 2, NOW + day, NOW + day).unwrap();
+    accepts(&mut store, 3, NOW + 1000, NOW + 1000).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW + 1000), "older than");
+    refused(accepts(&mut store, 2, NOW + day, NOW + 1000), "replayed");
+}
+
+#[test]
+fn a_larger_skew_does_not_bring_old_knocks_back() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    accepts(&mut store, 2, NOW + 70_000, NOW + 70_000).unwrap();
+    let hour = Duration::from_secs(3600);
+    let replayed = store.remember(&block(1), NOW, NOW + 70_000, hour);
+    assert!(matches!(replayed, Err(RememberError::BeyondHorizon)));
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    let folder = Folder::new();
+    let state = folder.0.path().join("state");
+    let (_store, trouble) = Store::open(&state).unwrap();
+    assert!(trouble.is_none());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&state), 0o700);
+    assert_eq!(mode(&state.join(FILE)), 0o600);
+}
+
+#[test]
+fn two_daemons_do_not_share_a_store() {
+    let folder = Folder::new();
+    let _store = folder.open();
+    let error = Store::open(folder.0.path()).unwrap_err();
+    assert!(error.to_string().contains("another knockd"), "{error:#}");
+}
+
+#[test]
+fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    for n in 0..100 {
+        accepts(&mut store, n, NOW, NOW).unwrap();
+    }
+    drop(store);
+    let whole = fs::read(folder.file()).unwrap();
+    let half = whole[..whole.len() / 2].to_vec();
+    let mut scrambled = whole.clone();
+    for byte in scrambled.iter_mut().skip(64).step_by(37) {
+        *byte ^= 0x5a;
+    }
+    for damaged in [b"".to_vec(), b"not a database".to_vec(), half, scrambled] {
+        fs::write(folder.file(), &damaged).unwrap();
+        let (mut store, trouble) = Store::open(folder.0.path()).unwrap();
+        let trouble = trouble.map(|trouble| format!("{trouble:#}"));
+        assert!(
+            trouble
+                .as_ref()
+                .is_some_and(|text| text.contains("left as it is")),
+            "{trouble:?}"
+        );
+        refused(accepts(&mut store, 1, NOW, NOW), "does not work");
+        refused(accepts(&mut store, 777, NOW, NOW), "does not work");
+    }
+    // Repaired, by whatever means, it works again without a restart.
+    let (mut store, _) = Store::open(folder.0.path()).unwrap();
+    fs::write(folder.file(), &whole).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW), "replayed");
+    accepts(&mut store, 777, NOW, NOW).unwrap();
+}
+
+#[test]
+fn beyond_its_bound_nothing_is_accepted() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 0, NOW, NOW).unwrap();
+    let transaction = store.database.as_ref().unwrap().begin_write().unwrap();
+    {
+        let mut accepted = transaction.open_table(ACCEPTED).unwrap();
+        let mut by_age = transaction.open_table(BY_AGE).unwrap();
+        for n in 1..MAX_BLOCKS {
+            accepted.insert(block(n).0, NOW).unwrap();
+            by_age.insert((NOW, block(n).0), ()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+    refused(
+        accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
+        "remembered already",
+    );
+    // A minute later the oldest make room.
+    accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Whatever the clock does and however often the daemon is restarted.
+    #[test]
+    fn no_block_is_accepted_twice(
+        steps in prop::collection::vec((0_u64..8, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
+    ) {
+        let folder = Folder::new();
+        let mut store = folder.open();
+        let mut accepted = std::collections::HashSet::new();
+        for (n, clock, restart) in steps {
+            let now = NOW + clock;
+            // A block is made once, at one time: here the number says when.
+            let made_at = NOW + n * 20_000;
+            let fresh = now.abs_diff(made_at) <= 60_000;
+            if fresh && accepts(&mut store, n, made_at, now).is_ok() {
+                prop_assert!(accepted.insert(n));
+            }
+            if restart {
+                drop(store);
+                store = folder.open();
+            }
+        }
+    }
+}
