@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod doors;
+pub mod enroll;
 pub mod exec;
 pub mod knock;
 pub mod report;

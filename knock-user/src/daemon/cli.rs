@@ -8,13 +8,15 @@ use knock_common::{
     settings::{Settings, Verdict},
     window::Window,
 };
+use qrcode::{QrCode, render::unicode::Dense1x2};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    config::{Client, Config, DEFAULT_PATH, DEFAULT_SOCKET, Key},
+    config::{Client, Config, DEFAULT_PATH, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Key},
     control::{self, server::Server},
+    enroll::{self, NewClient},
     exec,
     report::{Event, Reporter},
     run::{Daemon, Source},
@@ -25,6 +27,7 @@ use super::{
 
 const EXAMPLES: &str = "\
 Examples:
+  knockd init --server example.net   a first configuration, key and client
   knockd check                       is the configuration right?
   knockd --iface eth0                listen on eth0
   knockd tail                        what is happening? (in a second terminal)
@@ -33,8 +36,8 @@ Examples:
                                      the two halves on their own
 
 Nothing happens when somebody knocks? `knockd tail` shows every SYN that comes in and what
-became of it. No SYNs: wrong interface, or a firewall before this host. SYNs but \"bad
-parity\": the passphrases differ. \"no door has this sequence\": the sequences differ.";
+became of it. No SYNs: wrong interface, or a firewall before this host. \"bad parity\": the
+keys differ. \"stale\": the clocks differ. \"unknown tag\": there is no door of that name.";
 
 /// Opens doors to those who knock: SYNs to a window of 256 ports, seen in the kernel by XDP
 #[derive(Debug, Parser)]
@@ -79,6 +82,25 @@ struct ConfigArg {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented configuration with a first client and its key, and print the line
+    /// that sets the client up
+    Init {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Where accepted knocks are remembered
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+        state_dir: PathBuf,
+        /// The client's name
+        #[arg(long, value_name = "NAME", default_value = "laptop")]
+        client: String,
+        #[command(flatten)]
+        invitation: InvitationArgs,
+    },
+    /// Add a client to the configuration
+    Client {
+        #[command(subcommand)]
+        command: ClientCommand,
+    },
     /// Check the configuration and every file that it names, and attach nothing
     Check(ConfigArg),
     /// Print `destination_port source_ip` for every SYN to the window, and nothing else
@@ -97,6 +119,30 @@ enum Command {
     Tail(Watch),
     /// Show the running daemon's counters, interfaces and open doors
     Status(Watch),
+}
+
+#[derive(Debug, Subcommand)]
+enum ClientCommand {
+    /// Make a key for a further client and print the line that sets it up
+    Add {
+        /// The client's name
+        name: String,
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        invitation: InvitationArgs,
+    },
+}
+
+/// The line that is printed holds the client's key: give it to nobody else.
+#[derive(Args, Debug)]
+struct InvitationArgs {
+    /// The name or address by which the client reaches this server; without it this host's name
+    #[arg(long, value_name = "HOST")]
+    server: Option<String>,
+    /// Draw the line's knock:// address as a QR code as well
+    #[arg(long)]
+    qr: bool,
 }
 
 #[derive(Args, Debug)]
@@ -142,6 +188,29 @@ impl Cli {
         init_log(self.run.log);
         match self.command {
             None => self.run.execute(),
+            Some(Command::Init {
+                config,
+                state_dir,
+                client,
+                invitation,
+            }) => {
+                let client = NewClient::new(&client, invitation.server)?;
+                let uri = enroll::init(&config.config, &state_dir, client)?;
+                invite(&uri, invitation.qr)
+            }
+            Some(Command::Client {
+                command:
+                    ClientCommand::Add {
+                        name,
+                        config,
+                        invitation,
+                    },
+            }) => {
+                let client = NewClient::new(&name, invitation.server)?;
+                let uri = enroll::add_client(&config.config, client)?;
+                info!("a running knockd has to be started again before it knows client {name:?}");
+                invite(&uri, invitation.qr)
+            }
             Some(Command::Check(config)) => config.check(),
             Some(Command::Tap {
                 interfaces,
@@ -156,6 +225,16 @@ impl Cli {
             Some(Command::Status(watch)) => control::client::status(&watch.socket, watch.json),
         }
     }
+}
+
+/// Prints the line that sets a client up, and nothing else.
+fn invite(uri: &str, qr: bool) -> Result<()> {
+    println!("knock import {uri}");
+    if qr {
+        let code = QrCode::new(uri)?;
+        println!("{}", code.render::<Dense1x2>().build());
+    }
+    Ok(())
 }
 
 impl ConfigArg {

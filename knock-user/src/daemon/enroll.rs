@@ -1,0 +1,251 @@
+//! Setting up: a first configuration, and further clients in it.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use knock_common::{protocol::key::SecretKey, window::Window};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use zeroize::Zeroizing;
+
+use super::config::{self, Config};
+use crate::{invitation::Invitation, key_file};
+
+/// The configuration that `init` writes. `{interfaces}`, `{state_dir}` and `{client}` are
+/// filled in.
+const TEMPLATE: &str = include_str!("enroll/knockd.toml");
+
+/// A client that is to be set up.
+#[derive(Clone, Debug)]
+pub struct NewClient {
+    /// Its name, which is also that of its key file.
+    pub name: String,
+    /// What it reaches this server by.
+    pub host: String,
+}
+
+impl NewClient {
+    /// A client called `name`, for a server that it reaches as `host`; without one, as this
+    /// host calls itself.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be that of a file, or the host has no name.
+    pub fn new(name: &str, host: Option<String>) -> Result<Self> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty()
+            || name.len() > 64
+            || name.starts_with('.')
+            || !name.chars().all(is_plain)
+        {
+            bail!("{name:?} cannot be a client's name: take letters, digits, `-`, `_` and `.`");
+        }
+        let host = match host {
+            Some(host) => host,
+            None => rustix::system::uname()
+                .nodename()
+                .to_str()
+                .context("this host's name is no text: give --server HOST")?
+                .to_owned(),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            host,
+        })
+    }
+
+    fn key_path(&self, config: &Path) -> PathBuf {
+        config.with_file_name(format!("{}.key", self.name))
+    }
+
+    fn invitation(self, key: SecretKey, window: Window) -> Zeroizing<String> {
+        let invitation = Invitation {
+            client: self.name,
+            host: self.host,
+            window,
+            key,
+        };
+        invitation.to_uri()
+    }
+}
+
+/// Writes a commented configuration to `config` with one sealed client and one door, the
+/// client's key beside it, and makes `state_dir`. Returns the client's invitation.
+///
+/// # Errors
+///
+/// Something is there already, which is never overwritten, or cannot be written. Nothing new
+/// is left behind then.
+pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+    if config.try_exists()? {
+        bail!(
+            "{} is there already and stays as it is: `knockd client add NAME` adds a client to it",
+            config.display()
+        );
+    }
+    if let Some(folder) = config.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)
+        .with_context(|| state_dir.display().to_string())?;
+    let text = TEMPLATE
+        .replace("{interfaces}", &interfaces())
+        .replace(
+            "{state_dir}",
+            &toml_string(&state_dir.display().to_string()),
+        )
+        .replace("{client}", &client.name);
+    let key = Undo::new_key(&client.key_path(config))?;
+    let file = create_new(config, 0o600)?;
+    let written = write_synced(file, &text).and_then(|()| Config::load(config));
+    match written {
+        Ok(loaded) => Ok(client.invitation(key.keep(), loaded.window)),
+        Err(error) => {
+            // It was made above.
+            let _ = fs::remove_file(config);
+            Err(error)
+        }
+    }
+}
+
+/// Adds a sealed client to the configuration at `config`, whose comments stay, and writes its
+/// key beside it. Returns the client's invitation.
+///
+/// # Errors
+///
+/// The configuration is not right, has such a client already, or cannot be written. Nothing
+/// is changed then.
+pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+    let text = config::read(config)?;
+    // What is wrong already is told before anything is added to it.
+    let before = Config::parse(&text, config)?;
+    if before.clients.iter().any(|other| other.name == client.name) {
+        bail!(
+            "{} has a client {:?} already",
+            config.display(),
+            client.name
+        );
+    }
+    let key_path = client.key_path(config);
+    let text = with_client(&text, &client.name, &key_path)?;
+    let key = Undo::new_key(&key_path)?;
+    let after = Config::parse(&text, config)?;
+    replace(config, &text)?;
+    Ok(client.invitation(key.keep(), after.window))
+}
+
+/// `text` with one more `[[client]]` behind the others.
+fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
+    let mut document: DocumentMut = text.parse()?;
+    let key_file = key_path.file_name().unwrap_or(key_path.as_os_str());
+    let mut client = Table::new();
+    client.decor_mut().set_prefix("\n");
+    client.insert("name", value(name));
+    client.insert("key_file", value(key_file.to_string_lossy().as_ref()));
+    document
+        .entry("client")
+        .or_insert(Item::ArrayOfTables(ArrayOfTables::new()))
+        .as_array_of_tables_mut()
+        .context("`client` is written as an inline array: write [[client]] tables")?
+        .push(client);
+    Ok(document.to_string())
+}
+
+/// A key file that goes again unless it is kept.
+struct Undo {
+    path: PathBuf,
+    key: Option<SecretKey>,
+}
+
+impl Undo {
+    fn new_key(path: &Path) -> Result<Self> {
+        let key = key_file::generate().context("no random numbers")?;
+        key_file::create(path, &key).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => anyhow::anyhow!(
+                "{} is there already and is not overwritten: remove it, or choose another name",
+                path.display()
+            ),
+            _ => anyhow::Error::new(error).context(path.display().to_string()),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            key: Some(key),
+        })
+    }
+
+    fn keep(mut self) -> SecretKey {
+        // Taken once: here or never.
+        self.key.take().unwrap_or_else(|| SecretKey::new([0; 32]))
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            // It was made by us a moment ago; if it is gone already, all the better.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn create_new(path: &Path, mode: u32) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(|| path.display().to_string())
+}
+
+fn write_synced(mut file: File, text: &str) -> Result<()> {
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(())
+}
+
+/// Puts `text` in the place of the file at `path`, whole or not at all, with its owner and
+/// mode.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let new = path.with_extension("toml.new");
+    let old = fs::metadata(path)?;
+    // Also a lock: who edits at the same time finds it there.
+    let file = create_new(&new, old.mode() & 0o7777)
+        .context("somebody else is changing the configuration, or was interrupted")?;
+    let written = fchown(&file, Some(old.uid()), Some(old.gid()))
+        .map_err(Into::into)
+        .and_then(|()| write_synced(file, text))
+        .and_then(|()| fs::rename(&new, path).map_err(Into::into));
+    if written.is_err() {
+        // It was made above.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// The line for `interfaces`: the one of the default route, or a hint.
+fn interfaces() -> String {
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let default = routes.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let interface = fields.next()?;
+        (fields.next()? == "00000000").then_some(interface)
+    });
+    match default {
+        Some(interface) => format!("interfaces = [{}]", toml_string(interface)),
+        None => "# interfaces = [\"eth0\"]".into(),
+    }
+}
+
+fn toml_string(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests;
