@@ -6,12 +6,18 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    sync::atomic::{AtomicU8, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use knock_common::{
-    protocol::{block::Block, classic::Sequence, key::ClassicKey},
+    protocol::{
+        block::Block,
+        classic::Sequence,
+        key::{ClassicKey, SealedKey, SecretKey},
+        sealed::{Binding, DoorTag, Request, RequestedLease, Time40},
+    },
     window::Window,
 };
 use tempfile::TempDir;
@@ -36,7 +42,12 @@ pub const SSH: &[u8] = &[1, 2, 3, 4];
 /// The sequence of door `backup`, which only `phone` may open.
 pub const BACKUP: &[u8] = &[9];
 
-/// Two clients and two doors. The doors' commands write what they were told to the file
+/// The key of the sealed client `laptop`, as its file holds it.
+pub const LAPTOP_KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+/// The passphrase of the sealed client `tablet`.
+pub const TABLET: &str = "an open secret";
+
+/// Two classic clients and two doors. The doors' commands write what they were told to the file
 /// `commands` beside the configuration. `{folder}` stands for that folder.
 pub const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
@@ -62,6 +73,39 @@ for = "1h"
 name = "backup"
 clients = ["phone"]
 sequence = [9]
+run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
+"#;
+
+/// A sealed client with a key, one with a passphrase and a classic one, and doors with
+/// different terms. The commands write as those of [`CONFIGURATION`] do.
+pub const SEALED_CONFIGURATION: &str = r#"
+control_socket = "{folder}/knockd.sock"
+state_dir = "{folder}/state"
+
+[[client]]
+name = "laptop"
+key_file = "laptop.key"
+
+[[client]]
+name = "tablet"
+passphrase_file = "tablet.passphrase"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.passphrase"
+
+[[door]]
+name = "ssh"
+sequence = [1, 2, 3, 4]
+run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP %CLIENT% %FOR% >> {folder}/commands"]
+for = "1h"
+max_for = "2h"
+
+[[door]]
+name = "backup"
+clients = ["tablet"]
+require_binding = true
 run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
 "#;
 
@@ -98,6 +142,35 @@ pub fn classic(
     Ok(syns(block, source, destination))
 }
 
+/// A request of now for `door`, bound to `source`.
+///
+/// # Errors
+///
+/// No knock can be bound to `source`.
+pub fn request(door: &str, source: IpAddr) -> Result<Request> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    Ok(Request {
+        door: DoorTag::of(door),
+        time: Time40::from_unix_ms(now.try_into()?),
+        binding: Binding::to(source)?,
+        lease: RequestedLease::DoorsDefault,
+        // Of several requests in one millisecond each is another.
+        random: SERIAL.fetch_add(1, Ordering::Relaxed),
+    })
+}
+
+static SERIAL: AtomicU8 = AtomicU8::new(0);
+
+/// `request` sealed with the key of client `laptop`.
+///
+/// # Errors
+///
+/// The key is none.
+pub fn seal(request: &Request) -> Result<Block> {
+    let key = SecretKey::from_key_file(LAPTOP_KEY.as_bytes())?;
+    Ok(request.seal(&SealedKey::new(&key)))
+}
+
 /// The SYNs of any block.
 #[must_use]
 pub fn syns(block: Block, source: SocketAddr, destination: IpAddr) -> Vec<Frame> {
@@ -128,7 +201,9 @@ impl Files {
         let folder = folder.trim_end_matches('/');
         for (name, content) in [
             ("laptop.passphrase", LAPTOP),
+            ("laptop.key", LAPTOP_KEY),
             ("phone.passphrase", PHONE),
+            ("tablet.passphrase", TABLET),
             ("knockd.toml", &configuration.replace("{folder}", folder)),
         ] {
             let path = files.path(name);
@@ -184,10 +259,7 @@ impl Scene {
     pub fn with(configuration: &str) -> Result<Self> {
         let pair = Pair::new()?;
         let files = Files::new(configuration)?;
-        let mut command = knockd(&pair, &files)?;
-        command.args(["--iface", Pair::SERVER_INTERFACE]);
-        let knockd = Running::spawn(command)?;
-        knockd.wait_for(|line| line.contains("attached to srv0"), SOON)?;
+        let knockd = start(&pair, &files)?;
         let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE)?;
         Ok(Self {
             pair,
@@ -195,6 +267,16 @@ impl Scene {
             knockd,
             sender,
         })
+    }
+
+    /// Starts the daemon again, after it was stopped or killed.
+    ///
+    /// # Errors
+    ///
+    /// It does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.knockd = start(&self.pair, &self.files)?;
+        Ok(())
     }
 
     /// Sends `frames` in order.
@@ -231,15 +313,29 @@ impl Scene {
             .map(|_| ())
     }
 
-    /// Knocks from a source of its own and waits until that knock is accepted. What was
-    /// sent before has been seen by then: the ring keeps its order.
+    /// Sends the SYNs of `block` from `source`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses one.
+    pub fn send_block(&self, block: Block, source: SocketAddr) -> Result<()> {
+        let server = match source {
+            SocketAddr::V4(_) => Pair::SERVER_V4.into(),
+            SocketAddr::V6(_) => Pair::SERVER_V6.into(),
+        };
+        self.send(&syns(block, source, server))
+    }
+
+    /// Knocks in the classic way from a source of its own and waits until that knock is
+    /// accepted. What was sent before has been seen by then: the ring keeps its order.
     ///
     /// # Errors
     ///
     /// The knock is not accepted.
     pub fn settle(&self) -> Result<()> {
         let witness: SocketAddr = ([192, 0, 2, 250], 50_000).into();
-        self.send(&classic(LAPTOP, SSH, witness, Pair::SERVER_V4.into())?)?;
+        // `phone` is classic in both configurations.
+        self.send(&classic(PHONE, SSH, witness, Pair::SERVER_V4.into())?)?;
         self.opened("ssh", witness.ip())
     }
 
@@ -249,7 +345,7 @@ impl Scene {
         self.knockd
             .lines()
             .iter()
-            .filter(|line| line.text.contains(" accepted "))
+            .filter(|line| line.text.contains(" accepted door="))
             .filter_map(|line| line.text.split("source=").nth(1))
             .filter_map(|rest| rest.split(' ').next())
             .filter(|source| *source != "192.0.2.250")
@@ -291,6 +387,14 @@ impl Scene {
         ensure!(status.success(), "knockd ended with {status}");
         Ok(())
     }
+}
+
+fn start(pair: &Pair, files: &Files) -> Result<Running> {
+    let mut command = knockd(pair, files)?;
+    command.args(["--iface", Pair::SERVER_INTERFACE]);
+    let knockd = Running::spawn(command)?;
+    knockd.wait_for(|line| line.contains("attached to srv0"), SOON)?;
+    Ok(knockd)
 }
 
 /// The daemon on the server with the configuration of `files`, without a source yet.

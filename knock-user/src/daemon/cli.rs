@@ -19,7 +19,7 @@ use super::{
     enroll::{self, NewClient},
     exec,
     report::{Event, Reporter},
-    run::{Daemon, Source},
+    run::{Daemon, Source, StopSignals},
     source::{lines::Lines, xdp::Xdp},
     store::Store,
     tap::tap,
@@ -312,8 +312,11 @@ fn keep_secrets_out_of_dumps() {
 }
 
 async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
+    // Before anything is there that a signal could leave behind.
+    let stop = StopSignals::new()?;
     let server = Server::bind(&config.control_socket)?;
     let reporter = Reporter::default();
+    let store = open_store(&config, &reporter)?;
     let source = match lines {
         Some(path) => Source::Lines(Lines::open(&path, config.window)?, path),
         None => {
@@ -323,12 +326,11 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
             Source::Xdp(Box::new(xdp))
         }
     };
-    let store = open_store(&config, &reporter)?;
     let daemon = Daemon::new(config, source, store, reporter);
     // Requests wait their turn behind the doors; a few may queue.
     let (sender, requests) = mpsc::channel(16);
     let server = tokio::spawn(server.serve(sender));
-    let result = daemon.run(requests).await;
+    let result = daemon.run(stop, requests).await;
     server.abort();
     // Awaited, so that the socket's file is gone when the process is.
     let _ = server.await;

@@ -128,9 +128,12 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// The source cannot be read any more, or signals cannot be received.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Result<()> {
-        let mut stop = StopSignals::new()?;
+    /// The source cannot be read any more.
+    pub async fn run(
+        mut self,
+        mut stop: StopSignals,
+        mut requests: mpsc::Receiver<Request>,
+    ) -> Result<()> {
         let mut knocks = Vec::new();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
@@ -528,14 +531,20 @@ async fn sleep_until_monotonic(deadline: Option<Duration>) {
 }
 
 /// The signals that end the daemon in good order.
-struct StopSignals {
+#[derive(Debug)]
+pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl StopSignals {
-    fn new() -> Result<Self> {
+    /// From here on the signals end nothing by themselves.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be received.
+    pub fn new() -> Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
