@@ -249,59 +249,126 @@ fn a_further_copy_is_told_as_such() {
     assert_eq!(status["daemon"]["refused_replayed"], 0);
 }
 
+/// A knock whose last SYN has not been sent yet.
+struct HeldBack {
+    scene: Scene,
+    block: Block,
+}
+
+impl HeldBack {
+    fn new() -> Self {
+        let scene = scene();
+        let block = seal(&unbound()).unwrap();
+        let held = Self { scene, block };
+        held.scene.send(&held.syns()[..15]).unwrap();
+        // The daemon has queued them when it has answered.
+        while held.scene.status().unwrap()["daemon"]["events"] != 15 {
+            std::thread::yield_now();
+        }
+        held
+    }
+
+    fn syns(&self) -> Vec<knock_tests::frame::Frame> {
+        knock_tests::scene::syns(self.block, SOURCE, Pair::SERVER_V4.into())
+    }
+
+    /// Sends the last SYN while strace does with the daemon what `argument` says; whether
+    /// the daemon lives until its command has ended.
+    fn release_under_strace(&mut self, argument: &str) -> (bool, Running) {
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-p", &self.scene.knockd.id().to_string(), argument]);
+        let strace = Running::spawn(strace).unwrap();
+        strace
+            .wait_for(|line| line.contains("attached"), SOON)
+            .unwrap();
+        self.scene.send(&self.syns()[15..]).unwrap();
+        let ended = self
+            .scene
+            .knockd
+            .wait_for(|line| line.contains("command run"), SOON);
+        (ended.is_ok(), strace)
+    }
+
+    fn times_opened(&self) -> usize {
+        let commands = self.scene.files.commands();
+        let ours = commands
+            .iter()
+            .filter(|line| line.starts_with("open ssh 192.0.2.2 "));
+        ours.count()
+    }
+}
+
+/// Every system call of a daemon that is given the last SYN of a knock, until the command
+/// has ended: its name, and how often it was made so far.
+fn steps() -> Vec<(String, usize)> {
+    let mut held = HeldBack::new();
+    let (lived, mut strace) = held.release_under_strace("--quiet=none");
+    assert!(lived);
+    strace.signal(Signal::SIGINT).unwrap();
+    strace.wait(SOON).unwrap();
+    let mut steps: Vec<(String, usize)> = Vec::new();
+    for line in strace.lines() {
+        let Some((name, _)) = line.text.split_once('(') else {
+            continue;
+        };
+        let name = name.to_owned();
+        if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let before = steps.iter().filter(|(other, _)| *other == name).count();
+            steps.push((name, before + 1));
+        }
+    }
+    steps
+}
+
 /// The daemon is killed at every system call that it makes from the last SYN on: before the
 /// block is on disk, in the middle of writing it, between that and the command, and after.
 #[test]
 fn kill_at_every_step_never_lets_a_knock_in_twice() {
     needs_bpf!();
-    let mut opened = 0;
-    let mut survived = false;
-    for step in 1..200 {
-        let mut scene = scene();
-        let block = seal(&unbound()).unwrap();
-        let frames = knock_tests::scene::syns(block, SOURCE, Pair::SERVER_V4.into());
-        scene.send(&frames[..15]).unwrap();
-        let mut strace = std::process::Command::new("strace");
-        strace.args(["-p", &scene.knockd.id().to_string()]);
-        strace.arg(format!("--inject=all:signal=SIGKILL:when={step}"));
-        let mut strace = Running::spawn(strace).unwrap();
-        strace
-            .wait_for(|line| line.contains("attached"), SOON)
-            .unwrap();
-        scene.send(&frames[15..]).unwrap();
-        // Past the last step of all it survives, until its command has ended.
-        let command = scene
-            .knockd
-            .wait_for(|line| line.contains("command run"), SOON);
-        survived = command.is_ok();
-        if survived {
-            strace.signal(Signal::SIGINT).unwrap();
-            scene.knockd.signal(Signal::SIGKILL).unwrap();
+    let steps = steps();
+    let count = |name: &str| steps.iter().filter(|(other, _)| other == name).count();
+    assert!(
+        count("pwrite64") > 0 && count("fdatasync") + count("fsync") > 0,
+        "{steps:?}"
+    );
+    let (mut before_disk, mut before_command) = (0, 0);
+    for (name, nth) in &steps {
+        let mut held = HeldBack::new();
+        let inject = format!("--inject={name}:signal=SIGKILL:when={nth}");
+        let (lived, mut strace) = held.release_under_strace(&inject);
+        if lived {
+            // It made one call less of this kind than the time before.
+            held.scene.knockd.signal(Signal::SIGKILL).unwrap();
         }
+        held.scene.knockd.wait(SOON).unwrap();
         strace.wait(SOON).unwrap();
-        scene.knockd.wait(SOON).unwrap();
+        let opened_before = held.times_opened();
 
-        scene.restart().unwrap();
-        scene.send_block(block, SOURCE).unwrap();
-        scene.settle().unwrap();
-        let fresh = SocketAddr::new([192, 0, 2, 5].into(), 40_000);
-        scene
-            .send_block(seal(&request("ssh", fresh.ip()).unwrap()).unwrap(), fresh)
-            .unwrap();
-        scene.opened("ssh", fresh.ip()).unwrap();
-        let commands = scene.files.commands();
-        let times = commands
-            .iter()
-            .filter(|line| line.starts_with("open ssh 192.0.2.2 "))
-            .count();
-        assert!(times <= 1, "step {step}: {commands:?}");
-        opened += times;
-        if survived {
-            println!("{step} steps, of which {opened} had opened the door");
-            break;
+        held.scene.restart().unwrap();
+        held.scene.send_block(held.block, SOURCE).unwrap();
+        held.scene.settle().unwrap();
+        let accepted_now = held.scene.accepted().len();
+        assert!(
+            opened_before + accepted_now <= 1,
+            "killed at {name} number {nth}"
+        );
+        match (opened_before, accepted_now) {
+            (0, 1) => before_disk += 1,
+            (0, 0) => before_command += 1,
+            _ => {}
         }
+        // The owner is not locked out by it.
+        let fresh = SocketAddr::new([192, 0, 2, 5].into(), 40_000);
+        let block = seal(&request("ssh", fresh.ip()).unwrap()).unwrap();
+        held.scene.send_block(block, fresh).unwrap();
+        held.scene.opened("ssh", fresh.ip()).unwrap();
+        assert!(held.times_opened() <= 1, "killed at {name} number {nth}");
     }
-    assert!(survived && opened > 0);
+    println!(
+        "killed at each of {} system calls: {before_disk} times before the knock was on disk, {before_command} times between that and its command",
+        steps.len()
+    );
+    assert!(before_disk > 0 && before_command > 0);
 }
 
 #[test]
@@ -424,8 +491,6 @@ fn secrets_are_nowhere_to_be_seen() {
     for line in scene.knockd.lines().into_iter().chain(tail.lines()) {
         seen.push(line.text.into_bytes());
     }
-    let key = SecretKey::from_key_file(LAPTOP_KEY.as_bytes()).unwrap();
-    drop(key);
     let raw_key: Vec<u8> = (0..32).collect();
     let key_text = LAPTOP_KEY.trim_start_matches("knock1:");
     for secret in [
