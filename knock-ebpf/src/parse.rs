@@ -33,8 +33,15 @@ pub(crate) struct Syn {
 }
 
 /// The SYN to the window at `window_base` that the frame under `cursor` is, or else what it is.
+///
+/// `further` tells how many bytes of the frame lie in buffers that `cursor` does not see. It
+/// is only asked about a SYN to the window that goes on there.
 #[inline(always)]
-pub(crate) fn frame(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome> {
+pub(crate) fn frame(
+    mut cursor: Cursor,
+    window_base: u16,
+    further: impl Fn() -> usize,
+) -> Result<Syn, Outcome> {
     let mut ether_type = cursor.take::<Ethernet>()?.ether_type();
     for _ in 0..MAX_VLAN_TAGS {
         if !is_vlan(ether_type) {
@@ -43,8 +50,8 @@ pub(crate) fn frame(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome
         ether_type = cursor.take::<VlanTag>()?.ether_type();
     }
     match ether_type {
-        ETHER_TYPE_IPV4 => ipv4(cursor, window_base),
-        ETHER_TYPE_IPV6 => ipv6(cursor, window_base),
+        ETHER_TYPE_IPV4 => ipv4(cursor, window_base, further),
+        ETHER_TYPE_IPV6 => ipv6(cursor, window_base, further),
         tag if is_vlan(tag) => Err(Outcome::TooDeep),
         _ => Err(Outcome::NotIp),
     }
@@ -56,7 +63,7 @@ fn is_vlan(ether_type: u16) -> bool {
 }
 
 #[inline(always)]
-fn ipv4(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome> {
+fn ipv4(mut cursor: Cursor, window_base: u16, further: impl Fn() -> usize) -> Result<Syn, Outcome> {
     let ip = cursor.take::<Ipv4>()?;
     if ip.protocol != PROTOCOL_TCP {
         return Err(Outcome::NotTcp);
@@ -72,7 +79,7 @@ fn ipv4(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome> {
         return Err(Outcome::Malformed);
     };
     cursor.skip(header_len - size_of::<Ipv4>())?;
-    let (source_port, offset) = tcp(cursor, segment_len, window_base)?;
+    let (source_port, offset) = tcp(cursor, segment_len, window_base, further)?;
     Ok(Syn {
         source: ipv4_mapped(ip.source),
         source_port,
@@ -81,7 +88,7 @@ fn ipv4(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome> {
 }
 
 #[inline(always)]
-fn ipv6(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome> {
+fn ipv6(mut cursor: Cursor, window_base: u16, further: impl Fn() -> usize) -> Result<Syn, Outcome> {
     let ip = cursor.take::<Ipv6>()?;
     if ip.version() != 6 {
         return Err(Outcome::Malformed);
@@ -105,7 +112,7 @@ fn ipv6(mut cursor: Cursor, window_base: u16) -> Result<Syn, Outcome> {
         header if is_extension(header) => return Err(Outcome::TooDeep),
         _ => return Err(Outcome::NotTcp),
     }
-    let (source_port, offset) = tcp(cursor, len, window_base)?;
+    let (source_port, offset) = tcp(cursor, len, window_base, further)?;
     Ok(Syn {
         source: ip.source,
         source_port,
@@ -130,7 +137,12 @@ fn is_extension(header: u8) -> bool {
 /// Source port and window offset of the segment of `len` bytes at `cursor`, if it is a SYN
 /// to the window.
 #[inline(always)]
-fn tcp(mut cursor: Cursor, len: usize, window_base: u16) -> Result<(u16, u8), Outcome> {
+fn tcp(
+    mut cursor: Cursor,
+    len: usize,
+    window_base: u16,
+    further: impl Fn() -> usize,
+) -> Result<(u16, u8), Outcome> {
     let available = cursor.remaining();
     let tcp = cursor.take::<Tcp>()?;
     let Ok(offset) = u8::try_from(tcp.destination_port().wrapping_sub(window_base)) else {
@@ -141,7 +153,10 @@ fn tcp(mut cursor: Cursor, len: usize, window_base: u16) -> Result<(u16, u8), Ou
     }
     // The host would drop what is shorter than it says, or ends inside its own header.
     let header_len = tcp.header_len();
-    if header_len < size_of::<Tcp>() || header_len > len || len > available {
+    if header_len < size_of::<Tcp>() || header_len > len {
+        return Err(Outcome::Malformed);
+    }
+    if len > available && len - available > further() {
         return Err(Outcome::Malformed);
     }
     Ok((tcp.source_port(), offset))

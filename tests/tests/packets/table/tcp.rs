@@ -97,7 +97,8 @@ fn data_offset() -> Vec<Packet> {
 fn payload() -> Vec<Packet> {
     let mut packets = Vec::new();
     for syn in syns(4) {
-        for len in [1, 100, 1400] {
+        // The last ones do not fit into a page: the program sees the first buffer of several.
+        for len in [1, 100, 1400, 8000, 60000] {
             let syn = syn.clone().payload(vec![7; len]);
             packets.push(knock(format!("SYN with a payload of {len} bytes"), &syn));
             let mut frame = syn.bytes().unwrap();
