@@ -1,7 +1,7 @@
 //! IPv6: extension headers, fragments, lengths.
 
 use knock_common::counters::Outcome::{Fragment, Malformed, NotTcp, TooDeep};
-use knock_tests::frame::{Extension, Frame, Protocol, Tag};
+use knock_tests::frame::{Extension, Frame, Protocol, Tag, overwritten};
 
 use super::{IP, Packet, carrying, knock, knock_in, other, syn_v6, with};
 
@@ -172,6 +172,13 @@ fn extension_len() -> Vec<Packet> {
     packets.push(other(
         "IPv6 that ends in its second extension",
         frame,
+        Malformed,
+    ));
+    // That it ends too early counts for more than what would follow.
+    let short = overwritten(&carrying(&syn, Protocol::UDP), PAYLOAD_LEN, &[0, 7]).unwrap();
+    packets.push(other(
+        "IPv6 with UDP that ends in its extension",
+        short,
         Malformed,
     ));
     // 8 bytes are no room for a segment.
