@@ -142,9 +142,10 @@ fn who_shares_a_bucket_and_who_does_not() {
     }
 }
 
-/// More sources than the map has room for: none is turned away, and the map evicts.
+/// The map of buckets forgets the oldest: nobody is turned away for want of room, and
+/// filling it with spoofed addresses frees nobody from his limit.
 #[test]
-fn more_sources_than_are_watched_are_all_heard() {
+fn more_sources_than_are_watched_are_all_heard_and_the_latest_is_limited() {
     if !privilege::bpf() {
         return;
     }
@@ -157,6 +158,10 @@ fn more_sources_than_are_watched_are_all_heard() {
         bench.take_event().unwrap();
     }
     assert_eq!(bench.count(Outcome::Knock), u64::from(SOURCES));
+
+    let latest = syn_from("192.0.2.2");
+    exhaust(&mut bench, &latest);
+    refusal(&mut bench, &latest).unwrap();
 }
 
 #[test]
