@@ -12,7 +12,10 @@ mod packet;
 mod parse;
 
 use aya_ebpf::{
-    bindings::xdp_action, helpers::bpf_ktime_get_ns, macros::xdp, programs::XdpContext,
+    bindings::xdp_action,
+    helpers::{bpf_ktime_get_ns, bpf_xdp_get_buff_len},
+    macros::xdp,
+    programs::XdpContext,
 };
 use aya_log_ebpf::info;
 use knock_common::{
@@ -27,8 +30,8 @@ use crate::{
     parse::Syn,
 };
 
-// `frags`: headers lie in a packet's first buffer, so that frames of several buffers (large
-// MTUs) need no exception, and drivers attach at any MTU.
+// `frags`: drivers attach at any MTU, with frames of several buffers where it is large. Headers
+// lie in the first, so that only a payload, which nobody reads, lies in the others.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the macro hands the context over"
@@ -42,7 +45,16 @@ fn knock_xdp(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel gives the bounds of the packet's first buffer, which nobody else
     // writes while the program runs.
     let cursor = unsafe { Cursor::new(ctx.data(), ctx.data_end()) };
-    let outcome = match parse::frame(cursor, settings.window_base) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a frame is a few pages at most"
+    )]
+    let further = || {
+        // SAFETY: the context is the one that the kernel runs the program with.
+        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
+        (len as usize).saturating_sub(ctx.data_end() - ctx.data())
+    };
+    let outcome = match parse::frame(cursor, settings.window_base, further) {
         Ok(syn) => knock(&ctx, settings, &syn),
         Err(outcome) => outcome,
     };

@@ -60,3 +60,55 @@ impl Cursor {
 /// The type has alignment 1 and every bit pattern is valid for it: only `u8` and arrays
 /// of it, so that multi-byte fields are read by accessors that name their byte order.
 pub(crate) unsafe trait Header {}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Runs `test` with a cursor over all of `bytes`. It must not hand a header out.
+    pub(crate) fn over<T>(bytes: &[u8], test: impl FnOnce(Cursor) -> T) -> T {
+        // An address without provenance is all that the kernel hands the program, too.
+        let start = bytes.as_ptr().expose_provenance();
+        // SAFETY: the bytes are one slice, borrowed until `test` is over.
+        test(unsafe { Cursor::new(start, start + bytes.len()) })
+    }
+
+    #[repr(C)]
+    struct Two {
+        bytes: [u8; 2],
+    }
+
+    // SAFETY: only `u8`.
+    unsafe impl Header for Two {}
+
+    #[test]
+    fn takes_what_is_there_and_stops_at_the_end() {
+        over(&[1, 2, 3, 4, 5], |mut cursor| {
+            assert_eq!(cursor.take::<Two>().unwrap().bytes, [1, 2]);
+            assert_eq!(cursor.take::<Two>().unwrap().bytes, [3, 4]);
+            assert_eq!(cursor.remaining(), 1);
+            assert_eq!(cursor.take::<Two>().err(), Some(Outcome::Malformed));
+            assert_eq!(cursor.remaining(), 1);
+        });
+    }
+
+    #[test]
+    fn skips_up_to_the_end_and_no_further() {
+        over(&[1, 2, 3, 4], |mut cursor| {
+            assert_eq!(cursor.skip(5), Err(Outcome::Malformed));
+            assert_eq!(cursor.remaining(), 4);
+            assert_eq!(cursor.skip(2), Ok(()));
+            assert_eq!(cursor.take::<Two>().unwrap().bytes, [3, 4]);
+            assert_eq!(cursor.skip(0), Ok(()));
+            assert_eq!(cursor.skip(1), Err(Outcome::Malformed));
+        });
+    }
+
+    #[test]
+    fn nothing_is_taken_from_nothing() {
+        over(&[], |mut cursor| {
+            assert_eq!(cursor.remaining(), 0);
+            assert_eq!(cursor.take::<Two>().err(), Some(Outcome::Malformed));
+        });
+    }
+}

@@ -1,0 +1,182 @@
+//! The program on the test bench.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use aya::{
+    maps::{Map, MapData, MapInfo, RingBuf},
+    programs::{TestRun as _, TestRunOptions, TestRunResult},
+};
+use knock_common::{
+    counters::Outcome,
+    event::KnockEvent,
+    rate::Rate,
+    settings::{Settings, Verdict},
+    window::Window,
+};
+use knock_user::daemon::{knock::Knock, report::Reporter, source::xdp::Xdp};
+use tokio::{runtime::Runtime, time::timeout};
+
+/// Far more than anything here takes; only a failing test waits so long.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the kernel itself asks of a frame that `BPF_PROG_TEST_RUN` is given: an Ethernet
+/// header. A driver hands over no shorter one either.
+pub(crate) const MIN_FRAME: usize = 14;
+
+/// What the program told the kernel to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Drop,
+    Pass,
+}
+
+/// How one packet ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) action: Action,
+    pub(crate) outcome: Outcome,
+    /// As it lay in the ring.
+    pub(crate) event: Option<Vec<u8>>,
+}
+
+/// A loaded program.
+pub(crate) struct Bench {
+    pub(crate) xdp: Xdp,
+    // A second look into the daemon's ring, at the bytes and without waiting. A test takes
+    // its events either from here or through `Xdp::next`.
+    events: RingBuf<MapData>,
+    runtime: Runtime,
+}
+
+impl Bench {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self::with_reporter(settings, Reporter::default())
+    }
+
+    pub(crate) fn with_reporter(settings: Settings, reporter: Reporter) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut xdp = runtime.block_on(async { Xdp::load(settings, reporter).unwrap() });
+        Self {
+            events: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "EVENTS"))).unwrap(),
+            xdp,
+            runtime,
+        }
+    }
+
+    /// Runs the program once on `frame`. Whatever the frame is, the program counts it
+    /// exactly once, leaves it as it was, and yields an event for a knock and for nothing else.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> Ending {
+        let before = self.counters();
+        let mut left = vec![0; frame.len()];
+        let result = self.test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut left),
+            ..TestRunOptions::default()
+        });
+        assert_eq!(left, frame, "the frame was changed");
+        let outcome = only_growth(&before, &self.counters());
+        let event = self.take_event();
+        assert_eq!(event.is_some(), outcome == Outcome::Knock, "{outcome:?}");
+        assert_eq!(self.take_event(), None, "one packet, two events");
+        Ending {
+            action: action(&result),
+            outcome,
+            event,
+        }
+    }
+
+    /// Runs the program `times` on `frame` and takes no events.
+    pub(crate) fn repeat(&mut self, frame: &[u8], times: u32) -> TestRunResult {
+        self.test_run(TestRunOptions {
+            data_in: Some(frame),
+            repeat: times,
+            ..TestRunOptions::default()
+        })
+    }
+
+    pub(crate) fn test_run(&mut self, options: TestRunOptions<'_>) -> TestRunResult {
+        self.xdp.program().unwrap().test_run(options).unwrap()
+    }
+
+    /// The oldest event that has not been taken.
+    pub(crate) fn take_event(&mut self) -> Option<Vec<u8>> {
+        self.events.next().map(|entry| entry.to_vec())
+    }
+
+    /// How many packets ended so.
+    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
+        self.counters()[outcome as usize]
+    }
+
+    fn counters(&self) -> Vec<u64> {
+        let counters = self.xdp.counters().unwrap();
+        let count = |outcome: &Outcome| counters[outcome.name()];
+        Outcome::ALL.iter().map(count).collect()
+    }
+
+    /// Lets the daemon's side read until `done` with what has come so far.
+    pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Knock]) -> bool) -> Vec<Knock> {
+        let Self { xdp, runtime, .. } = self;
+        let mut all = Vec::new();
+        let read = async {
+            while !done(&all) {
+                // Empty each time: `next` stops at a number of knocks in all.
+                let mut batch = Vec::new();
+                xdp.next(&mut batch).await.unwrap();
+                all.append(&mut batch);
+            }
+        };
+        let read = runtime.block_on(async { timeout(SOON, read).await });
+        assert!(read.is_ok(), "{} knocks and no more", all.len());
+        all
+    }
+}
+
+/// Settings that never refuse a source: 2^32 events at once.
+pub(crate) fn unlimited(verdict: Verdict) -> Settings {
+    let rate = Rate::new(
+        NonZeroU32::new(1_000_000_000).unwrap(),
+        NonZeroU32::new(u32::MAX).unwrap(),
+    );
+    Settings::new(Window::DEFAULT, verdict, rate)
+}
+
+/// What became of a packet, from what `BPF_PROG_TEST_RUN` says.
+pub(crate) fn action(result: &TestRunResult) -> Action {
+    // enum xdp_action in linux/bpf.h.
+    match result.return_value {
+        1 => Action::Drop,
+        2 => Action::Pass,
+        other => panic!("XDP action {other}"),
+    }
+}
+
+/// The event of a ring buffer entry.
+pub(crate) fn decode(entry: &[u8]) -> KnockEvent {
+    KnockEvent::from_bytes(entry).unwrap()
+}
+
+fn only_growth(before: &[u64], after: &[u64]) -> Outcome {
+    let mut grown = Outcome::ALL
+        .iter()
+        .zip(after.iter().zip(before))
+        .filter(|(_, (after, before))| after != before);
+    let (outcome, (after, before)) = grown.next().expect("the packet was not counted");
+    assert_eq!(after - before, 1, "{outcome:?} was counted more than once");
+    assert_eq!(grown.next(), None, "a packet has two outcomes");
+    *outcome
+}
+
+/// The program's map `name`, opened once more.
+fn map(xdp: &mut Xdp, name: &str) -> MapData {
+    let program = xdp.program().unwrap().info().unwrap();
+    let ids = program.map_ids().unwrap().unwrap();
+    let id = ids
+        .into_iter()
+        .find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name))
+        .unwrap();
+    MapData::from_id(id).unwrap()
+}
