@@ -5,7 +5,7 @@ use std::{ops::Range, time::Duration};
 use aya::programs::TestRunOptions;
 use knock_common::settings::Verdict;
 use knock_tests::{link::Pair, privilege};
-use knock_user::daemon::knock::{Knock, monotonic};
+use knock_user::daemon::{clock::monotonic, knock::Knock};
 
 use crate::{
     bench::{Bench, unlimited},

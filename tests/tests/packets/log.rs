@@ -7,7 +7,7 @@ use knock_common::{
 };
 use knock_tests::privilege;
 use knock_user::daemon::{
-    knock::monotonic,
+    clock::monotonic,
     report::{Event, Reporter, Tail},
 };
 use nix::{
