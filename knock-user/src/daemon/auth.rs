@@ -53,17 +53,11 @@ pub enum Refusal {
     #[error("no door has this sequence")]
     UnknownSequence,
     /// The key fits, but no door has a name with this tag.
-    #[error("unknown tag: no door has the name that client {client} knocked for")]
-    UnknownTag {
-        /// The client's index.
-        client: Place,
-    },
+    #[error("unknown tag: there is no door of the name that was knocked for")]
+    UnknownTag,
     /// A client knocked at a door that is not his.
-    #[error("client {client} may not open this door")]
-    ClientNotAllowed {
-        /// The client's index.
-        client: Place,
-    },
+    #[error("this client may not open this door")]
+    ClientNotAllowed,
     /// It was made too long ago, or in the future.
     #[error("{}", stale(*age_ms))]
     Stale {
@@ -78,14 +72,13 @@ pub enum Refusal {
     NotBound,
 }
 
-/// A client's number, counted from 1 as it stands in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(pub usize);
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "number {}", self.0 + 1)
-    }
+/// A refusal, and whose knock was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub why: Refusal,
+    /// The client whose key fits, by its index; `None` where that is not sure.
+    pub client: Option<usize>,
 }
 
 fn stale(age_ms: i64) -> String {
@@ -149,8 +142,11 @@ impl Authenticator {
     /// # Errors
     ///
     /// The [`Refusal`] of the client with whose key the checks came furthest.
-    pub fn verify(&self, block: &Block, arrival: &Arrival) -> Result<Grant, Refusal> {
-        let mut furthest = Refusal::BadParity;
+    pub fn verify(&self, block: &Block, arrival: &Arrival) -> Result<Grant, Refused> {
+        let mut furthest = Refused {
+            why: Refusal::BadParity,
+            client: None,
+        };
         for (client, key) in self.keys.iter().enumerate() {
             let attempt = match key {
                 Key::Sealed(key) => self.sealed(client, key, block, arrival),
@@ -158,7 +154,12 @@ impl Authenticator {
             };
             match attempt {
                 Ok(grant) => return Ok(grant),
-                Err(refusal) => furthest = furthest.max(refusal),
+                Err(why) if why > furthest.why => {
+                    // A parity that holds is no proof of a key yet.
+                    let client = (why > Refusal::UnknownSequence).then_some(client);
+                    furthest = Refused { why, client };
+                }
+                Err(_) => {}
             }
         }
         Err(furthest)
@@ -172,14 +173,10 @@ impl Authenticator {
         arrival: &Arrival,
     ) -> Result<Grant, Refusal> {
         let request = Request::open(key, block).map_err(|_| Refusal::BadParity)?;
-        let place = Place(client);
-        let door = *self
-            .tags
-            .get(&request.door)
-            .ok_or(Refusal::UnknownTag { client: place })?;
+        let door = *self.tags.get(&request.door).ok_or(Refusal::UnknownTag)?;
         let rule = &self.doors[door];
         if !rule.clients.contains(&client) {
-            return Err(Refusal::ClientNotAllowed { client: place });
+            return Err(Refusal::ClientNotAllowed);
         }
         request
             .check_time(arrival.now, arrival.max_skew)
@@ -209,9 +206,7 @@ impl Authenticator {
             .ok_or(Refusal::UnknownSequence)?;
         let rule = &self.doors[door];
         if !rule.clients.contains(&client) {
-            return Err(Refusal::ClientNotAllowed {
-                client: Place(client),
-            });
+            return Err(Refusal::ClientNotAllowed);
         }
         Ok(Grant {
             client,

@@ -13,7 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    auth::{Arrival, Authenticator, Grant, Refusal},
+    auth::{Arrival, Authenticator, Grant, Refusal, Refused},
     clock::{WallClock, monotonic, unix_ms},
     config::{Config, Expansion},
     control::{Request, Status},
@@ -232,9 +232,15 @@ impl Daemon {
         self.watch_clock(arrival.now);
         let grant = match self.authenticator.verify(block, &arrival) {
             Ok(grant) => grant,
-            Err(refusal) => {
-                self.count(&refusal);
-                self.refuse(source, &refusal.to_string());
+            Err(Refused { why, client }) => {
+                self.count(&why);
+                match client {
+                    Some(client) => {
+                        let name = &self.config.clients[client].name;
+                        self.refuse(source, &format!("client={name:?} {why}"));
+                    }
+                    None => self.refuse(source, &why.to_string()),
+                }
                 return false;
             }
         };
@@ -253,8 +259,8 @@ impl Daemon {
         *match refusal {
             Refusal::BadParity => &mut counters.refused_bad_parity,
             Refusal::UnknownSequence => &mut counters.refused_unknown_sequence,
-            Refusal::UnknownTag { .. } => &mut counters.refused_unknown_tag,
-            Refusal::ClientNotAllowed { .. } => &mut counters.refused_client_not_allowed,
+            Refusal::UnknownTag => &mut counters.refused_unknown_tag,
+            Refusal::ClientNotAllowed => &mut counters.refused_client_not_allowed,
             Refusal::Stale { .. } => &mut counters.refused_stale,
             Refusal::BoundElsewhere | Refusal::NotBound => &mut counters.refused_binding,
         } += 1;
