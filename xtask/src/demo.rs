@@ -49,7 +49,11 @@ pub(crate) fn build_and_show(workspace: &Workspace) -> Result<()> {
 /// when this ends, however it ends.
 pub(crate) fn show(workspace: &Workspace) -> Result<()> {
     let folder = interrupt::remove_when_cut_off("knockd-demo-")?;
-    let stage = Stage::set(workspace, folder.path())?;
+    interrupt::outcome(play(workspace, folder.path()))
+}
+
+fn play(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let stage = Stage::set(workspace, folder)?;
     stage.closed_at_first()?;
     let (mut knockd, tail) = stage.start()?;
     stage.knock(&tail)?;

@@ -113,19 +113,29 @@ pub(crate) fn remove_when_cut_off(prefix: &str) -> Result<tempfile::TempDir> {
         let path = path.clone();
         move || {
             if let Some(signal) = signals.forever().next() {
-                leave(&path, 128 + signal);
+                leave(&path, signal);
             }
         }
     });
     thread::spawn(move || {
         // An end or an error: either way nobody holds the lifeline any more.
         while matches!(io::stdin().read(&mut [0; 64]), Ok(1..)) {}
-        leave(&path, 128 + SIGTERM);
+        leave(&path, SIGTERM);
     });
     Ok(folder)
 }
 
-fn leave(folder: &Path, status: i32) -> ! {
+/// What came of the work in the folder. An error that an interruption led to is not worth
+/// telling: this waits for the end then.
+pub(crate) fn outcome(result: Result<()>) -> Result<()> {
+    while result.is_err() && status().is_some() {
+        thread::park();
+    }
+    result
+}
+
+fn leave(folder: &Path, signal: i32) -> ! {
+    CAME.store(signal, Ordering::SeqCst);
     // Twice: a daemon that was started between the first two steps makes the folder of its
     // socket again, and one that is started later finds no configuration.
     for _ in 0..2 {
@@ -134,7 +144,7 @@ fn leave(folder: &Path, status: i32) -> ! {
     }
     // Whoever watched may have gone.
     let _ = writeln!(io::stderr(), "\ninterrupted: nothing is left behind");
-    exit(status);
+    exit(128 + signal);
 }
 
 fn end_children() {

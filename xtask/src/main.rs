@@ -47,10 +47,16 @@ enum Task {
 fn main() -> ExitCode {
     match run(&Cli::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            interrupt::status().map_or(ExitCode::FAILURE, ExitCode::from)
-        }
+        Err(error) => match interrupt::status() {
+            Some(status) => {
+                eprintln!("xtask: interrupted");
+                ExitCode::from(status)
+            }
+            None => {
+                eprintln!("xtask: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
