@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{
-    iter,
+    fs, iter,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::{MetadataExt as _, chown},
     time::Duration,
 };
 
@@ -77,13 +78,19 @@ macro_rules! needs_bpf {
 fn the_real_client_opens_a_door_over_both_families() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
+    let program = program("knock").unwrap();
+    // The client runs as whoever built it, who cannot read the daemon's files.
+    let folder = tempfile::tempdir().unwrap();
+    let passphrase = folder.path().join("passphrase");
+    fs::copy(scene.files.path("laptop.passphrase"), &passphrase).unwrap();
+    let user = program.metadata().unwrap();
+    for path in [folder.path(), &passphrase] {
+        chown(path, Some(user.uid()), Some(user.gid())).unwrap();
+    }
     for (server, source) in [(V4, client(0).ip()), (V6, client_v6(0).ip())] {
-        let mut knock = scene
-            .pair
-            .client
-            .unprivileged_command(program("knock").unwrap());
+        let mut knock = scene.pair.client.unprivileged_command(&program);
         knock.args(["--classic", "--sequence", "1,2,3,4", "--passphrase-file"]);
-        knock.arg(scene.files.path("laptop.passphrase"));
+        knock.arg(&passphrase);
         let output = knock.arg(server.to_string()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         scene.opened("ssh", source).unwrap();

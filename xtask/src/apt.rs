@@ -1,5 +1,7 @@
 //! Debian packages, where something is missing.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
@@ -34,13 +36,13 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         bail!("this needs what Debian has in its packages {list}: install it, and call again");
     }
     println!("installing from Debian: {list}");
-    let apt = || {
-        let mut apt = as_root("env");
+    let apt = || -> Result<Command> {
+        let mut apt = as_root("env")?;
         apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
-        apt
+        Ok(apt)
     };
-    run(apt().arg("update")).context("apt's lists cannot be renewed")?;
-    run(apt()
+    run(apt()?.arg("update")).context("apt's lists cannot be renewed")?;
+    run(apt()?
         .args(["install", "-y", "--no-install-recommends"])
         .args(packages))
     .with_context(|| format!("cannot install {list}"))

@@ -5,8 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
-    process::{Command, exit},
-    thread,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -16,12 +15,9 @@ use knock_tests::{
     process::{Running, Signal, Stream},
     service::{Greeter, try_connect},
 };
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
-};
 
 use crate::{
+    interrupt,
     privilege::as_root,
     setup,
     workspace::{Workspace, output, run},
@@ -44,15 +40,20 @@ const NOBODY: u32 = 65534;
 pub(crate) fn build_and_show(workspace: &Workspace) -> Result<()> {
     setup::setup(workspace, None)?;
     run(&mut workspace.cargo("build --quiet --package knock-user"))?;
-    run(as_root(env::current_exe()?).args(["demo", "--built"]))
+    let mut show = as_root(env::current_exe()?)?;
+    show.args(["demo", "--built"]).arg(&workspace.target);
+    run(show.stdin(Stdio::piped()))
 }
 
 /// Shows a knock. Everything happens in two namespaces and a temporary folder, which go
 /// when this ends, however it ends.
 pub(crate) fn show(workspace: &Workspace) -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("knockd-demo-").tempdir()?;
-    remove_when_interrupted(folder.path().to_owned())?;
-    let stage = Stage::set(workspace, folder.path())?;
+    let folder = interrupt::remove_when_cut_off("knockd-demo-")?;
+    interrupt::outcome(play(workspace, folder.path()))
+}
+
+fn play(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let stage = Stage::set(workspace, folder)?;
     stage.closed_at_first()?;
     let (mut knockd, tail) = stage.start()?;
     stage.knock(&tail)?;
@@ -253,20 +254,6 @@ fn secret(path: &Path) -> Result<PathBuf> {
     fs::write(path, "correct horse battery staple\n")?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(path.to_owned())
-}
-
-/// An interrupted demo ends at once: its processes and namespaces go with this process, and
-/// the folder here.
-fn remove_when_interrupted(folder: PathBuf) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = fs::remove_dir_all(folder);
-            eprintln!("\ninterrupted: nothing is left behind");
-            exit(128 + signal);
-        }
-    });
-    Ok(())
 }
 
 /// Prints `command` as it would be typed on its host.

@@ -6,12 +6,13 @@
 
 mod apt;
 mod demo;
+mod interrupt;
 mod privilege;
 mod setup;
 mod test;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -35,9 +36,9 @@ enum Task {
     },
     /// Show a knock at work, from the SYNs to the opened and closed door, in namespaces
     Demo {
-        /// Only the part that needs root, with everything built
-        #[arg(long, hide = true)]
-        built: bool,
+        /// Only the part that needs root, with everything built in this target directory
+        #[arg(long, hide = true, value_name = "TARGET")]
+        built: Option<PathBuf>,
     },
     /// Run every check and every test, as CI does
     Test,
@@ -46,19 +47,32 @@ enum Task {
 fn main() -> ExitCode {
     match run(&Cli::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match interrupt::status() {
+            Some(status) => {
+                eprintln!("xtask: interrupted");
+                ExitCode::from(status)
+            }
+            None => {
+                eprintln!("xtask: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
 fn run(task: &Task) -> anyhow::Result<()> {
+    // Root, who runs this part for a user, may have no cargo to ask where things are.
+    if let Task::Demo {
+        built: Some(target),
+    } = task
+    {
+        return demo::show(&Workspace::built_in(target));
+    }
+    interrupt::pass_on()?;
     let workspace = Workspace::find()?;
     match task {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
-        Task::Demo { built: false } => demo::build_and_show(&workspace),
-        Task::Demo { built: true } => demo::show(&workspace),
+        Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Test => test::test(&workspace),
     }
 }

@@ -1,25 +1,50 @@
 //! Root, where the kernel asks for it.
 
-use std::{env, ffi::OsStr, process::Command};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+
+use crate::workspace::is_installed;
 
 /// `program` as root: as it is for root, with sudo for anybody else.
-pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
+///
+/// # Errors
+///
+/// There is no sudo.
+pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
+    let program = program.as_ref();
     if rustix::process::geteuid().is_root() {
-        return Command::new(program);
+        return Ok(Command::new(program));
     }
+    ensure!(
+        is_installed("sudo"),
+        "{} has to run as root, and there is no sudo here: install sudo, or call this as root",
+        program.display()
+    );
     let mut sudo = Command::new("sudo");
-    sudo.arg("--");
+    sudo.args(["--", "env"]);
     // sudo passes no environment on: this is what the tests look at.
-    let passed = ["CI", "PATH", "PROPTEST_CASES", "RUST_BACKTRACE"];
-    sudo.arg("env");
-    for name in passed {
+    for name in ["CI", "PROPTEST_CASES", "RUST_BACKTRACE"] {
         if let Some(value) = env::var_os(name) {
-            let mut assignment = std::ffi::OsString::from(name);
-            assignment.push("=");
-            assignment.push(value);
-            sudo.arg(assignment);
+            sudo.arg(assignment(name, &value));
         }
     }
+    // A user's PATH may lack what only root needs.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    sudo.arg(assignment("PATH", &env::join_paths(folders)?));
     sudo.arg(program);
-    sudo
+    Ok(sudo)
+}
+
+fn assignment(name: &str, value: &OsStr) -> OsString {
+    let mut assignment = OsString::from(name);
+    assignment.push("=");
+    assignment.push(value);
+    assignment
 }

@@ -4,17 +4,19 @@ use std::{
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::MetadataCommand;
 
+use crate::interrupt;
+
 /// The project's folders.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
-    target: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
 impl Workspace {
@@ -27,6 +29,14 @@ impl Workspace {
             root: metadata.workspace_root.into(),
             target: metadata.target_directory.into(),
         })
+    }
+
+    /// The project that this program was built from, and its target directory.
+    pub(crate) fn built_in(target: &Path) -> Self {
+        Self {
+            root: Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(""),
+            target: target.to_owned(),
+        }
     }
 
     /// Where `setup` installs programs for the build; its subfolder `bin` holds them.
@@ -66,9 +76,9 @@ impl Workspace {
 ///
 /// It cannot be started, or does not succeed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", name(command)))?;
+    let status = interrupt::wait(command)
+        .with_context(|| name(command))?
+        .status;
     ensure!(status.success(), "{} failed: {status}", name(command));
     Ok(())
 }
@@ -79,9 +89,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 ///
 /// It cannot be started, or does not succeed; what it said is in the error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {}", name(command)))?;
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = interrupt::wait(command).with_context(|| name(command))?;
     ensure!(
         output.status.success(),
         "{} failed: {}",

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    os::unix::fs::symlink,
+    os::unix::fs::{MetadataExt as _, lchown, symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -61,19 +61,25 @@ impl Variant {
     }
 }
 
-/// A folder where the names of iptables mean its old back end.
+/// A folder where the names of iptables mean its old back end. It belongs to the owner of
+/// the target directory, who may be no root and wants to clean up one day.
 fn legacy_programs() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("iptables-legacy");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let owner = target.metadata().unwrap();
+    let give = |path: &Path| lchown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    let folder = target.join("iptables-legacy");
     fs::create_dir_all(&folder).unwrap();
+    give(&folder);
     for name in [
         "iptables",
         "iptables-restore",
         "ip6tables",
         "ip6tables-restore",
     ] {
-        match symlink("/usr/sbin/xtables-legacy-multi", folder.join(name)) {
+        let link = folder.join(name);
+        match symlink("/usr/sbin/xtables-legacy-multi", &link) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
-            _ => {}
+            _ => give(&link),
         }
     }
     folder
