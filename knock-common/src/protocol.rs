@@ -1,5 +1,5 @@
 //! The knock protocol: how a door's sequence or a request becomes 16 ports, and how 16 ports
-//! become it again (protocol.md).
+//! become it again (README.md).
 
 pub mod block;
 pub mod classic;

@@ -5,7 +5,7 @@ use core::fmt;
 /// 256 consecutive TCP ports, `base ..= base + 255`.
 ///
 /// A value of this type always lies within the port numbers: `1 <= base <= 65280`
-/// (protocol.md, "On the wire").
+/// (README.md, "On the wire").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     base: u16,

@@ -165,7 +165,7 @@ impl Tcp {
     }
 
     /// SYN set; ACK, RST and FIN clear; anything else as it likes, ECE and CWR above all
-    /// (protocol.md, "On the wire").
+    /// (README.md, "On the wire").
     #[inline(always)]
     pub(crate) fn opens_connection(&self) -> bool {
         const FIN: u8 = 0x01;

@@ -1,4 +1,4 @@
-//! The file that a sealed client's key is kept in (protocol.md, "Sealed").
+//! The file that a sealed client's key is kept in (README.md, "Sealed").
 
 use std::{fmt::Write as _, io, path::Path};
 

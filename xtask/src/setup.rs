@@ -46,6 +46,14 @@ const PROGRAMS: &[Provided] = &[
         program: "nsenter",
         package: "util-linux",
     },
+    Provided {
+        program: "ethtool",
+        package: "ethtool",
+    },
+    Provided {
+        program: "strace",
+        package: "strace",
+    },
 ];
 
 /// Where the compiler for the kernel's half comes from.

@@ -47,6 +47,14 @@ const CHECKS: &[(&str, Check)] = &[
     ("unit tests", |workspace, _| {
         run(&mut workspace.cargo("test --quiet --workspace --exclude knock-tests --all-features"))
     }),
+    (
+        "10^8 random blocks against the sealed checks",
+        |workspace, _| {
+            run(&mut workspace.cargo(
+            "test --quiet --release --package knock-common --features protocol --test random_blocks -- --ignored --nocapture",
+        ))
+        },
+    ),
     ("tests with a kernel, in namespaces", kernel_tests),
 ];
 

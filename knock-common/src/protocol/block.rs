@@ -25,7 +25,7 @@ impl Block {
     }
 }
 
-/// A plaintext whose parity holds: all 16 bytes XOR to zero (protocol.md, "On the wire").
+/// A plaintext whose parity holds: all 16 bytes XOR to zero (README.md, "On the wire").
 ///
 /// It can only be made by adding the parity ([`Plaintext::new`]) or by checking it
 /// ([`Plaintext::checked`]). Its bytes are a secret: `Debug` does not show them.

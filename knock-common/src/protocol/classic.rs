@@ -1,4 +1,4 @@
-//! The seed's scheme: a door is named by the sequence that is enciphered (protocol.md, "Classic").
+//! The seed's scheme: a door is named by the sequence that is enciphered (README.md, "Classic").
 
 use core::fmt;
 

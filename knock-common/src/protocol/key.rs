@@ -39,7 +39,7 @@ fn decipher(
 }
 
 /// A classic client's key: AES-128 under MD5(passphrase), its key schedule computed once
-/// and wiped when dropped (protocol.md, "Classic").
+/// and wiped when dropped (README.md, "Classic").
 #[derive(Clone)]
 pub struct ClassicKey(Aes128);
 
@@ -75,7 +75,7 @@ impl fmt::Debug for ClassicKey {
     }
 }
 
-/// The 32 bytes that a sealed client and the daemon share (protocol.md, "Sealed").
+/// The 32 bytes that a sealed client and the daemon share (README.md, "Sealed").
 ///
 /// They are wiped when dropped, compared in constant time and absent from `Debug`; they
 /// leave only as [`SecretKey::key_file_text`]. To knock, make a [`SealedKey`] of them. There
@@ -134,7 +134,7 @@ impl fmt::Debug for SecretKey {
 }
 
 /// A sealed client's key at work: AES-256, its key schedule computed once and wiped when
-/// dropped (protocol.md, "Sealed").
+/// dropped (README.md, "Sealed").
 #[derive(Clone)]
 pub struct SealedKey(Aes256);
 

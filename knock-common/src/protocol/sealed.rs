@@ -1,5 +1,5 @@
 //! The default scheme: one block says which door, when, from where and for how long, and
-//! passes once (protocol.md, "Sealed").
+//! passes once (README.md, "Sealed").
 //!
 //! What can be told from the block alone is here; the rest is the daemon's. In order, and
 //! stopping at the first that fails: [`Request::open`] checks parity and version, the daemon

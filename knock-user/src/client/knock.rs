@@ -21,7 +21,7 @@ pub struct Knock {
 }
 
 impl Knock {
-    /// The classic knock for the door with `sequence` (protocol.md, "Classic").
+    /// The classic knock for the door with `sequence` (README.md, "Classic").
     ///
     /// It is the same every time, so whoever sees it can send it again.
     #[must_use]
@@ -32,7 +32,7 @@ impl Knock {
         }
     }
 
-    /// The ports to knock on, in the order of sending (protocol.md, "On the wire").
+    /// The ports to knock on, in the order of sending (README.md, "On the wire").
     #[must_use]
     pub fn ports(&self) -> [u16; BLOCK_LEN] {
         self.block.ports(self.window)

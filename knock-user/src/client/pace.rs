@@ -30,7 +30,7 @@ pub enum InvalidDelay {
 
 impl Delay {
     /// The longest delay. 16 SYNs take 7.5 s with it, which leaves the daemon's default
-    /// timeout of 15 s (protocol.md, "How the daemon assembles") room for a slow network; and
+    /// timeout of 15 s (README.md, "How the daemon assembles") room for a slow network; and
     /// no SYN waits so long for its socket to be closed that the system sends it again.
     pub const MAX: Duration = Duration::from_millis(500);
 

@@ -137,7 +137,7 @@ fn first_of_each(found: impl Iterator<Item = Address>, families: Families) -> Ve
 
 /// An IP address, with the interface that it belongs to if it is a link-local one.
 ///
-/// An IPv4 address in an IPv4-mapped IPv6 address is that IPv4 address (protocol.md, "How
+/// An IPv4 address in an IPv4-mapped IPv6 address is that IPv4 address (README.md, "How
 /// the daemon assembles").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {

@@ -20,7 +20,7 @@ const REGISTERED: RangeInclusive<u16> = 1024..=49151;
 /// at random, 16 free ones in a row hardly exist; where 1 in 16 is, every third try is good.
 const TRIES: u64 = 32;
 
-/// 16 consecutive source ports, none below 1024 (protocol.md, "On the wire").
+/// 16 consecutive source ports, none below 1024 (README.md, "On the wire").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePorts {
     first: u16,

@@ -1,4 +1,4 @@
-//! From single SYNs to blocks that may be a knock (protocol.md, "How the daemon assembles").
+//! From single SYNs to blocks that may be a knock (README.md, "How the daemon assembles").
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,4 @@
-//! What a frame is, read from protocol.md and the RFCs as plainly as possible: no cursor,
+//! What a frame is, read from README.md and the RFCs as plainly as possible: no cursor,
 //! no structures, an index into bytes. Slow and obvious, to hold the program against.
 //!
 //! Where several endings fit a packet, the earlier of the program's questions decides: can

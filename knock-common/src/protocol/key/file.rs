@@ -1,4 +1,4 @@
-//! A key as the one line of text that a key file holds (protocol.md, "Sealed").
+//! A key as the one line of text that a key file holds (README.md, "Sealed").
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! A sealed client's key from a passphrase (protocol.md, "Sealed").
+//! A sealed client's key from a passphrase (README.md, "Sealed").
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,7 +14,7 @@ const SALT_PREFIX: &[u8] = b"knock-sealed-v1:";
 
 const PARAMS: Params = match Params::new(19_456, 2, 1, Some(SECRET_KEY_LEN)) {
     Ok(params) => params,
-    Err(_) => panic!("protocol.md's parameters are out of Argon2's range"),
+    Err(_) => panic!("README.md's parameters are out of Argon2's range"),
 };
 
 /// Why no key could be derived. None of these shows the passphrase.

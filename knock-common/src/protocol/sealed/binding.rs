@@ -4,7 +4,7 @@ use core::{fmt, net::IpAddr, num::NonZeroU32};
 
 use sha2::{Digest as _, Sha256};
 
-/// Where a sealed knock may come from (protocol.md, "Sealed").
+/// Where a sealed knock may come from (README.md, "Sealed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binding {
     /// From anywhere, for clients that cannot know their address. A door with

@@ -2,7 +2,7 @@
 
 use core::{fmt, num::NonZeroU16, time::Duration};
 
-/// The lease that a request asks for (protocol.md, "Sealed").
+/// The lease that a request asks for (README.md, "Sealed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestedLease {
     /// What the door grants to whom asks for nothing; 0 on the wire.

@@ -3,7 +3,7 @@
 /// Bits of a [`Time40`].
 const BITS: u32 = 40;
 
-/// Unix milliseconds modulo 2^40 (protocol.md, "Sealed").
+/// Unix milliseconds modulo 2^40 (README.md, "Sealed").
 ///
 /// It comes round after almost 35 years (next in 2039), so two of them have a distance but
 /// no order.
