@@ -19,18 +19,22 @@ use crate::passphrase::Passphrase;
 pub mod cli;
 pub mod knock;
 pub mod pace;
+pub mod sealed;
 pub mod send;
 pub mod server;
 pub mod source;
+pub mod source_ip;
 pub mod stack;
 
 pub use self::{
     cli::Cli,
     knock::Knock,
     pace::{Copies, Delay, Pace},
+    sealed::{Moment, SealedKnocks},
     send::{Sent, send},
     server::{Address, Families, Server},
     source::SourcePorts,
+    source_ip::SourceIp,
     stack::{Stack, SystemStack},
 };
 

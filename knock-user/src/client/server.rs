@@ -155,6 +155,12 @@ impl Address {
         }
     }
 
+    /// The address without its interface.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        self.ip
+    }
+
     /// Whether it is an IPv6 address.
     #[must_use]
     pub fn is_ipv6(self) -> bool {
