@@ -18,6 +18,7 @@ use crate::passphrase::Passphrase;
 
 pub mod cli;
 pub mod knock;
+pub mod name;
 pub mod pace;
 pub mod sealed;
 pub mod send;
@@ -25,10 +26,12 @@ pub mod server;
 pub mod source;
 pub mod source_ip;
 pub mod stack;
+pub mod verify;
 
 pub use self::{
     cli::Cli,
     knock::Knock,
+    name::Name,
     pace::{Copies, Delay, Pace},
     sealed::{Moment, SealedKnocks},
     send::{Sent, send},
@@ -36,6 +39,7 @@ pub use self::{
     source::SourcePorts,
     source_ip::SourceIp,
     stack::{Stack, SystemStack},
+    verify::{TcpPort, verify},
 };
 
 /// Does what the command line asks for.

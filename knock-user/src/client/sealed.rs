@@ -47,7 +47,8 @@ impl Moment {
             .duration_since(UNIX_EPOCH)
             .map_err(|_| MomentError::Clock)?;
         let mut random = [0];
-        getrandom::fill(&mut random).map_err(|error| MomentError::Random(error.into()))?;
+        getrandom::fill(&mut random)
+            .map_err(|error| MomentError::Random(io::Error::other(error)))?;
         let [random] = random;
         Ok(Self {
             unix_ms: u64::try_from(since_1970.as_millis()).map_err(|_| MomentError::Clock)?,

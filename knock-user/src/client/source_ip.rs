@@ -77,6 +77,16 @@ impl SourceIp {
         }
     }
 
+    /// What a knock is bound to wherever it goes; [`None`] if that depends on its route.
+    #[must_use]
+    pub const fn fixed_binding(self) -> Option<Binding> {
+        match self {
+            Self::Auto => None,
+            Self::None => Some(Binding::Unbound),
+            Self::Is(Known { tag, .. }) => Some(Binding::Bound(tag)),
+        }
+    }
+
     /// What a knock to `to` is bound to. Asks the system for its route; sends nothing.
     #[must_use]
     pub fn binding(self, to: Address) -> Binding {
@@ -88,17 +98,18 @@ impl SourceIp {
         to: Address,
         source: impl FnOnce(Address) -> io::Result<IpAddr>,
     ) -> Binding {
-        match self {
-            Self::None => Binding::Unbound,
-            Self::Is(Known { tag, .. }) => Binding::Bound(tag),
-            Self::Auto if is_translated(to.ip()) => Binding::Unbound,
-            // Where there is no route, sending will say so better than this could.
-            Self::Auto => source(to)
-                .ok()
-                .filter(|source| arrives_unchanged(*source))
-                .and_then(|source| Binding::to(source).ok())
-                .unwrap_or(Binding::Unbound),
+        if let Some(fixed) = self.fixed_binding() {
+            return fixed;
         }
+        if is_translated(to.ip()) {
+            return Binding::Unbound;
+        }
+        // Where there is no route, sending will say so better than this could.
+        source(to)
+            .ok()
+            .filter(|source| arrives_unchanged(*source))
+            .and_then(|source| Binding::to(source).ok())
+            .unwrap_or(Binding::Unbound)
     }
 }
 
