@@ -35,7 +35,7 @@ pub(super) fn run(args: &KnockArgs, profiles: &Profiles, console: &mut Console<'
     match plan.verify {
         None => {
             errand.knock()?;
-            let done = errand.done(1);
+            let done = done(&errand.reached, 1, plan.pace.copies);
             console.say(&format!(
                 "{done}; a knock is never answered: try the door now"
             ))
@@ -64,8 +64,8 @@ fn first(addresses: &[Address]) -> Option<Address> {
 enum Knocks {
     /// It is always the same.
     Classic(Knock),
-    /// Each is fresh.
-    Sealed(SealedKnocks, SourceIp),
+    /// Each is fresh. Boxed, so that its key does not leave copies where it was moved from.
+    Sealed(Box<SealedKnocks>, SourceIp),
 }
 
 impl Knocks {
@@ -86,7 +86,7 @@ impl Knocks {
                 source_ip,
             } => {
                 let knocks = SealedKnocks::new(secret.key()?, door.as_str(), *lease, plan.window);
-                Ok(Self::Sealed(knocks, *source_ip))
+                Ok(Self::Sealed(Box::new(knocks), *source_ip))
             }
         }
     }
@@ -157,11 +157,6 @@ impl Errand<'_, '_> {
         Ok(())
     }
 
-    fn done(&self, knocks: u32) -> String {
-        let reached: Vec<String> = self.reached.iter().map(Address::to_string).collect();
-        done(&reached, knocks, self.plan.pace.copies)
-    }
-
     fn verify(self, port: TcpPort, timeout: Timeout) -> Result<()> {
         let (plan, server) = (self.plan, &self.plan.server);
         let targets = self.addresses.iter().map(|it| it.with_port(port.get()));
@@ -174,34 +169,31 @@ impl Errand<'_, '_> {
             .console
             .wait(&format!("knocking until {port} on {server} answers"));
         let outcome = verify(&mut gate, plan.pace.copies, timeout)?;
-        let Gate {
-            attempts, errand, ..
-        } = gate;
+        let refused = gate.attempts.refused();
+        let Errand {
+            console, reached, ..
+        } = gate.errand;
+        let done = |knocks| done(&reached, knocks, plan.pace.copies);
         match outcome {
-            Outcome::WasOpen => {
-                let done = errand.done(1);
-                errand.console.say(&format!(
-                    "{port} answered before the knock already; {done} all the same, to extend the lease"
-                ))
-            }
-            Outcome::Opened(knocks) => {
-                let done = errand.done(knocks);
-                errand.console.say(&format!("{done}; {port} answers"))
-            }
+            Outcome::WasOpen => console.say(&format!(
+                "{port} answered before the knock already; {} all the same, to extend the lease",
+                done(1)
+            )),
+            Outcome::Opened(knocks) => console.say(&format!("{}; {port} answers", done(knocks))),
             Outcome::Silent(knocks) => {
-                errand.console.quiet();
+                console.quiet();
+                let silence = if refused {
+                    "refuses connections"
+                } else {
+                    "does not answer"
+                };
                 let knocks = if knocks == 1 {
                     "a knock".to_owned()
                 } else {
                     format!("{knocks} knocks")
                 };
-                let silence = if attempts.refused() {
-                    "refuses connections"
-                } else {
-                    "does not answer"
-                };
                 bail!(
-                    "{port} on {server} still {silence} {timeout} after the first of {knocks}. {}",
+                    "{port} on {server} still {silence}, after {knocks} in {timeout}. {}",
                     causes(plan, port, SystemTime::now())
                 )
             }
@@ -251,7 +243,7 @@ impl Doorway for Gate<'_, '_> {
     }
 }
 
-fn done(reached: &[String], knocks: u32, copies: Copies) -> String {
+fn done(reached: &[Address], knocks: u32, copies: Copies) -> String {
     let copies = match copies.get() {
         1 => "1 copy".to_owned(),
         copies => format!("{copies} copies"),
@@ -261,6 +253,7 @@ fn done(reached: &[String], knocks: u32, copies: Copies) -> String {
         knocks => format!("{knocks} times, "),
     };
     let each = if reached.len() > 1 { " each" } else { "" };
+    let reached: Vec<String> = reached.iter().map(Address::to_string).collect();
     format!(
         "knocked on {} ({times}16 SYNs, {copies}{each})",
         reached.join(" and ")
@@ -338,9 +331,10 @@ mod tests {
 
     #[test]
     fn success_is_one_line_for_a_person() {
-        let one = done(&["192.0.2.7".to_owned()], 1, Copies::DEFAULT);
+        let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
+        let one = done(&[address("192.0.2.7")], 1, Copies::DEFAULT);
         assert_eq!(one, "knocked on 192.0.2.7 (16 SYNs, 2 copies)");
-        let both = ["192.0.2.7".to_owned(), "2001:db8::7".to_owned()];
+        let both = [address("192.0.2.7"), address("2001:db8::7")];
         let both = done(&both, 3, "1".parse().unwrap());
         assert_eq!(
             both,

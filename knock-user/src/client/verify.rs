@@ -193,8 +193,8 @@ pub fn verify<D: Doorway>(
 }
 
 fn first_round(copies: Copies) -> Duration {
-    let syns = u32::from(copies.get()) * BLOCK_LEN as u32;
-    (Duration::from_secs(syns.into()) / BUDGET).max(FIRST_ROUND)
+    let syns = u64::from(copies.get()) * BLOCK_LEN as u64;
+    (Duration::from_secs(syns) / BUDGET).max(FIRST_ROUND)
 }
 
 /// Whether the port answers within the time given.

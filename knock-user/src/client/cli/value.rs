@@ -127,7 +127,7 @@ fn sequence(text: &str) -> Result<Sequence, SequenceError> {
         .map(|(i, number)| {
             number
                 .trim()
-                .parse()
+                .parse::<u8>()
                 .map_err(|_| SequenceError::NoByte(i + 1))
         })
         .collect::<Result<Vec<u8>, _>>()?;
