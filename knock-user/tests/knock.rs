@@ -11,7 +11,8 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +25,16 @@ use knock_user::client::{Knock, Pace, send};
 use socket2::{Domain, Socket, Type};
 
 const PASSPHRASE: &str = "correct horse battery staple";
+
+/// Held while a knock is sent from here, and while a program is started: a new process has
+/// this one's sockets until it has become the program, and a socket that another process has
+/// too does not free its port for the next copy.
+static SOCKETS: Mutex<()> = Mutex::new(());
+
+/// Also after a test that held it has failed.
+fn sockets() -> MutexGuard<'static, ()> {
+    SOCKETS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Who connected: how often from each source port to each port of the window.
 type Peers = BTreeMap<(u16, u16), usize>;
@@ -88,7 +99,10 @@ fn accept(listeners: &[TcpListener], count: usize) -> Peers {
 
 fn arrives_in_order_of_source_ports(ip: IpAddr) {
     let (knock, listeners) = listen(ip);
-    let sent = send(&knock, ip.into(), pace("2")).unwrap();
+    let sent = {
+        let _alone = sockets();
+        send(&knock, ip.into(), pace("2")).unwrap()
+    };
     assert_eq!(sent.note(), None);
 
     let expected = sent.source.ports().into_iter().zip(knock.ports());
@@ -116,6 +130,7 @@ fn both_copies_arrive_over_ipv6() {
 fn closed_ports_are_knocked_on() {
     let ip = Ipv4Addr::LOCALHOST.into();
     let (knock, _closed) = occupy(ip, Ok);
+    let _alone = sockets();
     let sent = send(&knock, ip.into(), pace("3")).unwrap();
     assert_eq!(sent.note(), None);
 }
@@ -141,6 +156,12 @@ impl Program {
         }
         let options = ["--classic", "--sequence", "1,2,3,4", "--passphrase-file"];
         program.command.args(options).arg(file);
+        // Whoever runs the tests may have profiles of his own.
+        let nobody = program.folder.path();
+        program
+            .command
+            .env("HOME", nobody)
+            .env("XDG_CONFIG_HOME", nobody);
         program
     }
 
@@ -149,7 +170,18 @@ impl Program {
     }
 
     fn run(&mut self, args: &[&str]) -> Output {
-        self.command.args(args).output().unwrap()
+        let child = self.start(args);
+        child.wait_with_output().unwrap()
+    }
+
+    fn start(&mut self, args: &[&str]) -> Child {
+        let _alone = sockets();
+        let command = self.command.args(args).stdin(Stdio::null());
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -216,12 +248,7 @@ fn a_bad_passphrase_file_is_named_and_not_shown() {
 fn a_reader_that_left_is_no_error() {
     let mut program = Program::new(PASSPHRASE);
     let args = ["--dry-run", "127.0.0.1"];
-    let mut child = program
-        .command
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = program.start(&args);
     // Closed long before the program has read its passphrase; if not, the test proves less
     // but does not fail.
     drop(child.stdout.take());

@@ -1,73 +1,191 @@
 //! The command line of `knock`.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{
-    Arg, Command, Parser,
-    builder::{StringValueParser, TypedValueParser},
-    error::ErrorKind,
+    Args, CommandFactory as _, Parser, Subcommand,
+    error::{ContextKind, ErrorKind},
 };
 use knock_common::{
-    protocol::classic::{InvalidLength, Sequence},
-    window::{InvalidBase, Window},
+    protocol::{classic::Sequence, sealed::RequestedLease},
+    window::Window,
 };
-use thiserror::Error;
 
-use super::{Copies, Delay, Families, Pace, Server};
+use self::value::{SequenceParser, window};
+use super::{Copies, Delay, Families, Name, Pace, Server, SourceIp, TcpPort, verify::Timeout};
+
+mod value;
+
+pub use self::value::{LeaseError, Uri, Verify, lease};
+
+const USAGE: &str = "knock [OPTIONS] SERVER DOOR
+       knock --classic --sequence N,N,… [OPTIONS] SERVER
+       knock import [URI] [--name PROFILE]
+       knock list
+       knock keygen FILE";
+
+const SHORT_EXAMPLES: &str = "\
+Example: knock --verify tcp/22 home ssh
+More of them: knock --help";
+
+const EXAMPLES: &str = "\
+Examples:
+  Set up a server once, with the line that `knockd init` or `knockd client add` prints:
+    knock import --name home
+
+  Open the door `ssh` there; wait until it is open; for ten minutes:
+    knock home ssh
+    knock --verify tcp/22 home ssh
+    knock --for 10m home ssh
+
+  Let ssh do it, in ~/.ssh/config:
+    Match originalhost home exec \"knock --verify tcp/22 home ssh\"
+
+  Without a profile, with a key file or a passphrase:
+    knock --key-file laptop.key server.example.net ssh
+    knock --client laptop server.example.net ssh
+
+  A profile or server that is called like one of the commands:
+    knock -- list ssh
+
+  Nothing opens, and the network loses packets: more copies, sent more slowly:
+    knock --copies 5 --delay 50ms home ssh
+
+  The classic protocol, whose knocks can be sent again by whoever sees one:
+    knock --classic --sequence 1,2,3,4 server.example.net
+
+Exit status: 0 the knock was sent and, with --verify, the port answers; 1 it could not be sent,
+or the port does not answer; 2 the command line is wrong.";
 
 /// Knock on a server, so that it opens a door for this host.
 ///
 /// The knock is 16 connection attempts (TCP SYNs) to ports of the server. Nothing answers it,
-/// whether it was right or wrong: try the door afterwards. No privileges are needed.
+/// whether it was right or wrong: try the door afterwards, or let --verify do it. No
+/// privileges are needed.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "knock",
     version,
     max_term_width = 100,
-    after_help = "Example: knock --classic --sequence 1,2,3,4 server.example.net\n\
-        More of them: knock --help",
-    after_long_help = "Examples:
-  Knock; the passphrase is asked for:
-    knock --classic --sequence 1,2,3,4 server.example.net
-
-  Knock and log in, from a script:
-    knock --classic --sequence 1,2,3,4 --passphrase-file ~/.knock server.example.net \\
-      && ssh server.example.net
-
-  Nothing opens, and the network loses packets: more copies, sent more slowly:
-    knock --classic --sequence 1,2,3,4 --copies 5 --delay 50ms server.example.net
-
-  See which ports would be knocked on, without sending anything:
-    knock --classic --sequence 1,2,3,4 --dry-run server.example.net
-
-Exit status: 0 the knock was sent; 1 it could not be; 2 the command line is wrong."
+    override_usage = USAGE,
+    after_help = SHORT_EXAMPLES,
+    after_long_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    subcommand_negates_reqs = true
 )]
 pub struct Cli {
-    /// Knock with the classic protocol; required, as this version speaks no other
-    ///
-    /// A classic knock is always the same 16 ports, so whoever sees one on the network can
-    /// send it again.
-    #[arg(long, required = true)]
-    pub classic: bool,
+    /// What to do instead of knocking.
+    #[command(subcommand)]
+    pub command: Option<Command>,
 
-    /// The door's sequence: 1 to 15 numbers from 0 to 255, with commas between them
-    ///
-    /// It is the sequence that stands at the door in the daemon's configuration.
-    #[arg(long, value_name = "N,N,…", value_parser = SequenceParser)]
-    pub sequence: Sequence,
+    /// How to knock; there if no command is.
+    #[command(flatten)]
+    pub knock: Option<KnockArgs>,
+}
 
-    /// The first of the server's 256 knock ports
+/// What `knock` does besides knocking.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Store a server as a profile, from the line that `knockd` prints
     ///
-    /// It is the daemon's `base`, from 1 to 65280.
-    #[arg(long, value_name = "PORT", default_value = "61000", value_parser = window)]
-    pub base: Window,
+    /// The profile and its key go to files of their own in this user's configuration
+    /// directory, readable by nobody else: knock/knock.toml and knock/keys/PROFILE.key, on
+    /// Linux below ~/.config. What is there already is never overwritten.
+    ///
+    /// The URI holds the client's key. As an argument it stands in the shell's history, and in
+    /// the list of processes that every user of this host can see. Without it, or with `-`, it
+    /// is asked for and not shown, or read from standard input if that is no terminal.
+    #[command(max_term_width = 100)]
+    Import {
+        /// The invitation, knock://CLIENT@HOST:BASE/KEY; better left out, see above
+        uri: Option<Uri>,
 
-    /// Read the passphrase from this file instead of asking for it
+        /// What to call the profile [default: the URI's host]
+        #[arg(long, value_name = "PROFILE")]
+        name: Option<Name>,
+    },
+
+    /// Show the profiles: name, server, this client's name there, and the knock ports
+    ///
+    /// Keys are not shown.
+    #[command(max_term_width = 100)]
+    List,
+
+    /// Write a new key to a file that does not exist yet
+    ///
+    /// Only this user can read the file. The server needs the same file.
+    #[command(max_term_width = 100)]
+    Keygen {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// How to knock.
+#[derive(Clone, Debug, Args)]
+pub struct KnockArgs {
+    /// The profile's name, or else the server's name or IP address
+    ///
+    /// A name with both IPv4 and IPv6 addresses is knocked on the first of each.
+    pub server: Server,
+
+    /// The name of the door that is to open, as the server's configuration has it
+    #[arg(required_unless_present = "classic", conflicts_with = "classic")]
+    pub door: Option<Name>,
+
+    /// Make the key from this client's key file
+    ///
+    /// The file holds one line, knock1:…, and is refused if group or others can read or
+    /// change it: `chmod 600 FILE`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase_file", "classic"])]
+    pub key_file: Option<PathBuf>,
+
+    /// Make the key from the passphrase in this file instead of asking for it
     ///
     /// A newline at the file's end is not part of the passphrase. The file is refused if
     /// group or others can read or change it: `chmod 600 FILE`.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+
+    /// This client's name at the server: a passphrase makes another key for each
+    #[arg(long, value_name = "NAME", conflicts_with = "classic")]
+    pub client: Option<Name>,
+
+    /// How long the door is to stay open, at most 65535s [default: as the door has it]
+    ///
+    /// Whole seconds. The server caps it with the door's `max_for`.
+    #[arg(long = "for", value_name = "TIME", value_parser = lease, conflicts_with = "classic")]
+    pub lease: Option<RequestedLease>,
+
+    /// The address that the knock holds for: auto, none or ADDR [default: auto]
+    ///
+    /// A knock that is bound to an address cannot be sent on from another. But a router that
+    /// translates addresses (NAT) makes it worthless, so `auto` takes the address that the
+    /// route to the server starts from, unless it is one that is translated: in a private
+    /// network (10/8, 172.16/12, 192.168/16, fc00::/7), behind a carrier's NAT (100.64/10),
+    /// loopback, link-local. Then, and with `none`, the knock holds for every address. For a
+    /// server in your own network that insists on a bound knock, say which ADDR it sees. An
+    /// ADDR also chooses which of the server's addresses is knocked on, IPv4 or IPv6.
+    #[arg(long, value_name = "ADDR", conflicts_with = "classic")]
+    pub source_ip: Option<SourceIp>,
+
+    /// Knock until this TCP port of the server answers: tcp/PORT, or none
+    ///
+    /// As long as it does not answer, another knock follows, at growing intervals, up to
+    /// --timeout. `none` is for a profile that says otherwise.
+    #[arg(long, value_name = "tcp/PORT")]
+    pub verify: Option<Verify>,
+
+    /// How long --verify goes on after the first knock, at most 1h [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Timeout>,
+
+    /// The first of the server's 256 knock ports [default: 61000]
+    ///
+    /// It is the daemon's `base`, from 1 to 65280.
+    #[arg(long, value_name = "PORT", value_parser = window)]
+    pub base: Option<Window>,
 
     /// Knock on the server's IPv4 address only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
@@ -88,17 +206,48 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t)]
     pub copies: Copies,
 
-    /// Print the 16 ports on one line and send nothing
-    #[arg(long)]
+    /// Print the 16 ports of one knock on one line and send none
+    ///
+    /// A sealed knock is made for the first of the server's addresses.
+    #[arg(long, conflicts_with_all = ["verify", "timeout"])]
     pub dry_run: bool,
 
-    /// The server's name or IP address
+    /// Knock with the classic protocol: no clock needed, but no protection from replay
     ///
-    /// A name with both IPv4 and IPv6 addresses is knocked on the first of each.
-    pub server: Server,
+    /// A classic knock is always the same 16 ports, so whoever sees one on the network can
+    /// send it again.
+    #[arg(long, requires = "sequence")]
+    pub classic: bool,
+
+    /// The door's classic sequence: 1 to 15 numbers from 0 to 255, with commas between them
+    ///
+    /// It is the sequence that stands at the door in the daemon's configuration.
+    #[arg(long, value_name = "N,N,…", value_parser = SequenceParser, requires = "classic", conflicts_with = "door")]
+    pub sequence: Option<Sequence>,
 }
 
 impl Cli {
+    /// What this program's arguments ask for.
+    ///
+    /// # Errors
+    ///
+    /// What clap says is wrong with them, or the help that they ask for.
+    pub fn of_program() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|error| {
+            // One argument too many is looked for among the commands, and then told as a
+            // command in the wrong place.
+            if error.kind() != ErrorKind::ArgumentConflict
+                || error.get(ContextKind::InvalidSubcommand).is_none()
+            {
+                return error;
+            }
+            let message = "there is an argument too many: a knock takes SERVER and DOOR\n";
+            clap::Error::raw(ErrorKind::UnknownArgument, message).with_cmd(&Self::command())
+        })
+    }
+}
+
+impl KnockArgs {
     /// Which of the server's addresses are to be knocked on.
     #[must_use]
     pub fn families(&self) -> Families {
@@ -117,191 +266,13 @@ impl Cli {
             copies: self.copies,
         }
     }
-}
 
-/// Why a text is no window's base.
-#[derive(Debug, Error)]
-enum BaseError {
-    #[error("it is a port number from 1 to {}", Window::MAX_BASE)]
-    NoPort,
-    #[error(transparent)]
-    Invalid(#[from] InvalidBase),
-}
-
-fn window(text: &str) -> Result<Window, BaseError> {
-    Ok(Window::new(text.parse().map_err(|_| BaseError::NoPort)?)?)
-}
-
-/// Why a text is no sequence. It does not show the text: a sequence is a secret.
-#[derive(Debug, PartialEq, Eq, Error)]
-enum SequenceError {
-    #[error("what stands at place {0} is no number from 0 to 255")]
-    NoByte(usize),
-    #[error(transparent)]
-    Length(#[from] InvalidLength),
-}
-
-fn sequence(text: &str) -> Result<Sequence, SequenceError> {
-    let bytes = text
-        .split(',')
-        .enumerate()
-        .map(|(i, number)| {
-            number
-                .trim()
-                .parse()
-                .map_err(|_| SequenceError::NoByte(i + 1))
-        })
-        .collect::<Result<Vec<u8>, _>>()?;
-    Ok(Sequence::new(&bytes)?)
-}
-
-/// Reads a sequence as `value_parser` would, but does not repeat it when it is wrong.
-#[derive(Clone)]
-struct SequenceParser;
-
-impl TypedValueParser for SequenceParser {
-    type Value = Sequence;
-
-    fn parse_ref(
-        &self,
-        cmd: &Command,
-        arg: Option<&Arg>,
-        value: &OsStr,
-    ) -> Result<Sequence, clap::Error> {
-        let text = StringValueParser::new().parse_ref(cmd, arg, value)?;
-        sequence(&text).map_err(|error| {
-            let message = format!("invalid value for '--sequence <N,N,…>': {error}\n");
-            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
-        })
+    /// The port that has to answer, as far as the command line says: [`Some`]`(None)` is none.
+    #[must_use]
+    pub fn verify(&self) -> Option<Option<TcpPort>> {
+        self.verify.map(Verify::port)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const GOOD: [&str; 4] = ["--classic", "--sequence", "1,2,3,4", "192.0.2.7"];
-
-    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from([&["knock"], args].concat())
-    }
-
-    fn with(args: &[&str]) -> Result<Cli, clap::Error> {
-        parse(&[args, GOOD.as_slice()].concat())
-    }
-
-    /// What is said about a wrong command line, which must end with exit status 2.
-    fn refused(parsed: Result<Cli, clap::Error>) -> String {
-        let error = parsed.unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        error.to_string()
-    }
-
-    #[test]
-    fn command_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn defaults_are_those_of_the_protocol() {
-        let cli = parse(&GOOD).unwrap();
-        assert_eq!(cli.base, Window::DEFAULT);
-        assert_eq!(cli.sequence, Sequence::new(&[1, 2, 3, 4]).unwrap());
-        assert_eq!(cli.delay.get().as_millis(), 2);
-        assert_eq!(cli.copies, Copies::DEFAULT);
-        assert_eq!(cli.families(), Families::Both);
-        assert!(!cli.dry_run && cli.passphrase_file.is_none());
-    }
-
-    #[test]
-    fn options_are_read() {
-        let cli = with(&["-6", "--base=40000", "--delay=50ms", "--copies=5"]).unwrap();
-        assert_eq!(cli.base, Window::new(40000).unwrap());
-        assert_eq!(cli.pace().delay.get().as_millis(), 50);
-        assert_eq!(cli.pace().copies.get(), 5);
-        assert_eq!(cli.families(), Families::Ipv6);
-        assert_eq!(with(&["-4"]).unwrap().families(), Families::Ipv4);
-    }
-
-    #[test]
-    fn what_is_required_is_named() {
-        let said = refused(parse(&["--sequence", "1", "192.0.2.7"]));
-        assert!(said.contains("--classic"), "{said}");
-        let said = refused(parse(&["--classic", "192.0.2.7"]));
-        assert!(said.contains("--sequence"), "{said}");
-        let said = refused(parse(&["--classic", "--sequence", "1"]));
-        assert!(said.contains("SERVER"), "{said}");
-    }
-
-    #[test]
-    fn wrong_values_are_explained() {
-        for (option, says) in [
-            ("--base=0", "between 1 and 65280"),
-            ("--base=65281", "between 1 and 65280"),
-            ("--base=65536", "from 1 to 65280"),
-            ("--base=ssh", "from 1 to 65280"),
-            ("--delay=501ms", "at most 500ms"),
-            ("--delay=2", "like 2ms"),
-            ("--copies=0", "from 1 to 8"),
-            ("--copies=9", "from 1 to 8"),
-            ("-4 -6", "cannot be used with"),
-        ] {
-            let options: Vec<&str> = option.split(' ').collect();
-            let said = refused(with(&options));
-            assert!(said.contains(says), "{option}: {said}");
-        }
-        let said = refused(parse(&["--classic", "--sequence=1", "host:22"]));
-        assert!(said.contains("leave out the port :22"), "{said}");
-    }
-
-    #[test]
-    fn a_wrong_sequence_is_explained_and_not_repeated() {
-        for (text, says) in [
-            ("71,72,256", "place 3"),
-            ("71,,72", "place 2"),
-            ("71,72,", "place 3"),
-            ("", "place 1"),
-            ("-71", "place 1"),
-            ("71;72", "place 1"),
-            ("71,71,71,71,71,71,71,71,71,71,71,71,71,71,71,71", "not 16"),
-        ] {
-            let said = refused(parse(&["--classic", &format!("--sequence={text}"), "host"]));
-            assert!(said.contains(says) && said.contains("--sequence"), "{said}");
-            assert!(!said.contains("71"), "{said}");
-        }
-    }
-
-    #[test]
-    fn there_is_no_option_for_the_passphrase_itself() {
-        refused(with(&["--passphrase", "sesame"]));
-        let cli = with(&["--passphrase-file", "secret"]).unwrap();
-        assert_eq!(cli.passphrase_file, Some(PathBuf::from("secret")));
-        assert!(format!("{cli:?}").contains("Sequence(..)"));
-    }
-
-    #[test]
-    fn help_is_short_or_long() {
-        let short = Cli::command().render_help().to_string();
-        let long = Cli::command().render_long_help().to_string();
-        assert!(short.lines().count() < 30, "{short}");
-        assert!(long.contains("--copies 5") && long.contains("Exit status"));
-    }
-
-    proptest! {
-        #[test]
-        fn reads_every_sequence(bytes in prop::collection::vec(any::<u8>(), 1..=15)) {
-            let text: Vec<String> = bytes.iter().map(u8::to_string).collect();
-            prop_assert_eq!(sequence(&text.join(",")), Ok(Sequence::new(&bytes).unwrap()));
-            let padded = sequence(&text.join(" , ")).unwrap();
-            prop_assert_eq!(padded, Sequence::new(&bytes).unwrap());
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused(text: String) {
-            let _ = (sequence(&text), window(&text));
-        }
-    }
-}
+mod tests;

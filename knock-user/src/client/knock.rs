@@ -6,7 +6,8 @@ use knock_common::{
     protocol::{
         block::{BLOCK_LEN, Block},
         classic::Sequence,
-        key::ClassicKey,
+        key::{ClassicKey, SealedKey},
+        sealed::Request,
     },
     window::Window,
 };
@@ -28,6 +29,17 @@ impl Knock {
     pub fn classic(key: &ClassicKey, sequence: &Sequence, window: Window) -> Self {
         Self {
             block: key.encipher(sequence.plaintext()),
+            window,
+        }
+    }
+
+    /// The sealed knock that asks for `request` (README.md, "Sealed").
+    ///
+    /// The daemon accepts it once. [`SealedKnocks`](super::SealedKnocks) makes fresh ones.
+    #[must_use]
+    pub fn sealed(key: &SealedKey, request: &Request, window: Window) -> Self {
+        Self {
+            block: request.seal(key),
             window,
         }
     }

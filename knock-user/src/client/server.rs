@@ -21,6 +21,12 @@ pub enum InvalidServer {
     /// A port is named with it.
     #[error("a knock goes to ports of its own: leave out the port {0}")]
     Port(String),
+    /// It is what sets up a client.
+    #[error("this is an invitation, and a secret: `knock import` asks for it")]
+    Invitation,
+    /// What stands behind its colon is no port. It is not shown: it could be a key.
+    #[error("a colon stands in IPv6 addresses only")]
+    Colon,
     /// The brackets are not those of `[2001:db8::1]`.
     #[error("brackets stand around an IPv6 address, as in [2001:db8::1]")]
     Brackets,
@@ -33,21 +39,38 @@ impl FromStr for Server {
         if text.is_empty() {
             return Err(InvalidServer::Empty);
         }
+        if text.starts_with("knock:") {
+            return Err(InvalidServer::Invitation);
+        }
         if let Some(rest) = text.strip_prefix('[') {
             return match rest.split_once(']') {
                 Some((address, "")) if address.contains(':') => Ok(Self(address.to_owned())),
-                Some((_, port)) if port.starts_with(':') => {
-                    Err(InvalidServer::Port(port.to_owned()))
-                }
+                Some((_, port)) if is_port(port) => Err(InvalidServer::Port(port.to_owned())),
                 _ => Err(InvalidServer::Brackets),
             };
         }
-        match text.split_once(':') {
+        match text.find(':').map(|colon| &text[colon..]) {
+            Some(port) if is_port(port) => Err(InvalidServer::Port(port.to_owned())),
             // An IPv6 address has two colons at least.
-            Some((_, port)) if !port.contains(':') => Err(InvalidServer::Port(format!(":{port}"))),
+            Some(rest) if rest.matches(':').count() == 1 => Err(InvalidServer::Colon),
             _ if text.ends_with(']') => Err(InvalidServer::Brackets),
             _ => Ok(Self(text.to_owned())),
         }
+    }
+}
+
+/// Whether `text` looks like `:22` or `:ssh`: a service's name has 15 characters at most
+/// (RFC 6335, section 5.1).
+fn is_port(text: &str) -> bool {
+    text.strip_prefix(':')
+        .is_some_and(|port| port.len() <= 15 && !port.contains(':'))
+}
+
+impl Server {
+    /// The name or address, an IPv6 address without brackets.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -155,6 +178,12 @@ impl Address {
         }
     }
 
+    /// The address without its interface.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        self.ip
+    }
+
     /// Whether it is an IPv6 address.
     #[must_use]
     pub fn is_ipv6(self) -> bool {
@@ -236,6 +265,11 @@ mod tests {
         ] {
             assert_eq!(refused(text), InvalidServer::Port(port.to_owned()));
         }
+        for text in ["host:AAECAwQFBgcICQoLDA0O", "knock1:AAECAwQFBgcICQoLDA0O"] {
+            assert_eq!(refused(text), InvalidServer::Colon);
+        }
+        let invitation = "knock://laptop@host:61000/AAECAw";
+        assert_eq!(refused(invitation), InvalidServer::Invitation);
         for text in ["[", "[]", "[::1", "::1]", "host]", "[host]", "[::1]22"] {
             assert_eq!(refused(text), InvalidServer::Brackets, "{text}");
         }

@@ -1,0 +1,217 @@
+use super::*;
+
+const CLASSIC: [&str; 4] = ["--classic", "--sequence", "1,2,3,4", "192.0.2.7"];
+
+fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from([&["knock"], args].concat())
+}
+
+fn knock(args: &[&str]) -> KnockArgs {
+    let cli = parse(args).unwrap();
+    assert!(cli.command.is_none());
+    cli.knock.unwrap()
+}
+
+fn sealed(args: &[&str]) -> Result<Cli, clap::Error> {
+    parse(&[args, &["home", "ssh"]].concat())
+}
+
+/// What is said about a wrong command line, which must end with exit status 2.
+fn refused(parsed: Result<Cli, clap::Error>) -> String {
+    let error = parsed.unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn command_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_knock_is_sealed_unless_told_otherwise() {
+    let args = knock(&["home", "ssh"]);
+    assert_eq!(args.server.as_str(), "home");
+    assert_eq!(args.door.as_ref().map(Name::as_str), Some("ssh"));
+    assert!(!args.classic && !args.dry_run);
+    assert!(args.key_file.is_none() && args.passphrase_file.is_none() && args.client.is_none());
+    assert!(args.lease.is_none() && args.source_ip.is_none() && args.base.is_none());
+    assert!(args.verify().is_none() && args.timeout.is_none());
+    assert_eq!(args.pace().delay.get().as_millis(), 2);
+    assert_eq!(args.pace().copies, Copies::DEFAULT);
+    assert_eq!(args.families(), Families::Both);
+}
+
+#[test]
+fn a_classic_knock_has_a_sequence_and_no_door() {
+    let args = knock(&CLASSIC);
+    assert!(args.classic && args.door.is_none());
+    assert_eq!(args.sequence, Some(Sequence::new(&[1, 2, 3, 4]).unwrap()));
+
+    let said = refused(parse(&["--classic", "192.0.2.7"]));
+    assert!(said.contains("--sequence"), "{said}");
+    let said = refused(parse(&["--sequence", "1", "192.0.2.7", "ssh"]));
+    assert!(said.contains("cannot be used with"), "{said}");
+    let said = refused(parse(&["--sequence", "1", "192.0.2.7"]));
+    assert!(said.contains("--classic"), "{said}");
+    for more in [
+        "ssh",
+        "--key-file=f",
+        "--client=c",
+        "--for=1m",
+        "--source-ip=none",
+    ] {
+        let said = refused(parse(&[CLASSIC.as_slice(), &[more]].concat()));
+        assert!(said.contains("cannot be used with"), "{said}");
+    }
+}
+
+#[test]
+fn options_are_read() {
+    let cli = sealed(&[
+        "-6",
+        "--base=40000",
+        "--delay=50ms",
+        "--copies=5",
+        "--key-file=laptop.key",
+        "--client=laptop",
+        "--for=10m",
+        "--source-ip=2001:db8::1",
+        "--verify=tcp/22",
+        "--timeout=1m",
+    ]);
+    let args = cli.unwrap().knock.unwrap();
+    assert_eq!(args.base, Window::new(40000).ok());
+    assert_eq!(args.pace().delay.get().as_millis(), 50);
+    assert_eq!(args.pace().copies.get(), 5);
+    assert_eq!(args.families(), Families::Ipv6);
+    assert_eq!(args.key_file, Some(PathBuf::from("laptop.key")));
+    assert_eq!(args.client, "laptop".parse().ok());
+    assert_eq!(args.lease, lease("600s").ok());
+    assert_eq!(args.source_ip, "2001:db8::1".parse().ok());
+    assert_eq!(args.verify(), Some("tcp/22".parse().ok()));
+    assert_eq!(args.timeout, "60s".parse().ok());
+
+    let args = knock(&["-4", "--verify=none", "--source-ip=none", "home", "ssh"]);
+    assert_eq!(args.families(), Families::Ipv4);
+    assert_eq!(args.verify(), Some(None));
+    assert_eq!(args.source_ip, Some(SourceIp::None));
+}
+
+#[test]
+fn what_is_required_is_named() {
+    let said = refused(parse(&[]));
+    assert!(said.contains("SERVER"), "{said}");
+    let said = refused(parse(&["home"]));
+    assert!(said.contains("DOOR"), "{said}");
+    let said = refused(parse(&["--classic", "--sequence", "1"]));
+    assert!(said.contains("SERVER"), "{said}");
+    let said = refused(parse(&["keygen"]));
+    assert!(said.contains("FILE"), "{said}");
+}
+
+#[test]
+fn wrong_values_are_explained() {
+    for (option, says) in [
+        ("--base=0", "between 1 and 65280"),
+        ("--base=65281", "between 1 and 65280"),
+        ("--base=65536", "from 1 to 65280"),
+        ("--base=ssh", "from 1 to 65280"),
+        ("--delay=501ms", "at most 500ms"),
+        ("--delay=2", "like 2ms"),
+        ("--copies=0", "from 1 to 8"),
+        ("--copies=9", "from 1 to 8"),
+        ("--for=19h", "1 to 65535 whole seconds"),
+        ("--for=10", "like 30s or 10m"),
+        ("--source-ip=eth0", "`auto`, `none`"),
+        ("--source-ip=0.0.0.0", "address of no host"),
+        ("--verify=22", "like tcp/22"),
+        ("--verify=udp/53", "like tcp/22"),
+        ("--timeout=2h", "at most 1h"),
+        ("--client=", "1 to 64 bytes"),
+        ("-4 -6", "cannot be used with"),
+        ("--key-file=a --passphrase-file=b", "cannot be used with"),
+        ("--dry-run --verify=tcp/22", "cannot be used with"),
+    ] {
+        let options: Vec<&str> = option.split(' ').collect();
+        let said = refused(sealed(&options));
+        assert!(said.contains(says), "{option}: {said}");
+    }
+    let said = refused(parse(&["host:22", "ssh"]));
+    assert!(said.contains("leave out the port :22"), "{said}");
+    let said = refused(parse(&["host", ""]));
+    assert!(said.contains("1 to 64 bytes"), "{said}");
+}
+
+#[test]
+fn a_wrong_sequence_is_explained_and_not_repeated() {
+    for (text, says) in [
+        ("71,72,256", "place 3"),
+        ("71,,72", "place 2"),
+        ("71,72,", "place 3"),
+        ("", "place 1"),
+        ("-71", "place 1"),
+        ("71;72", "place 1"),
+        ("71,71,71,71,71,71,71,71,71,71,71,71,71,71,71,71", "not 16"),
+    ] {
+        let said = refused(parse(&["--classic", &format!("--sequence={text}"), "host"]));
+        assert!(said.contains(says) && said.contains("--sequence"), "{said}");
+        assert!(!said.contains("71"), "{said}");
+    }
+}
+
+#[test]
+fn there_is_no_option_for_the_passphrase_or_the_key_itself() {
+    refused(sealed(&["--passphrase", "sesame"]));
+    refused(sealed(&["--key", "sesame"]));
+    let shown = format!("{:?}", parse(&CLASSIC).unwrap());
+    assert!(shown.contains("Sequence(..)"), "{shown}");
+}
+
+#[test]
+fn commands_are_read() {
+    let command = |args: &[&str]| {
+        let cli = parse(args).unwrap();
+        assert!(cli.knock.is_none());
+        cli.command.unwrap()
+    };
+    assert!(matches!(
+        command(&["import"]),
+        Command::Import {
+            uri: None,
+            name: None
+        }
+    ));
+    let import = command(&["import", "knock://KEY", "--name", "home"]);
+    assert!(!format!("{import:?}").contains("KEY"), "{import:?}");
+    let Command::Import { uri, name } = import else {
+        panic!("no import");
+    };
+    assert_eq!(uri.unwrap().given(), Some("knock://KEY"));
+    assert_eq!(name, "home".parse().ok());
+    assert!(matches!(command(&["list"]), Command::List));
+    assert!(matches!(command(&["keygen", "f"]), Command::Keygen { .. }));
+}
+
+#[test]
+fn servers_and_doors_can_be_called_like_commands() {
+    for name in ["import", "list", "keygen", "help"] {
+        for args in [vec!["--", name, "ssh"], vec!["-4", name, "ssh"]] {
+            let args = knock(&args);
+            assert_eq!(args.server.as_str(), name);
+            assert_eq!(args.door.unwrap().as_str(), "ssh");
+        }
+        assert_eq!(knock(&["home", name]).door.unwrap().as_str(), name);
+    }
+    assert_eq!(knock(&["help", "ssh"]).server.as_str(), "help");
+    let args = parse(&["list", "ssh"]).unwrap_err();
+    assert_eq!(args.kind(), ErrorKind::UnknownArgument);
+}
+
+#[test]
+fn help_is_short_or_long() {
+    let short = Cli::command().render_help().to_string();
+    let long = Cli::command().render_long_help().to_string();
+    assert!(short.lines().count() < 60, "{short}");
+    assert!(long.contains("Match originalhost") && long.contains("Exit status"));
+}

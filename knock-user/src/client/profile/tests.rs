@@ -1,0 +1,298 @@
+use std::fs;
+
+use knock_common::protocol::key::SecretKey;
+use proptest::prelude::*;
+
+use super::*;
+
+const FULL: &str = r#"
+[[profile]]
+name = "home"
+host = "server.example.net"
+client = "laptop"
+base = 40000
+key_file = "keys/home.key"
+for = "10m"
+source_ip = "none"
+verify = "tcp/22"
+
+[[profile]]
+name = "least"
+host = "2001:db8::1"
+client = "phone"
+"#;
+
+/// A configuration directory with `text` as its `knock.toml`.
+fn folder(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join(FILE_NAME), text, 0o600);
+    folder
+}
+
+fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    #[cfg(not(unix))]
+    let _ = mode;
+}
+
+fn load(folder: &tempfile::TempDir) -> Result<Profiles, ProfilesError> {
+    Profiles::load(folder.path().to_owned())
+}
+
+fn refused(text: &str) -> String {
+    let folder = folder(text);
+    let error = load(&folder).unwrap_err().to_string();
+    let path = folder.path().join(FILE_NAME);
+    let said = error.strip_prefix(path.to_str().unwrap());
+    said.unwrap_or_else(|| panic!("{error}")).to_owned()
+}
+
+fn invitation(host: &str) -> Invitation {
+    Invitation {
+        client: "laptop".into(),
+        host: host.into(),
+        window: Window::new(40_000).unwrap(),
+        key: SecretKey::new([7; 32]),
+    }
+}
+
+fn add(folder: &Path, name: &str, host: &str) -> Result<(), ProfilesError> {
+    let client = "laptop".parse().unwrap();
+    let mut profiles = Profiles::load(folder.to_owned())?;
+    let server = host.parse().unwrap();
+    profiles.add(&name.parse().unwrap(), &client, &server, &invitation(host))
+}
+
+#[test]
+fn all_that_a_profile_says_is_read() {
+    let folder = folder(FULL);
+    let profiles = load(&folder).unwrap();
+    assert_eq!(profiles.iter().count(), 2);
+    let home = profiles.get("home").unwrap();
+    assert_eq!(home.server.as_str(), "server.example.net");
+    assert_eq!(home.client.as_str(), "laptop");
+    assert_eq!(home.window.base(), 40000);
+    assert_eq!(
+        home.key_file.as_deref(),
+        Some(&*folder.path().join("keys/home.key"))
+    );
+    let lease = RequestedLease::of(std::time::Duration::from_secs(600)).unwrap();
+    assert_eq!(home.lease, Some(lease));
+    assert_eq!(home.source_ip, Some(SourceIp::None));
+    assert_eq!(home.verify, Some("tcp/22".parse().unwrap()));
+
+    let least = profiles.get("least").unwrap();
+    assert_eq!(least.window, Window::DEFAULT);
+    assert!(least.key_file.is_none() && least.lease.is_none());
+    assert!(profiles.get("server.example.net").is_none());
+}
+
+#[test]
+fn no_file_is_no_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(load(&folder).unwrap().iter().count(), 0);
+    let nowhere = Profiles::load(folder.path().join("nowhere")).unwrap();
+    assert_eq!(nowhere.iter().count(), 0);
+}
+
+#[test]
+fn a_mistake_is_told_with_line_and_key() {
+    for (from, to, says) in [
+        (
+            "base = 40000",
+            "base = 0",
+            ":6: base: 0 cannot be a window's base",
+        ),
+        ("base = 40000", "base = \"x\"", ":6: base: invalid type"),
+        ("for = \"10m\"", "for = \"10\"", ":8: for: "),
+        (
+            "for = \"10m\"",
+            "for = \"1500ms\"",
+            ":8: for: a knock can ask for 1 to 65535 whole seconds",
+        ),
+        (
+            "source_ip = \"none\"",
+            "source_ip = \"no\"",
+            ":9: source_ip: it is `auto`",
+        ),
+        ("verify = \"tcp/22\"", "verify = \"22\"", ":10: verify: "),
+        ("verify = \"tcp/22\"", "verify", ":10: "),
+        (
+            "name = \"home\"",
+            "name = \"\"",
+            ":3: name: a name has 1 to 64 bytes",
+        ),
+        (
+            "name = \"home\"",
+            "name = \"-4\"",
+            ":3: name: a profile's name",
+        ),
+        (
+            "name = \"least\"",
+            "name = \"home\"",
+            ":13: name: there is another profile `home`",
+        ),
+        (
+            "host = \"server.example.net\"",
+            "host = \"a:22\"",
+            ":4: host: a knock goes to ports",
+        ),
+        ("client = \"laptop\"\n", "", ":2: missing field `client`"),
+        ("[[profile]]", "[profiles]", ":2: unknown field `profiles`"),
+    ] {
+        let text = FULL.replacen(from, to, 1);
+        assert_ne!(text, FULL);
+        let said = refused(&text);
+        assert!(said.starts_with(says), "{to}: {said}");
+    }
+}
+
+#[test]
+fn a_misplaced_key_is_not_shown() {
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    for wrong in [
+        format!("key = \"knock1:{KEY}\""),
+        format!("key_file = [\"knock1:{KEY}\"]"),
+        format!("verify = \"{KEY}\""),
+        format!("source_ip = \"{KEY}\""),
+        format!("for = \"knock1:{KEY}\""),
+        format!("host = \"knock1:{KEY}\""),
+        format!("key_file = knock1:{KEY}"),
+        format!("knock1:{KEY}"),
+    ] {
+        let said = refused(&format!("[[profile]]\n{wrong}\n"));
+        assert!(!said.contains("AECAwQF"), "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_others_can_change_is_refused() {
+    for (mode, good) in [(0o600, true), (0o644, true), (0o664, false), (0o602, false)] {
+        let folder = folder(FULL);
+        write(&folder.path().join(FILE_NAME), FULL, mode);
+        match load(&folder) {
+            Ok(_) => assert!(good, "{mode:o}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!good && error.contains(&format!("{mode:04o}")), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_of_profiles_is_refused() {
+    let folder = folder(&"#".repeat(2 << 20));
+    let error = load(&folder).unwrap_err().to_string();
+    assert!(error.contains("longer"), "{error}");
+    write(&folder.path().join(FILE_NAME), "", 0o600);
+    fs::write(folder.path().join(FILE_NAME), b"\xff").unwrap();
+    assert!(matches!(load(&folder), Err(ProfilesError::Io { .. })));
+}
+
+#[test]
+fn adding_touches_nothing_that_is_there() {
+    let folder = folder("# mine\n[[profile]]\nname='a'\nhost='b'\nclient='c'");
+    add(folder.path(), "home", "192.0.2.7").unwrap();
+    add(folder.path(), "2001:db8::1", "2001:db8::1").unwrap();
+    let text = fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+    assert!(text.starts_with("# mine\n[[profile]]\nname='a'"), "{text}");
+
+    let profiles = load(&folder).unwrap();
+    let names: Vec<_> = profiles.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["a", "home", "2001:db8::1"]);
+    for name in ["home", "2001:db8::1"] {
+        let profile = profiles.get(name).unwrap();
+        assert_eq!(profile.window.base(), 40000);
+        let key = key_file::read(profile.key_file.as_deref().unwrap()).unwrap();
+        assert!(key == SecretKey::new([7; 32]));
+    }
+    let key = profiles
+        .get("2001:db8::1")
+        .unwrap()
+        .key_file
+        .clone()
+        .unwrap();
+    assert!(key.ends_with("keys/2001%3Adb8%3A%3A1.key"), "{key:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_added_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("config/knock");
+    add(&folder, "home", "192.0.2.7").unwrap();
+    for (path, mode) in [
+        ("", 0o700),
+        ("keys", 0o700),
+        ("knock.toml", 0o600),
+        ("keys/home.key", 0o600),
+    ] {
+        let metadata = fs::metadata(folder.join(path)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, mode, "{path}");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let folder = folder(FULL);
+    let error = add(folder.path(), "home", "192.0.2.7").unwrap_err();
+    assert!(matches!(error, ProfilesError::Exists { .. }));
+    assert!(error.to_string().contains("--name"), "{error}");
+    assert!(!folder.path().join(KEYS).exists());
+
+    fs::create_dir(folder.path().join(KEYS)).unwrap();
+    let key = folder.path().join(KEYS).join("other.key");
+    fs::write(&key, "mine").unwrap();
+    let error = add(folder.path(), "other", "192.0.2.7").unwrap_err();
+    assert!(matches!(error, ProfilesError::KeyExists { .. }));
+    assert_eq!(fs::read_to_string(key).unwrap(), "mine");
+    let text = fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+    assert_eq!(text, FULL);
+}
+
+#[test]
+fn a_failed_addition_leaves_no_key() {
+    // An inline array cannot be added to at the file's end.
+    let folder = folder("profile = []\n");
+    let error = add(folder.path(), "home", "192.0.2.7").unwrap_err();
+    assert!(matches!(error, ProfilesError::Invalid { .. }), "{error}");
+    assert!(!folder.path().join(KEYS).exists());
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut profiles = load(&folder).unwrap();
+    // Not there when the profiles were read, and no file.
+    fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
+    let name = "home".parse().unwrap();
+    let server = "192.0.2.7".parse().unwrap();
+    let error = profiles.add(&name, &name, &server, &invitation("192.0.2.7"));
+    assert!(matches!(error, Err(ProfilesError::Io { .. })));
+    assert!(!folder.path().join("keys/home.key").exists());
+    assert_eq!(profiles.iter().count(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_name_is_read_as_it_was_added(name in "[^-\\p{Cc}][^\\p{Cc}]{0,15}") {
+        let root = tempfile::tempdir().unwrap();
+        add(root.path(), &name, "192.0.2.7").unwrap();
+        let profiles = load(&root).unwrap();
+        let profile = profiles.get(&name).unwrap();
+        prop_assert!(key_file::read(profile.key_file.as_deref().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text: String) {
+        let _ = file::parse(&text, Path::new("/nowhere"));
+    }
+}

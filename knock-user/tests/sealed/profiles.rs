@@ -1,0 +1,158 @@
+//! Setting up a client, and how little there is to type then.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    process::{Output, Stdio},
+};
+
+use knock_common::protocol::sealed::DoorTag;
+
+use crate::{
+    door::{Ears, request},
+    program::{Home, KEY, sealed_key, text},
+};
+
+/// Runs `knock import` with `input` at its standard input.
+fn import(home: &Home, args: &[&str], input: &str) -> Output {
+    let mut child = home
+        .knock(&[&["import"], args].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read anything.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn uri(host: &str, base: &str) -> String {
+    format!("knock://laptop@{host}:{base}/{KEY}")
+}
+
+fn mode(home: &Home, path: &str) -> u32 {
+    let metadata = fs::metadata(home.path("config/knock").join(path)).unwrap();
+    metadata.permissions().mode() & 0o7777
+}
+
+#[test]
+fn one_line_sets_a_client_up() {
+    let (home, mut ears) = (Home::new(), Ears::open());
+    let uri = uri("127.0.0.1", &ears.base());
+    let output = import(&home, &["--name=home"], &format!("{uri}\n"));
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(
+        text(&output.stdout),
+        "profile `home` is stored; to knock: knock home DOOR\n"
+    );
+    assert!(output.status.success());
+    assert_eq!((mode(&home, ""), mode(&home, "keys")), (0o700, 0o700));
+    assert_eq!(mode(&home, "knock.toml"), 0o600);
+    assert_eq!(mode(&home, "keys/home.key"), 0o600);
+
+    let output = home.run(&["home", "ssh"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let request = request(&sealed_key(), &ears.knock());
+    assert_eq!(request.door, DoorTag::of("ssh"));
+
+    let output = home.run(&["list"]);
+    let last = ears.base().parse::<u16>().unwrap() + 255;
+    assert_eq!(
+        text(&output.stdout),
+        format!(
+            "PROFILE  SERVER     CLIENT  PORTS\nhome     127.0.0.1  laptop  {}-{last}\n",
+            ears.base()
+        )
+    );
+}
+
+#[test]
+fn a_profile_is_never_overwritten() {
+    let home = Home::new();
+    // All three ways to give it.
+    let uri = uri("server.example.net", "61000");
+    assert!(home.run(&["import", &uri]).status.success());
+    assert!(
+        import(&home, &["--name=second", "-"], &uri)
+            .status
+            .success()
+    );
+    let before = fs::read(home.path("config/knock/knock.toml")).unwrap();
+
+    let output = import(&home, &[], &uri);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("`server.example.net` already"), "{said}");
+    assert!(said.contains("--name"), "{said}");
+    assert_eq!(
+        fs::read(home.path("config/knock/knock.toml")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn a_profile_can_be_called_like_a_command() {
+    let home = Home::new();
+    let output = import(&home, &["--name=list"], &uri("127.0.0.1", "61000"));
+    assert!(text(&output.stdout).ends_with("knock -- list DOOR\n"));
+    assert!(text(&home.run(&["list"]).stdout).contains("list"));
+    let output = home.run(&["--dry-run", "--", "list", "ssh"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).split_whitespace().count(), 16);
+}
+
+#[test]
+fn a_bad_file_of_profiles_is_named() {
+    let home = Home::new();
+    let folder = home.path("config/knock");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("knock.toml");
+    fs::write(&file, "[[profile]]\nname = \"home\"\nport = 22\n").unwrap();
+    for args in [&["list"][..], &["home", "ssh"], &["import", &uri("b", "1")]] {
+        let output = home.run(args);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        let begins = format!("knock: {}:3: port: unknown field", file.display());
+        assert!(said.starts_with(&begins), "{said}");
+    }
+
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let output = home.run(&["list"]);
+    assert!(
+        text(&output.stderr).contains("mode 0666"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn keygen_writes_a_new_key_once() {
+    let home = Home::new();
+    let file = home.path("new.key");
+    let file = file.to_str().unwrap();
+    let output = home.run(&["keygen", file]);
+    assert_eq!(text(&output.stdout), format!("wrote a new key to {file}\n"));
+    let key = fs::read_to_string(file).unwrap();
+    assert!(
+        key.starts_with("knock1:") && key.len() == 51,
+        "{}",
+        key.len()
+    );
+    assert_eq!(
+        fs::metadata(file).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+
+    let output = home.run(&["keygen", file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("exists already"));
+    assert_eq!(fs::read_to_string(file).unwrap(), key);
+    assert!(
+        home.run(&["--dry-run", "--key-file", file, "127.0.0.1", "ssh"])
+            .status
+            .success()
+    );
+}

@@ -1,0 +1,192 @@
+//! No secret is ever shown: not in a message about it, nor to those who can list processes.
+
+#[cfg(unix)]
+use std::fs;
+use std::process::{Output, Stdio};
+
+use crate::program::{Home, KEY};
+
+const PASSPHRASE: &str = "xyzzy-plugh-4711";
+
+fn assert_silent(output: &Output, about: &dyn std::fmt::Debug) {
+    for bytes in [&output.stdout, &output.stderr] {
+        let said = String::from_utf8_lossy(bytes);
+        // Not even most of it.
+        for secret in [&KEY[1..30], &KEY[10..42], &PASSPHRASE[2..]] {
+            assert!(!said.contains(secret), "{about:?} says {said}");
+        }
+    }
+}
+
+/// Lets others read it, where that is for its owner to say.
+fn expose(path: &str) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// Command lines that fail in all kinds of ways, with secrets where they belong and where
+/// they do not.
+fn failures(home: &Home) -> Vec<Vec<String>> {
+    let key_text = format!("knock1:{KEY}");
+    let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
+    let key = home.key_file();
+    let passphrase = home.secret("passphrase", PASSPHRASE);
+    let broken = home.secret("broken", &format!("knock1:{KEY}A"));
+    let short = home.secret("short", &format!("knock1:{}", &KEY[..42]));
+    let bare = home.secret("bare", KEY);
+    let long = home.secret("long", &PASSPHRASE.repeat(300));
+    let exposed = home.secret("exposed", &key_text);
+    expose(&exposed);
+    let silent = "--verify tcp/9 --timeout 100ms --source-ip none 127.0.0.1 ssh";
+    let lines = [
+        // Files that are no good, or not what they are taken for.
+        format!("--key-file {broken} 127.0.0.1 ssh"),
+        format!("--key-file {short} 127.0.0.1 ssh"),
+        format!("--key-file {bare} 127.0.0.1 ssh"),
+        format!("--key-file {exposed} --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"),
+        format!("--key-file {passphrase} 127.0.0.1 ssh"),
+        format!("--passphrase-file {long} --client c 127.0.0.1 ssh"),
+        format!(
+            "--passphrase-file {exposed} --client c --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"
+        ),
+        // Good ones, and something else fails.
+        format!("--key-file {key} -6 127.0.0.1 ssh"),
+        format!("--key-file {key} -4 ::1 ssh"),
+        format!("--key-file {key} --copies 9 127.0.0.1 ssh"),
+        format!("--key-file {key} {silent}"),
+        format!("--passphrase-file {passphrase} --client c {silent}"),
+        format!("--classic --sequence 1 --passphrase-file {passphrase} -6 127.0.0.1"),
+        // Secrets in the command line's wrong places.
+        format!("--key-file {key_text} 127.0.0.1 ssh"),
+        format!("--passphrase-file {key_text} --client c 127.0.0.1 ssh"),
+        format!("--key {key_text} 127.0.0.1 ssh"),
+        format!("--key={key_text} 127.0.0.1 ssh"),
+        format!("--passphrase={PASSPHRASE} 127.0.0.1 ssh"),
+        format!("--client {key_text} 127.0.0.1 ssh"),
+        format!("--for {key_text} 127.0.0.1 ssh"),
+        format!("--source-ip {key_text} 127.0.0.1 ssh"),
+        format!("--base {key_text} 127.0.0.1 ssh"),
+        format!("--verify {key_text} 127.0.0.1 ssh"),
+        format!("{key_text} ssh"),
+        format!("{uri} ssh"),
+        uri.clone(),
+        format!("127.0.0.1 ssh {uri}"),
+        format!("127.0.0.1 ssh {key_text}"),
+        format!("127.0.0.1 {key_text}"),
+        format!("--key-file {key} -6 {KEY} ssh"),
+        key_text.clone(),
+        // Invitations that are none.
+        format!("import {uri}A"),
+        format!("import {uri}?"),
+        format!("import {}", uri.replace("61000", "0")),
+        format!("import {}", uri.replace("127.0.0.1:61000", "127.0.0.1")),
+        format!("import {}", uri.replace("laptop@", "")),
+        format!("import {}", uri.replace("knock", "http")),
+        format!("import {key_text}"),
+        format!("import {uri} {uri}"),
+        format!("import {uri} --frob"),
+        format!("import {uri} --name {key_text}/{KEY}/{KEY}"),
+        format!("import --name {uri}"),
+        format!("list {uri}"),
+        format!("keygen {key_text}/{KEY}"),
+        format!("keygen {key}"),
+    ];
+    let words = |line: &String| line.split(' ').map(str::to_owned).collect();
+    lines.iter().map(words).collect()
+}
+
+#[test]
+fn no_failure_shows_a_secret() {
+    let home = Home::new();
+    for args in failures(&home) {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = home.knock(&args).stdin(Stdio::null()).output().unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        assert!(!output.stderr.is_empty(), "{args:?}");
+        assert_silent(&output, &args);
+    }
+}
+
+#[test]
+fn no_success_shows_a_secret() {
+    let home = Home::new();
+    let key = home.key_file();
+    let passphrase = home.secret("passphrase", PASSPHRASE);
+    let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
+    for args in [
+        vec!["--key-file", &key, "--dry-run", "127.0.0.1", "ssh"],
+        vec!["--key-file", &key, "127.0.0.1", "ssh"],
+        vec![
+            "--passphrase-file",
+            &passphrase,
+            "--client=c",
+            "127.0.0.1",
+            "ssh",
+        ],
+        vec!["import", &uri, "--name=home"],
+        vec!["list"],
+        vec!["home", "ssh"],
+    ] {
+        let output = home.run(&args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        assert_silent(&output, &args);
+    }
+}
+
+/// Only the key's own file holds the key that was imported.
+#[cfg(unix)]
+#[test]
+fn a_profile_does_not_hold_its_key() {
+    let home = Home::new();
+    let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
+    assert!(home.run(&["import", &uri]).status.success());
+    let profiles = fs::read_to_string(home.path("config/knock/knock.toml")).unwrap();
+    assert!(
+        profiles.contains("127.0.0.1.key") && !profiles.contains(KEY),
+        "{profiles}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_lists_processes_sees_no_secret() {
+    use std::io::Write as _;
+
+    let home = Home::new();
+    let key = home.key_file();
+    let passphrase = home.secret("passphrase", PASSPHRASE);
+    let waits = "--verify tcp/9 --timeout 30s --source-ip none 127.0.0.1 ssh";
+    for args in [
+        format!("--key-file {key} {waits}"),
+        format!("--passphrase-file {passphrase} --client c {waits}"),
+        "import".to_owned(),
+    ] {
+        let mut child = home
+            .knock(&args.split(' ').collect::<Vec<_>>())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Half of an invitation, so that it waits for the rest.
+        let mut input = child.stdin.take().unwrap();
+        let _ = write!(input, "knock://laptop@127.0.0.1:61000/{KEY}");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "{args}");
+        for about in ["cmdline", "environ"] {
+            let seen = fs::read(format!("/proc/{}/{about}", child.id())).unwrap();
+            let seen = String::from_utf8_lossy(&seen);
+            assert!(
+                !seen.contains(&KEY[1..]) && !seen.contains(PASSPHRASE),
+                "{seen}"
+            );
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
