@@ -1,7 +1,9 @@
 //! The whole of it at work, told to somebody who sees it for the first time.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::{self, File},
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
@@ -10,10 +12,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use knock_common::window::Window;
 use knock_tests::{
+    frame::{Frame, Segment},
     link::Pair,
     process::{Running, Signal, Stream},
     service::{Greeter, try_connect},
+    wire::{Capture, Sender},
 };
 
 use crate::{
@@ -55,10 +60,12 @@ pub(crate) fn show(workspace: &Workspace) -> Result<()> {
 fn play(workspace: &Workspace, folder: &Path) -> Result<()> {
     let stage = Stage::set(workspace, folder)?;
     stage.closed_at_first()?;
+    stage.set_up_both_sides()?;
     let (mut knockd, tail) = stage.start()?;
-    stage.knock(&tail)?;
+    let recorded = stage.knock(&tail)?;
     stage.open_for_the_knocker()?;
     stage.closed_again(&tail)?;
+    stage.refused_when_sent_again(&recorded, &tail)?;
     stage.stop(&mut knockd)
 }
 
@@ -68,10 +75,11 @@ struct Stage {
     knockd: PathBuf,
     /// A copy that belongs to nobody, who runs it.
     knock: PathBuf,
-    /// Of the same passphrase each side has its own file.
-    clients_passphrase: PathBuf,
+    /// Where nobody keeps his profile.
+    clients_home: PathBuf,
     config: PathBuf,
     socket: PathBuf,
+    state: PathBuf,
     _service: Greeter,
 }
 
@@ -94,23 +102,20 @@ impl Stage {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o711))?;
         let knock = folder.join("knock");
         fs::copy(workspace.binary("knock"), &knock)?;
-        chown(&knock, Some(NOBODY), Some(NOBODY))?;
-        let clients_passphrase = secret(&folder.join("client.passphrase"))?;
-        chown(&clients_passphrase, Some(NOBODY), Some(NOBODY))?;
-        secret(&folder.join("laptop.passphrase"))?;
-
-        let script = workspace.firewall("portknock-nftables");
-        let socket = folder.join("knockd.sock");
-        let config = folder.join("knockd.toml");
-        fs::write(&config, configuration(&socket, &script)?)?;
+        let clients_home = folder.join("home");
+        fs::create_dir(&clients_home)?;
+        for path in [&knock, &clients_home] {
+            chown(path, Some(NOBODY), Some(NOBODY))?;
+        }
         Ok(Self {
             pair,
-            script,
+            script: workspace.firewall("portknock-nftables"),
             knockd: workspace.binary("knockd"),
             knock,
-            clients_passphrase,
-            config,
-            socket,
+            clients_home,
+            config: folder.join("knockd.toml"),
+            socket: folder.join("knockd.sock"),
+            state: folder.join("state"),
             _service: service,
         })
     }
@@ -127,10 +132,63 @@ impl Stage {
         self.expect_refused(Pair::CLIENT_V4)
     }
 
-    fn start(&self) -> Result<(Running, Running)> {
-        say("The daemon, with this configuration:");
-        for line in fs::read_to_string(&self.config)?.lines() {
+    fn set_up_both_sides(&self) -> Result<()> {
+        say("The server gets a configuration and a key for one client:");
+        let mut init = self.pair.server.command(&self.knockd);
+        init.args(["init", "--server", &Pair::SERVER_V4.to_string()]);
+        init.arg("--config").arg(&self.config);
+        init.arg("--state-dir").arg(&self.state);
+        show_command(&init);
+        let line = output(&mut init)?;
+        note(line.trim_end());
+        self.adapt_configuration()?;
+
+        say(
+            "The client, as user nobody, imports that line; the key is asked for, not an argument:",
+        );
+        let invitation = self.clients_home.join("invitation");
+        let uri = line.trim_end().trim_start_matches("knock import ");
+        fs::write(&invitation, uri)?;
+        let mut import = self.client();
+        import.args(["import", "--name", "home"]);
+        import.stdin(File::open(&invitation)?);
+        show_command(&import);
+        for line in output(&mut import)?.lines() {
             note(line);
+        }
+        Ok(())
+    }
+
+    /// Fits what `init` wrote to the demo: its script, its socket, and a short lease.
+    fn adapt_configuration(&self) -> Result<()> {
+        let lease = format!("for = \"{}s\"", LEASE.as_secs());
+        // Debug is how TOML quotes: the paths have no character that the two write differently.
+        let text = fs::read_to_string(&self.config)?
+            .replace(
+                "\"/usr/local/sbin/portknock\"",
+                &format!("{:?}", self.script),
+            )
+            .replace("for = \"30s\"", &lease);
+        let text = format!("control_socket = {:?}\n{text}", self.socket);
+        fs::write(&self.config, text)?;
+        Ok(())
+    }
+
+    /// The client, without a single privilege.
+    fn client(&self) -> Command {
+        let mut knock = self.pair.client.unprivileged_command(&self.knock);
+        knock.env("HOME", &self.clients_home);
+        knock.env("XDG_CONFIG_HOME", &self.clients_home);
+        knock
+    }
+
+    fn start(&self) -> Result<(Running, Running)> {
+        say("The daemon, with that configuration but for its comments:");
+        for line in fs::read_to_string(&self.config)?.lines() {
+            let line = line.split(" #").next().unwrap_or(line).trim_end();
+            if !line.is_empty() && !line.starts_with('#') {
+                note(line);
+            }
         }
         let mut knockd = self.pair.server.command(&self.knockd);
         knockd.args(["--iface", Pair::SERVER_INTERFACE, "--config"]);
@@ -148,25 +206,60 @@ impl Stage {
         Ok((knockd, tail))
     }
 
-    fn knock(&self, tail: &Running) -> Result<()> {
-        say("The client knocks, as user nobody and without a single privilege:");
-        let mut knock = self.pair.client.unprivileged_command(&self.knock);
-        knock.args(["--classic", "--sequence", "1,2,3,4", "--passphrase-file"]);
-        knock.arg(&self.clients_passphrase);
-        knock.arg(Pair::SERVER_V4.to_string());
+    /// Knocks, and returns what somebody on the cable could record of it.
+    fn knock(&self, tail: &Running) -> Result<Vec<Segment>> {
+        say(
+            "The client knocks, as user nobody and without a single privilege, until the port answers:",
+        );
+        let cable = Capture::new(&self.pair.client, Pair::CLIENT_INTERFACE)?;
+        let mut knock = self.client();
+        knock.args(["--verify", "tcp/22", "home", "ssh"]);
         show_command(&knock);
         for line in output(&mut knock)?.lines() {
             note(line);
         }
         say(
             "What `knockd tail` saw of it: the kernel's line for each SYN, and the verdict.
-The client sends everything twice, in case a SYN gets lost:",
+The client sends everything twice, in case a SYN gets lost; the second copy counts for nothing:",
         );
         tail.wait_for(|line| line.contains("command run"), SOON)?;
         for line in tail.text(Stream::Out).lines() {
             note(line);
         }
-        Ok(())
+        let frames = cable.drain()?;
+        let segments = frames
+            .iter()
+            .filter_map(|frame| Segment::read(&frame.bytes));
+        Ok(segments
+            .filter(|segment| {
+                Window::DEFAULT
+                    .offset_of(segment.destination.port())
+                    .is_some()
+            })
+            .collect())
+    }
+
+    fn refused_when_sent_again(&self, recorded: &[Segment], tail: &Running) -> Result<()> {
+        say(
+            "Somebody recorded the knock. He sends it from his own address, and under the client's:",
+        );
+        let cable = Sender::new(&self.pair.client, Pair::CLIENT_INTERFACE)?;
+        for (source, reason) in [
+            (STRANGER, "bound to another"),
+            (Pair::CLIENT_V4, "replayed"),
+        ] {
+            let mark = tail.mark();
+            for segment in recorded.iter().take(16) {
+                // From other ports, so that it cannot be taken for a retransmission.
+                let source = SocketAddr::new(source.into(), segment.source.port() ^ 1024);
+                cable.send(&Frame::syn(source, segment.destination).bytes()?)?;
+            }
+            let refused = format!("refused source={source}");
+            let is_told = |line: &str| line.contains(&refused) && line.contains(reason);
+            note(&tail.wait_for_after(mark, is_told, SOON)?);
+        }
+        self.expect_refused(STRANGER)?;
+        self.expect_refused(Pair::CLIENT_V4)
     }
 
     fn open_for_the_knocker(&self) -> Result<()> {
@@ -227,33 +320,6 @@ The client sends everything twice, in case a SYN gets lost:",
             Err(error) => Err(error).context("the connection failed for another reason"),
         }
     }
-}
-
-fn configuration(socket: &Path, script: &Path) -> Result<String> {
-    // Debug is how TOML quotes: the paths have no character that the two write differently.
-    Ok(format!(
-        r#"control_socket = {socket:?}
-
-[[client]]
-name = "laptop"
-protocol = "classic"
-passphrase_file = "laptop.passphrase"
-
-[[door]]
-name = "ssh"
-sequence = [1, 2, 3, 4]
-run = [{script:?}, "open", "%IP%"]
-close = [{script:?}, "close", "%IP%"]
-for = "{}s"
-"#,
-        LEASE.as_secs()
-    ))
-}
-
-fn secret(path: &Path) -> Result<PathBuf> {
-    fs::write(path, "correct horse battery staple\n")?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(path.to_owned())
 }
 
 /// Prints `command` as it would be typed on its host.
