@@ -94,11 +94,15 @@ impl Knocks {
     /// The knock for one address. Two addresses never share one: the daemon would accept it
     /// from the first and take it for a replay from the second.
     fn to(&mut self, address: Address) -> Result<Knock> {
-        let binding = match self {
+        let binding = self.binding(address);
+        self.bound(binding)
+    }
+
+    fn binding(&self, address: Address) -> Binding {
+        match self {
             Self::Classic(_) => Binding::Unbound,
             Self::Sealed(_, source_ip) => source_ip.binding(address),
-        };
-        self.bound(binding)
+        }
     }
 
     fn bound(&mut self, binding: Binding) -> Result<Knock> {
@@ -171,30 +175,34 @@ impl Errand<'_, '_> {
         let outcome = verify(&mut gate, plan.pace.copies, timeout)?;
         let refused = gate.attempts.refused();
         let Errand {
-            console, reached, ..
+            console,
+            reached,
+            knocks,
+            ..
         } = gate.errand;
-        let done = |knocks| done(&reached, knocks, plan.pace.copies);
+        let done = |count| done(&reached, count, plan.pace.copies);
         match outcome {
             Outcome::WasOpen => console.say(&format!(
                 "{port} answered before the knock already; {} all the same, to extend the lease",
                 done(1)
             )),
-            Outcome::Opened(knocks) => console.say(&format!("{}; {port} answers", done(knocks))),
-            Outcome::Silent(knocks) => {
+            Outcome::Opened(count) => console.say(&format!("{}; {port} answers", done(count))),
+            Outcome::Silent(count) => {
                 console.quiet();
                 let silence = if refused {
                     "refuses connections"
                 } else {
                     "does not answer"
                 };
-                let knocks = if knocks == 1 {
+                let times = if count == 1 {
                     "a knock".to_owned()
                 } else {
-                    format!("{knocks} knocks")
+                    format!("{count} knocks")
                 };
+                let bound = reached.iter().any(|it| knocks.binding(*it).is_bound());
                 bail!(
-                    "{port} on {server} still {silence}, after {knocks} in {timeout}. {}",
-                    causes(plan, port, SystemTime::now())
+                    "{port} on {server} still {silence}, after {times} in {timeout}. {}",
+                    causes(plan, port, bound, SystemTime::now())
                 )
             }
         }
@@ -261,7 +269,7 @@ fn done(reached: &[Address], knocks: u32, copies: Copies) -> String {
 }
 
 /// Why a knock may have opened nothing: nobody tells its sender.
-fn causes(plan: &Plan, port: TcpPort, now: SystemTime) -> String {
+fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -> String {
     let window = plan.window;
     let filtered = format!(
         "a firewall on the way drops {port} or TCP ports {}-{}",
@@ -272,16 +280,14 @@ fn causes(plan: &Plan, port: TcpPort, now: SystemTime) -> String {
         Protocol::Classic { .. } => format!(
             "the passphrase or the sequence is not the door's; the door does not open {port}; {filtered}"
         ),
-        Protocol::Sealed {
-            door, source_ip, ..
-        } => {
-            let bound = if *source_ip == SourceIp::None {
-                ""
+        Protocol::Sealed { door, .. } => {
+            let binding = if bound {
+                "the server sees this host at another address than the knock is bound to (--source-ip none)"
             } else {
-                "; the server sees this host at another address than the knock was bound to (--source-ip none)"
+                "the door insists on a knock that is bound to an address (--source-ip ADDR)"
             };
             format!(
-                "a clock is wrong: check this host's clock, it says {}; the key is not the one that the server has for this client; the server has no door `{door}` for this client, or it does not open {port}; {filtered}{bound}",
+                "a clock is wrong: check this host's clock, it says {}; the key is not the one that the server has for this client; the server has no door `{door}` for this client, or it does not open {port}; {filtered}; {binding}",
                 humantime::format_rfc3339_seconds(now)
             )
         }
@@ -330,6 +336,29 @@ mod tests {
     }
 
     #[test]
+    fn two_addresses_never_share_a_knock() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("laptop.key");
+        crate::key_file::create(&file, &crate::key_file::generate().unwrap()).unwrap();
+        let file = file.to_str().unwrap();
+        let args = [
+            "knock",
+            "--source-ip=none",
+            "--key-file",
+            file,
+            "host",
+            "ssh",
+        ];
+        let args = Cli::try_parse_from(args).unwrap().knock.unwrap();
+        let plan = Plan::new(&args, &Profiles::none()).unwrap();
+        let mut knocks = Knocks::new(&plan).unwrap();
+        let mut to = |ip: std::net::IpAddr| knocks.to(ip.into()).unwrap();
+        let ipv4 = to([127, 0, 0, 1].into());
+        let ipv6 = to(std::net::Ipv6Addr::LOCALHOST.into());
+        assert_ne!(ipv4, ipv6);
+    }
+
+    #[test]
     fn success_is_one_line_for_a_person() {
         let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
         let one = done(&[address("192.0.2.7")], 1, Copies::DEFAULT);
@@ -344,24 +373,26 @@ mod tests {
 
     #[test]
     fn the_causes_are_those_of_the_protocol() {
-        let causes_of = |args: &str| {
+        let causes_of = |args: &str, bound| {
             let args = Cli::try_parse_from(args.split(' ')).unwrap().knock.unwrap();
             let plan = Plan::new(&args, &Profiles::none()).unwrap();
             let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-            causes(&plan, "tcp/22".parse().unwrap(), now)
+            causes(&plan, "tcp/22".parse().unwrap(), bound, now)
         };
-        let sealed = causes_of("knock --key-file f --base 40000 host ssh");
+        let sealed = "knock --key-file f --base 40000 host ssh";
+        let unbound = causes_of(sealed, false);
         for says in [
             "clock, it says 2027-01-15T08:00:00Z",
             "the key",
             "no door `ssh`",
             "40000-40255",
-            "--source-ip none",
+            "--source-ip ADDR",
         ] {
-            assert!(sealed.contains(says), "{sealed}");
+            assert!(unbound.contains(says), "{unbound}");
         }
-        assert!(!causes_of("knock --key-file f --source-ip none host ssh").contains("bound"));
-        let classic = causes_of("knock --classic --sequence 1 host");
+        let bound = causes_of(sealed, true);
+        assert!(bound.contains("--source-ip none"), "{bound}");
+        let classic = causes_of("knock --classic --sequence 1 host", false);
         assert!(
             classic.contains("sequence") && !classic.contains("clock"),
             "{classic}"

@@ -65,6 +65,25 @@ pub struct Profiles {
     profiles: Vec<Profile>,
 }
 
+/// A name that nobody could type where a server is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a profile's name does not begin with a hyphen, and has a colon only if it is an IPv6 address, without brackets"
+)]
+pub struct UnusableName;
+
+/// Refuses `name` unless it can be typed where a server is named.
+///
+/// # Errors
+///
+/// [`UnusableName`].
+pub fn check_name(name: &Name) -> Result<(), UnusableName> {
+    match name.as_str().parse::<Server>() {
+        Ok(typed) if typed.as_str() == name.as_str() && !name.as_str().starts_with('-') => Ok(()),
+        _ => Err(UnusableName),
+    }
+}
+
 /// Why there are no profiles, or no further one.
 #[derive(Debug, Error)]
 pub enum ProfilesError {

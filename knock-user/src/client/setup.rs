@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     Console, Name, Server,
     cli::{Command, Uri},
-    profile::{Profile, Profiles},
+    profile::{Profile, Profiles, check_name},
 };
 use crate::{invitation::Invitation, key_file};
 
@@ -80,9 +80,7 @@ fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Na
             anyhow!("the host's name is too long for a profile: choose one with --name")
         })?,
     };
-    if name.as_str().starts_with('-') {
-        bail!("a profile's name does not begin like an option: choose another with --name");
-    }
+    check_name(&name).map_err(|error| anyhow!("{error}: choose another with --name"))?;
     profiles.add(&name, &client, &server, &invitation)?;
     Ok(name)
 }

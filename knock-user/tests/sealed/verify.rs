@@ -125,6 +125,22 @@ fn a_port_that_was_open_is_knocked_for_once_and_said_so() {
     request(&sealed_key(), &ears.knock());
 }
 
+/// Both are knocked on, where `localhost` has both, and the port answers on one of them.
+#[test]
+fn one_of_two_families_is_enough() {
+    let (home, mut ears, port) = (Home::new(), Ears::open(), Port::closed().open());
+    let (key, verify) = (home.key_file(), port.name());
+    let args = ["--key-file", &key, "--base", &ears.base()];
+    let output = home
+        .knock(&args)
+        .args(["--verify", &verify, "localhost", "ssh"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("knocked on 127.0.0.1"));
+    request(&sealed_key(), &ears.knock());
+}
+
 #[test]
 fn a_classic_knock_can_be_verified_too() {
     let (home, ears, port) = (Home::new(), Ears::open(), Port::closed().open());

@@ -11,7 +11,7 @@ use knock_common::window::Window;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use toml::Spanned;
 
-use super::Profile;
+use super::{Profile, check_name};
 use crate::client::{Name, Server, SourceIp, TcpPort, cli::lease};
 
 #[derive(Deserialize)]
@@ -125,9 +125,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> 
         let span = raw.name.span();
         let Text(name) = raw.name.into_inner();
         let mistake = |message: &str| Mistake::new(text, Some(span.clone()), message);
-        if name.as_str().starts_with('-') {
-            return Err(mistake("a profile's name does not begin like an option"));
-        }
+        check_name(&name).map_err(|error| mistake(&error.to_string()))?;
         if profiles.iter().any(|other| other.name == name) {
             return Err(mistake(&format!("there is another profile `{name}`")));
         }
