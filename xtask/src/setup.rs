@@ -54,6 +54,10 @@ const PROGRAMS: &[Provided] = &[
         program: "strace",
         package: "strace",
     },
+    Provided {
+        program: "ssh",
+        package: "openssh-client",
+    },
 ];
 
 /// Where the compiler for the kernel's half comes from.
