@@ -45,6 +45,16 @@ pub fn bpf() -> bool {
     )
 }
 
+/// Leaves a test that needs BPF where [`bpf`] says that it cannot be had.
+#[macro_export]
+macro_rules! needs_bpf {
+    () => {
+        if !$crate::privilege::bpf() {
+            return;
+        }
+    };
+}
+
 fn granted(allowed: bool, what: &str) -> bool {
     if allowed {
         return true;

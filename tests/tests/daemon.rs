@@ -48,17 +48,9 @@ fn running(run: &str) -> String {
     )
 }
 
-macro_rules! needs_bpf {
-    () => {
-        if !privilege::bpf() {
-            return;
-        }
-    };
-}
-
 #[test]
 fn a_door_closes_in_time_and_opens_again() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::with(&CONFIGURATION.replace("\"1h\"", "\"1s\"")).unwrap();
     send_knock(&scene);
     scene
@@ -83,7 +75,7 @@ fn a_door_closes_in_time_and_opens_again() {
 
 #[test]
 fn sigterm_closes_open_doors_first() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let mut scene = Scene::new().unwrap();
     send_knock(&scene);
     scene.opened("ssh", client().ip()).unwrap();
@@ -105,7 +97,7 @@ fn sigterm_closes_open_doors_first() {
 
 #[test]
 fn sigterm_while_a_door_opens_closes_it_afterwards() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let run = r#"["sh", "-c", "echo begun >> {folder}/commands; while [ ! -e {folder}/go ]; do sleep 0.01; done"]"#;
     let mut scene = Scene::with(&running(run)).unwrap();
     send_knock(&scene);
@@ -122,7 +114,7 @@ fn sigterm_while_a_door_opens_closes_it_afterwards() {
 
 #[test]
 fn a_command_that_is_missing_fails_or_hangs_stops_nobody() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     for (run, says) in [
         (
             r#"["/nowhere/portknock", "%IP%"]"#,
@@ -161,7 +153,7 @@ fn a_command_that_is_missing_fails_or_hangs_stops_nobody() {
 
 #[test]
 fn status_tells_what_is_going_on() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     send_knock(&scene);
     scene.opened("ssh", client().ip()).unwrap();
@@ -199,7 +191,7 @@ fn status_tells_what_is_going_on() {
 
 #[test]
 fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let following = |line: &str| line.contains("following");
     let tails: Vec<_> = [scene.watch("tail").unwrap(), {
@@ -245,7 +237,7 @@ fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
 
 #[test]
 fn the_kernel_logs_only_while_somebody_tails() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
     tail.wait_for(|line| line.contains("following"), SOON)
@@ -269,7 +261,7 @@ fn the_kernel_logs_only_while_somebody_tails() {
 
 #[test]
 fn the_control_socket_is_for_root_and_refuses_nonsense() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let socket = scene.files.path("knockd.sock");
     let metadata = fs::metadata(&socket).unwrap();
@@ -308,7 +300,7 @@ fn says(output: &Output, part: &str) -> bool {
 
 #[test]
 fn what_is_missing_is_said_in_one_sentence() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
     let start = |interface: &str| {
@@ -354,7 +346,7 @@ fn what_is_missing_is_said_in_one_sentence() {
 
 #[test]
 fn a_wrong_configuration_attaches_nothing() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(&CONFIGURATION.replace("[9]", "[1, 2, 3, 4]")).unwrap();
     for arguments in [
@@ -386,7 +378,7 @@ fn a_wrong_configuration_attaches_nothing() {
 
 #[test]
 fn where_the_driver_cannot_generic_mode_runs_and_is_named() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
     // The loopback interface has no driver that could, and comes as a second interface.
@@ -419,7 +411,7 @@ fn where_the_driver_cannot_generic_mode_runs_and_is_named() {
 
 #[test]
 fn tap_and_lines_are_the_seeds_pipeline() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
     let program = program("knockd").unwrap();
@@ -450,7 +442,7 @@ fn tap_and_lines_are_the_seeds_pipeline() {
 
 #[test]
 fn tap_prints_lines_and_nothing_else() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let mut tap = pair.server.command(program("knockd").unwrap());
     tap.args(["tap", "--iface", "srv0", "--base", "40000"]);

@@ -13,19 +13,10 @@ use std::{
 
 use knock_tests::{
     link::Pair,
-    privilege,
     process::Running,
     scene::{SOON, program},
     service::{Greeter, try_connect},
 };
-
-macro_rules! needs_bpf {
-    () => {
-        if !privilege::bpf() {
-            return;
-        }
-    };
-}
 
 /// A server that was set up with `knockd init`, and a user's home on the client.
 struct Site {
@@ -139,7 +130,7 @@ impl Site {
 
 #[test]
 fn one_line_sets_a_client_up() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let site = Site::new();
     let line = site.init();
     let _knockd = site.start();
@@ -183,7 +174,7 @@ fn one_line_sets_a_client_up() {
 
 #[test]
 fn a_further_client_has_a_key_of_its_own() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let site = Site::new();
     let laptop = site.init();
     let add = site
@@ -207,7 +198,7 @@ fn a_further_client_has_a_key_of_its_own() {
 
 #[test]
 fn ssh_knocks_by_itself() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let site = Site::new();
     let line = site.init();
     let _knockd = site.start();

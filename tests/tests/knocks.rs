@@ -13,7 +13,6 @@ use knock_common::{protocol::block::Block, window::Window};
 use knock_tests::{
     frame::{Frame, Segment, Tag},
     link::Pair,
-    privilege,
     scene::{BACKUP, LAPTOP, PHONE, SOON, SSH, Scene, classic, program, syns},
     wire::{Capture, Direction},
 };
@@ -66,17 +65,9 @@ fn opens_nothing(frames: &[Frame]) {
     assert_eq!(scene.files.commands().len(), 1, "the witness");
 }
 
-macro_rules! needs_bpf {
-    () => {
-        if !privilege::bpf() {
-            return;
-        }
-    };
-}
-
 #[test]
 fn the_real_client_opens_a_door_over_both_families() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let program = program("knock").unwrap();
     // The client runs as whoever built it, who cannot read the daemon's files.
@@ -99,14 +90,14 @@ fn the_real_client_opens_a_door_over_both_families() {
 
 #[test]
 fn ipv4_and_ipv6_open() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     opens(&knock(client(40_000)), client(0).ip());
     opens(&knock(client_v6(40_000)), client_v6(0).ip());
 }
 
 #[test]
 fn vlan_tags_do_not_hide_a_knock() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let tagged: Vec<_> = knock(client(40_000))
         .into_iter()
         .map(|frame| frame.tag(Tag::Provider(7)).tag(Tag::Customer(9)))
@@ -121,7 +112,7 @@ fn vlan_tags_do_not_hide_a_knock() {
 
 #[test]
 fn ip_options_and_ecn_do_not_hide_a_knock() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let frames: Vec<_> = knock(client(40_000))
         .into_iter()
         .map(|frame| {
@@ -136,7 +127,7 @@ fn ip_options_and_ecn_do_not_hide_a_knock() {
 
 #[test]
 fn a_port_that_is_repeated_is_no_retransmission() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     // The vector's block has the same byte at two places.
     let frames = knock(client(40_000));
     let mut ports: Vec<_> = frames.iter().map(destination_port).collect();
@@ -153,7 +144,7 @@ fn destination_port(frame: &Frame) -> u16 {
 
 #[test]
 fn source_ports_put_reversed_syns_in_order() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let mut frames = knock(client(40_000));
     frames.reverse();
     opens(&frames, client(0).ip());
@@ -161,7 +152,7 @@ fn source_ports_put_reversed_syns_in_order() {
 
 #[test]
 fn arrival_order_is_enough_behind_a_nat() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let mut frames = knock(client(40_000));
     for (frame, port) in frames.iter_mut().zip((1024..).step_by(77)) {
         *frame = frame.clone().tcp(|tcp| tcp.source_port = port);
@@ -171,7 +162,7 @@ fn arrival_order_is_enough_behind_a_nat() {
 
 #[test]
 fn each_syn_three_times_is_one_knock() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let frames: Vec<_> = knock(client(40_000))
         .into_iter()
         .flat_map(|frame| iter::repeat_n(frame, 3))
@@ -181,7 +172,7 @@ fn each_syn_three_times_is_one_knock() {
 
 #[test]
 fn noise_from_the_same_source_does_not_lock_out() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     scene.send(&noise(client(1024), 21)).unwrap();
     scene.send(&knock(client(40_000))).unwrap();
@@ -198,7 +189,7 @@ fn noise_from_the_same_source_does_not_lock_out() {
 
 #[test]
 fn two_clients_may_knock_at_the_same_time() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let other = SocketAddr::new([192, 0, 2, 77].into(), 40_000);
     let theirs = classic(PHONE, BACKUP, other, V4).unwrap();
@@ -211,7 +202,7 @@ fn two_clients_may_knock_at_the_same_time() {
 
 #[test]
 fn a_knock_at_an_open_door_runs_nothing_twice() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     scene.send(&knock(client(40_000))).unwrap();
     scene.send(&knock(client(41_000))).unwrap();
@@ -222,7 +213,7 @@ fn a_knock_at_an_open_door_runs_nothing_twice() {
 
 #[test]
 fn fifteen_syns_are_nothing() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     opens_nothing(&knock(client(40_000))[..15]);
     let mut late_first = knock(client(40_000));
     late_first.remove(0);
@@ -231,7 +222,7 @@ fn fifteen_syns_are_nothing() {
 
 #[test]
 fn a_wrong_passphrase_is_nothing_and_the_log_says_why() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let wrong = classic("wrong horse", SSH, client(40_000), V4).unwrap();
     scene.send(&wrong).unwrap();
@@ -255,7 +246,7 @@ fn a_wrong_passphrase_is_nothing_and_the_log_says_why() {
 
 #[test]
 fn an_old_syn_does_not_finish_a_knock() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let configuration = format!(
         "sequence_timeout = \"1s\"\n{}",
         knock_tests::scene::CONFIGURATION
@@ -272,7 +263,7 @@ fn an_old_syn_does_not_finish_a_knock() {
 
 #[test]
 fn packets_that_are_no_syn_are_no_knock() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let frames: Vec<_> = knock(client(40_000))
         .into_iter()
         .map(|frame| frame.tcp(|tcp| tcp.ack = true))
@@ -282,7 +273,7 @@ fn packets_that_are_no_syn_are_no_knock() {
 
 #[test]
 fn a_scan_of_the_window_is_not_answered() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let capture = Capture::new(&scene.pair.client, Pair::CLIENT_INTERFACE).unwrap();
     let scanned = |port: u16| Frame::syn(client(40_000), SocketAddr::new(V4, port));
@@ -319,7 +310,7 @@ fn answered_port(frame: &[u8], direction: Direction) -> Option<u16> {
 
 #[test]
 fn with_verdict_pass_the_host_answers() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let configuration = format!(
         "{}\n[window]\nverdict = \"pass\"\n",
         knock_tests::scene::CONFIGURATION
@@ -340,7 +331,7 @@ fn with_verdict_pass_the_host_answers() {
 
 #[test]
 fn a_source_that_is_no_host_is_ignored() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     for source in ["255.255.255.255", "224.0.0.1", "0.0.0.0"] {
         let source = SocketAddr::new(source.parse().unwrap(), 40_000);
@@ -353,7 +344,7 @@ fn a_source_that_is_no_host_is_ignored() {
 
 #[test]
 fn any_block_that_is_repeated_in_its_bytes_is_tried_as_it_is() {
-    needs_bpf!();
+    knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     scene
         .send(&syns(Block([0; 16]), client(40_000), V4))

@@ -14,7 +14,6 @@ use std::{
 
 use knock_tests::{
     netns::Namespace,
-    privilege,
     process::Running,
     relay::{Impairment, Relay},
     scene::{Files, SOON, program},
@@ -202,9 +201,7 @@ fn successes(attempt: impl Fn(Knocker) -> bool + Sync) -> usize {
 
 #[test]
 fn a_bad_line_does_not_keep_the_owner_out() {
-    if !privilege::bpf() {
-        return;
-    }
+    knock_tests::needs_bpf!();
     let seed =
         env::var("KNOCK_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("KNOCK_SEED={seed}");

@@ -1,33 +1,38 @@
 //! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
 
+mod attempt;
+mod signals;
+mod watch;
+
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use knock_common::protocol::block::Block;
 use lru::LruCache;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
 use super::{
-    auth::{Arrival, Authenticator, Grant, Refusal, Refused},
+    auth::Authenticator,
     clock::{WallClock, monotonic, unix_ms},
     config::{Config, Expansion},
-    control::{Request, Status},
-    doors::{Action, Admission, Doors, Step, Task, Terms, Visit},
+    control::Request,
+    doors::{Action, Doors, Step, Task, Visit},
     exec::{Ending, Executor},
     knock::Knock,
-    report::{Counters, Event, Reporter, Visitor},
+    report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
     source::{
         lines::{Line, Lines},
         xdp::Xdp,
     },
-    store::{RememberError, Store},
+    store::Store,
 };
+
+pub use self::signals::StopSignals;
 
 /// A bad line is warned of at most this often.
 const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -221,147 +226,6 @@ impl Daemon {
         }
     }
 
-    /// Tries one block; whether it was accepted.
-    fn attempt(&mut self, block: &Block, source: IpAddr) -> bool {
-        self.counters.attempts += 1;
-        let arrival = Arrival {
-            source,
-            now: unix_ms(),
-            max_skew: self.config.max_skew,
-        };
-        self.watch_clock(arrival.now);
-        let grant = match self.authenticator.verify(block, &arrival) {
-            Ok(grant) => grant,
-            Err(Refused { why, client }) => {
-                self.count(&why);
-                match client {
-                    Some(client) => {
-                        let name = &self.config.clients[client].name;
-                        self.refuse(source, &format!("client={name:?} {why}"));
-                    }
-                    None => self.refuse(source, &why.to_string()),
-                }
-                return false;
-            }
-        };
-        if let Some(made_at) = grant.made_at
-            && !self.remember(block, made_at, &arrival)
-        {
-            return false;
-        }
-        self.counters.accepted += 1;
-        self.admit(grant, source);
-        true
-    }
-
-    fn count(&mut self, refusal: &Refusal) {
-        let counters = &mut self.counters;
-        *match refusal {
-            Refusal::BadParity => &mut counters.refused_bad_parity,
-            Refusal::UnknownSequence => &mut counters.refused_unknown_sequence,
-            Refusal::UnknownTag => &mut counters.refused_unknown_tag,
-            Refusal::ClientNotAllowed => &mut counters.refused_client_not_allowed,
-            Refusal::Stale { .. } => &mut counters.refused_stale,
-            Refusal::BoundElsewhere | Refusal::NotBound => &mut counters.refused_binding,
-        } += 1;
-    }
-
-    fn refuse(&self, source: IpAddr, reason: &str) {
-        self.reporter.report(Event::Refused {
-            source,
-            reason: reason.to_owned(),
-        });
-    }
-
-    /// Whether a sealed block is now on disk and was not before.
-    fn remember(&mut self, block: &Block, made_at: u64, arrival: &Arrival) -> bool {
-        let source = arrival.source;
-        let now = monotonic();
-        // The client sends everything twice: its second copy is no attack.
-        if let Some((accepted, at)) = self.accepted.get(&source)
-            && accepted == block
-            && now < *at + self.config.sequence_timeout
-        {
-            self.counters.copies += 1;
-            self.refuse(
-                source,
-                "replayed: a further copy of the knock that was just accepted",
-            );
-            return false;
-        }
-        let remembered = match &mut self.store {
-            Some(store) => store.remember(block, made_at, arrival.now, arrival.max_skew),
-            None => Err(RememberError::Broken(anyhow!("there is none"))),
-        };
-        match remembered {
-            Ok(()) => {
-                self.accepted.put(source, (*block, now));
-                true
-            }
-            Err(error) => {
-                match &error {
-                    RememberError::Replayed => self.counters.refused_replayed += 1,
-                    RememberError::BeyondHorizon => self.counters.refused_stale += 1,
-                    RememberError::Full | RememberError::Broken(_) => {
-                        self.counters.refused_store += 1;
-                        self.reporter.report(Event::Trouble {
-                            message: format!("a sealed knock from {source} is refused: {error}"),
-                        });
-                        return false;
-                    }
-                }
-                self.refuse(source, &error.to_string());
-                false
-            }
-        }
-    }
-
-    fn watch_clock(&mut self, now: u64) {
-        if let Some(jump) = self.wall_clock.jumped(now, monotonic()) {
-            let direction = if jump > 0 { "forward" } else { "back" };
-            warn!(
-                "this host's clock was set {direction} by {} s: sealed knocks that were made by the old time are stale now, and none that was accepted before is accepted again",
-                jump.unsigned_abs() / 1000
-            );
-        }
-    }
-
-    fn admit(&mut self, grant: Grant, source: IpAddr) {
-        let door = &self.config.doors[grant.door];
-        let visit = Visit {
-            door: grant.door,
-            source,
-        };
-        let terms = Terms {
-            client: grant.client,
-            lease: grant.lease,
-            closes: door.close.is_some(),
-        };
-        let visitor = Visitor {
-            client: self.config.clients[grant.client].name.clone(),
-            door: door.name.clone(),
-            source,
-            seconds: grant.lease.as_secs(),
-        };
-        match self.doors.knock(visit, terms, monotonic()) {
-            Admission::Opens(task) => {
-                self.reporter.report(Event::Opening(visitor));
-                self.start(&task);
-            }
-            Admission::Extends | Admission::Reopens => {
-                self.counters.extended += 1;
-                self.reporter.report(Event::Extended(visitor));
-            }
-            Admission::Full => {
-                self.counters.refused_doors_full += 1;
-                self.refuse(
-                    source,
-                    "as many doors are open as `limits.open_doors` allows",
-                );
-            }
-        }
-    }
-
     fn start(&self, task: &Task) {
         let door = &self.config.doors[task.visit.door];
         let (name, template) = match task.action {
@@ -429,86 +293,6 @@ impl Daemon {
             }
         }
     }
-
-    fn answer(&mut self, request: Request) {
-        match request {
-            Request::Status(reply) => {
-                let status = self.status();
-                // Whoever asked may have gone.
-                let _ = reply.send(status);
-            }
-            Request::Tail(reply) => {
-                self.tails += 1;
-                self.set_kernel_log();
-                let _ = reply.send((self.reporter.tail(), self.listening()));
-            }
-            Request::TailEnded => {
-                self.tails = self.tails.saturating_sub(1);
-                self.set_kernel_log();
-            }
-        }
-    }
-
-    /// Lets the kernel write a line per knock exactly while somebody reads them.
-    fn set_kernel_log(&mut self) {
-        if let Source::Xdp(xdp) = &mut self.source
-            && let Err(error) = xdp.set_log(self.tails > 0)
-        {
-            warn!("the kernel's log lines cannot be switched: {error:#}");
-        }
-    }
-
-    fn listening(&self) -> String {
-        match &self.source {
-            Source::Xdp(xdp) => xdp
-                .attachments()
-                .iter()
-                .map(|attachment| attachment.interface.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-            Source::Lines(_, path) => format!("lines from {}", path.display()),
-            Source::Ended => "lines that have ended".into(),
-        }
-    }
-
-    fn status(&mut self) -> Status {
-        let now = monotonic();
-        self.assembler.forget(now);
-        let (attachments, kernel) = match &self.source {
-            Source::Xdp(xdp) => {
-                let counters = xdp.counters().unwrap_or_else(|error| {
-                    warn!("the kernel's counters cannot be read: {error:#}");
-                    Default::default()
-                });
-                (xdp.attachments().to_vec(), counters)
-            }
-            Source::Lines(..) | Source::Ended => Default::default(),
-        };
-        let mut doors: Vec<_> = self
-            .doors
-            .open()
-            .map(|open| super::control::DoorStatus {
-                door: self.config.doors[open.visit.door].name.clone(),
-                client: self.config.clients[open.client].name.clone(),
-                source: open.visit.source,
-                state: open.state.to_owned(),
-                seconds_left: open.until.saturating_sub(now).as_secs(),
-            })
-            .collect();
-        doors.sort_by(|a, b| (&a.door, a.source).cmp(&(&b.door, b.source)));
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime_seconds: now.saturating_sub(self.started).as_secs(),
-            listening: self.listening(),
-            window_base: self.config.window.base(),
-            attachments,
-            doors,
-            sources_in_progress: self.assembler.sources(),
-            tails: self.tails,
-            kernel,
-            daemon: self.counters,
-        }
-    }
 }
 
 impl SkippedLines {
@@ -533,38 +317,5 @@ async fn sleep_until_monotonic(deadline: Option<Duration>) {
             sleep_until(Instant::now() + wait).await;
         }
         None => std::future::pending().await,
-    }
-}
-
-/// The signals that end the daemon in good order.
-#[derive(Debug)]
-pub struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl StopSignals {
-    /// From here on the signals end nothing by themselves.
-    ///
-    /// # Errors
-    ///
-    /// They cannot be received.
-    pub fn new() -> Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            // A terminal that goes away must not leave doors open.
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next signal's name.
-    async fn recv(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
-        }
     }
 }

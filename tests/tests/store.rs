@@ -1,0 +1,253 @@
+//! What the daemon must not forget: killed at any moment, on a damaged store and on a full disk,
+//! it lets no sealed knock in twice.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+};
+
+use knock_common::protocol::{
+    block::Block,
+    sealed::{Binding, Request},
+};
+use knock_tests::{
+    link::Pair,
+    process::{Running, Signal},
+    scene::{SEALED_CONFIGURATION, SOON, Scene, program, request, seal},
+};
+
+const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
+const STRANGER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66)), 40_000);
+
+fn scene() -> Scene {
+    Scene::with(SEALED_CONFIGURATION).unwrap()
+}
+
+/// The request of a client that is behind a NAT: good from anywhere.
+fn unbound() -> Request {
+    Request {
+        binding: Binding::Unbound,
+        ..request("ssh", SOURCE.ip()).unwrap()
+    }
+}
+
+/// A knock whose last SYN has not been sent yet.
+struct HeldBack {
+    scene: Scene,
+    block: Block,
+}
+
+impl HeldBack {
+    fn new() -> Self {
+        let scene = scene();
+        let block = seal(&unbound()).unwrap();
+        let held = Self { scene, block };
+        held.scene.send(&held.syns()[..15]).unwrap();
+        // The daemon has queued them when it has answered.
+        while held.scene.status().unwrap()["daemon"]["events"] != 15 {
+            std::thread::yield_now();
+        }
+        held
+    }
+
+    fn syns(&self) -> Vec<knock_tests::frame::Frame> {
+        knock_tests::scene::syns(self.block, SOURCE, Pair::SERVER_V4.into())
+    }
+
+    /// Sends the last SYN while strace does with the daemon what `argument` says; whether
+    /// the daemon lives until its command has ended.
+    fn release_under_strace(&mut self, argument: &str) -> (bool, Running) {
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-p", &self.scene.knockd.id().to_string(), argument]);
+        let strace = Running::spawn(strace).unwrap();
+        strace
+            .wait_for(|line| line.contains("attached"), SOON)
+            .unwrap();
+        self.scene.send(&self.syns()[15..]).unwrap();
+        let ended = self
+            .scene
+            .knockd
+            .wait_for(|line| line.contains("command run"), SOON);
+        (ended.is_ok(), strace)
+    }
+
+    fn times_opened(&self) -> usize {
+        let commands = self.scene.files.commands();
+        let ours = commands
+            .iter()
+            .filter(|line| line.starts_with("open ssh 192.0.2.2 "));
+        ours.count()
+    }
+}
+
+/// Every system call of a daemon that is given the last SYN of a knock, until the command
+/// has ended: its name, and how often it was made so far.
+fn steps() -> Vec<(String, usize)> {
+    let mut held = HeldBack::new();
+    let (lived, mut strace) = held.release_under_strace("--quiet=none");
+    assert!(lived);
+    strace.signal(Signal::SIGINT).unwrap();
+    strace.wait(SOON).unwrap();
+    let mut steps: Vec<(String, usize)> = Vec::new();
+    for line in strace.lines() {
+        let Some((name, _)) = line.text.split_once('(') else {
+            continue;
+        };
+        let name = name.to_owned();
+        if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let before = steps.iter().filter(|(other, _)| *other == name).count();
+            steps.push((name, before + 1));
+        }
+    }
+    steps
+}
+
+/// The daemon is killed at every system call that it makes from the last SYN on: before the
+/// block is on disk, in the middle of writing it, between that and the command, and after.
+#[test]
+fn kill_at_every_step_never_lets_a_knock_in_twice() {
+    knock_tests::needs_bpf!();
+    let steps = steps();
+    let count = |name: &str| steps.iter().filter(|(other, _)| other == name).count();
+    assert!(
+        count("pwrite64") > 0 && count("fdatasync") + count("fsync") > 0,
+        "{steps:?}"
+    );
+    let (mut before_disk, mut before_command) = (0, 0);
+    for (name, nth) in &steps {
+        let mut held = HeldBack::new();
+        let inject = format!("--inject={name}:signal=SIGKILL:when={nth}");
+        let (lived, mut strace) = held.release_under_strace(&inject);
+        if lived {
+            // It made one call less of this kind than the time before.
+            held.scene.knockd.signal(Signal::SIGKILL).unwrap();
+        }
+        held.scene.knockd.wait(SOON).unwrap();
+        strace.wait(SOON).unwrap();
+        let opened_before = held.times_opened();
+
+        held.scene.restart().unwrap();
+        held.scene.send_block(held.block, SOURCE).unwrap();
+        held.scene.settle().unwrap();
+        let accepted_now = held.scene.accepted().len();
+        assert!(
+            opened_before + accepted_now <= 1,
+            "killed at {name} number {nth}"
+        );
+        match (opened_before, accepted_now) {
+            (0, 1) => before_disk += 1,
+            (0, 0) => before_command += 1,
+            _ => {}
+        }
+        // The owner is not locked out by it.
+        let fresh = SocketAddr::new([192, 0, 2, 5].into(), 40_000);
+        let block = seal(&request("ssh", fresh.ip()).unwrap()).unwrap();
+        held.scene.send_block(block, fresh).unwrap();
+        held.scene.opened("ssh", fresh.ip()).unwrap();
+        assert!(held.times_opened() <= 1, "killed at {name} number {nth}");
+    }
+    println!(
+        "killed at each of {} system calls: {before_disk} times before the knock was on disk, {before_command} times between that and its command",
+        steps.len()
+    );
+    assert!(before_disk > 0 && before_command > 0);
+}
+
+#[test]
+fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
+    knock_tests::needs_bpf!();
+    let mut scene = scene();
+    let block = seal(&unbound()).unwrap();
+    scene.send_block(block, SOURCE).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    scene.stop().unwrap();
+    let store = scene.files.path("state/accepted.redb");
+    let whole = fs::read(&store).unwrap();
+    fs::write(&store, &whole[..whole.len() / 3]).unwrap();
+
+    scene.restart().unwrap();
+    scene
+        .logged(&["cannot be opened; it is left as it is"])
+        .unwrap();
+    scene.send_block(seal(&unbound()).unwrap(), SOURCE).unwrap();
+    scene
+        .logged(&["a sealed knock from 192.0.2.2 is refused: the store does not work"])
+        .unwrap();
+    // A classic client is let in.
+    scene.settle().unwrap();
+    assert_eq!(fs::read(&store).unwrap().len(), whole.len() / 3);
+    assert_eq!(scene.status().unwrap()["daemon"]["refused_store"], 1);
+
+    // Put back, it remembers what it knew, without a restart.
+    fs::write(&store, &whole).unwrap();
+    scene.send_block(block, STRANGER).unwrap();
+    scene
+        .logged(&["refused source=192.0.2.66: replayed"])
+        .unwrap();
+    scene
+        .send_block(seal(&unbound()).unwrap(), STRANGER)
+        .unwrap();
+    scene.opened("ssh", STRANGER.ip()).unwrap();
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
+    knock_tests::needs_bpf!();
+    let mut scene = scene();
+    scene.stop().unwrap();
+    // A disk of its own, in a mount namespace that goes with the daemon.
+    let state = scene.files.path("state");
+    let mut knockd = scene.pair.server.command("unshare");
+    knockd.args(["--mount", "sh", "-c"]).arg(format!(
+        "mount -t tmpfs -o size=4m tmpfs {state} && exec {knockd} --log debug --iface srv0 --config {config}",
+        state = state.display(),
+        knockd = program("knockd").unwrap().display(),
+        config = scene.files.path("knockd.toml").display(),
+    ));
+    scene.knockd = Running::spawn(knockd).unwrap();
+    scene.logged(&["attached to srv0"]).unwrap();
+    let block = seal(&unbound()).unwrap();
+    scene.send_block(block, SOURCE).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+
+    let disk = format!("/proc/{}/root{}", scene.knockd.id(), state.display());
+    let ballast = format!("{disk}/ballast");
+    assert!(
+        fs::write(&ballast, vec![1; 8 * 1024 * 1024]).is_err(),
+        "the disk is not full"
+    );
+    // What the file has room for already may still be written; then it is over.
+    let mut last = 0;
+    for n in 0..200_u8 {
+        let source = SocketAddr::new([192, 0, 2, 10].into(), 1024 + 16 * u16::from(n));
+        scene.send_block(seal(&unbound()).unwrap(), source).unwrap();
+        scene.settle().unwrap();
+        last = n;
+        if scene.status().unwrap()["daemon"]["refused_store"] != 0 {
+            break;
+        }
+    }
+    assert_eq!(
+        scene.status().unwrap()["daemon"]["refused_store"],
+        1,
+        "after {last}"
+    );
+    scene
+        .logged(&["is refused: the store does not work"])
+        .unwrap();
+    fs::remove_file(&ballast).unwrap();
+    // It goes on by itself, and has forgotten nothing.
+    scene
+        .send_block(seal(&unbound()).unwrap(), STRANGER)
+        .unwrap();
+    scene.opened("ssh", STRANGER.ip()).unwrap();
+    scene
+        .send_block(block, SocketAddr::new([192, 0, 2, 67].into(), 40_000))
+        .unwrap();
+    scene
+        .logged(&["refused source=192.0.2.67: replayed"])
+        .unwrap();
+}
