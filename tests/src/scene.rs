@@ -51,6 +51,7 @@ pub const TABLET: &str = "an open secret";
 /// `commands` beside the configuration. `{folder}` stands for that folder.
 pub const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
+state_dir = "{folder}/state"
 
 [[client]]
 name = "laptop"
@@ -99,6 +100,7 @@ passphrase_file = "phone.passphrase"
 name = "ssh"
 sequence = [1, 2, 3, 4]
 run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP %CLIENT% %FOR% >> {folder}/commands"]
+close = ["sh", "-c", "echo close %DOOR% $KNOCK_IP >> {folder}/commands"]
 for = "1h"
 max_for = "2h"
 

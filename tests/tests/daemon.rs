@@ -363,7 +363,7 @@ fn a_wrong_configuration_attaches_nothing() {
         .arg(files.path("knockd.toml"));
     let output = check.output().unwrap();
     let place = format!(
-        "{}:24: sequence: door `backup` has",
+        "{}:25: sequence: door `backup` has",
         files.path("knockd.toml").display()
     );
     assert!(says(&output, &place), "{output:?}");

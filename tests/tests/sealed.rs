@@ -216,6 +216,8 @@ fn no_knock_is_accepted_twice_from_anywhere_before_or_after_a_restart() {
         "{status}"
     );
     let opened = scene.files.commands();
+    let opened = opened.iter().filter(|line| line.starts_with("open "));
+    let opened: Vec<_> = opened.collect();
     assert_eq!(
         opened.len(),
         sources.len() + 2,
@@ -259,7 +261,7 @@ fn secrets_are_nowhere_to_be_seen() {
         fs::read(format!("{process}/cmdline")).unwrap(),
         fs::read(format!("{process}/environ")).unwrap(),
         scene.status().unwrap().to_string().into_bytes(),
-        fs::read(scene.files.path("state/accepted.redb")).unwrap(),
+        fs::read(scene.files.path("state/knockd.redb")).unwrap(),
     ];
     for line in scene.knockd.lines().into_iter().chain(tail.lines()) {
         seen.push(line.text.into_bytes());

@@ -15,7 +15,10 @@ use knock_common::protocol::{
 use knock_tests::{
     link::Pair,
     process::{Running, Signal},
-    scene::{SEALED_CONFIGURATION, SOON, Scene, program, request, seal},
+    scene::{
+        CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SSH, Scene, classic, program, request,
+        seal,
+    },
 };
 
 const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
@@ -130,6 +133,14 @@ fn kill_at_every_step_never_lets_a_knock_in_twice() {
         let opened_before = held.times_opened();
 
         held.scene.restart().unwrap();
+        if opened_before == 1 {
+            // The next daemon knows that it has to close the door.
+            let doors = held.scene.status().unwrap()["doors"].to_string();
+            assert!(
+                doors.contains("192.0.2.2"),
+                "killed at {name} number {nth}: {doors}"
+            );
+        }
         held.scene.send_block(held.block, SOURCE).unwrap();
         held.scene.settle().unwrap();
         let accepted_now = held.scene.accepted().len();
@@ -156,6 +167,94 @@ fn kill_at_every_step_never_lets_a_knock_in_twice() {
     assert!(before_disk > 0 && before_command > 0);
 }
 
+/// A classic knock of `phone` at door `ssh`, which every configuration has.
+fn knock_at_ssh(scene: &Scene) {
+    let knock = classic(PHONE, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap();
+    scene.send(&knock).unwrap();
+}
+
+fn kill(scene: &mut Scene) {
+    scene.knockd.signal(Signal::SIGKILL).unwrap();
+    scene.knockd.wait(SOON).unwrap();
+}
+
+#[test]
+fn a_door_that_a_killed_daemon_left_open_is_closed_by_the_next() {
+    knock_tests::needs_bpf!();
+    let mut scene = Scene::new().unwrap();
+    knock_at_ssh(&scene);
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    kill(&mut scene);
+    scene.restart().unwrap();
+    scene
+        .logged(&["door \"ssh\" was open to 192.0.2.2 when knockd was killed"])
+        .unwrap();
+    let status = scene.status().unwrap();
+    assert_eq!(status["doors"][0]["state"], "open");
+    assert!(status["doors"][0]["seconds_left"].as_u64().unwrap() > 3500);
+    // It is open: a knock extends it and runs nothing.
+    knock_at_ssh(&scene);
+    scene.logged(&["open already, extended"]).unwrap();
+    scene.stop().unwrap();
+    assert_eq!(
+        scene.files.commands(),
+        [
+            "open ssh 192.0.2.2 phone 3600",
+            "close ssh 192.0.2.2 phone 3600"
+        ]
+    );
+    // And once only.
+    scene.restart().unwrap();
+    assert_eq!(
+        scene.status().unwrap()["doors"].as_array().unwrap().len(),
+        0
+    );
+}
+
+#[test]
+fn a_door_whose_time_ran_out_meanwhile_is_closed_at_once() {
+    knock_tests::needs_bpf!();
+    let mut scene = Scene::with(&CONFIGURATION.replace("\"1h\"", "\"2s\"")).unwrap();
+    knock_at_ssh(&scene);
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    kill(&mut scene);
+    // Time itself is what is tested.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    scene.restart().unwrap();
+    scene.logged(&["it is closed in 0 s"]).unwrap();
+    scene
+        .logged(&["closed door=\"ssh\" source=192.0.2.2"])
+        .unwrap();
+    assert_eq!(
+        scene.files.commands(),
+        ["open ssh 192.0.2.2 phone 2", "close ssh 192.0.2.2 phone 2"]
+    );
+}
+
+#[test]
+fn who_is_no_client_any_more_has_no_door_open() {
+    knock_tests::needs_bpf!();
+    let mut scene = Scene::new().unwrap();
+    knock_at_ssh(&scene);
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    kill(&mut scene);
+    let config = scene.files.path("knockd.toml");
+    let text = fs::read_to_string(&config)
+        .unwrap()
+        .replace("\"phone\"", "\"tablet\"");
+    fs::write(&config, text).unwrap();
+    scene.restart().unwrap();
+    scene
+        .logged(&["closed door=\"ssh\" source=192.0.2.2"])
+        .unwrap();
+    assert!(
+        scene
+            .files
+            .commands()
+            .contains(&"close ssh 192.0.2.2 phone 3600".into())
+    );
+}
+
 #[test]
 fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     knock_tests::needs_bpf!();
@@ -164,7 +263,7 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     scene.stop().unwrap();
-    let store = scene.files.path("state/accepted.redb");
+    let store = scene.files.path("state/knockd.redb");
     let whole = fs::read(&store).unwrap();
     fs::write(&store, &whole[..whole.len() / 3]).unwrap();
 

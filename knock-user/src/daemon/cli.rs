@@ -337,11 +337,12 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
     result
 }
 
-/// The store, if a client is sealed. One that does not work is told, and keeps sealed
-/// knocks out, but nobody else.
+/// The store, if there is anything to remember: knocks that hold once, doors that have to be
+/// closed. One that does not work is told, and keeps sealed knocks out, but nobody else.
 fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Store>> {
     let sealed = |client: &Client| matches!(client.key, Key::Sealed(_));
-    if !config.clients.iter().any(sealed) {
+    let closes = config.doors.iter().any(|door| door.close.is_some());
+    if !closes && !config.clients.iter().any(sealed) {
         return Ok(None);
     }
     let (store, trouble) = Store::open(&config.state_dir)?;

@@ -77,15 +77,19 @@ pub enum Step {
     GaveUp(Visit),
 }
 
-/// One open door, for `status`.
+/// One open door, for `status` and for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenDoor {
     /// The door and the source.
     pub visit: Visit,
     /// Who knocked last.
     pub client: usize,
+    /// The lease that he was given.
+    pub lease: Duration,
     /// When it closes.
     pub until: Duration,
+    /// Whether `run` has succeeded.
+    pub opened: bool,
     /// What it is doing.
     pub state: &'static str,
 }
@@ -141,6 +145,26 @@ impl Doors {
             max,
             stopping: false,
         }
+    }
+
+    /// Takes over a door that a daemon before this one opened. If its `run` is not known to
+    /// have succeeded, the next knock runs it; `close` is owed in any case.
+    pub fn restore(&mut self, visit: Visit, terms: Terms, until: Duration, opened: bool) {
+        let phase = if opened { Phase::Open } else { Phase::Failed };
+        let lease = Lease {
+            terms,
+            until,
+            phase,
+        };
+        self.leases.insert(visit, lease);
+        self.deadlines.insert((until, visit));
+    }
+
+    /// The door of `visit`, unless it is closed.
+    #[must_use]
+    pub fn get(&self, visit: &Visit) -> Option<OpenDoor> {
+        let lease = self.leases.get(visit)?;
+        Some(lease.open_door(*visit))
     }
 
     /// Admits an accepted knock at `now`.
@@ -261,18 +285,9 @@ impl Doors {
 
     /// Every door that is not closed.
     pub fn open(&self) -> impl Iterator<Item = OpenDoor> {
-        self.leases.iter().map(|(visit, lease)| OpenDoor {
-            visit: *visit,
-            client: lease.terms.client,
-            until: lease.until,
-            state: match lease.phase {
-                Phase::Opening => "opening",
-                Phase::Open => "open",
-                Phase::Failed => "run failed",
-                Phase::Closing { .. } => "closing",
-                Phase::Retrying { .. } => "close failed",
-            },
-        })
+        self.leases
+            .iter()
+            .map(|(visit, lease)| lease.open_door(*visit))
     }
 
     /// Begins to close a door that has no command under way and no deadline any more.
@@ -298,6 +313,23 @@ impl Doors {
 }
 
 impl Lease {
+    fn open_door(&self, visit: Visit) -> OpenDoor {
+        OpenDoor {
+            visit,
+            client: self.terms.client,
+            lease: self.terms.lease,
+            until: self.until,
+            opened: !matches!(self.phase, Phase::Opening | Phase::Failed),
+            state: match self.phase {
+                Phase::Opening => "opening",
+                Phase::Open => "open",
+                Phase::Failed => "run failed",
+                Phase::Closing { .. } => "closing",
+                Phase::Retrying { .. } => "close failed",
+            },
+        }
+    }
+
     fn task(&self, visit: Visit, action: Action) -> Task {
         Task {
             visit,

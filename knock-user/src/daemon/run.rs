@@ -1,6 +1,7 @@
 //! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
 
 mod attempt;
+mod leases;
 mod signals;
 mod watch;
 
@@ -20,7 +21,7 @@ use super::{
     clock::{WallClock, monotonic, unix_ms},
     config::{Config, Expansion},
     control::Request,
-    doors::{Action, Doors, Step, Task, Visit},
+    doors::{Action, Doors, Step, Task},
     exec::{Ending, Executor},
     knock::Knock,
     report::{Counters, Event, Reporter},
@@ -80,8 +81,11 @@ pub struct Daemon {
     source: Source,
     assembler: Assembler,
     authenticator: Authenticator,
-    /// Absent where no client is sealed.
+    /// Absent where there is nothing to remember.
     store: Option<Store>,
+    /// The clients' names by their indices, and behind them names of clients that are gone
+    /// but had a door open.
+    client_names: Vec<String>,
     /// The last accepted sealed block of a source, and when it came.
     accepted: LruCache<IpAddr, (Block, Duration)>,
     wall_clock: WallClock,
@@ -114,6 +118,11 @@ impl Daemon {
             assembler: Assembler::new(config.sequence_timeout, limits.sources),
             authenticator: Authenticator::new(&config.clients, &config.doors),
             store,
+            client_names: config
+                .clients
+                .iter()
+                .map(|client| client.name.clone())
+                .collect(),
             accepted: LruCache::new(COPIES_KNOWN),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
@@ -140,6 +149,7 @@ impl Daemon {
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<()> {
         let mut knocks = Vec::new();
+        self.restore_leases();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
                 return Ok(());
@@ -237,7 +247,7 @@ impl Daemon {
         let command = template.expand(&Expansion {
             source: task.visit.source,
             door: &door.name,
-            client: &self.config.clients[task.client].name,
+            client: &self.client_names[task.client],
             seconds: task.lease.as_secs(),
         });
         let label = format!("{name} of door {:?} for {}", door.name, task.visit.source);
@@ -251,6 +261,11 @@ impl Daemon {
         } else {
             self.counters.commands_failed += 1;
         }
+        let step = self.doors.finished(task.visit, ok, monotonic());
+        if step.is_none() {
+            // Told only when it is on disk that the door is open.
+            self.keep_lease(task.visit);
+        }
         self.reporter.report(Event::Command {
             door: self.config.doors[task.visit.door].name.clone(),
             source: task.visit.source,
@@ -261,7 +276,7 @@ impl Daemon {
             ending: ending.to_string(),
             ok,
         });
-        if let Some(step) = self.doors.finished(task.visit, ok, monotonic()) {
+        if let Some(step) = step {
             self.step(step);
         }
     }
@@ -274,20 +289,27 @@ impl Daemon {
     }
 
     fn step(&mut self, step: Step) {
-        let door = |visit: Visit| self.config.doors[visit.door].name.clone();
         match step {
-            Step::Start(task) => self.start(&task),
-            Step::Closed(visit) => self.reporter.report(Event::Closed {
-                door: door(visit),
-                source: visit.source,
-            }),
+            Step::Start(task) => {
+                if task.action == Action::Open {
+                    self.keep_lease(task.visit);
+                }
+                self.start(&task);
+            }
+            Step::Closed(visit) => {
+                self.end_lease(visit);
+                self.reporter.report(Event::Closed {
+                    door: self.config.doors[visit.door].name.clone(),
+                    source: visit.source,
+                });
+            }
+            // It stays on disk: the next start tries again.
             Step::GaveUp(visit) => {
                 self.counters.closings_given_up += 1;
                 self.reporter.report(Event::Trouble {
                     message: format!(
-                        "door {:?} may still be open to {}: its closing command failed and is not run again",
-                        door(visit),
-                        visit.source
+                        "door {:?} may still be open to {}: its closing command failed, and is run again at the next start",
+                        self.config.doors[visit.door].name, visit.source
                     ),
                 });
             }

@@ -1,4 +1,5 @@
-//! What the daemon must not forget: the sealed knocks that it accepted.
+//! What the daemon must not forget: the sealed knocks that it accepted, and the doors that
+//! it still has to close ([`leases`]).
 //!
 //! redb holds it: it is crash-safe by construction (copy on write, checksums, one file),
 //! pure Rust and well kept, and a commit returns when the data is on disk. An append-only
@@ -8,6 +9,8 @@
 //! the time at which it was made behind, as the *horizon*: a knock that was made at or
 //! before the horizon may have been accepted and forgotten, and is refused. So neither a
 //! clock that is set back nor a larger `max_skew` brings an old knock back to life.
+
+pub mod leases;
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -36,7 +39,7 @@ const BY_AGE: TableDefinition<'_, (u64, [u8; BLOCK_LEN]), ()> = TableDefinition:
 const HORIZON: TableDefinition<'_, (), u64> = TableDefinition::new("horizon");
 
 /// The store's file in `state_dir`.
-const FILE: &str = "accepted.redb";
+const FILE: &str = "knockd.redb";
 
 /// Blocks that are remembered at the same time: each is a knock that a key's owner made
 /// within `max_skew`. Beyond it nothing is accepted until some have grown old.
@@ -122,18 +125,30 @@ impl Store {
         now: u64,
         max_skew: Duration,
     ) -> Result<(), RememberError> {
+        let oldest = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
+        // Of the two kinds of failure only one says that the database is broken.
+        match self.with(
+            |database| match remember(database, block, made_at, oldest) {
+                Err(RememberError::Broken(error)) => Err(error),
+                verdict => Ok(verdict),
+            },
+        ) {
+            Ok(verdict) => verdict,
+            Err(error) => Err(RememberError::Broken(error)),
+        }
+    }
+
+    /// Does `work` with the database, which is opened again if it was broken the last time.
+    fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => open(&self.path).map_err(RememberError::Broken)?,
+            None => open(&self.path)?,
         };
-        let oldest = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
         // A damaged page may be met by a panic in the library instead of an error.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            remember(&database, block, made_at, oldest)
-        }))
-        .unwrap_or_else(|_| Err(RememberError::Broken(anyhow!("it is damaged"))));
+        let result = catch_unwind(AssertUnwindSafe(|| work(&database)))
+            .unwrap_or_else(|_| Err(anyhow!("it is damaged")));
         // After an error of the disk the database refuses everything until it is reopened.
-        if !matches!(result, Err(RememberError::Broken(_))) {
+        if result.is_ok() {
             self.database = Some(database);
         }
         result

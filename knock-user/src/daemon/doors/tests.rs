@@ -206,6 +206,26 @@ fn stopping_closes_everything_once_and_opens_nothing() {
     assert!(doors.is_empty());
 }
 
+#[test]
+fn a_restored_door_goes_on_where_it_was() {
+    let mut doors = doors();
+    doors.restore(visit(1), TERMS, secs(20), true);
+    assert_eq!(doors.knock(visit(1), TERMS, secs(10)), Admission::Extends);
+    assert_eq!(doors.expire(secs(40)), START_CLOSE());
+
+    let mut unsure = Doors::new(NonZeroUsize::MIN);
+    unsure.restore(visit(1), TERMS, secs(20), false);
+    assert_eq!(unsure.get(&visit(1)).map(|door| door.opened), Some(false));
+    assert_eq!(
+        unsure.knock(visit(1), TERMS, secs(10)),
+        Admission::Opens(task(Action::Open))
+    );
+
+    let mut due = Doors::new(NonZeroUsize::MIN);
+    due.restore(visit(1), TERMS, secs(0), true);
+    assert_eq!(due.expire(secs(1)), START_CLOSE());
+}
+
 #[derive(Clone, Debug)]
 enum Input {
     Knock(u8),

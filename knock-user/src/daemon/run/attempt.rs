@@ -31,7 +31,7 @@ impl Daemon {
                 self.count(&why);
                 match client {
                     Some(client) => {
-                        let name = &self.config.clients[client].name;
+                        let name = &self.client_names[client];
                         self.refuse(source, &format!("client={name:?} {why}"));
                     }
                     None => self.refuse(source, &why.to_string()),
@@ -133,7 +133,7 @@ impl Daemon {
             closes: door.close.is_some(),
         };
         let visitor = Visitor {
-            client: self.config.clients[grant.client].name.clone(),
+            client: self.client_names[grant.client].clone(),
             door: door.name.clone(),
             source,
             seconds: grant.lease.as_secs(),
@@ -141,9 +141,11 @@ impl Daemon {
         match self.doors.knock(visit, terms, monotonic()) {
             Admission::Opens(task) => {
                 self.reporter.report(Event::Opening(visitor));
+                self.keep_lease(visit);
                 self.start(&task);
             }
             Admission::Extends | Admission::Reopens => {
+                self.keep_lease(visit);
                 self.counters.extended += 1;
                 self.reporter.report(Event::Extended(visitor));
             }

@@ -68,7 +68,7 @@ impl Daemon {
             .open()
             .map(|open| DoorStatus {
                 door: self.config.doors[open.visit.door].name.clone(),
-                client: self.config.clients[open.client].name.clone(),
+                client: self.client_names[open.client].clone(),
                 source: open.visit.source,
                 state: open.state.to_owned(),
                 seconds_left: open.until.saturating_sub(now).as_secs(),
