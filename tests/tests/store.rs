@@ -16,8 +16,8 @@ use knock_tests::{
     link::Pair,
     process::{Running, Signal},
     scene::{
-        CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SSH, Scene, classic, program, request,
-        seal,
+        CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SSH, Scene, classic, knockd, program,
+        request, seal,
     },
 };
 
@@ -252,6 +252,22 @@ fn who_is_no_client_any_more_has_no_door_open() {
             .files
             .commands()
             .contains(&"close ssh 192.0.2.2 phone 3600".into())
+    );
+}
+
+#[test]
+fn a_daemon_that_cannot_start_closes_what_was_left_open() {
+    knock_tests::needs_bpf!();
+    let mut scene = Scene::new().unwrap();
+    knock_at_ssh(&scene);
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    kill(&mut scene);
+    let mut elsewhere = knockd(&scene.pair, &scene.files).unwrap();
+    let output = elsewhere.args(["--iface", "nowhere0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        scene.files.commands()[1..],
+        ["close ssh 192.0.2.2 phone 3600"]
     );
 }
 

@@ -317,13 +317,13 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
     let server = Server::bind(&config.control_socket)?;
     let reporter = Reporter::default();
     let store = open_store(&config, &reporter)?;
-    let source = match lines {
-        Some(path) => Source::Lines(Lines::open(&path, config.window)?, path),
-        None => {
-            let settings = Settings::new(config.window, config.verdict, config.limits.events);
-            let mut xdp = Xdp::load(settings, reporter.clone())?;
-            xdp.attach(&config.interfaces)?;
-            Source::Xdp(Box::new(xdp))
+    let source = match open_source(&config, lines, &reporter) {
+        Ok(source) => source,
+        Err(error) => {
+            // What a daemon before this one left open must not wait for the mistake to be found.
+            let daemon = Daemon::new(config, Source::Ended, store, reporter);
+            daemon.close_what_is_left(stop).await;
+            return Err(error);
         }
     };
     let daemon = Daemon::new(config, source, store, reporter);
@@ -335,6 +335,16 @@ async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
     // Awaited, so that the socket's file is gone when the process is.
     let _ = server.await;
     result
+}
+
+fn open_source(config: &Config, lines: Option<PathBuf>, reporter: &Reporter) -> Result<Source> {
+    if let Some(path) = lines {
+        return Ok(Source::Lines(Lines::open(&path, config.window)?, path));
+    }
+    let settings = Settings::new(config.window, config.verdict, config.limits.events);
+    let mut xdp = Xdp::load(settings, reporter.clone())?;
+    xdp.attach(&config.interfaces)?;
+    Ok(Source::Xdp(Box::new(xdp)))
 }
 
 /// The store, if there is anything to remember: knocks that hold once, doors that have to be

@@ -159,7 +159,8 @@ impl Daemon {
                 biased;
                 signal = stop.recv() => {
                     info!("{signal}: closing every open door, then stopping");
-                    return self.close_and_stop(&mut stop).await;
+                    self.close_and_stop(&mut stop).await;
+                    return Ok(());
                 }
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
@@ -180,8 +181,14 @@ impl Daemon {
         }
     }
 
+    /// Closes every door that a daemon before this one left open, and does nothing else.
+    pub async fn close_what_is_left(mut self, mut stop: StopSignals) {
+        self.restore_leases();
+        self.close_and_stop(&mut stop).await;
+    }
+
     /// Closes every door and waits for the commands, or for a second signal.
-    async fn close_and_stop(mut self, stop: &mut StopSignals) -> Result<()> {
+    async fn close_and_stop(mut self, stop: &mut StopSignals) {
         for step in self.doors.stop() {
             self.step(step);
         }
@@ -195,7 +202,6 @@ impl Daemon {
                 }
             }
         }
-        Ok(())
     }
 
     fn line(&mut self, line: Line) {
