@@ -512,3 +512,35 @@ fn bad_lines_are_skipped_and_the_doors_still_close() {
         "{warnings:?}"
     );
 }
+
+#[test]
+fn a_source_of_lines_that_tries_too_many_blocks_is_refused_for_its_rate() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let pair = Pair::new().unwrap();
+    let files = Files::new(CONFIGURATION).unwrap();
+    let mut command = knockd(&pair, &files).unwrap();
+    command.args(["--lines", "-"]);
+    let (knockd, mut input) = Running::spawn_fed(command).unwrap();
+    for i in 0..2000 {
+        writeln!(input, "{} 192.0.2.7", 61_000 + i * 31 % 256).unwrap();
+    }
+    let rate = "refused source=192.0.2.7: rate: this source has tried too many blocks";
+    knockd.wait_for(|line| line.contains(rate), SOON).unwrap();
+    // Others are heard.
+    for frame in classic(LAPTOP, SSH, client(), Pair::SERVER_V4.into()).unwrap() {
+        let bytes = frame.bytes().unwrap();
+        let port = knock_tests::frame::Segment::read(&bytes)
+            .unwrap()
+            .destination
+            .port();
+        writeln!(input, "{port} 192.0.2.8").unwrap();
+    }
+    knockd
+        .wait_for(
+            |line| line.contains("accepted door=\"ssh\" client=\"laptop\" source=192.0.2.8"),
+            SOON,
+        )
+        .unwrap();
+}

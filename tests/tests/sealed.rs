@@ -6,6 +6,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use knock_common::protocol::{
 use knock_tests::{
     link::Pair,
     process::Running,
-    scene::{LAPTOP_KEY, PHONE, SEALED_CONFIGURATION, SOON, Scene, TABLET, request, seal},
+    scene::{LAPTOP_KEY, PHONE, SEALED_CONFIGURATION, SOON, Scene, TABLET, program, request, seal},
 };
 
 const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
@@ -72,6 +73,44 @@ fn a_sealed_knock_opens_over_both_families_with_key_and_passphrase() {
             "open backup 192.0.2.2",
         ]
     );
+}
+
+#[test]
+fn the_real_client_knocks_with_a_passphrase() {
+    knock_tests::needs_bpf!();
+    let scene = scene();
+    let mut knock = scene.pair.client.command(program("knock").unwrap());
+    knock.args(["--client", "tablet", "--passphrase-file"]);
+    knock.arg(scene.files.path("tablet.passphrase"));
+    // The door wants a binding, and 192.0.2.2 arrives as it is.
+    let output = knock.args(["192.0.2.1", "backup"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    scene.opened("backup", SOURCE.ip()).unwrap();
+}
+
+#[test]
+fn a_thousand_clients_are_normal() {
+    knock_tests::needs_bpf!();
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration = SEALED_CONFIGURATION.to_owned();
+    for n in 0..1000_u32 {
+        let path = folder.path().join(format!("{n}.key"));
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let key = SecretKey::new(bytes);
+        fs::write(&path, format!("{}\n", key.key_file_text())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        configuration += &format!("\n[[client]]\nname = \"c{n}\"\nkey_file = {path:?}\n");
+    }
+    let scene = Scene::with(&configuration).unwrap();
+    let mut bytes = [7; 32];
+    bytes[..4].copy_from_slice(&999_u32.to_be_bytes());
+    let last = SealedKey::new(&SecretKey::new(bytes));
+    let block = request("ssh", SOURCE.ip()).unwrap().seal(&last);
+    scene.send_block(block, SOURCE).unwrap();
+    scene
+        .logged(&["accepted door=\"ssh\" client=\"c999\" source=192.0.2.2"])
+        .unwrap();
 }
 
 #[test]

@@ -309,6 +309,38 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
 }
 
 #[test]
+fn a_read_only_store_keeps_sealed_knocks_out() {
+    knock_tests::needs_bpf!();
+    let mut scene = scene();
+    let block = seal(&unbound()).unwrap();
+    scene.send_block(block, SOURCE).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    kill(&mut scene);
+    let state = scene.files.path("state");
+    let mut knockd = scene.pair.server.command("unshare");
+    knockd.args(["--mount", "sh", "-c"]).arg(format!(
+        "mount --bind {state} {state} && mount -o remount,bind,ro {state} && exec {knockd} --log debug --iface srv0 --config {config}",
+        state = state.display(),
+        knockd = program("knockd").unwrap().display(),
+        config = scene.files.path("knockd.toml").display(),
+    ));
+    scene.knockd = Running::spawn(knockd).unwrap();
+    scene.logged(&["attached to srv0"]).unwrap();
+    scene.logged(&["ERROR", "Read-only file system"]).unwrap();
+    for block in [block, seal(&unbound()).unwrap()] {
+        let mark = scene.knockd.mark();
+        scene.send_block(block, STRANGER).unwrap();
+        let refused = "a sealed knock from 192.0.2.66 is refused: the store does not work";
+        scene
+            .knockd
+            .wait_for_after(mark, |line| line.contains(refused), SOON)
+            .unwrap();
+    }
+    scene.settle().unwrap();
+    assert!(scene.accepted().is_empty());
+}
+
+#[test]
 fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
     knock_tests::needs_bpf!();
     let mut scene = scene();

@@ -55,6 +55,10 @@ const PROGRAMS: &[Provided] = &[
         package: "strace",
     },
     Provided {
+        program: "faketime",
+        package: "faketime",
+    },
+    Provided {
         program: "ssh",
         package: "openssh-client",
     },

@@ -1,0 +1,116 @@
+//! A daemon whose wall clock is set while it runs. libfaketime sets it, for this process alone.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use knock_common::protocol::sealed::{Binding, Request, Time40};
+use knock_tests::{
+    process::Running,
+    scene::{SEALED_CONFIGURATION, Scene, program, request, seal},
+};
+
+/// The dynamic linker puts the machine's folder in the place of `$LIB`.
+const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A daemon under a clock that can be set.
+struct Clocked {
+    scene: Scene,
+    offset: i64,
+}
+
+impl Clocked {
+    fn new() -> Self {
+        let mut scene = Scene::with(SEALED_CONFIGURATION).unwrap();
+        scene.stop().unwrap();
+        let file = scene.files.path("faketime");
+        fs::write(&file, "+0").unwrap();
+        let mut knockd = scene.pair.server.command("env");
+        knockd.arg(format!("LD_PRELOAD={LIBFAKETIME}"));
+        knockd.arg(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
+        knockd.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
+        knockd.arg(program("knockd").unwrap());
+        knockd.args(["--log", "debug", "--iface", "srv0", "--config"]);
+        knockd.arg(scene.files.path("knockd.toml"));
+        scene.knockd = Running::spawn(knockd).unwrap();
+        scene.logged(&["attached to srv0"]).unwrap();
+        Self { scene, offset: 0 }
+    }
+
+    /// Sets the daemon's clock to the real time and `offset` seconds.
+    fn set(&mut self, offset: i64) {
+        self.offset = offset;
+        fs::write(self.scene.files.path("faketime"), format!("{offset:+}")).unwrap();
+    }
+
+    /// A knock that was made by the daemon's clock just now.
+    fn fresh(&self) -> Request {
+        let ours = request("ssh", SOURCES[0].ip()).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let now = u64::try_from(now.as_millis()).unwrap();
+        Request {
+            time: Time40::from_unix_ms(now.saturating_add_signed(self.offset * 1000)),
+            binding: Binding::Unbound,
+            ..ours
+        }
+    }
+
+    fn send(&self, request: &Request, source: SocketAddr) {
+        self.scene
+            .send_block(seal(request).unwrap(), source)
+            .unwrap();
+    }
+}
+
+const fn source(last: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, last)), 40_000)
+}
+
+const SOURCES: [SocketAddr; 5] = [source(31), source(32), source(33), source(34), source(35)];
+
+#[test]
+fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
+    knock_tests::needs_bpf!();
+    let hour = i64::try_from(HOUR.as_secs()).unwrap();
+    let mut clocked = Clocked::new();
+    let first = clocked.fresh();
+    clocked.send(&first, SOURCES[0]);
+    clocked.scene.opened("ssh", SOURCES[0].ip()).unwrap();
+
+    // An hour ahead: the first knock grows old, and the next one makes the store forget it.
+    clocked.set(hour);
+    clocked.send(&first, SOURCES[1]);
+    clocked
+        .scene
+        .logged(&["this host's clock was set forward by 3"])
+        .unwrap();
+    clocked
+        .scene
+        .logged(&["refused source=192.0.2.32", "stale by"])
+        .unwrap();
+    clocked.send(&clocked.fresh(), SOURCES[2]);
+    clocked.scene.opened("ssh", SOURCES[2].ip()).unwrap();
+
+    // And back: the first knock would be fresh again.
+    clocked.set(0);
+    clocked.send(&first, SOURCES[3]);
+    clocked
+        .scene
+        .logged(&["this host's clock was set back by 3"])
+        .unwrap();
+    clocked
+        .scene
+        .logged(&["refused source=192.0.2.34: older than what is remembered"])
+        .unwrap();
+    // Its owner is not locked out.
+    clocked.send(&clocked.fresh(), SOURCES[4]);
+    clocked.scene.opened("ssh", SOURCES[4].ip()).unwrap();
+}
