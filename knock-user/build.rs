@@ -62,6 +62,9 @@ mod ebpf {
             }],
             Toolchain::Custom(toolchain),
         )
+        .with_context(|| {
+            format!("the eBPF half cannot be built with toolchain {toolchain}: if it is gone, run `cargo xtask setup`")
+        })
     }
 
     /// The tools' folder: cargo tells a build script only its own corner of the target directory.

@@ -176,7 +176,12 @@ fn status_tells_what_is_going_on() {
     assert_eq!(status["doors"][0]["state"], "open");
     assert!(status["doors"][0]["seconds_left"].as_u64().unwrap() > 3500);
 
-    let text = scene.watch("status").unwrap().output().unwrap();
+    // By the configuration, which says where the socket is.
+    let mut status = scene.pair.server.command(program("knockd").unwrap());
+    status
+        .args(["status", "--config"])
+        .arg(scene.files.path("knockd.toml"));
+    let text = status.output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("srv0 in native XDP mode"), "{text}");
     assert!(

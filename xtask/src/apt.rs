@@ -39,6 +39,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let apt = || -> Result<Command> {
         let mut apt = as_root("env")?;
         apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
+        // Somebody else's upgrade may be under way.
+        apt.args(["-o", "DPkg::Lock::Timeout=300"]);
         Ok(apt)
     };
     run(apt()?.arg("update")).context("apt's lists cannot be renewed")?;

@@ -19,7 +19,7 @@ mod value;
 pub use self::value::{LeaseError, Uri, Verify, lease};
 
 const USAGE: &str = "knock [OPTIONS] SERVER DOOR
-       knock --classic --sequence N,N,… [OPTIONS] SERVER
+       knock --classic --sequence N,N,… [OPTIONS] SERVER [DOOR]
        knock import [URI] [--name PROFILE]
        knock list
        knock keygen FILE";
@@ -131,7 +131,9 @@ pub struct KnockArgs {
     pub server: Server,
 
     /// The name of the door that is to open, as the server's configuration has it
-    #[arg(required_unless_present = "classic", conflicts_with = "classic")]
+    ///
+    /// With --classic the sequence says which; a name is for the reader alone.
+    #[arg(required_unless_present = "classic")]
     pub door: Option<Name>,
 
     /// Make the key from this client's key file
@@ -222,7 +224,7 @@ pub struct KnockArgs {
     /// The door's classic sequence: 1 to 15 numbers from 0 to 255, with commas between them
     ///
     /// It is the sequence that stands at the door in the daemon's configuration.
-    #[arg(long, value_name = "N,N,…", value_parser = SequenceParser, requires = "classic", conflicts_with = "door")]
+    #[arg(long, value_name = "N,N,…", value_parser = SequenceParser, requires = "classic")]
     pub sequence: Option<Sequence>,
 }
 

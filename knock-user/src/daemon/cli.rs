@@ -14,7 +14,9 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
-    config::{Client, Config, DEFAULT_PATH, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Key},
+    config::{
+        self, Client, Config, DEFAULT_PATH, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Key, Template,
+    },
     control::{self, server::Server},
     enroll::{self, NewClient},
     exec,
@@ -147,9 +149,11 @@ struct InvitationArgs {
 
 #[derive(Args, Debug)]
 struct Watch {
-    /// The daemon's control socket
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    socket: PathBuf,
+    /// The daemon's control socket [default: `control_socket` of the configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -221,8 +225,8 @@ impl Cli {
                 let verdict = if pass { Verdict::Pass } else { Verdict::Drop };
                 runtime()?.block_on(tap(&interfaces, window, verdict))
             }
-            Some(Command::Tail(watch)) => control::client::tail(&watch.socket, watch.json),
-            Some(Command::Status(watch)) => control::client::status(&watch.socket, watch.json),
+            Some(Command::Tail(watch)) => control::client::tail(&watch.socket(), watch.json),
+            Some(Command::Status(watch)) => control::client::status(&watch.socket(), watch.json),
         }
     }
 }
@@ -235,6 +239,15 @@ fn invite(uri: &str, qr: bool) -> Result<()> {
         println!("{}", code.render::<Dense1x2>().build());
     }
     Ok(())
+}
+
+impl Watch {
+    fn socket(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .or_else(|| config::control_socket(&self.config.config))
+            .unwrap_or_else(|| DEFAULT_SOCKET.into())
+    }
 }
 
 impl ConfigArg {
@@ -256,11 +269,12 @@ impl ConfigArg {
     fn check(&self) -> Result<()> {
         let config = self.load()?;
         for door in &config.doors {
-            for command in [Some(&door.run), door.close.as_ref()].into_iter().flatten() {
-                if let Some(program) = command.program().filter(|program| !exec::is_there(program))
+            for (key, command) in [("run", Some(&door.run)), ("close", door.close.as_ref())] {
+                if let Some(program) = command.and_then(Template::program)
+                    && !exec::is_there(program)
                 {
                     warn!(
-                        "door {:?}: there is no program {program:?} that could be run",
+                        "door {:?}: {key}: there is no program {program:?}",
                         door.name
                     );
                 }

@@ -148,6 +148,15 @@ impl Config {
     }
 }
 
+/// The `control_socket` in the configuration at `path`, if it can be read and has one. For
+/// those who only want to find the daemon, and may not read its secrets.
+#[must_use]
+pub fn control_socket(path: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let table: toml::Table = text.parse().ok()?;
+    Some(table.get("control_socket")?.as_str()?.into())
+}
+
 /// The text of the configuration at `path`.
 ///
 /// # Errors

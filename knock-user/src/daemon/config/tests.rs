@@ -347,6 +347,16 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn the_socket_is_found_without_the_secrets() {
+    let folder = Folder::new();
+    let text = "control_socket = \"/run/x\"\n[[client]]\nname = \"a\"\n";
+    let path = folder.write("knockd.toml", text, 0o644);
+    assert_eq!(control_socket(&path), Some("/run/x".into()));
+    assert_eq!(control_socket(&folder.write("x.toml", "[", 0o644)), None);
+    assert_eq!(control_socket(Path::new("/nowhere")), None);
+}
+
+#[test]
 fn nothing_to_do_is_a_mistake() {
     let error = Folder::new().error("");
     assert!(error.contains("there is no [[client]]"), "{error}");
