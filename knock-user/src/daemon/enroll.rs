@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use knock_common::{protocol::key::SecretKey, window::Window};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use zeroize::Zeroizing;
@@ -102,17 +102,14 @@ pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroiz
             &toml_string(&state_dir.display().to_string()),
         )
         .replace("{client}", &client.name);
-    let key = Undo::new_key(&client.key_path(config))?;
+    let (key, new_key_file) = new_key(&client.key_path(config))?;
     let file = create_new(config, 0o600)?;
-    let written = write_synced(file, &text).and_then(|()| Config::load(config));
-    match written {
-        Ok(loaded) => Ok(client.invitation(key.keep(), loaded.window)),
-        Err(error) => {
-            // It was made above.
-            let _ = fs::remove_file(config);
-            Err(error)
-        }
-    }
+    let new_config = RemovedUnlessKept(config.to_owned());
+    write_synced(file, &text)?;
+    let loaded = Config::load(config)?;
+    new_config.keep();
+    new_key_file.keep();
+    Ok(client.invitation(key, loaded.window))
 }
 
 /// Adds a sealed client to the configuration at `config`, whose comments stay, and writes its
@@ -135,10 +132,11 @@ pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>>
     }
     let key_path = client.key_path(config);
     let text = with_client(&text, &client.name, &key_path)?;
-    let key = Undo::new_key(&key_path)?;
+    let (key, new_key_file) = new_key(&key_path)?;
     let after = Config::parse(&text, config)?;
     replace(config, &text)?;
-    Ok(client.invitation(key.keep(), after.window))
+    new_key_file.keep();
+    Ok(client.invitation(key, after.window))
 }
 
 /// `text` with one more `[[client]]` behind the others.
@@ -158,39 +156,33 @@ fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
     Ok(document.to_string())
 }
 
-/// A key file that goes again unless it is kept.
-struct Undo {
-    path: PathBuf,
-    key: Option<SecretKey>,
+/// A new key, and its new file at `path`.
+fn new_key(path: &Path) -> Result<(SecretKey, RemovedUnlessKept)> {
+    let key = key_file::generate().context("no random numbers")?;
+    key_file::create(path, &key).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => anyhow!(
+            "{} is there already and is not overwritten: remove it, or choose another name",
+            path.display()
+        ),
+        _ => anyhow!(error).context(path.display().to_string()),
+    })?;
+    Ok((key, RemovedUnlessKept(path.to_owned())))
 }
 
-impl Undo {
-    fn new_key(path: &Path) -> Result<Self> {
-        let key = key_file::generate().context("no random numbers")?;
-        key_file::create(path, &key).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => anyhow::anyhow!(
-                "{} is there already and is not overwritten: remove it, or choose another name",
-                path.display()
-            ),
-            _ => anyhow::Error::new(error).context(path.display().to_string()),
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            key: Some(key),
-        })
-    }
+/// A file that was just made, and goes again if what it was made for fails.
+struct RemovedUnlessKept(PathBuf);
 
-    fn keep(mut self) -> SecretKey {
-        // Taken once: here or never.
-        self.key.take().unwrap_or_else(|| SecretKey::new([0; 32]))
+impl RemovedUnlessKept {
+    fn keep(mut self) {
+        self.0.clear();
     }
 }
 
-impl Drop for Undo {
+impl Drop for RemovedUnlessKept {
     fn drop(&mut self) {
-        if self.key.is_some() {
-            // It was made by us a moment ago; if it is gone already, all the better.
-            let _ = fs::remove_file(&self.path);
+        if !self.0.as_os_str().is_empty() {
+            // If it is gone already, all the better.
+            let _ = fs::remove_file(&self.0);
         }
     }
 }
@@ -211,22 +203,23 @@ fn write_synced(mut file: File, text: &str) -> Result<()> {
 }
 
 /// Puts `text` in the place of the file at `path`, whole or not at all, with its owner and
-/// mode.
+/// mode. A link stays one.
 fn replace(path: &Path, text: &str) -> Result<()> {
+    let path = fs::canonicalize(path)?;
+    let old = fs::metadata(&path)?;
     let new = path.with_extension("toml.new");
-    let old = fs::metadata(path)?;
     // Also a lock: who edits at the same time finds it there.
     let file = create_new(&new, old.mode() & 0o7777)
         .context("somebody else is changing the configuration, or was interrupted")?;
-    let written = fchown(&file, Some(old.uid()), Some(old.gid()))
-        .map_err(Into::into)
-        .and_then(|()| write_synced(file, text))
-        .and_then(|()| fs::rename(&new, path).map_err(Into::into));
-    if written.is_err() {
-        // It was made above.
-        let _ = fs::remove_file(&new);
+    let new = RemovedUnlessKept(new);
+    fchown(&file, Some(old.uid()), Some(old.gid()))?;
+    write_synced(file, text)?;
+    fs::rename(&new.0, &path)?;
+    new.keep();
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
     }
-    written
+    Ok(())
 }
 
 /// The line for `interfaces`: the one of the default route, or a hint.

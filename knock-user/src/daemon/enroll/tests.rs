@@ -108,6 +108,18 @@ fn adding_a_client_keeps_the_comments() {
 }
 
 #[test]
+fn a_linked_configuration_stays_linked() {
+    let folder = Folder::new();
+    folder.init("laptop").unwrap();
+    let elsewhere = folder.path("elsewhere.toml");
+    fs::rename(folder.config(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.config()).unwrap();
+    add_client(&folder.config(), new("phone")).unwrap();
+    assert!(fs::symlink_metadata(folder.config()).unwrap().is_symlink());
+    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 2);
+}
+
+#[test]
 fn a_client_that_cannot_be_added_changes_nothing() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
