@@ -422,7 +422,9 @@ fn tap_and_lines_are_the_seeds_pipeline() {
     let program = program("knockd").unwrap();
     let mut shell = pair.server.command("sh");
     shell.arg("-c").arg(format!(
-        "{knockd} tap --iface srv0 | {knockd} --lines - --config {config}",
+        // The shell's own end takes both with it.
+        "{dies} {knockd} tap --iface srv0 | {dies} {knockd} --lines - --config {config}",
+        dies = "setpriv --pdeathsig KILL --",
         knockd = program.display(),
         config = files.path("knockd.toml").display(),
     ));
