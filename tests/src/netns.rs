@@ -77,7 +77,7 @@ impl Namespace {
     }
 
     /// Like [`command`](Self::command), but without a single capability, and as the owner of
-    /// the program's file, who can certainly reach it.
+    /// the program's file, who can certainly reach it. He has no home.
     pub fn unprivileged_command(&self, program: impl AsRef<OsStr>) -> Command {
         let program = program.as_ref();
         let mut options = vec![
@@ -92,7 +92,11 @@ impl Namespace {
                 "--clear-groups".to_owned(),
             ]);
         }
-        self.entered(program, &options)
+        let mut command = self.entered(program, &options);
+        // What the tests were started with is root's.
+        command.env("HOME", "/nonexistent");
+        command.env_remove("XDG_CONFIG_HOME");
+        command
     }
 
     fn entered(&self, program: &OsStr, options: &[String]) -> Command {
