@@ -209,18 +209,6 @@ impl Request {
             Err(Stale { age_ms })
         }
     }
-
-    /// The last Unix millisecond at which [`Request::check_time`] lets the request pass, for a
-    /// request that it lets pass at `now`: until then its block must be remembered. (2^40 ms,
-    /// nearly 35 years, later its time comes round again.)
-    ///
-    /// Saturates, so that before 1970 and after the last millisecond a block is remembered
-    /// rather too long.
-    #[must_use]
-    pub fn fresh_until(&self, now: u64, max_skew: Duration) -> u64 {
-        let max_skew = u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX);
-        self.time.nearest_unix_ms(now).saturating_add(max_skew)
-    }
 }
 
 #[cfg(test)]
