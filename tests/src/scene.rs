@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -36,6 +36,11 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub const LAPTOP: &str = "correct horse battery staple";
 /// The passphrase of client `phone`.
 pub const PHONE: &str = "open sesame";
+
+/// Where the client knocks from.
+pub const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
+/// Where somebody else sends from.
+pub const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66)), 40_000);
 
 /// The sequence of door `ssh`, which every client may open.
 pub const SSH: &[u8] = &[1, 2, 3, 4];
@@ -158,6 +163,18 @@ pub fn request(door: &str, source: IpAddr) -> Result<Request> {
         lease: RequestedLease::DoorsDefault,
         // Of several requests in one millisecond each is another.
         random: SERIAL.fetch_add(1, Ordering::Relaxed),
+    })
+}
+
+/// A request of now for door `ssh` from a client behind a NAT: good from anywhere.
+///
+/// # Errors
+///
+/// The clock stands before 1970.
+pub fn unbound() -> Result<Request> {
+    Ok(Request {
+        binding: Binding::Unbound,
+        ..request("ssh", SOURCE.ip())?
     })
 }
 

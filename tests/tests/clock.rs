@@ -85,7 +85,7 @@ fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
     clocked.send(&first, SOURCES[0]);
     clocked.scene.opened("ssh", SOURCES[0].ip()).unwrap();
 
-    // An hour ahead: the first knock grows old, and the next one makes the store forget it.
+    // An hour ahead: the first knock is stale, and a new one is not.
     clocked.set(hour);
     clocked.send(&first, SOURCES[1]);
     clocked
@@ -108,7 +108,7 @@ fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
         .unwrap();
     clocked
         .scene
-        .logged(&["refused source=192.0.2.34: older than what is remembered"])
+        .logged(&["refused source=192.0.2.34: replayed"])
         .unwrap();
     // Its owner is not locked out.
     clocked.send(&clocked.fresh(), SOURCES[4]);

@@ -3,12 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::PermissionsExt as _,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use knock_common::protocol::{
     block::Block,
@@ -18,23 +13,14 @@ use knock_common::protocol::{
 use knock_tests::{
     link::Pair,
     process::Running,
-    scene::{LAPTOP_KEY, PHONE, SEALED_CONFIGURATION, SOON, Scene, TABLET, program, request, seal},
+    scene::{
+        LAPTOP_KEY, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, STRANGER, Scene, TABLET, program,
+        request, seal, unbound,
+    },
 };
-
-const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
-const STRANGER: SocketAddr =
-    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66)), 40_000);
 
 fn scene() -> Scene {
     Scene::with(SEALED_CONFIGURATION).unwrap()
-}
-
-/// The request of a client that is behind a NAT: good from anywhere.
-fn unbound() -> Request {
-    Request {
-        binding: Binding::Unbound,
-        ..request("ssh", SOURCE.ip()).unwrap()
-    }
 }
 
 fn made(offset_ms: i64) -> Request {
@@ -45,7 +31,7 @@ fn made(offset_ms: i64) -> Request {
     let now = u64::try_from(now).unwrap();
     Request {
         time: Time40::from_unix_ms(now.saturating_add_signed(offset_ms)),
-        ..unbound()
+        ..unbound().unwrap()
     }
 }
 
@@ -224,7 +210,10 @@ fn no_knock_is_accepted_twice_from_anywhere_before_or_after_a_restart() {
     let sources: Vec<_> = (100..120)
         .map(|last| SocketAddr::new([192, 0, 2, last].into(), 40_000))
         .collect();
-    let blocks: Vec<_> = sources.iter().map(|_| seal(&unbound()).unwrap()).collect();
+    let blocks: Vec<_> = sources
+        .iter()
+        .map(|_| seal(&unbound().unwrap()).unwrap())
+        .collect();
     for (block, source) in blocks.iter().zip(&sources) {
         scene.send_block(*block, *source).unwrap();
         scene.opened("ssh", source.ip()).unwrap();
@@ -268,7 +257,7 @@ fn no_knock_is_accepted_twice_from_anywhere_before_or_after_a_restart() {
 fn a_further_copy_is_told_as_such() {
     knock_tests::needs_bpf!();
     let scene = scene();
-    let block = seal(&unbound()).unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
     for _ in 0..2 {
         scene.send_block(block, SOURCE).unwrap();
     }
@@ -288,7 +277,9 @@ fn secrets_are_nowhere_to_be_seen() {
     let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
     tail.wait_for(|line| line.contains("following"), SOON)
         .unwrap();
-    scene.send_block(seal(&unbound()).unwrap(), SOURCE).unwrap();
+    scene
+        .send_block(seal(&unbound().unwrap()).unwrap(), SOURCE)
+        .unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     scene.send_block(Block([9; 16]), SOURCE).unwrap();
     scene.settle().unwrap();

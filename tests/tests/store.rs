@@ -3,38 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-};
+use std::{fs, net::SocketAddr};
 
-use knock_common::protocol::{
-    block::Block,
-    sealed::{Binding, Request},
-};
+use knock_common::protocol::block::Block;
 use knock_tests::{
     link::Pair,
     process::{Running, Signal},
     scene::{
-        CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SSH, Scene, classic, knockd, program,
-        request, seal,
+        CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic,
+        knockd, program, request, seal, unbound,
     },
 };
 
-const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
-const STRANGER: SocketAddr =
-    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66)), 40_000);
-
 fn scene() -> Scene {
     Scene::with(SEALED_CONFIGURATION).unwrap()
-}
-
-/// The request of a client that is behind a NAT: good from anywhere.
-fn unbound() -> Request {
-    Request {
-        binding: Binding::Unbound,
-        ..request("ssh", SOURCE.ip()).unwrap()
-    }
 }
 
 /// A knock whose last SYN has not been sent yet.
@@ -46,7 +28,7 @@ struct HeldBack {
 impl HeldBack {
     fn new() -> Self {
         let scene = scene();
-        let block = seal(&unbound()).unwrap();
+        let block = seal(&unbound().unwrap()).unwrap();
         let held = Self { scene, block };
         held.scene.send(&held.syns()[..15]).unwrap();
         // The daemon has queued them when it has answered.
@@ -275,7 +257,7 @@ fn a_daemon_that_cannot_start_closes_what_was_left_open() {
 fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
-    let block = seal(&unbound()).unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     scene.stop().unwrap();
@@ -287,7 +269,9 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     scene
         .logged(&["cannot be opened; it is left as it is"])
         .unwrap();
-    scene.send_block(seal(&unbound()).unwrap(), SOURCE).unwrap();
+    scene
+        .send_block(seal(&unbound().unwrap()).unwrap(), SOURCE)
+        .unwrap();
     scene
         .logged(&["a sealed knock from 192.0.2.2 is refused: the store does not work"])
         .unwrap();
@@ -303,7 +287,7 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
         .logged(&["refused source=192.0.2.66: replayed"])
         .unwrap();
     scene
-        .send_block(seal(&unbound()).unwrap(), STRANGER)
+        .send_block(seal(&unbound().unwrap()).unwrap(), STRANGER)
         .unwrap();
     scene.opened("ssh", STRANGER.ip()).unwrap();
 }
@@ -312,7 +296,7 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
 fn a_read_only_store_keeps_sealed_knocks_out() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
-    let block = seal(&unbound()).unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     kill(&mut scene);
@@ -327,7 +311,7 @@ fn a_read_only_store_keeps_sealed_knocks_out() {
     scene.knockd = Running::spawn(knockd).unwrap();
     scene.logged(&["attached to srv0"]).unwrap();
     scene.logged(&["ERROR", "Read-only file system"]).unwrap();
-    for block in [block, seal(&unbound()).unwrap()] {
+    for block in [block, seal(&unbound().unwrap()).unwrap()] {
         let mark = scene.knockd.mark();
         scene.send_block(block, STRANGER).unwrap();
         let refused = "a sealed knock from 192.0.2.66 is refused: the store does not work";
@@ -356,7 +340,7 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
     ));
     scene.knockd = Running::spawn(knockd).unwrap();
     scene.logged(&["attached to srv0"]).unwrap();
-    let block = seal(&unbound()).unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
 
@@ -370,7 +354,9 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
     let mut last = 0;
     for n in 0..200_u8 {
         let source = SocketAddr::new([192, 0, 2, 10].into(), 1024 + 16 * u16::from(n));
-        scene.send_block(seal(&unbound()).unwrap(), source).unwrap();
+        scene
+            .send_block(seal(&unbound().unwrap()).unwrap(), source)
+            .unwrap();
         scene.settle().unwrap();
         last = n;
         if scene.status().unwrap()["daemon"]["refused_store"] != 0 {
@@ -388,7 +374,7 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
     fs::remove_file(&ballast).unwrap();
     // It goes on by itself, and has forgotten nothing.
     scene
-        .send_block(seal(&unbound()).unwrap(), STRANGER)
+        .send_block(seal(&unbound().unwrap()).unwrap(), STRANGER)
         .unwrap();
     scene.opened("ssh", STRANGER.ip()).unwrap();
     scene

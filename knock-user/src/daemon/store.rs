@@ -5,10 +5,10 @@
 //! pure Rust and well kept, and a commit returns when the data is on disk. An append-only
 //! file of our own would be a little faster and would have all of that to prove first.
 //!
-//! A block is remembered until its time is out of `max_skew`. What is dropped then leaves
-//! the time at which it was made behind, as the *horizon*: a knock that was made at or
-//! before the horizon may have been accepted and forgotten, and is refused. So neither a
-//! clock that is set back nor a larger `max_skew` brings an old knock back to life.
+//! A block is remembered until its time is out of `max_skew`, and a day longer. What is
+//! dropped then leaves the time at which it was made behind, as the *horizon*: a knock that
+//! was made at or before the horizon may have been accepted and forgotten, and is refused.
+//! So neither a clock that is set back nor a larger `max_skew` brings an old knock back.
 
 pub mod leases;
 
@@ -42,8 +42,14 @@ const HORIZON: TableDefinition<'_, (), u64> = TableDefinition::new("horizon");
 const FILE: &str = "knockd.redb";
 
 /// Blocks that are remembered at the same time: each is a knock that a key's owner made
-/// within `max_skew`. Beyond it nothing is accepted until some have grown old.
+/// within a day. Beyond it those make room whose time is out, and where none is, nothing is
+/// accepted.
 const MAX_BLOCKS: u64 = 65_536;
+
+/// How long a block is kept after its time is out of `max_skew`: a day, unless its place is
+/// needed. So a clock that is ahead by less, as by a wrong time zone, and then set right,
+/// moves no horizon past the true time, which would keep every client out until then.
+const KEPT_STALE_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Blocks that are dropped at once, so that no knock waits for a long clean-up. More than
 /// one, so that the store shrinks while knocks come in.
@@ -125,14 +131,12 @@ impl Store {
         now: u64,
         max_skew: Duration,
     ) -> Result<(), RememberError> {
-        let oldest = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
+        let stale = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
         // Of the two kinds of failure only one says that the database is broken.
-        match self.with(
-            |database| match remember(database, block, made_at, oldest) {
-                Err(RememberError::Broken(error)) => Err(error),
-                verdict => Ok(verdict),
-            },
-        ) {
+        match self.with(|database| match remember(database, block, made_at, stale) {
+            Err(RememberError::Broken(error)) => Err(error),
+            verdict => Ok(verdict),
+        }) {
             Ok(verdict) => verdict,
             Err(error) => Err(RememberError::Broken(error)),
         }
@@ -159,7 +163,7 @@ fn remember(
     database: &Database,
     block: &Block,
     made_at: u64,
-    oldest: u64,
+    stale: u64,
 ) -> Result<(), RememberError> {
     let transaction = database.begin_write()?;
     {
@@ -180,7 +184,14 @@ fn remember(
             };
             let (age, old) = first.value();
             drop(first);
-            if age >= oldest {
+            let is_full = accepted.len()? >= MAX_BLOCKS;
+            if age
+                >= (if is_full {
+                    stale
+                } else {
+                    stale.saturating_sub(KEPT_STALE_MS)
+                })
+            {
                 break;
             }
             by_age.remove((age, old))?;

@@ -6,6 +6,8 @@ use super::*;
 
 const SKEW: Duration = Duration::from_secs(60);
 const NOW: u64 = 1_800_000_000_000;
+const HOUR: u64 = 60 * 60 * 1000;
+const DAY: u64 = 24 * HOUR;
 
 fn block(n: u64) -> Block {
     let mut bytes = [0; BLOCK_LEN];
@@ -75,7 +77,8 @@ fn what_has_grown_old_is_dropped_and_never_accepted_again() {
     let mut store = folder.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     // Block 2 makes the store forget block 1.
-    accepts(&mut store, 2, NOW + 60_001, NOW + 60_001).unwrap();
+    let later = NOW + DAY + 60_001;
+    accepts(&mut store, 2, later, later).unwrap();
     let transaction = store.database.as_ref().unwrap().begin_write().unwrap();
     assert_eq!(transaction.open_table(ACCEPTED).unwrap().len().unwrap(), 1);
     drop(transaction);
@@ -93,15 +96,31 @@ fn what_has_grown_old_is_dropped_and_never_accepted_again() {
 }
 
 #[test]
-fn a_clock_that_was_far_ahead_for_a_while_locks_nobody_out() {
+fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
     let folder = Folder::new();
     let mut store = folder.open();
-    let day = 24 * 60 * 60 * 1000;
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    accepts(&mut store, 2, NOW + day, NOW + day).unwrap();
-    accepts(&mut store, 3, NOW + 1000, NOW + 1000).unwrap();
+    // Hours of knocks by a clock that is 20 hours ahead, each making others stale.
+    for n in 0..30 {
+        let ahead = NOW + 20 * HOUR + n * HOUR / 10;
+        accepts(&mut store, 100 + n, ahead, ahead).unwrap();
+    }
+    // It is set right: whoever knocks by the true time is let in, once.
+    let now = NOW + 3 * HOUR;
+    accepts(&mut store, 2, now, now).unwrap();
+    refused(accepts(&mut store, 2, now, now + 1), "replayed");
+    refused(accepts(&mut store, 1, NOW, NOW + 1000), "replayed");
+    refused(accepts(&mut store, 100, NOW + 20 * HOUR, now), "replayed");
+}
+
+#[test]
+fn a_clock_that_was_days_ahead_forgets_and_refuses() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    accepts(&mut store, 2, NOW + 3 * DAY, NOW + 3 * DAY).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW + 1000), "older than");
-    refused(accepts(&mut store, 2, NOW + day, NOW + 1000), "replayed");
+    accepts(&mut store, 3, NOW + 1000, NOW + 1000).unwrap();
 }
 
 #[test]
@@ -109,9 +128,10 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
     let folder = Folder::new();
     let mut store = folder.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    accepts(&mut store, 2, NOW + 70_000, NOW + 70_000).unwrap();
-    let hour = Duration::from_secs(3600);
-    let replayed = store.remember(&block(1), NOW, NOW + 70_000, hour);
+    let later = NOW + DAY + 70_000;
+    accepts(&mut store, 2, later, later).unwrap();
+    let days = Duration::from_millis(2 * DAY);
+    let replayed = store.remember(&block(1), NOW, later, days);
     assert!(matches!(replayed, Err(RememberError::BeyondHorizon)));
 }
 
@@ -187,7 +207,7 @@ fn beyond_its_bound_nothing_is_accepted() {
         accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
         "remembered already",
     );
-    // A minute later the oldest make room.
+    // A minute later those make room whose time is out.
     accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
 }
 
@@ -197,15 +217,15 @@ proptest! {
     /// Whatever the clock does and however often the daemon is restarted.
     #[test]
     fn no_block_is_accepted_twice(
-        steps in prop::collection::vec((0_u64..8, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
+        steps in prop::collection::vec((0_u64..8, 0_u64..4, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
     ) {
         let folder = Folder::new();
         let mut store = folder.open();
         let mut accepted = std::collections::HashSet::new();
-        for (n, clock, restart) in steps {
-            let now = NOW + clock;
+        for (n, days, clock, restart) in steps {
+            let now = NOW + days * DAY + clock;
             // A block is made once, at one time: here the number says when.
-            let made_at = NOW + n * 20_000;
+            let made_at = NOW + n % 4 * DAY + n * 20_000;
             let fresh = now.abs_diff(made_at) <= 60_000;
             if fresh && accepts(&mut store, n, made_at, now).is_ok() {
                 prop_assert!(accepted.insert(n));
