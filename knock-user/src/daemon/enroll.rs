@@ -217,7 +217,8 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     fs::rename(&new.0, &path)?;
     new.keep();
     if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+        // The new text is in its place: an error here must not take its key away again.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     Ok(())
 }
