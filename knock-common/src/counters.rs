@@ -38,9 +38,13 @@ outcomes! {
     Knock, "knock", "SYNs to the window that became an event";
     RateLimited, "rate_limited", "SYNs to the window beyond what one source may send";
     RingFull, "ring_full", "SYNs to the window that found the ring buffer full";
+    GateLeased, "gate_leased", "connections and datagrams to protected ports that a lease let in";
+    GateTrusted, "gate_trusted", "connections and datagrams to protected ports from trusted sources";
+    GateRefused, "gate_refused", "connections and datagrams that the gate refused";
+    GateUnclear, "gate_unclear", "packets that could hide a connection from the gate, which refused them";
     NotSyn, "not_syn", "TCP packets to the window that open no connection";
     OutsideWindow, "outside_window", "TCP packets to other ports";
-    NotTcp, "not_tcp", "IP packets that are not TCP";
+    NotTcp, "not_tcp", "IP packets that are not TCP, nor a datagram to a protected port";
     NotIp, "not_ip", "frames that are not IP";
     Fragment, "fragment", "IP fragments, which are never a knock";
     TooDeep, "too_deep", "packets with more VLAN tags or IPv6 extension headers than are followed";

@@ -1,6 +1,6 @@
 //! What two sides of knockd must agree on.
 //!
-//! [`event`], [`settings`], [`counters`] and [`rate`] cross between the XDP program and the
+//! [`event`], [`settings`], [`counters`], [`gate`] and [`rate`] cross between the XDP program and the
 //! daemon; [`window`] and `protocol` (feature `protocol`) between the client and the daemon.
 //! Nothing here does I/O or needs `std`, and only the feature `passphrase` allocates, so that
 //! every part can be tested without a kernel, and the kernel's parts compiled for it.
@@ -15,6 +15,7 @@ extern crate std;
 
 pub mod counters;
 pub mod event;
+pub mod gate;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod rate;

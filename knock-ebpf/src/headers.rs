@@ -1,5 +1,7 @@
 //! The headers on the way to a TCP port, as they lie on the wire.
 
+use knock_common::gate::Transport;
+
 use crate::packet::Header;
 
 pub(crate) const ETHER_TYPE_IPV4: u16 = 0x0800;
@@ -9,7 +11,8 @@ pub(crate) const ETHER_TYPE_VLAN: u16 = 0x8100;
 /// IEEE 802.1ad, the outer tag of two.
 pub(crate) const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;
 
-pub(crate) const PROTOCOL_TCP: u8 = 6;
+pub(crate) const PROTOCOL_TCP: u8 = Transport::Tcp.number();
+pub(crate) const PROTOCOL_UDP: u8 = Transport::Udp.number();
 // The IPv6 extension headers of IANA's registry "IPv6 Extension Header Types".
 pub(crate) const HOP_BY_HOP: u8 = 0;
 pub(crate) const ROUTING: u8 = 43;
@@ -85,6 +88,13 @@ impl Ipv4 {
         const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
         u16::from_be_bytes(self.fragment) & MORE_FRAGMENTS_AND_OFFSET != 0
     }
+
+    /// Whether it is a fragment and others come before, so that it has no transport header.
+    #[inline(always)]
+    pub(crate) fn is_later_fragment(&self) -> bool {
+        const OFFSET: u16 = 0x1fff;
+        u16::from_be_bytes(self.fragment) & OFFSET != 0
+    }
 }
 
 /// RFC 8200, section 3.
@@ -133,6 +143,45 @@ impl Extension {
     }
 }
 
+/// RFC 8200, section 4.5.
+#[repr(C)]
+pub(crate) struct FragmentExtension {
+    pub(crate) next_header: u8,
+    reserved: u8,
+    fragment: [u8; 2],
+    identification: [u8; 4],
+}
+
+impl FragmentExtension {
+    /// Whether other fragments come before, so that it has no transport header.
+    #[inline(always)]
+    pub(crate) fn is_later_fragment(&self) -> bool {
+        const OFFSET: u16 = 0xfff8;
+        u16::from_be_bytes(self.fragment) & OFFSET != 0
+    }
+}
+
+/// RFC 768.
+#[repr(C)]
+pub(crate) struct Udp {
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    len: [u8; 2],
+    checksum: [u8; 2],
+}
+
+impl Udp {
+    #[inline(always)]
+    pub(crate) fn destination_port(&self) -> u16 {
+        u16::from_be_bytes(self.destination_port)
+    }
+}
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
 /// RFC 9293, section 3.1, without the options.
 #[repr(C)]
 pub(crate) struct Tcp {
@@ -167,12 +216,15 @@ impl Tcp {
     /// SYN set; ACK, RST and FIN clear; anything else as it likes, ECE and CWR above all
     /// (README.md, "On the wire").
     #[inline(always)]
-    pub(crate) fn opens_connection(&self) -> bool {
-        const FIN: u8 = 0x01;
-        const SYN: u8 = 0x02;
-        const RST: u8 = 0x04;
-        const ACK: u8 = 0x10;
+    pub(crate) fn is_knock(&self) -> bool {
         self.flags & (FIN | SYN | RST | ACK) == SYN
+    }
+
+    /// SYN set and ACK clear, whatever else is set: all that a listening socket could take
+    /// for a new connection (RFC 9293, section 3.10.7.2).
+    #[inline(always)]
+    pub(crate) fn may_open_connection(&self) -> bool {
+        self.flags & (SYN | ACK) == SYN
     }
 }
 
@@ -187,6 +239,10 @@ unsafe impl Header for Ipv6 {}
 // SAFETY: as above.
 unsafe impl Header for Extension {}
 // SAFETY: as above.
+unsafe impl Header for FragmentExtension {}
+// SAFETY: as above.
+unsafe impl Header for Udp {}
+// SAFETY: as above.
 unsafe impl Header for Tcp {}
 
 const _: () = {
@@ -195,5 +251,7 @@ const _: () = {
     assert!(size_of::<Ipv4>() == 20);
     assert!(size_of::<Ipv6>() == 40);
     assert!(size_of::<Extension>() == 8);
+    assert!(size_of::<FragmentExtension>() == 8);
+    assert!(size_of::<Udp>() == 8);
     assert!(size_of::<Tcp>() == 20);
 };

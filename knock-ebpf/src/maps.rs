@@ -2,9 +2,13 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
-use knock_common::{counters::Outcome, settings::Settings};
+use knock_common::{
+    counters::Outcome,
+    gate::{Lease, LeaseKey, PROTECTED_LEN},
+    settings::Settings,
+};
 
 /// 512 KiB hold 13,000 events: 40 ms of a flood of 300,000 SYNs a second, in which a busy
 /// daemon may be away from the ring.
@@ -32,3 +36,30 @@ pub(crate) static SOURCES: LruHashMap<[u8; 16], u64> = LruHashMap::with_max_entr
 /// The token bucket of this CPU's log lines.
 #[map]
 pub(crate) static LOG_BUCKET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Overridden by the daemon with `limits.leases`. No LRU map: a lease is never evicted in
+/// favour of another one.
+const MAX_LEASES: u32 = 16_384;
+
+/// Networks that are trusted; what the daemon accepts in its configuration.
+const MAX_TRUSTED: u32 = 1024;
+
+/// `BPF_F_NO_PREALLOC`, which a trie demands.
+const NO_PREALLOC: u32 = 1;
+
+/// Who is let in, where, until when. The daemon keeps this map when it loads the program anew.
+#[map]
+pub(crate) static LEASES: HashMap<LeaseKey, Lease> = HashMap::with_max_entries(MAX_LEASES, 0);
+
+/// A bit for each protected port: [`knock_common::gate::protected_bit`].
+#[map]
+pub(crate) static PROTECTED: Array<u64> = Array::with_max_entries(PROTECTED_LEN, 0);
+
+/// The networks from which everybody is let in; IPv4 as IPv4-mapped IPv6.
+#[map]
+pub(crate) static TRUSTED: LpmTrie<[u8; 16], u8> =
+    LpmTrie::with_max_entries(MAX_TRUSTED, NO_PREALLOC);
+
+/// The token bucket of this CPU's lines about what a gate would have dropped.
+#[map]
+pub(crate) static OBSERVED_BUCKET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

@@ -1,6 +1,8 @@
 //! Bounds-checked access to a packet.
 
-use knock_common::counters::Outcome;
+/// The packet ends before what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Truncated;
 
 /// A cursor that each header step advances. It never yields a byte past the packet's end.
 #[derive(Clone, Copy)]
@@ -26,7 +28,7 @@ impl Cursor {
 
     /// The next `T`, which is left behind.
     #[inline(always)]
-    pub(crate) fn take<T: Header>(&mut self) -> Result<&'static T, Outcome> {
+    pub(crate) fn take<T: Header>(&mut self) -> Result<&'static T, Truncated> {
         let start = self.position;
         self.skip(size_of::<T>())?;
         let header = start as *const T;
@@ -37,10 +39,10 @@ impl Cursor {
 
     /// Leaves `len` bytes behind.
     #[inline(always)]
-    pub(crate) fn skip(&mut self, len: usize) -> Result<(), Outcome> {
+    pub(crate) fn skip(&mut self, len: usize) -> Result<(), Truncated> {
         let next = self.position + len;
         if next > self.end {
-            return Err(Outcome::Malformed);
+            return Err(Truncated);
         }
         self.position = next;
         Ok(())
@@ -87,7 +89,7 @@ pub(crate) mod tests {
             assert_eq!(cursor.take::<Two>().unwrap().bytes, [1, 2]);
             assert_eq!(cursor.take::<Two>().unwrap().bytes, [3, 4]);
             assert_eq!(cursor.remaining(), 1);
-            assert_eq!(cursor.take::<Two>().err(), Some(Outcome::Malformed));
+            assert_eq!(cursor.take::<Two>().err(), Some(Truncated));
             assert_eq!(cursor.remaining(), 1);
         });
     }
@@ -95,12 +97,12 @@ pub(crate) mod tests {
     #[test]
     fn skips_up_to_the_end_and_no_further() {
         over(&[1, 2, 3, 4], |mut cursor| {
-            assert_eq!(cursor.skip(5), Err(Outcome::Malformed));
+            assert_eq!(cursor.skip(5), Err(Truncated));
             assert_eq!(cursor.remaining(), 4);
             assert_eq!(cursor.skip(2), Ok(()));
             assert_eq!(cursor.take::<Two>().unwrap().bytes, [3, 4]);
             assert_eq!(cursor.skip(0), Ok(()));
-            assert_eq!(cursor.skip(1), Err(Outcome::Malformed));
+            assert_eq!(cursor.skip(1), Err(Truncated));
         });
     }
 
@@ -108,7 +110,7 @@ pub(crate) mod tests {
     fn nothing_is_taken_from_nothing() {
         over(&[], |mut cursor| {
             assert_eq!(cursor.remaining(), 0);
-            assert_eq!(cursor.take::<Two>().err(), Some(Outcome::Malformed));
+            assert_eq!(cursor.take::<Two>().err(), Some(Truncated));
         });
     }
 }

@@ -1,18 +1,19 @@
-//! From a frame to the SYN that it may be.
+//! From a frame to the transport header that it carries.
 //!
-//! The cheapest test comes first, so that traffic that is no knock is done with early:
-//! type of frame, transport protocol, port, flags, and only then what makes a packet
-//! consistent. Checksums are the host's business and are not verified.
+//! The cheapest test comes first, so that traffic that is nobody's business here is done
+//! with early: type of frame, transport protocol, and only for those that are left what makes
+//! the packet consistent. Checksums are the host's business and are not verified.
 
-use knock_common::{counters::Outcome, event::ipv4_mapped};
+use knock_common::{counters::Outcome, event::ipv4_mapped, gate::Transport, settings::Settings};
 
 use crate::{
     headers::{
         AUTHENTICATION, DESTINATION_OPTIONS, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6,
-        ETHER_TYPE_SERVICE_VLAN, ETHER_TYPE_VLAN, Ethernet, Extension, FRAGMENT, HOP_BY_HOP,
-        HOST_IDENTITY, Ipv4, Ipv6, MOBILITY, PROTOCOL_TCP, ROUTING, SHIM6, Tcp, VlanTag,
+        ETHER_TYPE_SERVICE_VLAN, ETHER_TYPE_VLAN, Ethernet, Extension, FRAGMENT, FragmentExtension,
+        HOP_BY_HOP, HOST_IDENTITY, Ipv4, Ipv6, MOBILITY, PROTOCOL_TCP, PROTOCOL_UDP, ROUTING,
+        SHIM6, Tcp, Udp, VlanTag,
     },
-    packet::Cursor,
+    packet::{Cursor, Truncated},
 };
 
 /// VLAN tags that are followed: one of a customer inside one of a provider (802.1ad).
@@ -22,26 +23,93 @@ const MAX_VLAN_TAGS: usize = 2;
 /// one; the rest is room for odd hosts. A bound, so that the verifier sees an end.
 const MAX_EXTENSIONS: usize = 8;
 
-/// A connection request to a port of the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Syn {
-    /// IPv4 as IPv4-mapped IPv6 address.
-    pub(crate) source: [u8; 16],
-    pub(crate) source_port: u16,
-    /// The destination port's place in the window.
-    pub(crate) offset: u8,
+/// A frame that the program has something to do with.
+#[derive(Clone, Copy)]
+pub(crate) enum Carried {
+    Segment(Segment),
+    Datagram(Datagram),
 }
 
-/// The SYN to the window at `window_base` that the frame under `cursor` is, or else what it is.
-///
-/// `further` tells how many bytes of the frame lie in buffers that `cursor` does not see. It
-/// is only asked about a SYN to the window that goes on there.
+/// What else a frame can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Other {
+    /// Neither a knock nor for a protected port.
+    Harmless(Outcome),
+    /// The host may see a transport header where this program sees none.
+    Unclear(Outcome),
+}
+
+impl From<Truncated> for Other {
+    #[inline(always)]
+    fn from(_: Truncated) -> Self {
+        Self::Unclear(Outcome::Malformed)
+    }
+}
+
+/// The IP header of either family.
+#[derive(Clone, Copy)]
+pub(crate) enum Ip {
+    V4(&'static Ipv4),
+    V6(&'static Ipv6),
+}
+
+impl Ip {
+    /// The source address, an IPv4 address as IPv4-mapped one. `None` for an IPv6 packet
+    /// that comes from an IPv4-mapped address: it would pass for somebody else, and no host
+    /// takes it (the kernel's `ip6_rcv_core`).
+    #[inline(always)]
+    pub(crate) fn source(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::V4(ip) => Some(ipv4_mapped(ip.source)),
+            Self::V6(ip) if is_ipv4_mapped(&ip.source) => None,
+            Self::V6(ip) => Some(ip.source),
+        }
+    }
+}
+
+/// Whether an address is an IPv4 address in IPv6's clothes (RFC 4291, section 2.5.5.2).
 #[inline(always)]
-pub(crate) fn frame(
-    mut cursor: Cursor,
-    window_base: u16,
-    further: impl Fn() -> usize,
-) -> Result<Syn, Outcome> {
+pub(crate) fn is_ipv4_mapped(address: &[u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+}
+
+/// A TCP segment.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) ip: Ip,
+    pub(crate) tcp: &'static Tcp,
+    /// Its length as the headers before it have it. Below zero if they contradict each other.
+    len: isize,
+    /// How much of it lies in the buffer that was parsed.
+    available: usize,
+}
+
+impl Segment {
+    /// Whether the host would take it: it is as long as it says, and no shorter than its own
+    /// header. `further` tells how many bytes of the frame lie in buffers that were not parsed.
+    #[inline(always)]
+    pub(crate) fn is_consistent(&self, further: impl Fn() -> usize) -> bool {
+        let header_len = self.tcp.header_len();
+        let Ok(len) = usize::try_from(self.len) else {
+            return false;
+        };
+        header_len >= size_of::<Tcp>()
+            && header_len <= len
+            && (len <= self.available || len - self.available <= further())
+    }
+}
+
+/// A UDP datagram, or the first fragment of one.
+#[derive(Clone, Copy)]
+pub(crate) struct Datagram {
+    pub(crate) ip: Ip,
+    pub(crate) udp: &'static Udp,
+}
+
+/// What the frame under `cursor` carries, or else what it is. A datagram only counts where
+/// a UDP port is protected.
+#[inline(always)]
+pub(crate) fn frame(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     let mut ether_type = cursor.take::<Ethernet>()?.ether_type();
     for _ in 0..MAX_VLAN_TAGS {
         if !is_vlan(ether_type) {
@@ -50,10 +118,10 @@ pub(crate) fn frame(
         ether_type = cursor.take::<VlanTag>()?.ether_type();
     }
     match ether_type {
-        ETHER_TYPE_IPV4 => ipv4(cursor, window_base, further),
-        ETHER_TYPE_IPV6 => ipv6(cursor, window_base, further),
-        tag if is_vlan(tag) => Err(Outcome::TooDeep),
-        _ => Err(Outcome::NotIp),
+        ETHER_TYPE_IPV4 => ipv4(cursor, settings),
+        ETHER_TYPE_IPV6 => ipv6(cursor, settings),
+        tag if is_vlan(tag) => Err(Other::Unclear(Outcome::TooDeep)),
+        _ => Err(Other::Harmless(Outcome::NotIp)),
     }
 }
 
@@ -63,38 +131,32 @@ fn is_vlan(ether_type: u16) -> bool {
 }
 
 #[inline(always)]
-fn ipv4(mut cursor: Cursor, window_base: u16, further: impl Fn() -> usize) -> Result<Syn, Outcome> {
+fn ipv4(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     let ip = cursor.take::<Ipv4>()?;
-    if ip.protocol != PROTOCOL_TCP {
-        return Err(Outcome::NotTcp);
+    let protocol = ip.protocol;
+    if !is_followed(protocol, settings) {
+        return Err(Other::Harmless(Outcome::NotTcp));
     }
     let header_len = ip.header_len();
     if ip.version() != 4 || header_len < size_of::<Ipv4>() {
-        return Err(Outcome::Malformed);
+        return Err(Other::Unclear(Outcome::Malformed));
     }
     if ip.is_fragment() {
-        return Err(Outcome::Fragment);
+        fragment(protocol, ip.is_later_fragment(), settings)?;
     }
-    let Some(segment_len) = ip.total_len().checked_sub(header_len) else {
-        return Err(Outcome::Malformed);
-    };
     cursor.skip(header_len - size_of::<Ipv4>())?;
-    let (source_port, offset) = tcp(cursor, segment_len, window_base, further)?;
-    Ok(Syn {
-        source: ipv4_mapped(ip.source),
-        source_port,
-        offset,
-    })
+    let len = ip.total_len() as isize - header_len as isize;
+    transport(cursor, Ip::V4(ip), protocol, len)
 }
 
 #[inline(always)]
-fn ipv6(mut cursor: Cursor, window_base: u16, further: impl Fn() -> usize) -> Result<Syn, Outcome> {
+fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     let ip = cursor.take::<Ipv6>()?;
     if ip.version() != 6 {
-        return Err(Outcome::Malformed);
+        return Err(Other::Unclear(Outcome::Malformed));
     }
     let mut header = ip.next_header;
-    let mut len = ip.payload_len();
+    let mut len = ip.payload_len() as isize;
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(header) {
             break;
@@ -102,21 +164,49 @@ fn ipv6(mut cursor: Cursor, window_base: u16, further: impl Fn() -> usize) -> Re
         let extension = cursor.take::<Extension>()?;
         let extension_len = extension.header_len(header);
         cursor.skip(extension_len - size_of::<Extension>())?;
-        len = len.checked_sub(extension_len).ok_or(Outcome::Malformed)?;
+        len -= extension_len as isize;
         header = extension.next_header;
     }
-    match header {
-        PROTOCOL_TCP => {}
-        // An atomic fragment (RFC 6946) is a fragment too: no client sends one.
-        FRAGMENT => return Err(Outcome::Fragment),
-        header if is_extension(header) => return Err(Outcome::TooDeep),
-        _ => return Err(Outcome::NotTcp),
+    // An atomic fragment (RFC 6946) is a fragment too: no client sends one.
+    if header == FRAGMENT {
+        let extension = cursor.take::<FragmentExtension>()?;
+        header = extension.next_header;
+        fragment(header, extension.is_later_fragment(), settings)?;
+        len -= size_of::<FragmentExtension>() as isize;
     }
-    let (source_port, offset) = tcp(cursor, len, window_base, further)?;
-    Ok(Syn {
-        source: ip.source,
-        source_port,
-        offset,
+    if is_followed(header, settings) {
+        return transport(cursor, Ip::V6(ip), header, len);
+    }
+    Err(if is_extension(header) {
+        Other::Unclear(Outcome::TooDeep)
+    } else {
+        Other::Harmless(Outcome::NotTcp)
+    })
+}
+
+/// Whether there is anything to look for in `protocol`.
+#[inline(always)]
+fn is_followed(protocol: u8, settings: &Settings) -> bool {
+    protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP && settings.guards(Transport::Udp)
+}
+
+/// Goes on with the first fragment of a datagram that a gate has to look at, whose ports it
+/// always has. Nothing else can: later fragments have no ports (and without the first, which
+/// has, the host makes nothing of them, nor of any that overlap: Linux since 4.19); the flags
+/// of a segment may be in a later one (RFC 1858), so that none of its fragments can be judged.
+#[inline(always)]
+fn fragment(protocol: u8, is_later: bool, settings: &Settings) -> Result<(), Other> {
+    let is_harmless = match protocol {
+        PROTOCOL_TCP => !settings.guards(Transport::Tcp),
+        PROTOCOL_UDP if settings.guards(Transport::Udp) && !is_later => return Ok(()),
+        // More headers may stand in the way to the port.
+        FRAGMENT => false,
+        other => !is_extension(other),
+    };
+    Err(if is_harmless {
+        Other::Harmless(Outcome::Fragment)
+    } else {
+        Other::Unclear(Outcome::Fragment)
     })
 }
 
@@ -134,115 +224,22 @@ fn is_extension(header: u8) -> bool {
     )
 }
 
-/// Source port and window offset of the segment of `len` bytes at `cursor`, if it is a SYN
-/// to the window.
+/// The TCP segment or UDP datagram of `len` bytes at `cursor`.
 #[inline(always)]
-fn tcp(
-    mut cursor: Cursor,
-    len: usize,
-    window_base: u16,
-    further: impl Fn() -> usize,
-) -> Result<(u16, u8), Outcome> {
+fn transport(mut cursor: Cursor, ip: Ip, protocol: u8, len: isize) -> Result<Carried, Other> {
+    if protocol == PROTOCOL_UDP {
+        let udp = cursor.take::<Udp>()?;
+        return Ok(Carried::Datagram(Datagram { ip, udp }));
+    }
     let available = cursor.remaining();
     let tcp = cursor.take::<Tcp>()?;
-    let Ok(offset) = u8::try_from(tcp.destination_port().wrapping_sub(window_base)) else {
-        return Err(Outcome::OutsideWindow);
-    };
-    if !tcp.opens_connection() {
-        return Err(Outcome::NotSyn);
-    }
-    // The host would drop what is shorter than it says, or ends inside its own header.
-    let header_len = tcp.header_len();
-    if header_len < size_of::<Tcp>() || header_len > len {
-        return Err(Outcome::Malformed);
-    }
-    if len > available && len - available > further() {
-        return Err(Outcome::Malformed);
-    }
-    Ok((tcp.source_port(), offset))
+    Ok(Carried::Segment(Segment {
+        ip,
+        tcp,
+        len,
+        available,
+    }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::packet::tests::over;
-
-    const BASE: u16 = 61000;
-
-    #[rustfmt::skip]
-    const V4: [u8; 54] = [
-        2, 0, 0, 0, 0, 1,  2, 0, 0, 0, 0, 2,  0x08, 0x00,
-        0x45, 0, 0, 40,  0, 0, 0x40, 0,  64, 6, 0, 0,  192, 0, 2, 2,  192, 0, 2, 1,
-        0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0x02, 0xff, 0xff,  0, 0, 0, 0,
-    ];
-    const V4_SYN: Syn = Syn {
-        source: ipv4_mapped([192, 0, 2, 2]),
-        source_port: 40000,
-        offset: 7,
-    };
-
-    #[rustfmt::skip]
-    const V6: [u8; 90] = [
-        2, 0, 0, 0, 0, 1,  2, 0, 0, 0, 0, 2,  0x81, 0x00,  0, 5, 0x86, 0xdd,
-        0x60, 0, 0, 0,  0, 32, AUTHENTICATION, 64,
-        0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
-        0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
-        PROTOCOL_TCP, 1, 0, 0,  0, 0, 0, 1,  0, 0, 0, 1,
-        0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0xc2, 0xff, 0xff,  0, 0, 0, 0,
-    ];
-    const V6_SYN: Syn = Syn {
-        source: [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
-        source_port: 40000,
-        offset: 7,
-    };
-
-    fn parse(bytes: &[u8], further: usize) -> Result<Syn, Outcome> {
-        over(bytes, |cursor| frame(cursor, BASE, || further))
-    }
-
-    fn changed(frame: &[u8], at: usize, byte: u8) -> Result<Syn, Outcome> {
-        let mut frame = frame.to_vec();
-        frame[at] = byte;
-        parse(&frame, 0)
-    }
-
-    #[test]
-    fn a_syn_of_either_family() {
-        assert_eq!(parse(&V4, 0), Ok(V4_SYN));
-        assert_eq!(parse(&V6, 0), Ok(V6_SYN));
-    }
-
-    /// From the empty frame on, which no driver hands over.
-    #[test]
-    fn a_truncated_frame_is_malformed_wherever_it_ends() {
-        for frame in [&V4[..], &V6] {
-            for len in 0..frame.len() {
-                assert_eq!(parse(&frame[..len], 0), Err(Outcome::Malformed), "{len}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_other_ending() {
-        let [ethernet, ip, tcp] = [12, 14, 34];
-        assert_eq!(changed(&V4, ethernet + 1, 6), Err(Outcome::NotIp));
-        assert_eq!(changed(&V4, ip + 9, 17), Err(Outcome::NotTcp));
-        assert_eq!(changed(&V4, ip + 6, 0x20), Err(Outcome::Fragment));
-        assert_eq!(changed(&V4, ip, 0x44), Err(Outcome::Malformed));
-        assert_eq!(changed(&V4, tcp + 2, 0), Err(Outcome::OutsideWindow));
-        assert_eq!(changed(&V4, tcp + 13, 0x12), Err(Outcome::NotSyn));
-        let [inner_type, next_header] = [16, 24];
-        assert_eq!(changed(&V6, next_header, FRAGMENT), Err(Outcome::Fragment));
-        let tags = [&V6[..inner_type], &[0x88, 0xa8, 0, 6, 0x81, 0x00]].concat();
-        assert_eq!(parse(&tags, 0), Err(Outcome::TooDeep));
-    }
-
-    #[test]
-    fn a_payload_may_go_on_in_further_buffers() {
-        let mut frame = V4;
-        frame[16..18].copy_from_slice(&9000_u16.to_be_bytes());
-        assert_eq!(parse(&frame, 9000 - 40), Ok(V4_SYN));
-        assert_eq!(parse(&frame, 9000 - 41), Err(Outcome::Malformed));
-        assert_eq!(parse(&frame, 0), Err(Outcome::Malformed));
-    }
-}
+mod tests;

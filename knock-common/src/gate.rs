@@ -1,0 +1,279 @@
+//! The gate: which new connections and datagrams reach a protected port.
+//!
+//! The daemon writes leases, the XDP program holds every packet against them. Both compute
+//! with what stands here, and the leases lie in the map `LEASES`, which outlives the daemon.
+
+use core::num::NonZeroU64;
+
+/// The version of what is pinned: of [`LeaseKey`], [`Lease`] and their map. A daemon finds
+/// its predecessor's leases by it, and takes over nothing that it would misread.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// How many different IPv6 prefix lengths leases may have: each costs a look-up.
+pub const MAX_PREFIX_LENS: usize = 4;
+
+/// The whole of an IPv6 address; also that of an IPv4-mapped one.
+pub const HOST: u8 = 128;
+
+/// What the gate does with what it does not let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is dropped, and nothing answers.
+    #[default]
+    Enforce,
+    /// It is counted, logged and passed.
+    Observe,
+}
+
+/// A transport protocol that has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Connections: a lease lets one in, which then goes on without it.
+    Tcp,
+    /// Datagrams: each needs a lease.
+    Udp,
+}
+
+impl Transport {
+    /// Its number in IANA's registry "Assigned Internet Protocol Numbers".
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+/// Where the map `PROTECTED`, a bit for each port, has a port: the element, and the bit in it.
+#[must_use]
+#[inline(always)]
+pub const fn protected_bit(transport: Transport, port: u16) -> (u32, u64) {
+    let first = match transport {
+        Transport::Tcp => 0,
+        Transport::Udp => PROTECTED_LEN / 2,
+    };
+    (
+        first + port as u32 / u64::BITS,
+        1 << (port as u32 % u64::BITS),
+    )
+}
+
+/// The elements of the map `PROTECTED`.
+pub const PROTECTED_LEN: u32 = 2 * (1 << 16) / u64::BITS;
+
+/// Whose lease for which port: the key of the map `LEASES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseKey {
+    /// An IPv6 address or prefix, the bits behind the prefix zero; IPv4 as IPv4-mapped address.
+    pub source: [u8; 16],
+    /// The destination port.
+    pub port: u16,
+    /// [`Transport::number`].
+    pub protocol: u8,
+    /// How many bits of `source` count; [`HOST`] for IPv4.
+    pub prefix_len: u8,
+}
+
+impl LeaseKey {
+    /// The key of the lease that lets `source`, or all of its prefix of `prefix_len` bits, in.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(source: [u8; 16], prefix_len: u8, transport: Transport, port: u16) -> Self {
+        Self {
+            source: masked(source, prefix_len),
+            port,
+            protocol: transport.number(),
+            prefix_len,
+        }
+    }
+}
+
+/// `address` with all but its first `prefix_len` bits zero.
+#[must_use]
+#[inline(always)]
+pub const fn masked(address: [u8; 16], prefix_len: u8) -> [u8; 16] {
+    // In halves: the kernel's program cannot shift more than 64 bits.
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]) & first_bits(prefix_len);
+    let low =
+        u64::from_be_bytes([i, j, k, l, m, n, o, p]) & first_bits(prefix_len.saturating_sub(64));
+    let [a, b, c, d, e, f, g, h] = high.to_be_bytes();
+    let [i, j, k, l, m, n, o, p] = low.to_be_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+#[inline(always)]
+const fn first_bits(count: u8) -> u64 {
+    if count >= 64 {
+        u64::MAX
+    } else {
+        !(u64::MAX >> count)
+    }
+}
+
+/// Until when a source is let in: the value of the map `LEASES`.
+///
+/// Times are nanoseconds of `CLOCK_BOOTTIME`, which nobody can set and which goes on while
+/// the machine sleeps.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// When it ends by itself. Only the daemon writes this.
+    pub expires_ns: u64,
+    /// When its last datagram came; 0 before the first, and for TCP. Only the XDP program
+    /// writes this: a late write to an entry that has become somebody else's moves no TCP lease.
+    pub seen_ns: u64,
+}
+
+impl Lease {
+    /// When the lease ends. `idle_ns` is how far apart the datagrams of a UDP lease may be
+    /// that keep it going; TCP has none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn ends_at(&self, idle_ns: Option<NonZeroU64>) -> u64 {
+        let Some(idle_ns) = idle_ns else {
+            return self.expires_ns;
+        };
+        let active = if self.seen_ns == 0 {
+            0
+        } else {
+            self.seen_ns.saturating_add(idle_ns.get())
+        };
+        if active > self.expires_ns {
+            active
+        } else {
+            self.expires_ns
+        }
+    }
+
+    /// Whether it lets its source in at `now`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn holds(&self, now: u64, idle_ns: Option<NonZeroU64>) -> bool {
+        now < self.ends_at(idle_ns)
+    }
+}
+
+/// The IPv6 prefix lengths that leases have: at most [`MAX_PREFIX_LENS`] different ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefixLens([u8; MAX_PREFIX_LENS]);
+
+impl PrefixLens {
+    /// The different ones of `lens`, each from 1 to [`HOST`]; `None` if they are too many or
+    /// one is no length.
+    #[must_use]
+    pub fn new(lens: impl IntoIterator<Item = u8>) -> Option<Self> {
+        let mut all = Self::default();
+        for len in lens {
+            if len == 0 || len > HOST {
+                return None;
+            }
+            let place = all
+                .0
+                .iter_mut()
+                .find(|place| **place == len || **place == 0)?;
+            *place = len;
+        }
+        Some(all)
+    }
+
+    /// The lengths; those behind the first zero are none.
+    #[must_use]
+    pub const fn as_array(&self) -> [u8; MAX_PREFIX_LENS] {
+        self.0
+    }
+}
+
+const _: () = {
+    assert!(size_of::<LeaseKey>() == 20);
+    assert!(core::mem::offset_of!(LeaseKey, port) == 16);
+    assert!(core::mem::offset_of!(LeaseKey, protocol) == 18);
+    assert!(core::mem::offset_of!(LeaseKey, prefix_len) == 19);
+    assert!(size_of::<Lease>() == 16);
+};
+
+#[cfg(feature = "user")]
+// SAFETY: `repr(C)`, `Copy`, only integers and arrays of them, no padding (asserted above).
+unsafe impl aya::Pod for LeaseKey {}
+
+#[cfg(feature = "user")]
+// SAFETY: as above.
+unsafe impl aya::Pod for Lease {}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, net::Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDLE: Option<NonZeroU64> = NonZeroU64::new(100);
+
+    #[test]
+    fn a_lease_ends_on_the_nanosecond() {
+        let lease = Lease {
+            expires_ns: 1000,
+            seen_ns: 0,
+        };
+        assert!(lease.holds(999, None) && lease.holds(999, IDLE));
+        assert!(!lease.holds(1000, None) && !lease.holds(1000, IDLE));
+    }
+
+    #[test]
+    fn datagrams_keep_a_lease_going_and_connections_do_not() {
+        let lease = Lease {
+            expires_ns: 1000,
+            seen_ns: 950,
+        };
+        assert!(lease.holds(1049, IDLE));
+        assert!(!lease.holds(1050, IDLE));
+        assert!(!lease.holds(1000, None));
+        let early = Lease {
+            seen_ns: 10,
+            ..lease
+        };
+        assert_eq!(early.ends_at(IDLE), 1000, "never shorter than it was given");
+    }
+
+    #[test]
+    fn every_port_has_a_bit_of_its_own() {
+        let mut seen = HashSet::new();
+        for transport in [Transport::Tcp, Transport::Udp] {
+            for port in 0..=u16::MAX {
+                let (index, bit) = protected_bit(transport, port);
+                assert!(index < PROTECTED_LEN && bit.count_ones() == 1);
+                assert!(seen.insert((index, bit)));
+            }
+        }
+    }
+
+    #[test]
+    fn prefix_lengths_are_few() {
+        let lens = PrefixLens::new([128, 64, 128, 56, 64]).unwrap();
+        assert_eq!(lens.as_array(), [128, 64, 56, 0]);
+        assert!(PrefixLens::new([1, 2, 3, 4]).is_some());
+        assert_eq!(PrefixLens::new([1, 2, 3, 4, 5]), None);
+        assert_eq!(PrefixLens::new([0]), None);
+        assert_eq!(PrefixLens::new([129]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_is_in_the_prefix_that_it_is_masked_to(
+            address: [u8; 16],
+            other: [u8; 16],
+            len in 1..=HOST,
+        ) {
+            let key = |source| LeaseKey::new(source, len, Transport::Udp, 51820);
+            let prefix = u128::from_be_bytes(address) >> (HOST - len);
+            let same = prefix == u128::from_be_bytes(other) >> (HOST - len);
+            prop_assert_eq!(key(address) == key(other), same);
+            prop_assert_eq!(key(address), key(key(address).source));
+            let zeros = Ipv6Addr::from(key(address).source).to_bits().trailing_zeros();
+            prop_assert!(zeros >= u32::from(HOST - len));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! From a SYN to the window to an event on the ring.
+
+use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::XdpContext};
+use aya_log_ebpf::info;
+use knock_common::{
+    counters::Outcome,
+    event::KnockEvent,
+    settings::{LOG_RATE, Settings},
+};
+
+use crate::{
+    log::{self, Source},
+    maps::{EVENTS, LOG_BUCKET, SOURCES},
+    parse::is_ipv4_mapped,
+};
+
+/// Puts a SYN to `offset` in the window on the ring, if its source may.
+#[inline(always)]
+pub(crate) fn knock(
+    ctx: &XdpContext,
+    settings: &Settings,
+    source: [u8; 16],
+    source_port: u16,
+    offset: u8,
+) -> Outcome {
+    // SAFETY: the helper takes no arguments and only reads a clock.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if !take_token(settings, &source, now) {
+        return Outcome::RateLimited;
+    }
+    // Before the event, so that whoever tails sees the SYN before what became of it.
+    if settings.log != 0 && log::take_token(&LOG_BUCKET, LOG_RATE, now) {
+        match log::source(&source) {
+            Source::V4(source) => info!(
+                ctx,
+                "SYN from {:i} port {} to window + {}", source, source_port, offset
+            ),
+            Source::V6(source) => info!(
+                ctx,
+                "SYN from {:i} port {} to window + {}", source, source_port, offset
+            ),
+        }
+    }
+    let Some(mut entry) = EVENTS.reserve::<KnockEvent>(0) else {
+        return Outcome::RingFull;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is a u32 in struct xdp_md"
+    )]
+    let ifindex = ctx.ingress_ifindex() as u32;
+    entry.write(KnockEvent {
+        arrival_ns: now,
+        source,
+        ifindex,
+        source_port,
+        offset,
+        reserved: 0,
+    });
+    entry.submit(0);
+    Outcome::Knock
+}
+
+/// Whether `source` has a token left. Two CPUs may read the same bucket at once and both
+/// take its last token: a bound that is off by a CPU is a bound.
+#[inline(always)]
+fn take_token(settings: &Settings, source: &[u8; 16], now: u64) -> bool {
+    let source = subscriber(source);
+    if let Some(bucket) = SOURCES.get_ptr_mut(source) {
+        // SAFETY: the pointer is to a map value, which stays allocated while the program
+        // runs; it is eight bytes, aligned, and read and written whole.
+        let Some(next) = settings.rate.take(unsafe { bucket.read() }, now) else {
+            return false;
+        };
+        // SAFETY: as above.
+        unsafe { bucket.write(next) };
+        return true;
+    }
+    let Some(next) = settings.rate.take(0, now) else {
+        return false;
+    };
+    // Without room the source goes unwatched, and the ring's size is the bound.
+    let _ = SOURCES.insert(source, next, 0);
+    true
+}
+
+/// Whom an address is charged to: an IPv4 address, or the /64 that one IPv6 host can take
+/// all its addresses from.
+#[inline(always)]
+fn subscriber(source: &[u8; 16]) -> [u8; 16] {
+    let mut subscriber = *source;
+    if !is_ipv4_mapped(source) {
+        subscriber[8..].copy_from_slice(&[0; 8]);
+    }
+    subscriber
+}

@@ -1,0 +1,174 @@
+use core::num::{NonZeroU32, NonZeroU64};
+
+use knock_common::{
+    gate::{Mode, PrefixLens},
+    rate::Rate,
+    settings::{Gate, Verdict},
+    window::Window,
+};
+
+use super::*;
+use crate::packet::tests::over;
+
+/// What of a frame outlives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Segment {
+        source: Option<[u8; 16]>,
+        port: u16,
+        is_consistent: bool,
+    },
+    Datagram {
+        port: u16,
+    },
+    Other(Other),
+}
+
+#[rustfmt::skip]
+const V4: [u8; 54] = [
+    2, 0, 0, 0, 0, 1,  2, 0, 0, 0, 0, 2,  0x08, 0x00,
+    0x45, 0, 0, 40,  0, 0, 0x40, 0,  64, 6, 0, 0,  192, 0, 2, 2,  192, 0, 2, 1,
+    0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0x02, 0xff, 0xff,  0, 0, 0, 0,
+];
+const V4_SYN: Seen = Seen::Segment {
+    source: Some(ipv4_mapped([192, 0, 2, 2])),
+    port: 61007,
+    is_consistent: true,
+};
+
+#[rustfmt::skip]
+const V6: [u8; 90] = [
+    2, 0, 0, 0, 0, 1,  2, 0, 0, 0, 0, 2,  0x81, 0x00,  0, 5, 0x86, 0xdd,
+    0x60, 0, 0, 0,  0, 32, AUTHENTICATION, 64,
+    0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+    0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+    PROTOCOL_TCP, 1, 0, 0,  0, 0, 0, 1,  0, 0, 0, 1,
+    0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0xc2, 0xff, 0xff,  0, 0, 0, 0,
+];
+const V6_SYN: Seen = Seen::Segment {
+    source: Some([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]),
+    port: 61007,
+    is_consistent: true,
+};
+
+fn settings(tcp: bool, udp: bool) -> Settings {
+    let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
+    Settings::new(Window::DEFAULT, Verdict::Drop, rate).with_gate(&Gate {
+        mode: Mode::Enforce,
+        tcp,
+        udp,
+        trusted: false,
+        prefix_lens: PrefixLens::default(),
+        udp_idle_ns: NonZeroU64::MIN,
+    })
+}
+
+fn parse(bytes: &[u8], settings: &Settings, further: usize) -> Seen {
+    over(bytes, |cursor| match frame(cursor, settings) {
+        Ok(Carried::Segment(segment)) => Seen::Segment {
+            source: segment.ip.source(),
+            port: segment.tcp.destination_port(),
+            is_consistent: segment.is_consistent(|| further),
+        },
+        Ok(Carried::Datagram(datagram)) => Seen::Datagram {
+            port: datagram.udp.destination_port(),
+        },
+        Err(other) => Seen::Other(other),
+    })
+}
+
+fn changed(frame: &[u8], at: usize, byte: u8, settings: &Settings) -> Seen {
+    let mut frame = frame.to_vec();
+    frame[at] = byte;
+    parse(&frame, settings, 0)
+}
+
+fn harmless(outcome: Outcome) -> Seen {
+    Seen::Other(Other::Harmless(outcome))
+}
+
+fn unclear(outcome: Outcome) -> Seen {
+    Seen::Other(Other::Unclear(outcome))
+}
+
+#[test]
+fn a_segment_of_either_family() {
+    let settings = settings(false, false);
+    assert_eq!(parse(&V4, &settings, 0), V4_SYN);
+    assert_eq!(parse(&V6, &settings, 0), V6_SYN);
+}
+
+/// From the empty frame on, which no driver hands over.
+#[test]
+fn a_truncated_frame_is_unclear_wherever_it_ends() {
+    let settings = settings(false, false);
+    for frame in [&V4[..], &V6] {
+        for len in 0..frame.len() {
+            let seen = parse(&frame[..len], &settings, 0);
+            assert_eq!(seen, unclear(Outcome::Malformed), "{len}");
+        }
+    }
+}
+
+#[test]
+fn every_other_ending() {
+    let neither = settings(false, false);
+    let [ethernet, ip] = [12, 14];
+    let v4 = |at, byte| changed(&V4, at, byte, &neither);
+    assert_eq!(v4(ethernet + 1, 6), harmless(Outcome::NotIp));
+    assert_eq!(v4(ip + 9, 17), harmless(Outcome::NotTcp));
+    assert_eq!(v4(ip + 6, 0x20), harmless(Outcome::Fragment));
+    assert_eq!(v4(ip, 0x44), unclear(Outcome::Malformed));
+    let [inner_type, next_header] = [16, 24];
+    let fragment = changed(&V6, next_header, FRAGMENT, &neither);
+    assert_eq!(fragment, harmless(Outcome::Fragment));
+    let tags = [&V6[..inner_type], &[0x88, 0xa8, 0, 6, 0x81, 0x00]].concat();
+    assert_eq!(parse(&tags, &neither, 0), unclear(Outcome::TooDeep));
+}
+
+#[test]
+fn fragments_are_unclear_where_a_gate_would_have_to_see_more() {
+    let [both, udp_only] = [settings(true, true), settings(false, true)];
+    let [ip, ports] = [14, 34];
+    let port = u16::from_be_bytes([V4[ports + 2], V4[ports + 3]]);
+    // More fragments follow, or others come before.
+    for (first_byte, second_byte, is_later) in [(0x20, 0, false), (0x20, 1, true), (0, 1, true)] {
+        let mut frame = V4;
+        (frame[ip + 6], frame[ip + 7]) = (first_byte, second_byte);
+        let seen = parse(&frame, &both, 0);
+        assert_eq!(seen, unclear(Outcome::Fragment));
+        let seen = parse(&frame, &udp_only, 0);
+        assert_eq!(seen, harmless(Outcome::Fragment));
+        frame[ip + 9] = PROTOCOL_UDP;
+        let expected = if is_later {
+            harmless(Outcome::Fragment)
+        } else {
+            Seen::Datagram { port }
+        };
+        assert_eq!(parse(&frame, &both, 0), expected);
+    }
+}
+
+#[test]
+fn a_payload_may_go_on_in_further_buffers() {
+    let settings = settings(false, false);
+    let mut frame = V4;
+    frame[16..18].copy_from_slice(&9000_u16.to_be_bytes());
+    assert_eq!(parse(&frame, &settings, 9000 - 40), V4_SYN);
+    for further in [9000 - 41, 0] {
+        let Seen::Segment { is_consistent, .. } = parse(&frame, &settings, further) else {
+            panic!("it is a segment");
+        };
+        assert!(!is_consistent);
+    }
+}
+
+#[test]
+fn an_ipv4_address_in_an_ipv6_header_is_nobody() {
+    let mut frame = V6;
+    frame[26..42].copy_from_slice(&ipv4_mapped([192, 0, 2, 2]));
+    let Seen::Segment { source, .. } = parse(&frame, &settings(false, false), 0) else {
+        panic!("it is a segment");
+    };
+    assert_eq!(source, None);
+}
