@@ -13,6 +13,7 @@ pub mod control;
 pub mod doors;
 pub mod enroll;
 pub mod exec;
+pub mod gate;
 pub mod knock;
 pub mod report;
 pub mod run;

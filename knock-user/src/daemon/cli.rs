@@ -357,7 +357,7 @@ fn open_source(config: &Config, lines: Option<PathBuf>, reporter: &Reporter) -> 
     }
     let settings = Settings::new(config.window, config.verdict, config.limits.events);
     let mut xdp = Xdp::load(settings, reporter.clone())?;
-    xdp.attach(&config.interfaces)?;
+    xdp.attach(&config.interfaces, None)?;
     Ok(Source::Xdp(Box::new(xdp)))
 }
 

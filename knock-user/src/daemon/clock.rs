@@ -11,8 +11,19 @@ const JUMP: Duration = Duration::from_secs(2);
 /// wall clock does not move it.
 #[must_use]
 pub fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    // The clock starts at zero and only grows.
+    now(ClockId::Monotonic)
+}
+
+/// The time on `CLOCK_BOOTTIME`, which the gate's leases end by: [`monotonic`], and the time
+/// that the machine has slept.
+#[must_use]
+pub fn boottime() -> Duration {
+    now(ClockId::Boottime)
+}
+
+fn now(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
+    // These clocks start at zero and only grow.
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or_default(),
         u32::try_from(now.tv_nsec).unwrap_or_default(),

@@ -20,7 +20,7 @@ use super::{report::Reporter, source::xdp::Xdp};
 pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
     let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
     let mut xdp = Xdp::load(settings, Reporter::default())?;
-    xdp.attach(interfaces)?;
+    xdp.attach(interfaces, None)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut knocks = Vec::new();

@@ -1,21 +1,32 @@
 //! Knocks from the XDP program: loading it, attaching it, reading its ring.
 
-use std::{collections::BTreeMap, io, os::fd::AsRawFd, time::Duration};
+mod attach;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use std::{collections::BTreeMap, fmt, io, os::fd::AsRawFd, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{Xdp as Program, XdpMode},
+    Ebpf, EbpfLoader,
+    maps::{Array, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key},
+    programs::{Xdp as Program, links::PinnedLink},
 };
 use aya_log::EbpfLogger;
-use knock_common::{counters::Outcome, event::KnockEvent, settings::Settings};
-use rustix::{io::Errno, net::netdevice::name_to_index};
+use ipnet::IpNet;
+use knock_common::{
+    counters::Outcome,
+    event::{KnockEvent, ipv4_mapped},
+    gate::protected_bit,
+    settings::Settings,
+};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
-use tracing::{info, warn};
 
-use crate::daemon::{knock::Knock, report::Reporter};
+use crate::daemon::{
+    gate::{Gate, Rules},
+    knock::Knock,
+    report::Reporter,
+};
 
 /// The XDP program, compiled by the build script and aligned as the ELF parser wants it.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/knock-xdp"));
@@ -33,16 +44,37 @@ pub enum Mode {
     Generic,
 }
 
+impl Mode {
+    /// The mode of this name, as [`Display`](fmt::Display) writes it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Native, Self::Generic]
+            .into_iter()
+            .find(|mode| mode.to_string() == name)
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
 /// An interface that the program is attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// The interface's name.
     pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
     /// How the program runs there.
     pub mode: Mode,
 }
 
-/// The loaded program. Dropping it detaches it from every interface.
+/// The loaded program. Dropping it detaches it from every interface, unless it is pinned.
 pub struct Xdp {
     ebpf: Ebpf,
     events: AsyncFd<RingBuf<MapData>>,
@@ -51,6 +83,8 @@ pub struct Xdp {
     settings_map: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
     attachments: Vec<Attachment>,
+    /// Held only so that they are closed with everything else.
+    pinned: Vec<PinnedLink>,
 }
 
 impl Xdp {
@@ -61,8 +95,48 @@ impl Xdp {
     ///
     /// A sentence that says what is missing and what to do.
     pub fn load(settings: Settings, reporter: Reporter) -> Result<Self> {
+        Self::load_with(&mut EbpfLoader::new(), settings, reporter)
+    }
+
+    /// Loads the program like [`Xdp::load`], with a gate, in which there are no leases yet.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Xdp::load`].
+    pub fn load_with_gate(
+        settings: Settings,
+        rules: &Rules,
+        reporter: Reporter,
+    ) -> Result<(Self, Gate)> {
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("LEASES", rules.max_leases.get());
+        let settings = settings.with_gate(&rules.settings());
+        let mut xdp = Self::load_with(&mut loader, settings, reporter)?;
+        let mut trusted: LpmTrie<MapData, [u8; 16], u8> = take(&mut xdp.ebpf, "TRUSTED")?;
+        for network in &rules.trusted {
+            trusted.insert(&trie_key(network), 1, 0)?;
+        }
+        let mut protected = take_any(&mut xdp.ebpf, "PROTECTED")?;
+        let mut bits: Array<_, u64> = (&mut protected).try_into()?;
+        for port in &rules.protect {
+            let (index, bit) = protected_bit(port.transport, port.number);
+            let others = bits.get(&index, 0)?;
+            bits.set(index, others | bit, 0)?;
+        }
+        let leases = take_any(&mut xdp.ebpf, "LEASES")?;
+        let gate = Gate::new(leases, protected, rules.udp_idle)?;
+        Ok((xdp, gate))
+    }
+
+    fn load_with(
+        loader: &mut EbpfLoader<'_>,
+        settings: Settings,
+        reporter: Reporter,
+    ) -> Result<Self> {
         raise_memory_limit();
-        let mut ebpf = Ebpf::load(PROGRAM).map_err(|error| unloadable(error.into()))?;
+        let mut ebpf = loader
+            .load(PROGRAM)
+            .map_err(|error| unloadable(error.into()))?;
         // Before the program is loaded: loading needs the map that this keeps open.
         let log = EbpfLogger::init_with_logger(&mut ebpf, reporter)
             .context("the program has no aya-log ring")?;
@@ -75,32 +149,13 @@ impl Xdp {
             settings_map,
             counters: take(&mut ebpf, "COUNTERS")?,
             attachments: Vec::new(),
+            pinned: Vec::new(),
             ebpf,
         };
         xdp.program()?
             .load()
             .map_err(|error| unloadable(error.into()))?;
         Ok(xdp)
-    }
-
-    /// Attaches the program to `interfaces`.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says which interface is missing or taken, and what to do. What was
-    /// attached before the error stays so until this is dropped.
-    pub fn attach(&mut self, interfaces: &[String]) -> Result<()> {
-        for interface in interfaces {
-            require_interface(interface)?;
-        }
-        for interface in interfaces {
-            let mode = attach(self.program()?, interface)?;
-            self.attachments.push(Attachment {
-                interface: interface.clone(),
-                mode,
-            });
-        }
-        Ok(())
     }
 
     /// The program itself, for `BPF_PROG_TEST_RUN`.
@@ -186,14 +241,24 @@ impl From<KnockEvent> for Knock {
     }
 }
 
+fn trie_key(network: &IpNet) -> Key<[u8; 16]> {
+    let prefix_len = u32::from(network.prefix_len());
+    match network {
+        IpNet::V4(network) => Key::new(96 + prefix_len, ipv4_mapped(network.addr().octets())),
+        IpNet::V6(network) => Key::new(prefix_len, network.addr().octets()),
+    }
+}
+
 fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
-    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+    T: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    let map = ebpf
-        .take_map(name)
-        .with_context(|| format!("the object holds no map `{name}`"))?;
-    Ok(map.try_into()?)
+    Ok(take_any(ebpf, name)?.try_into()?)
+}
+
+fn take_any(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name)
+        .with_context(|| format!("the object holds no map `{name}`"))
 }
 
 /// Watches `ring`, a ring buffer or the reader of one.
@@ -206,21 +271,6 @@ fn readable<T: AsRawFd>(ring: T) -> Result<AsyncFd<T>> {
         .context("the ring cannot be waited for")
 }
 
-fn require_interface(interface: &str) -> Result<()> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
-    match name_to_index(&socket, interface) {
-        Ok(_) => Ok(()),
-        Err(Errno::NODEV) => {
-            bail!("there is no interface `{interface}`: `ip link` lists those that are there")
-        }
-        Err(error) => Err(error).with_context(|| format!("interface `{interface}`")),
-    }
-}
-
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, whose default is far too small.
 fn raise_memory_limit() {
     use rustix::process::{Resource, Rlimit, setrlimit};
@@ -231,40 +281,6 @@ fn raise_memory_limit() {
     };
     // Without the right to, loading fails as well, and says so.
     let _ = setrlimit(Resource::Memlock, unlimited);
-}
-
-/// Attaches in native mode, or in generic mode where the driver cannot.
-fn attach(program: &mut Program, interface: &str) -> Result<Mode> {
-    let native = match program.attach(interface, XdpMode::Driver) {
-        Ok(_) => {
-            info!("attached to {interface} in native XDP mode");
-            return Ok(Mode::Native);
-        }
-        Err(error) => anyhow!(error),
-    };
-    match errno(&native) {
-        // The driver has no XDP, or none at this MTU or with these features. Where it has
-        // a say, RANGE and INVAL are what drivers return for those.
-        Some(Errno::OPNOTSUPP | Errno::RANGE | Errno::INVAL) => {}
-        _ => return Err(unattachable(native, interface)),
-    }
-    program
-        .attach(interface, XdpMode::Skb)
-        .map_err(|error| unattachable(error.into(), interface))?;
-    warn!(
-        "attached to {interface} in generic XDP mode, since its driver cannot do native: {native:#}"
-    );
-    Ok(Mode::Generic)
-}
-
-fn unattachable(error: anyhow::Error, interface: &str) -> anyhow::Error {
-    match errno(&error) {
-        Some(Errno::BUSY | Errno::EXIST) => anyhow!(
-            "another XDP program is attached to {interface}, and knockd does not replace it: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` removes it"
-        ),
-        Some(Errno::PERM | Errno::ACCESS) => no_rights(),
-        _ => error.context(format!("the XDP program cannot be attached to {interface}")),
-    }
 }
 
 fn unloadable(error: anyhow::Error) -> anyhow::Error {
