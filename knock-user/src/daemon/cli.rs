@@ -269,7 +269,7 @@ impl ConfigArg {
     fn check(&self) -> Result<()> {
         let config = self.load()?;
         for door in &config.doors {
-            for (key, command) in [("run", Some(&door.run)), ("close", door.close.as_ref())] {
+            for (key, command) in [("run", door.run.as_ref()), ("close", door.close.as_ref())] {
                 if let Some(program) = command.and_then(Template::program)
                     && !exec::is_there(program)
                 {

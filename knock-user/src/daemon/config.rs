@@ -29,6 +29,8 @@ use knock_common::{
     window::Window,
 };
 
+use crate::daemon::gate::{Opening, Rules};
+
 /// Where the configuration is looked for without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";
 
@@ -37,6 +39,9 @@ pub const DEFAULT_SOCKET: &str = "/run/knockd/knockd.sock";
 
 /// Where the daemon keeps what it must not forget, without `state_dir`.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/knockd";
+
+/// Where what outlives the daemon is pinned, without `gate.pin_dir`.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/knockd";
 
 /// Far beyond any real configuration: protects against a wrong file.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
@@ -64,6 +69,29 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// What can be opened.
     pub doors: Vec<Door>,
+    /// What the kernel keeps closed.
+    pub gate: Option<Gate>,
+}
+
+/// What the kernel keeps closed, and what becomes of that when the daemon stops.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Which ports, and for whom not.
+    pub rules: Rules,
+    /// What becomes of it when the daemon stops.
+    pub on_stop: OnStop,
+    /// Where what outlives the daemon is pinned: a folder in a bpf filesystem.
+    pub pin_dir: PathBuf,
+}
+
+/// What becomes of the gate when the daemon stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// It stays in force.
+    #[default]
+    Closed,
+    /// It goes, and whoever wants to reaches the ports.
+    Open,
 }
 
 /// The bounds of everything that somebody outside could make grow.
@@ -108,8 +136,10 @@ pub struct Door {
     pub clients: Vec<usize>,
     /// What a classic client knocks.
     pub sequence: Option<Sequence>,
+    /// What is opened in the kernel.
+    pub opening: Opening,
     /// What is run when it opens.
-    pub run: Template,
+    pub run: Option<Template>,
     /// What is run when it closes.
     pub close: Option<Template>,
     /// How long it stays open.
@@ -220,6 +250,8 @@ mod default {
     pub(super) const SOURCES: NonZeroUsize = usize(65_536);
     /// More visitors than a door for people ever has; a few hundred bytes each.
     pub(super) const OPEN_DOORS: NonZeroUsize = usize(4096);
+    /// Four for each of as many open doors, 1.5 MB of the kernel's memory.
+    pub(super) const LEASES: NonZeroU32 = u32(16_384);
     /// Enough for a burst of firewall scripts on a small machine.
     pub(super) const COMMANDS: NonZeroUsize = usize(16);
 }

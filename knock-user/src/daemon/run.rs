@@ -245,7 +245,7 @@ impl Daemon {
     fn start(&self, task: &Task) {
         let door = &self.config.doors[task.visit.door];
         let (name, template) = match task.action {
-            Action::Open => ("run", Some(&door.run)),
+            Action::Open => ("run", door.run.as_ref()),
             Action::Close => ("close", door.close.as_ref()),
         };
         // A door without `close` is never asked to run it: `Terms::closes`.

@@ -1,8 +1,9 @@
 //! What the values of a configuration can get wrong together.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, num::NonZeroU32, path::Path};
 
 use knock_common::{
+    gate::{HOST, MAX_PREFIX_LENS, PrefixLens},
     protocol::{
         classic::Sequence,
         key::{ClassicKey, SealedKey, SecretKey},
@@ -13,11 +14,15 @@ use knock_common::{
 use toml::Spanned;
 
 use super::{
-    Client, Config, Door, Key, Limits,
+    Client, Config, Door, Gate, Key, Limits,
     file::{self, Protocol},
     place::Problem,
 };
-use crate::{key_file, passphrase::Passphrase};
+use crate::{
+    daemon::gate::{Opening, Rules},
+    key_file,
+    passphrase::Passphrase,
+};
 
 /// Turns what stands in the file into a [`Config`] and gathers what is wrong with it.
 pub(super) struct Checker<'a> {
@@ -53,6 +58,7 @@ impl<'a> Checker<'a> {
         let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
         let clients = self.clients(file.client);
         let doors = self.doors(file.door, &names, &protocols);
+        let gate = self.gate(file.gate, file.limits.leases, &doors);
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
@@ -74,6 +80,7 @@ impl<'a> Checker<'a> {
             },
             clients,
             doors,
+            gate,
         })
     }
 
@@ -238,6 +245,12 @@ impl<'a> Checker<'a> {
                 name: entry.name.into_inner().into(),
                 clients: allowed,
                 sequence: entry.sequence.map(|sequence| sequence.into_inner().into()),
+                opening: Opening {
+                    ports: entry.open.into_iter().map(Spanned::into_inner).collect(),
+                    ipv6_prefix: entry
+                        .ipv6_prefix
+                        .map_or(HOST, |prefix_len| prefix_len.into_inner().into()),
+                },
                 run: entry.run,
                 close: entry.close,
                 lease,
@@ -246,6 +259,44 @@ impl<'a> Checker<'a> {
             });
         }
         doors
+    }
+
+    /// The gate that `doors` open.
+    fn gate(
+        &mut self,
+        gate: Option<file::Gate>,
+        max_leases: NonZeroU32,
+        doors: &[Door],
+    ) -> Option<Gate> {
+        let gate = gate?;
+        let lens = doors.iter().map(|door| door.opening.ipv6_prefix);
+        let Some(prefix_lens) = PrefixLens::new(lens) else {
+            self.problem(format!(
+                "the doors have more than {MAX_PREFIX_LENS} different `ipv6_prefix`es"
+            ));
+            return None;
+        };
+        Some(Gate {
+            rules: Rules {
+                protect: gate
+                    .protect
+                    .into_inner()
+                    .into_iter()
+                    .map(Spanned::into_inner)
+                    .collect(),
+                trusted: gate
+                    .trusted
+                    .into_iter()
+                    .map(|network| network.into_inner().into())
+                    .collect(),
+                mode: gate.mode.into(),
+                udp_idle: gate.udp_idle.into(),
+                prefix_lens,
+                max_leases,
+            },
+            on_stop: gate.on_stop.into(),
+            pin_dir: gate.pin_dir,
+        })
     }
 
     /// Whether a knock can tell `entry` from the doors before it.

@@ -3,16 +3,19 @@
 //! wrong together is the checker's business.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::Duration,
 };
 
-use knock_common::{protocol::classic, settings, window};
+use ipnet::IpNet;
+use knock_common::{gate, protocol::classic, settings, window};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template, default};
+use super::{DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template, default};
+use crate::daemon::gate::Port;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +32,7 @@ pub(super) struct Config {
     pub(super) control_socket: PathBuf,
     #[serde(default)]
     pub(super) window: Window,
+    pub(super) gate: Option<Gate>,
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
@@ -63,12 +67,73 @@ pub(super) struct Window {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gate {
+    pub(super) protect: Spanned<Vec<Spanned<Port>>>,
+    #[serde(default)]
+    pub(super) trusted: Vec<Spanned<Network>>,
+    #[serde(default)]
+    pub(super) mode: Mode,
+    #[serde(default = "Gate::default_udp_idle")]
+    pub(super) udp_idle: Lease,
+    #[serde(default)]
+    pub(super) on_stop: OnStop,
+    #[serde(default = "Gate::default_pin_dir")]
+    pub(super) pin_dir: PathBuf,
+}
+
+impl Gate {
+    fn default_udp_idle() -> Lease {
+        Lease(Duration::from_secs(120))
+    }
+
+    fn default_pin_dir() -> PathBuf {
+        DEFAULT_PIN_DIR.into()
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    #[default]
+    Enforce,
+    Observe,
+}
+
+impl From<Mode> for gate::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Enforce,
+            Mode::Observe => Self::Observe,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnStop {
+    #[default]
+    Closed,
+    Open,
+}
+
+impl From<OnStop> for super::OnStop {
+    fn from(on_stop: OnStop) -> Self {
+        match on_stop {
+            OnStop::Closed => Self::Closed,
+            OnStop::Open => Self::Open,
+        }
+    }
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) events_per_second: NonZeroU32,
     pub(super) event_burst: NonZeroU32,
     pub(super) sources: NonZeroUsize,
     pub(super) open_doors: NonZeroUsize,
+    pub(super) leases: NonZeroU32,
     pub(super) commands: NonZeroUsize,
     pub(super) command_timeout: Lease,
 }
@@ -80,6 +145,7 @@ impl Default for Limits {
             event_burst: default::EVENT_BURST,
             sources: default::SOURCES,
             open_doors: default::OPEN_DOORS,
+            leases: default::LEASES,
             commands: default::COMMANDS,
             command_timeout: Lease(Duration::from_secs(30)),
         }
@@ -110,7 +176,10 @@ pub(super) struct Door {
     pub(super) name: Spanned<Name>,
     pub(super) clients: Option<Spanned<Vec<Spanned<Name>>>>,
     pub(super) sequence: Option<Spanned<Sequence>>,
-    pub(super) run: Template,
+    pub(super) run: Option<Template>,
+    #[serde(default)]
+    pub(super) open: Vec<Spanned<Port>>,
+    pub(super) ipv6_prefix: Option<Spanned<PrefixLen>>,
     pub(super) close: Option<Template>,
     #[serde(rename = "for", default = "Door::default_lease")]
     pub(super) lease: Lease,
@@ -219,6 +288,66 @@ impl TryFrom<u16> for Base {
     fn try_from(base: u16) -> Result<Self, Self::Error> {
         window::Window::new(base).map(Self)
     }
+}
+
+checked! {
+    /// How much of an IPv6 address has to agree with that of who knocked. Less than a
+    /// provider's smallest allocation would open a door to strangers.
+    PrefixLen(u8) from "u8"
+}
+
+impl TryFrom<u8> for PrefixLen {
+    type Error = &'static str;
+
+    fn try_from(len: u8) -> Result<Self, Self::Error> {
+        if !(32..=128).contains(&len) {
+            return Err("a prefix has 32 to 128 bits");
+        }
+        Ok(Self(len))
+    }
+}
+
+checked! {
+    /// A network, or a single address.
+    Network(IpNet) from "String"
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text.parse().map_err(|_| {
+                format!("`{text}` is no network such as \"192.0.2.0/24\", and no address")
+            })?,
+        };
+        if network.trunc() != network {
+            return Err(format!(
+                "`{text}` has bits behind its prefix: the network is {}",
+                network.trunc()
+            ));
+        }
+        if is_everybody(&network) {
+            return Err(format!(
+                "`{text}` would be everybody{}; leave [gate] out if that is meant",
+                if network.prefix_len() > 0 {
+                    " with an IPv4 address too"
+                } else {
+                    ""
+                }
+            ));
+        }
+        Ok(Self(network))
+    }
+}
+
+/// Whether a whole family is in `network`: IPv4 is also in the IPv6 networks that hold the
+/// IPv4-mapped addresses.
+fn is_everybody(network: &IpNet) -> bool {
+    network.prefix_len() == 0
+        || matches!(network, IpNet::V6(network)
+            if network.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()))
 }
 
 checked! {

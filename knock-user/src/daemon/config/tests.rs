@@ -76,7 +76,7 @@ fn reads_a_whole_configuration() {
     let mut everybody = backup.clients.clone();
     everybody.sort_unstable();
     assert_eq!(everybody, [0, 1]);
-    let command = ssh.run.expand(&Expansion {
+    let command = ssh.run.as_ref().unwrap().expand(&Expansion {
         source: Ipv4Addr::new(192, 0, 2, 7).into(),
         door: "ssh",
         client: "laptop",
