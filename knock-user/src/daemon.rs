@@ -1,8 +1,8 @@
 //! The daemon: SYNs become requests, requests open doors.
 //!
 //! Data flows one way, and each stage knows only the one before it:
-//! [`source`] → [`sequence`] → [`auth`] → [`store`] → [`doors`] → [`exec`]. What is between
-//! the sources and the commands is told the time, so that it is tested without a kernel.
+//! [`source`] → [`sequence`] → [`auth`] → [`store`] → [`doors`] → [`gate`] → [`exec`]. What is
+//! between the sources and the gate is told the time, so that it is tested without a kernel.
 //! [`run`] is the loop that moves data along; [`report`] and [`control`] let people watch.
 
 pub mod auth;
@@ -18,6 +18,7 @@ pub mod knock;
 pub mod report;
 pub mod run;
 pub mod sequence;
+pub mod serve;
 pub mod source;
 pub mod store;
 pub mod tap;

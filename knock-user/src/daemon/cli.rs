@@ -1,29 +1,24 @@
 //! The command line of `knockd`.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::{io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use knock_common::{
-    settings::{Settings, Verdict},
-    window::Window,
-};
+use knock_common::{settings::Verdict, window::Window};
 use qrcode::{QrCode, render::unicode::Dense1x2};
-use tokio::sync::mpsc;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
     config::{
-        self, Client, Config, DEFAULT_PATH, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Key, Template,
+        self, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Key,
+        Template,
     },
-    control::{self, server::Server},
+    control::{self, CloseRequest, OpenRequest},
     enroll::{self, NewClient},
     exec,
-    report::{Event, Reporter},
-    run::{Daemon, Source, StopSignals},
-    source::{lines::Lines, xdp::Xdp},
-    store::Store,
+    gate::pins::Pins,
+    serve,
     tap::tap,
 };
 
@@ -69,6 +64,10 @@ struct Run {
 
     #[command(flatten)]
     config: ConfigArg,
+
+    /// Show what would happen: nothing is dropped, no command is run, and nothing stays
+    #[arg(long)]
+    dry_run: bool,
 
     /// What is logged to standard error
     #[arg(long, value_name = "LEVEL", default_value = "info", global = true)]
@@ -121,6 +120,33 @@ enum Command {
     Tail(Watch),
     /// Show the running daemon's counters, interfaces and open doors
     Status(Watch),
+    /// Show who is let in where, and for how long yet
+    Leases(Watch),
+    /// Open a door by hand, as if the address had knocked
+    Open {
+        /// To whom
+        #[arg(value_name = "IP")]
+        source: IpAddr,
+        /// Which door
+        door: String,
+        /// For how long instead of the door's `for`: 30s, 10m
+        #[arg(long = "for", value_name = "TIME", value_parser = lease)]
+        lease: Option<Duration>,
+        #[command(flatten)]
+        daemon: Reach,
+    },
+    /// Close what is open to an address now instead of later
+    Close {
+        /// To whom
+        #[arg(value_name = "IP")]
+        source: IpAddr,
+        /// Which door; without it every door
+        door: Option<String>,
+        #[command(flatten)]
+        daemon: Reach,
+    },
+    /// Take the gate away that stays in force when knockd ends, and every lease with it
+    Detach(ConfigArg),
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,13 +173,20 @@ struct InvitationArgs {
     qr: bool,
 }
 
+/// How the running daemon is reached.
 #[derive(Args, Debug)]
-struct Watch {
+struct Reach {
     /// The daemon's control socket [default: `control_socket` of the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArg,
+}
+
+#[derive(Args, Debug)]
+struct Watch {
+    #[command(flatten)]
+    daemon: Reach,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -225,8 +258,32 @@ impl Cli {
                 let verdict = if pass { Verdict::Pass } else { Verdict::Drop };
                 runtime()?.block_on(tap(&interfaces, window, verdict))
             }
-            Some(Command::Tail(watch)) => control::client::tail(&watch.socket(), watch.json),
-            Some(Command::Status(watch)) => control::client::status(&watch.socket(), watch.json),
+            Some(Command::Tail(watch)) => control::client::tail(&watch.daemon.socket(), watch.json),
+            Some(Command::Status(watch)) => {
+                control::client::status(&watch.daemon.socket(), watch.json)
+            }
+            Some(Command::Leases(watch)) => {
+                control::client::leases(&watch.daemon.socket(), watch.json)
+            }
+            Some(Command::Open {
+                source,
+                door,
+                lease,
+                daemon,
+            }) => {
+                let request = OpenRequest {
+                    source,
+                    door,
+                    seconds: lease.map(|lease| lease.as_secs()),
+                };
+                control::client::open(&daemon.socket(), &request)
+            }
+            Some(Command::Close {
+                source,
+                door,
+                daemon,
+            }) => control::client::close(&daemon.socket(), &CloseRequest { source, door }),
+            Some(Command::Detach(config)) => detach(&config),
         }
     }
 }
@@ -241,7 +298,7 @@ fn invite(uri: &str, qr: bool) -> Result<()> {
     Ok(())
 }
 
-impl Watch {
+impl Reach {
     fn socket(&self) -> PathBuf {
         self.socket
             .clone()
@@ -309,7 +366,13 @@ impl Run {
                 self.config.config.display()
             );
         }
-        let result = runtime()?.block_on(serve(config, self.lines));
+        let result = runtime()?.block_on(async {
+            if self.dry_run {
+                serve::rehearse(config, self.lines).await
+            } else {
+                serve::serve(config, self.lines).await
+            }
+        });
         info!("stopped");
         result
     }
@@ -325,57 +388,30 @@ fn keep_secrets_out_of_dumps() {
     }
 }
 
-async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
-    // Before anything is there that a signal could leave behind.
-    let stop = StopSignals::new()?;
-    let server = Server::bind(&config.control_socket)?;
-    let reporter = Reporter::default();
-    let store = open_store(&config, &reporter)?;
-    let source = match open_source(&config, lines, &reporter) {
-        Ok(source) => source,
+/// Takes the gate away. That has to work where the configuration does not: then only what is
+/// pinned goes, from where it is by default.
+fn detach(config: &ConfigArg) -> Result<()> {
+    match Config::load(&config.config) {
+        Ok(config) => runtime()?.block_on(serve::detach(config)),
         Err(error) => {
-            // What a daemon before this one left open must not wait for the mistake to be found.
-            let daemon = Daemon::new(config, Source::Ended, store, reporter);
-            daemon.close_what_is_left(stop).await;
-            return Err(error);
+            let socket = config::control_socket(&config.config);
+            if control::client::is_running(&socket.unwrap_or_else(|| DEFAULT_SOCKET.into())) {
+                bail!("knockd is running: stop it first");
+            }
+            warn!("{error:#}");
+            warn!("without its configuration no closing command is run");
+            Pins::at(DEFAULT_PIN_DIR.as_ref()).detach();
+            Ok(())
         }
-    };
-    let daemon = Daemon::new(config, source, store, reporter);
-    // Requests wait their turn behind the doors; a few may queue.
-    let (sender, requests) = mpsc::channel(16);
-    let server = tokio::spawn(server.serve(sender));
-    let result = daemon.run(stop, requests).await;
-    server.abort();
-    // Awaited, so that the socket's file is gone when the process is.
-    let _ = server.await;
-    result
+    }
 }
 
-fn open_source(config: &Config, lines: Option<PathBuf>, reporter: &Reporter) -> Result<Source> {
-    if let Some(path) = lines {
-        return Ok(Source::Lines(Lines::open(&path, config.window)?, path));
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if lease < Duration::from_secs(1) || lease.subsec_nanos() != 0 {
+        return Err("a lease is a number of whole seconds, at least one".into());
     }
-    let settings = Settings::new(config.window, config.verdict, config.limits.events);
-    let mut xdp = Xdp::load(settings, reporter.clone())?;
-    xdp.attach(&config.interfaces, None)?;
-    Ok(Source::Xdp(Box::new(xdp)))
-}
-
-/// The store, if there is anything to remember: knocks that hold once, doors that have to be
-/// closed. One that does not work is told, and keeps sealed knocks out, but nobody else.
-fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Store>> {
-    let sealed = |client: &Client| matches!(client.key, Key::Sealed(_));
-    let closes = config.doors.iter().any(|door| door.close.is_some());
-    if !closes && !config.clients.iter().any(sealed) {
-        return Ok(None);
-    }
-    let (store, trouble) = Store::open(&config.state_dir)?;
-    if let Some(trouble) = trouble {
-        reporter.report(Event::Trouble {
-            message: format!("{trouble:#}"),
-        });
-    }
-    Ok(Some(store))
+    Ok(lease)
 }
 
 /// One thread is enough: everything that takes time is a process or waits for the kernel.

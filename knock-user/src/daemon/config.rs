@@ -150,6 +150,15 @@ pub struct Door {
     pub require_binding: bool,
 }
 
+impl Door {
+    /// Whether there is anything to be closed, so that an open door has to be known after a
+    /// crash.
+    #[must_use]
+    pub fn has_to_be_closed(&self) -> bool {
+        self.close.is_some() || !self.opening.ports.is_empty()
+    }
+}
+
 impl Config {
     /// Reads and checks the configuration at `path` and every secret that it names.
     ///

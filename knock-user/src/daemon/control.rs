@@ -1,8 +1,17 @@
-//! The Unix socket through which people watch the running daemon.
+//! The Unix socket through which people watch the running daemon and move its doors.
 //!
-//! A client sends one line, `status` or `tail`. The answer to the first is one line of JSON
-//! ([`Status`]), to the second a line of JSON for every notice ([`super::report::Notice`])
-//! until either side ends it.
+//! A client sends one line of fields with tabs between them. The answer is one line of JSON:
+//!
+//! | request | answer |
+//! |---|---|
+//! | `status` | [`Status`] |
+//! | `leases` | an array of [`DoorStatus`] |
+//! | `open`, address, door, and perhaps seconds | [`Moved`] |
+//! | `close`, address, and perhaps a door | [`Moved`] |
+//! | `tail` | a line for every notice ([`super::report::Notice`]) until either side ends it |
+//!
+//! Whoever may connect may ask for `status` and `tail`; the others are for root and for the
+//! user that the daemon runs as.
 
 pub mod client;
 pub mod server;
@@ -26,6 +35,42 @@ pub enum Request {
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.
     TailEnded,
+    /// Which doors are open?
+    Leases(oneshot::Sender<Vec<DoorStatus>>),
+    /// Open a door.
+    Open(OpenRequest, oneshot::Sender<Result<Vec<String>, String>>),
+    /// Close doors.
+    Close(CloseRequest, oneshot::Sender<Result<Vec<String>, String>>),
+}
+
+/// A door that is to be opened by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// To whom.
+    pub source: IpAddr,
+    /// The door's name.
+    pub door: String,
+    /// For how long, at least a second; as long as for a client if it is not given.
+    pub seconds: Option<u64>,
+}
+
+/// Doors that are to be closed by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseRequest {
+    /// To whom.
+    pub source: IpAddr,
+    /// The one door's name, or all that are open to him.
+    pub door: Option<String>,
+}
+
+/// What became of a request to move a door.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moved {
+    /// It is being done, for these doors.
+    Doors(Vec<String>),
+    /// It cannot be done.
+    Error(String),
 }
 
 /// How the daemon is doing.
@@ -41,6 +86,8 @@ pub struct Status {
     pub window_base: u16,
     /// The interfaces, with the mode that the program runs in.
     pub attachments: Vec<Attachment>,
+    /// The gate, if there is one.
+    pub gate: Option<GateStatus>,
     /// Doors that are not closed.
     pub doors: Vec<DoorStatus>,
     /// Sources with a half-finished knock.
@@ -53,6 +100,21 @@ pub struct Status {
     pub daemon: Counters,
 }
 
+/// What the kernel keeps closed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GateStatus {
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// The protected ports.
+    pub protect: Vec<String>,
+    /// The networks that need no lease.
+    pub trusted: Vec<String>,
+    /// Leases in the kernel, one for each source and port.
+    pub leases: usize,
+    /// Whether it is pinned, and stays in force when the daemon dies.
+    pub outlives_daemon: bool,
+}
+
 /// One door that is not closed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DoorStatus {
@@ -62,6 +124,8 @@ pub struct DoorStatus {
     pub client: String,
     /// To whom it is open.
     pub source: IpAddr,
+    /// The ports that it opens in the kernel.
+    pub ports: Vec<String>,
     /// `opening`, `open`, `run failed`, `closing` or `close failed`.
     pub state: String,
     /// Until it is closed.

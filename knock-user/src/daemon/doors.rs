@@ -1,8 +1,9 @@
 //! Which doors are open to whom, and until when.
 //!
-//! A state machine without I/O: knocks, the clock and finished commands go in, commands to
-//! run come out. A source has at most one command of a door under way, so that opening and
-//! closing never overtake each other.
+//! A state machine without I/O: knocks, the clock and what has been done go in, what is to
+//! be done comes out. A source has at most one task at a door under way, so that opening and
+//! closing never overtake each other. What a task consists of, the gate, a command, both or
+//! nothing, is not known here.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -27,36 +28,34 @@ pub struct Terms {
     pub client: usize,
     /// How long the door stays open.
     pub lease: Duration,
-    /// Whether closing runs a command.
-    pub closes: bool,
 }
 
-/// Which of a door's two commands.
+/// What is to be done at a door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// `run`.
+    /// Open the gate, then `run`.
     Open,
-    /// `close`.
+    /// Close the gate, then `close`.
     Close,
 }
 
-/// A command that has to be run; [`Doors::finished`] waits to hear of its end.
+/// Something that has to be done; [`Doors::finished`] waits to hear of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     /// The door and the source.
     pub visit: Visit,
     /// For which client.
     pub client: usize,
-    /// Which command.
+    /// What to do.
     pub action: Action,
-    /// The lease that it is told.
+    /// The lease that it is for.
     pub lease: Duration,
 }
 
 /// What became of an accepted knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// The door opens: run this.
+    /// The door opens: do this.
     Opens(Task),
     /// The door was open already, and stays so for a whole lease from now.
     Extends,
@@ -66,10 +65,10 @@ pub enum Admission {
     Full,
 }
 
-/// What the clock or a finished command led to.
+/// What the clock or the end of a task led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Run this.
+    /// Do this.
     Start(Task),
     /// The door is closed now.
     Closed(Visit),
@@ -90,6 +89,8 @@ pub struct OpenDoor {
     pub until: Duration,
     /// Whether `run` has succeeded.
     pub opened: bool,
+    /// Whether its gate is open: until it is being closed, whatever became of `run`.
+    pub lets_in: bool,
     /// What it is doing.
     pub state: &'static str,
 }
@@ -197,13 +198,9 @@ impl Doors {
                 *reopen = Some(terms);
                 Admission::Reopens
             }
-            phase @ (Phase::Failed | Phase::Retrying { .. }) => {
-                let deadline = match *phase {
-                    Phase::Retrying { at, .. } => at,
-                    _ => lease.until,
-                };
-                self.deadlines.remove(&(deadline, visit));
-                *phase = Phase::Opening;
+            Phase::Failed | Phase::Retrying { .. } => {
+                self.deadlines.remove(&(lease.deadline(), visit));
+                lease.phase = Phase::Opening;
                 lease.terms = terms;
                 lease.until = until;
                 Admission::Opens(lease.task(visit, Action::Open))
@@ -211,7 +208,44 @@ impl Doors {
         }
     }
 
-    /// Hears that a command has ended, and how.
+    /// Lets an open door stay open until `until`, if that is later: it is in use.
+    pub fn prolong(&mut self, visit: Visit, until: Duration) {
+        if let Some(lease) = self.leases.get_mut(&visit)
+            && matches!(lease.phase, Phase::Open | Phase::Failed)
+            && lease.until < until
+        {
+            self.deadlines.remove(&(lease.until, visit));
+            lease.until = until;
+            self.deadlines.insert((until, visit));
+        }
+    }
+
+    /// Takes a door that could not be opened for closed.
+    pub fn forget(&mut self, visit: Visit) {
+        if let Some(lease) = self.leases.remove(&visit) {
+            self.deadlines.remove(&(lease.deadline(), visit));
+        }
+    }
+
+    /// Ends the lease of `visit` at `now`. If its door can be closed at once: the first step.
+    pub fn revoke(&mut self, visit: Visit, now: Duration) -> Option<Step> {
+        let lease = self.leases.get_mut(&visit)?;
+        let deadline = lease.deadline();
+        lease.until = now;
+        match &mut lease.phase {
+            Phase::Opening => None,
+            Phase::Closing { reopen, .. } => {
+                *reopen = None;
+                None
+            }
+            Phase::Open | Phase::Failed | Phase::Retrying { .. } => {
+                self.deadlines.remove(&(deadline, visit));
+                Some(self.close(visit))
+            }
+        }
+    }
+
+    /// Hears that a task has ended, and how.
     pub fn finished(&mut self, visit: Visit, ok: bool, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         match lease.phase {
@@ -251,12 +285,16 @@ impl Doors {
         }
     }
 
+    /// A door whose time has come by `now`.
+    #[must_use]
+    pub fn due(&self, now: Duration) -> Option<Visit> {
+        let (at, visit) = *self.deadlines.first()?;
+        (at <= now).then_some(visit)
+    }
+
     /// Closes one door whose time has come by `now`; call it until it returns `None`.
     pub fn expire(&mut self, now: Duration) -> Option<Step> {
-        let (at, visit) = *self.deadlines.first()?;
-        if at > now {
-            return None;
-        }
+        let visit = self.due(now)?;
         self.deadlines.pop_first();
         Some(self.close(visit))
     }
@@ -268,12 +306,19 @@ impl Doors {
     }
 
     /// Closes every door and opens none again. A door whose command is under way is closed
-    /// when that has ended.
-    pub fn stop(&mut self) -> Vec<Step> {
+    /// when that has ended. One that `stays` open without this process is not closed, only
+    /// forgotten.
+    pub fn stop(&mut self, stays: impl Fn(&Visit) -> bool) -> Vec<Step> {
         self.stopping = true;
         let due = std::mem::take(&mut self.deadlines);
         due.into_iter()
-            .map(|(_, visit)| self.close(visit))
+            .filter_map(|(_, visit)| {
+                if stays(&visit) {
+                    self.leases.remove(&visit);
+                    return None;
+                }
+                Some(self.close(visit))
+            })
             .collect()
     }
 
@@ -290,14 +335,9 @@ impl Doors {
             .map(|(visit, lease)| lease.open_door(*visit))
     }
 
-    /// Begins to close a door that has no command under way and no deadline any more.
+    /// Begins to close a door that has no task under way and no deadline any more.
     fn close(&mut self, visit: Visit) -> Step {
-        let Some(lease) = self
-            .leases
-            .get_mut(&visit)
-            .filter(|lease| lease.terms.closes)
-        else {
-            self.leases.remove(&visit);
+        let Some(lease) = self.leases.get_mut(&visit) else {
             return Step::Closed(visit);
         };
         let attempt = match lease.phase {
@@ -313,6 +353,14 @@ impl Doors {
 }
 
 impl Lease {
+    /// When it wants to be looked at, in the phases that have a deadline.
+    fn deadline(&self) -> Duration {
+        match self.phase {
+            Phase::Retrying { at, .. } => at,
+            _ => self.until,
+        }
+    }
+
     fn open_door(&self, visit: Visit) -> OpenDoor {
         OpenDoor {
             visit,
@@ -320,6 +368,7 @@ impl Lease {
             lease: self.terms.lease,
             until: self.until,
             opened: !matches!(self.phase, Phase::Opening | Phase::Failed),
+            lets_in: !matches!(self.phase, Phase::Closing { .. } | Phase::Retrying { .. }),
             state: match self.phase {
                 Phase::Opening => "opening",
                 Phase::Open => "open",

@@ -284,6 +284,18 @@ impl Gate {
         Ok(ended.len())
     }
 
+    /// Takes over every lease of `other` that has not ended, for as long as it has left.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; some may be missing then.
+    pub fn adopt(&mut self, other: &Self) -> Result<(), OpenError> {
+        for (key, _) in other.leases()? {
+            self.open(&[key], other.left(&[key]))?;
+        }
+        Ok(())
+    }
+
     /// Every lease that has not ended.
     ///
     /// # Errors

@@ -85,6 +85,22 @@ pub enum Event {
         /// Whether that was exit status 0.
         ok: bool,
     },
+    /// Somebody is let in by the kernel, or no longer.
+    Gate {
+        /// The door that did it.
+        door: String,
+        /// Who.
+        source: IpAddr,
+        /// To which ports.
+        ports: String,
+        /// Whether he is let in.
+        is_open: bool,
+    },
+    /// A line of the XDP program about what its gate would have dropped.
+    Observed {
+        /// Who, and where to.
+        message: String,
+    },
     /// Something that the administrator has to look at.
     Trouble {
         /// What.
@@ -135,6 +151,16 @@ impl fmt::Display for Event {
                 f,
                 "command {command} door={door:?} source={source} {ending}"
             ),
+            Self::Gate {
+                door,
+                source,
+                ports,
+                is_open,
+            } => {
+                let what = if *is_open { "open" } else { "closed" };
+                write!(f, "gate {what} door={door:?} source={source} ports={ports}")
+            }
+            Self::Observed { message } => write!(f, "the gate would have dropped {message}"),
             Self::Trouble { message } => f.write_str(message),
         }
     }
@@ -161,7 +187,11 @@ impl Reporter {
             // The kernel's lines are only written while somebody tails: they are for him.
             Event::Following { .. } | Event::Lost { .. } | Event::Kernel { .. } => {}
             Event::Refused { .. } => debug!("{event}"),
-            Event::Opening(_) | Event::Extended(_) | Event::Closed { .. } => info!("{event}"),
+            Event::Opening(_)
+            | Event::Extended(_)
+            | Event::Closed { .. }
+            | Event::Gate { .. }
+            | Event::Observed { .. } => info!("{event}"),
             Event::Command { ok: true, .. } => info!("{event}"),
             Event::Command { ok: false, .. } => warn!("{event}"),
             Event::Trouble { .. } => error!("{event}"),
@@ -203,8 +233,11 @@ impl log::Log for Reporter {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        self.report(Event::Kernel {
-            message: record.args().to_string(),
+        let message = record.args().to_string();
+        self.report(match record.level() {
+            // The only lines of this level; see knock-ebpf's gate.
+            log::Level::Warn => Event::Observed { message },
+            _ => Event::Kernel { message },
         });
     }
 
@@ -249,6 +282,7 @@ counters! {
     accepted: "knocks accepted";
     extended: "of these, for a door that was open already";
     refused_doors_full: "knocks accepted but turned away because too many doors are open";
+    refused_gate_full: "knocks accepted but turned away because the gate has no room for a lease";
     commands_succeeded: "commands that ended with exit status 0";
     commands_failed: "commands that failed, hung or could not be started";
     closings_given_up: "closing commands that failed again and again: look at the log";

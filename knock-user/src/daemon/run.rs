@@ -1,6 +1,8 @@
 //! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
 
 mod attempt;
+mod gate;
+mod hand;
 mod leases;
 mod signals;
 mod watch;
@@ -21,8 +23,9 @@ use super::{
     clock::{WallClock, monotonic, unix_ms},
     config::{Config, Expansion},
     control::Request,
-    doors::{Action, Doors, Step, Task},
+    doors::{Action, Doors, Step, Task, Visit},
     exec::{Ending, Executor},
+    gate::{Gate, pins::Pins},
     knock::Knock,
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
@@ -43,6 +46,9 @@ const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
     Some(known) => known,
     None => panic!("it is above zero"),
 };
+
+/// Who opened a door that no client knocked at. No client has this name.
+pub const BY_HAND: &str = "(by hand)";
 
 /// Where the daemon's knocks come from.
 pub enum Source {
@@ -79,12 +85,18 @@ impl Source {
 pub struct Daemon {
     config: Config,
     source: Source,
+    /// The leases that the kernel enforces, if it does.
+    gate: Option<Gate>,
+    /// What holds the gate in force without this process, if anything does.
+    pins: Option<Pins>,
+    /// Whether nothing is to be done, only told.
+    dry_run: bool,
     assembler: Assembler,
     authenticator: Authenticator,
     /// Absent where there is nothing to remember.
     store: Option<Store>,
-    /// The clients' names by their indices, and behind them names of clients that are gone
-    /// but had a door open.
+    /// The clients' names by their indices, behind them [`BY_HAND`], and behind that names of
+    /// clients that are gone but had a door open.
     client_names: Vec<String>,
     /// The last accepted sealed block of a source, and when it came.
     accepted: LruCache<IpAddr, (Block, Duration)>,
@@ -107,22 +119,22 @@ struct SkippedLines {
 }
 
 impl Daemon {
-    /// A daemon that has not begun to read yet. Without a `store` it must have no sealed
-    /// clients: what cannot be remembered is not accepted.
+    /// A daemon that has no source yet. Without a `store` it must have no sealed clients:
+    /// what cannot be remembered is not accepted.
     #[must_use]
-    pub fn new(config: Config, source: Source, store: Option<Store>, reporter: Reporter) -> Self {
+    pub fn new(config: Config, store: Option<Store>, reporter: Reporter) -> Self {
         let limits = config.limits;
         let (executor, endings) = Executor::new(limits.commands, limits.command_timeout);
+        let clients = config.clients.iter().map(|client| client.name.clone());
         Self {
-            source,
+            source: Source::Ended,
+            gate: None,
+            pins: None,
+            dry_run: false,
             assembler: Assembler::new(config.sequence_timeout, limits.sources),
             authenticator: Authenticator::new(&config.clients, &config.doors),
             store,
-            client_names: config
-                .clients
-                .iter()
-                .map(|client| client.name.clone())
-                .collect(),
+            client_names: clients.chain([BY_HAND.to_owned()]).collect(),
             accepted: LruCache::new(COPIES_KNOWN),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
@@ -137,6 +149,17 @@ impl Daemon {
         }
     }
 
+    /// Takes its knocks from `source`, and lets people in through `gate`, if there is one.
+    pub fn listen(&mut self, source: Source, gate: Option<Gate>) {
+        self.source = source;
+        self.gate = gate;
+    }
+
+    /// From here on does nothing but tell what it would do: no command is run, no lease kept.
+    pub fn rehearse(&mut self) {
+        self.dry_run = true;
+    }
+
     /// Runs until a signal asks it to stop or its lines have ended, and until every door is
     /// closed after that. `requests` come from the control socket.
     ///
@@ -149,7 +172,6 @@ impl Daemon {
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<()> {
         let mut knocks = Vec::new();
-        self.restore_leases();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
                 return Ok(());
@@ -159,7 +181,9 @@ impl Daemon {
                 biased;
                 signal = stop.recv() => {
                     info!("{signal}: closing every open door, then stopping");
-                    self.close_and_stop(&mut stop).await;
+                    let gate_stays = self.gate_stays();
+                    self.leave_gate();
+                    self.close(&mut stop, gate_stays).await;
                     return Ok(());
                 }
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
@@ -181,15 +205,24 @@ impl Daemon {
         }
     }
 
-    /// Closes every door that a daemon before this one left open, and does nothing else.
-    pub async fn close_what_is_left(mut self, mut stop: StopSignals) {
-        self.restore_leases();
-        self.close_and_stop(&mut stop).await;
+    /// Closes the doors that a daemon before this one left open, and does nothing else. Those
+    /// that the gate closes by itself are left to it.
+    pub async fn close_what_is_left(self, stop: &mut StopSignals) {
+        let gate_stays = self.gate.is_some();
+        self.close(stop, gate_stays).await;
     }
 
-    /// Closes every door and waits for the commands, or for a second signal.
-    async fn close_and_stop(mut self, stop: &mut StopSignals) {
-        for step in self.doors.stop() {
+    /// Closes every door, and does nothing else.
+    pub async fn close_everything(self, stop: &mut StopSignals) {
+        self.close(stop, false).await;
+    }
+
+    /// Closes every door that does not close without this process, and waits for the
+    /// commands, or for a second signal.
+    async fn close(mut self, stop: &mut StopSignals, gate_stays: bool) {
+        let doors = &self.config.doors;
+        let stays = |visit: &Visit| gate_stays && doors[visit.door].close.is_none();
+        for step in self.doors.stop(stays) {
             self.step(step);
         }
         while !self.doors.is_empty() {
@@ -242,24 +275,46 @@ impl Daemon {
         }
     }
 
-    fn start(&self, task: &Task) {
-        let door = &self.config.doors[task.visit.door];
+    /// Does `task`: the gate first, then the command.
+    fn start(&mut self, task: &Task) {
+        let visit = task.visit;
+        let door = &self.config.doors[visit.door];
         let (name, template) = match task.action {
             Action::Open => ("run", door.run.as_ref()),
             Action::Close => ("close", door.close.as_ref()),
         };
-        // A door without `close` is never asked to run it: `Terms::closes`.
-        let Some(template) = template else { return };
-        let command = template.expand(&Expansion {
-            source: task.visit.source,
-            door: &door.name,
-            client: &self.client_names[task.client],
-            seconds: task.lease.as_secs(),
+        let label = format!("{name} of door {:?} for {}", door.name, visit.source);
+        let command = template.map(|template| {
+            template.expand(&Expansion {
+                source: visit.source,
+                door: &door.name,
+                client: &self.client_names[task.client],
+                seconds: task.lease.as_secs(),
+            })
         });
-        let label = format!("{name} of door {:?} for {}", door.name, task.visit.source);
-        self.executor.start(*task, label, command);
+        match task.action {
+            Action::Open => {
+                if !self.open_gate(visit) {
+                    self.doors.forget(visit);
+                    return self.end_lease(visit);
+                }
+            }
+            Action::Close => self.close_gate(visit),
+        }
+        match command {
+            Some(command) if self.dry_run => {
+                info!(
+                    "would run {label}: {:?} {:?}",
+                    command.program, command.arguments
+                );
+                self.done(task, true);
+            }
+            Some(command) => self.executor.start(*task, label, command),
+            None => self.done(task, true),
+        }
     }
 
+    /// Hears that the command of `task` has ended.
     fn ended(&mut self, task: &Task, ending: &Ending) {
         let ok = ending.succeeded();
         if ok {
@@ -267,11 +322,7 @@ impl Daemon {
         } else {
             self.counters.commands_failed += 1;
         }
-        let step = self.doors.finished(task.visit, ok, monotonic());
-        if step.is_none() {
-            // Told only when it is on disk that the door is open.
-            self.keep_lease(task.visit);
-        }
+        let step = self.finish(task, ok);
         self.reporter.report(Event::Command {
             door: self.config.doors[task.visit.door].name.clone(),
             source: task.visit.source,
@@ -287,10 +338,30 @@ impl Daemon {
         }
     }
 
+    fn done(&mut self, task: &Task, ok: bool) {
+        if let Some(step) = self.finish(task, ok) {
+            self.step(step);
+        }
+    }
+
+    fn finish(&mut self, task: &Task, ok: bool) -> Option<Step> {
+        let step = self.doors.finished(task.visit, ok, monotonic());
+        if step.is_none() {
+            // Told only when it is on disk that the door is open.
+            self.keep_lease(task.visit);
+        }
+        step
+    }
+
     fn expire(&mut self) {
         let now = monotonic();
-        while let Some(step) = self.doors.expire(now) {
-            self.step(step);
+        while let Some(visit) = self.doors.due(now) {
+            if let Some(until) = self.in_use_until(visit, now) {
+                self.doors.prolong(visit, until);
+                self.keep_lease(visit);
+            } else if let Some(step) = self.doors.expire(now) {
+                self.step(step);
+            }
         }
     }
 
@@ -312,14 +383,16 @@ impl Daemon {
             // It stays on disk: the next start tries again.
             Step::GaveUp(visit) => {
                 self.counters.closings_given_up += 1;
-                self.reporter.report(Event::Trouble {
-                    message: format!(
-                        "door {:?} may still be open to {}: its closing command failed, and is run again at the next start",
-                        self.config.doors[visit.door].name, visit.source
-                    ),
-                });
+                self.trouble(format!(
+                    "door {:?} may still be open to {}: its closing command failed, and is run again at the next start",
+                    self.config.doors[visit.door].name, visit.source
+                ));
             }
         }
+    }
+
+    fn trouble(&self, message: String) {
+        self.reporter.report(Event::Trouble { message });
     }
 }
 

@@ -1,7 +1,7 @@
-//! The people's end of the control socket: `knockd status` and `knockd tail`.
+//! The people's end of the control socket: `knockd status`, `tail`, `leases`, `open`, `close`.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     io::{self, BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::Path,
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use knock_common::counters::Outcome;
 
-use super::Status;
+use super::{CloseRequest, DoorStatus, GateStatus, Moved, OpenRequest, Status};
 use crate::daemon::report::Notice;
 
 /// Prints the daemon's status, for a person or as one line of JSON.
@@ -20,18 +20,98 @@ use crate::daemon::report::Notice;
 ///
 /// No daemon answers at `socket`, or standard output is gone.
 pub fn status(socket: &Path, json: bool) -> Result<()> {
-    let mut lines = ask(socket, "status")?;
+    print(&ask_once(socket, "status")?, json, |answer| {
+        Ok(render(&serde_json::from_str(answer)?))
+    })
+}
+
+/// Prints the doors that are open, for a person or as one line of JSON.
+///
+/// # Errors
+///
+/// No daemon answers at `socket`, it refuses, or standard output is gone.
+pub fn leases(socket: &Path, json: bool) -> Result<()> {
+    let answer = ask_once(socket, "leases")?;
+    if let Ok(Moved::Error(error)) = serde_json::from_str(&answer) {
+        bail!("{error}");
+    }
+    print(&answer, json, |answer| {
+        let doors: Vec<DoorStatus> = serde_json::from_str(answer)?;
+        Ok(if doors.is_empty() {
+            "no door is open\n".to_owned()
+        } else {
+            doors.iter().map(|door| format!("{door}\n")).collect()
+        })
+    })
+}
+
+/// Opens a door by hand.
+///
+/// # Errors
+///
+/// No daemon answers at `socket`, or it refuses.
+pub fn open(socket: &Path, request: &OpenRequest) -> Result<()> {
+    let OpenRequest {
+        source,
+        door,
+        seconds,
+    } = request;
+    let seconds = seconds.map(|seconds| format!("\t{seconds}"));
+    let seconds = seconds.unwrap_or_default();
+    moved(socket, &format!("open\t{source}\t{door}{seconds}"))?;
+    println!("opening {door} to {source}; `knockd leases` shows it");
+    Ok(())
+}
+
+/// Closes doors by hand.
+///
+/// # Errors
+///
+/// No daemon answers at `socket`, it refuses, or no such door is open.
+pub fn close(socket: &Path, request: &CloseRequest) -> Result<()> {
+    let source = request.source;
+    let door = request.door.as_ref().map(|door| format!("\t{door}"));
+    let doors = moved(
+        socket,
+        &format!("close\t{source}{}", door.unwrap_or_default()),
+    )?;
+    if doors.is_empty() {
+        bail!("no such door is open to {source}: `knockd leases` shows those that are");
+    }
+    println!("closing {} to {source}", doors.join(", "));
+    Ok(())
+}
+
+/// Whether a daemon answers at `socket`.
+#[must_use]
+pub fn is_running(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+fn moved(socket: &Path, request: &str) -> Result<Vec<String>> {
+    match serde_json::from_str(&ask_once(socket, request)?)? {
+        Moved::Doors(doors) => Ok(doors),
+        Moved::Error(error) => bail!("{error}"),
+    }
+}
+
+fn ask_once(socket: &Path, request: &str) -> Result<String> {
     let mut answer = String::new();
-    lines.read_line(&mut answer)?;
+    ask(socket, request)?.read_line(&mut answer)?;
     if answer.is_empty() {
         bail!("knockd stopped before it answered");
     }
-    let mut out = io::stdout().lock();
-    if json {
-        out.write_all(answer.as_bytes())?;
+    Ok(answer)
+}
+
+fn print(answer: &str, json: bool, render: impl Fn(&str) -> Result<String>) -> Result<()> {
+    let text = if json {
+        answer.to_owned()
     } else {
-        out.write_all(render(&serde_json::from_str(&answer)?).as_bytes())?;
-    }
+        render(answer)?
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
 }
@@ -73,7 +153,7 @@ fn render(status: &Status) -> String {
     text
 }
 
-fn write(text: &mut String, status: &Status) -> std::fmt::Result {
+fn write(text: &mut String, status: &Status) -> fmt::Result {
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
     writeln!(text, "knockd {}, up {uptime}", status.version)?;
     writeln!(text, "listening on {}", status.listening)?;
@@ -93,13 +173,12 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
         status.sources_in_progress
     )?;
     writeln!(text, "{} following", status.tails)?;
+    if let Some(gate) = &status.gate {
+        write_gate(text, gate)?;
+    }
     writeln!(text, "\ndoors open: {}", status.doors.len())?;
     for door in &status.doors {
-        writeln!(
-            text,
-            "  {} to {} (client {}): {}, {} s left",
-            door.door, door.source, door.client, door.state, door.seconds_left
-        )?;
+        writeln!(text, "  {door}")?;
     }
     if !status.kernel.is_empty() {
         let seen: u64 = status.kernel.values().sum();
@@ -119,4 +198,41 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "{count:>12}  {what}")?;
     }
     Ok(())
+}
+
+fn write_gate(text: &mut String, gate: &GateStatus) -> fmt::Result {
+    let verb = match gate.mode.as_str() {
+        "observe" => "would protect (it only observes)",
+        _ => "protects",
+    };
+    writeln!(text, "the gate {verb} {}", gate.protect.join(", "))?;
+    if !gate.trusted.is_empty() {
+        writeln!(text, "  trusted: {}", gate.trusted.join(", "))?;
+    }
+    writeln!(text, "  leases in the kernel: {}", gate.leases)?;
+    if !gate.outlives_daemon {
+        writeln!(text, "  it ends with the daemon, since it cannot be pinned")?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for DoorStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            door,
+            client,
+            source,
+            ports,
+            state,
+            seconds_left,
+        } = self;
+        write!(
+            f,
+            "{door} to {source} (client {client}): {state}, {seconds_left} s left"
+        )?;
+        if !ports.is_empty() {
+            write!(f, ", {}", ports.join(", "))?;
+        }
+        Ok(())
+    }
 }

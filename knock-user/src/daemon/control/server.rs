@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     os::unix::{fs::PermissionsExt as _, net::UnixStream as StdUnixStream},
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,13 +14,16 @@ use rustix::{fs::Mode, process::umask};
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use tracing::{debug, warn};
 
-use super::Request;
+use super::{CloseRequest, Moved, OpenRequest, Request};
 use crate::daemon::report::{Event, Notice};
 
 /// Connections at the same time. More wait in the socket's backlog.
@@ -28,8 +32,8 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long a connection may take to say what it wants.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// The longest request.
-const MAX_REQUEST: u64 = 64;
+/// The longest request: an address, a door's name, a number.
+const MAX_REQUEST: u64 = 256;
 
 /// The listening socket; its file goes when this is dropped.
 #[derive(Debug)]
@@ -131,38 +135,98 @@ impl Drop for Following<'_> {
 }
 
 async fn answer(stream: UnixStream, requests: &mpsc::Sender<Request>) -> Result<()> {
+    let is_owner = is_owner(&stream)?;
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading.take(MAX_REQUEST));
     let mut request = String::new();
     timeout(REQUEST_TIME, reading.read_line(&mut request))
         .await
         .context("no request came")??;
-    match request.trim_end() {
-        "status" => {
+    let fields: Vec<_> = request.trim_end_matches('\n').split('\t').collect();
+    match fields[..] {
+        ["status"] => {
             let (reply, status) = oneshot::channel();
             requests.send(Request::Status(reply)).await?;
             send(&mut writing, &status.await?).await
         }
-        "tail" => {
-            let (reply, tail) = oneshot::channel();
-            requests.send(Request::Tail(reply)).await?;
-            let _following = Following(requests);
-            let (mut tail, listening) = tail.await?;
-            send(&mut writing, &Notice::now(Event::Following { listening })).await?;
-            let mut gone = reading.into_inner().into_inner();
-            let mut byte = [0];
-            loop {
-                tokio::select! {
-                    notice = tail.next() => match notice {
-                        Some(notice) => send(&mut writing, &notice).await?,
-                        None => return Ok(()),
-                    },
-                    // Whoever follows says nothing more: bytes or an end mean that he is gone.
-                    _ = gone.read(&mut byte) => return Ok(()),
-                }
-            }
+        ["tail"] => {
+            let gone = reading.into_inner().into_inner();
+            follow(gone, &mut writing, requests).await
         }
-        other => bail!("unknown request {other:?}"),
+        _ if !is_owner => {
+            let refusal = "only root may see leases and move doors: ask with sudo";
+            send(&mut writing, &Moved::Error(refusal.into())).await
+        }
+        ["leases"] => {
+            let (reply, leases) = oneshot::channel();
+            requests.send(Request::Leases(reply)).await?;
+            send(&mut writing, &leases.await?).await
+        }
+        ref fields => {
+            let (reply, moved) = oneshot::channel();
+            let request = match *fields {
+                ["close", source] => close(source, None, reply)?,
+                ["close", source, door] => close(source, Some(door), reply)?,
+                ["open", source, door] => open(source, door, None, reply)?,
+                ["open", source, door, seconds] => open(source, door, Some(seconds), reply)?,
+                _ => bail!("unknown request {request:?}"),
+            };
+            requests.send(request).await?;
+            let moved = match moved.await? {
+                Ok(doors) => Moved::Doors(doors),
+                Err(error) => Moved::Error(error),
+            };
+            send(&mut writing, &moved).await
+        }
+    }
+}
+
+type Reply = oneshot::Sender<Result<Vec<String>, String>>;
+
+fn close(source: &str, door: Option<&str>, reply: Reply) -> Result<Request> {
+    let request = CloseRequest {
+        source: source.parse::<IpAddr>()?.to_canonical(),
+        door: door.map(str::to_owned),
+    };
+    Ok(Request::Close(request, reply))
+}
+
+fn open(source: &str, door: &str, seconds: Option<&str>, reply: Reply) -> Result<Request> {
+    let request = OpenRequest {
+        source: source.parse::<IpAddr>()?.to_canonical(),
+        door: door.to_owned(),
+        seconds: seconds.map(str::parse).transpose()?,
+    };
+    Ok(Request::Open(request, reply))
+}
+
+/// Whether the other end belongs to root or to the user that this process runs as.
+fn is_owner(stream: &UnixStream) -> Result<bool> {
+    let uid = stream.peer_cred()?.uid();
+    Ok(uid == 0 || uid == rustix::process::geteuid().as_raw())
+}
+
+/// Sends every notice until either side ends it.
+async fn follow(
+    mut gone: OwnedReadHalf,
+    writing: &mut OwnedWriteHalf,
+    requests: &mpsc::Sender<Request>,
+) -> Result<()> {
+    let (reply, tail) = oneshot::channel();
+    requests.send(Request::Tail(reply)).await?;
+    let _following = Following(requests);
+    let (mut tail, listening) = tail.await?;
+    send(writing, &Notice::now(Event::Following { listening })).await?;
+    let mut byte = [0];
+    loop {
+        tokio::select! {
+            notice = tail.next() => match notice {
+                Some(notice) => send(writing, &notice).await?,
+                None => return Ok(()),
+            },
+            // Whoever follows says nothing more: bytes or an end mean that he is gone.
+            _ = gone.read(&mut byte) => return Ok(()),
+        }
     }
 }
 

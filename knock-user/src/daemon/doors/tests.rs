@@ -7,7 +7,6 @@ use super::*;
 const TERMS: Terms = Terms {
     client: 0,
     lease: Duration::from_secs(30),
-    closes: true,
 };
 
 fn visit(last: u8) -> Visit {
@@ -157,16 +156,49 @@ fn a_knock_while_close_is_retried_opens() {
 }
 
 #[test]
-fn a_door_without_close_just_ends() {
-    let mut doors = doors();
-    let terms = Terms {
-        closes: false,
-        ..TERMS
-    };
-    doors.knock(visit(1), terms, secs(0));
-    doors.finished(visit(1), true, secs(0));
-    assert_eq!(doors.expire(secs(30)), Some(Step::Closed(visit(1))));
-    assert!(doors.is_empty());
+fn a_door_in_use_stays_open() {
+    let mut doors = opened();
+    assert_eq!(doors.due(secs(29)), None);
+    assert_eq!(doors.due(secs(30)), Some(visit(1)));
+    doors.prolong(visit(1), secs(100));
+    doors.prolong(visit(1), secs(50));
+    doors.prolong(visit(2), secs(200));
+    assert_eq!(doors.expire(secs(99)), None);
+    assert_eq!(doors.expire(secs(100)), START_CLOSE());
+    doors.prolong(visit(1), secs(200));
+    assert_eq!(doors.next_deadline(), None, "it is being closed");
+}
+
+#[test]
+fn a_revoked_door_is_closed_at_once_or_as_soon_as_it_can() {
+    let mut doors = opened();
+    assert_eq!(doors.revoke(visit(2), secs(5)), None);
+    assert_eq!(doors.revoke(visit(1), secs(5)), START_CLOSE());
+    assert_eq!(doors.next_deadline(), None);
+    assert_eq!(doors.knock(visit(1), TERMS, secs(6)), Admission::Reopens);
+    assert_eq!(doors.revoke(visit(1), secs(7)), None);
+    assert_eq!(
+        doors.finished(visit(1), true, secs(8)),
+        Some(Step::Closed(visit(1)))
+    );
+
+    doors.knock(visit(1), TERMS, secs(10));
+    assert_eq!(doors.revoke(visit(1), secs(11)), None, "run is under way");
+    assert_eq!(doors.finished(visit(1), true, secs(12)), START_CLOSE());
+    doors.finished(visit(1), false, secs(12));
+    assert_eq!(doors.revoke(visit(1), secs(12)), START_CLOSE());
+    assert_eq!(doors.next_deadline(), None);
+}
+
+#[test]
+fn a_door_that_could_not_be_opened_is_closed() {
+    let mut doors = opened();
+    doors.knock(visit(2), TERMS, secs(1));
+    doors.forget(visit(2));
+    doors.forget(visit(3));
+    assert_eq!(doors.get(&visit(2)), None);
+    assert_eq!(doors.open().count(), 1);
+    assert_eq!(doors.next_deadline(), Some(secs(30)));
 }
 
 #[test]
@@ -185,7 +217,7 @@ fn visitors_are_bounded_and_independent() {
 fn stopping_closes_everything_once_and_opens_nothing() {
     let mut doors = opened();
     doors.knock(visit(2), TERMS, secs(5));
-    assert_eq!(doors.stop(), [Step::Start(task(Action::Close))]);
+    assert_eq!(doors.stop(|_| false), [Step::Start(task(Action::Close))]);
     doors.knock(visit(1), TERMS, secs(6));
     assert_eq!(
         doors.finished(visit(1), true, secs(7)),
@@ -203,6 +235,18 @@ fn stopping_closes_everything_once_and_opens_nothing() {
         doors.finished(visit(2), false, secs(9)),
         Some(Step::GaveUp(visit(2)))
     );
+    assert!(doors.is_empty());
+}
+
+#[test]
+fn what_stays_open_without_the_daemon_is_left_so() {
+    let mut doors = opened();
+    doors.knock(visit(2), TERMS, secs(5));
+    doors.finished(visit(2), true, secs(5));
+    let stays = |other: &Visit| *other == visit(2);
+    assert_eq!(doors.stop(stays), [Step::Start(task(Action::Close))]);
+    assert_eq!(doors.get(&visit(2)), None);
+    doors.finished(visit(1), true, secs(6));
     assert!(doors.is_empty());
 }
 
@@ -230,6 +274,8 @@ fn a_restored_door_goes_on_where_it_was() {
 enum Input {
     Knock(u8),
     Finished(u8, bool),
+    Revoke(u8),
+    Prolong(u8, u64),
     Wait(u64),
 }
 
@@ -237,12 +283,14 @@ fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
         (0_u8..4).prop_map(Input::Knock),
         (0_u8..4, any::<bool>()).prop_map(|(who, ok)| Input::Finished(who, ok)),
+        (0_u8..4).prop_map(Input::Revoke),
+        (0_u8..4, 0_u64..40).prop_map(|(who, seconds)| Input::Prolong(who, seconds)),
         (0_u64..40).prop_map(Input::Wait),
     ]
 }
 
 proptest! {
-    /// Whatever happens: at most one command per visit, every run is followed by a close,
+    /// Whatever happens: at most one task per visit, every opening is followed by a closing,
     /// and after `stop` everything ends.
     #[test]
     fn every_opening_is_closed(inputs in prop::collection::vec(input(), 0..200)) {
@@ -276,6 +324,8 @@ proptest! {
                         step(doors.finished(visit(who), ok, now), &mut running);
                     }
                 }
+                Input::Revoke(who) => step(doors.revoke(visit(who), now), &mut running),
+                Input::Prolong(who, seconds) => doors.prolong(visit(who), now + secs(seconds)),
                 Input::Wait(seconds) => {
                     now += secs(seconds);
                     while let Some(due) = doors.expire(now) {
@@ -285,7 +335,7 @@ proptest! {
             }
             prop_assert!(doors.open().count() <= 2);
         }
-        for due in doors.stop() {
+        for due in doors.stop(|_| false) {
             step(Some(due), &mut running);
         }
         while let Some(visit) = running.keys().next().copied() {

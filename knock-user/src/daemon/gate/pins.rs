@@ -27,6 +27,7 @@ use knock_common::gate::LAYOUT_VERSION;
 use rustix::{
     fs::statfs,
     mount::{MountFlags, mount},
+    net::netdevice::index_to_name,
 };
 use tracing::{info, warn};
 
@@ -89,7 +90,7 @@ impl Pins {
     /// # Errors
     ///
     /// Nothing can be pinned there.
-    pub fn prepare(root: &Path) -> Result<Self> {
+    pub fn prepare(root: &Path) -> Result<()> {
         let pins = Self::at(root);
         if root.starts_with(BPFFS) && !is_bpffs(Path::new(BPFFS)) {
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -105,8 +106,7 @@ impl Pins {
             .recursive(true)
             .mode(0o700)
             .create(&pins.folder)
-            .with_context(|| format!("{}", pins.folder.display()))?;
-        Ok(pins)
+            .with_context(|| format!("{}", pins.folder.display()))
     }
 
     /// Whether there is anything.
@@ -195,8 +195,31 @@ impl Pins {
         }
     }
 
-    /// Removes everything: what nobody else holds is detached.
+    /// Removes everything and says what that means.
+    pub fn detach(&self) {
+        let ports = self.gate(Duration::ZERO).map(|gate| gate.protected());
+        let ports: Vec<_> = ports.iter().flatten().map(ToString::to_string).collect();
+        let links = self.links();
+        self.remove();
+        for link in &links {
+            println!("detached from {}", interface(link.ifindex));
+        }
+        if links.is_empty() {
+            println!("nothing was attached");
+        } else if !ports.is_empty() {
+            println!("no longer protected: {}", ports.join(", "));
+        }
+    }
+
+    /// Removes everything: what nobody else holds is detached when this returns.
     pub fn remove(&self) {
+        for link in self.links() {
+            // The kernel detaches at once where a file descriptor is closed last, and some
+            // time later where a file is.
+            let held = link.open();
+            remove_or_warn(&link.path);
+            drop(held);
+        }
         for path in self.entries() {
             remove_or_warn(&path);
         }
@@ -222,6 +245,17 @@ impl Pins {
         };
         list(&self.root).into_iter().filter(is_version).collect()
     }
+}
+
+/// The name of the interface with this index, if there is one still.
+fn interface(index: u32) -> String {
+    let name = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )
+    .and_then(|socket| index_to_name(&socket, index));
+    name.unwrap_or_else(|_| format!("interface {index}, which is gone"))
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {

@@ -122,7 +122,6 @@ impl Daemon {
     }
 
     fn admit(&mut self, grant: Grant, source: IpAddr) {
-        let door = &self.config.doors[grant.door];
         let visit = Visit {
             door: grant.door,
             source,
@@ -130,13 +129,23 @@ impl Daemon {
         let terms = Terms {
             client: grant.client,
             lease: grant.lease,
-            closes: door.close.is_some(),
         };
+        if !self.open(visit, terms) {
+            self.counters.refused_doors_full += 1;
+            self.refuse(
+                source,
+                "as many doors are open as `limits.open_doors` allows",
+            );
+        }
+    }
+
+    /// Opens the door of `visit`, or keeps it open; `false` if too many are.
+    pub(super) fn open(&mut self, visit: Visit, terms: Terms) -> bool {
         let visitor = Visitor {
-            client: self.client_names[grant.client].clone(),
-            door: door.name.clone(),
-            source,
-            seconds: grant.lease.as_secs(),
+            client: self.client_names[terms.client].clone(),
+            door: self.config.doors[visit.door].name.clone(),
+            source: visit.source,
+            seconds: terms.lease.as_secs(),
         };
         match self.doors.knock(visit, terms, monotonic()) {
             Admission::Opens(task) => {
@@ -144,18 +153,19 @@ impl Daemon {
                 self.keep_lease(visit);
                 self.start(&task);
             }
-            Admission::Extends | Admission::Reopens => {
+            Admission::Extends => {
+                self.keep_lease(visit);
+                self.open_gate(visit);
+                self.counters.extended += 1;
+                self.reporter.report(Event::Extended(visitor));
+            }
+            Admission::Reopens => {
                 self.keep_lease(visit);
                 self.counters.extended += 1;
                 self.reporter.report(Event::Extended(visitor));
             }
-            Admission::Full => {
-                self.counters.refused_doors_full += 1;
-                self.refuse(
-                    source,
-                    "as many doors are open as `limits.open_doors` allows",
-                );
-            }
+            Admission::Full => return false,
         }
+        true
     }
 }

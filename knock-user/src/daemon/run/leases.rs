@@ -8,36 +8,48 @@ use super::Daemon;
 use crate::daemon::{
     clock::{monotonic, unix_ms},
     doors::{Terms, Visit},
-    report::Event,
+    gate::Gate,
     store::{Store, leases::LeaseRecord},
 };
 
 impl Daemon {
-    /// Takes over the doors that a daemon before this one left open.
-    pub(super) fn restore_leases(&mut self) {
+    /// Takes over the doors that a daemon before this one left open, and its leases in the
+    /// kernel, `before`.
+    pub fn restore_leases(&mut self, before: Option<&Gate>) {
         let records = match self.store.as_mut().map(Store::leases) {
             None => return,
             Some(Ok(records)) => records,
             Some(Err(error)) => {
-                return self.trouble(format!(
+                self.trouble(format!(
                     "doors that were open before may be open still, since the store does not work: {error:#}"
                 ));
+                return self.adopt_leases(before);
             }
         };
         for record in records {
-            self.restore_lease(&record);
+            self.restore_lease(&record, before);
         }
     }
 
-    fn restore_lease(&mut self, record: &LeaseRecord) {
+    /// Keeps leases of which it is not known whose they are; they end by themselves.
+    fn adopt_leases(&mut self, before: Option<&Gate>) {
+        let (Some(before), Some(gate)) = (before, &mut self.gate) else {
+            return;
+        };
+        if let Err(error) = gate.adopt(before) {
+            self.trouble(format!("the kernel's leases are lost: {error}"));
+        }
+    }
+
+    fn restore_lease(&mut self, record: &LeaseRecord, before: Option<&Gate>) {
         let door = self
             .config
             .doors
             .iter()
-            .position(|door| door.name == record.door && door.close.is_some());
+            .position(|door| door.name == record.door && door.has_to_be_closed());
         let Some(door) = door else {
             self.trouble(format!(
-                "door {:?} was open to {} when knockd was killed, and has no closing command in the configuration any more: close it by hand",
+                "door {:?} was open to {} when knockd ended, and the configuration closes no such door any more: what its `run` did has to be undone by hand",
                 record.door, record.source
             ));
             return self.forget_lease(&record.door, record.source);
@@ -51,10 +63,8 @@ impl Daemon {
             .client_names
             .iter()
             .position(|name| *name == record.client);
-        // The clock may have been set meanwhile: never longer than the lease itself.
-        let left = Duration::from_millis(record.until.saturating_sub(unix_ms())).min(lease);
         let (client, left) = match known {
-            Some(client) => (client, left),
+            Some(client) => (client, self.left_of(record, visit, before)),
             // Who is no client any more has no door open either.
             None => {
                 self.client_names.push(record.client.clone());
@@ -62,27 +72,42 @@ impl Daemon {
             }
         };
         info!(
-            "door {:?} was open to {} when knockd was killed: it is closed in {} s",
+            "door {:?} was open to {} when knockd ended: it is closed in {} s",
             record.door,
             record.source,
             left.as_secs()
         );
-        let terms = Terms {
-            client,
-            lease,
-            closes: true,
-        };
+        let terms = Terms { client, lease };
         let until = monotonic() + left;
         self.doors.restore(visit, terms, until, record.opened);
+        if left > Duration::ZERO {
+            self.open_gate(visit);
+        }
     }
 
-    /// Puts the door of `visit` on disk as it is now, if closing it runs a command.
+    /// How long the door of `record` is to stay open. The kernel knows better than the disk:
+    /// its clock cannot be set, and it sees whether a lease is in use.
+    fn left_of(&self, record: &LeaseRecord, visit: Visit, before: Option<&Gate>) -> Duration {
+        let keys = self.opening_keys(visit.door, visit.source);
+        let in_force = before
+            .or(self.gate.as_ref())
+            .map(|gate| gate.left(&keys))
+            .unwrap_or_default();
+        if in_force > Duration::ZERO {
+            return in_force;
+        }
+        // The clock may have been set meanwhile: never longer than the lease itself.
+        let left = Duration::from_millis(record.until.saturating_sub(unix_ms()));
+        left.min(Duration::from_secs(record.seconds))
+    }
+
+    /// Puts the door of `visit` on disk as it is now, if there is anything to close.
     pub(super) fn keep_lease(&mut self, visit: Visit) {
         let door = &self.config.doors[visit.door];
         let (Some(store), Some(open)) = (&mut self.store, self.doors.get(&visit)) else {
             return;
         };
-        if door.close.is_none() {
+        if !door.has_to_be_closed() || self.dry_run {
             return;
         }
         let left = open.until.saturating_sub(monotonic());
@@ -105,7 +130,7 @@ impl Daemon {
     /// Takes the door of `visit`, which is closed, off the disk.
     pub(super) fn end_lease(&mut self, visit: Visit) {
         let door = &self.config.doors[visit.door];
-        if door.close.is_some() {
+        if door.has_to_be_closed() && !self.dry_run {
             let name = door.name.clone();
             self.forget_lease(&name, visit.source);
         }
@@ -119,9 +144,5 @@ impl Daemon {
                 "door {door:?} will be closed to {source} once more at the next start, since the store does not work: {error:#}"
             ));
         }
-    }
-
-    fn trouble(&self, message: String) {
-        self.reporter.report(Event::Trouble { message });
     }
 }

@@ -1,11 +1,12 @@
 //! What people who watch the daemon are told.
 
+use knock_common::gate::Mode;
 use tracing::warn;
 
 use super::{Daemon, Source};
 use crate::daemon::{
     clock::monotonic,
-    control::{DoorStatus, Request, Status},
+    control::{DoorStatus, GateStatus, Request, Status},
 };
 
 impl Daemon {
@@ -20,6 +21,18 @@ impl Daemon {
                 self.tails += 1;
                 self.set_kernel_log();
                 let _ = reply.send((self.reporter.tail(), self.listening()));
+            }
+            Request::Leases(reply) => {
+                let doors = self.door_statuses();
+                let _ = reply.send(doors);
+            }
+            Request::Open(request, reply) => {
+                let opened = self.open_by_hand(&request);
+                let _ = reply.send(opened.map(|()| vec![request.door]));
+            }
+            Request::Close(request, reply) => {
+                let closed = self.close_by_hand(&request);
+                let _ = reply.send(closed);
             }
             Request::TailEnded => {
                 self.tails = self.tails.saturating_sub(1);
@@ -63,29 +76,58 @@ impl Daemon {
             }
             Source::Lines(..) | Source::Ended => Default::default(),
         };
-        let mut doors: Vec<_> = self
-            .doors
-            .open()
-            .map(|open| DoorStatus {
-                door: self.config.doors[open.visit.door].name.clone(),
-                client: self.client_names[open.client].clone(),
-                source: open.visit.source,
-                state: open.state.to_owned(),
-                seconds_left: open.until.saturating_sub(now).as_secs(),
-            })
-            .collect();
-        doors.sort_by(|a, b| (&a.door, a.source).cmp(&(&b.door, b.source)));
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.saturating_sub(self.started).as_secs(),
             listening: self.listening(),
             window_base: self.config.window.base(),
             attachments,
-            doors,
+            gate: self.gate_status(),
+            doors: self.door_statuses(),
             sources_in_progress: self.assembler.sources(),
             tails: self.tails,
             kernel,
             daemon: self.counters,
         }
+    }
+
+    fn gate_status(&self) -> Option<GateStatus> {
+        let rules = &self.config.gate.as_ref()?.rules;
+        let gate = self.gate.as_ref()?;
+        let leases = gate.leases().unwrap_or_else(|error| {
+            warn!("the kernel's leases cannot be read: {error}");
+            Vec::new()
+        });
+        Some(GateStatus {
+            mode: match rules.mode {
+                Mode::Enforce => "enforce".into(),
+                Mode::Observe => "observe".into(),
+            },
+            protect: rules.protect.iter().map(ToString::to_string).collect(),
+            trusted: rules.trusted.iter().map(ToString::to_string).collect(),
+            leases: leases.len(),
+            outlives_daemon: self.pins.is_some(),
+        })
+    }
+
+    fn door_statuses(&self) -> Vec<DoorStatus> {
+        let now = monotonic();
+        let mut doors: Vec<_> = self
+            .doors
+            .open()
+            .map(|open| {
+                let door = &self.config.doors[open.visit.door];
+                DoorStatus {
+                    door: door.name.clone(),
+                    client: self.client_names[open.client].clone(),
+                    source: open.visit.source,
+                    ports: door.opening.ports.iter().map(ToString::to_string).collect(),
+                    state: open.state.to_owned(),
+                    seconds_left: open.until.saturating_sub(now).as_secs(),
+                }
+            })
+            .collect();
+        doors.sort_by(|a, b| (&a.door, a.source).cmp(&(&b.door, b.source)));
+        doors
     }
 }

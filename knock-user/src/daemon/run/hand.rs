@@ -1,0 +1,96 @@
+//! Doors that the administrator opens and closes by hand.
+
+use std::{net::IpAddr, time::Duration};
+
+use tracing::info;
+
+use super::{BY_HAND, Daemon};
+use crate::daemon::{
+    clock::monotonic,
+    control::{CloseRequest, OpenRequest},
+    doors::{Terms, Visit},
+};
+
+impl Daemon {
+    /// Opens a door without a knock.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whoever asked.
+    pub(super) fn open_by_hand(&mut self, request: &OpenRequest) -> Result<(), String> {
+        let door = self.door_named(&request.door)?;
+        let lease = match request.seconds {
+            Some(seconds) => Duration::from_secs(seconds),
+            None => self.config.doors[door].lease,
+        };
+        info!(
+            "opening door {:?} to {} by hand",
+            request.door, request.source
+        );
+        let visit = Visit {
+            door,
+            source: request.source,
+        };
+        let terms = Terms {
+            client: self.config.clients.len(),
+            lease,
+        };
+        if !self.open(visit, terms) {
+            return Err("as many doors are open as `limits.open_doors` allows".into());
+        }
+        match self.doors.get(&visit) {
+            Some(_) => Ok(()),
+            None => Err("the gate has no room for a lease; look at knockd's log".into()),
+        }
+    }
+
+    /// Closes a source's doors, or one of them; the names of those that were not closed.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whoever asked: there is no such door.
+    pub(super) fn close_by_hand(&mut self, request: &CloseRequest) -> Result<Vec<String>, String> {
+        let door = match &request.door {
+            Some(name) => Some(self.door_named(name)?),
+            None => None,
+        };
+        let visits: Vec<_> = self
+            .doors
+            .open()
+            .map(|open| open.visit)
+            .filter(|visit| door.is_none_or(|door| visit.door == door))
+            .filter(|visit| self.is_for(*visit, request.source))
+            .collect();
+        for visit in &visits {
+            info!(
+                "closing door {:?} to {} by hand",
+                self.config.doors[visit.door].name, visit.source
+            );
+            let step = self.doors.revoke(*visit, monotonic());
+            // Closed also if this process ends before the door is.
+            self.keep_lease(*visit);
+            if let Some(step) = step {
+                self.step(step);
+            }
+        }
+        Ok(visits
+            .iter()
+            .map(|visit| self.config.doors[visit.door].name.clone())
+            .collect())
+    }
+
+    /// Whether the door of `visit` lets `source` in: the very address, or one of its prefix.
+    fn is_for(&self, visit: Visit, source: IpAddr) -> bool {
+        let keys = self.keys(visit);
+        visit.source == source || !keys.is_empty() && keys == self.opening_keys(visit.door, source)
+    }
+
+    fn door_named(&self, name: &str) -> Result<usize, String> {
+        let mut doors = self.config.doors.iter();
+        doors
+            .position(|door| door.name == name)
+            .ok_or_else(|| format!("there is no door {name:?} in the configuration"))
+    }
+}
+
+const _: () = assert!(!BY_HAND.is_empty());
