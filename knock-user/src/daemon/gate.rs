@@ -274,7 +274,7 @@ impl Gate {
     fn sweep(&mut self) -> Result<usize, MapError> {
         let now = nanoseconds(boottime());
         let mut ended = Vec::new();
-        for entry in self.map()?.iter() {
+        for entry in &self.map()? {
             let (key, lease) = entry?;
             if !lease.holds(now, self.idle_ns(&key)) {
                 ended.push(key);

@@ -268,7 +268,7 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn is_bpffs(path: &Path) -> bool {
-    statfs(path).is_ok_and(|stat| stat.f_type as i64 == BPFFS_MAGIC)
+    statfs(path).is_ok_and(|stat| stat.f_type == BPFFS_MAGIC)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

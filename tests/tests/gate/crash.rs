@@ -1,0 +1,256 @@
+//! What holds without the daemon, and what the next one makes of it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use knock_tests::{
+    link::Pair,
+    needs_bpf,
+    process::{Running, Signal},
+    scene::{SOON, knockd},
+    service::try_connect,
+};
+
+use crate::{CONFIGURATION, Datagrams, Gated, KNOCKER, STRANGER};
+
+impl Gated {
+    fn kill(&mut self) {
+        self.scene.knockd.signal(Signal::SIGKILL).unwrap();
+        self.scene.knockd.wait(SOON).unwrap();
+    }
+}
+
+#[test]
+fn leases_end_on_time_without_the_daemon() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[5], KNOCKER);
+    gated.kill();
+    assert!(!gated.is_let_in(STRANGER));
+    let mut session = gated.connect(KNOCKER).unwrap();
+    // Two seconds, and nobody there who would report it.
+    while gated.is_let_in(KNOCKER) {}
+    assert_eq!(session.ask("still there?").unwrap(), "still there?");
+    assert!(!gated.is_let_in(STRANGER));
+}
+
+#[test]
+fn the_next_daemon_takes_over_without_a_gap() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    let datagrams = Datagrams::new(&gated);
+    gated.knock(&[7], KNOCKER);
+    gated.scene.opened("all", KNOCKER).unwrap();
+    gated.kill();
+    // Somebody tries all the time, from before the new daemon starts until it listens.
+    let pair = &gated.scene.pair;
+    let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let attempts = std::thread::scope(|scope| {
+        let trying = scope.spawn(|| {
+            let mut attempts = 0;
+            while let Err(std::sync::mpsc::TryRecvError::Empty) = stopped.try_recv() {
+                let patience = std::time::Duration::from_millis(5);
+                let tried = knock_tests::service::try_connect(
+                    &pair.client,
+                    Some(STRANGER),
+                    server,
+                    patience,
+                );
+                assert!(tried.is_err(), "a stranger came in");
+                attempts += 1;
+            }
+            attempts
+        });
+        let mut knockd = knock_tests::scene::knockd(pair, &gated.scene.files).unwrap();
+        knockd.args(["--iface", "srv0"]);
+        let knockd = knock_tests::process::Running::spawn(knockd).unwrap();
+        knockd
+            .wait_for(|line| line.contains("the gate protects"), SOON)
+            .unwrap();
+        stop.send(()).unwrap();
+        gated.scene.knockd = next;
+        trying.join().unwrap()
+    });
+    assert!(attempts > 0);
+    gated.logged(&["took over srv0"]);
+    assert!(gated.is_let_in(KNOCKER));
+    assert!(datagrams.arrives(&gated, KNOCKER));
+    assert!(!gated.is_let_in(STRANGER));
+    assert_eq!(gated.leases().len(), 1);
+    // And it listens: the old program's ring would have no reader.
+    gated.knock(&[5], STRANGER);
+    assert!(gated.is_let_in(STRANGER));
+    gated.ask(&["close", "192.0.2.2"]);
+    gated.logged(&["closed door=\"all\""]);
+    assert_eq!(
+        gated.scene.files.commands(),
+        ["open 192.0.2.2 phone", "close 192.0.2.2 phone"]
+    );
+}
+
+#[test]
+fn what_fell_due_meanwhile_is_closed_once() {
+    needs_bpf!();
+    let configuration = CONFIGURATION.replace(
+        "name = \"short\"",
+        "name = \"short\"\nclose = [\"sh\", \"-c\", \"echo close %DOOR% >> {folder}/commands\"]",
+    );
+    let mut gated = Gated::with(&configuration);
+    gated.knock(&[5], KNOCKER);
+    gated.knock(&[1, 2, 3, 4], STRANGER);
+    gated.kill();
+    while gated.is_let_in(KNOCKER) {}
+    gated.scene.restart().unwrap();
+    gated.logged(&["closed door=\"short\""]);
+    assert_eq!(gated.scene.files.commands(), ["close short"]);
+    assert!(gated.is_let_in(STRANGER), "the other goes on");
+    gated.kill();
+    gated.scene.restart().unwrap();
+    assert_eq!(gated.leases().len(), 1);
+    assert_eq!(gated.scene.files.commands(), ["close short"]);
+}
+
+/// A reboot takes the pins and the kernel's leases, and leaves the store.
+#[test]
+fn after_a_reboot_leases_go_on_or_are_closed() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[5], KNOCKER);
+    gated.knock(&[7], STRANGER);
+    gated.scene.opened("all", STRANGER).unwrap();
+    gated.kill();
+    gated.forget_pins();
+    assert!(gated.is_let_in(STRANGER), "nothing is in force");
+    thread::sleep(Duration::from_secs(2));
+    gated.scene.restart().unwrap();
+    gated.logged(&["closed door=\"short\""]);
+    assert!(!gated.is_let_in(KNOCKER));
+    assert!(gated.is_let_in(STRANGER));
+    let leases = gated.leases();
+    assert_eq!(leases.len(), 1);
+    let left = leases[0]["seconds_left"].as_u64().unwrap();
+    assert!((3500..3599).contains(&left), "{left}: it has run on");
+}
+
+#[test]
+fn who_is_no_client_any_more_is_let_in_no_more() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.ask(&["open", "192.0.2.66", "ssh"]);
+    gated.kill();
+    gated.reconfigure(|text| text.replace("name = \"phone\"", "name = \"telephone\""));
+    gated.scene.restart().unwrap();
+    gated.logged(&["closed door=\"ssh\" source=192.0.2.2"]);
+    assert!(!gated.is_let_in(KNOCKER));
+    assert!(gated.is_let_in(STRANGER), "who was let in by hand stays");
+}
+
+#[test]
+fn a_door_that_opens_another_port_now_does_not_keep_the_old_one_open() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.kill();
+    gated.reconfigure(|text| text.replacen("open = [\"tcp/22\"]", "open = [\"udp/51820\"]", 1));
+    gated.scene.restart().unwrap();
+    assert!(!gated.is_let_in(KNOCKER));
+    assert!(Datagrams::new(&gated).arrives(&gated, KNOCKER));
+}
+
+/// As a daemon with another layout leaves them: a program in force, and maps that this one
+/// cannot read.
+#[test]
+fn pins_of_another_layout_are_replaced_without_a_gap() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.kill();
+    gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
+    assert!(!gated.is_let_in(STRANGER));
+    gated.scene.restart().unwrap();
+    gated.logged(&["took over srv0"]);
+    assert!(gated.is_let_in(KNOCKER), "its lease is in the store");
+    assert!(!gated.is_let_in(STRANGER));
+    assert_eq!(gated.in_pins("ls"), "v1\n");
+}
+
+#[test]
+fn a_pin_that_is_no_map_of_leases_is_not_taken_for_one() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.kill();
+    gated.in_pins("cd v1 && mv protected leases");
+    gated.scene.restart().unwrap();
+    assert!(gated.is_let_in(KNOCKER));
+    assert!(!gated.is_let_in(STRANGER));
+}
+
+#[test]
+fn an_interface_that_is_left_out_now_is_left_alone() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.kill();
+    assert!(!gated.is_let_in(STRANGER));
+    let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
+    command.args(["--iface", "lo"]);
+    let knockd = knock_tests::process::Running::spawn(knockd).unwrap();
+    knockd
+        .wait_for(|line| line.contains("the gate protects"), SOON)
+        .unwrap();
+    gated.scene.knockd = next;
+    assert!(gated.is_let_in(STRANGER));
+}
+
+/// A daemon that cannot start, since an interface is missing, leaves the gate as it was.
+#[test]
+fn a_start_that_fails_opens_nothing() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.knock(&[7], STRANGER);
+    gated.scene.opened("all", STRANGER).unwrap();
+    gated.kill();
+    let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
+    command.args(["--iface", "srv0", "--iface", "nowhere0"]);
+    let mut next = Running::spawn(command).unwrap();
+    assert!(!next.wait(SOON).unwrap().success());
+    assert!(gated.is_let_in(KNOCKER));
+    assert!(!gated.is_let_in(STRANGER), "a door with `close` is closed");
+    assert_eq!(gated.scene.files.commands().len(), 2);
+    gated.scene.restart().unwrap();
+    assert!(gated.is_let_in(KNOCKER));
+    assert_eq!(gated.leases().len(), 1);
+}
+
+impl Gated {
+    /// Runs a shell `script` in the folder with the pins, as the daemon sees it.
+    fn in_pins(&self, script: &str) -> String {
+        let mut shell = self.scene.pair.server.command("sh");
+        shell.args(["-ec", &format!("cd /sys/fs/bpf/knockd; {script}")]);
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Unpins everything, as a reboot does.
+    fn forget_pins(&self) {
+        self.in_pins("rm v1/* && rmdir v1");
+    }
+
+    fn reconfigure(&self, change: impl FnOnce(String) -> String) {
+        let path: PathBuf = self.scene.files.path("knockd.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let changed = change(text.clone());
+        assert_ne!(text, changed);
+        fs::write(path, changed).unwrap();
+    }
+}

@@ -1,0 +1,113 @@
+//! Doors that are opened and closed by hand.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, chown},
+};
+
+use knock_tests::{needs_bpf, scene::program};
+
+use crate::{Gated, KNOCKER, STRANGER};
+
+#[test]
+fn a_door_is_opened_listed_and_closed_by_hand() {
+    needs_bpf!();
+    let gated = Gated::new();
+    assert_eq!(gated.ask(&["leases"]), "no door is open\n");
+    gated.ask(&["open", "192.0.2.66", "ssh", "--for", "10m"]);
+    assert!(gated.is_let_in(STRANGER));
+    assert!(!gated.is_let_in(KNOCKER));
+    let leases = gated.leases();
+    assert_eq!(leases.len(), 1);
+    assert_eq!(leases[0]["source"], "192.0.2.66");
+    assert_eq!(leases[0]["ports"][0], "tcp/22");
+    assert_eq!(leases[0]["client"], "(by hand)");
+    assert!((590..=600).contains(&leases[0]["seconds_left"].as_u64().unwrap()));
+    let text = gated.ask(&["leases"]);
+    assert!(
+        text.starts_with("ssh to 192.0.2.66 (client (by hand)): open, "),
+        "{text}"
+    );
+    gated.ask(&["close", "192.0.2.66", "ssh"]);
+    gated.logged(&["closed door=\"ssh\" source=192.0.2.66"]);
+    assert!(!gated.is_let_in(STRANGER));
+    assert_eq!(gated.leases().len(), 0);
+}
+
+#[test]
+fn closing_an_address_closes_all_its_doors_and_nobody_elses() {
+    needs_bpf!();
+    let gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.knock(&[7], KNOCKER);
+    gated.knock(&[1, 2, 3, 4], STRANGER);
+    gated.scene.opened("all", KNOCKER).unwrap();
+    let said = gated.ask(&["close", "192.0.2.2"]);
+    assert!(said.contains("ssh") && said.contains("all"), "{said}");
+    gated.logged(&["closed door=\"all\""]);
+    assert!(!gated.is_let_in(KNOCKER));
+    assert!(gated.is_let_in(STRANGER));
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    needs_bpf!();
+    let gated = Gated::new();
+    for (arguments, expected) in [
+        (
+            &["open", "192.0.2.2", "cellar"][..],
+            "there is no door \"cellar\"",
+        ),
+        (
+            &["close", "192.0.2.2", "cellar"],
+            "there is no door \"cellar\"",
+        ),
+        (&["close", "192.0.2.2"], "no such door is open to 192.0.2.2"),
+        (&["open", "192.0.2", "ssh"], "invalid IP address"),
+        (&["open", "192.0.2.2", "ssh", "--for", "0s"], "at least one"),
+        (
+            &["open", "192.0.2.2", "ssh", "--for", "300ms"],
+            "whole seconds",
+        ),
+    ] {
+        let output = gated.knockd(arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+}
+
+/// The socket lets the daemon's group watch, and nobody but root move a door.
+#[test]
+fn only_root_moves_doors() {
+    needs_bpf!();
+    let gated = Gated::new();
+    let files = &gated.scene.files;
+    // As if an administrator had opened the socket to everybody.
+    for (path, mode) in [("", 0o755), ("knockd.sock", 0o666)] {
+        fs::set_permissions(files.path(path), Permissions::from_mode(mode)).unwrap();
+    }
+    // A copy that belongs to nobody, who runs it.
+    let knockd = files.path("knockd");
+    fs::copy(program("knockd").unwrap(), &knockd).unwrap();
+    chown(&knockd, Some(65534), Some(65534)).unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut nobody = gated.scene.pair.server.unprivileged_command(&knockd);
+        nobody.args(arguments).arg("--socket");
+        let output = nobody.arg(files.path("knockd.sock")).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(ask(&["status"]), (true, String::new()));
+    for arguments in [
+        &["leases"][..],
+        &["open", "192.0.2.66", "ssh"],
+        &["close", "192.0.2.66"],
+    ] {
+        let (succeeded, error) = ask(arguments);
+        assert!(!succeeded && error.contains("only root"), "{error}");
+    }
+    assert!(!gated.is_let_in(STRANGER));
+}

@@ -1,0 +1,30 @@
+//! A gate without room.
+
+use knock_tests::needs_bpf;
+
+use crate::{CONFIGURATION, Gated, KNOCKER, STRANGER};
+
+#[test]
+fn a_full_gate_turns_away_who_comes_and_keeps_who_is_there() {
+    needs_bpf!();
+    let gated = Gated::with(&format!("{CONFIGURATION}\n[limits]\nleases = 2\n"));
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.ask(&["open", "192.0.2.67", "short"]);
+    gated.send_knock(&[1, 2, 3, 4], STRANGER);
+    gated.logged(&["not opened to 192.0.2.66", "limits.leases"]);
+    assert!(!gated.is_let_in(STRANGER));
+    assert!(gated.is_let_in(KNOCKER));
+    assert_eq!(gated.leases().len(), 2, "the third is not half open");
+    let status = gated.scene.status().unwrap();
+    assert_eq!(status["daemon"]["refused_gate_full"], 1);
+
+    // Two ports, and room for one: neither is opened, and no command is run.
+    gated.logged(&["closed door=\"short\""]);
+    gated.send_knock(&[7], STRANGER);
+    gated.logged(&["door \"all\" is not opened to 192.0.2.66"]);
+    assert!(!gated.is_let_in(STRANGER));
+    assert!(gated.scene.files.commands().is_empty());
+
+    gated.knock(&[1, 2, 3, 4], STRANGER);
+    assert!(gated.is_let_in(STRANGER));
+}

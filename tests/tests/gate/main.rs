@@ -1,0 +1,227 @@
+//! Doors that the kernel enforces: the real daemon, a real link, services behind the gate.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod access;
+mod crash;
+mod hand;
+mod limits;
+mod observe;
+mod stop;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use knock_tests::{
+    link::Pair,
+    scene::{PHONE, SOON, Scene, classic, program},
+    service::{Greeter, Session},
+};
+use serde_json::Value;
+
+/// Doors of every kind before ports 22 and 51820. The commands write to the file `commands`.
+const CONFIGURATION: &str = r#"
+control_socket = "{folder}/knockd.sock"
+state_dir = "{folder}/state"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.passphrase"
+
+[[door]]
+name = "ssh"
+sequence = [1, 2, 3, 4]
+open = ["tcp/22"]
+for = "1h"
+
+[[door]]
+name = "short"
+sequence = [5]
+open = ["tcp/22"]
+for = "2s"
+
+[[door]]
+name = "vpn"
+sequence = [6]
+open = ["udp/51820"]
+for = "2s"
+
+[[door]]
+name = "all"
+sequence = [7]
+open = ["tcp/22", "udp/51820"]
+run = ["sh", "-c", "echo open $KNOCK_IP $KNOCK_CLIENT >> {folder}/commands"]
+close = ["sh", "-c", "echo close $KNOCK_IP $KNOCK_CLIENT >> {folder}/commands"]
+for = "1h"
+
+[[door]]
+name = "failing"
+sequence = [8]
+open = ["tcp/22"]
+run = ["false"]
+for = "1h"
+
+[[door]]
+name = "network"
+sequence = [9]
+open = ["tcp/22"]
+ipv6_prefix = 64
+for = "1h"
+
+[gate]
+protect = ["tcp/22", "udp/51820"]
+trusted = ["192.0.2.192/26"]
+udp_idle = "2s"
+"#;
+
+/// How long an answer may take that ought not to come.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// Who knocks, who does not, and who is trusted.
+const KNOCKER: IpAddr = IpAddr::V4(Pair::CLIENT_V4);
+const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66));
+const TRUSTED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 200));
+
+/// The scene of a daemon with a gate, and an ssh-like service behind it.
+struct Gated {
+    scene: Scene,
+    _ssh: Greeter,
+}
+
+impl Gated {
+    fn new() -> Self {
+        Self::with(CONFIGURATION)
+    }
+
+    fn with(configuration: &str) -> Self {
+        let scene = Scene::with(configuration).unwrap();
+        for address in [STRANGER, TRUSTED] {
+            scene.pair.add_client_address(address).unwrap();
+        }
+        let ssh = Greeter::start(&scene.pair.server, 22).unwrap();
+        Self { scene, _ssh: ssh }
+    }
+
+    /// Knocks `sequence` from `source`, and waits until the kernel lets it in.
+    fn knock(&self, sequence: &[u8], source: IpAddr) {
+        let mark = self.scene.knockd.mark();
+        self.send_knock(sequence, source);
+        let open = format!("source={source} ");
+        self.scene
+            .knockd
+            .wait_for_after(
+                mark,
+                |line| line.contains("gate open") && line.contains(&open),
+                SOON,
+            )
+            .unwrap();
+    }
+
+    fn send_knock(&self, sequence: &[u8], source: IpAddr) {
+        let server: IpAddr = match source {
+            IpAddr::V4(_) => Pair::SERVER_V4.into(),
+            IpAddr::V6(_) => Pair::SERVER_V6.into(),
+        };
+        let source = SocketAddr::new(source, 40_000);
+        let frames = classic(PHONE, sequence, source, server).unwrap();
+        self.scene.send(&frames).unwrap();
+    }
+
+    /// A connection from `source` to the service, or why there is none.
+    fn connect(&self, source: IpAddr) -> io::Result<Session> {
+        let server: IpAddr = match source {
+            IpAddr::V4(_) => Pair::SERVER_V4.into(),
+            IpAddr::V6(_) => Pair::SERVER_V6.into(),
+        };
+        let server = SocketAddr::new(server, 22);
+        Session::open(&self.scene.pair.client, Some(source), server, SILENCE)
+    }
+
+    fn is_let_in(&self, source: IpAddr) -> bool {
+        match self.connect(source) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut, "drops are silent");
+                false
+            }
+        }
+    }
+
+    /// Runs `knockd` with `arguments` for this daemon, on the server.
+    fn knockd(&self, arguments: &[&str]) -> std::process::Output {
+        let mut knockd = self.scene.pair.server.command(program("knockd").unwrap());
+        knockd.args(arguments).arg("--config");
+        knockd.arg(self.scene.files.path("knockd.toml"));
+        knockd.output().unwrap()
+    }
+
+    /// What `knockd` with `arguments` prints, if it succeeds.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.knockd(arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn leases(&self) -> Vec<Value> {
+        serde_json::from_str(&self.ask(&["leases", "--json"])).unwrap()
+    }
+
+    fn kernel_count(&self, counter: &str) -> u64 {
+        self.scene.status().unwrap()["kernel"][counter]
+            .as_u64()
+            .unwrap()
+    }
+
+    /// Waits for the daemon's log line that has all of `parts`, from its start on.
+    fn logged(&self, parts: &[&str]) {
+        self.scene.logged(parts).unwrap();
+    }
+}
+
+/// A socket on the server's UDP port that is protected, and one of each client.
+struct Datagrams {
+    server: UdpSocket,
+}
+
+impl Datagrams {
+    const PORT: u16 = 51820;
+
+    fn new(gated: &Gated) -> Self {
+        let server = gated.scene.pair.server.run(|| {
+            let socket = UdpSocket::bind((Pair::SERVER_V4, Self::PORT))?;
+            socket.set_read_timeout(Some(SILENCE))?;
+            Ok(socket)
+        });
+        Self {
+            server: server.unwrap(),
+        }
+    }
+
+    /// Whether a datagram of `source` reaches the server.
+    fn arrives(&self, gated: &Gated, source: IpAddr) -> bool {
+        let client = gated.scene.pair.client.run(|| {
+            let socket = UdpSocket::bind((source, 0))?;
+            socket.send_to(b"hello", (Pair::SERVER_V4, Self::PORT))?;
+            Ok(socket)
+        });
+        let expected = client.unwrap().local_addr().unwrap();
+        let mut buffer = [0; 16];
+        match self.server.recv_from(&mut buffer) {
+            Ok((_, from)) => {
+                assert_eq!(from, expected);
+                true
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                false
+            }
+        }
+    }
+}
