@@ -412,7 +412,7 @@ fn start(pair: &Pair, files: &Files) -> Result<Running> {
     let mut command = knockd(pair, files)?;
     command.args(["--iface", Pair::SERVER_INTERFACE]);
     let knockd = Running::spawn(command)?;
-    knockd.wait_for(|line| line.contains("attached to srv0"), SOON)?;
+    knockd.wait_for(|line| line.contains("listening on srv0"), SOON)?;
     Ok(knockd)
 }
 

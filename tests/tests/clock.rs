@@ -39,7 +39,7 @@ impl Clocked {
         knockd.args(["--log", "debug", "--iface", "srv0", "--config"]);
         knockd.arg(scene.files.path("knockd.toml"));
         scene.knockd = Running::spawn(knockd).unwrap();
-        scene.logged(&["attached to srv0"]).unwrap();
+        scene.logged(&["listening on srv0"]).unwrap();
         Self { scene, offset: 0 }
     }
 

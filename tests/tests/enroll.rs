@@ -95,7 +95,7 @@ impl Site {
     fn start(&self) -> Running {
         let knockd = Running::spawn(self.knockd(&["--iface", "srv0"])).unwrap();
         knockd
-            .wait_for(|line| line.contains("attached to srv0"), SOON)
+            .wait_for(|line| line.contains("listening on srv0"), SOON)
             .unwrap();
         knockd
     }

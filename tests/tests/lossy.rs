@@ -135,7 +135,7 @@ impl Lab {
         knockd.arg(files.path("knockd.toml"));
         let knockd = Running::spawn(knockd).unwrap();
         knockd
-            .wait_for(|line| line.contains("attached to srv0"), SOON)
+            .wait_for(|line| line.contains("listening on srv0"), SOON)
             .unwrap();
         let relay = Relay::start(&cable, "left", "right", IMPAIRMENT, seed).unwrap();
         Self {

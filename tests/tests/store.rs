@@ -309,7 +309,7 @@ fn a_read_only_store_keeps_sealed_knocks_out() {
         config = scene.files.path("knockd.toml").display(),
     ));
     scene.knockd = Running::spawn(knockd).unwrap();
-    scene.logged(&["attached to srv0"]).unwrap();
+    scene.logged(&["listening on srv0"]).unwrap();
     scene.logged(&["ERROR", "Read-only file system"]).unwrap();
     for block in [block, seal(&unbound().unwrap()).unwrap()] {
         let mark = scene.knockd.mark();
@@ -339,7 +339,7 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
         config = scene.files.path("knockd.toml").display(),
     ));
     scene.knockd = Running::spawn(knockd).unwrap();
-    scene.logged(&["attached to srv0"]).unwrap();
+    scene.logged(&["listening on srv0"]).unwrap();
     let block = seal(&unbound().unwrap()).unwrap();
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();

@@ -158,7 +158,7 @@ impl fmt::Display for Event {
                 is_open,
             } => {
                 let what = if *is_open { "open" } else { "closed" };
-                write!(f, "gate {what} door={door:?} source={source} ports={ports}")
+                write!(f, "gate {what} ports={ports} door={door:?} source={source}")
             }
             Self::Observed { message } => write!(f, "the gate would have dropped {message}"),
             Self::Trouble { message } => f.write_str(message),

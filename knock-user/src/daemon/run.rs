@@ -171,6 +171,7 @@ impl Daemon {
         mut stop: StopSignals,
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<()> {
+        info!("listening on {}", self.listening());
         let mut knocks = Vec::new();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {

@@ -51,35 +51,29 @@ fn the_next_daemon_takes_over_without_a_gap() {
     // Somebody tries all the time, from before the new daemon starts until it listens.
     let pair = &gated.scene.pair;
     let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let attempts = std::thread::scope(|scope| {
+    let is_over = AtomicBool::new(false);
+    let mut command = knockd(pair, &gated.scene.files).unwrap();
+    command.args(["--iface", "srv0"]);
+    let (attempts, next) = thread::scope(|scope| {
         let trying = scope.spawn(|| {
             let mut attempts = 0;
-            while let Err(std::sync::mpsc::TryRecvError::Empty) = stopped.try_recv() {
-                let patience = std::time::Duration::from_millis(5);
-                let tried = knock_tests::service::try_connect(
-                    &pair.client,
-                    Some(STRANGER),
-                    server,
-                    patience,
-                );
+            while !is_over.load(Ordering::Relaxed) {
+                let patience = Duration::from_millis(5);
+                let tried = try_connect(&pair.client, Some(STRANGER), server, patience);
                 assert!(tried.is_err(), "a stranger came in");
                 attempts += 1;
             }
             attempts
         });
-        let mut knockd = knock_tests::scene::knockd(pair, &gated.scene.files).unwrap();
-        knockd.args(["--iface", "srv0"]);
-        let knockd = knock_tests::process::Running::spawn(knockd).unwrap();
-        knockd
-            .wait_for(|line| line.contains("the gate protects"), SOON)
-            .unwrap();
-        stop.send(()).unwrap();
-        gated.scene.knockd = next;
-        trying.join().unwrap()
+        let next = Running::spawn(command).unwrap();
+        let listens = next.wait_for(|line| line.contains("listening on"), SOON);
+        is_over.store(true, Ordering::Relaxed);
+        listens.unwrap();
+        (trying.join().unwrap(), next)
     });
+    gated.scene.knockd = next;
     assert!(attempts > 0);
-    gated.logged(&["took over srv0"]);
+    gated.logged(&["in the place of a knockd before"]);
     assert!(gated.is_let_in(KNOCKER));
     assert!(datagrams.arrives(&gated, KNOCKER));
     assert!(!gated.is_let_in(STRANGER));
@@ -176,7 +170,7 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
     assert!(!gated.is_let_in(STRANGER));
     gated.scene.restart().unwrap();
-    gated.logged(&["took over srv0"]);
+    gated.logged(&["in the place of a knockd before"]);
     assert!(gated.is_let_in(KNOCKER), "its lease is in the store");
     assert!(!gated.is_let_in(STRANGER));
     assert_eq!(gated.in_pins("ls"), "v1\n");
@@ -202,9 +196,8 @@ fn an_interface_that_is_left_out_now_is_left_alone() {
     assert!(!gated.is_let_in(STRANGER));
     let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
     command.args(["--iface", "lo"]);
-    let knockd = knock_tests::process::Running::spawn(knockd).unwrap();
-    knockd
-        .wait_for(|line| line.contains("the gate protects"), SOON)
+    let next = Running::spawn(command).unwrap();
+    next.wait_for(|line| line.contains("listening on"), SOON)
         .unwrap();
     gated.scene.knockd = next;
     assert!(gated.is_let_in(STRANGER));

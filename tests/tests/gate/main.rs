@@ -113,12 +113,12 @@ impl Gated {
     fn knock(&self, sequence: &[u8], source: IpAddr) {
         let mark = self.scene.knockd.mark();
         self.send_knock(sequence, source);
-        let open = format!("source={source} ");
+        let source = format!("source={source}");
         self.scene
             .knockd
             .wait_for_after(
                 mark,
-                |line| line.contains("gate open") && line.contains(&open),
+                |line| line.contains("gate open") && line.ends_with(&source),
                 SOON,
             )
             .unwrap();

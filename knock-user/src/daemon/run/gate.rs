@@ -161,7 +161,7 @@ impl Daemon {
         self.reporter.report(Event::Gate {
             door: door.name.clone(),
             source: visit.source,
-            ports: ports.join(", "),
+            ports: ports.join(","),
             is_open,
         });
     }

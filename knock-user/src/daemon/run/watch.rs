@@ -50,7 +50,7 @@ impl Daemon {
         }
     }
 
-    fn listening(&self) -> String {
+    pub(super) fn listening(&self) -> String {
         match &self.source {
             Source::Xdp(xdp) => xdp
                 .attachments()

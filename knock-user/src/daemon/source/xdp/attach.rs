@@ -29,12 +29,17 @@ impl Xdp {
         for interface in interfaces {
             indices.push((interface, index_of(interface)?));
         }
+        // What can fail comes first, so that a start that fails has replaced nothing.
+        let links = pinned.map(Pins::links).unwrap_or_default();
+        indices.sort_by_key(|(_, ifindex)| links.iter().any(|link| link.ifindex == *ifindex));
         let mut links = Vec::new();
         for (interface, ifindex) in indices {
             let program = self.program()?;
             let (link, mode) = match pinned.and_then(|pinned| take_over(program, ifindex, pinned)) {
                 Some((link, mode)) => {
-                    info!("took over {interface}, where a knockd before this one was attached");
+                    info!(
+                        "attached to {interface} in {mode} XDP mode, in the place of a knockd before this one"
+                    );
                     (link, mode)
                 }
                 None => attach(program, interface)?,
@@ -129,7 +134,7 @@ fn attach(program: &mut Program, interface: &str) -> Result<(XdpLinkId, Mode)> {
 fn unattachable(error: anyhow::Error, interface: &str) -> anyhow::Error {
     match errno(&error) {
         Some(Errno::BUSY | Errno::EXIST) => anyhow!(
-            "another XDP program is attached to {interface}, and knockd does not replace it: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` removes it"
+            "another XDP program is attached to {interface}, and knockd does not replace it: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` removes it. If it is the gate that a knockd has left in force, `knockd detach` takes it away"
         ),
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),
         _ => error.context(format!("the XDP program cannot be attached to {interface}")),
