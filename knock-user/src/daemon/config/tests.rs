@@ -2,6 +2,9 @@ use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 
+mod gate;
+mod network;
+
 const GOOD: &str = r#"
 interfaces = ["eth0"]
 
