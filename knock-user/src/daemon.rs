@@ -18,6 +18,7 @@ pub mod knock;
 pub mod report;
 pub mod run;
 pub mod sequence;
+pub mod session;
 pub mod source;
 pub mod store;
 pub mod tap;

@@ -22,6 +22,7 @@ use super::{
     exec,
     report::{Event, Reporter},
     run::{Daemon, Source, StopSignals},
+    session,
     source::{lines::Lines, xdp::Xdp},
     store::Store,
     tap::tap,
@@ -279,6 +280,12 @@ impl ConfigArg {
                     );
                 }
             }
+        }
+        for port in config.unreachable_ports() {
+            warn!("{port} is protected, no door opens it and nobody is trusted: nobody reaches it");
+        }
+        if let Some(warning) = session::warning(&config) {
+            warn!("{warning}");
         }
         println!(
             "{}: right. Window {} to {}, clients: {}, doors: {}",
