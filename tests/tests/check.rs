@@ -96,7 +96,8 @@ fn a_port_that_nobody_reaches_is_told() {
     // A session that is none of the gate's business.
     knockd.env("SSH_CONNECTION", "192.0.2.5 50022 192.0.2.1 22");
     let said = warnings(knockd);
-    let expected = "udp/51820 is protected, no door opens it and nobody is trusted";
+    let expected =
+        "udp/51820: the gate lets nobody in, since no door opens it and nobody is trusted";
     assert!(said.contains(expected), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }

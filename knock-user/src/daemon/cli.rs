@@ -282,7 +282,7 @@ impl ConfigArg {
             }
         }
         for port in config.unreachable_ports() {
-            warn!("{port} is protected, no door opens it and nobody is trusted: nobody reaches it");
+            warn!("{port}: the gate lets nobody in, since no door opens it and nobody is trusted");
         }
         if let Some(warning) = session::warning(&config) {
             warn!("{warning}");

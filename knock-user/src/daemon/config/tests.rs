@@ -89,6 +89,18 @@ fn reads_a_whole_configuration() {
 }
 
 #[test]
+fn the_readmes_configuration_is_right() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let section = readme.split("\n## Configuration\n").nth(1).unwrap();
+    let block = section.split("```toml\n").nth(1).unwrap();
+    let text = block.split("```").next().unwrap();
+    let config = Folder::new().load(text).unwrap();
+    let port: Port = "tcp/22".parse().unwrap();
+    assert!(config.opens(port) && config.doors[0].run.is_some());
+    assert!(config.gate.unwrap().rules.protect.contains(&port));
+}
+
+#[test]
 fn every_mistake_names_file_line_and_key() {
     let folder = Folder::new();
     folder.write("exposed.pass", "secret words\n", 0o644);
