@@ -12,6 +12,9 @@ pub const LAYOUT_VERSION: u32 = 1;
 /// How many different IPv6 prefix lengths leases may have: each costs a look-up.
 pub const MAX_PREFIX_LENS: usize = 4;
 
+/// How many networks may be trusted: the size of the map `TRUSTED`.
+pub const MAX_TRUSTED: u32 = 1024;
+
 /// The whole of an IPv6 address; also that of an IPv4-mapped one.
 pub const HOST: u8 = 128;
 

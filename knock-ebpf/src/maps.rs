@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use knock_common::{
     counters::Outcome,
-    gate::{Lease, LeaseKey, PROTECTED_LEN},
+    gate::{Lease, LeaseKey, MAX_TRUSTED, PROTECTED_LEN},
     settings::Settings,
 };
 
@@ -40,9 +40,6 @@ pub(crate) static LOG_BUCKET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1
 /// Overridden by the daemon with `limits.leases`. No LRU map: a lease is never evicted in
 /// favour of another one.
 const MAX_LEASES: u32 = 16_384;
-
-/// Networks that are trusted; what the daemon accepts in its configuration.
-const MAX_TRUSTED: u32 = 1024;
 
 /// `BPF_F_NO_PREALLOC`, which a trie demands.
 const NO_PREALLOC: u32 = 1;

@@ -78,8 +78,10 @@ pub(crate) fn is_ipv4_mapped(address: &[u8; 16]) -> bool {
 pub(crate) struct Segment {
     pub(crate) ip: Ip,
     pub(crate) tcp: &'static Tcp,
-    /// Its length as the headers before it have it. Below zero if they contradict each other.
-    len: isize,
+    /// Its length and that of what lies before it, as the IP header has it.
+    declared: usize,
+    /// The length of what lies before it.
+    before: usize,
     /// How much of it lies in the buffer that was parsed.
     available: usize,
 }
@@ -90,7 +92,7 @@ impl Segment {
     #[inline(always)]
     pub(crate) fn is_consistent(&self, further: impl Fn() -> usize) -> bool {
         let header_len = self.tcp.header_len();
-        let Ok(len) = usize::try_from(self.len) else {
+        let Some(len) = self.declared.checked_sub(self.before) else {
             return false;
         };
         header_len >= size_of::<Tcp>()
@@ -145,8 +147,7 @@ fn ipv4(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         fragment(protocol, ip.is_later_fragment(), settings)?;
     }
     cursor.skip(header_len - size_of::<Ipv4>())?;
-    let len = ip.total_len() as isize - header_len as isize;
-    transport(cursor, Ip::V4(ip), protocol, len)
+    transport(cursor, Ip::V4(ip), protocol, ip.total_len(), header_len)
 }
 
 #[inline(always)]
@@ -156,7 +157,7 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         return Err(Other::Unclear(Outcome::Malformed));
     }
     let mut header = ip.next_header;
-    let mut len = ip.payload_len() as isize;
+    let mut before = 0;
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(header) {
             break;
@@ -164,7 +165,7 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         let extension = cursor.take::<Extension>()?;
         let extension_len = extension.header_len(header);
         cursor.skip(extension_len - size_of::<Extension>())?;
-        len -= extension_len as isize;
+        before += extension_len;
         header = extension.next_header;
     }
     // An atomic fragment (RFC 6946) is a fragment too: no client sends one.
@@ -172,10 +173,10 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         let extension = cursor.take::<FragmentExtension>()?;
         header = extension.next_header;
         fragment(header, extension.is_later_fragment(), settings)?;
-        len -= size_of::<FragmentExtension>() as isize;
+        before += size_of::<FragmentExtension>();
     }
     if is_followed(header, settings) {
-        return transport(cursor, Ip::V6(ip), header, len);
+        return transport(cursor, Ip::V6(ip), header, ip.payload_len(), before);
     }
     Err(if is_extension(header) {
         Other::Unclear(Outcome::TooDeep)
@@ -224,9 +225,15 @@ fn is_extension(header: u8) -> bool {
     )
 }
 
-/// The TCP segment or UDP datagram of `len` bytes at `cursor`.
+/// The TCP segment or UDP datagram at `cursor`.
 #[inline(always)]
-fn transport(mut cursor: Cursor, ip: Ip, protocol: u8, len: isize) -> Result<Carried, Other> {
+fn transport(
+    mut cursor: Cursor,
+    ip: Ip,
+    protocol: u8,
+    declared: usize,
+    before: usize,
+) -> Result<Carried, Other> {
     if protocol == PROTOCOL_UDP {
         let udp = cursor.take::<Udp>()?;
         return Ok(Carried::Datagram(Datagram { ip, udp }));
@@ -236,7 +243,8 @@ fn transport(mut cursor: Cursor, ip: Ip, protocol: u8, len: isize) -> Result<Car
     Ok(Carried::Segment(Segment {
         ip,
         tcp,
-        len,
+        declared,
+        before,
         available,
     }))
 }

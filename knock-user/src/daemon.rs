@@ -19,6 +19,7 @@ pub mod report;
 pub mod run;
 pub mod sequence;
 pub mod serve;
+pub mod session;
 pub mod source;
 pub mod store;
 pub mod tap;

@@ -169,7 +169,7 @@ fn a_door_that_a_killed_daemon_left_open_is_closed_by_the_next() {
     kill(&mut scene);
     scene.restart().unwrap();
     scene
-        .logged(&["door \"ssh\" was open to 192.0.2.2 when knockd was killed"])
+        .logged(&["door \"ssh\" was open to 192.0.2.2 when knockd ended"])
         .unwrap();
     let status = scene.status().unwrap();
     assert_eq!(status["doors"][0]["state"], "open");

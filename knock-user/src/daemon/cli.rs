@@ -19,6 +19,7 @@ use super::{
     exec,
     gate::pins::Pins,
     serve,
+    session,
     tap::tap,
 };
 
@@ -337,6 +338,12 @@ impl ConfigArg {
                 }
             }
         }
+        for port in config.unreachable_ports() {
+            warn!("{port}: the gate lets nobody in, since no door opens it and nobody is trusted");
+        }
+        if let Some(warning) = session::warning(&config) {
+            warn!("{warning}");
+        }
         println!(
             "{}: right. Window {} to {}, clients: {}, doors: {}",
             self.config.display(),
@@ -365,6 +372,9 @@ impl Run {
                 "no interface to listen on: give --iface IF, or set `interfaces` in {}",
                 self.config.config.display()
             );
+        }
+        if let Some(warning) = session::warning(&config) {
+            warn!("{warning}");
         }
         let result = runtime()?.block_on(async {
             if self.dry_run {

@@ -4,6 +4,7 @@ mod check;
 mod file;
 mod place;
 mod template;
+mod value;
 
 use std::{
     fs::File,
@@ -29,7 +30,7 @@ use knock_common::{
     window::Window,
 };
 
-use crate::daemon::gate::{Opening, Rules};
+use crate::daemon::gate::{Opening, Port, Rules};
 
 /// Where the configuration is looked for without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";
@@ -184,6 +185,25 @@ impl Config {
             .check(parsed)
             .map_err(|problems| Problems::new(path, text, problems))?;
         Ok(config)
+    }
+
+    /// Whether a door opens `port` in the kernel.
+    #[must_use]
+    pub fn opens(&self, port: Port) -> bool {
+        let mut openings = self.doors.iter().map(|door| &door.opening);
+        openings.any(|opening| opening.ports.contains(&port))
+    }
+
+    /// The ports that the gate keeps closed to everybody for ever: no door opens them, and
+    /// nobody is trusted. Right if that is meant, and probably forgotten if not.
+    #[must_use]
+    pub fn unreachable_ports(&self) -> Vec<Port> {
+        let rules = self.gate.as_ref().map(|gate| &gate.rules);
+        let protect = rules
+            .filter(|rules| rules.trusted.is_empty())
+            .map_or(&[][..], |rules| &rules.protect);
+        let unopened = protect.iter().filter(|port| !self.opens(**port));
+        unopened.copied().collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the values of a configuration can get wrong together.
 
-use std::{collections::HashMap, num::NonZeroU32, path::Path};
+mod gate;
+
+use std::{collections::HashMap, path::Path};
 
 use knock_common::{
-    gate::{HOST, MAX_PREFIX_LENS, PrefixLens},
     protocol::{
         classic::Sequence,
         key::{ClassicKey, SealedKey, SecretKey},
@@ -14,15 +15,12 @@ use knock_common::{
 use toml::Spanned;
 
 use super::{
-    Client, Config, Door, Gate, Key, Limits,
+    Client, Config, Door, Key, Limits,
     file::{self, Protocol},
     place::Problem,
+    value,
 };
-use crate::{
-    daemon::gate::{Opening, Rules},
-    key_file,
-    passphrase::Passphrase,
-};
+use crate::{key_file, passphrase::Passphrase};
 
 /// Turns what stands in the file into a [`Config`] and gathers what is wrong with it.
 pub(super) struct Checker<'a> {
@@ -57,8 +55,9 @@ impl<'a> Checker<'a> {
         }
         let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
         let clients = self.clients(file.client);
+        let window = file.window.base.into();
+        let gate = self.gate(file.gate, &file.door, window, file.limits.leases);
         let doors = self.doors(file.door, &names, &protocols);
-        let gate = self.gate(file.gate, file.limits.leases, &doors);
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
@@ -67,7 +66,7 @@ impl<'a> Checker<'a> {
             interfaces: file.interfaces.into_iter().map(Into::into).collect(),
             state_dir: file.state_dir,
             max_skew: file.max_skew.into(),
-            window: file.window.base.into(),
+            window,
             verdict: file.window.verdict.into(),
             sequence_timeout: file.sequence_timeout.into(),
             control_socket: file.control_socket,
@@ -96,7 +95,7 @@ impl<'a> Checker<'a> {
     fn unique_names<'n>(
         &mut self,
         kind: &str,
-        names: impl Iterator<Item = &'n Spanned<file::Name>>,
+        names: impl Iterator<Item = &'n Spanned<value::Name>>,
     ) -> HashMap<String, usize> {
         let mut indices = HashMap::new();
         for (index, name) in names.enumerate() {
@@ -231,6 +230,7 @@ impl<'a> Checker<'a> {
                 Some(names) => self.door_clients(names, clients),
             };
             self.openable(&entry, &allowed, protocols);
+            let opening = self.opening(&entry);
             let lease = entry.lease.into();
             let max_lease = entry
                 .max_for
@@ -245,12 +245,7 @@ impl<'a> Checker<'a> {
                 name: entry.name.into_inner().into(),
                 clients: allowed,
                 sequence: entry.sequence.map(|sequence| sequence.into_inner().into()),
-                opening: Opening {
-                    ports: entry.open.into_iter().map(Spanned::into_inner).collect(),
-                    ipv6_prefix: entry
-                        .ipv6_prefix
-                        .map_or(HOST, |prefix_len| prefix_len.into_inner().into()),
-                },
+                opening,
                 run: entry.run,
                 close: entry.close,
                 lease,
@@ -259,44 +254,6 @@ impl<'a> Checker<'a> {
             });
         }
         doors
-    }
-
-    /// The gate that `doors` open.
-    fn gate(
-        &mut self,
-        gate: Option<file::Gate>,
-        max_leases: NonZeroU32,
-        doors: &[Door],
-    ) -> Option<Gate> {
-        let gate = gate?;
-        let lens = doors.iter().map(|door| door.opening.ipv6_prefix);
-        let Some(prefix_lens) = PrefixLens::new(lens) else {
-            self.problem(format!(
-                "the doors have more than {MAX_PREFIX_LENS} different `ipv6_prefix`es"
-            ));
-            return None;
-        };
-        Some(Gate {
-            rules: Rules {
-                protect: gate
-                    .protect
-                    .into_inner()
-                    .into_iter()
-                    .map(Spanned::into_inner)
-                    .collect(),
-                trusted: gate
-                    .trusted
-                    .into_iter()
-                    .map(|network| network.into_inner().into())
-                    .collect(),
-                mode: gate.mode.into(),
-                udp_idle: gate.udp_idle.into(),
-                prefix_lens,
-                max_leases,
-            },
-            on_stop: gate.on_stop.into(),
-            pin_dir: gate.pin_dir,
-        })
     }
 
     /// Whether a knock can tell `entry` from the doors before it.
@@ -348,7 +305,7 @@ impl<'a> Checker<'a> {
 
     fn door_clients(
         &mut self,
-        names: &Spanned<Vec<Spanned<file::Name>>>,
+        names: &Spanned<Vec<Spanned<value::Name>>>,
         clients: &HashMap<String, usize>,
     ) -> Vec<usize> {
         if names.get_ref().is_empty() {

@@ -41,7 +41,7 @@ impl From<toml::de::Error> for Problem {
     }
 }
 
-/// Everything that is wrong with a file, a line each: `FILE:LINE: KEY: MESSAGE`.
+/// Everything that is wrong with a file in its order, a line each: `FILE:LINE: KEY: MESSAGE`.
 #[derive(Debug)]
 pub(super) struct Problems {
     path: PathBuf,
@@ -55,7 +55,8 @@ struct Place {
 }
 
 impl Problems {
-    pub(super) fn new(path: &Path, text: &str, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(path: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
         let placed = problems
             .into_iter()
             .map(|Problem { span, message }| {

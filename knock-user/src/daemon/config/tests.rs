@@ -2,6 +2,9 @@ use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 
+mod gate;
+mod network;
+
 const GOOD: &str = r#"
 interfaces = ["eth0"]
 
@@ -83,6 +86,18 @@ fn reads_a_whole_configuration() {
         seconds: 90,
     });
     assert_eq!(command.arguments, ["open", "192.0.2.7"]);
+}
+
+#[test]
+fn the_readmes_configuration_is_right() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let section = readme.split("\n## Configuration\n").nth(1).unwrap();
+    let block = section.split("```toml\n").nth(1).unwrap();
+    let text = block.split("```").next().unwrap();
+    let config = Folder::new().load(text).unwrap();
+    let port: Port = "tcp/22".parse().unwrap();
+    assert!(config.opens(port) && config.doors[0].run.is_some());
+    assert!(config.gate.unwrap().rules.protect.contains(&port));
 }
 
 #[test]

@@ -60,6 +60,36 @@ fn init_makes_everything_that_the_daemon_needs() {
     assert!(!text.contains('{') && !text.contains('}'), "{text}");
 }
 
+/// `text` with every line uncommented that is TOML.
+fn uncommented(text: &str) -> String {
+    let uncommented = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(code) if code.parse::<toml::Table>().is_ok() => code,
+        _ => line,
+    });
+    uncommented.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_init_comments_out_is_right_too() {
+    let folder = Folder::new();
+    folder.init("laptop").unwrap();
+    let text = uncommented(&fs::read_to_string(folder.config()).unwrap());
+    let config = Config::parse(&text, &folder.config()).unwrap();
+    let gate = config.gate.unwrap();
+    assert_eq!(gate.rules.protect, config.doors[0].opening.ports);
+    assert_eq!(gate.rules.trusted.len(), 1);
+    // Nothing that could be uncommented is left.
+    let comments = text.lines().filter(|line| line.starts_with('#'));
+    for comment in comments {
+        assert!(!comment.contains(" = "), "{comment}");
+    }
+    // The door opens the port alone as well.
+    let is_command = |line: &&str| line.starts_with("run") || line.starts_with("close");
+    let text: Vec<_> = text.lines().filter(|line| !is_command(line)).collect();
+    let config = Config::parse(&text.join("\n"), &folder.config()).unwrap();
+    assert!(config.doors[0].run.is_none() && config.doors[0].close.is_none());
+}
+
 #[test]
 fn init_never_overwrites() {
     let folder = Folder::new();

@@ -35,7 +35,7 @@ use super::Gate;
 use crate::daemon::source::xdp::Mode;
 
 /// Where the bpf filesystem is mounted by convention.
-const BPFFS: &str = "/sys/fs/bpf";
+pub const BPFFS: &str = "/sys/fs/bpf";
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;

@@ -1,0 +1,114 @@
+//! `knockd check` with the real program: what it says of the ssh session that it is called in.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::process::{Command, Output};
+
+use knock_tests::scene::{Files, program};
+
+const GATED: &str = r#"
+[[client]]
+name = "laptop"
+key_file = "laptop.key"
+
+[gate]
+protect = ["tcp/2222", "udp/51820"]
+trusted = ["198.51.100.0/24"]
+
+[[door]]
+name = "ssh"
+open = ["tcp/2222"]
+"#;
+
+const STRANGER: &str = "192.0.2.5 50022 192.0.2.1 2222";
+const TRUSTED: &str = "198.51.100.5 50022 192.0.2.1 2222";
+
+/// What `knockd check` says on standard error, and that it finds the configuration right.
+fn warnings(mut command: Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{stderr}");
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert!(stdout.contains(": right. "), "{stdout}");
+    stderr
+}
+
+fn check(files: &Files) -> Command {
+    let mut check = Command::new(program("knockd").unwrap());
+    check.args(["check", "--config"]);
+    check.arg(files.path("knockd.toml"));
+    check
+}
+
+#[test]
+fn an_ssh_session_that_the_gate_would_keep_out_is_told() {
+    let files = Files::new(GATED).unwrap();
+    let mut knockd = check(&files);
+    knockd.env("SSH_CONNECTION", STRANGER);
+    let said = warnings(knockd);
+    assert!(
+        said.contains("this ssh session comes from 192.0.2.5 to tcp/2222, which the gate protects"),
+        "{said}"
+    );
+    assert!(said.contains("the next one needs a knock"), "{said}");
+}
+
+#[test]
+fn a_session_from_a_trusted_network_is_left_alone() {
+    let files = Files::new(GATED).unwrap();
+    let mut knockd = check(&files);
+    knockd.env("SSH_CONNECTION", TRUSTED);
+    assert_eq!(warnings(knockd), "");
+}
+
+#[test]
+fn the_session_is_found_where_sudo_hides_it() {
+    let files = Files::new(GATED).unwrap();
+    for (connection, warned) in [(STRANGER, true), (TRUSTED, false)] {
+        let mut shell = Command::new("sh");
+        // Two shells stay between, of which the inner one has no environment either: without
+        // a command after the last, a shell would become it.
+        shell.args([
+            "-c",
+            "env -i \"$0\" -c '\"$0\" \"$@\"; exit $?' \"$@\"; exit $?",
+            "/bin/sh",
+        ]);
+        let knockd = check(&files);
+        shell.arg(knockd.get_program()).args(knockd.get_args());
+        shell.env("SSH_CONNECTION", connection);
+        let said = warnings(shell);
+        assert_eq!(
+            said.contains("this ssh session comes from 192.0.2.5"),
+            warned,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_port_that_nobody_reaches_is_told() {
+    let files = Files::new(&GATED.replace("\"198.51.100.0/24\"", "")).unwrap();
+    let mut knockd = check(&files);
+    // A session that is none of the gate's business.
+    knockd.env("SSH_CONNECTION", "192.0.2.5 50022 192.0.2.1 22");
+    let said = warnings(knockd);
+    let expected =
+        "udp/51820: the gate lets nobody in, since no door opens it and nobody is trusted";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_mistake_is_told_with_its_place_and_nothing_is_right() {
+    let files = Files::new(&GATED.replace("[\"tcp/2222\", ", "[\"tcp/22\", ")).unwrap();
+    let output = check(&files).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "knockd.toml:12: open: tcp/2222 is open to everybody";
+    assert!(said.contains(expected), "{said}");
+    assert!(output.stdout.is_empty());
+}
