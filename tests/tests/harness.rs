@@ -342,7 +342,7 @@ fn a_namespace_can_be_without_a_bpf_filesystem() {
     // Who needs one mounts it, for everybody in the namespace.
     let root = Path::new("/sys/fs/bpf/knockd");
     namespace
-        .run(|| Pins::prepare(root).map(|pins| assert!(pins.is_empty())))
+        .run(|| Pins::prepare(root).map(|()| assert!(Pins::at(root).is_empty())))
         .unwrap();
     assert_eq!(kind(&namespace), "bpf_fs\n");
     assert!(!root.exists());

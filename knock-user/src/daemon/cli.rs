@@ -18,8 +18,7 @@ use super::{
     enroll::{self, NewClient},
     exec,
     gate::pins::Pins,
-    serve,
-    session,
+    serve, session,
     tap::tap,
 };
 

@@ -12,7 +12,7 @@ use knock_common::{protocol::classic, window};
 use serde::Deserialize;
 
 use super::DEFAULT_PIN_DIR;
-use crate::daemon::gate::pins::BPFFS;
+use crate::daemon::{gate::pins::BPFFS, run::BY_HAND};
 
 /// A value that is checked when it is read, and then known to be what it is named.
 macro_rules! checked {
@@ -47,6 +47,9 @@ impl TryFrom<String> for Name {
     fn try_from(name: String) -> Result<Self, Self::Error> {
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
             return Err("a name has 1 to 64 bytes and no control characters");
+        }
+        if name == BY_HAND {
+            return Err("this is what knockd calls doors that were opened by hand");
         }
         Ok(Self(name))
     }

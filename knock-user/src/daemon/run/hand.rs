@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::info;
 
-use super::{BY_HAND, Daemon};
+use super::Daemon;
 use crate::daemon::{
     clock::monotonic,
     control::{CloseRequest, OpenRequest},
@@ -92,5 +92,3 @@ impl Daemon {
             .ok_or_else(|| format!("there is no door {name:?} in the configuration"))
     }
 }
-
-const _: () = assert!(!BY_HAND.is_empty());
