@@ -12,4 +12,5 @@ pub mod process;
 pub mod relay;
 pub mod scene;
 pub mod service;
+pub mod strace;
 pub mod wire;

@@ -13,6 +13,7 @@ use knock_tests::{
         CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic,
         knockd, program, request, seal, unbound,
     },
+    strace::{Step, Strace},
 };
 
 fn scene() -> Scene {
@@ -42,21 +43,14 @@ impl HeldBack {
         knock_tests::scene::syns(self.block, SOURCE, Pair::SERVER_V4.into())
     }
 
-    /// Sends the last SYN while strace does with the daemon what `argument` says; whether
-    /// the daemon lives until its command has ended.
-    fn release_under_strace(&mut self, argument: &str) -> (bool, Running) {
-        let mut strace = std::process::Command::new("strace");
-        strace.args(["-p", &self.scene.knockd.id().to_string(), argument]);
-        let strace = Running::spawn(strace).unwrap();
-        strace
-            .wait_for(|line| line.contains("attached"), SOON)
-            .unwrap();
+    /// Sends the last SYN, and returns when the command has ended or the daemon is dead.
+    fn release(&self) {
         self.scene.send(&self.syns()[15..]).unwrap();
-        let ended = self
+        // Fails for a daemon that is killed before.
+        let _ = self
             .scene
             .knockd
             .wait_for(|line| line.contains("command run"), SOON);
-        (ended.is_ok(), strace)
     }
 
     fn times_opened(&self) -> usize {
@@ -69,25 +63,12 @@ impl HeldBack {
 }
 
 /// Every system call of a daemon that is given the last SYN of a knock, until the command
-/// has ended: its name, and how often it was made so far.
-fn steps() -> Vec<(String, usize)> {
-    let mut held = HeldBack::new();
-    let (lived, mut strace) = held.release_under_strace("--quiet=none");
-    assert!(lived);
-    strace.signal(Signal::SIGINT).unwrap();
-    strace.wait(SOON).unwrap();
-    let mut steps: Vec<(String, usize)> = Vec::new();
-    for line in strace.lines() {
-        let Some((name, _)) = line.text.split_once('(') else {
-            continue;
-        };
-        let name = name.to_owned();
-        if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            let before = steps.iter().filter(|(other, _)| *other == name).count();
-            steps.push((name, before + 1));
-        }
-    }
-    steps
+/// has ended.
+fn steps() -> Vec<Step> {
+    let held = HeldBack::new();
+    let strace = Strace::record(&held.scene.knockd).unwrap();
+    held.release();
+    strace.steps().unwrap()
 }
 
 /// The daemon is killed at every system call that it makes from the last SYN on: before the
@@ -96,40 +77,29 @@ fn steps() -> Vec<(String, usize)> {
 fn kill_at_every_step_never_lets_a_knock_in_twice() {
     knock_tests::needs_bpf!();
     let steps = steps();
-    let count = |name: &str| steps.iter().filter(|(other, _)| other == name).count();
+    let count = |name: &str| steps.iter().filter(|step| step.name == name).count();
     assert!(
         count("pwrite64") > 0 && count("fdatasync") + count("fsync") > 0,
         "{steps:?}"
     );
     let (mut before_disk, mut before_command) = (0, 0);
-    for (name, nth) in &steps {
+    for step in &steps {
         let mut held = HeldBack::new();
-        let inject = format!("--inject={name}:signal=SIGKILL:when={nth}");
-        let (lived, mut strace) = held.release_under_strace(&inject);
-        if lived {
-            // It made one call less of this kind than the time before.
-            held.scene.knockd.signal(Signal::SIGKILL).unwrap();
-        }
-        held.scene.knockd.wait(SOON).unwrap();
-        strace.wait(SOON).unwrap();
+        let strace = Strace::kill_at(&held.scene.knockd, step).unwrap();
+        held.release();
+        strace.finish(&mut held.scene.knockd).unwrap();
         let opened_before = held.times_opened();
 
         held.scene.restart().unwrap();
         if opened_before == 1 {
             // The next daemon knows that it has to close the door.
             let doors = held.scene.status().unwrap()["doors"].to_string();
-            assert!(
-                doors.contains("192.0.2.2"),
-                "killed at {name} number {nth}: {doors}"
-            );
+            assert!(doors.contains("192.0.2.2"), "killed at {step}: {doors}");
         }
         held.scene.send_block(held.block, SOURCE).unwrap();
         held.scene.settle().unwrap();
         let accepted_now = held.scene.accepted().len();
-        assert!(
-            opened_before + accepted_now <= 1,
-            "killed at {name} number {nth}"
-        );
+        assert!(opened_before + accepted_now <= 1, "killed at {step}");
         match (opened_before, accepted_now) {
             (0, 1) => before_disk += 1,
             (0, 0) => before_command += 1,
@@ -140,7 +110,7 @@ fn kill_at_every_step_never_lets_a_knock_in_twice() {
         let block = seal(&request("ssh", fresh.ip()).unwrap()).unwrap();
         held.scene.send_block(block, fresh).unwrap();
         held.scene.opened("ssh", fresh.ip()).unwrap();
-        assert!(held.times_opened() <= 1, "killed at {name} number {nth}");
+        assert!(held.times_opened() <= 1, "killed at {step}");
     }
     println!(
         "killed at each of {} system calls: {before_disk} times before the knock was on disk, {before_command} times between that and its command",

@@ -8,6 +8,7 @@
 mod access;
 mod crash;
 mod hand;
+mod kill;
 mod limits;
 mod observe;
 mod stop;
@@ -136,12 +137,16 @@ impl Gated {
 
     /// A connection from `source` to the service, or why there is none.
     fn connect(&self, source: IpAddr) -> io::Result<Session> {
+        self.connect_within(source, SILENCE)
+    }
+
+    fn connect_within(&self, source: IpAddr, patience: Duration) -> io::Result<Session> {
         let server: IpAddr = match source {
             IpAddr::V4(_) => Pair::SERVER_V4.into(),
             IpAddr::V6(_) => Pair::SERVER_V6.into(),
         };
         let server = SocketAddr::new(server, 22);
-        Session::open(&self.scene.pair.client, Some(source), server, SILENCE)
+        Session::open(&self.scene.pair.client, Some(source), server, patience)
     }
 
     fn is_let_in(&self, source: IpAddr) -> bool {

@@ -12,6 +12,9 @@ use crate::daemon::{
     store::{Store, leases::LeaseRecord},
 };
 
+/// The end of a lease that was closed by hand, whatever the kernel has of it still.
+const REVOKED: u64 = 0;
+
 impl Daemon {
     /// Takes over the doors that a daemon before this one left open, and its leases in the
     /// kernel, `before`.
@@ -88,6 +91,9 @@ impl Daemon {
     /// How long the door of `record` is to stay open. The kernel knows better than the disk:
     /// its clock cannot be set, and it sees whether a lease is in use.
     fn left_of(&self, record: &LeaseRecord, visit: Visit, before: Option<&Gate>) -> Duration {
+        if record.until == REVOKED {
+            return Duration::ZERO;
+        }
         let keys = self.opening_keys(visit.door, visit.source);
         let in_force = before
             .or(self.gate.as_ref())
@@ -116,7 +122,11 @@ impl Daemon {
             source: visit.source,
             client: self.client_names[open.client].clone(),
             seconds: open.lease.as_secs(),
-            until: unix_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            until: if left.is_zero() {
+                REVOKED
+            } else {
+                unix_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+            },
             opened: open.opened,
         };
         if let Err(error) = store.keep_lease(&record) {
