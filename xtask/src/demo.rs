@@ -1,5 +1,7 @@
 //! The whole of it at work, told to somebody who sees it for the first time.
 
+mod gate;
+
 use std::{
     env,
     fs::{self, File},
@@ -66,7 +68,10 @@ fn play(workspace: &Workspace, folder: &Path) -> Result<()> {
     stage.open_for_the_knocker()?;
     stage.closed_again(&tail)?;
     stage.refused_when_sent_again(&recorded, &tail)?;
-    stage.stop(&mut knockd)
+    stage.stop(&mut knockd)?;
+    stage.without_a_firewall()?;
+    say("That is all. The namespaces, the firewall in them and every file are gone.");
+    Ok(())
 }
 
 struct Stage {
@@ -184,12 +189,26 @@ impl Stage {
 
     fn start(&self) -> Result<(Running, Running)> {
         say("The daemon, with that configuration but for its comments:");
+        self.show_configuration()?;
+        let knockd = self.start_daemon()?;
+        let mut tail = self.pair.server.command(&self.knockd);
+        tail.args(["tail", "--socket"]).arg(&self.socket);
+        let tail = Running::spawn(tail)?;
+        tail.wait_for(|line| line.contains("following"), SOON)?;
+        Ok((knockd, tail))
+    }
+
+    fn show_configuration(&self) -> Result<()> {
         for line in fs::read_to_string(&self.config)?.lines() {
             let line = line.split(" #").next().unwrap_or(line).trim_end();
             if !line.is_empty() && !line.starts_with('#') {
                 note(line);
             }
         }
+        Ok(())
+    }
+
+    fn start_daemon(&self) -> Result<Running> {
         let mut knockd = self.pair.server.command(&self.knockd);
         knockd.args(["--iface", Pair::SERVER_INTERFACE, "--config"]);
         knockd.arg(&self.config);
@@ -198,12 +217,8 @@ impl Stage {
         let attached = knockd.wait_for(|line| line.contains("attached to"), SOON)?;
         note(&attached);
         ensure!(attached.contains("native"), "a veth can do native XDP");
-
-        let mut tail = self.pair.server.command(&self.knockd);
-        tail.args(["tail", "--socket"]).arg(&self.socket);
-        let tail = Running::spawn(tail)?;
-        tail.wait_for(|line| line.contains("following"), SOON)?;
-        Ok((knockd, tail))
+        knockd.wait_for(|line| line.contains("listening on"), SOON)?;
+        Ok(knockd)
     }
 
     /// Knocks, and returns what somebody on the cable could record of it.
@@ -296,7 +311,6 @@ The client sends everything twice, in case a SYN gets lost; the second copy coun
             knockd.wait(SOON)?.success(),
             "knockd did not stop in good order"
         );
-        say("That is all. The namespaces, the firewall in them and every file are gone.");
         Ok(())
     }
 
