@@ -56,7 +56,12 @@ impl<'a> Checker<'a> {
         let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
         let clients = self.clients(file.client);
         let window = file.window.base.into();
-        let gate = self.gate(file.gate, &file.door, window, file.limits.leases);
+        let gate = self.gate(
+            file.gate,
+            &file.door,
+            window,
+            file.limits.leases.clone().into(),
+        );
         let doors = self.doors(file.door, &names, &protocols);
         if !self.problems.is_empty() {
             return Err(self.problems);

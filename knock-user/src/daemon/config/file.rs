@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::{
     DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template, default,
     value::{
-        Base, Interface, Lease, MaxSkew, Name, Network, PinDir, PrefixLen, Sequence,
+        Base, Interface, Lease, Leases, MaxSkew, Name, Network, PinDir, PrefixLen, Sequence,
         SequenceTimeout, UdpIdle,
     },
 };
@@ -116,7 +116,7 @@ pub(super) struct Limits {
     pub(super) event_burst: NonZeroU32,
     pub(super) sources: NonZeroUsize,
     pub(super) open_doors: NonZeroUsize,
-    pub(super) leases: NonZeroU32,
+    pub(super) leases: Leases,
     pub(super) commands: NonZeroUsize,
     pub(super) command_timeout: Lease,
 }
@@ -128,7 +128,7 @@ impl Default for Limits {
             event_burst: default::EVENT_BURST,
             sources: default::SOURCES,
             open_doors: default::OPEN_DOORS,
-            leases: default::LEASES,
+            leases: Leases::default(),
             commands: default::COMMANDS,
             command_timeout: Lease::HALF_A_MINUTE,
         }

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use ipnet::{IpNet, Ipv6Net};
 use knock_common::{protocol::classic, window};
 use serde::Deserialize;
 
-use super::DEFAULT_PIN_DIR;
+use super::{DEFAULT_PIN_DIR, default};
 use crate::daemon::{gate::pins::BPFFS, run::BY_HAND};
 
 /// A value that is checked when it is read, and then known to be what it is named.
@@ -110,6 +111,30 @@ impl TryFrom<u8> for PrefixLen {
             return Err("a prefix has 32 to 128 bits");
         }
         Ok(Self(len))
+    }
+}
+
+checked! {
+    /// How many leases the gate can have. The kernel takes the memory for all of them at once:
+    /// 100 MB for the most.
+    Leases(NonZeroU32) from "u32"
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self(default::LEASES)
+    }
+}
+
+impl TryFrom<u32> for Leases {
+    type Error = String;
+
+    fn try_from(leases: u32) -> Result<Self, Self::Error> {
+        const MAX: u32 = 1 << 20;
+        NonZeroU32::new(leases)
+            .filter(|leases| leases.get() <= MAX)
+            .map(Self)
+            .ok_or_else(|| format!("{leases} is not between 1 and {MAX}"))
     }
 }
 

@@ -128,6 +128,11 @@ fn a_gates_mistakes_name_file_line_and_key() {
             "knockd.toml:9: udp_idle: `1500ms` is not a number of whole seconds",
         ),
         (
+            "[gate]\n",
+            "[limits]\nleases = 1048577\n[gate]\n",
+            "knockd.toml:7: leases: 1048577 is not between 1 and 1048576",
+        ),
+        (
             "udp_idle",
             "mode = \"watch\"\nudp_idle",
             "knockd.toml:9: mode: unknown variant `watch`, expected `enforce` or `observe`",
