@@ -64,7 +64,7 @@ pub(crate) fn keys(network: IpNet, port: Port) -> Vec<LeaseKey> {
 }
 
 /// A SYN or a datagram from `source` to `port`.
-fn request(source: IpAddr, port: Port) -> Frame {
+pub(crate) fn request(source: IpAddr, port: Port) -> Frame {
     let destination = match source {
         IpAddr::V4(_) => Pair::SERVER_V4.into(),
         IpAddr::V6(_) => Pair::SERVER_V6.into(),
