@@ -47,7 +47,7 @@ fn open(bench: &mut Bench, host: u8, ports: &[&str]) -> Result<(), OpenError> {
     bench.gate().open(&keys(host, ports), HOUR)
 }
 
-fn assert_full(opened: Result<(), OpenError>) {
+fn assert_full(opened: &Result<(), OpenError>) {
     assert!(matches!(opened, Err(OpenError::Full)), "{opened:?}");
 }
 
@@ -77,9 +77,9 @@ fn there_is_no_lease_more_than_there_is_room_for_and_none_is_lost() {
         open(&mut bench, host, &[TCP]).unwrap();
     }
     for host in 5..=9 {
-        assert_full(open(&mut bench, host, &[TCP]));
+        assert_full(&open(&mut bench, host, &[TCP]));
     }
-    assert_full(open(&mut bench, 1, &[UDP]));
+    assert_full(&open(&mut bench, 1, &[UDP]));
     assert_in(&mut bench, TCP, &[1, 2, 3, 4]);
     assert_in(&mut bench, UDP, &[]);
     assert_eq!(bench.gate().leases().unwrap().len(), usize::from(ROOM));
@@ -90,7 +90,7 @@ fn there_is_no_lease_more_than_there_is_room_for_and_none_is_lost() {
 
     bench.gate().close(&keys(3, &[TCP])).unwrap();
     open(&mut bench, 5, &[TCP]).unwrap();
-    assert_full(open(&mut bench, 3, &[TCP]));
+    assert_full(&open(&mut bench, 3, &[TCP]));
     assert_in(&mut bench, TCP, &[1, 2, 4, 5]);
 }
 
@@ -106,7 +106,7 @@ fn a_lease_that_has_ended_makes_room() {
         bench.gate().shorten(&key, Duration::ZERO).unwrap();
     }
     open(&mut bench, 5, &[TCP, UDP]).unwrap();
-    assert_full(open(&mut bench, 6, &[TCP]));
+    assert_full(&open(&mut bench, 6, &[TCP]));
     assert_in(&mut bench, TCP, &[1, 4, 5]);
     assert_in(&mut bench, UDP, &[5]);
 }
@@ -122,7 +122,7 @@ fn a_lease_that_datagrams_keep_going_makes_no_room() {
     let datagram = request(source(2), UDP.parse().unwrap());
     assert_eq!(bench.run(&datagram.bytes().unwrap()).outcome, GateLeased);
     bench.gate().shorten(&used, Duration::ZERO).unwrap();
-    assert_full(open(&mut bench, 5, &[UDP]));
+    assert_full(&open(&mut bench, 5, &[UDP]));
     bench.gate().shorten(&unused, Duration::ZERO).unwrap();
     open(&mut bench, 5, &[UDP]).unwrap();
     assert_in(&mut bench, UDP, &[1, 2, 4, 5]);
@@ -136,14 +136,14 @@ fn leases_that_do_not_all_fit_are_all_refused_and_take_nothing_away() {
         open(&mut bench, host, &[TCP]).unwrap();
     }
     // One fits, two do not; in either order.
-    assert_full(open(&mut bench, 5, &[TCP, UDP]));
-    assert_full(open(&mut bench, 6, &[UDP, TCP]));
+    assert_full(&open(&mut bench, 5, &[TCP, UDP]));
+    assert_full(&open(&mut bench, 6, &[UDP, TCP]));
     assert_in(&mut bench, TCP, &[1, 2, 3]);
     assert_in(&mut bench, UDP, &[]);
     open(&mut bench, 4, &[TCP]).unwrap();
     // Of two, one is there already and stays.
-    assert_full(open(&mut bench, 1, &[TCP, UDP]));
-    assert_full(open(&mut bench, 2, &[UDP, TCP]));
+    assert_full(&open(&mut bench, 1, &[TCP, UDP]));
+    assert_full(&open(&mut bench, 2, &[UDP, TCP]));
     assert_in(&mut bench, TCP, &[1, 2, 3, 4]);
     assert_in(&mut bench, UDP, &[]);
 }
@@ -158,7 +158,7 @@ fn leases_that_do_not_all_fit_renew_none_that_has_ended() {
     }
     let [ended] = keys(1, &[TCP]).try_into().unwrap();
     bench.gate().shorten(&ended, Duration::ZERO).unwrap();
-    assert_full(open(&mut bench, 1, &[TCP, UDP]));
+    assert_full(&open(&mut bench, 1, &[TCP, UDP]));
     assert_in(&mut bench, TCP, &[2, 3, 4]);
     assert_in(&mut bench, UDP, &[]);
 }
