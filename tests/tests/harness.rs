@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Write as _},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::unix::fs::MetadataExt as _,
     time::{Duration, Instant},
 };
@@ -140,6 +140,32 @@ fn options_extensions_and_fragments_are_what_the_kernel_takes() {
         capture.until(|it| answered(&it.bytes), SOON).unwrap();
     }
     assert_eq!(syn(0, 1).payload([7; 9]).fragments(24).unwrap().len(), 2);
+}
+
+#[test]
+fn datagrams_and_their_fragments_reach_a_socket() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let pair = Pair::new().unwrap();
+    let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    for (source, server) in CLIENT.into_iter().zip(SERVER) {
+        let bind = || Ok(UdpSocket::bind(SocketAddr::new(server, 0))?);
+        let socket = pair.server.run(bind).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let source = SocketAddr::new(source, 40000);
+        let destination = socket.local_addr().unwrap();
+        for (payload, fragment_len) in [("whole", 64), ("in pieces of 8 bytes", 8)] {
+            let datagram = Frame::datagram(source, destination).payload(payload);
+            // The kernel drops what has a wrong checksum.
+            for frame in datagram.fragments(fragment_len).unwrap() {
+                sender.send(&frame).unwrap();
+            }
+            let mut received = [0; 64];
+            let (len, from) = socket.recv_from(&mut received).unwrap();
+            assert_eq!((&received[..len], from), (payload.as_bytes(), source));
+        }
+    }
 }
 
 #[test]
