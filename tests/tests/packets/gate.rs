@@ -2,6 +2,7 @@
 
 mod access;
 mod bystander;
+mod datagram;
 mod evasion;
 mod fragment;
 mod room;

@@ -52,7 +52,7 @@ fn a_syn_needs_a_lease_whatever_its_lengths_are() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&["tcp/22"]));
     for ((syn, tcp), len) in requests("tcp/22").into_iter().zip(TCP).zip(LEN) {
-        for payload in [0, 1, 100, 1400, 8000] {
+        for payload in [0, 1, 100, 1400, 8000, 60000] {
             let syn = syn.clone().payload(vec![7; payload]);
             let frame = syn.bytes().unwrap();
             programs.expect("SYN with a payload", &frame, GateRefused);
