@@ -26,7 +26,7 @@ use knock_user::daemon::gate::{Opening, Port, Rules};
 
 use crate::{
     bench::{Action, Bench, unlimited},
-    outcome::check,
+    outcome::{check, check_gated},
     reference::{Expected, Policy, classify},
     table::BASE,
 };
@@ -146,12 +146,12 @@ impl Programs {
     fn check(&mut self, what: &str, frame: &[u8]) -> Action {
         let gated = classify(frame, &self.policy);
         let observed = self.observing.run(frame);
-        check(what, &observed, gated, Verdict::Drop, Mode::Observe);
+        check_gated(what, &observed, gated, Verdict::Drop, Mode::Observe);
         let ending = self.ungated.run(frame);
         let ungated = classify(frame, &Policy::window(BASE));
-        check(what, &ending, ungated, Verdict::Drop, Mode::Enforce);
+        check(what, &ending, ungated, Verdict::Drop);
         let enforced = self.enforcing.run(frame);
-        check(what, &enforced, gated, Verdict::Drop, Mode::Enforce);
+        check_gated(what, &enforced, gated, Verdict::Drop, Mode::Enforce);
         enforced.action
     }
 }

@@ -20,7 +20,7 @@ use proptest::{prelude::*, sample::Index, strategy::ValueTree as _, test_runner:
 use crate::{
     bench::{Bench, MIN_FRAME, unlimited},
     gate::{HOUR, keys, request, rules, trusting},
-    outcome::check,
+    outcome::check_gated,
     reference::{Expected, Policy, classify},
     table::BASE,
 };
@@ -254,7 +254,7 @@ fn agree(bench: Bench, policy: &Policy, verdict: Verdict, mode: Mode) {
     let bench = RefCell::new(bench);
     proptest!(ProptestConfig::with_cases(CASES), |(frame in frames())| {
         let expected = classify(&frame, policy);
-        check("a random frame", &bench.borrow_mut().run(&frame), expected, verdict, mode);
+        check_gated("a random frame", &bench.borrow_mut().run(&frame), expected, verdict, mode);
     });
 }
 

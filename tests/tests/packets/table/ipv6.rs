@@ -87,16 +87,16 @@ fn fragments() -> Vec<Packet> {
         let [atomic] = syn.fragments(64).unwrap().try_into().unwrap();
         let what = format!("atomic IPv6 fragment behind {extensions} headers");
         packets.push(other(what, atomic, Fragment));
-        let next = |number| {
+        let nested = |inner| {
             chain(extensions)
                 .extension(Extension::fragment(0, false))
-                .extension(number)
+                .extension(inner)
         };
         for inner in [
             Extension::destination_options(),
             Extension::fragment(0, false),
         ] {
-            let frame = next(inner.clone()).bytes().unwrap();
+            let frame = nested(inner.clone()).bytes().unwrap();
             let what = format!("IPv6 fragment of {inner:?} behind {extensions} headers");
             packets.push(other(what, frame, Fragment));
         }
