@@ -7,6 +7,7 @@ mod evasion;
 mod fragment;
 mod room;
 mod segment;
+mod stack;
 mod time;
 
 use std::{
