@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use etherparse::{
     EtherType, Ethernet2Header, IpAuthHeader, IpFragOffset, IpNumber, Ipv4Header,
     Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, LaxNetSlice, LaxSlicedPacket,
-    SingleVlanHeader, TcpHeader, TransportSlice, VlanId,
+    SingleVlanHeader, TcpHeader, TransportSlice, UdpHeader, VlanId,
 };
 pub use etherparse::{IpNumber as Protocol, TcpHeader as Tcp};
 
@@ -76,6 +76,19 @@ impl Extension {
         Self::Plain(IpNumber::IPV6_ROUTE_HEADER, vec![253, 0, 0, 0, 0, 0])
     }
 
+    /// A fragment header in the place of any other, so that more may follow: of a piece that
+    /// begins at 8 times `offset` bytes, with `more` to come. [`Frame::fragments`] makes
+    /// whole fragments.
+    #[must_use]
+    pub fn fragment(offset: u16, more: bool) -> Self {
+        let [high, low] = (offset * 8 + u16::from(more)).to_be_bytes();
+        // Its second byte is reserved, and zero like the length of a header of 8 bytes.
+        Self::Plain(
+            IpNumber::IPV6_FRAGMENTATION_HEADER,
+            vec![high, low, 0, 0, 0, 1],
+        )
+    }
+
     fn protocol(&self) -> Protocol {
         match self {
             Self::Plain(protocol, _) => *protocol,
@@ -112,6 +125,15 @@ pub enum Content {
         /// Its payload.
         payload: Vec<u8>,
     },
+    /// A UDP datagram, whose length and checksum are filled in.
+    Udp {
+        /// Its source port.
+        source_port: u16,
+        /// Its destination port.
+        destination_port: u16,
+        /// Its payload.
+        payload: Vec<u8>,
+    },
     /// Anything else.
     Other {
         /// The protocol that the IP header names.
@@ -135,6 +157,17 @@ impl Frame {
                 payload: Vec::new(),
             },
         )
+    }
+
+    /// A datagram without payload, from a [`Pair`]'s client to its server.
+    #[must_use]
+    pub fn datagram(source: SocketAddr, destination: SocketAddr) -> Self {
+        let content = Content::Udp {
+            source_port: source.port(),
+            destination_port: destination.port(),
+            payload: Vec::new(),
+        };
+        Self::new(source.ip(), destination.ip(), content)
     }
 
     /// A packet that carries `content`, from a [`Pair`]'s client to its server.
@@ -161,10 +194,10 @@ impl Frame {
         self
     }
 
-    /// The same with a payload of the TCP segment, if it is one.
+    /// The same with a payload of the segment or datagram, if it is one.
     #[must_use]
     pub fn payload(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        if let Content::Tcp { payload, .. } = &mut self.content {
+        if let Content::Tcp { payload, .. } | Content::Udp { payload, .. } = &mut self.content {
             *payload = bytes.into();
         }
         self
@@ -241,9 +274,26 @@ impl Frame {
                         .calc_checksum_ipv6_raw(source.octets(), destination.octets(), payload)?,
                     _ => bail!("the addresses are of two families"),
                 };
-                let mut bytes = header.to_bytes().to_vec();
-                bytes.extend_from_slice(payload);
-                Ok((IpNumber::TCP, bytes))
+                Ok((IpNumber::TCP, [&header.to_bytes()[..], payload].concat()))
+            }
+            Content::Udp {
+                source_port,
+                destination_port,
+                payload,
+            } => {
+                let mut header = UdpHeader::without_ipv4_checksum(
+                    *source_port,
+                    *destination_port,
+                    payload.len(),
+                )?;
+                header.checksum = match (self.source, self.destination) {
+                    (IpAddr::V4(source), IpAddr::V4(destination)) => header
+                        .calc_checksum_ipv4_raw(source.octets(), destination.octets(), payload)?,
+                    (IpAddr::V6(source), IpAddr::V6(destination)) => header
+                        .calc_checksum_ipv6_raw(source.octets(), destination.octets(), payload)?,
+                    _ => bail!("the addresses are of two families"),
+                };
+                Ok((IpNumber::UDP, [&header.to_bytes()[..], payload].concat()))
             }
         }
     }

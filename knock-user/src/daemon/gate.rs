@@ -207,8 +207,9 @@ impl Gate {
     /// Writes one lease; whether there was none before.
     fn extend(&mut self, key: &LeaseKey, expires_ns: u64) -> Result<bool, OpenError> {
         let before = match self.map()?.get(key, 0) {
-            Ok(lease) => Some(lease),
-            Err(MapError::KeyNotFound) => None,
+            Ok(lease) if lease.holds(nanoseconds(boottime()), self.idle_ns(key)) => Some(lease),
+            // One that has ended is as good as none: nobody is let in if the rest fails.
+            Ok(_) | Err(MapError::KeyNotFound) => None,
             Err(error) => return Err(error.into()),
         };
         let lease = Lease {

@@ -13,7 +13,12 @@ use knock_common::{
     settings::{Settings, Verdict},
     window::Window,
 };
-use knock_user::daemon::{knock::Knock, report::Reporter, source::xdp::Xdp};
+use knock_user::daemon::{
+    gate::{Gate, Rules},
+    knock::Knock,
+    report::Reporter,
+    source::xdp::Xdp,
+};
 use tokio::{runtime::Runtime, time::timeout};
 
 /// Far more than anything here takes; only a failing test waits so long.
@@ -42,6 +47,7 @@ pub(crate) struct Ending {
 /// A loaded program.
 pub(crate) struct Bench {
     pub(crate) xdp: Xdp,
+    gate: Option<Gate>,
     // A second look into the daemon's ring, at the bytes and without waiting. A test takes
     // its events either from here or through `Xdp::next`.
     events: RingBuf<MapData>,
@@ -54,16 +60,42 @@ impl Bench {
     }
 
     pub(crate) fn with_reporter(settings: Settings, reporter: Reporter) -> Self {
+        Self::load(|| (Xdp::load(settings, reporter).unwrap(), None))
+    }
+
+    /// With a gate, in which nobody has a lease yet.
+    pub(crate) fn with_gate(settings: Settings, rules: &Rules) -> Self {
+        Self::with_gate_and_reporter(settings, rules, Reporter::default())
+    }
+
+    pub(crate) fn with_gate_and_reporter(
+        settings: Settings,
+        rules: &Rules,
+        reporter: Reporter,
+    ) -> Self {
+        Self::load(|| {
+            let (xdp, gate) = Xdp::load_with_gate(settings, rules, reporter).unwrap();
+            (xdp, Some(gate))
+        })
+    }
+
+    fn load(load: impl FnOnce() -> (Xdp, Option<Gate>)) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let mut xdp = runtime.block_on(async { Xdp::load(settings, reporter).unwrap() });
+        let (mut xdp, gate) = runtime.block_on(async { load() });
         Self {
             events: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "EVENTS"))).unwrap(),
             xdp,
+            gate,
             runtime,
         }
+    }
+
+    /// The leases of a program that has a gate.
+    pub(crate) fn gate(&mut self) -> &mut Gate {
+        self.gate.as_mut().unwrap()
     }
 
     /// Runs the program once on `frame`. Whatever the frame is, the program counts it

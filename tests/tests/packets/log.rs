@@ -2,12 +2,14 @@
 
 use knock_common::{
     counters::Outcome,
+    gate::Mode,
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
-use knock_tests::privilege;
+use knock_tests::{link::Pair, needs_bpf, privilege};
 use knock_user::daemon::{
-    clock::monotonic,
+    clock::{boottime, monotonic},
+    gate::Rules,
     report::{Event, Reporter, Tail},
 };
 use nix::{
@@ -17,11 +19,16 @@ use nix::{
 
 use crate::{
     bench::{Bench, unlimited},
+    gate::{request, rules, trusting},
     table::{syn_v4, syn_v6},
 };
 
 /// `LOG_RATE` in other words: per second, and at once.
 const RATE: u64 = 1000;
+
+/// `OBSERVED_RATE` in other words.
+const OBSERVED_RATE: u64 = 10;
+const OBSERVED_BURST: u64 = 20;
 
 /// Lets the daemon's side read up to the knock at `last`, with every line that belongs to a
 /// knock up to that one.
@@ -98,16 +105,19 @@ fn a_refused_syn_writes_no_line() {
     assert_eq!(written, bench.count(Outcome::Knock));
 }
 
+/// A bound that is per CPU can be counted on one of them.
+fn stay_on_this_cpu() {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu().unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &here).unwrap();
+}
+
 #[test]
 fn a_flood_writes_no_more_than_the_log_rate() {
     if !privilege::bpf() {
         return;
     }
-    // The bound is per CPU: on one of them it can be counted.
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu().unwrap()).unwrap();
-    sched_setaffinity(Pid::from_raw(0), &here).unwrap();
-
+    stay_on_this_cpu();
     let reporter = Reporter::default();
     let mut tail = reporter.tail();
     let settings = unlimited(Verdict::Drop).with_log(true);
@@ -128,4 +138,68 @@ fn a_flood_writes_no_more_than_the_log_rate() {
         (RATE..=RATE + refilled).contains(&written),
         "{written} in {millis} ms"
     );
+}
+
+/// A program with a gate, whose lines go to the tail.
+fn gated(mode: Mode) -> (Bench, Tail) {
+    let reporter = Reporter::default();
+    let tail = reporter.tail();
+    let rules = Rules {
+        mode,
+        ..trusting(rules(&["tcp/22", "udp/51820"]), &["198.51.100.0/24"])
+    };
+    let settings = unlimited(Verdict::Drop);
+    let bench = Bench::with_gate_and_reporter(settings, &rules, reporter);
+    (bench, tail)
+}
+
+/// Asks the gate for `port`, from `source`.
+fn ask(bench: &mut Bench, source: &str, port: &str) {
+    let request = request(source.parse().unwrap(), port.parse().unwrap());
+    bench.repeat(&request.bytes().unwrap(), 1);
+}
+
+/// What lies in the log once a knock, which writes no line, has been read.
+fn lines_so_far(bench: &mut Bench, tail: &mut Tail) -> Vec<String> {
+    bench.repeat(&syn_v4(9).bytes().unwrap(), 1);
+    read_to(bench, 9);
+    lines(tail)
+}
+
+#[test]
+fn a_gate_that_observes_names_what_it_would_refuse() {
+    needs_bpf!();
+    for mode in [Mode::Observe, Mode::Enforce] {
+        let (mut bench, mut tail) = gated(mode);
+        ask(&mut bench, "192.0.2.2", "tcp/22");
+        ask(&mut bench, "198.51.100.2", "tcp/22");
+        ask(&mut bench, "2001:db8::2", "udp/51820");
+        ask(&mut bench, "192.0.2.2", "udp/53");
+        ask(&mut bench, "192.0.2.2", "tcp/443");
+        let written = lines_so_far(&mut bench, &mut tail);
+        let expected = match mode {
+            Mode::Observe => &["192.0.2.2 to tcp/22", "2001:db8::2 to udp/51820"][..],
+            // Whoever is refused in earnest is counted: a scan is no reason to fill a disk.
+            Mode::Enforce => &[],
+        };
+        assert_eq!(written, expected, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_gate_that_observes_names_few() {
+    needs_bpf!();
+    stay_on_this_cpu();
+    let (mut bench, mut tail) = gated(Mode::Observe);
+    let syn = request(Pair::CLIENT_V4.into(), "tcp/22".parse().unwrap());
+    let start = boottime();
+    bench.repeat(&syn.bytes().unwrap(), 10_000);
+    let written = u64::try_from(lines_so_far(&mut bench, &mut tail).len()).unwrap();
+    let millis = u64::try_from((boottime() - start).as_millis()).unwrap();
+    let most = OBSERVED_BURST + (millis + 1) * OBSERVED_RATE / 1000;
+    assert!(
+        (OBSERVED_BURST..=most).contains(&written),
+        "{written} in {millis} ms"
+    );
+    assert_eq!(bench.count(Outcome::GateRefused), 10_000);
 }

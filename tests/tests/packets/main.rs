@@ -10,6 +10,7 @@
 
 mod bench;
 mod event;
+mod gate;
 mod limits;
 mod log;
 mod outcome;

@@ -1,6 +1,6 @@
 //! What becomes of each packet.
 
-use knock_common::{counters::Outcome, settings::Verdict, window::Window};
+use knock_common::{counters::Outcome, gate::Mode, settings::Verdict, window::Window};
 use knock_tests::{
     frame::{Extension, Frame, Tag, bit_flips, overwritten, truncations},
     link::Pair,
@@ -9,22 +9,36 @@ use knock_tests::{
 
 use crate::{
     bench::{Action, Bench, Ending, MIN_FRAME, action, decode, unlimited},
-    reference::{Expected, classify},
+    reference::{Expected, Policy, classify},
     table::{BASE, packets, syn_to, syn_v4, syn_v6},
 };
 
 /// Holds an ending against what was expected; `what` is for a person.
 pub(crate) fn check(what: &str, ending: &Ending, expected: Expected, verdict: Verdict) {
-    let (outcome, on_drop) = match expected {
-        Expected::Knock { .. } => (Outcome::Knock, Action::Drop),
-        Expected::Other(outcome) => (outcome, Action::Pass),
+    // Without a gate its mode is nobody's.
+    check_gated(what, ending, expected, verdict, Mode::default());
+}
+
+/// The same for a program with a gate in this mode.
+pub(crate) fn check_gated(
+    what: &str,
+    ending: &Ending,
+    expected: Expected,
+    verdict: Verdict,
+    mode: Mode,
+) {
+    let outcome = match expected {
+        Expected::Knock { .. } => Outcome::Knock,
+        Expected::Other(outcome) => outcome,
     };
     assert_eq!(ending.outcome, outcome, "{what}");
-    let action = match verdict {
-        Verdict::Drop => on_drop,
-        Verdict::Pass => Action::Pass,
+    let drops = match outcome {
+        Outcome::Knock => verdict == Verdict::Drop,
+        Outcome::GateRefused | Outcome::GateUnclear => mode == Mode::Enforce,
+        _ => false,
     };
-    assert_eq!(ending.action, action, "{what}");
+    let action = if drops { Action::Drop } else { Action::Pass };
+    assert_eq!(ending.action, action, "{what}: {outcome:?}");
     let event = ending.event.as_deref().map(|entry| {
         let event = decode(entry);
         Expected::Knock {
@@ -51,8 +65,15 @@ fn every_packet_of_the_table_under_both_verdicts() {
         let unreached = Outcome::ALL
             .iter()
             .filter(|outcome| bench.count(**outcome) == 0);
-        // These two take many packets: `limits` reaches them.
-        let elsewhere = [Outcome::RateLimited, Outcome::RingFull];
+        // The first two take many packets: `limits` reaches them. The others take a `gate`.
+        let elsewhere = [
+            Outcome::RateLimited,
+            Outcome::RingFull,
+            Outcome::GateLeased,
+            Outcome::GateTrusted,
+            Outcome::GateRefused,
+            Outcome::GateUnclear,
+        ];
         assert_eq!(unreached.copied().collect::<Vec<_>>(), elsewhere);
     }
 }
@@ -61,7 +82,7 @@ fn every_packet_of_the_table_under_both_verdicts() {
 #[test]
 fn table_and_reference_agree() {
     for packet in packets() {
-        let classified = classify(&packet.frame, BASE);
+        let classified = classify(&packet.frame, &Policy::window(BASE));
         assert_eq!(classified, packet.expected, "{}", packet.what);
     }
 }
@@ -163,7 +184,7 @@ fn a_knock_with_any_bit_flipped_is_what_the_reference_says() {
     for sample in samples() {
         for (bit, flipped) in bit_flips(&sample.bytes().unwrap()).enumerate() {
             let what = format!("bit {bit} of {sample:?}");
-            let expected = classify(&flipped, BASE);
+            let expected = classify(&flipped, &Policy::window(BASE));
             check(&what, &bench.run(&flipped), expected, Verdict::Drop);
         }
     }

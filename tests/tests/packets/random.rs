@@ -1,19 +1,28 @@
 //! The program against the reference, on what nobody thought of.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use knock_common::settings::Verdict;
+use knock_common::{
+    counters::Outcome,
+    gate::{Mode, Transport},
+    settings::Verdict,
+};
 use knock_tests::{
     frame::{Extension, Frame, Protocol, Tag},
-    privilege,
+    needs_bpf,
 };
-use proptest::{prelude::*, sample::Index};
+use knock_user::daemon::gate::{Port, Rules};
+use proptest::{prelude::*, sample::Index, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::{
     bench::{Bench, MIN_FRAME, unlimited},
-    outcome::check,
-    reference::{Expected, classify},
-    table::{BASE, syn_v4, syn_v6},
+    gate::{HOUR, keys, request, rules, trusting},
+    outcome::check_gated,
+    reference::{Expected, Policy, classify},
+    table::BASE,
 };
 
 /// A few seconds' worth.
@@ -30,6 +39,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     ];
     let protocol = prop_oneof![
         4 => Just(6_u8),
+        1 => Just(17_u8),
         2 => prop::sample::select(vec![0, 43, 44, 51, 60, 135, 139, 140]),
         1 => any::<u8>(),
     ];
@@ -75,27 +85,90 @@ fn tag() -> impl Strategy<Value = Tag> {
     ]
 }
 
+/// Whom the tests let in, to every protected port.
+const LEASED: [&str; 4] = [
+    "192.0.2.2/32",
+    "2001:db8::2/128",
+    "2001:db8:1::/64",
+    "2001:db8:2::/56",
+];
+const TRUSTED: [&str; 2] = ["198.51.100.0/24", "2001:db8:3::/48"];
+
+/// Sources that are let in, neighbours of theirs that are not, and anybody.
+fn source() -> impl Strategy<Value = IpAddr> {
+    let v4 = |text: &str| IpAddr::from(text.parse::<Ipv4Addr>().unwrap());
+    let v6 = |text: &str| IpAddr::from(text.parse::<Ipv6Addr>().unwrap());
+    prop_oneof![
+        6 => prop::sample::select(vec![
+            v4("192.0.2.2"),
+            v4("198.51.100.7"),
+            v4("198.51.100.255"),
+            v6("2001:db8::2"),
+            v6("2001:db8:1::7"),
+            v6("2001:db8:2:7::"),
+            v6("2001:db8:3::"),
+            v6("2001:db8:3:7::"),
+        ]),
+        2 => prop::sample::select(vec![
+            v4("192.0.2.3"),
+            v4("198.51.101.7"),
+            v6("2001:db8::3"),
+            v6("2001:db8:1:1::7"),
+            v6("2001:db8:2:100::"),
+            v6("2001:db8:4::"),
+            v6("::ffff:192.0.2.2"),
+        ]),
+        1 => any::<[u8; 4]>().prop_map(IpAddr::from),
+        1 => any::<[u8; 16]>().prop_map(IpAddr::from),
+    ]
+}
+
+/// Ports of the window, protected ones, their neighbours, and any.
+fn port() -> impl Strategy<Value = Port> {
+    let tcp = |number| Port {
+        transport: Transport::Tcp,
+        number,
+    };
+    let udp = |number| Port {
+        transport: Transport::Udp,
+        number,
+    };
+    prop_oneof![
+        6 => (BASE..=BASE + 255).prop_map(tcp),
+        6 => prop::sample::select(vec![tcp(22), udp(51820)]),
+        2 => prop::sample::select(vec![tcp(21), tcp(23), tcp(51820), udp(22), udp(51819), udp(51821)]),
+        1 => (BASE - 2..=BASE + 258).prop_map(tcp),
+        1 => any::<u16>().prop_map(tcp),
+        1 => any::<u16>().prop_map(udp),
+    ]
+}
+
 prop_compose! {
-    /// A frame as a host would send it, mostly a SYN and mostly to the window.
+    /// A frame as a host would send it, mostly a SYN and mostly to the window or protected.
     fn sent()(
-        v6: bool,
-        tags in prop::collection::vec(tag(), 0..=3),
+        source in source(),
+        port in port(),
+        tags in prop_oneof![
+            9 => prop::collection::vec(tag(), 0..=2),
+            1 => prop::collection::vec(tag(), 3),
+        ],
         options in 0..=10_usize,
-        extensions in prop::collection::vec(extension(), 0..=10),
+        extensions in prop_oneof![
+            9 => prop::collection::vec(extension(), 0..=8),
+            1 => prop::collection::vec(extension(), 9..=10),
+        ],
         source_port: u16,
-        port in prop_oneof![4 => BASE..=BASE + 255, 1 => BASE - 2..=BASE + 258, 1 => any::<u16>()],
         tcp_options in 0..=10_usize,
         flags in prop_oneof![3 => Just([false; 4]), 1 => any::<[bool; 4]>()],
         harmless: [bool; 4],
         payload in prop::collection::vec(any::<u8>(), 0..40),
     ) -> Frame {
-        let mut frame = if v6 { syn_v6(0) } else { syn_v4(0) };
+        let mut frame = request(source, port);
         frame.tags = tags;
         frame.ipv4_options = vec![1; options * 4];
         frame.extensions = extensions;
         frame.payload(payload).tcp(|tcp| {
             tcp.source_port = source_port;
-            tcp.destination_port = port;
             [tcp.ack, tcp.rst, tcp.fin, tcp.syn] = flags;
             tcp.syn = !tcp.syn;
             [tcp.ece, tcp.cwr, tcp.psh, tcp.urg] = harmless;
@@ -110,7 +183,7 @@ enum Mutation {
     Flip(Index, u8),
     Truncate(Index),
     Append(Vec<u8>),
-    Fragment,
+    Fragment(Index),
 }
 
 impl Mutation {
@@ -120,7 +193,7 @@ impl Mutation {
             4 => (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Self::Flip(at, bit)),
             1 => any::<Index>().prop_map(Self::Truncate),
             1 => prop::collection::vec(any::<u8>(), 1..60).prop_map(Self::Append),
-            1 => Just(Self::Fragment),
+            1 => any::<Index>().prop_map(Self::Fragment),
         ]
     }
 
@@ -138,7 +211,10 @@ impl Mutation {
             }
             Self::Truncate(len) => frame.truncate(len.index(frame.len()).max(MIN_FRAME)),
             Self::Append(bytes) => frame.extend_from_slice(bytes),
-            Self::Fragment => *frame = sent.fragments(16).unwrap().swap_remove(0),
+            Self::Fragment(which) => {
+                let mut fragments = sent.fragments(16).unwrap();
+                *frame = fragments.swap_remove(which.index(fragments.len()));
+            }
         }
     }
 }
@@ -152,45 +228,102 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         }
         frame
     });
-    prop_oneof![1 => noise(), 3 => mutated]
+    prop_oneof![1 => noise(), 5 => mutated]
+}
+
+/// No gate, and one for each choice of protected ports.
+const PROTECTED: [&[&str]; 4] = [&[], &["tcp/22"], &["udp/51820"], &["tcp/22", "udp/51820"]];
+
+/// What the program is told, and the same for the reference.
+fn told(protect: &[&str]) -> (Rules, Policy) {
+    let rules = trusting(rules(protect), &TRUSTED);
+    let leases = rules.protect.iter().flat_map(|port| {
+        let networks = LEASED.iter().map(|network| network.parse().unwrap());
+        networks.map(|network| (network, *port))
+    });
+    let policy = Policy {
+        base: BASE,
+        protected: rules.protect.clone(),
+        leases: leases.collect(),
+        trusted: rules.trusted.clone(),
+    };
+    (rules, policy)
+}
+
+fn agree(bench: Bench, policy: &Policy, verdict: Verdict, mode: Mode) {
+    let bench = RefCell::new(bench);
+    proptest!(ProptestConfig::with_cases(CASES), |(frame in frames())| {
+        let expected = classify(&frame, policy);
+        check_gated("a random frame", &bench.borrow_mut().run(&frame), expected, verdict, mode);
+    });
 }
 
 #[test]
 fn program_and_reference_agree_on_any_frame() {
-    if !privilege::bpf() {
-        return;
-    }
+    needs_bpf!();
     for verdict in [Verdict::Drop, Verdict::Pass] {
-        let bench = RefCell::new(Bench::new(unlimited(verdict)));
-        proptest!(ProptestConfig::with_cases(CASES), |(frame in frames())| {
-            let expected = classify(&frame, BASE);
-            check("a random frame", &bench.borrow_mut().run(&frame), expected, verdict);
-        });
+        let bench = Bench::new(unlimited(verdict));
+        agree(bench, &Policy::window(BASE), verdict, Mode::Enforce);
+    }
+}
+
+#[test]
+fn program_and_reference_agree_on_any_frame_with_a_gate() {
+    needs_bpf!();
+    for protect in &PROTECTED[1..] {
+        let (rules, policy) = told(protect);
+        for (mode, verdict) in [
+            (Mode::Enforce, Verdict::Drop),
+            (Mode::Observe, Verdict::Pass),
+        ] {
+            let rules = Rules {
+                mode,
+                ..rules.clone()
+            };
+            let mut bench = Bench::with_gate(unlimited(verdict), &rules);
+            for (network, port) in &policy.leases {
+                bench.gate().open(&keys(*network, *port), HOUR).unwrap();
+            }
+            agree(bench, &policy, verdict, mode);
+        }
     }
 }
 
 /// Random input is worth as much as the places that it comes to.
 #[test]
 fn random_frames_end_in_many_ways() {
-    use knock_common::counters::Outcome;
-    use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
-
     // Deterministic, since it counts.
     let mut runner = TestRunner::deterministic();
-    let mut counts = [0_u32; Outcome::COUNT as usize];
-    for _ in 0..CASES {
-        let frame = frames().new_tree(&mut runner).unwrap().current();
-        let outcome = match classify(&frame, BASE) {
-            Expected::Knock { .. } => Outcome::Knock,
-            Expected::Other(outcome) => outcome,
-        };
-        counts[outcome as usize] += 1;
-    }
-    for outcome in Outcome::ALL {
-        // Nothing in a single frame leads to these.
-        if !matches!(outcome, Outcome::RateLimited | Outcome::RingFull) {
-            let count = counts[*outcome as usize];
-            assert!(count > CASES / 100, "{outcome:?}: {counts:?}");
+    for protect in PROTECTED {
+        let (_, policy) = told(protect);
+        let mut counts = [0_u32; Outcome::COUNT as usize];
+        for _ in 0..CASES {
+            let frame = frames().new_tree(&mut runner).unwrap().current();
+            let outcome = match classify(&frame, &policy) {
+                Expected::Knock { .. } => Outcome::Knock,
+                Expected::Other(outcome) => outcome,
+            };
+            counts[outcome as usize] += 1;
         }
+        for outcome in Outcome::ALL {
+            let count = counts[*outcome as usize];
+            if reachable(*outcome, protect) {
+                assert!(count > CASES / 100, "{protect:?}: {outcome:?}: {counts:?}");
+            }
+        }
+    }
+}
+
+/// Whether a single frame often ends so behind a gate for these ports.
+fn reachable(outcome: Outcome, protect: &[&str]) -> bool {
+    match outcome {
+        Outcome::RateLimited | Outcome::RingFull => false,
+        Outcome::GateLeased
+        | Outcome::GateTrusted
+        | Outcome::GateRefused
+        | Outcome::GateUnclear => !protect.is_empty(),
+        // With a gate nearly all of these are unclear.
+        Outcome::TooDeep | Outcome::Malformed | Outcome::Fragment => protect.is_empty(),
+        _ => true,
     }
 }

@@ -2,12 +2,18 @@
 //! no structures, an index into bytes. Slow and obvious, to hold the program against.
 //!
 //! Where several endings fit a packet, the earlier of the program's questions decides: can
-//! the link and network layer be followed to TCP; is the destination port in the window; is
-//! it a SYN; do the lengths agree.
+//! the link and network layer be followed to TCP, or to UDP where that is protected; is the
+//! destination port in the window, and then, is it a SYN, do the lengths agree, can the host
+//! take the source; is the port protected, and then, may the source reach it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
 
-use knock_common::counters::Outcome;
+use ipnet::IpNet;
+use knock_common::{counters::Outcome, gate::Transport};
+use knock_user::daemon::gate::Port;
 
 /// What is to become of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +26,67 @@ pub(crate) enum Expected {
     Other(Outcome),
 }
 
-/// What `frame` is to a program whose window starts at `base`.
-pub(crate) fn classify(frame: &[u8], base: u16) -> Expected {
-    // A field that lies behind the frame's end makes the packet a truncated one.
-    link(frame, base).unwrap_or(Expected::Other(Outcome::Malformed))
+/// What the program was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    /// Where the window starts.
+    pub(crate) base: u16,
+    /// There is a gate if it is before any port.
+    pub(crate) protected: Vec<Port>,
+    /// Those that have not ended.
+    pub(crate) leases: Vec<(IpNet, Port)>,
+    pub(crate) trusted: Vec<IpNet>,
 }
 
-fn link(frame: &[u8], base: u16) -> Option<Expected> {
+impl Policy {
+    /// A window and no gate.
+    pub(crate) fn window(base: u16) -> Self {
+        Self {
+            base,
+            protected: Vec::new(),
+            leases: Vec::new(),
+            trusted: Vec::new(),
+        }
+    }
+
+    fn protects(&self, transport: Transport) -> bool {
+        self.protected
+            .iter()
+            .any(|port| port.transport == transport)
+    }
+
+    /// A packet that the program cannot follow: it may hide what a gate would refuse.
+    fn unclear(&self, outcome: Outcome) -> Expected {
+        Expected::Other(if self.protected.is_empty() {
+            outcome
+        } else {
+            Outcome::GateUnclear
+        })
+    }
+
+    /// Whether `source` may reach `port`, or why not.
+    fn admit(&self, source: IpAddr, port: Port) -> Expected {
+        let leased =
+            |(network, leased): &(IpNet, Port)| *leased == port && network.contains(&source);
+        Expected::Other(if is_ipv4_mapped(source) {
+            Outcome::GateRefused
+        } else if self.leases.iter().any(leased) {
+            Outcome::GateLeased
+        } else if self.trusted.iter().any(|network| network.contains(&source)) {
+            Outcome::GateTrusted
+        } else {
+            Outcome::GateRefused
+        })
+    }
+}
+
+/// What `frame` is to a program that was told `policy`.
+pub(crate) fn classify(frame: &[u8], policy: &Policy) -> Expected {
+    // A field that lies behind the frame's end makes the packet a truncated one.
+    link(frame, policy).unwrap_or_else(|| policy.unclear(Outcome::Malformed))
+}
+
+fn link(frame: &[u8], policy: &Policy) -> Option<Expected> {
     // Two hardware addresses of six bytes, then the type of what follows.
     let mut at = 12;
     let mut tags = 0;
@@ -34,69 +94,69 @@ fn link(frame: &[u8], base: u16) -> Option<Expected> {
     while u16_at(frame, at)? == 0x8100 || u16_at(frame, at)? == 0x88a8 {
         tags += 1;
         if tags > 2 {
-            return Some(Expected::Other(Outcome::TooDeep));
+            return Some(policy.unclear(Outcome::TooDeep));
         }
         at += 4;
     }
     match u16_at(frame, at)? {
-        0x0800 => ipv4(frame, at + 2, base),
-        0x86dd => ipv6(frame, at + 2, base),
+        0x0800 => ipv4(frame, at + 2, policy),
+        0x86dd => ipv6(frame, at + 2, policy),
         _ => Some(Expected::Other(Outcome::NotIp)),
     }
 }
 
 /// RFC 791, section 3.1.
-fn ipv4(frame: &[u8], at: usize, base: u16) -> Option<Expected> {
+fn ipv4(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
     let header = frame.get(at..at + 20)?;
-    if header[9] != 6 {
+    let protocol = header[9];
+    if !has_ports(protocol, policy) {
         return Some(Expected::Other(Outcome::NotTcp));
     }
     let version = header[0] / 16;
     let header_len = usize::from(header[0] % 16) * 4;
     let total_len = usize::from(u16_at(header, 2)?);
     if version != 4 || header_len < 20 {
-        return Some(Expected::Other(Outcome::Malformed));
+        return Some(policy.unclear(Outcome::Malformed));
     }
     // The top bits are reserved, "don't fragment" and "more fragments"; then the offset.
     let more_fragments = header[6] & 0b0010_0000 != 0;
     let fragment_offset = u16_at(header, 6)? % 8192;
-    if more_fragments || fragment_offset != 0 {
-        return Some(Expected::Other(Outcome::Fragment));
-    }
-    if total_len < header_len {
-        return Some(Expected::Other(Outcome::Malformed));
+    if (more_fragments || fragment_offset != 0)
+        && let Some(expected) = fragment(protocol, fragment_offset, policy)
+    {
+        return Some(expected);
     }
     let source: [u8; 4] = header[12..16].try_into().unwrap();
-    let source = Ipv4Addr::from(source).to_ipv6_mapped();
-    tcp(frame, at + header_len, at + total_len, source, base)
+    let source = Ipv4Addr::from(source).into();
+    transport(
+        protocol,
+        frame,
+        at + header_len..at + total_len,
+        source,
+        policy,
+    )
 }
 
 /// RFC 8200, sections 3 and 4.
-fn ipv6(frame: &[u8], at: usize, base: u16) -> Option<Expected> {
+fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
     let header = frame.get(at..at + 40)?;
     if header[0] / 16 != 6 {
-        return Some(Expected::Other(Outcome::Malformed));
+        return Some(policy.unclear(Outcome::Malformed));
     }
     let source: [u8; 16] = header[8..24].try_into().unwrap();
+    let source = Ipv6Addr::from(source).into();
     let end = at + 40 + usize::from(u16_at(header, 4)?);
 
     let mut next = header[6];
     let mut at = at + 40;
     let mut extensions = 0;
-    loop {
-        let is_authentication = next == 51;
-        match next {
-            6 => return tcp(frame, at, end, source.into(), base),
-            44 => return Some(Expected::Other(Outcome::Fragment)),
-            // Hop-by-hop, routing, authentication, destination, mobility, HIP, Shim6.
-            0 | 43 | 51 | 60 | 135 | 139 | 140 => extensions += 1,
-            _ => return Some(Expected::Other(Outcome::NotTcp)),
-        }
+    while is_extension(next) {
+        extensions += 1;
         if extensions > 8 {
-            return Some(Expected::Other(Outcome::TooDeep));
+            return Some(policy.unclear(Outcome::TooDeep));
         }
         let units = usize::from(*frame.get(at + 1)?);
-        let len = if is_authentication {
+        let len = if next == 51 {
             // RFC 4302, section 2.2: in words of four bytes, minus two.
             (units + 2) * 4
         } else {
@@ -104,34 +164,114 @@ fn ipv6(frame: &[u8], at: usize, base: u16) -> Option<Expected> {
         };
         next = frame.get(at..at + len)?[0];
         at += len;
-        if at > end {
-            return Some(Expected::Other(Outcome::Malformed));
+    }
+    if next == 44 {
+        let header = frame.get(at..at + 8)?;
+        next = header[0];
+        // The lowest three bits are not the offset's.
+        if let Some(expected) = fragment(next, u16_at(header, 2)? / 8, policy) {
+            return Some(expected);
         }
+        at += 8;
+    }
+    transport(next, frame, at..end, source, policy)
+}
+
+/// Hop-by-hop, routing, authentication, destination, mobility, HIP, Shim6.
+fn is_extension(header: u8) -> bool {
+    [0, 43, 51, 60, 135, 139, 140].contains(&header)
+}
+
+/// TCP always, for the window's sake, and UDP where it is protected.
+fn has_ports(protocol: u8, policy: &Policy) -> bool {
+    protocol == 6 || protocol == 17 && policy.protects(Transport::Udp)
+}
+
+/// What a fragment ends as. `None`: it has a datagram's ports, which decide.
+fn fragment(protocol: u8, offset: u16, policy: &Policy) -> Option<Expected> {
+    let hides = match protocol {
+        6 => policy.protects(Transport::Tcp),
+        17 if policy.protects(Transport::Udp) && offset == 0 => return None,
+        // What comes behind another header, be it a fragment header again, nobody knows.
+        44 => true,
+        other => is_extension(other),
+    };
+    Some(if hides {
+        policy.unclear(Outcome::Fragment)
+    } else {
+        Expected::Other(Outcome::Fragment)
+    })
+}
+
+/// The packet's content, which lies at `place` by what its headers say.
+fn transport(
+    protocol: u8,
+    frame: &[u8],
+    place: Range<usize>,
+    source: IpAddr,
+    policy: &Policy,
+) -> Option<Expected> {
+    match protocol {
+        6 => tcp(frame, place, source, policy),
+        17 if policy.protects(Transport::Udp) => udp(frame, place.start, source, policy),
+        _ => Some(Expected::Other(Outcome::NotTcp)),
     }
 }
 
-/// RFC 9293, section 3.1: the segment from `at` to `end`.
-fn tcp(frame: &[u8], at: usize, end: usize, source: Ipv6Addr, base: u16) -> Option<Expected> {
-    let header = frame.get(at..at + 20)?;
-    let destination_port = u32::from(u16_at(header, 2)?);
-    let base = u32::from(base);
-    if destination_port < base || destination_port > base + 255 {
-        return Some(Expected::Other(Outcome::OutsideWindow));
-    }
+/// RFC 9293, section 3.1.
+fn tcp(frame: &[u8], place: Range<usize>, source: IpAddr, policy: &Policy) -> Option<Expected> {
+    let header = frame.get(place.start..place.start + 20)?;
+    let number = u16_at(header, 2)?;
     let flag = |bit: u32| header[13] & (1 << bit) != 0;
     let (fin, syn, rst, ack) = (flag(0), flag(1), flag(2), flag(4));
+
+    let (port, base) = (u32::from(number), u32::from(policy.base));
+    if port < base || port > base + 255 {
+        let port = Port {
+            transport: Transport::Tcp,
+            number,
+        };
+        if policy.protected.contains(&port) && syn && !ack {
+            return Some(policy.admit(source, port));
+        }
+        return Some(Expected::Other(Outcome::OutsideWindow));
+    }
     if !syn || ack || rst || fin {
         return Some(Expected::Other(Outcome::NotSyn));
     }
     let header_len = usize::from(header[12] / 16) * 4;
-    if header_len < 20 || at + header_len > end || end > frame.len() {
+    let is_whole = place.start + header_len <= place.end && place.end <= frame.len();
+    if header_len < 20 || !is_whole || is_ipv4_mapped(source) {
         return Some(Expected::Other(Outcome::Malformed));
     }
     Some(Expected::Knock {
-        source,
+        source: match source {
+            IpAddr::V4(source) => source.to_ipv6_mapped(),
+            IpAddr::V6(source) => source,
+        },
         source_port: u16_at(header, 0)?,
-        offset: u8::try_from(destination_port - base).unwrap(),
+        offset: u8::try_from(port - base).unwrap(),
     })
+}
+
+/// RFC 768. The lengths decide nothing: the host drops what they contradict.
+fn udp(frame: &[u8], at: usize, source: IpAddr, policy: &Policy) -> Option<Expected> {
+    let header = frame.get(at..at + 8)?;
+    let port = Port {
+        transport: Transport::Udp,
+        number: u16_at(header, 2)?,
+    };
+    Some(if policy.protected.contains(&port) {
+        policy.admit(source, port)
+    } else {
+        Expected::Other(Outcome::NotTcp)
+    })
+}
+
+/// Whether it is an IPv6 address that stands for an IPv4 address (RFC 4291, section 2.5.5.2).
+/// No packet comes from one; hosts drop those that say so.
+fn is_ipv4_mapped(source: IpAddr) -> bool {
+    matches!(source, IpAddr::V6(source) if source.to_ipv4_mapped().is_some())
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

@@ -127,5 +127,9 @@ fn total_len() -> Vec<Packet> {
     let options = syn_v4(2).ipv4_options([1; 40]);
     let frame = with(&options, TOTAL_LEN, &59_u16.to_be_bytes());
     packets.push(other("IPv4 that ends in its options", frame, Malformed));
+    // It matters to nobody where no knock follows.
+    let ack = syn_v4(2).tcp(|tcp| tcp.ack = true);
+    let frame = with(&ack, TOTAL_LEN, &19_u16.to_be_bytes());
+    packets.push(other("IPv4 SYN+ACK that ends in its header", frame, NotSyn));
     packets
 }

@@ -1,6 +1,6 @@
 //! IPv6: extension headers, fragments, lengths.
 
-use knock_common::counters::Outcome::{Fragment, Malformed, NotTcp, TooDeep};
+use knock_common::counters::Outcome::{Fragment, Malformed, NotSyn, NotTcp, TooDeep};
 use knock_tests::frame::{Extension, Frame, Protocol, Tag, overwritten};
 
 use super::{IP, Packet, carrying, knock, knock_in, other, syn_v6, with};
@@ -87,6 +87,26 @@ fn fragments() -> Vec<Packet> {
         let [atomic] = syn.fragments(64).unwrap().try_into().unwrap();
         let what = format!("atomic IPv6 fragment behind {extensions} headers");
         packets.push(other(what, atomic, Fragment));
+        let nested = |inner| {
+            chain(extensions)
+                .extension(Extension::fragment(0, false))
+                .extension(inner)
+        };
+        for inner in [
+            Extension::destination_options(),
+            Extension::fragment(0, false),
+        ] {
+            let frame = nested(inner.clone()).bytes().unwrap();
+            let what = format!("IPv6 fragment of {inner:?} behind {extensions} headers");
+            packets.push(other(what, frame, Fragment));
+        }
+    }
+    // The whole header has to be there, though nobody needs the end of it.
+    for (len, outcome) in [(0, Malformed), (7, Malformed), (8, Fragment)] {
+        let mut frame = syn_v6(3).fragments(64).unwrap().swap_remove(0);
+        frame.truncate(EXTENSION + len);
+        let what = format!("{len} bytes of an IPv6 fragment header");
+        packets.push(other(what, frame, outcome));
     }
     packets
 }
@@ -174,12 +194,18 @@ fn extension_len() -> Vec<Packet> {
         frame,
         Malformed,
     ));
-    // That it ends too early counts for more than what would follow.
+    // That it ends too early matters to nobody where no knock follows.
     let short = overwritten(&carrying(&syn, Protocol::UDP), PAYLOAD_LEN, &[0, 7]).unwrap();
     packets.push(other(
         "IPv6 with UDP that ends in its extension",
         short,
-        Malformed,
+        NotTcp,
+    ));
+    let short = with(&syn.clone().tcp(|tcp| tcp.ack = true), PAYLOAD_LEN, &[0, 7]);
+    packets.push(other(
+        "IPv6 with a SYN+ACK that ends in its extension",
+        short,
+        NotSyn,
     ));
     // 8 bytes are no room for a segment.
     let frame = with(&syn, PAYLOAD_LEN, &(8 + 19_u16).to_be_bytes());

@@ -123,13 +123,27 @@ fn ports() -> Vec<Packet> {
         ("255.255.255.255", "192.0.2.1"),
         ("1.2.3.4", "255.255.255.255"),
         ("::", "2001:db8::1"),
-        ("::ffff:192.0.2.2", "2001:db8::1"),
+        ("::fffe:192.0.2.2", "2001:db8::1"),
+        ("::1:ffff:c000:202", "2001:db8::1"),
         ("102:304:506:708:90a:b0c:d0e:f10", "ff02::1"),
     ] {
         let (source, destination) = (address(source), address(destination));
         let syn = syn_to(source, destination, BASE + 4);
         packets.push(knock(format!("SYN from {source} to {destination}"), &syn));
     }
+    // It would pass for an IPv4 packet's knock, and no host takes it.
+    let mapped = syn_to(
+        address("::ffff:192.0.2.2"),
+        address("2001:db8::1"),
+        BASE + 4,
+    );
+    packets.push(other(
+        "SYN from an IPv4-mapped address",
+        mapped.bytes().unwrap(),
+        Malformed,
+    ));
+    let ack = mapped.tcp(|tcp| tcp.ack = true).bytes().unwrap();
+    packets.push(other("SYN+ACK from an IPv4-mapped address", ack, NotSyn));
     // From the window, but not to it.
     let swapped: Frame =
         syn_to(Pair::CLIENT_V4, Pair::SERVER_V4, 443).tcp(|tcp| tcp.source_port = BASE);

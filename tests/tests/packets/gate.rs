@@ -1,0 +1,158 @@
+//! The gate, packet by packet: whom it lets in, and what it lets by.
+
+mod access;
+mod bystander;
+mod datagram;
+mod evasion;
+mod fragment;
+mod room;
+mod segment;
+mod stack;
+mod time;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use knock_common::{
+    counters::Outcome,
+    gate::{LeaseKey, Mode, PrefixLens, Transport},
+    settings::Verdict,
+};
+use knock_tests::{frame::Frame, link::Pair};
+use knock_user::daemon::gate::{Opening, Port, Rules};
+
+use crate::{
+    bench::{Action, Bench, unlimited},
+    outcome::{check, check_gated},
+    reference::{Expected, Policy, classify},
+    table::BASE,
+};
+
+/// Longer than any test takes.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// Rules that protect these ports and trust nobody.
+pub(crate) fn rules(protect: &[&str]) -> Rules {
+    Rules {
+        protect: protect.iter().map(|port| port.parse().unwrap()).collect(),
+        trusted: Vec::new(),
+        mode: Mode::Enforce,
+        udp_idle: HOUR,
+        prefix_lens: PrefixLens::new([128, 64, 56]).unwrap(),
+        max_leases: NonZeroU32::new(64).unwrap(),
+    }
+}
+
+/// The same rules with trust in these networks.
+pub(crate) fn trusting(rules: Rules, trusted: &[&str]) -> Rules {
+    let trusted = trusted.iter().map(|network| network.parse().unwrap());
+    Rules {
+        trusted: trusted.collect(),
+        ..rules
+    }
+}
+
+/// The keys of the lease that lets all of `network` in.
+pub(crate) fn keys(network: IpNet, port: Port) -> Vec<LeaseKey> {
+    let opening = Opening {
+        ports: vec![port],
+        ipv6_prefix: network.prefix_len(),
+    };
+    opening.keys(network.addr())
+}
+
+/// A SYN or a datagram from `source` to `port`.
+pub(crate) fn request(source: IpAddr, port: Port) -> Frame {
+    let destination = match source {
+        IpAddr::V4(_) => Pair::SERVER_V4.into(),
+        IpAddr::V6(_) => Pair::SERVER_V6.into(),
+    };
+    let make = match port.transport {
+        Transport::Tcp => Frame::syn,
+        Transport::Udp => Frame::datagram,
+    };
+    make(
+        SocketAddr::new(source, 40000),
+        SocketAddr::new(destination, port.number),
+    )
+}
+
+/// A request of either family from a [`Pair`]'s client.
+fn requests(port: &str) -> [Frame; 2] {
+    let port = port.parse().unwrap();
+    [Pair::CLIENT_V4.into(), Pair::CLIENT_V6.into()].map(|source| request(source, port))
+}
+
+/// The program with a gate that enforces, with one that observes, and with none: what the
+/// first drops the others pass.
+struct Programs {
+    enforcing: Bench,
+    observing: Bench,
+    ungated: Bench,
+    policy: Policy,
+}
+
+impl Programs {
+    fn new(rules: &Rules) -> Self {
+        let gated = |mode| {
+            let rules = Rules {
+                mode,
+                ..rules.clone()
+            };
+            Bench::with_gate(unlimited(Verdict::Drop), &rules)
+        };
+        Self {
+            enforcing: gated(Mode::Enforce),
+            observing: gated(Mode::Observe),
+            ungated: Bench::new(unlimited(Verdict::Drop)),
+            policy: Policy {
+                base: BASE,
+                protected: rules.protect.clone(),
+                leases: Vec::new(),
+                trusted: rules.trusted.clone(),
+            },
+        }
+    }
+
+    /// Lets `leases`, networks and ports, in instead of whom was let in before.
+    fn lease(&mut self, leases: &[(&str, &str)]) {
+        let parsed = leases.iter().map(|(network, port)| {
+            let network: IpNet = network.parse().unwrap();
+            (network, port.parse().unwrap())
+        });
+        let before = std::mem::replace(&mut self.policy.leases, parsed.collect());
+        for bench in [&mut self.enforcing, &mut self.observing] {
+            for (network, port) in &before {
+                bench.gate().close(&keys(*network, *port)).unwrap();
+            }
+            for (network, port) in &self.policy.leases {
+                bench.gate().open(&keys(*network, *port), HOUR).unwrap();
+            }
+        }
+    }
+
+    /// Runs `frame`, which is no knock, through all three: it ends in `outcome` where there is
+    /// a gate, and passes where there is none, which the reference knows too.
+    fn expect(&mut self, what: &str, frame: &[u8], outcome: Outcome) {
+        let expected = Expected::Other(outcome);
+        assert_eq!(classify(frame, &self.policy), expected, "{what}: reference");
+        self.check(what, frame);
+    }
+
+    /// Runs `frame` through all three, which do what the reference says; what the gate did.
+    fn check(&mut self, what: &str, frame: &[u8]) -> Action {
+        let gated = classify(frame, &self.policy);
+        let observed = self.observing.run(frame);
+        check_gated(what, &observed, gated, Verdict::Drop, Mode::Observe);
+        let ending = self.ungated.run(frame);
+        let ungated = classify(frame, &Policy::window(BASE));
+        check(what, &ending, ungated, Verdict::Drop);
+        let enforced = self.enforcing.run(frame);
+        check_gated(what, &enforced, gated, Verdict::Drop, Mode::Enforce);
+        enforced.action
+    }
+}

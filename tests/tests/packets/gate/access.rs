@@ -1,0 +1,328 @@
+//! Whom a lease or trust lets in, and whom it does not.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use knock_common::{
+    counters::Outcome::{self, GateLeased, GateRefused, GateTrusted, NotTcp, OutsideWindow},
+    gate::Transport,
+    settings::Verdict,
+};
+use knock_tests::{link::Pair, needs_bpf};
+use knock_user::daemon::gate::Port;
+
+use super::{HOUR, Programs, keys, request, rules, trusting};
+use crate::bench::{Action, Bench, action, unlimited};
+
+/// Two of each kind, one number of both.
+const PORTS: [&str; 4] = ["tcp/22", "tcp/51820", "udp/51820", "udp/53"];
+
+fn expect_from(programs: &mut Programs, source: impl Into<IpAddr>, port: &str, outcome: Outcome) {
+    let source = source.into();
+    let frame = request(source, port.parse().unwrap()).bytes().unwrap();
+    let leases = &programs.policy.leases;
+    let what = format!("{source} to {port} with {leases:?}");
+    programs.expect(&what, &frame, outcome);
+}
+
+#[test]
+fn a_lease_is_for_one_source_one_protocol_and_one_port() {
+    needs_bpf!();
+    let mut programs = Programs::new(&rules(&PORTS));
+    for (source, other, elsewhere) in [
+        ("192.0.2.2", "192.0.2.3", "2001:db8::2"),
+        ("2001:db8::2", "2001:db8::3", "192.0.2.2"),
+    ] {
+        for (port, other_port, other_protocol) in [
+            ("tcp/51820", "tcp/22", "udp/51820"),
+            ("udp/51820", "udp/53", "tcp/51820"),
+        ] {
+            let leases = [
+                (other, port),
+                (elsewhere, port),
+                (source, other_port),
+                (source, other_protocol),
+                (source, port),
+            ]
+            .map(|(source, port)| (host(source), port));
+            let leases = leases
+                .each_ref()
+                .map(|(network, port)| (&network[..], *port));
+            let (of_others, own) = leases.split_at(4);
+            let source: IpAddr = source.parse().unwrap();
+
+            programs.lease(&[]);
+            expect_from(&mut programs, source, port, GateRefused);
+            for lease in of_others {
+                programs.lease(&[*lease]);
+                expect_from(&mut programs, source, port, GateRefused);
+            }
+            programs.lease(of_others);
+            expect_from(&mut programs, source, port, GateRefused);
+            programs.lease(own);
+            expect_from(&mut programs, source, port, GateLeased);
+            programs.lease(&leases);
+            expect_from(&mut programs, source, port, GateLeased);
+        }
+    }
+}
+
+#[test]
+fn every_lease_of_many_lets_its_source_in() {
+    needs_bpf!();
+    let mut programs = Programs::new(&rules(&PORTS));
+    let sources = ["192.0.2.2/32", "192.0.2.3/32", "2001:db8::2/128", "::2/128"];
+    let leases: Vec<_> = sources
+        .iter()
+        .flat_map(|source| PORTS.map(|port| (*source, port)))
+        .collect();
+    programs.lease(&leases);
+    for (source, port) in leases {
+        let network: IpNet = source.parse().unwrap();
+        expect_from(&mut programs, network.addr(), port, GateLeased);
+    }
+}
+
+#[test]
+fn trust_ends_where_its_network_ends() {
+    needs_bpf!();
+    let networks = [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "198.51.100.64/26",
+        "203.0.113.7/32",
+        "2001:db8:1::/48",
+        "2001:db8:2:300::/56",
+        "2001:db8:3:4::/64",
+        "2001:db8:5::6/127",
+        "2001:db8:7::8/128",
+        "fd00::/8",
+    ];
+    let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
+    for network in networks {
+        let network: IpNet = network.parse().unwrap();
+        let Edges { inside, outside } = edges(network);
+        for port in PORTS {
+            for source in inside {
+                expect_from(&mut programs, source, port, GateTrusted);
+            }
+            for source in outside {
+                expect_from(&mut programs, source, port, GateRefused);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_network_within_another_takes_nothing_from_it() {
+    needs_bpf!();
+    let networks = [
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "2001:db8::/32",
+        "2001:db8:1::/48",
+    ];
+    let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
+    for network in networks {
+        let Edges { inside, outside } = edges(network.parse().unwrap());
+        for source in inside {
+            expect_from(&mut programs, source, "tcp/22", GateTrusted);
+        }
+        let is_inner = network.starts_with("10.1.") || network.ends_with("/48");
+        let outcome = if is_inner { GateTrusted } else { GateRefused };
+        for source in outside {
+            expect_from(&mut programs, source, "tcp/22", outcome);
+        }
+    }
+}
+
+#[test]
+fn all_of_one_family_is_none_of_the_other() {
+    needs_bpf!();
+    let mut programs = Programs::new(&trusting(rules(&PORTS), &["0.0.0.0/0"]));
+    for (source, outcome) in [
+        ("0.0.0.0", GateTrusted),
+        ("192.0.2.2", GateTrusted),
+        ("255.255.255.255", GateTrusted),
+        ("::", GateRefused),
+        ("::192.0.2.2", GateRefused),
+        ("::fffe:ffff:ffff", GateRefused),
+        ("::1:0:0:0", GateRefused),
+        ("2001:db8::2", GateRefused),
+        ("::ffff:192.0.2.2", GateRefused),
+    ] {
+        let source: IpAddr = source.parse().unwrap();
+        expect_from(&mut programs, source, "tcp/22", outcome);
+    }
+    let mut programs = Programs::new(&trusting(rules(&PORTS), &["8000::/1"]));
+    expect_from(&mut programs, Pair::CLIENT_V4, "tcp/22", GateRefused);
+    expect_from(&mut programs, Pair::CLIENT_V6, "tcp/22", GateRefused);
+    expect_from(
+        &mut programs,
+        Ipv6Addr::from(u128::MAX),
+        "tcp/22",
+        GateTrusted,
+    );
+}
+
+#[test]
+fn a_trusted_source_needs_no_lease_and_may_have_one() {
+    needs_bpf!();
+    let networks = ["192.0.2.0/24", "2001:db8::/64"];
+    let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
+    for source in ["192.0.2.2", "2001:db8::2"] {
+        for port in PORTS {
+            let address: IpAddr = source.parse().unwrap();
+            programs.lease(&[]);
+            expect_from(&mut programs, address, port, GateTrusted);
+            programs.lease(&[(&host(source), port)]);
+            expect_from(&mut programs, address, port, GateLeased);
+        }
+    }
+}
+
+#[test]
+fn an_ipv6_lease_is_for_its_prefix() {
+    needs_bpf!();
+    let mut programs = Programs::new(&rules(&PORTS));
+    for prefix in [
+        "2001:db8:1:200::/56",
+        "2001:db8:1:203::/64",
+        "2001:db8:1:203::/128",
+        "2001:db8:1:203:ffff:ffff:ffff:ffff/128",
+        "::/64",
+    ] {
+        for port in PORTS {
+            programs.lease(&[(prefix, port)]);
+            let Edges { inside, outside } = edges(prefix.parse().unwrap());
+            for source in inside {
+                expect_from(&mut programs, source, port, GateLeased);
+            }
+            for source in outside {
+                expect_from(&mut programs, source, port, GateRefused);
+            }
+        }
+    }
+    // All of IPv4 lies in ::/64.
+    programs.lease(&[("::/64", "tcp/22")]);
+    expect_from(&mut programs, Pair::CLIENT_V4, "tcp/22", GateRefused);
+}
+
+#[test]
+fn a_prefix_is_no_lease_of_another_length() {
+    needs_bpf!();
+    let mut programs = Programs::new(&rules(&PORTS));
+    programs.lease(&[
+        ("2001:db8::/56", "tcp/22"),
+        ("2001:db8:0:1::/64", "tcp/22"),
+        ("2001:db8:0:100::/128", "tcp/22"),
+    ]);
+    for (source, outcome) in [
+        ("2001:db8:0:ff::1", GateLeased),
+        ("2001:db8:0:1::1", GateLeased),
+        ("2001:db8:0:100::", GateLeased),
+        ("2001:db8:0:100::1", GateRefused),
+        ("2001:db8:0:101::", GateRefused),
+    ] {
+        let source: IpAddr = source.parse().unwrap();
+        expect_from(&mut programs, source, "tcp/22", outcome);
+    }
+    // The program only looks for the lengths that it was told.
+    let unknown = "2001:db8:9::/48".parse().unwrap();
+    let keys = keys(unknown, "tcp/22".parse().unwrap());
+    for bench in [&mut programs.enforcing, &mut programs.observing] {
+        bench.gate().open(&keys, HOUR).unwrap();
+    }
+    expect_from(&mut programs, unknown.addr(), "tcp/22", GateRefused);
+}
+
+/// No host takes such a packet, but it must not be the proof that the gate is open either.
+#[test]
+fn an_ipv4_mapped_source_has_neither_lease_nor_trust() {
+    needs_bpf!();
+    let networks = ["198.51.100.0/24"];
+    let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
+    for port in PORTS {
+        programs.lease(&[("192.0.2.2/32", port), ("::/64", port), ("::/56", port)]);
+        for (source, outcome) in [
+            (Ipv4Addr::new(192, 0, 2, 2), GateLeased),
+            (Ipv4Addr::new(198, 51, 100, 1), GateTrusted),
+        ] {
+            expect_from(&mut programs, source, port, outcome);
+            expect_from(&mut programs, source.to_ipv6_mapped(), port, GateRefused);
+        }
+    }
+}
+
+#[test]
+fn every_port_against_the_protected_ones() {
+    needs_bpf!();
+    let protected = [
+        "tcp/1",
+        "tcp/22",
+        "tcp/63",
+        "tcp/64",
+        "tcp/65535",
+        "udp/1",
+        "udp/22",
+        "udp/127",
+        "udp/128",
+        "udp/65535",
+    ];
+    let rules = rules(&protected);
+    let mut bench = Bench::with_gate(unlimited(Verdict::Drop), &rules);
+    assert_eq!(bench.gate().protected(), rules.protect);
+    let mut refused = 0;
+    for (transport, harmless) in [(Transport::Tcp, OutsideWindow), (Transport::Udp, NotTcp)] {
+        let mut passed = 0;
+        for number in 0..=u16::MAX {
+            let port = Port { transport, number };
+            // Those are the window's.
+            if transport == Transport::Tcp && (61000..=61255).contains(&number) {
+                continue;
+            }
+            let frame = request(Pair::CLIENT_V4.into(), port).bytes().unwrap();
+            let is_protected = rules.protect.contains(&port);
+            let expected = if is_protected {
+                Action::Drop
+            } else {
+                Action::Pass
+            };
+            assert_eq!(action(&bench.repeat(&frame, 1)), expected, "{port}");
+            refused += u64::from(is_protected);
+            passed += u64::from(!is_protected);
+        }
+        assert_eq!(bench.count(harmless), passed);
+    }
+    assert_eq!(bench.count(GateRefused), refused);
+    assert_eq!(refused, 10);
+}
+
+/// The network of one address.
+fn host(source: &str) -> String {
+    IpNet::from(source.parse::<IpAddr>().unwrap()).to_string()
+}
+
+/// The addresses at which a network begins and ends.
+struct Edges {
+    /// Its first and its last.
+    inside: [IpAddr; 2],
+    /// The one before and the one behind; around at the ends of all addresses.
+    outside: [IpAddr; 2],
+}
+
+fn edges(network: IpNet) -> Edges {
+    let inside = [network.network(), network.broadcast()];
+    let step = |address, by: i8| match address {
+        IpAddr::V4(address) => IpAddr::from(Ipv4Addr::from_bits(
+            address.to_bits().wrapping_add_signed(by.into()),
+        )),
+        IpAddr::V6(address) => IpAddr::from(Ipv6Addr::from_bits(
+            address.to_bits().wrapping_add_signed(by.into()),
+        )),
+    };
+    Edges {
+        inside,
+        outside: [step(inside[0], -1), step(inside[1], 1)],
+    }
+}

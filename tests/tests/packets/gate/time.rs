@@ -1,0 +1,221 @@
+//! When a lease ends, by the kernel's clock.
+
+use std::time::Duration;
+
+use knock_common::{
+    counters::Outcome::{GateLeased, GateRefused},
+    gate::{LeaseKey, Mode},
+    settings::Verdict,
+};
+use knock_tests::needs_bpf;
+use knock_user::daemon::{
+    clock::boottime,
+    gate::{Opening, Rules},
+};
+
+use super::{HOUR, requests, rules};
+use crate::bench::{Bench, unlimited};
+
+const PORTS: [&str; 2] = ["tcp/22", "udp/51820"];
+
+/// What has passed once the clock is looked at again.
+const MOMENT: Duration = Duration::from_nanos(1);
+
+/// A source's lease, and what it lets in.
+struct Visitor {
+    what: String,
+    frame: Vec<u8>,
+    keys: Vec<LeaseKey>,
+    is_udp: bool,
+}
+
+/// One of either family for each port.
+fn visitors() -> Vec<Visitor> {
+    let of = |port: &str| {
+        let opening = Opening {
+            ports: vec![port.parse().unwrap()],
+            ipv6_prefix: 64,
+        };
+        requests(port).map(|request| Visitor {
+            what: format!("{} to {port}", request.source),
+            frame: request.bytes().unwrap(),
+            keys: opening.keys(request.source),
+            is_udp: port.starts_with("udp"),
+        })
+    };
+    PORTS.into_iter().flat_map(of).collect()
+}
+
+/// A program under each mode, in which datagrams an hour apart keep a lease going.
+fn benches() -> [Bench; 2] {
+    [Mode::Enforce, Mode::Observe].map(|mode| with_idle(HOUR, mode))
+}
+
+fn with_idle(udp_idle: Duration, mode: Mode) -> Bench {
+    let rules = Rules {
+        udp_idle,
+        mode,
+        ..rules(&PORTS)
+    };
+    Bench::with_gate(unlimited(Verdict::Drop), &rules)
+}
+
+#[test]
+fn a_lease_that_has_ended_lets_nobody_in_and_one_that_has_not_does() {
+    needs_bpf!();
+    for mut bench in benches() {
+        for Visitor {
+            what, frame, keys, ..
+        } in visitors()
+        {
+            bench.gate().open(&keys, Duration::ZERO).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
+            // Again, since it was refused: that keeps nothing going.
+            assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
+            assert_eq!(bench.gate().left(&keys), Duration::ZERO);
+            for left in [HOUR, 365 * 24 * HOUR, 100 * 365 * 24 * HOUR] {
+                bench.gate().open(&keys, left).unwrap();
+                assert_eq!(bench.run(&frame).outcome, GateLeased, "{what}");
+                assert!(bench.gate().left(&keys) > left - HOUR / 2, "{what}");
+            }
+            bench.gate().close(&keys).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_shorter_opening_takes_nothing_from_a_longer_one() {
+    needs_bpf!();
+    for mut bench in benches() {
+        for Visitor {
+            what, frame, keys, ..
+        } in visitors()
+        {
+            bench.gate().open(&keys, HOUR).unwrap();
+            bench.gate().open(&keys, Duration::ZERO).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateLeased, "{what}");
+            assert!(bench.gate().left(&keys) > HOUR / 2, "{what}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_keep_their_lease_going_and_connections_do_not() {
+    needs_bpf!();
+    for mut bench in benches() {
+        for Visitor {
+            what,
+            frame,
+            keys,
+            is_udp,
+        } in visitors()
+        {
+            bench.gate().open(&keys, HOUR).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateLeased, "{what}");
+            bench.gate().shorten(&keys[0], Duration::ZERO).unwrap();
+            let (outcome, least) = if is_udp {
+                (GateLeased, HOUR / 2)
+            } else {
+                (GateRefused, Duration::ZERO)
+            };
+            assert_eq!(bench.run(&frame).outcome, outcome, "{what}");
+            let left = bench.gate().left(&keys);
+            assert!((least..=HOUR).contains(&left), "{what}: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lease_that_nobody_has_used_ends_when_it_was_to_end() {
+    needs_bpf!();
+    for mut bench in benches() {
+        for Visitor {
+            what, frame, keys, ..
+        } in visitors()
+        {
+            bench.gate().open(&keys, HOUR).unwrap();
+            bench.gate().shorten(&keys[0], Duration::ZERO).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_too_far_apart_keep_nothing_going() {
+    needs_bpf!();
+    for mode in [Mode::Enforce, Mode::Observe] {
+        let mut bench = with_idle(MOMENT, mode);
+        for Visitor {
+            what, frame, keys, ..
+        } in visitors()
+        {
+            bench.gate().open(&keys, HOUR).unwrap();
+            for _ in 0..2 {
+                assert_eq!(bench.run(&frame).outcome, GateLeased, "{what}");
+            }
+            bench.gate().shorten(&keys[0], Duration::ZERO).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
+        }
+    }
+}
+
+/// One source's datagrams are not another's, nor those to another port.
+#[test]
+fn datagrams_keep_no_other_lease_going() {
+    needs_bpf!();
+    let mut bench = Bench::with_gate(unlimited(Verdict::Drop), &rules(&["udp/53", "udp/123"]));
+    let all = [requests("udp/53"), requests("udp/123")].concat();
+    let keys: Vec<_> = ["udp/53", "udp/123"]
+        .into_iter()
+        .flat_map(|port| {
+            let opening = Opening {
+                ports: vec![port.parse().unwrap()],
+                ipv6_prefix: 128,
+            };
+            requests(port).map(|request| opening.keys(request.source)[0])
+        })
+        .collect();
+    for used in 0..all.len() {
+        bench.gate().close(&keys).unwrap();
+        bench.gate().open(&keys, HOUR).unwrap();
+        bench.run(&all[used].bytes().unwrap());
+        for key in &keys {
+            bench.gate().shorten(key, Duration::ZERO).unwrap();
+        }
+        for (index, request) in all.iter().enumerate() {
+            let outcome = if index == used {
+                GateLeased
+            } else {
+                GateRefused
+            };
+            let ending = bench.run(&request.bytes().unwrap());
+            assert_eq!(ending.outcome, outcome, "{index} after {used}");
+        }
+    }
+}
+
+#[test]
+fn a_lease_ends_at_its_time() {
+    needs_bpf!();
+    const LEFT: Duration = Duration::from_millis(50);
+    let mut bench = with_idle(MOMENT, Mode::Enforce);
+    for Visitor {
+        what, frame, keys, ..
+    } in visitors()
+    {
+        let earliest = boottime() + LEFT;
+        bench.gate().open(&keys, LEFT).unwrap();
+        let latest = boottime() + LEFT;
+        loop {
+            let before = boottime();
+            let is_in = bench.run(&frame).outcome == GateLeased;
+            if is_in {
+                assert!(before < latest, "{what}: too long");
+            } else {
+                assert!(boottime() >= earliest, "{what}: not long enough");
+                break;
+            }
+        }
+    }
+}
