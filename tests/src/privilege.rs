@@ -11,7 +11,7 @@ const CAP_NET_ADMIN: u32 = 12;
 /// `CAP_BPF`, split off from `CAP_SYS_ADMIN` in Linux 5.8.
 const CAP_BPF: u32 = 39;
 
-/// Whether network namespaces can be made here. A test that needs them starts with
+/// Whether namespaces can be made here. A test that needs them starts with
 /// `if !privilege::namespaces() { return; }`.
 ///
 /// # Panics
@@ -21,13 +21,11 @@ const CAP_BPF: u32 = 39;
 #[must_use]
 pub fn namespaces() -> bool {
     // On a thread of its own, which the new namespace dies with.
-    let allowed = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok())
-        .join()
-        .unwrap_or(false);
-    granted(
-        allowed,
-        "making network namespaces, which the kernel allows root",
-    )
+    let allowed =
+        thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).is_ok())
+            .join()
+            .unwrap_or(false);
+    granted(allowed, "making namespaces, which the kernel allows root")
 }
 
 /// Whether BPF programs can be loaded and attached here; used like [`namespaces`].
