@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
 use etherparse::SlicedPacket;
 use knock_common::{
@@ -238,7 +239,7 @@ fn a_namespace_is_gone_when_it_is_dropped() {
 fn what_is_pinned_is_seen_in_its_namespace_and_nowhere_else() {
     knock_tests::needs_bpf!();
     let namespace = Namespace::new().unwrap();
-    let maps = pin(&namespace);
+    let maps = pin(&namespace).unwrap();
     assert!(maps.iter().all(|id| exists(*id)), "the pin holds them");
     let other = Namespace::new().unwrap();
     let sees = |namespace: &Namespace| {
@@ -256,7 +257,7 @@ fn what_is_pinned_is_seen_in_its_namespace_and_nowhere_else() {
 fn what_is_pinned_is_gone_with_its_namespace() {
     knock_tests::needs_bpf!();
     let namespace = Namespace::new().unwrap();
-    let maps = pin(&namespace);
+    let maps = pin(&namespace).unwrap();
     let process = {
         let mut command = namespace.command("sh");
         command.args(["-c", "echo up; exec sleep 60"]);
@@ -290,7 +291,11 @@ fn what_is_pinned_is_gone_when_its_process_is_killed() {
 #[ignore = "a process of its own runs this, to be killed"]
 fn holds_a_pin() {
     let namespace = Namespace::new().unwrap();
-    let ids: Vec<String> = pin(&namespace).iter().map(u32::to_string).collect();
+    let ids: Vec<String> = pin(&namespace)
+        .unwrap()
+        .iter()
+        .map(u32::to_string)
+        .collect();
     println!("maps: {}", ids.join(" "));
     // Until whoever started this is gone.
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -298,19 +303,20 @@ fn holds_a_pin() {
 
 /// Leaves the daemon's program in `namespace` with nothing to hold it but a pin; the ids of
 /// its maps, which live as long.
-fn pin(namespace: &Namespace) -> Vec<u32> {
-    let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-    let pinned = namespace.run(|| {
+fn pin(namespace: &Namespace) -> Result<Vec<u32>> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    namespace.run(|| {
         let _entered = runtime.enter();
         let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
         let mut xdp = Xdp::load(settings, Reporter::default())?;
         let program = xdp.program()?;
         program.pin(PIN)?;
-        Ok(program.info()?.map_ids()?.unwrap())
-    });
-    let maps = pinned.unwrap();
-    assert!(!maps.is_empty());
-    maps
+        let maps = program
+            .info()?
+            .map_ids()?
+            .context("the program has no maps")?;
+        Ok(maps)
+    })
 }
 
 /// Whether the kernel has a map with this id, which it gives to no other soon.

@@ -139,7 +139,7 @@ impl Host {
     /// was delivered, and for what the gate held it back or would have.
     pub(crate) fn send(&self, row: &Row, port: u16) -> (bool, Option<Judgement>) {
         let before = self.held_back();
-        let answers = self.exchange(&row.frames(port), port);
+        let answers = self.exchange(row, port);
         let delivered = match row.transport {
             Transport::Tcp => answers.iter().any(|answer| {
                 let flags = &answer.header;
@@ -157,14 +157,15 @@ impl Host {
         (delivered, judgement)
     }
 
-    /// Sends `frames` and returns the segments that came back until all of them were judged.
-    fn exchange(&self, frames: &[Vec<u8>], port: u16) -> Vec<Segment> {
-        for frame in frames {
-            self.sender.send(frame).unwrap();
+    /// Sends the frames of `row` and returns the segments that came back until all of them
+    /// were judged.
+    fn exchange(&self, row: &Row, port: u16) -> Vec<Segment> {
+        for frame in row.frames(port) {
+            self.sender.send(&frame).unwrap();
         }
         // Twice, since packets that the kernel takes in at once may overtake each other there
         // (GRO): what comes after the first answer is not taken in at once with the frames.
-        let markers = [MARKER, 2 * MARKER].map(|distance| self.marker(port + distance));
+        let markers = [MARKER, 2 * MARKER].map(|distance| self.marker(row, port + distance));
         let answers = markers.into_iter().flatten();
         answers
             .filter(|it| it.direction == Direction::In)
@@ -172,10 +173,11 @@ impl Host {
             .collect()
     }
 
-    /// Sends a SYN that is certainly answered; what came until then.
-    fn marker(&self, port: u16) -> Vec<Captured> {
-        let source = SocketAddr::new(CLIENT[0], port);
-        let marker = Frame::syn(source, SocketAddr::new(SERVER[0], CLOSED_PORT));
+    /// Sends a SYN that is certainly answered, and to the same address, so that the answer
+    /// waits for the same neighbour; what came until then.
+    fn marker(&self, row: &Row, port: u16) -> Vec<Captured> {
+        let source = SocketAddr::new(row.source, port);
+        let marker = Frame::syn(source, SocketAddr::new(row.destination, CLOSED_PORT));
         self.sender.send(&marker.bytes().unwrap()).unwrap();
         let is_answer = |captured: &Captured| {
             Segment::read(&captured.bytes).is_some_and(|it| it.destination == source)

@@ -30,9 +30,9 @@ pub(crate) struct Row {
     pub(crate) delivered_without_gate: bool,
     /// Whether it says that it comes from somebody else than the client.
     pub(crate) is_disguised: bool,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
     judgement: Option<Judgement>,
-    source: IpAddr,
-    destination: IpAddr,
     frames: Box<Frames>,
 }
 
