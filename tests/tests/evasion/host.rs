@@ -54,10 +54,11 @@ pub(crate) fn enforced() -> Rules {
 }
 
 fn ports() -> Vec<Port> {
-    let tcp = (Transport::Tcp, TCP_PORT);
-    [tcp, (Transport::Udp, UDP_PORT)]
-        .map(|(transport, number)| Port { transport, number })
-        .to_vec()
+    let port = |transport, number| Port { transport, number };
+    vec![
+        port(Transport::Tcp, TCP_PORT),
+        port(Transport::Udp, UDP_PORT),
+    ]
 }
 
 /// The leases with which `source` reaches both ports.

@@ -14,6 +14,7 @@ mod tcp;
 mod udp;
 
 use knock_common::gate::Mode;
+use knock_user::daemon::gate::Rules;
 
 use crate::{
     host::{CLIENT, Host, enforced},
@@ -58,7 +59,7 @@ fn without_a_gate_everything_reaches_the_service_that_linux_takes() {
 #[test]
 fn a_gate_that_observes_counts_the_same_and_holds_nothing_back() {
     knock_tests::needs_bpf!();
-    let host = Host::with_gate(&knock_user::daemon::gate::Rules {
+    let host = Host::with_gate(&Rules {
         mode: Mode::Observe,
         ..enforced()
     });
@@ -68,7 +69,7 @@ fn a_gate_that_observes_counts_the_same_and_holds_nothing_back() {
 #[test]
 fn who_is_trusted_gets_through_with_what_is_clear() {
     knock_tests::needs_bpf!();
-    let host = Host::with_gate(&knock_user::daemon::gate::Rules {
+    let host = Host::with_gate(&Rules {
         trusted: CLIENT.map(Into::into).to_vec(),
         ..enforced()
     });
