@@ -1,6 +1,9 @@
 //! Frames, whole and broken.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::{
@@ -33,6 +36,8 @@ pub struct Frame {
     pub ipv4_options: Vec<u8>,
     /// Extension headers of an IPv6 packet, in their order.
     pub extensions: Vec<Extension>,
+    /// By what the host tells fragments of this packet from those of others.
+    pub identification: u16,
     /// What the IP packet carries.
     pub content: Content,
 }
@@ -181,6 +186,7 @@ impl Frame {
             destination,
             ipv4_options: Vec::new(),
             extensions: Vec::new(),
+            identification: 1,
             content,
         }
     }
@@ -320,7 +326,7 @@ impl Frame {
                     header.dont_fragment = false;
                     header.more_fragments = fragment.more;
                     header.fragment_offset = fragment.offset;
-                    header.identification = 1;
+                    header.identification = self.identification;
                 }
                 header.header_checksum = header.calc_header_checksum();
                 (EtherType::IPV4, [&header.to_bytes(), content].concat())
@@ -357,7 +363,9 @@ impl Frame {
         let mut next = protocol;
         let mut chain = Vec::new();
         if let Some(fragment) = fragment {
-            let header = Ipv6FragmentHeader::new(next, fragment.offset, fragment.more, 1);
+            let identification = u32::from(self.identification);
+            let header =
+                Ipv6FragmentHeader::new(next, fragment.offset, fragment.more, identification);
             chain.extend_from_slice(&header.to_bytes());
             next = IpNumber::IPV6_FRAGMENTATION_HEADER;
         }
@@ -467,4 +475,26 @@ pub fn overwritten(frame: &[u8], offset: usize, bytes: &[u8]) -> Result<Vec<u8>>
         .context("the frame ends before that")?
         .copy_from_slice(bytes);
     Ok(frame)
+}
+
+impl Frame {
+    /// One fragment, with these bytes of the packet's content; `more` says that it is not the
+    /// last. With several of these, fragments can overlap.
+    ///
+    /// # Errors
+    ///
+    /// Like [`bytes`](Self::bytes), and where the range does not begin at a multiple of 8 or
+    /// reaches past the content.
+    pub fn fragment(&self, range: Range<usize>, more: bool) -> Result<Vec<u8>> {
+        if !range.start.is_multiple_of(8) {
+            bail!(
+                "a fragment begins at a multiple of 8, not at {}",
+                range.start
+            );
+        }
+        let offset = IpFragOffset::try_new(u16::try_from(range.start / 8)?)?;
+        let (protocol, content) = self.content()?;
+        let piece = content.get(range).context("the content ends before that")?;
+        self.assemble(protocol, piece, Some(Fragment { offset, more }))
+    }
 }

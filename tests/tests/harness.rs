@@ -1,14 +1,22 @@
 //! The harness itself: namespaces, the link between two, processes, raw frames.
 
 use std::{
-    fs,
-    io::{ErrorKind, Write as _},
-    net::{IpAddr, SocketAddr, UdpSocket},
+    env, fs,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
+use anyhow::{Context as _, Result};
+use aya::maps::MapInfo;
 use etherparse::SlicedPacket;
+use knock_common::{
+    settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
+    window::Window,
+};
 use knock_tests::{
     frame::{Content, Extension, Frame, Protocol, Segment, Tag, bit_flips, truncations},
     link::Pair,
@@ -18,12 +26,17 @@ use knock_tests::{
     service::{Greeter, Session, try_connect},
     wire::{Capture, Direction, Sender},
 };
+use knock_user::daemon::{gate::pins::Pins, report::Reporter, source::xdp::Xdp};
+use tokio::runtime::Builder;
 
 /// Far more than anything here takes; only a failing test waits so long.
 const SOON: Duration = Duration::from_secs(10);
 
 /// How long a test listens for what must not come.
 const SILENCE: Duration = Duration::from_millis(300);
+
+/// Where [`pin`] puts the program.
+const PIN: &str = "/sys/fs/bpf/program";
 
 const SERVER: [IpAddr; 2] = [IpAddr::V4(Pair::SERVER_V4), IpAddr::V6(Pair::SERVER_V6)];
 const CLIENT: [IpAddr; 2] = [IpAddr::V4(Pair::CLIENT_V4), IpAddr::V6(Pair::CLIENT_V6)];
@@ -143,32 +156,6 @@ fn options_extensions_and_fragments_are_what_the_kernel_takes() {
 }
 
 #[test]
-fn datagrams_and_their_fragments_reach_a_socket() {
-    if !privilege::namespaces() {
-        return;
-    }
-    let pair = Pair::new().unwrap();
-    let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
-    for (source, server) in CLIENT.into_iter().zip(SERVER) {
-        let bind = || Ok(UdpSocket::bind(SocketAddr::new(server, 0))?);
-        let socket = pair.server.run(bind).unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        let source = SocketAddr::new(source, 40000);
-        let destination = socket.local_addr().unwrap();
-        for (payload, fragment_len) in [("whole", 64), ("in pieces of 8 bytes", 8)] {
-            let datagram = Frame::datagram(source, destination).payload(payload);
-            // The kernel drops what has a wrong checksum.
-            for frame in datagram.fragments(fragment_len).unwrap() {
-                sender.send(&frame).unwrap();
-            }
-            let mut received = [0; 64];
-            let (len, from) = socket.recv_from(&mut received).unwrap();
-            assert_eq!((&received[..len], from), (payload.as_bytes(), source));
-        }
-    }
-}
-
-#[test]
 fn silence_is_told_from_an_answer() {
     if !privilege::namespaces() {
         return;
@@ -246,6 +233,140 @@ fn a_namespace_is_gone_when_it_is_dropped() {
     assert!(gone);
     let held = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!held.contains(&format!("net:[{inode}]")));
+}
+
+#[test]
+fn what_is_pinned_is_seen_in_its_namespace_and_nowhere_else() {
+    knock_tests::needs_bpf!();
+    let namespace = Namespace::new().unwrap();
+    let maps = pin(&namespace).unwrap();
+    assert!(maps.iter().all(|id| exists(*id)), "the pin holds them");
+    let other = Namespace::new().unwrap();
+    let sees = |namespace: &Namespace| {
+        let seen = namespace.run(|| Ok(Path::new(PIN).exists())).unwrap();
+        let mut command = namespace.command("test");
+        let listed = command.args(["-e", PIN]).status().unwrap();
+        assert_eq!(listed.success(), seen, "a command sees what a thread sees");
+        seen
+    };
+    assert!(sees(&namespace) && !sees(&other));
+    assert!(!Path::new(PIN).exists());
+}
+
+#[test]
+fn what_is_pinned_is_gone_with_its_namespace() {
+    knock_tests::needs_bpf!();
+    let namespace = Namespace::new().unwrap();
+    let maps = pin(&namespace).unwrap();
+    let process = {
+        let mut command = namespace.command("sh");
+        command.args(["-c", "echo up; exec sleep 60"]);
+        Running::spawn(command).unwrap()
+    };
+    process.wait_for(|line| line == "up", SOON).unwrap();
+    drop(namespace);
+    assert!(maps.iter().all(|id| exists(*id)), "the process holds it");
+    drop(process);
+    await_end(&maps);
+}
+
+#[test]
+fn what_is_pinned_is_gone_when_its_process_is_killed() {
+    knock_tests::needs_bpf!();
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "holds_a_pin", "--ignored", "--nocapture"]);
+    let (mut process, _stdin) = Running::spawn_fed(command).unwrap();
+    let line = process
+        .wait_for(|line| line.contains("maps: "), SOON)
+        .unwrap();
+    let ids = line.rsplit("maps: ").next().unwrap();
+    let maps: Vec<u32> = ids.split(' ').map(|id| id.parse().unwrap()).collect();
+    assert!(maps.iter().all(|id| exists(*id)));
+    process.signal(Signal::SIGKILL).unwrap();
+    assert!(!process.wait(SOON).unwrap().success());
+    await_end(&maps);
+}
+
+#[test]
+#[ignore = "a process of its own runs this, to be killed"]
+fn holds_a_pin() {
+    let namespace = Namespace::new().unwrap();
+    let ids: Vec<String> = pin(&namespace)
+        .unwrap()
+        .iter()
+        .map(u32::to_string)
+        .collect();
+    println!("maps: {}", ids.join(" "));
+    // Until whoever started this is gone.
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Leaves the daemon's program in `namespace` with nothing to hold it but a pin; the ids of
+/// its maps, which live as long.
+fn pin(namespace: &Namespace) -> Result<Vec<u32>> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    namespace.run(|| {
+        let _entered = runtime.enter();
+        let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
+        let mut xdp = Xdp::load(settings, Reporter::default())?;
+        let program = xdp.program()?;
+        program.pin(PIN)?;
+        let maps = program
+            .info()?
+            .map_ids()?
+            .context("the program has no maps")?;
+        Ok(maps)
+    })
+}
+
+/// Whether the kernel has a map with this id, which it gives to no other soon.
+fn exists(map: u32) -> bool {
+    MapInfo::from_id(map).is_ok()
+}
+
+/// Waits until none of `maps` is left. The kernel tears namespaces down in its own time and
+/// tells nobody.
+fn await_end(maps: &[u32]) {
+    let deadline = Instant::now() + SOON;
+    while maps.iter().any(|id| exists(*id)) {
+        assert!(Instant::now() < deadline, "{maps:?} are still there");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_namespace_can_be_without_a_bpf_filesystem() {
+    knock_tests::needs_bpf!();
+    let kind = |namespace: &Namespace| {
+        let mut command = namespace.command("stat");
+        command.args(["--file-system", "--format=%T", "/sys/fs/bpf"]);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(kind(&Namespace::new().unwrap()), "bpf_fs\n");
+    let namespace = Namespace::without_bpffs().unwrap();
+    assert_eq!(kind(&namespace), "tmpfs\n");
+    // Who needs one mounts it, for everybody in the namespace.
+    let root = Path::new("/sys/fs/bpf/knockd");
+    namespace
+        .run(|| Pins::prepare(root).map(|()| assert!(Pins::at(root).is_empty())))
+        .unwrap();
+    assert_eq!(kind(&namespace), "bpf_fs\n");
+    assert!(!root.exists());
+}
+
+#[test]
+fn the_working_directory_is_kept_inside() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = env::current_dir().unwrap();
+    assert_ne!(folder, Path::new("/"));
+    assert_eq!(namespace.run(|| Ok(env::current_dir()?)).unwrap(), folder);
+    let output = namespace.command("/bin/pwd").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(Path::new(printed.trim_end()), folder);
+    assert_eq!(env::current_dir().unwrap(), folder);
 }
 
 #[test]
