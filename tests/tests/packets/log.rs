@@ -45,7 +45,7 @@ fn lines(tail: &mut Tail) -> Vec<String> {
         let std::task::Poll::Ready(Some(notice)) = next.poll(context) else {
             return lines;
         };
-        let Event::Kernel { message } = notice.event else {
+        let (Event::Kernel { message } | Event::Observed { message }) = notice.event else {
             panic!("{notice}");
         };
         lines.push(message);
