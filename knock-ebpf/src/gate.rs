@@ -54,15 +54,13 @@ fn admit(
     let Some(source) = ip.source() else {
         return Outcome::GateRefused;
     };
-    // SAFETY: the helper takes no arguments and only reads a clock.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    if is_leased(settings, ip, &source, transport, port, now) {
+    if is_leased(settings, ip, &source, transport, port) {
         return Outcome::GateLeased;
     }
     if settings.has_trusted() && TRUSTED.get(Key::new(u32::from(HOST), source)).is_some() {
         return Outcome::GateTrusted;
     }
-    if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, now) {
+    if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, now()) {
         let name = match transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
@@ -82,15 +80,10 @@ fn is_leased(
     source: &[u8; 16],
     transport: Transport,
     port: u16,
-    now: u64,
 ) -> bool {
     let has = |prefix_len| {
-        has_lease(
-            settings,
-            &LeaseKey::new(*source, prefix_len, transport, port),
-            transport,
-            now,
-        )
+        let key = LeaseKey::new(*source, prefix_len, transport, port);
+        has_lease(settings, &key, transport)
     };
     match ip {
         Ip::V4(_) => has(HOST),
@@ -103,10 +96,12 @@ fn is_leased(
 
 /// Whether there is a lease of this very key, which a datagram keeps going.
 #[inline(always)]
-fn has_lease(settings: &Settings, key: &LeaseKey, transport: Transport, now: u64) -> bool {
+fn has_lease(settings: &Settings, key: &LeaseKey, transport: Transport) -> bool {
     let Some(lease) = LEASES.get_ptr_mut(key) else {
         return false;
     };
+    // Not before, since most who knock at a protected port have no lease.
+    let now = now();
     // SAFETY: the pointer is to a map value, which stays allocated while the program runs;
     // its fields are eight bytes each, aligned, and read one by one.
     let held = unsafe { lease.read() }.holds(now, settings.idle_ns(transport));
@@ -115,4 +110,10 @@ fn has_lease(settings: &Settings, key: &LeaseKey, transport: Transport, now: u64
         unsafe { (*lease).seen_ns = now };
     }
     held
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper takes no arguments and only reads a clock.
+    unsafe { bpf_ktime_get_boot_ns() }
 }

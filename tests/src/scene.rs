@@ -427,3 +427,24 @@ pub fn knockd(pair: &Pair, files: &Files) -> Result<Command> {
     knockd.arg(files.path("knockd.toml"));
     Ok(knockd)
 }
+
+/// The dynamic linker puts the machine's folder in the place of `$LIB`.
+const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+/// The daemon on interface `srv0`, whose wall clock is as far from the real time as the file
+/// `faketime` says, in seconds with a sign.
+///
+/// # Errors
+///
+/// The program was not built.
+pub fn knockd_with_clock(pair: &Pair, files: &Files) -> Result<Command> {
+    let mut knockd = pair.server.command("env");
+    knockd.arg(format!("LD_PRELOAD={LIBFAKETIME}"));
+    let file = files.path("faketime");
+    knockd.arg(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
+    knockd.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
+    knockd.arg(program("knockd")?);
+    knockd.args(["--log", "debug", "--iface", "srv0", "--config"]);
+    knockd.arg(files.path("knockd.toml"));
+    Ok(knockd)
+}

@@ -11,11 +11,8 @@ use std::{
 use knock_common::protocol::sealed::{Binding, Request, Time40};
 use knock_tests::{
     process::Running,
-    scene::{SEALED_CONFIGURATION, Scene, program, request, seal},
+    scene::{SEALED_CONFIGURATION, Scene, knockd_with_clock, request, seal},
 };
-
-/// The dynamic linker puts the machine's folder in the place of `$LIB`.
-const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -31,13 +28,7 @@ impl Clocked {
         scene.stop().unwrap();
         let file = scene.files.path("faketime");
         fs::write(&file, "+0").unwrap();
-        let mut knockd = scene.pair.server.command("env");
-        knockd.arg(format!("LD_PRELOAD={LIBFAKETIME}"));
-        knockd.arg(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
-        knockd.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
-        knockd.arg(program("knockd").unwrap());
-        knockd.args(["--log", "debug", "--iface", "srv0", "--config"]);
-        knockd.arg(scene.files.path("knockd.toml"));
+        let knockd = knockd_with_clock(&scene.pair, &scene.files).unwrap();
         scene.knockd = Running::spawn(knockd).unwrap();
         scene.logged(&["listening on srv0"]).unwrap();
         Self { scene, offset: 0 }

@@ -39,8 +39,8 @@ pub async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
         Ok(opened) => opened,
         Err(error) => {
             // What a daemon before this one left open must not wait for the mistake to be found.
+            daemon.restore_leases(before.gate.as_ref());
             daemon.listen(Source::Ended, before.gate);
-            daemon.restore_leases(None);
             daemon.close_what_is_left(&mut stop).await;
             return Err(error);
         }
@@ -95,8 +95,8 @@ pub async fn detach(config: Config) -> Result<()> {
     let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
     let gate = pins.gate(udp_idle.unwrap_or_default());
     let mut daemon = Daemon::new(config, store, reporter);
+    daemon.restore_leases(gate.as_ref());
     daemon.listen(Source::Ended, gate);
-    daemon.restore_leases(None);
     daemon.close_everything(&mut stop).await;
     pins.detach();
     Ok(())

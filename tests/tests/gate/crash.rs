@@ -13,7 +13,7 @@ use knock_tests::{
     link::Pair,
     needs_bpf,
     process::{Running, Signal},
-    scene::{SOON, knockd},
+    scene::{SOON, knockd, knockd_with_clock},
     service::try_connect,
 };
 
@@ -109,6 +109,21 @@ fn what_fell_due_meanwhile_is_closed_once() {
     gated.scene.restart().unwrap();
     assert_eq!(gated.leases().len(), 1);
     assert_eq!(gated.scene.files.commands(), ["close short"]);
+}
+
+/// By the wall clock alone the lease would begin anew.
+#[test]
+fn a_clock_that_is_set_back_meanwhile_brings_no_lease_back() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[5], KNOCKER);
+    gated.kill();
+    while gated.is_let_in(KNOCKER) {}
+    fs::write(gated.scene.files.path("faketime"), "-3600").unwrap();
+    let next = knockd_with_clock(&gated.scene.pair, &gated.scene.files).unwrap();
+    gated.scene.knockd = Running::spawn(next).unwrap();
+    gated.logged(&["closed door=\"short\""]);
+    assert!(!gated.is_let_in(KNOCKER));
 }
 
 /// A reboot takes the pins and the kernel's leases, and leaves the store.

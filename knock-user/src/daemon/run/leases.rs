@@ -95,12 +95,14 @@ impl Daemon {
             return Duration::ZERO;
         }
         let keys = self.opening_keys(visit.door, visit.source);
-        let in_force = before
-            .or(self.gate.as_ref())
-            .map(|gate| gate.left(&keys))
-            .unwrap_or_default();
-        if in_force > Duration::ZERO {
-            return in_force;
+        if let Some(gate) = before
+            && !keys.is_empty()
+        {
+            let in_force = gate.left(&keys);
+            // A door that had not opened yet when the daemon died has nothing in force.
+            if record.opened || in_force > Duration::ZERO {
+                return in_force;
+            }
         }
         // The clock may have been set meanwhile: never longer than the lease itself.
         let left = Duration::from_millis(record.until.saturating_sub(unix_ms()));
