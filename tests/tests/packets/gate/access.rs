@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use knock_common::{
     counters::Outcome::{self, GateLeased, GateRefused, GateTrusted, NotTcp, OutsideWindow},
-    gate::Transport,
+    gate::{PrefixLens, Transport},
     settings::Verdict,
 };
 use knock_tests::{link::Pair, needs_bpf};
-use knock_user::daemon::gate::Port;
+use knock_user::daemon::gate::{Port, Rules};
 
 use super::{HOUR, Programs, keys, request, rules, trusting};
 use crate::bench::{Action, Bench, action, unlimited};
@@ -184,27 +184,57 @@ fn a_trusted_source_needs_no_lease_and_may_have_one() {
 #[test]
 fn an_ipv6_lease_is_for_its_prefix() {
     needs_bpf!();
-    let mut programs = Programs::new(&rules(&PORTS));
-    for prefix in [
-        "2001:db8:1:200::/56",
-        "2001:db8:1:203::/64",
-        "2001:db8:1:203::/128",
-        "2001:db8:1:203:ffff:ffff:ffff:ffff/128",
-        "::/64",
+    for (lens, prefixes) in [
+        (
+            [128, 64, 56, 48],
+            [
+                "2001:db8:1:200::/56",
+                "2001:db8:1:203::/64",
+                "2001:db8:1:203::/128",
+                "2001:db8:1:203:ffff:ffff:ffff:ffff/128",
+                "2001:db8:2::/48",
+                "::/64",
+            ],
+        ),
+        // The ends of either half of an address.
+        (
+            [1, 63, 65, 127],
+            [
+                "8000::/1",
+                "2001:db8:1:2::/63",
+                "2001:db8:1:2::/65",
+                "2001:db8:1:2:8000::/65",
+                "2001:db8::/127",
+                "2001:db8::fffe/127",
+            ],
+        ),
     ] {
-        for port in PORTS {
-            programs.lease(&[(prefix, port)]);
-            let Edges { inside, outside } = edges(prefix.parse().unwrap());
-            for source in inside {
-                expect_from(&mut programs, source, port, GateLeased);
-            }
-            for source in outside {
-                expect_from(&mut programs, source, port, GateRefused);
+        let rules = Rules {
+            prefix_lens: PrefixLens::new(lens).unwrap(),
+            ..rules(&PORTS)
+        };
+        let mut programs = Programs::new(&rules);
+        for prefix in prefixes {
+            for port in PORTS {
+                programs.lease(&[(prefix, port)]);
+                let Edges { inside, outside } = edges(prefix.parse().unwrap());
+                for source in inside {
+                    expect_from(&mut programs, source, port, GateLeased);
+                }
+                for source in outside {
+                    expect_from(&mut programs, source, port, GateRefused);
+                }
             }
         }
     }
-    // All of IPv4 lies in ::/64.
-    programs.lease(&[("::/64", "tcp/22")]);
+}
+
+/// All of IPv4 lies in ::/64.
+#[test]
+fn an_ipv6_prefix_is_no_lease_of_an_ipv4_address() {
+    needs_bpf!();
+    let mut programs = Programs::new(&rules(&PORTS));
+    programs.lease(&[("::/64", "tcp/22"), ("::/56", "tcp/22")]);
     expect_from(&mut programs, Pair::CLIENT_V4, "tcp/22", GateRefused);
 }
 
