@@ -322,6 +322,16 @@ fn what_is_missing_is_said_in_one_sentence() {
         "{output:?}"
     );
     assert!(says(&output, "ip link set dev srv0 xdp off"), "{output:?}");
+    scene
+        .pair
+        .server
+        .ip("tuntap add dev tun0 mode tun")
+        .unwrap();
+    let output = start("tun0");
+    assert!(
+        says(&output, "`tun0` carries no Ethernet frames"),
+        "{output:?}"
+    );
 
     let mut unprivileged = scene
         .pair

@@ -187,7 +187,7 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`OpenError`]; nobody is let in by this then.
+    /// [`OpenError`]; nobody is let in by this then who was not before.
     pub fn open(&mut self, keys: &[LeaseKey], left: Duration) -> Result<(), OpenError> {
         let expires_ns = nanoseconds(boottime() + left);
         let mut fresh = Vec::new();

@@ -6,6 +6,7 @@ use aya::programs::{
     links::FdLink,
     xdp::{XdpLink, XdpLinkId},
 };
+use nix::ifaddrs::getifaddrs;
 use rustix::{io::Errno, net::netdevice::name_to_index};
 use tracing::{info, warn};
 
@@ -28,6 +29,7 @@ impl Xdp {
         let mut indices = Vec::new();
         for interface in interfaces {
             indices.push((interface, index_of(interface)?));
+            require_ethernet(interface)?;
         }
         // What can fail comes first, so that a start that fails has replaced nothing.
         let links = pinned.map(Pins::links).unwrap_or_default();
@@ -104,6 +106,23 @@ fn index_of(interface: &str) -> Result<u32> {
             bail!("there is no interface `{interface}`: `ip link` lists those that are there")
         }
         Err(error) => Err(error).with_context(|| format!("interface `{interface}`")),
+    }
+}
+
+/// The program reads Ethernet: on an interface of another kind, such as a tunnel, it would see
+/// neither a knock nor what the gate is to keep out.
+fn require_ethernet(interface: &str) -> Result<()> {
+    /// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` of linux/if_arp.h.
+    const WITH_ETHERNET_HEADERS: [u16; 2] = [1, 772];
+
+    let kind = getifaddrs()?
+        .filter(|address| address.interface_name == interface)
+        .find_map(|address| Some(address.address?.as_link_addr()?.hatype()));
+    match kind {
+        Some(kind) if !WITH_ETHERNET_HEADERS.contains(&kind) => bail!(
+            "`{interface}` carries no Ethernet frames (tun, ppp, WireGuard and other tunnels do not): attach to the interface below it"
+        ),
+        _ => Ok(()),
     }
 }
 
