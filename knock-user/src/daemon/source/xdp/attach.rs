@@ -115,15 +115,17 @@ fn require_ethernet(interface: &str) -> Result<()> {
     /// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` of linux/if_arp.h.
     const WITH_ETHERNET_HEADERS: [u16; 2] = [1, 772];
 
-    let kind = getifaddrs()?
+    // An interface without a hardware address has no link address here either.
+    let is_ethernet = getifaddrs()?
         .filter(|address| address.interface_name == interface)
-        .find_map(|address| Some(address.address?.as_link_addr()?.hatype()));
-    match kind {
-        Some(kind) if !WITH_ETHERNET_HEADERS.contains(&kind) => bail!(
+        .filter_map(|address| Some(address.address?.as_link_addr()?.hatype()))
+        .any(|kind| WITH_ETHERNET_HEADERS.contains(&kind));
+    if !is_ethernet {
+        bail!(
             "`{interface}` carries no Ethernet frames (tun, ppp, WireGuard and other tunnels do not): attach to the interface below it"
-        ),
-        _ => Ok(()),
+        );
     }
+    Ok(())
 }
 
 /// Attaches in native mode, or in generic mode where the driver cannot.
