@@ -19,6 +19,7 @@ use super::{
     exec,
     gate::pins::Pins,
     serve, session,
+    source::interfaces::Wanted,
     tap::tap,
 };
 
@@ -54,7 +55,7 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 struct Run {
-    /// Listen on this interface instead of the configuration's; may be repeated
+    /// Listen on this interface instead of the configuration's, or on `any`; may be repeated
     #[arg(long = "iface", value_name = "IF", conflicts_with = "lines")]
     interfaces: Vec<String>,
 
@@ -364,7 +365,7 @@ impl Run {
         keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
         if !self.interfaces.is_empty() {
-            config.interfaces = self.interfaces;
+            config.interfaces = Wanted::new(self.interfaces);
         }
         if config.interfaces.is_empty() && self.lines.is_none() {
             bail!(

@@ -30,7 +30,10 @@ use knock_common::{
     window::Window,
 };
 
-use crate::daemon::gate::{Opening, Port, Rules};
+use crate::daemon::{
+    gate::{Opening, Port, Rules},
+    source::interfaces::Wanted,
+};
 
 /// Where the configuration is looked for without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";
@@ -51,7 +54,7 @@ const MAX_FILE_LEN: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Config {
     /// Interfaces to attach to, unless the command line names others.
-    pub interfaces: Vec<String>,
+    pub interfaces: Wanted,
     /// Where accepted knocks are remembered.
     pub state_dir: PathBuf,
     /// How far a sealed knock's time may be from this host's.

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{
     report::{Counters, Tail},
-    source::xdp::Attachment,
+    source::xdp::{Attachment, Refusal},
 };
 
 /// What the socket asks of the daemon's loop.
@@ -86,6 +86,10 @@ pub struct Status {
     pub window_base: u16,
     /// The interfaces, with the mode that the program runs in.
     pub attachments: Vec<Attachment>,
+    /// Interfaces that knocks are to come in on, and that are not there.
+    pub awaited: Vec<String>,
+    /// Interfaces that the program cannot be attached to.
+    pub refused: Vec<Refusal>,
     /// The gate, if there is one.
     pub gate: Option<GateStatus>,
     /// Doors that are not closed.

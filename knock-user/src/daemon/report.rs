@@ -286,6 +286,8 @@ counters! {
     commands_succeeded: "commands that ended with exit status 0";
     commands_failed: "commands that failed, hung or could not be started";
     closings_given_up: "closing commands that failed again and again: look at the log";
+    interfaces_attached: "interfaces attached to, at the start and since";
+    interfaces_lost: "interfaces that have gone or were renamed since";
     lines_skipped: "lines that are not `destination_port source_ip`";
     lines_outside_window: "lines with a port outside the window";
 }

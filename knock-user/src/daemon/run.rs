@@ -3,6 +3,7 @@
 mod attempt;
 mod gate;
 mod hand;
+mod interfaces;
 mod leases;
 mod signals;
 mod watch;
@@ -30,6 +31,7 @@ use super::{
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
     source::{
+        interfaces::Watch,
         lines::{Line, Lines},
         xdp::Xdp,
     },
@@ -85,6 +87,8 @@ impl Source {
 pub struct Daemon {
     config: Config,
     source: Source,
+    /// Tells when interfaces come and go, where that matters.
+    watch: Option<Watch>,
     /// The leases that the kernel enforces, if it does.
     gate: Option<Gate>,
     /// What holds the gate in force without this process, if anything does.
@@ -128,6 +132,7 @@ impl Daemon {
         let clients = config.clients.iter().map(|client| client.name.clone());
         Self {
             source: Source::Ended,
+            watch: None,
             gate: None,
             pins: None,
             dry_run: false,
@@ -153,6 +158,11 @@ impl Daemon {
     pub fn listen(&mut self, source: Source, gate: Option<Gate>) {
         self.source = source;
         self.gate = gate;
+    }
+
+    /// Follows interfaces that come and go, as `watch` tells.
+    pub fn follow(&mut self, watch: Watch) {
+        self.watch = Some(watch);
     }
 
     /// From here on does nothing but tell what it would do: no command is run, no lease kept.
@@ -190,6 +200,10 @@ impl Daemon {
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
                 Some(request) = requests.recv() => self.answer(request),
+                changed = interfaces::changed(&mut self.watch) => {
+                    changed?;
+                    self.follow_interfaces();
+                }
                 input = self.source.next(&mut knocks) => match input? {
                     Input::Knocks => {
                         for knock in knocks.drain(..) {

@@ -16,7 +16,7 @@ use super::{
     gate::{Gate, pins::Pins},
     report::{Event, Reporter},
     run::{Daemon, Source, StopSignals},
-    source::{lines::Lines, xdp::Xdp},
+    source::{interfaces::Watch, lines::Lines, xdp::Xdp},
     store::Store,
 };
 
@@ -45,6 +45,7 @@ pub async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
             return Err(error);
         }
     };
+    let watch = watch(&source)?;
     daemon.listen(source, gate);
     daemon.restore_leases(before.gate.as_ref());
     if let Err(error) = daemon.attach(before.pins, before.can_pin) {
@@ -52,6 +53,7 @@ pub async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
         daemon.close_what_is_left(&mut stop).await;
         return Err(error);
     }
+    watch.into_iter().for_each(|watch| daemon.follow(watch));
     run(daemon, stop, server).await
 }
 
@@ -73,8 +75,10 @@ pub async fn rehearse(mut config: Config, lines: Option<PathBuf>) -> Result<()> 
     let (source, gate) = open_source(&config, lines, &reporter)?;
     let mut daemon = Daemon::new(config, store, reporter);
     daemon.rehearse();
+    let watch = watch(&source)?;
     daemon.listen(source, gate);
     daemon.attach_for_now()?;
+    watch.into_iter().for_each(|watch| daemon.follow(watch));
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
     run(daemon, stop, server).await
 }
@@ -111,6 +115,14 @@ async fn run(daemon: Daemon, stop: StopSignals, server: Server) -> Result<()> {
     // Awaited, so that the socket's file is gone when the process is.
     let _ = server.await;
     result
+}
+
+/// A watch over the interfaces, from before they are looked at, so that no change is missed.
+fn watch(source: &Source) -> Result<Option<Watch>> {
+    match source {
+        Source::Xdp(_) => Watch::new().map(Some),
+        Source::Lines(..) | Source::Ended => Ok(None),
+    }
 }
 
 /// What a daemon before this one has left in force.

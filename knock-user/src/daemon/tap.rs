@@ -2,14 +2,17 @@
 
 use std::io::{self, Write as _};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use knock_common::{
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{report::Reporter, source::xdp::Xdp};
+use super::{
+    report::Reporter,
+    source::{interfaces::Wanted, xdp::Xdp},
+};
 
 /// Prints `destination_port source_ip` for every SYN to `window` on `interfaces`, and
 /// nothing else, until a signal comes or standard output is gone.
@@ -20,7 +23,10 @@ use super::{report::Reporter, source::xdp::Xdp};
 pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
     let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
     let mut xdp = Xdp::load(settings, Reporter::default())?;
-    xdp.attach(interfaces, None)?;
+    let missing = xdp.attach(&Wanted::new(interfaces.to_vec()), None)?;
+    if let Some(interface) = missing.first() {
+        bail!("there is no interface `{interface}`: `ip link` lists those that are there");
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut knocks = Vec::new();

@@ -20,7 +20,7 @@ use super::{
     place::Problem,
     value,
 };
-use crate::{key_file, passphrase::Passphrase};
+use crate::{daemon::source::interfaces::Wanted, key_file, passphrase::Passphrase};
 
 /// Turns what stands in the file into a [`Config`] and gathers what is wrong with it.
 pub(super) struct Checker<'a> {
@@ -68,7 +68,7 @@ impl<'a> Checker<'a> {
         }
         let limits = file.limits;
         Ok(Config {
-            interfaces: file.interfaces.into_iter().map(Into::into).collect(),
+            interfaces: Wanted::new(file.interfaces.into_iter().map(Into::into).collect()),
             state_dir: file.state_dir,
             max_skew: file.max_skew.into(),
             window,

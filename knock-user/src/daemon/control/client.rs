@@ -165,6 +165,12 @@ fn write(text: &mut String, status: &Status) -> fmt::Result {
             format!("{:?}", attachment.mode).to_lowercase()
         )?;
     }
+    for interface in &status.awaited {
+        writeln!(text, "  waiting for {interface}")?;
+    }
+    for refusal in &status.refused {
+        writeln!(text, "  not on {}: {}", refusal.interface, refusal.reason)?;
+    }
     let last = u32::from(status.window_base) + 255;
     writeln!(text, "window {} to {last}", status.window_base)?;
     writeln!(

@@ -151,12 +151,17 @@ impl Pins {
     ///
     /// The filesystem refuses.
     pub fn pin_link(&self, ifindex: u32, mode: Mode, link: FdLink) -> Result<PinnedLink> {
-        let path = self.folder.join(format!("{LINK}{ifindex}-{mode}"));
+        let path = self.link(ifindex, mode);
         let new = self.folder.join("new");
         remove(&new)?;
         let link = link.pin(&new)?;
         fs::rename(&new, &path)?;
         Ok(link)
+    }
+
+    /// Removes the link of an interface that is gone, or left alone from now on.
+    pub fn remove_link(&self, ifindex: u32, mode: Mode) {
+        remove_or_warn(&self.link(ifindex, mode));
     }
 
     /// Pins the maps of `gate` in the place of those that are pinned.
@@ -227,6 +232,10 @@ impl Pins {
             let _ = fs::remove_dir(folder);
         }
         let _ = fs::remove_dir(&self.root);
+    }
+
+    fn link(&self, ifindex: u32, mode: Mode) -> PathBuf {
+        self.folder.join(format!("{LINK}{ifindex}-{mode}"))
     }
 
     /// Every pin of every layout version.

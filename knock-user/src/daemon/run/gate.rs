@@ -30,8 +30,9 @@ impl Daemon {
         let Source::Xdp(xdp) = &mut self.source else {
             return Ok(());
         };
-        let attached = xdp.attach(&self.config.interfaces, Some(&pinned))?;
-        let Some(gate) = &self.gate else {
+        let missing = xdp.attach(&self.config.interfaces, Some(&pinned))?;
+        self.await_interfaces(&missing);
+        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
             if !pinned.is_empty() {
                 warn!(
                     "the gate that a knockd before this one has left is taken away: the configuration has none"
@@ -40,14 +41,16 @@ impl Daemon {
             }
             return Ok(());
         };
-        match can_pin.and_then(|()| xdp.pin(attached, gate, &pinned)) {
+        match can_pin.and_then(|()| xdp.pin(gate, &pinned)) {
             Ok(()) => self.pins = Some(pinned),
             Err(error) => self.trouble(format!(
                 "the gate ends with this process, and the ports that it protects are open then: {error:#}"
             )),
         }
-        let protected: Vec<_> = gate_ports(self.gate.as_ref());
-        info!("the gate protects {}", protected.join(", "));
+        info!(
+            "the gate protects {}",
+            gate_ports(self.gate.as_ref()).join(", ")
+        );
         Ok(())
     }
 
@@ -58,7 +61,8 @@ impl Daemon {
     /// A sentence that says which interface is missing or taken.
     pub fn attach_for_now(&mut self) -> Result<()> {
         if let Source::Xdp(xdp) = &mut self.source {
-            xdp.attach(&self.config.interfaces, None)?;
+            let missing = xdp.attach(&self.config.interfaces, None)?;
+            self.await_interfaces(&missing);
         }
         Ok(())
     }

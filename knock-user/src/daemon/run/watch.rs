@@ -7,6 +7,10 @@ use super::{Daemon, Source};
 use crate::daemon::{
     clock::monotonic,
     control::{DoorStatus, GateStatus, Request, Status},
+    source::{
+        interfaces::Wanted,
+        xdp::{Attachment, Refusal},
+    },
 };
 
 impl Daemon {
@@ -52,12 +56,16 @@ impl Daemon {
 
     pub(super) fn listening(&self) -> String {
         match &self.source {
-            Source::Xdp(xdp) => xdp
-                .attachments()
-                .iter()
-                .map(|attachment| attachment.interface.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            Source::Xdp(xdp) => {
+                let names: Vec<_> = xdp
+                    .attachments()
+                    .map(|attachment| attachment.interface.as_str())
+                    .collect();
+                if names.is_empty() {
+                    return "no interface yet".into();
+                }
+                names.join(", ")
+            }
             Source::Lines(_, path) => format!("lines from {}", path.display()),
             Source::Ended => "lines that have ended".into(),
         }
@@ -66,13 +74,17 @@ impl Daemon {
     fn status(&mut self) -> Status {
         let now = monotonic();
         self.assembler.forget(now);
-        let (attachments, kernel) = match &self.source {
+        let (attachments, refused, kernel) = match &self.source {
             Source::Xdp(xdp) => {
                 let counters = xdp.counters().unwrap_or_else(|error| {
                     warn!("the kernel's counters cannot be read: {error:#}");
                     Default::default()
                 });
-                (xdp.attachments().to_vec(), counters)
+                (
+                    xdp.attachments().cloned().collect::<Vec<_>>(),
+                    xdp.refused().cloned().collect::<Vec<_>>(),
+                    counters,
+                )
             }
             Source::Lines(..) | Source::Ended => Default::default(),
         };
@@ -81,7 +93,9 @@ impl Daemon {
             uptime_seconds: now.saturating_sub(self.started).as_secs(),
             listening: self.listening(),
             window_base: self.config.window.base(),
+            awaited: self.awaited(&attachments, &refused),
             attachments,
+            refused,
             gate: self.gate_status(),
             doors: self.door_statuses(),
             sources_in_progress: self.assembler.sources(),
@@ -89,6 +103,22 @@ impl Daemon {
             kernel,
             daemon: self.counters,
         }
+    }
+
+    /// The wanted interfaces that are not there.
+    fn awaited(&self, attachments: &[Attachment], refused: &[Refusal]) -> Vec<String> {
+        let (Source::Xdp(_), Wanted::Named(names)) = (&self.source, &self.config.interfaces) else {
+            return Vec::new();
+        };
+        let is_there = |name: &String| {
+            attachments.iter().any(|one| one.interface == *name)
+                || refused.iter().any(|one| one.interface == *name)
+        };
+        names
+            .iter()
+            .filter(|name| !is_there(name))
+            .cloned()
+            .collect()
     }
 
     fn gate_status(&self) -> Option<GateStatus> {

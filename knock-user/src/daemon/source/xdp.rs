@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key},
-    programs::{Xdp as Program, links::PinnedLink},
+    programs::Xdp as Program,
 };
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
 
+pub use self::attach::{Attachment, Changes, Refusal};
 use crate::daemon::{
     gate::{Gate, Rules},
     knock::Knock,
@@ -63,17 +64,6 @@ impl fmt::Display for Mode {
     }
 }
 
-/// An interface that the program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// The interface's name.
-    pub interface: String,
-    /// Its index.
-    pub ifindex: u32,
-    /// How the program runs there.
-    pub mode: Mode,
-}
-
 /// The loaded program. Dropping it detaches it from every interface, unless it is pinned.
 pub struct Xdp {
     ebpf: Ebpf,
@@ -82,9 +72,7 @@ pub struct Xdp {
     settings: Settings,
     settings_map: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
-    attachments: Vec<Attachment>,
-    /// Held only so that they are closed with everything else.
-    pinned: Vec<PinnedLink>,
+    attached: attach::Attached,
 }
 
 impl Xdp {
@@ -148,8 +136,7 @@ impl Xdp {
             settings,
             settings_map,
             counters: take(&mut ebpf, "COUNTERS")?,
-            attachments: Vec::new(),
-            pinned: Vec::new(),
+            attached: attach::Attached::default(),
             ebpf,
         };
         xdp.program()?
@@ -221,12 +208,6 @@ impl Xdp {
                 Ok((outcome.name().to_owned(), per_cpu.iter().sum()))
             })
             .collect()
-    }
-
-    /// Where the program is attached.
-    #[must_use]
-    pub fn attachments(&self) -> &[Attachment] {
-        &self.attachments
     }
 }
 

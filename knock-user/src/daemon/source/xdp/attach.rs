@@ -1,84 +1,258 @@
-//! Attaching the program to interfaces, and taking the place of one that is pinned there.
+//! Where the program is attached: to the wanted interfaces that there are, in the place of a
+//! program of knockd's that is pinned there, and never in that of anybody else's.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use std::collections::HashMap;
+
+use anyhow::{Result, anyhow, bail};
 use aya::programs::{
     Xdp as Program, XdpMode,
-    links::FdLink,
+    links::{FdLink, PinnedLink},
+    loaded_programs,
     xdp::{XdpLink, XdpLinkId},
 };
-use nix::ifaddrs::getifaddrs;
-use rustix::{io::Errno, net::netdevice::name_to_index};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{Attachment, Mode, Xdp, errno, no_rights};
-use crate::daemon::gate::{Gate, pins::Pins};
+use super::{Mode, Xdp, errno, no_rights};
+use crate::daemon::{
+    gate::{Gate, pins::Pins},
+    source::interfaces::{self, Interface, Wanted},
+};
 
-/// What is attached, until it is pinned or kept for as long as the process lives.
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The interface's name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// How the program runs there.
+    pub mode: Mode,
+}
+
+/// The attachments, and the interfaces that there is none for.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    links: Vec<(Attachment, Link)>,
+    /// Why there is none, by the interface's index. Told once.
+    refused: HashMap<u32, Refusal>,
+}
+
+/// What holds the program on an interface. Dropping it detaches the program, unless it is pinned.
 #[derive(Debug)]
-pub struct Attached(Vec<XdpLinkId>);
+enum Link {
+    Held(XdpLink),
+    Pinned(#[expect(dead_code, reason = "held for its drop")] PinnedLink),
+}
+
+/// An interface that the program cannot be attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The interface's name.
+    pub interface: String,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// How often interfaces came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Attached to.
+    pub attached: u64,
+    /// Gone, or renamed to something that is not wanted.
+    pub lost: u64,
+}
 
 impl Xdp {
-    /// Attaches the program to `interfaces`, at once in the place of a program of knockd's that
-    /// is `pinned` there.
+    /// Attaches the program to the `wanted` interfaces that there are, at once in the place of a
+    /// program of knockd's that is `pinned` there. Returns the names that there is no interface of.
     ///
     /// # Errors
     ///
-    /// A sentence that says which interface is missing or taken, and what to do. What was
+    /// A sentence that says why a named interface cannot be used, and what to do. What was
     /// attached before the error stays so until this is dropped, or for as long as its pin.
-    pub fn attach(&mut self, interfaces: &[String], pinned: Option<&Pins>) -> Result<Attached> {
-        let mut indices = Vec::new();
-        for interface in interfaces {
-            indices.push((interface, index_of(interface)?));
-            require_ethernet(interface)?;
-        }
+    pub fn attach(&mut self, wanted: &Wanted, pinned: Option<&Pins>) -> Result<Vec<String>> {
+        let present = interfaces::list()?;
         // What can fail comes first, so that a start that fails has replaced nothing.
         let links = pinned.map(Pins::links).unwrap_or_default();
-        indices.sort_by_key(|(_, ifindex)| links.iter().any(|link| link.ifindex == *ifindex));
-        let mut links = Vec::new();
-        for (interface, ifindex) in indices {
-            let program = self.program()?;
-            let (link, mode) = match pinned.and_then(|pinned| take_over(program, ifindex, pinned)) {
-                Some((link, mode)) => {
-                    info!(
-                        "attached to {interface} in {mode} XDP mode, in the place of a knockd before this one"
-                    );
-                    (link, mode)
+        let has_pin = |index: u32| links.iter().any(|link| link.ifindex == index);
+        let mut chosen: Vec<_> = present.iter().filter(|one| wanted.includes(one)).collect();
+        chosen.sort_by_key(|interface| has_pin(interface.index));
+        for interface in chosen {
+            if let Err(error) = self.attach_to(interface, pinned) {
+                if matches!(wanted, Wanted::Named(_)) {
+                    return Err(error);
                 }
-                None => attach(program, interface)?,
-            };
-            links.push(link);
-            self.attachments.push(Attachment {
-                interface: interface.clone(),
-                ifindex,
-                mode,
-            });
+                self.attached.refuse(interface, &error);
+            }
         }
-        Ok(Attached(links))
+        Ok(wanted.missing(&present))
     }
 
-    /// Pins what was `attached`, and the maps of `gate`: from here on they outlive this process.
+    /// Brings what is attached in line with the interfaces that there are now. With `pins`, what
+    /// is attached is pinned there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say which interfaces there are.
+    pub fn follow(&mut self, wanted: &Wanted, pins: Option<&Pins>) -> Result<Changes> {
+        let present = interfaces::list()?;
+        let mut changes = Changes::default();
+        self.attached.links.retain_mut(|(attachment, _)| {
+            let interface = present.iter().find(|one| one.index == attachment.ifindex);
+            let stays = interface.is_some_and(|interface| {
+                if interface.name != attachment.interface && wanted.includes(interface) {
+                    info!("{} is called {} now", attachment.interface, interface.name);
+                    attachment.interface.clone_from(&interface.name);
+                }
+                interface.name == attachment.interface
+            });
+            if !stays {
+                changes.lost += 1;
+                attachment.lost(interface, pins);
+            }
+            stays
+        });
+        self.attached.forget_all_but(&present);
+        for interface in present.iter().filter(|one| wanted.includes(one)) {
+            if self.attached.has(interface) {
+                continue;
+            }
+            let attached = self
+                .attach_to(interface, None)
+                .and_then(|()| pins.map_or(Ok(()), |pins| self.pin_last(pins)));
+            match attached {
+                Ok(()) => changes.attached += 1,
+                Err(error) => self.attached.refuse(interface, &error),
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Pins what is attached, and the maps of `gate`: from here on they outlive this process.
     ///
     /// # Errors
     ///
     /// The bpf filesystem refuses, or an interface was attached in a way that cannot be pinned.
-    pub fn pin(&mut self, attached: Attached, gate: &Gate, pins: &Pins) -> Result<()> {
-        let mut kept = Vec::new();
-        for (link, attachment) in attached.0.into_iter().zip(self.attachments.clone()) {
-            let Attachment { ifindex, mode, .. } = attachment;
-            let link = FdLink::try_from(self.program()?.take_link(link)?)?;
-            self.pinned.push(pins.pin_link(ifindex, mode, link)?);
-            kept.push((ifindex, mode));
+    pub fn pin(&mut self, gate: &Gate, pins: &Pins) -> Result<()> {
+        for (attachment, link) in std::mem::take(&mut self.attached.links) {
+            let link = link.pin(&attachment, pins)?;
+            self.attached.links.push((attachment, link));
         }
         pins.pin_maps(gate)?;
+        let kept: Vec<_> = self
+            .attachments()
+            .map(|attachment| (attachment.ifindex, attachment.mode))
+            .collect();
         pins.keep_only(&kept);
+        Ok(())
+    }
+
+    /// Where the program is attached.
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.attached.links.iter().map(|(attachment, _)| attachment)
+    }
+
+    /// The wanted interfaces to which it cannot be attached.
+    pub fn refused(&self) -> impl Iterator<Item = &Refusal> {
+        self.attached.refused.values()
+    }
+
+    fn attach_to(&mut self, interface: &Interface, pinned: Option<&Pins>) -> Result<()> {
+        let program = self.program()?;
+        let taken_over = pinned.and_then(|pinned| take_over(program, interface, pinned));
+        let (link, mode) = match taken_over {
+            Some((link, mode)) => {
+                info!(
+                    "attached to {} in {mode} XDP mode, in the place of a knockd before this one",
+                    interface.name
+                );
+                (link, mode)
+            }
+            None => attach(program, interface)?,
+        };
+        let link = Link::Held(program.take_link(link)?);
+        self.attached.refused.remove(&interface.index);
+        let attachment = Attachment {
+            interface: interface.name.clone(),
+            ifindex: interface.index,
+            mode,
+        };
+        self.attached.links.push((attachment, link));
+        Ok(())
+    }
+
+    fn pin_last(&mut self, pins: &Pins) -> Result<()> {
+        let Some((attachment, link)) = self.attached.links.pop() else {
+            return Ok(());
+        };
+        let link = link.pin(&attachment, pins)?;
+        self.attached.links.push((attachment, link));
         Ok(())
     }
 }
 
+impl Attached {
+    fn has(&self, interface: &Interface) -> bool {
+        let mut indices = self.links.iter().map(|(attachment, _)| attachment.ifindex);
+        indices.any(|index| index == interface.index)
+    }
+
+    fn refuse(&mut self, interface: &Interface, error: &anyhow::Error) {
+        let refusal = Refusal {
+            interface: interface.name.clone(),
+            reason: format!("{error:#}"),
+        };
+        if self.refused.get(&interface.index) != Some(&refusal) {
+            warn!("{}", refusal.reason);
+            self.refused.insert(interface.index, refusal);
+        }
+    }
+
+    fn forget_all_but(&mut self, present: &[Interface]) {
+        self.refused
+            .retain(|index, _| present.iter().any(|one| one.index == *index));
+    }
+}
+
+impl Attachment {
+    /// Tells that the interface is gone, or that `now` it is one that is not wanted.
+    fn lost(&self, now: Option<&Interface>, pins: Option<&Pins>) {
+        match now {
+            Some(now) => warn!(
+                "{} is called {} now, and left alone",
+                self.interface, now.name
+            ),
+            None => warn!("{} is gone: waiting for it", self.interface),
+        }
+        if let Some(pins) = pins {
+            pins.remove_link(self.ifindex, self.mode);
+        }
+    }
+}
+
+impl Link {
+    fn pin(self, attachment: &Attachment, pins: &Pins) -> Result<Self> {
+        match self {
+            Self::Held(link) => {
+                let link = FdLink::try_from(link)?;
+                let pinned = pins.pin_link(attachment.ifindex, attachment.mode, link)?;
+                Ok(Self::Pinned(pinned))
+            }
+            Self::Pinned(_) => Ok(self),
+        }
+    }
+}
+
 /// Puts `program` in the place of the one that is pinned on the interface, if one is.
-fn take_over(program: &mut Program, ifindex: u32, pinned: &Pins) -> Option<(XdpLinkId, Mode)> {
+fn take_over(
+    program: &mut Program,
+    interface: &Interface,
+    pinned: &Pins,
+) -> Option<(XdpLinkId, Mode)> {
     let links = pinned.links();
-    let mut links = links.iter().filter(|link| link.ifindex == ifindex);
+    let mut links = links.iter().filter(|link| link.ifindex == interface.index);
     links.find_map(|link| {
         let replaced = link
             .open()
@@ -94,45 +268,17 @@ fn take_over(program: &mut Program, ifindex: u32, pinned: &Pins) -> Option<(XdpL
     })
 }
 
-fn index_of(interface: &str) -> Result<u32> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
-    match name_to_index(&socket, interface) {
-        Ok(index) => Ok(index),
-        Err(Errno::NODEV) => {
-            bail!("there is no interface `{interface}`: `ip link` lists those that are there")
-        }
-        Err(error) => Err(error).with_context(|| format!("interface `{interface}`")),
-    }
-}
-
-/// The program reads Ethernet: on an interface of another kind, such as a tunnel, it would see
-/// neither a knock nor what the gate is to keep out.
-fn require_ethernet(interface: &str) -> Result<()> {
-    /// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` of linux/if_arp.h.
-    const WITH_ETHERNET_HEADERS: [u16; 2] = [1, 772];
-
-    // An interface without a hardware address has no link address here either.
-    let is_ethernet = getifaddrs()?
-        .filter(|address| address.interface_name == interface)
-        .filter_map(|address| Some(address.address?.as_link_addr()?.hatype()))
-        .any(|kind| WITH_ETHERNET_HEADERS.contains(&kind));
-    if !is_ethernet {
+/// Attaches in native mode, or in generic mode where the driver cannot.
+fn attach(program: &mut Program, interface: &Interface) -> Result<(XdpLinkId, Mode)> {
+    let name = &interface.name;
+    if !interface.has_ethernet {
         bail!(
-            "`{interface}` carries no Ethernet frames (tun, ppp, WireGuard and other tunnels do not): attach to the interface below it"
+            "`{name}` carries no Ethernet frames (tun, ppp, WireGuard and other tunnels do not): attach to the interface below it"
         );
     }
-    Ok(())
-}
-
-/// Attaches in native mode, or in generic mode where the driver cannot.
-fn attach(program: &mut Program, interface: &str) -> Result<(XdpLinkId, Mode)> {
-    let native = match program.attach(interface, XdpMode::Driver) {
+    let native = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
         Ok(link) => {
-            info!("attached to {interface} in native XDP mode");
+            info!("attached to {name} in native XDP mode");
             return Ok((link, Mode::Native));
         }
         Err(error) => anyhow!(error),
@@ -144,20 +290,33 @@ fn attach(program: &mut Program, interface: &str) -> Result<(XdpLinkId, Mode)> {
         _ => return Err(unattachable(native, interface)),
     }
     let link = program
-        .attach(interface, XdpMode::Skb)
+        .attach_to_if_index(interface.index, XdpMode::Skb)
         .map_err(|error| unattachable(error.into(), interface))?;
-    warn!(
-        "attached to {interface} in generic XDP mode, since its driver cannot do native: {native:#}"
-    );
+    warn!("attached to {name} in generic XDP mode, since its driver cannot do native: {native:#}");
     Ok((link, Mode::Generic))
 }
 
-fn unattachable(error: anyhow::Error, interface: &str) -> anyhow::Error {
+fn unattachable(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
+    let name = &interface.name;
     match errno(&error) {
         Some(Errno::BUSY | Errno::EXIST) => anyhow!(
-            "another XDP program is attached to {interface}, and knockd does not replace it: `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` removes it. If it is the gate that a knockd has left in force, `knockd detach` takes it away"
+            "another XDP program{} is attached to {name}, and knockd does not replace it: `ip link show dev {name}` shows it, `ip link set dev {name} xdp off` removes it. If it is the gate that a knockd has left in force, `knockd detach` takes it away",
+            described(interface.program)
         ),
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),
-        _ => error.context(format!("the XDP program cannot be attached to {interface}")),
+        _ => error.context(format!("the XDP program cannot be attached to {name}")),
+    }
+}
+
+/// The name and the id of a loaded program, as far as the kernel tells.
+fn described(id: Option<u32>) -> String {
+    let Some(id) = id else { return String::new() };
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let name = programs
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned));
+    match name {
+        Some(name) => format!(", `{name}` with id {id},"),
+        None => format!(" with id {id}"),
     }
 }

@@ -1,0 +1,44 @@
+//! Interfaces that come and go.
+
+use std::{future, io};
+
+use tracing::warn;
+
+use super::{Daemon, Source};
+use crate::daemon::source::interfaces::Watch;
+
+impl Daemon {
+    /// Attaches to the wanted interfaces that have come, and lets go of those that have gone.
+    pub(super) fn follow_interfaces(&mut self) {
+        let Source::Xdp(xdp) = &mut self.source else {
+            return;
+        };
+        match xdp.follow(&self.config.interfaces, self.pins.as_ref()) {
+            Ok(changes) => {
+                self.counters.interfaces_attached += changes.attached;
+                self.counters.interfaces_lost += changes.lost;
+            }
+            Err(error) => warn!("{error:#}"),
+        }
+    }
+
+    /// Says which of the wanted interfaces are not there.
+    pub(super) fn await_interfaces(&mut self, missing: &[String]) {
+        for interface in missing {
+            warn!(
+                "there is no interface `{interface}`: waiting for it (`ip link` lists those that are there)"
+            );
+        }
+        if let Source::Xdp(xdp) = &self.source {
+            self.counters.interfaces_attached += xdp.attachments().count() as u64;
+        }
+    }
+}
+
+/// Returns when an interface has changed; never without a watch.
+pub(super) async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => future::pending().await,
+    }
+}
