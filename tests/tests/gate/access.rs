@@ -10,14 +10,14 @@ use crate::{Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
 fn a_lease_lets_one_address_in_for_a_while_and_its_connections_go_on() {
     needs_bpf!();
     let gated = Gated::new();
-    assert!(!gated.is_let_in(KNOCKER));
+    gated.keeps_out(KNOCKER);
     gated.knock(&[5], KNOCKER);
     let mut session = gated.connect(KNOCKER).unwrap();
-    assert!(!gated.is_let_in(STRANGER), "somebody else during the lease");
+    gated.keeps_out(STRANGER);
     gated.logged(&["closed door=\"short\"", "source=192.0.2.2"]);
-    assert!(!gated.is_let_in(KNOCKER), "after the lease");
+    gated.keeps_out(KNOCKER);
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
-    assert!(!gated.is_let_in(STRANGER));
+    gated.keeps_out(STRANGER);
     assert!(gated.kernel_count("gate_leased") > 0);
     assert!(gated.kernel_count("gate_refused") > 0);
 }
@@ -26,8 +26,8 @@ fn a_lease_lets_one_address_in_for_a_while_and_its_connections_go_on() {
 fn the_trusted_need_no_knock() {
     needs_bpf!();
     let gated = Gated::new();
-    assert!(gated.is_let_in(TRUSTED));
-    assert!(!gated.is_let_in(STRANGER));
+    gated.lets_in(TRUSTED);
+    gated.keeps_out(STRANGER);
     assert_eq!(gated.kernel_count("gate_trusted"), 1);
 }
 
@@ -37,12 +37,12 @@ fn an_ipv6_lease_is_for_the_address_or_for_its_network() {
     let gated = Gated::new();
     let [ours, neighbour] = ["2001:db8::2", "2001:db8::66"].map(|text| text.parse().unwrap());
     gated.scene.pair.add_client_address(neighbour).unwrap();
-    assert!(!gated.is_let_in(ours));
+    gated.keeps_out(ours);
     gated.knock(&[1, 2, 3, 4], ours);
-    assert!(gated.is_let_in(ours));
-    assert!(!gated.is_let_in(neighbour));
+    gated.lets_in(ours);
+    gated.keeps_out(neighbour);
     gated.knock(&[9], ours);
-    assert!(gated.is_let_in(neighbour));
+    gated.lets_in(neighbour);
     // The address keeps the lease that it has from the other door.
     assert!(
         gated
@@ -50,8 +50,8 @@ fn an_ipv6_lease_is_for_the_address_or_for_its_network() {
             .contains("network")
     );
     gated.logged(&["closed door=\"network\""]);
-    assert!(!gated.is_let_in(neighbour));
-    assert!(gated.is_let_in(ours));
+    gated.keeps_out(neighbour);
+    gated.lets_in(ours);
 }
 
 #[test]
@@ -59,17 +59,17 @@ fn datagrams_keep_their_lease_going_and_silence_ends_it() {
     needs_bpf!();
     let gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
-    assert!(!datagrams.arrives(&gated, KNOCKER));
+    datagrams.are_lost(&gated, KNOCKER);
     gated.knock(&[6], KNOCKER);
     // Three times as long as the lease, never two seconds apart.
     for _ in 0..12 {
-        assert!(datagrams.arrives(&gated, KNOCKER));
+        datagrams.arrive(&gated, KNOCKER);
         thread::sleep(crate::SILENCE * 5 / 3);
     }
-    assert!(!datagrams.arrives(&gated, STRANGER));
+    datagrams.are_lost(&gated, STRANGER);
     assert_eq!(gated.leases()[0]["state"], "open");
     gated.logged(&["closed door=\"vpn\""]);
-    assert!(!datagrams.arrives(&gated, KNOCKER));
+    datagrams.are_lost(&gated, KNOCKER);
     assert_eq!(gated.leases().len(), 0);
 }
 
@@ -79,10 +79,10 @@ fn the_gate_opens_before_the_command_and_closes_before_the_other() {
     let gated = Gated::new();
     gated.knock(&[7], KNOCKER);
     gated.scene.opened("all", KNOCKER).unwrap();
-    assert!(gated.is_let_in(KNOCKER));
+    gated.lets_in(KNOCKER);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"all\""]);
-    assert!(!gated.is_let_in(KNOCKER));
+    gated.keeps_out(KNOCKER);
     assert_eq!(
         gated.scene.files.commands(),
         ["open 192.0.2.2 phone", "close 192.0.2.2 phone"]
@@ -99,7 +99,7 @@ fn a_command_that_fails_closes_nothing() {
     let gated = Gated::new();
     gated.knock(&[8], KNOCKER);
     gated.logged(&["command run", "failed"]);
-    assert!(gated.is_let_in(KNOCKER));
+    gated.lets_in(KNOCKER);
 }
 
 #[test]
@@ -109,14 +109,14 @@ fn a_port_that_two_doors_open_is_closed_by_the_last() {
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.knock(&[5], KNOCKER);
     gated.logged(&["closed door=\"short\""]);
-    assert!(gated.is_let_in(KNOCKER));
+    gated.lets_in(KNOCKER);
     gated.ask(&["close", "192.0.2.2", "ssh"]);
     gated
         .scene
         .knockd
         .wait_for(|line| line.contains("closed door=\"ssh\""), SOON)
         .unwrap();
-    assert!(!gated.is_let_in(KNOCKER));
+    gated.keeps_out(KNOCKER);
 }
 
 /// The kernel ends a lease by itself, whatever the daemon is doing.
@@ -133,5 +133,5 @@ fn a_further_knock_extends_the_lease() {
     };
     assert!(seconds("ssh") > 3500);
     gated.logged(&["closed door=\"short\""]);
-    assert!(gated.is_let_in(KNOCKER));
+    gated.lets_in(KNOCKER);
 }

@@ -17,7 +17,7 @@ use knock_tests::{
     service::try_connect,
 };
 
-use crate::{CONFIGURATION, Datagrams, Gated, KNOCKER, STRANGER};
+use crate::{CONFIGURATION, Datagrams, Gated, KNOCKER, SILENCE, STRANGER};
 
 impl Gated {
     fn kill(&mut self) {
@@ -32,12 +32,12 @@ fn leases_end_on_time_without_the_daemon() {
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
     gated.kill();
-    assert!(!gated.is_let_in(STRANGER));
+    gated.keeps_out(STRANGER);
     let mut session = gated.connect(KNOCKER).unwrap();
     // Two seconds, and nobody there who would report it.
-    while gated.is_let_in(KNOCKER) {}
+    while gated.answers(KNOCKER, SILENCE) {}
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
-    assert!(!gated.is_let_in(STRANGER));
+    gated.keeps_out(STRANGER);
 }
 
 #[test]
@@ -74,13 +74,13 @@ fn the_next_daemon_takes_over_without_a_gap() {
     gated.scene.knockd = next;
     assert!(attempts > 0);
     gated.logged(&["in the place of a knockd before"]);
-    assert!(gated.is_let_in(KNOCKER));
-    assert!(datagrams.arrives(&gated, KNOCKER));
-    assert!(!gated.is_let_in(STRANGER));
+    gated.lets_in(KNOCKER);
+    datagrams.arrive(&gated, KNOCKER);
+    gated.keeps_out(STRANGER);
     assert_eq!(gated.leases().len(), 1);
     // And it listens: the old program's ring would have no reader.
     gated.knock(&[5], STRANGER);
-    assert!(gated.is_let_in(STRANGER));
+    gated.lets_in(STRANGER);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"all\""]);
     assert_eq!(
@@ -100,11 +100,11 @@ fn what_fell_due_meanwhile_is_closed_once() {
     gated.knock(&[5], KNOCKER);
     gated.knock(&[1, 2, 3, 4], STRANGER);
     gated.kill();
-    while gated.is_let_in(KNOCKER) {}
+    while gated.answers(KNOCKER, SILENCE) {}
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
     assert_eq!(gated.scene.files.commands(), ["close short"]);
-    assert!(gated.is_let_in(STRANGER), "the other goes on");
+    gated.lets_in(STRANGER);
     gated.kill();
     gated.scene.restart().unwrap();
     assert_eq!(gated.leases().len(), 1);
@@ -118,12 +118,12 @@ fn a_clock_that_is_set_back_meanwhile_brings_no_lease_back() {
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
     gated.kill();
-    while gated.is_let_in(KNOCKER) {}
+    while gated.answers(KNOCKER, SILENCE) {}
     fs::write(gated.scene.files.path("faketime"), "-3600").unwrap();
     let next = knockd_with_clock(&gated.scene.pair, &gated.scene.files).unwrap();
     gated.scene.knockd = Running::spawn(next).unwrap();
     gated.logged(&["closed door=\"short\""]);
-    assert!(!gated.is_let_in(KNOCKER));
+    gated.keeps_out(KNOCKER);
 }
 
 /// A reboot takes the pins and the kernel's leases, and leaves the store.
@@ -136,12 +136,12 @@ fn after_a_reboot_leases_go_on_or_are_closed() {
     gated.scene.opened("all", STRANGER).unwrap();
     gated.kill();
     gated.forget_pins();
-    assert!(gated.is_let_in(STRANGER), "nothing is in force");
+    gated.lets_in(STRANGER);
     thread::sleep(Duration::from_secs(2));
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
-    assert!(!gated.is_let_in(KNOCKER));
-    assert!(gated.is_let_in(STRANGER));
+    gated.keeps_out(KNOCKER);
+    gated.lets_in(STRANGER);
     let leases = gated.leases();
     assert_eq!(leases.len(), 1);
     let left = leases[0]["seconds_left"].as_u64().unwrap();
@@ -158,8 +158,8 @@ fn who_is_no_client_any_more_is_let_in_no_more() {
     gated.reconfigure(|text| text.replace("name = \"phone\"", "name = \"telephone\""));
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"ssh\" source=192.0.2.2"]);
-    assert!(!gated.is_let_in(KNOCKER));
-    assert!(gated.is_let_in(STRANGER), "who was let in by hand stays");
+    gated.keeps_out(KNOCKER);
+    gated.lets_in(STRANGER);
 }
 
 #[test]
@@ -170,8 +170,8 @@ fn a_door_that_opens_another_port_now_does_not_keep_the_old_one_open() {
     gated.kill();
     gated.reconfigure(|text| text.replacen("open = [\"tcp/22\"]", "open = [\"udp/51820\"]", 1));
     gated.scene.restart().unwrap();
-    assert!(!gated.is_let_in(KNOCKER));
-    assert!(Datagrams::new(&gated).arrives(&gated, KNOCKER));
+    gated.keeps_out(KNOCKER);
+    Datagrams::new(&gated).arrive(&gated, KNOCKER);
 }
 
 /// As a daemon with another layout leaves them: a program in force, and maps that this one
@@ -183,11 +183,11 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.kill();
     gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
-    assert!(!gated.is_let_in(STRANGER));
+    gated.keeps_out(STRANGER);
     gated.scene.restart().unwrap();
     gated.logged(&["in the place of a knockd before"]);
-    assert!(gated.is_let_in(KNOCKER), "its lease is in the store");
-    assert!(!gated.is_let_in(STRANGER));
+    gated.lets_in(KNOCKER);
+    gated.keeps_out(STRANGER);
     assert_eq!(gated.in_pins("ls"), "v1\n");
 }
 
@@ -199,8 +199,8 @@ fn a_pin_that_is_no_map_of_leases_is_not_taken_for_one() {
     gated.kill();
     gated.in_pins("cd v1 && mv protected leases");
     gated.scene.restart().unwrap();
-    assert!(gated.is_let_in(KNOCKER));
-    assert!(!gated.is_let_in(STRANGER));
+    gated.lets_in(KNOCKER);
+    gated.keeps_out(STRANGER);
 }
 
 #[test]
@@ -208,14 +208,14 @@ fn an_interface_that_is_left_out_now_is_left_alone() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.kill();
-    assert!(!gated.is_let_in(STRANGER));
+    gated.keeps_out(STRANGER);
     let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
     command.args(["--iface", "lo"]);
     let next = Running::spawn(command).unwrap();
     next.wait_for(|line| line.contains("listening on"), SOON)
         .unwrap();
     gated.scene.knockd = next;
-    assert!(gated.is_let_in(STRANGER));
+    gated.lets_in(STRANGER);
 }
 
 /// A daemon that cannot start, since an interface is missing, leaves the gate as it was.
@@ -231,11 +231,11 @@ fn a_start_that_fails_opens_nothing() {
     command.args(["--iface", "srv0", "--iface", "nowhere0"]);
     let mut next = Running::spawn(command).unwrap();
     assert!(!next.wait(SOON).unwrap().success());
-    assert!(gated.is_let_in(KNOCKER));
-    assert!(!gated.is_let_in(STRANGER), "a door with `close` is closed");
+    gated.lets_in(KNOCKER);
+    gated.keeps_out(STRANGER);
     assert_eq!(gated.scene.files.commands().len(), 2);
     gated.scene.restart().unwrap();
-    assert!(gated.is_let_in(KNOCKER));
+    gated.lets_in(KNOCKER);
     assert_eq!(gated.leases().len(), 1);
 }
 

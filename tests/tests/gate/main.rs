@@ -137,7 +137,7 @@ impl Gated {
 
     /// A connection from `source` to the service, or why there is none.
     fn connect(&self, source: IpAddr) -> io::Result<Session> {
-        self.connect_within(source, SILENCE)
+        self.connect_within(source, SOON)
     }
 
     fn connect_within(&self, source: IpAddr, patience: Duration) -> io::Result<Session> {
@@ -149,8 +149,20 @@ impl Gated {
         Session::open(&self.scene.pair.client, Some(source), server, patience)
     }
 
-    fn is_let_in(&self, source: IpAddr) -> bool {
-        match self.connect(source) {
+    /// Expects that a connection from `source` gets through.
+    fn lets_in(&self, source: IpAddr) {
+        let connected = self.connect(source);
+        assert!(connected.is_ok(), "{source}: {:?}", connected.err());
+    }
+
+    /// Expects that a connection from `source` is not answered at all.
+    fn keeps_out(&self, source: IpAddr) {
+        assert!(!self.answers(source, SILENCE), "{source} is let in");
+    }
+
+    /// Whether a connection from `source` gets through now.
+    fn answers(&self, source: IpAddr, patience: Duration) -> bool {
+        match self.connect_within(source, patience) {
             Ok(_) => true,
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::TimedOut, "drops are silent");
@@ -199,34 +211,39 @@ impl Datagrams {
     const PORT: u16 = 51820;
 
     fn new(gated: &Gated) -> Self {
-        let server = gated.scene.pair.server.run(|| {
-            let socket = UdpSocket::bind((Pair::SERVER_V4, Self::PORT))?;
-            socket.set_read_timeout(Some(SILENCE))?;
-            Ok(socket)
-        });
+        let server = gated
+            .scene
+            .pair
+            .server
+            .run(|| Ok(UdpSocket::bind((Pair::SERVER_V4, Self::PORT))?));
         Self {
             server: server.unwrap(),
         }
     }
 
-    /// Whether a datagram of `source` reaches the server.
-    fn arrives(&self, gated: &Gated, source: IpAddr) -> bool {
-        let client = gated.scene.pair.client.run(|| {
+    /// Expects that a datagram of `source` reaches the server.
+    fn arrive(&self, gated: &Gated, source: IpAddr) {
+        let sent = Self::send(gated, source);
+        self.server.set_read_timeout(Some(SOON)).unwrap();
+        let (_, from) = self.server.recv_from(&mut [0; 16]).unwrap();
+        assert_eq!(from, sent);
+    }
+
+    /// Expects that a datagram of `source` does not.
+    fn are_lost(&self, gated: &Gated, source: IpAddr) {
+        Self::send(gated, source);
+        self.server.set_read_timeout(Some(SILENCE)).unwrap();
+        let received = self.server.recv_from(&mut [0; 16]);
+        let error = received.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    fn send(gated: &Gated, source: IpAddr) -> SocketAddr {
+        let socket = gated.scene.pair.client.run(|| {
             let socket = UdpSocket::bind((source, 0))?;
             socket.send_to(b"hello", (Pair::SERVER_V4, Self::PORT))?;
             Ok(socket)
         });
-        let expected = client.unwrap().local_addr().unwrap();
-        let mut buffer = [0; 16];
-        match self.server.recv_from(&mut buffer) {
-            Ok((_, from)) => {
-                assert_eq!(from, expected);
-                true
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                false
-            }
-        }
+        socket.unwrap().local_addr().unwrap()
     }
 }
