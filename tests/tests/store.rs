@@ -215,7 +215,10 @@ fn a_daemon_that_cannot_start_closes_what_was_left_open() {
     scene.opened("ssh", SOURCE.ip()).unwrap();
     kill(&mut scene);
     let mut elsewhere = knockd(&scene.pair, &scene.files).unwrap();
-    let output = elsewhere.args(["--iface", "nowhere0"]).output().unwrap();
+    let output = elsewhere
+        .args(["--lines", "/nowhere/lines"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(
         scene.files.commands()[1..],

@@ -89,6 +89,8 @@ pub struct Daemon {
     source: Source,
     /// Tells when interfaces come and go, where that matters.
     watch: Option<Watch>,
+    /// When the interfaces are looked at again although nothing is told of them.
+    retry_interfaces: Option<Duration>,
     /// The leases that the kernel enforces, if it does.
     gate: Option<Gate>,
     /// What holds the gate in force without this process, if anything does.
@@ -133,6 +135,7 @@ impl Daemon {
         Self {
             source: Source::Ended,
             watch: None,
+            retry_interfaces: None,
             gate: None,
             pins: None,
             dry_run: false,
@@ -204,6 +207,7 @@ impl Daemon {
                     changed?;
                     self.follow_interfaces();
                 }
+                () = sleep_until_monotonic(self.retry_interfaces) => self.follow_interfaces(),
                 input = self.source.next(&mut knocks) => match input? {
                     Input::Knocks => {
                         for knock in knocks.drain(..) {

@@ -22,7 +22,7 @@ use knock_tests::{
 use knock_user::daemon::{
     gate::{Gate, Opening, Port, Rules},
     report::Reporter,
-    source::xdp::Xdp,
+    source::{interfaces::Wanted, xdp::Xdp},
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -105,7 +105,8 @@ impl Host {
                 }
                 None => (Xdp::load(settings, Reporter::default())?, None),
             };
-            xdp.attach(&[Pair::SERVER_INTERFACE.to_owned()], None)?;
+            let wanted = Wanted::Named(vec![Pair::SERVER_INTERFACE.to_owned()]);
+            xdp.attach(&wanted, None)?;
             Ok((xdp, gate))
         });
         let (xdp, gate) = attached.unwrap();

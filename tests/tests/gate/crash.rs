@@ -13,7 +13,7 @@ use knock_tests::{
     link::Pair,
     needs_bpf,
     process::{Running, Signal},
-    scene::{SOON, knockd, knockd_with_clock},
+    scene::{SOON, knockd, knockd_with_clock, program},
     service::try_connect,
 };
 
@@ -218,7 +218,7 @@ fn an_interface_that_is_left_out_now_is_left_alone() {
     gated.lets_in(STRANGER);
 }
 
-/// A daemon that cannot start, since an interface is missing, leaves the gate as it was.
+/// A daemon that cannot start, since an interface is somebody else's, leaves the gate as it was.
 #[test]
 fn a_start_that_fails_opens_nothing() {
     needs_bpf!();
@@ -228,7 +228,12 @@ fn a_start_that_fails_opens_nothing() {
     gated.scene.opened("all", STRANGER).unwrap();
     gated.kill();
     let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
-    command.args(["--iface", "srv0", "--iface", "nowhere0"]);
+    command.args(["--iface", "srv0", "--iface", "lo"]);
+    let mut tap = gated.scene.pair.server.command(program("knockd").unwrap());
+    tap.args(["tap", "--iface", "lo"]);
+    let tap = Running::spawn(tap).unwrap();
+    tap.wait_for(|line| line.contains("attached to lo"), SOON)
+        .unwrap();
     let mut next = Running::spawn(command).unwrap();
     assert!(!next.wait(SOON).unwrap().success());
     gated.lets_in(KNOCKER);

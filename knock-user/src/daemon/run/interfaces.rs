@@ -1,11 +1,15 @@
 //! Interfaces that come and go.
 
-use std::{future, io};
+use std::{future, io, time::Duration};
 
 use tracing::warn;
 
 use super::{Daemon, Source};
-use crate::daemon::source::interfaces::Watch;
+use crate::daemon::{clock::monotonic, source::interfaces::Watch};
+
+/// How often an interface is tried again that has a program of somebody else: the kernel does
+/// not tell when that goes.
+const RETRY: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Attaches to the wanted interfaces that have come, and lets go of those that have gone.
@@ -20,6 +24,14 @@ impl Daemon {
             }
             Err(error) => warn!("{error:#}"),
         }
+        self.plan_retry();
+    }
+
+    fn plan_retry(&mut self) {
+        self.retry_interfaces = match &self.source {
+            Source::Xdp(xdp) if xdp.refused().next().is_some() => Some(monotonic() + RETRY),
+            _ => None,
+        };
     }
 
     /// Says which of the wanted interfaces are not there.
@@ -32,6 +44,7 @@ impl Daemon {
         if let Source::Xdp(xdp) = &self.source {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
         }
+        self.plan_retry();
     }
 }
 

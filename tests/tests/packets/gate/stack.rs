@@ -17,7 +17,7 @@ use knock_tests::{
     service::Greeter,
     wire::{Capture, Sender},
 };
-use knock_user::daemon::gate::Rules;
+use knock_user::daemon::{gate::Rules, source::interfaces::Wanted};
 
 use super::{HOUR, keys, rules};
 use crate::bench::{Bench, unlimited};
@@ -122,7 +122,7 @@ fn attached(pair: &Pair, mode: Mode) -> Bench {
         ..rules(&["tcp/22", "udp/51820"])
     };
     let mut bench = Bench::with_gate(unlimited(Verdict::Drop), &rules);
-    let interfaces = [Pair::SERVER_INTERFACE.to_owned()];
+    let interfaces = Wanted::Named(vec![Pair::SERVER_INTERFACE.to_owned()]);
     let attach = || bench.xdp.attach(&interfaces, None).map(drop);
     pair.server.run(attach).unwrap();
     bench

@@ -1,0 +1,313 @@
+//! Interfaces that come and go under a running daemon.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use knock_tests::{
+    link::Pair,
+    needs_bpf,
+    process::Running,
+    scene::{CONFIGURATION, Files, PHONE, SOON, SSH, Scene, classic, knockd, program},
+    service::{Greeter, try_connect},
+    wire::Sender,
+};
+use serde_json::{Value, json};
+
+/// How soon the program is to be back.
+const BACK: Duration = Duration::from_secs(1);
+
+/// A daemon on the interfaces that its `arguments` say, listening or not.
+struct Watched {
+    pair: Pair,
+    files: Files,
+    knockd: Running,
+}
+
+impl Watched {
+    fn new(arguments: &[&str]) -> Self {
+        Self::with(CONFIGURATION, arguments)
+    }
+
+    fn with(configuration: &str, arguments: &[&str]) -> Self {
+        let pair = Pair::new().unwrap();
+        let files = Files::new(configuration).unwrap();
+        let mut command = knockd(&pair, &files).unwrap();
+        command.args(arguments);
+        let knockd = Running::spawn(command).unwrap();
+        knockd
+            .wait_for(|line| line.contains("listening on"), SOON)
+            .unwrap();
+        Self {
+            pair,
+            files,
+            knockd,
+        }
+    }
+
+    /// Does `change` with `ip`, and waits until the daemon has said `expected` about it.
+    fn after(&self, change: &str, expected: &str) -> Duration {
+        let mark = self.knockd.mark();
+        let begun = Instant::now();
+        self.pair.server.ip(change).unwrap();
+        let is_told = |line: &str| line.contains(expected);
+        self.knockd.wait_for_after(mark, is_told, SOON).unwrap();
+        begun.elapsed()
+    }
+
+    fn status(&self) -> Value {
+        let mut status = self.pair.server.command(program("knockd").unwrap());
+        status.args(["status", "--json", "--socket"]);
+        let output = status.arg(self.files.path("knockd.sock")).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn attached(&self) -> Vec<Value> {
+        let status = self.status();
+        let attachments = status["attachments"].as_array().unwrap();
+        attachments
+            .iter()
+            .map(|one| one["interface"].clone())
+            .collect()
+    }
+
+    /// Knocks over the interface `from` of the client, and waits until that is accepted.
+    fn knock_from(&self, from: &str, source: SocketAddr) {
+        let knock = classic(PHONE, SSH, source, Pair::SERVER_V4.into()).unwrap();
+        let sender = Sender::new(&self.pair.client, from).unwrap();
+        for frame in &knock {
+            sender.send(&frame.bytes().unwrap()).unwrap();
+        }
+        let accepted = format!(
+            "accepted door=\"ssh\" client=\"phone\" source={} ",
+            source.ip()
+        );
+        self.knockd
+            .wait_for(|line| line.contains(&accepted), SOON)
+            .unwrap();
+    }
+
+    /// Makes a veth whose other end is the client's, under the name `peer` there.
+    fn add_veth(&self, name: &str, peer: &str) -> String {
+        format!(
+            "link add {name} type veth peer name {peer} netns {}",
+            self.pair.client.path().display()
+        )
+    }
+
+    fn up(&self, name: &str, peer: &str) {
+        self.pair
+            .server
+            .ip(&format!("link set dev {name} up"))
+            .unwrap();
+        self.pair
+            .client
+            .ip(&format!("link set dev {peer} up"))
+            .unwrap();
+    }
+}
+
+fn source(last: u8) -> SocketAddr {
+    ([192, 0, 2, last], 40_000).into()
+}
+
+#[test]
+fn an_interface_that_is_not_there_yet_is_waited_for() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "late0"]);
+    assert_eq!(watched.status()["awaited"], json!(["late0"]));
+    let took = watched.after(&watched.add_veth("late0", "cli1"), "attached to late0");
+    assert!(took < BACK, "{took:?}");
+    watched.up("late0", "cli1");
+    watched.knock_from("cli1", source(31));
+    let status = watched.status();
+    assert_eq!(status["awaited"], json!([]));
+    assert_eq!(status["attachments"][0]["mode"], "native");
+    assert_eq!(status["daemon"]["interfaces_attached"], 1);
+}
+
+#[test]
+fn an_interface_that_is_deleted_and_made_again_gets_its_program_back() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "late0"]);
+    let add = watched.add_veth("late0", "cli1");
+    for round in 0..3 {
+        let took = watched.after(&add, "attached to late0");
+        assert!(took < BACK, "{took:?}");
+        watched.up("late0", "cli1");
+        watched.knock_from("cli1", source(31 + round));
+        watched.after("link delete late0", "late0 is gone");
+        assert!(watched.attached().is_empty());
+        assert_eq!(watched.status()["awaited"], json!(["late0"]));
+    }
+    let daemon = &watched.status()["daemon"];
+    assert_eq!(daemon["interfaces_attached"], 3);
+    assert_eq!(daemon["interfaces_lost"], 3);
+}
+
+#[test]
+fn an_interface_that_goes_down_and_up_keeps_its_program() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "srv0"]);
+    watched.pair.server.ip("link set dev srv0 down").unwrap();
+    watched.pair.server.ip("link set dev srv0 up").unwrap();
+    watched.knock_from("cli0", source(31));
+    assert_eq!(watched.status()["daemon"]["interfaces_lost"], 0);
+}
+
+#[test]
+fn a_renamed_interface_is_the_one_that_it_is_called_now() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "wan0"]);
+    let took = watched.after("link set dev srv0 name wan0", "attached to wan0");
+    assert!(took < BACK, "{took:?}");
+    watched.knock_from("cli0", source(31));
+    watched.after(
+        "link set dev wan0 name lan0",
+        "wan0 is called lan0 now, and left alone",
+    );
+    assert!(watched.attached().is_empty());
+    let details = watched.pair.server.ip("-details link show lan0").unwrap();
+    assert!(!details.contains("xdp"), "{details}");
+}
+
+#[test]
+fn any_takes_all_but_loopback_and_follows_new_ones() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "any"]);
+    assert_eq!(watched.attached(), [json!("srv0")]);
+    watched.after(&watched.add_veth("new0", "cli1"), "attached to new0");
+    watched.up("new0", "cli1");
+    watched.knock_from("cli1", source(31));
+    watched.knock_from("cli0", source(32));
+    watched
+        .pair
+        .server
+        .ip("tuntap add dev tun0 mode tun")
+        .unwrap();
+    watched.after("link set dev new0 name newer0", "new0 is called newer0 now");
+    assert_eq!(watched.attached(), [json!("srv0"), json!("newer0")]);
+    assert_eq!(
+        watched.status()["refused"],
+        json!([]),
+        "a tunnel is none of them"
+    );
+}
+
+#[test]
+fn a_star_in_the_configuration_is_any() {
+    needs_bpf!();
+    let configuration = format!("interfaces = [\"*\"]\n{CONFIGURATION}");
+    let watched = Watched::with(&configuration, &[]);
+    assert_eq!(watched.attached(), [json!("srv0")]);
+}
+
+/// Somebody else's program is named, never replaced, and taken for gone when it is.
+#[test]
+fn an_interface_with_a_program_of_somebody_else_is_left_to_him() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "any"]);
+    watched
+        .pair
+        .server
+        .ip(&watched.add_veth("new0", "cli1"))
+        .unwrap();
+    watched
+        .knockd
+        .wait_for(|line| line.contains("attached to new0"), SOON)
+        .unwrap();
+    // Without a daemon in between there is time to be first.
+    let mut other = Watched::new(&["--iface", "srv0"]);
+    let mark = other.knockd.mark();
+    other
+        .pair
+        .server
+        .ip("link set dev srv0 name gone0")
+        .unwrap();
+    other
+        .knockd
+        .wait_for_after(mark, |line| line.contains("left alone"), SOON)
+        .unwrap();
+    let mut tap = other.pair.server.command(program("knockd").unwrap());
+    tap.args(["tap", "--iface", "gone0"]);
+    let tap = Running::spawn(tap).unwrap();
+    tap.wait_for(|line| line.contains("attached to gone0"), SOON)
+        .unwrap();
+    other.after(
+        "link set dev gone0 name srv0",
+        "another XDP program, `knock_xdp` with id",
+    );
+    let refused = &other.status()["refused"][0];
+    assert_eq!(refused["interface"], "srv0");
+    let mark = other.knockd.mark();
+    drop(tap);
+    other
+        .knockd
+        .wait_for_after(mark, |line| line.contains("attached to srv0"), SOON)
+        .unwrap();
+    assert_eq!(other.status()["refused"], json!([]));
+    other
+        .knockd
+        .signal(knock_tests::process::Signal::SIGTERM)
+        .unwrap();
+    assert!(other.knockd.wait(SOON).unwrap().success());
+}
+
+/// The gate is in force on an interface that comes later, and outlives the daemon there.
+#[test]
+fn a_gate_follows_its_interfaces() {
+    needs_bpf!();
+    let configuration = CONFIGURATION.replacen(
+        "sequence = [1, 2, 3, 4]",
+        "sequence = [1, 2, 3, 4]\nopen = [\"tcp/22\"]",
+        1,
+    ) + "[gate]\nprotect = [\"tcp/22\"]\n";
+    let mut scene = Scene::with(&configuration).unwrap();
+    let _ssh = Greeter::start(&scene.pair.server, 22).unwrap();
+    let client = scene.pair.client.path();
+    let remake = [
+        format!(
+            "link add srv0 type veth peer name cli0 netns {}",
+            client.display()
+        ),
+        "link set dev srv0 address 02:00:00:00:00:01 up".into(),
+        "address add 192.0.2.1/24 dev srv0".into(),
+    ];
+    scene.pair.server.ip("link delete srv0").unwrap();
+    scene.logged(&["srv0 is gone"]).unwrap();
+    let mark = scene.knockd.mark();
+    for change in &remake {
+        scene.pair.server.ip(change).unwrap();
+    }
+    scene
+        .knockd
+        .wait_for_after(mark, |line| line.contains("attached to srv0"), SOON)
+        .unwrap();
+    scene.pair.client.ip("link set dev cli0 up").unwrap();
+    scene
+        .pair
+        .client
+        .ip("address add 192.0.2.2/24 dev cli0")
+        .unwrap();
+    let connect = |scene: &Scene| {
+        let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
+        let patience = Duration::from_millis(300);
+        try_connect(&scene.pair.client, None, server, patience).is_ok()
+    };
+    assert!(!connect(&scene));
+    scene
+        .knockd
+        .signal(knock_tests::process::Signal::SIGKILL)
+        .unwrap();
+    scene.knockd.wait(SOON).unwrap();
+    assert!(!connect(&scene), "it is pinned there");
+    scene.restart().unwrap();
+    scene.logged(&["in the place of a knockd before"]).unwrap();
+    assert!(!connect(&scene));
+}
