@@ -1,7 +1,7 @@
 //! From the configuration of another port-knock daemon, jvinet's knockd, to one of ours.
 //!
-//! [`source`] reads it as that daemon does, [`door`] says what becomes of each of its sections,
-//! and [`command`] of their commands. Nothing is lost silently: what is not carried over stands
+//! `source` reads it as that daemon does, `door` says what becomes of each of its sections,
+//! and `command` of their commands. Nothing is lost silently: what is not carried over stands
 //! in a comment.
 
 mod command;
@@ -118,6 +118,8 @@ impl Import {
 
     /// What all doors have in common.
     fn options(&mut self, options: &[Directive], doors: &[Door]) {
+        const LOG: &str = "what is logged goes to standard error, and with systemd to the journal";
+
         self.line("");
         let mut interface = None;
         for Directive {
@@ -130,35 +132,40 @@ impl Import {
                     interface = Some(value);
                     continue;
                 }
-                "interface" => format!("interface: {value:?} was not listened on, since another stands before it"),
-                "usesyslog" => "usesyslog: what is logged goes to standard error, and with systemd to the journal".into(),
-                "logfile" => format!("logfile: {value:?}: what is logged goes to standard error, and with systemd to the journal"),
-                "pidfile" => format!("pidfile: {value:?} is not needed: knockd stays in the foreground"),
-                key => format!("there is no such key: {key:?}"),
+                "interface" => format!("{value:?} is left out, since another stands before it"),
+                "usesyslog" => LOG.into(),
+                "logfile" => format!("{value:?} is left out: {LOG}"),
+                "pidfile" => format!("{value:?} is not needed: knockd stays in the foreground"),
+                _ => "there is no such key".into(),
             };
-            self.line(&format!("# line {line}: {message}"));
+            self.line(&format!("# line {line}: {}: {message}", key.escape_debug()));
         }
-        let named = interface
-            .into_iter()
-            .chain(doors.iter().flat_map(|door| &door.interfaces));
+        let of_doors = doors.iter().flat_map(|door| &door.interfaces);
+        self.interfaces(interface.into_iter().chain(of_doors));
+    }
+
+    /// Where to listen, of which some may be named twice.
+    fn interfaces<'a>(&mut self, named: impl Iterator<Item = &'a String>) {
         let mut seen = HashSet::new();
         let (good, bad): (Vec<_>, Vec<_>) = named
             .filter(|name| seen.insert(*name))
             .partition(|name| config::is_interface(name) && *name != "any");
         for name in &bad {
             self.line(&format!(
-                "# interface: {name:?} is no single interface: name those that are meant below"
+                "# {name:?} is no single interface: name those that are meant."
             ));
         }
-        if !good.is_empty() {
-            let interfaces: Array = good.into_iter().collect();
-            self.line(&format!("interfaces = {interfaces}"));
-        } else if bad.is_empty() {
-            self.line("# It names none, and the default there is eth0. KNOCKD_OPTS in /etc/default/knockd may have another.");
-            self.line("interfaces = [\"eth0\"]");
-        } else {
-            self.line("# interfaces = [\"eth0\"]");
+        let mut commented = "";
+        let mut interfaces: Array = good.into_iter().collect();
+        if interfaces.is_empty() {
+            interfaces.push("eth0");
+            if bad.is_empty() {
+                self.line("# None is named there, and its default is eth0; or look for -i in /etc/default/knockd.");
+            } else {
+                commented = "# ";
+            }
         }
+        self.line(&format!("{commented}interfaces = {interfaces}"));
     }
 
     fn door(&mut self, door: &mut Door, names: &mut Names) {
@@ -177,12 +184,8 @@ impl Import {
         };
         let name = names.fitting(section);
         if name != *section {
-            door.notes.insert(
-                0,
-                format!(
-                    "is called {name:?} here, since a name is short, printable and no other door's"
-                ),
-            );
+            let note = "here, since a name is short, printable and no other door's";
+            door.notes.insert(0, format!("is called {name:?} {note}"));
         }
         self.line(&format!("# [{shown}], line {line}"));
         self.notes(&door.notes);

@@ -137,8 +137,9 @@ impl Door {
             }
             "usesyslog" | "logfile" | "pidfile" => "belongs to [options]".into(),
             key => {
-                let message = format!("line {}: there is no such key: {key:?}", directive.line);
-                self.notes.push(message);
+                let (line, key) = (directive.line, key.escape_debug());
+                self.notes
+                    .push(format!("line {line}: {key}: there is no such key"));
                 return;
             }
         };
@@ -222,17 +223,18 @@ impl Door {
         };
         let closed = after(&self.section, "close");
         let same_names = closed.is_some() && closed == after(&other.section, "open");
-        same_names || (ours.run != theirs.run && ours.run.argv == undone(&theirs.run.argv))
+        same_names || takes_back(&ours.run.argv, &theirs.run.argv)
     }
 }
 
-/// `argv` as iptables takes a rule away again.
-fn undone(argv: &[String]) -> Vec<String> {
-    let undone = argv.iter().map(|word| match &word[..] {
-        "-A" | "-I" | "--append" | "--insert" => "-D".to_owned(),
-        _ => word.clone(),
-    });
-    undone.collect()
+/// Whether `ours` is `theirs` but for what makes iptables delete what it had added.
+fn takes_back(ours: &[String], theirs: &[String]) -> bool {
+    let adds = |word: &str| matches!(word, "-A" | "-I" | "--append" | "--insert");
+    let deletes = |word: &str| matches!(word, "-D" | "--delete");
+    let pairs = || ours.iter().zip(theirs);
+    ours.len() == theirs.len()
+        && pairs().all(|(our, their)| our == their || deletes(our) && adds(their))
+        && ours != theirs
 }
 
 /// What C's `atoi()` makes of `text`.

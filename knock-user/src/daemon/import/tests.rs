@@ -296,10 +296,10 @@ fn what_is_unknown_or_not_utf8_is_told() {
     let import = imported(b"[options]\nlogfiles = x\n[a]\ncommand = say caf\xe9\nSeqence = 7000\n\x1b[1m = y\nTarget = 192.0.2.1\n");
     let comments = comments(&import);
     for comment in [
-        "# line 2: there is no such key: \"logfiles\"",
+        "# line 2: logfiles: there is no such key",
         "line 4: command: is no UTF-8 and was read as Latin-1",
-        "line 5: there is no such key: \"seqence\"",
-        "line 6: there is no such key: \"\\u{1b}[1m\"",
+        "line 5: seqence: there is no such key",
+        "line 6: \\u{1b}[1m: there is no such key",
         "line 7: target: \"192.0.2.1\" has no counterpart",
     ] {
         assert!(comments.contains(comment), "{comment}: {comments}");
