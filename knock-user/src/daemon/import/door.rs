@@ -116,7 +116,7 @@ impl Door {
         let value = &directive.value;
         let message = match &directive.key[..] {
             "sequence" => format!(
-                "{} ports, which stay a secret: see the top",
+                "its length was {}, and its ports stay a secret: see the top",
                 value.split(',').count()
             ),
             "one_time_sequences" => {
@@ -187,6 +187,11 @@ impl Door {
         })?;
         if let Some(note) = command.as_ref().and_then(|command| command.note) {
             self.notes.push(format!("`{key}` {note}"));
+        }
+        if [ipv4, ipv6].iter().any(|text| text.contains("sleep")) {
+            let killed = "is killed after `limits.command_timeout`, asleep or not";
+            let instead = "let `close` and `for` do what comes after the sleep";
+            self.notes.push(format!("`{key}` {killed}: {instead}"));
         }
         Ok(command)
     }

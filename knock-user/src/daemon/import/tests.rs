@@ -258,10 +258,22 @@ fn a_door_that_cannot_be_carried_over_is_told_and_the_others_are() {
         comments.contains("# [a], line 1, is left out"),
         "{comments}"
     );
-    assert!(comments.contains("line 3: sequence: 1 ports"), "{comments}");
+    assert!(
+        comments.contains("line 3: sequence: its length was 1"),
+        "{comments}"
+    );
     assert!(
         comments.contains("line 8: stop_command: is left out with the door"),
         "{comments}"
+    );
+}
+
+#[test]
+fn a_command_that_sleeps_is_told_that_it_will_be_killed() {
+    let import = imported(b"[a]\ncommand = open %IP%; sleep 60; close %IP%\n[b]\ncommand = open\n");
+    assert_eq!(
+        comments(&import).matches("`run` is killed after").count(),
+        1
     );
 }
 
