@@ -14,6 +14,7 @@ pub mod doors;
 pub mod enroll;
 pub mod exec;
 pub mod gate;
+pub mod import;
 pub mod knock;
 pub mod report;
 pub mod run;

@@ -18,7 +18,7 @@ use super::{
     enroll::{self, NewClient},
     exec,
     gate::pins::Pins,
-    serve, session,
+    import, serve, session,
     source::interfaces::Wanted,
     tap::tap,
 };
@@ -102,6 +102,18 @@ enum Command {
     Client {
         #[command(subcommand)]
         command: ClientCommand,
+    },
+    /// Print the configuration of another port-knock daemon, jvinet's knockd, as one of ours
+    ///
+    /// What cannot be carried over stands in comments, with the reason and the way out. Port
+    /// sequences cannot: a client has a key instead, which `knockd client add` makes.
+    ImportKnockd {
+        /// The other configuration, which stays as it is
+        #[arg(value_name = "SOURCE", default_value = import::DEFAULT_SOURCE)]
+        source: PathBuf,
+        /// Write to this new file, for its owner alone, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Check the configuration and every file that it names, and attach nothing
     Check(ConfigArg),
@@ -248,6 +260,9 @@ impl Cli {
                 let uri = enroll::add_client(&config.config, client)?;
                 info!("a running knockd has to be started again before it knows client {name:?}");
                 invite(&uri, invitation.qr)
+            }
+            Some(Command::ImportKnockd { source, output }) => {
+                import::import(&source, output.as_deref())
             }
             Some(Command::Check(config)) => config.check(),
             Some(Command::Tap {

@@ -219,6 +219,18 @@ pub fn control_socket(path: &Path) -> Option<PathBuf> {
     Some(table.get("control_socket")?.as_str()?.into())
 }
 
+/// Whether a client or a door may be called `name`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    value::Name::try_from(name.to_owned()).is_ok()
+}
+
+/// Whether an interface may be called `name`, as far as its form can tell.
+#[must_use]
+pub fn is_interface(name: &str) -> bool {
+    value::Interface::try_from(name.to_owned()).is_ok()
+}
+
 /// The text of the configuration at `path`.
 ///
 /// # Errors

@@ -81,15 +81,7 @@ impl NewClient {
 /// Something is there already, which is never overwritten, or cannot be written. Nothing new
 /// is left behind then.
 pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
-    if config.try_exists()? {
-        bail!(
-            "{} is there already and stays as it is: `knockd client add NAME` adds a client to it",
-            config.display()
-        );
-    }
-    if let Some(folder) = config.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
+    make_place(config)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -103,13 +95,38 @@ pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroiz
         )
         .replace("{client}", &client.name);
     let (key, new_key_file) = new_key(&client.key_path(config))?;
-    let file = create_new(config, 0o600)?;
-    let new_config = RemovedUnlessKept(config.to_owned());
-    write_synced(file, &text)?;
+    let new_config = write_new(config, &text)?;
     let loaded = Config::load(config)?;
     new_config.keep();
     new_key_file.keep();
     Ok(client.invitation(key, loaded.window))
+}
+
+/// Writes `text` to the new file `config`, for its owner alone. It goes again unless it is kept.
+///
+/// # Errors
+///
+/// Something is there already, which is never overwritten, or it cannot be written.
+pub(super) fn write_new(config: &Path, text: &str) -> Result<RemovedUnlessKept> {
+    make_place(config)?;
+    let file = create_new(config, 0o600)?;
+    let new = RemovedUnlessKept(config.to_owned());
+    write_synced(file, text)?;
+    Ok(new)
+}
+
+/// Makes the folder for the new file `config`, which must not be there.
+fn make_place(config: &Path) -> Result<()> {
+    if config.try_exists()? {
+        bail!(
+            "{} is there already and stays as it is: `knockd client add NAME` adds a client to it",
+            config.display()
+        );
+    }
+    if let Some(folder) = config.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Adds a sealed client to the configuration at `config`, whose comments stay, and writes its
@@ -121,14 +138,17 @@ pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroiz
 /// is changed then.
 pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     let text = config::read(config)?;
-    // What is wrong already is told before anything is added to it.
-    let before = Config::parse(&text, config)?;
-    if before.clients.iter().any(|other| other.name == client.name) {
-        bail!(
-            "{} has a client {:?} already",
-            config.display(),
-            client.name
-        );
+    // What is wrong already is told before anything is added to it. Without a client, as
+    // `knockd import-knockd` leaves it, it is right only with the first one.
+    if !is_without_client(&text) {
+        let before = Config::parse(&text, config)?;
+        if before.clients.iter().any(|other| other.name == client.name) {
+            bail!(
+                "{} has a client {:?} already",
+                config.display(),
+                client.name
+            );
+        }
     }
     let key_path = client.key_path(config);
     let text = with_client(&text, &client.name, &key_path)?;
@@ -137,6 +157,12 @@ pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>>
     replace(config, &text)?;
     new_key_file.keep();
     Ok(client.invitation(key, after.window))
+}
+
+/// Whether `text` is TOML and names no client.
+fn is_without_client(text: &str) -> bool {
+    let document = text.parse::<DocumentMut>();
+    document.is_ok_and(|document| !document.contains_key("client"))
 }
 
 /// `text` with one more `[[client]]` behind the others.
@@ -170,10 +196,11 @@ fn new_key(path: &Path) -> Result<(SecretKey, RemovedUnlessKept)> {
 }
 
 /// A file that was just made, and goes again if what it was made for fails.
-struct RemovedUnlessKept(PathBuf);
+#[must_use]
+pub(super) struct RemovedUnlessKept(PathBuf);
 
 impl RemovedUnlessKept {
-    fn keep(mut self) {
+    pub(super) fn keep(mut self) {
         self.0.clear();
     }
 }

@@ -138,6 +138,37 @@ fn adding_a_client_keeps_the_comments() {
 }
 
 #[test]
+fn the_first_client_of_a_configuration_comes_last() {
+    let folder = Folder::new();
+    let doors = "# Doors.\n\n[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n# The end.\n";
+    write_new(&folder.config(), doors).unwrap().keep();
+    assert_eq!(mode(&folder.config()), 0o600);
+    add_client(&folder.config(), new("laptop")).unwrap();
+    let after = fs::read_to_string(folder.config()).unwrap();
+    assert!(after.starts_with("# Doors.\n\n[[door]]\n"), "{after}");
+    assert!(after.contains("# The end.\n"), "{after}");
+    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_beside_the_missing_client_is_told_and_left() {
+    let folder = Folder::new();
+    let text = "[[door]]\nname = \"ssh\"\n";
+    write_new(&folder.config(), text).unwrap().keep();
+    let error = add_client(&folder.config(), new("laptop")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("knockd.toml:2: name: door `ssh` has neither"),
+        "{error}"
+    );
+    assert_eq!(folder.files(), ["knockd.toml"]);
+    assert_eq!(fs::read_to_string(folder.config()).unwrap(), text);
+    drop(write_new(&folder.path("etc/other.toml"), text).unwrap());
+    assert_eq!(folder.files(), ["knockd.toml"]);
+}
+
+#[test]
 fn a_linked_configuration_stays_linked() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
