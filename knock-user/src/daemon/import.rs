@@ -149,10 +149,10 @@ impl Import {
         let mut seen = HashSet::new();
         let (good, bad): (Vec<_>, Vec<_>) = named
             .filter(|name| seen.insert(*name))
-            .partition(|name| config::is_interface(name) && *name != "any");
+            .partition(|name| config::is_interface(name));
         for name in &bad {
             self.line(&format!(
-                "# {name:?} is no single interface: name those that are meant."
+                "# {name:?} is no interface: name those that are meant."
             ));
         }
         let mut commented = "";

@@ -3,7 +3,10 @@ use std::{fs, net::IpAddr, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use crate::daemon::config::{Config, Expansion};
+use crate::daemon::{
+    config::{Config, Expansion},
+    source::interfaces::Wanted,
+};
 
 /// What Debian 12 installs, but for its blanks.
 const DEBIAN: &str = "
@@ -108,7 +111,7 @@ fn comments(import: &Import) -> String {
 fn the_file_that_debian_installs_is_carried_over() {
     let (import, config) = loaded(DEBIAN);
     assert_eq!(import.doors, ["openSSH", "closeSSH", "openHTTPS"]);
-    assert_eq!(config.interfaces, ["eth0"]);
+    assert_eq!(config.interfaces, named(&["eth0"]));
     let (run, close) = argvs(&config, 0, "192.0.2.7");
     assert_eq!(
         run,
@@ -216,19 +219,23 @@ fn the_last_of_a_key_counts_and_times_are_read_as_c_does() {
     }
 }
 
+fn named(names: &[&str]) -> Wanted {
+    Wanted::Named(names.iter().map(ToString::to_string).collect())
+}
+
 #[test]
 fn interfaces_are_gathered() {
     let import = |text: &str| loaded(&format!("{text}\n[a]\ncommand = x\n")).1.interfaces;
     assert_eq!(
         import("[options]\ninterface = ens3\nInterface = ens4"),
-        ["ens3"]
+        named(&["ens3"])
     );
     assert_eq!(
         import("[b]\ncommand = x\nInterface = ppp0\n[options]\nInterface=ens3"),
-        ["ens3", "ppp0"]
+        named(&["ens3", "ppp0"])
     );
-    assert_eq!(import("[options]\ninterface = any"), [""; 0]);
-    assert_eq!(import("[options]\ninterface = eth0 \u{1}"), [""; 0]);
+    assert_eq!(import("[options]\ninterface = any"), Wanted::Any);
+    assert_eq!(import("[options]\ninterface = eth0 \u{1}"), named(&[]));
 }
 
 #[test]
