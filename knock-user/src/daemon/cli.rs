@@ -18,7 +18,9 @@ use super::{
     enroll::{self, NewClient},
     exec,
     gate::pins::Pins,
-    import, serve, session,
+    import,
+    run::Origin,
+    serve, session,
     source::interfaces::Wanted,
     tap::tap,
 };
@@ -133,6 +135,8 @@ enum Command {
     Tail(Watch),
     /// Show the running daemon's counters, interfaces and open doors
     Status(Watch),
+    /// Have the running daemon read its configuration again; a wrong one changes nothing
+    Reload(Reach),
     /// Show who is let in where, and for how long yet
     Leases(Watch),
     /// Open a door by hand, as if the address had knocked
@@ -258,7 +262,7 @@ impl Cli {
             }) => {
                 let client = NewClient::new(&name, invitation.server)?;
                 let uri = enroll::add_client(&config.config, client)?;
-                info!("a running knockd has to be started again before it knows client {name:?}");
+                info!("a running knockd knows client {name:?} after `knockd reload`");
                 invite(&uri, invitation.qr)
             }
             Some(Command::ImportKnockd { source, output }) => {
@@ -278,6 +282,7 @@ impl Cli {
             Some(Command::Status(watch)) => {
                 control::client::status(&watch.daemon.socket(), watch.json)
             }
+            Some(Command::Reload(daemon)) => control::client::reload(&daemon.socket()),
             Some(Command::Leases(watch)) => {
                 control::client::leases(&watch.daemon.socket(), watch.json)
             }
@@ -379,9 +384,14 @@ impl Run {
     fn execute(self) -> Result<()> {
         keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
-        if !self.interfaces.is_empty() {
-            config.interfaces = Wanted::new(self.interfaces);
+        let interfaces = (!self.interfaces.is_empty()).then(|| Wanted::new(self.interfaces));
+        if let Some(interfaces) = &interfaces {
+            config.interfaces.clone_from(interfaces);
         }
+        let origin = Origin {
+            path: self.config.config.clone(),
+            interfaces,
+        };
         if config.interfaces.is_empty() && self.lines.is_none() {
             bail!(
                 "no interface to listen on: give --iface IF, or set `interfaces` in {}",
@@ -393,9 +403,9 @@ impl Run {
         }
         let result = runtime()?.block_on(async {
             if self.dry_run {
-                serve::rehearse(config, self.lines).await
+                serve::rehearse(config, origin, self.lines).await
             } else {
-                serve::serve(config, self.lines).await
+                serve::serve(config, origin, self.lines).await
             }
         });
         info!("stopped");

@@ -132,7 +132,7 @@ pub enum Key {
 }
 
 /// Something that a knock opens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Door {
     /// Its name in logs and `%DOOR%`, and what a sealed client knocks.
     pub name: String,

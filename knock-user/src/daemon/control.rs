@@ -8,6 +8,7 @@
 //! | `leases` | an array of [`DoorStatus`] |
 //! | `open`, address, door, and perhaps seconds | [`Moved`] |
 //! | `close`, address, and perhaps a door | [`Moved`] |
+//! | `reload` | [`Moved`], of no doors |
 //! | `tail` | a line for every notice ([`super::report::Notice`]) until either side ends it |
 //!
 //! Whoever may connect may ask for `status` and `tail`; the others are for root and for the
@@ -35,6 +36,8 @@ pub enum Request {
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.
     TailEnded,
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<(), String>>),
     /// Which doors are open?
     Leases(oneshot::Sender<Vec<DoorStatus>>),
     /// Open a door.

@@ -148,6 +148,11 @@ impl Doors {
         }
     }
 
+    /// From here on at most `max` doors are open at the same time; those that are stay so.
+    pub fn set_max(&mut self, max: NonZeroUsize) {
+        self.max = max;
+    }
+
     /// Takes over a door that a daemon before this one opened. If its `run` is not known to
     /// have succeeded, the next knock runs it; `close` is owed in any case.
     pub fn restore(&mut self, visit: Visit, terms: Terms, until: Duration, opened: bool) {

@@ -111,6 +111,12 @@ impl<T: Copy + Send + 'static> Executor<T> {
         (executor, received)
     }
 
+    /// Goes over to other bounds; what has been started keeps to the old ones.
+    pub fn set_limits(&mut self, at_once: NonZeroUsize, time_limit: Duration) {
+        self.slots = Arc::new(Semaphore::new(at_once.get()));
+        self.time_limit = time_limit;
+    }
+
     /// Starts `command` as soon as there is a free slot. Its ending is told with `id`; its
     /// output is logged behind `label`.
     pub fn start(&self, id: T, label: String, command: Command) {

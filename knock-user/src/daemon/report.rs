@@ -85,6 +85,11 @@ pub enum Event {
         /// Whether that was exit status 0.
         ok: bool,
     },
+    /// Another configuration has taken effect.
+    Reloaded {
+        /// What the daemon listens to now.
+        listening: String,
+    },
     /// Somebody is let in by the kernel, or no longer.
     Gate {
         /// The door that did it.
@@ -160,6 +165,9 @@ impl fmt::Display for Event {
                 let what = if *is_open { "open" } else { "closed" };
                 write!(f, "gate {what} ports={ports} door={door:?} source={source}")
             }
+            Self::Reloaded { listening } => {
+                write!(f, "reloaded the configuration, listening on {listening}")
+            }
             Self::Observed { message } => write!(f, "the gate would have dropped {message}"),
             Self::Trouble { message } => f.write_str(message),
         }
@@ -191,6 +199,7 @@ impl Reporter {
             | Event::Extended(_)
             | Event::Closed { .. }
             | Event::Gate { .. }
+            | Event::Reloaded { .. }
             | Event::Observed { .. } => info!("{event}"),
             Event::Command { ok: true, .. } => info!("{event}"),
             Event::Command { ok: false, .. } => warn!("{event}"),
@@ -288,6 +297,8 @@ counters! {
     closings_given_up: "closing commands that failed again and again: look at the log";
     interfaces_attached: "interfaces attached to, at the start and since";
     interfaces_lost: "interfaces that have gone or were renamed since";
+    reloads: "configurations that took effect without a restart";
+    reloads_refused: "configurations that were wrong, or take a restart: look at the log";
     lines_skipped: "lines that are not `destination_port source_ip`";
     lines_outside_window: "lines with a port outside the window";
 }

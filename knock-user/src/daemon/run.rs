@@ -1,10 +1,12 @@
 //! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
 
 mod attempt;
+mod catalog;
 mod gate;
 mod hand;
 mod interfaces;
 mod leases;
+mod reload;
 mod signals;
 mod watch;
 
@@ -38,7 +40,8 @@ use super::{
     store::Store,
 };
 
-pub use self::signals::StopSignals;
+use self::{catalog::Catalog, reload::Reread, signals::Asked};
+pub use self::{reload::Origin, signals::StopSignals};
 
 /// A bad line is warned of at most this often.
 const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -91,6 +94,13 @@ pub struct Daemon {
     watch: Option<Watch>,
     /// When the interfaces are looked at again although nothing is told of them.
     retry_interfaces: Option<Duration>,
+    /// Where the configuration is read from again.
+    origin: Option<Origin>,
+    /// Configurations that were read again, and where they come from.
+    rereads: (
+        mpsc::UnboundedSender<Reread>,
+        mpsc::UnboundedReceiver<Reread>,
+    ),
     /// The leases that the kernel enforces, if it does.
     gate: Option<Gate>,
     /// What holds the gate in force without this process, if anything does.
@@ -101,9 +111,8 @@ pub struct Daemon {
     authenticator: Authenticator,
     /// Absent where there is nothing to remember.
     store: Option<Store>,
-    /// The clients' names by their indices, behind them [`BY_HAND`], and behind that names of
-    /// clients that are gone but had a door open.
-    client_names: Vec<String>,
+    /// Doors and clients, by the numbers that they have in everything else here.
+    catalog: Catalog,
     /// The last accepted sealed block of a source, and when it came.
     accepted: LruCache<IpAddr, (Block, Duration)>,
     wall_clock: WallClock,
@@ -131,10 +140,11 @@ impl Daemon {
     pub fn new(config: Config, store: Option<Store>, reporter: Reporter) -> Self {
         let limits = config.limits;
         let (executor, endings) = Executor::new(limits.commands, limits.command_timeout);
-        let clients = config.clients.iter().map(|client| client.name.clone());
         Self {
             source: Source::Ended,
             watch: None,
+            origin: None,
+            rereads: mpsc::unbounded_channel(),
             retry_interfaces: None,
             gate: None,
             pins: None,
@@ -142,7 +152,7 @@ impl Daemon {
             assembler: Assembler::new(config.sequence_timeout, limits.sources),
             authenticator: Authenticator::new(&config.clients, &config.doors),
             store,
-            client_names: clients.chain([BY_HAND.to_owned()]).collect(),
+            catalog: Catalog::new(&config),
             accepted: LruCache::new(COPIES_KNOWN),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
@@ -161,6 +171,11 @@ impl Daemon {
     pub fn listen(&mut self, source: Source, gate: Option<Gate>) {
         self.source = source;
         self.gate = gate;
+    }
+
+    /// Reads its configuration from `origin` again when it is asked to.
+    pub fn reload_from(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// Follows interfaces that come and go, as `watch` tells.
@@ -193,13 +208,17 @@ impl Daemon {
             // In this order: a flood of events must not keep anything else waiting.
             tokio::select! {
                 biased;
-                signal = stop.recv() => {
-                    info!("{signal}: closing every open door, then stopping");
-                    let gate_stays = self.gate_stays();
-                    self.leave_gate();
-                    self.close(&mut stop, gate_stays).await;
-                    return Ok(());
-                }
+                asked = stop.recv() => match asked {
+                    Asked::Reload => self.reread(None),
+                    Asked::Stop(signal) => {
+                        info!("{signal}: closing every open door, then stopping");
+                        let gate_stays = self.gate_stays();
+                        self.leave_gate();
+                        self.close(&mut stop, gate_stays).await;
+                        return Ok(());
+                    }
+                },
+                Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
                 Some(request) = requests.recv() => self.answer(request),
@@ -239,15 +258,15 @@ impl Daemon {
     /// Closes every door that does not close without this process, and waits for the
     /// commands, or for a second signal.
     async fn close(mut self, stop: &mut StopSignals, gate_stays: bool) {
-        let doors = &self.config.doors;
-        let stays = |visit: &Visit| gate_stays && doors[visit.door].close.is_none();
+        let catalog = &self.catalog;
+        let stays = |visit: &Visit| gate_stays && catalog.door(visit.door).close.is_none();
         for step in self.doors.stop(stays) {
             self.step(step);
         }
         while !self.doors.is_empty() {
             tokio::select! {
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
-                signal = stop.recv() => {
+                signal = stop.stop() => {
                     let left = self.doors.open().count();
                     warn!("{signal} again: stopping at once; {left} doors may be open still");
                     break;
@@ -297,7 +316,7 @@ impl Daemon {
     /// Does `task`: the gate first, then the command.
     fn start(&mut self, task: &Task) {
         let visit = task.visit;
-        let door = &self.config.doors[visit.door];
+        let door = self.catalog.door(visit.door);
         let (name, template) = match task.action {
             Action::Open => ("run", door.run.as_ref()),
             Action::Close => ("close", door.close.as_ref()),
@@ -307,7 +326,7 @@ impl Daemon {
             template.expand(&Expansion {
                 source: visit.source,
                 door: &door.name,
-                client: &self.client_names[task.client],
+                client: self.catalog.client(task.client),
                 seconds: task.lease.as_secs(),
             })
         });
@@ -343,7 +362,7 @@ impl Daemon {
         }
         let step = self.finish(task, ok);
         self.reporter.report(Event::Command {
-            door: self.config.doors[task.visit.door].name.clone(),
+            door: self.catalog.door(task.visit.door).name.clone(),
             source: task.visit.source,
             command: match task.action {
                 Action::Open => "run".into(),
@@ -395,7 +414,7 @@ impl Daemon {
             Step::Closed(visit) => {
                 self.end_lease(visit);
                 self.reporter.report(Event::Closed {
-                    door: self.config.doors[visit.door].name.clone(),
+                    door: self.catalog.door(visit.door).name.clone(),
                     source: visit.source,
                 });
             }
@@ -404,7 +423,7 @@ impl Daemon {
                 self.counters.closings_given_up += 1;
                 self.trouble(format!(
                     "door {:?} may still be open to {}: its closing command failed, and is run again at the next start",
-                    self.config.doors[visit.door].name, visit.source
+                    self.catalog.door(visit.door).name, visit.source
                 ));
             }
         }

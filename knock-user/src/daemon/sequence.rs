@@ -84,6 +84,21 @@ impl Assembler {
         }
     }
 
+    /// Goes over to other bounds; what is in progress stays so.
+    pub fn set_limits(&mut self, timeout: Duration, max_sources: NonZeroUsize) {
+        self.timeout = timeout;
+        self.max_sources = max_sources;
+        while self.sources.len() > max_sources.get() {
+            self.sources.pop_lru();
+            self.evicted += 1;
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.sources.clear();
+    }
+
     /// Queues `knock` and returns what it completes; `None` if it is a retransmission of one
     /// that is queued already.
     pub fn push(&mut self, knock: &Knock) -> Option<Candidates> {

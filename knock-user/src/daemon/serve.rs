@@ -15,7 +15,7 @@ use super::{
     control::server::Server,
     gate::{Gate, pins::Pins},
     report::{Event, Reporter},
-    run::{Daemon, Source, StopSignals},
+    run::{Daemon, Origin, Source, StopSignals},
     source::{interfaces::Watch, lines::Lines, xdp::Xdp},
     store::Store,
 };
@@ -26,7 +26,7 @@ use super::{
 ///
 /// A sentence that says what is missing or taken. Doors that a daemon before this one left open
 /// are closed first.
-pub async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
+pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     // Before anything is there that a signal could leave behind.
     let mut stop = StopSignals::new()?;
     let server = Server::bind(&config.control_socket)?;
@@ -54,6 +54,7 @@ pub async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
         return Err(error);
     }
     watch.into_iter().for_each(|watch| daemon.follow(watch));
+    daemon.reload_from(origin);
     run(daemon, stop, server).await
 }
 
@@ -62,14 +63,11 @@ pub async fn serve(config: Config, lines: Option<PathBuf>) -> Result<()> {
 /// # Errors
 ///
 /// A sentence that says what is missing or taken.
-pub async fn rehearse(mut config: Config, lines: Option<PathBuf>) -> Result<()> {
+pub async fn rehearse(mut config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     let stop = StopSignals::new()?;
     let server = Server::bind(&config.control_socket)?;
     let reporter = Reporter::default();
-    config.verdict = Verdict::Pass;
-    if let Some(gate) = &mut config.gate {
-        gate.rules.mode = Mode::Observe;
-    }
+    only_look(&mut config);
     // A knock that is only rehearsed is spent all the same: else whoever saw it could use it later.
     let store = open_store(&config, &reporter)?;
     let (source, gate) = open_source(&config, lines, &reporter)?;
@@ -79,8 +77,17 @@ pub async fn rehearse(mut config: Config, lines: Option<PathBuf>) -> Result<()> 
     daemon.listen(source, gate);
     daemon.attach_for_now()?;
     watch.into_iter().for_each(|watch| daemon.follow(watch));
+    daemon.reload_from(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
     run(daemon, stop, server).await
+}
+
+/// Makes of `config` one that drops nothing.
+pub(super) fn only_look(config: &mut Config) {
+    config.verdict = Verdict::Pass;
+    if let Some(gate) = &mut config.gate {
+        gate.rules.mode = Mode::Observe;
+    }
 }
 
 /// Takes the gate that a daemon has left in force away for good, closes every door that is
@@ -173,18 +180,23 @@ fn open_source(
             None,
         ));
     }
+    let (xdp, gate) = load(config, reporter)?;
+    Ok((Source::Xdp(Box::new(xdp)), gate))
+}
+
+/// The program with the settings of `config`, attached to nothing, and its gate without leases.
+pub(super) fn load(config: &Config, reporter: &Reporter) -> Result<(Xdp, Option<Gate>)> {
     let settings = Settings::new(config.window, config.verdict, config.limits.events);
     let Some(gate) = &config.gate else {
-        let xdp = Xdp::load(settings, reporter.clone())?;
-        return Ok((Source::Xdp(Box::new(xdp)), None));
+        return Ok((Xdp::load(settings, reporter.clone())?, None));
     };
     let (xdp, gate) = Xdp::load_with_gate(settings, &gate.rules, reporter.clone())?;
-    Ok((Source::Xdp(Box::new(xdp)), Some(gate)))
+    Ok((xdp, Some(gate)))
 }
 
 /// The store, if there is anything to remember: knocks that hold once, doors that have to be
 /// closed. One that does not work is told, and keeps sealed knocks out, but nobody else.
-fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Store>> {
+pub(super) fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Store>> {
     let sealed = |client: &Client| matches!(client.key, Key::Sealed(_));
     let closes = config.doors.iter().any(Door::has_to_be_closed);
     if !closes && !config.clients.iter().any(sealed) {

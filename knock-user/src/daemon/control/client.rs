@@ -1,4 +1,4 @@
-//! The people's end of the control socket: `knockd status`, `tail`, `leases`, `open`, `close`.
+//! The people's end of the control socket: `knockd status`, `tail`, `leases`, `open`, `close`, `reload`.
 
 use std::{
     fmt::{self, Write as _},
@@ -80,6 +80,15 @@ pub fn close(socket: &Path, request: &CloseRequest) -> Result<()> {
     }
     println!("closing {} to {source}", doors.join(", "));
     Ok(())
+}
+
+/// Has the daemon read its configuration again.
+///
+/// # Errors
+///
+/// No daemon answers at `socket`, or the configuration is wrong; then nothing has changed.
+pub fn reload(socket: &Path) -> Result<()> {
+    moved(socket, "reload").map(drop)
 }
 
 /// Whether a daemon answers at `socket`.

@@ -154,13 +154,22 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<Request>) -> Result<
             follow(gone, &mut writing, requests).await
         }
         _ if !is_owner => {
-            let refusal = "only root may see leases and move doors: ask with sudo";
+            let refusal = "only root may see leases, move doors and reload: ask with sudo";
             send(&mut writing, &Moved::Error(refusal.into())).await
         }
         ["leases"] => {
             let (reply, leases) = oneshot::channel();
             requests.send(Request::Leases(reply)).await?;
             send(&mut writing, &leases.await?).await
+        }
+        ["reload"] => {
+            let (reply, reloaded) = oneshot::channel();
+            requests.send(Request::Reload(reply)).await?;
+            let reloaded = match reloaded.await? {
+                Ok(()) => Moved::Doors(Vec::new()),
+                Err(error) => Moved::Error(error),
+            };
+            send(&mut writing, &reloaded).await
         }
         ref fields => {
             let (reply, moved) = oneshot::channel();

@@ -31,7 +31,7 @@ impl Daemon {
                 self.count(&why);
                 match client {
                     Some(client) => {
-                        let name = &self.client_names[client];
+                        let name = self.catalog.client(self.catalog.configured_client(client));
                         self.refuse(source, &format!("client={name:?} {why}"));
                     }
                     None => self.refuse(source, &why.to_string()),
@@ -123,11 +123,11 @@ impl Daemon {
 
     fn admit(&mut self, grant: Grant, source: IpAddr) {
         let visit = Visit {
-            door: grant.door,
+            door: self.catalog.configured_door(grant.door),
             source,
         };
         let terms = Terms {
-            client: grant.client,
+            client: self.catalog.configured_client(grant.client),
             lease: grant.lease,
         };
         if !self.open(visit, terms) {
@@ -142,8 +142,8 @@ impl Daemon {
     /// Opens the door of `visit`, or keeps it open; `false` if too many are.
     pub(super) fn open(&mut self, visit: Visit, terms: Terms) -> bool {
         let visitor = Visitor {
-            client: self.client_names[terms.client].clone(),
-            door: self.config.doors[visit.door].name.clone(),
+            client: self.catalog.client(terms.client).to_owned(),
+            door: self.catalog.door(visit.door).name.clone(),
             source: visit.source,
             seconds: terms.lease.as_secs(),
         };

@@ -107,7 +107,7 @@ impl Daemon {
                 if let OpenError::Full = error {
                     self.counters.refused_gate_full += 1;
                 }
-                let door = &self.config.doors[visit.door].name;
+                let door = &self.catalog.door(visit.door).name;
                 self.trouble(format!(
                     "door {door:?} is not opened to {}: {error}",
                     visit.source
@@ -156,11 +156,11 @@ impl Daemon {
     }
 
     pub(super) fn opening_keys(&self, door: usize, source: IpAddr) -> Vec<LeaseKey> {
-        self.config.doors[door].opening.keys(source)
+        self.catalog.door(door).opening.keys(source)
     }
 
     fn report_gate(&self, visit: Visit, is_open: bool) {
-        let door = &self.config.doors[visit.door];
+        let door = self.catalog.door(visit.door);
         let ports: Vec<_> = door.opening.ports.iter().map(ToString::to_string).collect();
         self.reporter.report(Event::Gate {
             door: door.name.clone(),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::info;
 
-use super::Daemon;
+use super::{BY_HAND, Daemon};
 use crate::daemon::{
     clock::monotonic,
     control::{CloseRequest, OpenRequest},
@@ -21,7 +21,7 @@ impl Daemon {
         let door = self.door_named(&request.door)?;
         let lease = match request.seconds {
             Some(seconds) => Duration::from_secs(seconds),
-            None => self.config.doors[door].lease,
+            None => self.catalog.door(door).lease,
         };
         info!(
             "opening door {:?} to {} by hand",
@@ -32,7 +32,7 @@ impl Daemon {
             source: request.source,
         };
         let terms = Terms {
-            client: self.config.clients.len(),
+            client: self.catalog.number_of_client(BY_HAND),
             lease,
         };
         if !self.open(visit, terms) {
@@ -64,19 +64,25 @@ impl Daemon {
         for visit in &visits {
             info!(
                 "closing door {:?} to {} by hand",
-                self.config.doors[visit.door].name, visit.source
+                self.catalog.door(visit.door).name,
+                visit.source
             );
-            let step = self.doors.revoke(*visit, monotonic());
-            // Closed also if this process ends before the door is.
-            self.keep_lease(*visit);
-            if let Some(step) = step {
-                self.step(step);
-            }
+            self.revoke(*visit);
         }
         Ok(visits
             .iter()
-            .map(|visit| self.config.doors[visit.door].name.clone())
+            .map(|visit| self.catalog.door(visit.door).name.clone())
             .collect())
+    }
+
+    /// Ends the lease of `visit` now.
+    pub(super) fn revoke(&mut self, visit: Visit) {
+        let step = self.doors.revoke(visit, monotonic());
+        // Closed also if this process ends before the door is.
+        self.keep_lease(visit);
+        if let Some(step) = step {
+            self.step(step);
+        }
     }
 
     /// Whether the door of `visit` lets `source` in: the very address, or one of its prefix.
@@ -86,9 +92,8 @@ impl Daemon {
     }
 
     fn door_named(&self, name: &str) -> Result<usize, String> {
-        let mut doors = self.config.doors.iter();
-        doors
-            .position(|door| door.name == name)
+        self.catalog
+            .door_named(name)
             .ok_or_else(|| format!("there is no door {name:?} in the configuration"))
     }
 }

@@ -46,10 +46,9 @@ impl Daemon {
 
     fn restore_lease(&mut self, record: &LeaseRecord, before: Option<&Gate>) {
         let door = self
-            .config
-            .doors
-            .iter()
-            .position(|door| door.name == record.door && door.has_to_be_closed());
+            .catalog
+            .door_named(&record.door)
+            .filter(|door| self.catalog.door(*door).has_to_be_closed());
         let Some(door) = door else {
             self.trouble(format!(
                 "door {:?} was open to {} when knockd ended, and the configuration closes no such door any more: what its `run` did has to be undone by hand",
@@ -62,17 +61,12 @@ impl Daemon {
             source: record.source,
         };
         let lease = Duration::from_secs(record.seconds);
-        let known = self
-            .client_names
-            .iter()
-            .position(|name| *name == record.client);
-        let (client, left) = match known {
-            Some(client) => (client, self.left_of(record, visit, before)),
-            // Who is no client any more has no door open either.
-            None => {
-                self.client_names.push(record.client.clone());
-                (self.client_names.len() - 1, Duration::ZERO)
-            }
+        let client = self.catalog.number_of_client(&record.client);
+        // Who is no client any more has no door open either.
+        let left = if self.catalog.has_client(client) {
+            self.left_of(record, visit, before)
+        } else {
+            Duration::ZERO
         };
         info!(
             "door {:?} was open to {} when knockd ended: it is closed in {} s",
@@ -111,7 +105,7 @@ impl Daemon {
 
     /// Puts the door of `visit` on disk as it is now, if there is anything to close.
     pub(super) fn keep_lease(&mut self, visit: Visit) {
-        let door = &self.config.doors[visit.door];
+        let door = self.catalog.door(visit.door);
         let (Some(store), Some(open)) = (&mut self.store, self.doors.get(&visit)) else {
             return;
         };
@@ -122,7 +116,7 @@ impl Daemon {
         let record = LeaseRecord {
             door: door.name.clone(),
             source: visit.source,
-            client: self.client_names[open.client].clone(),
+            client: self.catalog.client(open.client).to_owned(),
             seconds: open.lease.as_secs(),
             until: if left.is_zero() {
                 REVOKED
@@ -141,7 +135,7 @@ impl Daemon {
 
     /// Takes the door of `visit`, which is closed, off the disk.
     pub(super) fn end_lease(&mut self, visit: Visit) {
-        let door = &self.config.doors[visit.door];
+        let door = self.catalog.door(visit.door);
         if door.has_to_be_closed() && !self.dry_run {
             let name = door.name.clone();
             self.forget_lease(&name, visit.source);

@@ -26,6 +26,7 @@ impl Daemon {
                 self.set_kernel_log();
                 let _ = reply.send((self.reporter.tail(), self.listening()));
             }
+            Request::Reload(reply) => self.reread(Some(reply)),
             Request::Leases(reply) => {
                 let doors = self.door_statuses();
                 let _ = reply.send(doors);
@@ -146,10 +147,10 @@ impl Daemon {
             .doors
             .open()
             .map(|open| {
-                let door = &self.config.doors[open.visit.door];
+                let door = self.catalog.door(open.visit.door);
                 DoorStatus {
                     door: door.name.clone(),
-                    client: self.client_names[open.client].clone(),
+                    client: self.catalog.client(open.client).to_owned(),
                     source: open.visit.source,
                     ports: door.opening.ports.iter().map(ToString::to_string).collect(),
                     state: open.state.to_owned(),

@@ -73,6 +73,8 @@ pub struct Xdp {
     settings_map: Array<MapData, Settings>,
     counters: PerCpuArray<MapData, u64>,
     attached: attach::Attached,
+    /// What the programs before this one had counted.
+    counted_before: BTreeMap<String, u64>,
 }
 
 impl Xdp {
@@ -137,6 +139,7 @@ impl Xdp {
             settings_map,
             counters: take(&mut ebpf, "COUNTERS")?,
             attached: attach::Attached::default(),
+            counted_before: BTreeMap::new(),
             ebpf,
         };
         xdp.program()?
@@ -184,6 +187,13 @@ impl Xdp {
         Ok(())
     }
 
+    /// Appends every event that is on the ring, without waiting.
+    pub fn drain(&mut self, knocks: &mut Vec<Knock>) {
+        while let Some(entry) = self.events.get_mut().next() {
+            knocks.extend(KnockEvent::from_bytes(&entry).map(Knock::from));
+        }
+    }
+
     /// Switches the kernel's log line per knock on or off.
     ///
     /// # Errors
@@ -205,7 +215,9 @@ impl Xdp {
             .iter()
             .map(|outcome| {
                 let per_cpu = self.counters.get(&(*outcome as u32), 0)?;
-                Ok((outcome.name().to_owned(), per_cpu.iter().sum()))
+                let name = outcome.name().to_owned();
+                let before = self.counted_before.get(&name).copied().unwrap_or_default();
+                Ok((name, before + per_cpu.iter().sum::<u64>()))
             })
             .collect()
     }

@@ -43,7 +43,7 @@ pub(super) struct Attached {
 #[derive(Debug)]
 enum Link {
     Held(XdpLink),
-    Pinned(#[expect(dead_code, reason = "held for its drop")] PinnedLink),
+    Pinned(PinnedLink),
 }
 
 /// An interface that the program cannot be attached to.
@@ -130,6 +130,40 @@ impl Xdp {
         Ok(changes)
     }
 
+    /// Puts this program in the place of the one `before` it on the `wanted` interfaces, on each
+    /// at once, and attaches it to those that `before` was not on. Returns the names that
+    /// there is no interface of. `before` keeps the interfaces that are not wanted any more.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Xdp::attach`]; `before` is attached as it was then.
+    pub fn succeed(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
+        let present = interfaces::list()?;
+        let (shared, fresh): (Vec<_>, Vec<_>) = present
+            .iter()
+            .filter(|one| wanted.includes(one))
+            .partition(|one| before.attached.has(one));
+        for interface in fresh {
+            if let Err(error) = self.attach_to(interface, None) {
+                if matches!(wanted, Wanted::Named(_)) {
+                    return Err(error);
+                }
+                self.attached.refuse(interface, &error);
+            }
+        }
+        for interface in shared {
+            let Some((attachment, link)) = before.attached.take(interface) else {
+                continue;
+            };
+            let program = self.program()?;
+            let replaced = program.attach_to_link(link.into_link()?)?;
+            let link = Link::Held(program.take_link(replaced)?);
+            self.attached.links.push((attachment, link));
+        }
+        self.counted_before = before.counters()?;
+        Ok(wanted.missing(&present))
+    }
+
     /// Pins what is attached, and the maps of `gate`: from here on they outlive this process.
     ///
     /// # Errors
@@ -199,6 +233,12 @@ impl Attached {
         indices.any(|index| index == interface.index)
     }
 
+    fn take(&mut self, interface: &Interface) -> Option<(Attachment, Link)> {
+        let mut links = self.links.iter();
+        let place = links.position(|(attachment, _)| attachment.ifindex == interface.index)?;
+        Some(self.links.swap_remove(place))
+    }
+
     fn refuse(&mut self, interface: &Interface, error: &anyhow::Error) {
         let refusal = Refusal {
             interface: interface.name.clone(),
@@ -233,6 +273,13 @@ impl Attachment {
 }
 
 impl Link {
+    fn into_link(self) -> Result<XdpLink> {
+        match self {
+            Self::Held(link) => Ok(link),
+            Self::Pinned(link) => Ok(XdpLink::try_from(FdLink::from(link))?),
+        }
+    }
+
     fn pin(self, attachment: &Attachment, pins: &Pins) -> Result<Self> {
         match self {
             Self::Held(link) => {

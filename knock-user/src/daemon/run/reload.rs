@@ -1,0 +1,273 @@
+//! Another configuration under a running daemon: at once, or not at all.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::thread::{MembarrierCommand, membarrier};
+use tokio::{
+    sync::oneshot,
+    task::{JoinError, spawn_blocking},
+};
+use tracing::warn;
+
+use super::{Authenticator, Daemon, Source};
+use crate::daemon::{
+    clock::monotonic,
+    config::Config,
+    doors::Visit,
+    gate::{Gate, pins::Pins},
+    report::Event,
+    serve,
+    source::{interfaces::Wanted, xdp::Xdp},
+};
+
+/// Where the configuration came from, and what the command line put in the place of its values.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The file.
+    pub path: PathBuf,
+    /// The interfaces of `--iface`.
+    pub interfaces: Option<Wanted>,
+}
+
+/// Where whoever asked hears of it: nothing, or why not.
+pub(super) type Reply = oneshot::Sender<Result<(), String>>;
+
+/// A configuration that was read again.
+pub(super) struct Reread {
+    config: Result<Config>,
+    reply: Option<Reply>,
+}
+
+impl Daemon {
+    /// Reads the configuration again, beside everything else: a passphrase takes a while.
+    pub(super) fn reread(&self, reply: Option<Reply>) {
+        let Some(origin) = self.origin.clone() else {
+            return;
+        };
+        let rereads = self.rereads.0.clone();
+        tokio::spawn(async move {
+            let read = spawn_blocking(move || origin.read()).await;
+            let config = read.unwrap_or_else(|error: JoinError| Err(error.into()));
+            // Nobody listens any more only when the daemon has stopped.
+            let _ = rereads.send(Reread { config, reply });
+        });
+    }
+
+    /// Goes over to the configuration, if it is right and can be.
+    pub(super) fn reread_done(&mut self, reread: Reread) {
+        let outcome = reread.config.and_then(|config| self.reload(config));
+        match &outcome {
+            Ok(()) => {
+                self.counters.reloads += 1;
+                self.reporter.report(Event::Reloaded {
+                    listening: self.listening(),
+                });
+            }
+            Err(error) => {
+                self.counters.reloads_refused += 1;
+                self.trouble(format!("the configuration stays as it was: {error:#}"));
+            }
+        }
+        if let Some(reply) = reread.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome.map_err(|error| format!("{error:#}")));
+        }
+    }
+
+    fn reload(&mut self, mut config: Config) -> Result<()> {
+        self.require_same(&config)?;
+        if self.dry_run {
+            serve::only_look(&mut config);
+        }
+        let store = match &self.store {
+            None => serve::open_store(&config, &self.reporter)?,
+            Some(_) => None,
+        };
+        let keeps_window = config.window == self.config.window;
+        // From here on nothing fails before the kernel has gone over, and nothing after.
+        let before = match &self.source {
+            Source::Xdp(_) => Some(self.replace_program(&config)?),
+            Source::Lines(..) | Source::Ended => None,
+        };
+        if store.is_some() {
+            self.store = store;
+        }
+        self.catalog.update(&config);
+        self.authenticator = Authenticator::new(&config.clients, &config.doors);
+        let limits = config.limits;
+        self.assembler
+            .set_limits(config.sequence_timeout, limits.sources);
+        self.doors.set_max(limits.open_doors);
+        self.executor
+            .set_limits(limits.commands, limits.command_timeout);
+        self.config = config;
+        if !keeps_window {
+            // What is half-finished was for other ports.
+            self.assembler.clear();
+        } else if let Some(mut before) = before {
+            let mut knocks = Vec::new();
+            before.drain(&mut knocks);
+            for knock in &knocks {
+                self.knock(knock);
+            }
+        }
+        self.revoke_what_is_gone();
+        self.follow_interfaces();
+        Ok(())
+    }
+
+    /// What cannot change while the daemon runs.
+    fn require_same(&self, config: &Config) -> Result<()> {
+        let ours = &self.config;
+        let pin_dir = |config: &Config| config.gate.as_ref().map(|gate| gate.pin_dir.clone());
+        let moves_pins = matches!(
+            (pin_dir(ours), pin_dir(config)),
+            (Some(ours), Some(theirs)) if ours != theirs
+        );
+        let reads_lines = matches!(self.source, Source::Lines(..) | Source::Ended);
+        for (key, differs) in [
+            ("state_dir", ours.state_dir != config.state_dir),
+            (
+                "control_socket",
+                ours.control_socket != config.control_socket,
+            ),
+            ("gate.pin_dir", moves_pins),
+            ("window", reads_lines && ours.window != config.window),
+        ] {
+            if differs {
+                bail!("`{key}` takes effect only when knockd is started again");
+            }
+        }
+        if reads_lines && config.gate.is_some() {
+            bail!("[gate] is enforced on interfaces, and this daemon reads lines");
+        }
+        Ok(())
+    }
+
+    /// Puts a program with the settings of `config`, and with the leases that are in force, in
+    /// the place of the one that runs, on each interface at once. Returns that one: what it put
+    /// on its ring is still there.
+    fn replace_program(&mut self, config: &Config) -> Result<Box<Xdp>> {
+        let (mut next, mut gate) = serve::load(config, &self.reporter)?;
+        let left = self.left_of_open_doors();
+        copy(&left, config, &self.catalog_names(&left), gate.as_mut())?;
+        let Source::Xdp(current) = &mut self.source else {
+            bail!("there is no program");
+        };
+        let missing = next.succeed(current, &config.interfaces)?;
+        // Datagrams that came meanwhile have kept their leases going in the old map.
+        let left = self.left_of_open_doors();
+        let copied = copy(&left, config, &self.catalog_names(&left), gate.as_mut());
+        if let Err(error) = copied {
+            warn!("a lease is not extended: {error:#}");
+        }
+        // Waits until no CPU runs the old program any more: the kernel makes it of synchronize_rcu().
+        if let Err(error) = membarrier(MembarrierCommand::Global) {
+            // Then the last event of the old program may be missed.
+            warn!("the old program may be running still: {error}");
+        }
+        if let Err(error) = next.set_log(self.tails > 0) {
+            warn!("the kernel's log lines cannot be switched: {error:#}");
+        }
+        self.gate = gate;
+        let current = std::mem::replace(&mut self.source, Source::Xdp(Box::new(next)));
+        self.pin_again(config);
+        self.await_interfaces(&missing);
+        match current {
+            Source::Xdp(current) => Ok(current),
+            Source::Lines(..) | Source::Ended => bail!("there was no program"),
+        }
+    }
+
+    /// Pins what is in force now, or removes the pins of a gate that is gone.
+    fn pin_again(&mut self, config: &Config) {
+        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
+            if let Some(pins) = self.pins.take() {
+                warn!("the gate is taken away: the configuration has none any more");
+                pins.remove();
+            }
+            return;
+        };
+        if self.dry_run {
+            return;
+        }
+        let root = config.gate.as_ref().map(|gate| gate.pin_dir.clone());
+        let root = root.unwrap_or_default();
+        let pins = self.pins.take().unwrap_or_else(|| Pins::at(&root));
+        match Pins::prepare(&root).and_then(|()| xdp.pin(gate, &pins)) {
+            Ok(()) => self.pins = Some(pins),
+            Err(error) => self.trouble(format!(
+                "the gate ends with this process, and the ports that it protects are open then: {error:#}"
+            )),
+        }
+    }
+
+    /// For how long each door that lets somebody in does so yet.
+    fn left_of_open_doors(&self) -> Vec<(Visit, Duration)> {
+        let now = monotonic();
+        self.doors
+            .open()
+            .filter(|open| open.lets_in && self.catalog.has_client(open.client))
+            .map(|open| {
+                let until = open.until.saturating_sub(now);
+                let in_use = self.in_use_until(open.visit, now);
+                let in_use = in_use.map_or(Duration::ZERO, |until| until.saturating_sub(now));
+                (open.visit, until.max(in_use))
+            })
+            .collect()
+    }
+
+    fn catalog_names(&self, left: &[(Visit, Duration)]) -> Vec<String> {
+        let name = |visit: &Visit| self.catalog.door(visit.door).name.clone();
+        left.iter().map(|(visit, _)| name(visit)).collect()
+    }
+
+    /// Closes the doors that are in the configuration no longer, and those of clients that
+    /// are not.
+    fn revoke_what_is_gone(&mut self) {
+        let gone: Vec<_> = self
+            .doors
+            .open()
+            .filter(|open| {
+                !self.catalog.has_door(open.visit.door) || !self.catalog.has_client(open.client)
+            })
+            .map(|open| open.visit)
+            .collect();
+        for visit in gone {
+            self.revoke(visit);
+        }
+    }
+}
+
+impl Origin {
+    fn read(&self) -> Result<Config> {
+        let mut config = Config::load(&self.path)?;
+        if let Some(interfaces) = &self.interfaces {
+            config.interfaces = interfaces.clone();
+        }
+        if config.interfaces.is_empty() {
+            // Only lines can do without, and those stay.
+            warn!("{}: there are no interfaces", self.path.display());
+        }
+        Ok(config)
+    }
+}
+
+/// Lets those in through `gate` who have a door open that `config` has too: `names` are those
+/// of the doors.
+fn copy(
+    left: &[(Visit, Duration)],
+    config: &Config,
+    names: &[String],
+    gate: Option<&mut Gate>,
+) -> Result<()> {
+    let Some(gate) = gate else { return Ok(()) };
+    for ((visit, left), name) in left.iter().zip(names) {
+        if let Some(door) = config.doors.iter().find(|door| door.name == *name) {
+            gate.open(&door.opening.keys(visit.source), *left)
+                .context("the new gate")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Another configuration under a running daemon.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use knock_tests::{
+    frame::Frame,
+    link::Pair,
+    needs_bpf,
+    process::Signal,
+    scene::{BACKUP, CONFIGURATION, LAPTOP, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic},
+    service::{Greeter, Session, try_connect},
+};
+
+/// [`CONFIGURATION`] with a gate that door `ssh` opens.
+fn gated() -> String {
+    let configuration =
+        CONFIGURATION.replacen("for = \"1h\"", "open = [\"tcp/22\"]\nfor = \"1h\"", 1);
+    configuration + "\n[gate]\nprotect = [\"tcp/22\"]\n"
+}
+
+trait Reload {
+    fn write(&self, change: impl Fn(&str) -> String);
+    fn reload(&self) -> Result<(), String>;
+    fn reconfigure(&self, change: impl Fn(&str) -> String) {
+        self.write(change);
+        self.reload().unwrap();
+    }
+}
+
+impl Reload for Scene {
+    /// Changes the configuration file.
+    fn write(&self, change: impl Fn(&str) -> String) {
+        let path = self.files.path("knockd.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let changed = change(&text);
+        assert_ne!(text, changed);
+        fs::write(path, changed).unwrap();
+    }
+
+    /// `knockd reload`, or what it says.
+    fn reload(&self) -> Result<(), String> {
+        let output = self.watch("reload").unwrap().output().unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn knock(passphrase: &str, sequence: &[u8], source: SocketAddr) -> Vec<Frame> {
+    classic(passphrase, sequence, source, Pair::SERVER_V4.into()).unwrap()
+}
+
+fn lets_in(scene: &Scene, source: IpAddr) -> bool {
+    let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
+    let patience = Duration::from_millis(300);
+    try_connect(&scene.pair.client, Some(source), server, patience).is_ok()
+}
+
+#[test]
+fn half_a_knock_goes_on_and_a_new_door_opens() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let half = knock(PHONE, SSH, SOURCE);
+    scene.send(&half[..9]).unwrap();
+    scene.reconfigure(|text| {
+        format!("{text}\n[[door]]\nname = \"attic\"\nsequence = [11]\nrun = [\"true\"]\n")
+    });
+    scene.send(&half[9..]).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    scene.send(&knock(LAPTOP, &[11], STRANGER)).unwrap();
+    scene.opened("attic", STRANGER.ip()).unwrap();
+    let status = scene.status().unwrap();
+    assert_eq!(status["daemon"]["reloads"], 1);
+    assert_eq!(status["doors"].as_array().unwrap().len(), 2);
+    assert_eq!(status["kernel"]["knock"], 32, "counters go on");
+}
+
+#[test]
+fn a_wrong_configuration_changes_nothing_and_says_why() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    scene.write(|text| text.replacen("name = \"ssh\"", "name = \"ssh\"\nport = 22", 1));
+    let error = scene.reload().unwrap_err();
+    assert!(
+        error.contains("knockd.toml:") && error.contains("unknown field `port`"),
+        "{error}"
+    );
+    scene.knockd.signal(Signal::SIGHUP).unwrap();
+    scene
+        .logged(&["the configuration stays as it was", "unknown field `port`"])
+        .unwrap();
+    scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    for (from, to, key) in [
+        ("port = 22", "", ""),
+        ("state_dir = \"", "state_dir = \"/nowhere", "`state_dir`"),
+    ] {
+        scene.write(|text| text.replacen(from, to, 1));
+        match scene.reload() {
+            Ok(()) => assert_eq!(key, ""),
+            Err(error) => assert!(
+                error.contains(key) && error.contains("started again"),
+                "{error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn sighup_reloads() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    scene.write(|text| text.replacen("sequence = [9]", "sequence = [10]", 1));
+    scene.knockd.signal(Signal::SIGHUP).unwrap();
+    scene
+        .logged(&["reloaded the configuration, listening on srv0"])
+        .unwrap();
+    scene.send(&knock(PHONE, BACKUP, SOURCE)).unwrap();
+    scene.logged(&["refused source=192.0.2.2"]).unwrap();
+    scene.send(&knock(PHONE, &[10], SOURCE)).unwrap();
+    scene.opened("backup", SOURCE.ip()).unwrap();
+}
+
+#[test]
+fn who_is_gone_has_no_door_open_and_a_door_that_is_gone_is_closed_as_it_was_opened() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    scene.send(&knock(LAPTOP, SSH, SOURCE)).unwrap();
+    scene.send(&knock(PHONE, SSH, STRANGER)).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    scene.opened("ssh", STRANGER.ip()).unwrap();
+    scene.reconfigure(|text| text.replacen("name = \"laptop\"", "name = \"desktop\"", 1));
+    scene
+        .logged(&[" closed door=\"ssh\" source=192.0.2.2"])
+        .unwrap();
+    assert_eq!(
+        scene.status().unwrap()["doors"].as_array().unwrap().len(),
+        1
+    );
+    scene.reconfigure(|text| text.replacen("name = \"ssh\"", "name = \"shell\"", 1));
+    scene
+        .logged(&[" closed door=\"ssh\" source=192.0.2.66"])
+        .unwrap();
+    let mut closed = scene.files.commands().split_off(2);
+    closed.sort();
+    assert_eq!(
+        closed,
+        [
+            "close ssh 192.0.2.2 laptop 3600",
+            "close ssh 192.0.2.66 phone 3600"
+        ]
+    );
+}
+
+#[test]
+fn the_window_moves_and_so_does_the_verdict() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let answered = |port: u16| {
+        let server = SocketAddr::new(Pair::SERVER_V4.into(), port);
+        let refused = try_connect(&scene.pair.client, None, server, Duration::from_millis(300));
+        refused.unwrap_err().kind() == std::io::ErrorKind::ConnectionRefused
+    };
+    assert!(!answered(61000) && answered(50000));
+    scene.reconfigure(|text| format!("{text}\n[window]\nbase = 50000\n"));
+    assert!(answered(61000) && !answered(50000));
+    scene.reconfigure(|text| text.replacen("base = 50000", "base = 50000\nverdict = \"pass\"", 1));
+    assert!(answered(50000));
+}
+
+#[test]
+fn interfaces_are_left_and_taken() {
+    needs_bpf!();
+    let scene = Scene::with(CONFIGURATION).unwrap();
+    // The scene names srv0 on the command line, which counts more than the file.
+    scene.reconfigure(|text| format!("interfaces = [\"lo\"]\n{text}"));
+    assert_eq!(scene.status().unwrap()["listening"], "srv0");
+    let mut scene = scene;
+    scene.stop().unwrap();
+    let knockd = knock_tests::scene::knockd(&scene.pair, &scene.files).unwrap();
+    scene.knockd = knock_tests::process::Running::spawn(knockd).unwrap();
+    scene.logged(&["listening on lo"]).unwrap();
+    scene.reconfigure(|text| text.replacen("[\"lo\"]", "[\"srv0\", \"late0\"]", 1));
+    let status = scene.status().unwrap();
+    assert_eq!(status["listening"], "srv0");
+    assert_eq!(status["awaited"][0], "late0");
+    scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    let lo = scene.pair.server.ip("-details link show lo").unwrap();
+    assert!(!lo.contains("xdp"), "{lo}");
+}
+
+/// Leases, connections and the gate itself go on, while somebody tries to get in all the time.
+#[test]
+fn a_gate_goes_on_through_many_reloads() {
+    needs_bpf!();
+    let scene = Scene::with(&gated()).unwrap();
+    scene.pair.add_client_address(STRANGER.ip()).unwrap();
+    let _ssh = Greeter::start(&scene.pair.server, 22).unwrap();
+    scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
+    let mut session = Session::open(&scene.pair.client, None, server, SOON).unwrap();
+    let is_over = AtomicBool::new(false);
+    let attempts = thread::scope(|scope| {
+        let trying = scope.spawn(|| {
+            let mut attempts = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let patience = Duration::from_millis(5);
+                let tried = try_connect(&scene.pair.client, Some(STRANGER.ip()), server, patience);
+                assert!(tried.is_err(), "a stranger came in");
+                attempts += 1;
+            }
+            attempts
+        });
+        for round in 0..8 {
+            scene.reconfigure(|text| text.replacen("[gate]", &format!("# {round}\n[gate]"), 1));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        trying.join().unwrap()
+    });
+    assert!(attempts > 0);
+    assert!(lets_in(&scene, SOURCE.ip()));
+    assert_eq!(session.ask("still there?").unwrap(), "still there?");
+
+    // Another port is protected, another trusted, and at last there is no gate.
+    scene.reconfigure(|text| {
+        text.replacen(
+            "\"tcp/22\"]\n",
+            "\"tcp/22\"]\ntrusted = [\"192.0.2.66\"]\n",
+            2,
+        )
+        .replacen("\ntrusted = [\"192.0.2.66\"]\nfor", "\nfor", 1)
+    });
+    assert!(lets_in(&scene, STRANGER.ip()));
+    scene.reconfigure(|text| {
+        let (before, _) = text.split_once("[gate]").unwrap();
+        before.replacen("open = [\"tcp/22\"]\n", "", 1)
+    });
+    scene.logged(&["the gate is taken away"]).unwrap();
+    assert!(scene.status().unwrap()["gate"].is_null());
+    scene.reconfigure(|text| {
+        text.replacen("for = \"1h\"", "open = [\"tcp/22\"]\nfor = \"1h\"", 1)
+            + "\n[gate]\nprotect = [\"tcp/22\"]\n"
+    });
+    assert!(lets_in(&scene, SOURCE.ip()), "its door is open");
+    assert!(!lets_in(&scene, STRANGER.ip()));
+}
+
+/// Every SYN is counted by a program and heard by the daemon, whichever program was there.
+#[test]
+fn no_event_is_lost() {
+    needs_bpf!();
+    const SYNS: u16 = 4000;
+    let configuration =
+        format!("{CONFIGURATION}\n[limits]\nevents_per_second = 1000000\nevent_burst = 1000000\n");
+    let scene = Scene::with(&configuration).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..SYNS {
+                let source = SocketAddr::new(SOURCE.ip(), 1024 + number);
+                let server = SocketAddr::new(Pair::SERVER_V4.into(), 61000 + number % 256);
+                scene.send([&Frame::syn(source, server)]).unwrap();
+            }
+        });
+        for round in 0..6 {
+            scene.reconfigure(|text| format!("{text}\n# {round}\n"));
+        }
+    });
+    scene.settle().unwrap();
+    let status = scene.status().unwrap();
+    let kernel = &status["kernel"];
+    let seen = kernel["knock"].as_u64().unwrap();
+    assert_eq!(seen, u64::from(SYNS) + 16, "{kernel}");
+    assert_eq!(status["daemon"]["events"], seen);
+}
