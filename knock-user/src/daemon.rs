@@ -15,6 +15,8 @@ pub mod enroll;
 pub mod exec;
 pub mod gate;
 pub mod knock;
+pub mod log;
+pub mod refusals;
 pub mod report;
 pub mod run;
 pub mod sequence;

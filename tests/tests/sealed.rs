@@ -138,10 +138,10 @@ fn every_refusal_has_its_reason_and_its_counter() {
         ..ours
     };
     let cases: [(Block, &str, &str); 8] = [
-        (Block([7; 16]), "bad parity", "refused_bad_parity"),
+        (Block([7; 16]), "reason=bad-parity", "refused_bad_parity"),
         (
             seal(&unknown).unwrap(),
-            "unknown tag",
+            "reason=unknown-door",
             "refused_unknown_tag",
         ),
         (
@@ -262,7 +262,9 @@ fn a_further_copy_is_told_as_such() {
         scene.send_block(block, SOURCE).unwrap();
     }
     scene
-        .logged(&["replayed: a further copy of the knock that was just accepted"])
+        .logged(&[
+            "reason=copy client=\"laptop\": a further copy of the knock that was just accepted",
+        ])
         .unwrap();
     scene.settle().unwrap();
     let status = scene.status().unwrap();

@@ -47,13 +47,13 @@ pub struct Arrival {
 pub enum Refusal {
     /// No key deciphers it: a wrong key, or noise. Behind the parity that holds by chance
     /// for one key in 256 comes a sealed knock's version, which then says nothing either.
-    #[error("bad parity: no client's key fits these 16 SYNs")]
+    #[error("no client's key fits these 16 SYNs")]
     BadParity,
     /// The parity holds, as it does for one noise in 256, but no door has the sequence.
     #[error("no door has this sequence")]
     UnknownSequence,
     /// The key fits, but no door has a name with this tag.
-    #[error("unknown tag: there is no door of the name that was knocked for")]
+    #[error("there is no door of the name that was knocked for")]
     UnknownTag,
     /// A client knocked at a door that is not his.
     #[error("this client may not open this door")]

@@ -27,6 +27,7 @@ use super::{
     exec::{Ending, Executor},
     gate::{Gate, pins::Pins},
     knock::Knock,
+    refusals::{Reason, Refusals},
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
     source::{
@@ -41,7 +42,7 @@ pub use self::signals::StopSignals;
 /// A bad line is warned of at most this often.
 const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Sources whose last accepted block is known, so that a further copy of it is told as such.
+/// Accepted knocks that are known, so that a further copy of one is told as such.
 const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
     Some(known) => known,
     None => panic!("it is above zero"),
@@ -98,8 +99,9 @@ pub struct Daemon {
     /// The clients' names by their indices, behind them [`BY_HAND`], and behind that names of
     /// clients that are gone but had a door open.
     client_names: Vec<String>,
-    /// The last accepted sealed block of a source, and when it came.
-    accepted: LruCache<IpAddr, (Block, Duration)>,
+    /// The sealed blocks that were accepted last, from where, and when.
+    accepted: LruCache<(IpAddr, Block), Duration>,
+    refusals: Refusals,
     wall_clock: WallClock,
     doors: Doors,
     executor: Executor<Task>,
@@ -136,6 +138,7 @@ impl Daemon {
             store,
             client_names: clients.chain([BY_HAND.to_owned()]).collect(),
             accepted: LruCache::new(COPIES_KNOWN),
+            refusals: Refusals::default(),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
             executor,
@@ -175,6 +178,7 @@ impl Daemon {
         let mut knocks = Vec::new();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
+                self.sum_up_refusals();
                 return Ok(());
             }
             // In this order: a flood of events must not keep anything else waiting.
@@ -184,11 +188,13 @@ impl Daemon {
                     info!("{signal}: closing every open door, then stopping");
                     let gate_stays = self.gate_stays();
                     self.leave_gate();
+                    self.sum_up_refusals();
                     self.close(&mut stop, gate_stays).await;
                     return Ok(());
                 }
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
+                () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
                 Some(request) = requests.recv() => self.answer(request),
                 input = self.source.next(&mut knocks) => match input? {
                     Input::Knocks => {
@@ -266,7 +272,8 @@ impl Daemon {
         self.counters.sources_evicted = self.assembler.evicted();
         if limited > 0 {
             self.counters.attempts_limited += limited as u64;
-            self.refuse(knock.source, "rate: this source has tried too many blocks");
+            let detail = "this source has tried too many blocks".to_owned();
+            self.refuse(knock.source, Reason::Rate, None, detail);
         }
         for block in &blocks {
             if self.attempt(block, knock.source) {

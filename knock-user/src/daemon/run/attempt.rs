@@ -1,6 +1,6 @@
 //! From a block to an open door, or to a reason why not.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::anyhow;
 use knock_common::protocol::block::Block;
@@ -11,9 +11,14 @@ use crate::daemon::{
     auth::{Arrival, Grant, Refusal, Refused},
     clock::{monotonic, unix_ms},
     doors::{Admission, Terms, Visit},
+    refusals::Reason,
     report::{Event, Visitor},
     store::RememberError,
 };
+
+/// Within this time a knock that was accepted comes again as a further copy: the client sends
+/// up to 8 of 16 SYNs that are up to 500 ms apart, which takes 64 s, and a network its time.
+const COPIES_TAKE: Duration = Duration::from_secs(80);
 
 impl Daemon {
     /// Tries one block; whether it was accepted.
@@ -29,18 +34,12 @@ impl Daemon {
             Ok(grant) => grant,
             Err(Refused { why, client }) => {
                 self.count(&why);
-                match client {
-                    Some(client) => {
-                        let name = &self.client_names[client];
-                        self.refuse(source, &format!("client={name:?} {why}"));
-                    }
-                    None => self.refuse(source, &why.to_string()),
-                }
+                self.refuse(source, why.into(), client, why.to_string());
                 return false;
             }
         };
         if let Some(made_at) = grant.made_at
-            && !self.remember(block, made_at, &arrival)
+            && !self.remember(block, grant.client, made_at, &arrival)
         {
             return false;
         }
@@ -61,27 +60,53 @@ impl Daemon {
         } += 1;
     }
 
-    pub(super) fn refuse(&self, source: IpAddr, reason: &str) {
-        self.reporter.report(Event::Refused {
+    pub(super) fn refuse(
+        &mut self,
+        source: IpAddr,
+        reason: Reason,
+        client: Option<usize>,
+        detail: String,
+    ) {
+        let event = Event::Refused {
             source,
-            reason: reason.to_owned(),
-        });
+            reason,
+            client: client.map(|client| self.client_names[client].clone()),
+            detail,
+        };
+        if reason.is_noise() {
+            self.reporter.report_quietly(event);
+        } else {
+            self.report_within_bounds(source, event);
+        }
+    }
+
+    /// Reports what whoever is at `source` can bring about as often as he likes.
+    fn report_within_bounds(&mut self, source: IpAddr, event: Event) {
+        if self.refusals.admit(source, monotonic()) {
+            self.reporter.report(event);
+        } else {
+            self.reporter.report_quietly(event);
+        }
+    }
+
+    /// Sums up the refusals that the log has no lines of.
+    pub(super) fn sum_up_refusals(&mut self) {
+        for left_out in self.refusals.take() {
+            self.reporter.log(&left_out);
+        }
     }
 
     /// Whether a sealed block is now on disk and was not before.
-    fn remember(&mut self, block: &Block, made_at: u64, arrival: &Arrival) -> bool {
+    fn remember(&mut self, block: &Block, client: usize, made_at: u64, arrival: &Arrival) -> bool {
         let source = arrival.source;
         let now = monotonic();
         // The client sends everything twice: its second copy is no attack.
-        if let Some((accepted, at)) = self.accepted.get(&source)
-            && accepted == block
-            && now < *at + self.config.sequence_timeout
+        if let Some(at) = self.accepted.get(&(source, *block))
+            && now < *at + COPIES_TAKE
         {
             self.counters.copies += 1;
-            self.refuse(
-                source,
-                "replayed: a further copy of the knock that was just accepted",
-            );
+            let detail = "a further copy of the knock that was just accepted".to_owned();
+            self.refuse(source, Reason::Copy, Some(client), detail);
             return false;
         }
         let remembered = match &mut self.store {
@@ -90,22 +115,27 @@ impl Daemon {
         };
         match remembered {
             Ok(()) => {
-                self.accepted.put(source, (*block, now));
+                self.accepted.put((source, *block), now);
                 true
             }
             Err(error) => {
-                match &error {
-                    RememberError::Replayed => self.counters.refused_replayed += 1,
-                    RememberError::BeyondHorizon => self.counters.refused_stale += 1,
+                let reason = match &error {
+                    RememberError::Replayed => {
+                        self.counters.refused_replayed += 1;
+                        Reason::Replayed
+                    }
+                    RememberError::BeyondHorizon => {
+                        self.counters.refused_stale += 1;
+                        Reason::Stale
+                    }
                     RememberError::Full | RememberError::Broken(_) => {
                         self.counters.refused_store += 1;
-                        self.reporter.report(Event::Trouble {
-                            message: format!("a sealed knock from {source} is refused: {error}"),
-                        });
+                        let message = format!("a sealed knock from {source} is refused: {error}");
+                        self.report_within_bounds(source, Event::Trouble { message });
                         return false;
                     }
-                }
-                self.refuse(source, &error.to_string());
+                };
+                self.refuse(source, reason, Some(client), error.to_string());
                 false
             }
         }
@@ -132,10 +162,8 @@ impl Daemon {
         };
         if !self.open(visit, terms) {
             self.counters.refused_doors_full += 1;
-            self.refuse(
-                source,
-                "as many doors are open as `limits.open_doors` allows",
-            );
+            let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
+            self.refuse(source, Reason::DoorsFull, Some(terms.client), detail);
         }
     }
 
