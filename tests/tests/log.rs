@@ -156,13 +156,8 @@ fn every_line_of_json_is_an_object_also_the_last_one() {
     assert_eq!(event("closed")["door"], "ssh");
 
     let output = Command::new(program("knockd").unwrap())
-        .args([
-            "--log-format",
-            "json",
-            "check",
-            "--config",
-            "/nowhere/knockd.toml",
-        ])
+        .args(["check", "--log-format", "json"])
+        .args(["--config", "/nowhere/knockd.toml"])
         .output()
         .unwrap();
     assert!(!output.status.success());

@@ -273,6 +273,27 @@ fn a_further_copy_is_told_as_such() {
 }
 
 #[test]
+fn copies_that_come_after_a_restart_do_not_speak_against_their_client() {
+    knock_tests::needs_bpf!();
+    let mut scene = scene();
+    let bound = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
+    let unbound = seal(&unbound().unwrap()).unwrap();
+    let nat = SocketAddr::new([192, 0, 2, 30].into(), 40_000);
+    let knocks = [(bound, SOURCE), (unbound, nat)];
+    for (block, source) in knocks {
+        scene.send_block(block, source).unwrap();
+        scene.opened("ssh", source.ip()).unwrap();
+    }
+    scene.stop().unwrap();
+    scene.restart().unwrap();
+    for (block, source) in knocks {
+        scene.send_block(block, source).unwrap();
+        let refused = format!("refused source={} reason=repeated", source.ip());
+        scene.logged(&[&refused]).unwrap();
+    }
+}
+
+#[test]
 fn secrets_are_nowhere_to_be_seen() {
     knock_tests::needs_bpf!();
     let scene = scene();

@@ -254,7 +254,7 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     fs::write(&store, &whole).unwrap();
     scene.send_block(block, STRANGER).unwrap();
     scene
-        .logged(&["refused source=192.0.2.66 reason=replayed"])
+        .logged(&["refused source=192.0.2.66 reason=repeated"])
         .unwrap();
     scene
         .send_block(seal(&unbound().unwrap()).unwrap(), STRANGER)

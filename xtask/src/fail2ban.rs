@@ -26,10 +26,12 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
     }
     apt::provide(&[PYTHON])?;
     println!("unpacking from Debian: fail2ban");
-    let package = download(workspace).or_else(|_| {
-        run(as_root("env")?.args(["apt-get", "-qq", "update"]))?;
-        download(workspace)
-    })?;
+    let package = download(workspace)
+        .or_else(|_| {
+            run(as_root("env")?.args(["apt-get", "-qq", "update"]))?;
+            download(workspace)
+        })
+        .context("the tests of its filter need fail2ban: install it, and call again")?;
     // Only what is complete gets the name.
     let partial = folder.with_extension("partial");
     run(Command::new("dpkg-deb")

@@ -29,6 +29,8 @@ pub struct Grant {
     /// Of a sealed knock, which holds once: when it was made, in Unix milliseconds. A
     /// classic knock holds again and again.
     pub made_at: Option<u64>,
+    /// Whether it holds from one source address alone, the one that it came from.
+    pub is_bound: bool,
 }
 
 /// When and from where a block came.
@@ -194,6 +196,7 @@ impl Authenticator {
             door,
             lease: request.lease.granted(rule.lease, rule.max_lease),
             made_at: Some(request.time.nearest_unix_ms(arrival.now)),
+            is_bound: request.binding.is_bound(),
         })
     }
 
@@ -213,6 +216,7 @@ impl Authenticator {
             door,
             lease: rule.lease,
             made_at: None,
+            is_bound: false,
         })
     }
 }

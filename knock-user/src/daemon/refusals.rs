@@ -39,8 +39,10 @@ pub enum Reason {
     Elsewhere,
     /// Made for any source address, at a door that wants one.
     Unbound,
-    /// Accepted before.
+    /// Accepted before, and now from somewhere else.
     Replayed,
+    /// Accepted before, and long ago; from where its client is, as far as is known.
+    Repeated,
     /// A further copy of a knock that was just accepted, as every client sends.
     Copy,
     /// More blocks than one source may try.
@@ -62,6 +64,7 @@ impl Reason {
             | Self::Elsewhere
             | Self::Unbound
             | Self::Replayed
+            | Self::Repeated
             | Self::Rate
             | Self::DoorsFull => false,
         }
@@ -79,6 +82,7 @@ impl fmt::Display for Reason {
             Self::Elsewhere => "elsewhere",
             Self::Unbound => "unbound",
             Self::Replayed => "replayed",
+            Self::Repeated => "repeated",
             Self::Copy => "copy",
             Self::Rate => "rate",
             Self::DoorsFull => "doors-full",

@@ -100,7 +100,7 @@ pub struct Daemon {
     /// clients that are gone but had a door open.
     client_names: Vec<String>,
     /// The sealed blocks that were accepted last, from where, and when.
-    accepted: LruCache<(IpAddr, Block), Duration>,
+    accepted: LruCache<Block, (IpAddr, Duration)>,
     refusals: Refusals,
     wall_clock: WallClock,
     doors: Doors,

@@ -25,6 +25,7 @@ fn a_reason_is_the_same_word_in_every_format() {
         Reason::Elsewhere,
         Reason::Unbound,
         Reason::Replayed,
+        Reason::Repeated,
         Reason::Copy,
         Reason::Rate,
         Reason::DoorsFull,

@@ -39,7 +39,7 @@ impl Daemon {
             }
         };
         if let Some(made_at) = grant.made_at
-            && !self.remember(block, grant.client, made_at, &arrival)
+            && !self.remember(block, &grant, made_at, &arrival)
         {
             return false;
         }
@@ -97,47 +97,60 @@ impl Daemon {
     }
 
     /// Whether a sealed block is now on disk and was not before.
-    fn remember(&mut self, block: &Block, client: usize, made_at: u64, arrival: &Arrival) -> bool {
+    fn remember(&mut self, block: &Block, grant: &Grant, made_at: u64, arrival: &Arrival) -> bool {
         let source = arrival.source;
         let now = monotonic();
         // The client sends everything twice: its second copy is no attack.
-        if let Some(at) = self.accepted.get(&(source, *block))
+        if let Some((from, at)) = self.accepted.get(block)
+            && *from == source
             && now < *at + COPIES_TAKE
         {
             self.counters.copies += 1;
             let detail = "a further copy of the knock that was just accepted".to_owned();
-            self.refuse(source, Reason::Copy, Some(client), detail);
+            self.refuse(source, Reason::Copy, Some(grant.client), detail);
             return false;
         }
         let remembered = match &mut self.store {
             Some(store) => store.remember(block, made_at, arrival.now, arrival.max_skew),
             None => Err(RememberError::Broken(anyhow!("there is none"))),
         };
-        match remembered {
-            Ok(()) => {
-                self.accepted.put((source, *block), now);
-                true
+        let Err(error) = remembered else {
+            self.accepted.put(*block, (source, now));
+            return true;
+        };
+        let reason = match &error {
+            RememberError::Replayed => {
+                self.counters.refused_replayed += 1;
+                self.replay(block, grant, source)
             }
-            Err(error) => {
-                let reason = match &error {
-                    RememberError::Replayed => {
-                        self.counters.refused_replayed += 1;
-                        Reason::Replayed
-                    }
-                    RememberError::BeyondHorizon => {
-                        self.counters.refused_stale += 1;
-                        Reason::Stale
-                    }
-                    RememberError::Full | RememberError::Broken(_) => {
-                        self.counters.refused_store += 1;
-                        let message = format!("a sealed knock from {source} is refused: {error}");
-                        self.report_within_bounds(source, Event::Trouble { message });
-                        return false;
-                    }
-                };
-                self.refuse(source, reason, Some(client), error.to_string());
-                false
+            RememberError::BeyondHorizon => {
+                self.counters.refused_stale += 1;
+                Reason::Stale
             }
+            RememberError::Full | RememberError::Broken(_) => {
+                self.counters.refused_store += 1;
+                let message = format!("a sealed knock from {source} is refused: {error}");
+                self.report_within_bounds(source, Event::Trouble { message });
+                return false;
+            }
+        };
+        self.refuse(source, reason, Some(grant.client), error.to_string());
+        false
+    }
+
+    /// Whether a knock that was accepted before speaks against `source`: not where its client
+    /// is, and may be sending it still.
+    fn replay(&mut self, block: &Block, grant: &Grant, source: IpAddr) -> Reason {
+        let is_its_clients = match self.accepted.get(block) {
+            _ if grant.is_bound => true,
+            Some((from, _)) => *from == source,
+            // It was accepted by a daemon before this one, from nobody knows where.
+            None => monotonic() < self.started + COPIES_TAKE,
+        };
+        if is_its_clients {
+            Reason::Repeated
+        } else {
+            Reason::Replayed
         }
     }
 
