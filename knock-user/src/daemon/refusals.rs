@@ -104,7 +104,7 @@ impl From<Refusal> for Reason {
     }
 }
 
-/// The refusals of one [`PERIOD`], which begins with the first of them.
+/// The refusals of one minute, which begins with the first of them.
 #[derive(Debug, Default)]
 pub struct Refusals {
     ends: Option<Duration>,
