@@ -16,6 +16,8 @@ pub mod exec;
 pub mod gate;
 pub mod import;
 pub mod knock;
+pub mod log;
+pub mod refusals;
 pub mod report;
 pub mod run;
 pub mod sequence;

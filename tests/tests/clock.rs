@@ -99,7 +99,7 @@ fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
         .unwrap();
     clocked
         .scene
-        .logged(&["refused source=192.0.2.34: replayed"])
+        .logged(&["refused source=192.0.2.34 reason=replayed"])
         .unwrap();
     // Its owner is not locked out.
     clocked.send(&clocked.fresh(), SOURCES[4]);

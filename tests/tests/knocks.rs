@@ -227,7 +227,7 @@ fn a_wrong_passphrase_is_nothing_and_the_log_says_why() {
     let wrong = classic("wrong horse", SSH, client(40_000), V4).unwrap();
     scene.send(&wrong).unwrap();
     scene
-        .logged(&["refused source=192.0.2.2: bad parity"])
+        .logged(&["refused source=192.0.2.2 reason=bad-parity"])
         .unwrap();
     // A right passphrase at somebody else's door.
     let foreign = classic(LAPTOP, BACKUP, client(50_000), V4).unwrap();

@@ -132,7 +132,7 @@ fn a_source_of_lines_that_tries_too_many_blocks_is_refused_for_its_rate() {
     for i in 0..2000 {
         writeln!(input, "{} 192.0.2.7", 61_000 + i * 31 % 256).unwrap();
     }
-    let rate = "refused source=192.0.2.7: rate: this source has tried too many blocks";
+    let rate = "refused source=192.0.2.7 reason=rate: this source has tried too many blocks";
     knockd.wait_for(|line| line.contains(rate), SOON).unwrap();
     // Others are heard.
     for frame in classic(LAPTOP, SSH, client(), Pair::SERVER_V4.into()).unwrap() {

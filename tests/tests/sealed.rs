@@ -138,10 +138,10 @@ fn every_refusal_has_its_reason_and_its_counter() {
         ..ours
     };
     let cases: [(Block, &str, &str); 8] = [
-        (Block([7; 16]), "bad parity", "refused_bad_parity"),
+        (Block([7; 16]), "reason=bad-parity", "refused_bad_parity"),
         (
             seal(&unknown).unwrap(),
-            "unknown tag",
+            "reason=unknown-door",
             "refused_unknown_tag",
         ),
         (
@@ -262,12 +262,35 @@ fn a_further_copy_is_told_as_such() {
         scene.send_block(block, SOURCE).unwrap();
     }
     scene
-        .logged(&["replayed: a further copy of the knock that was just accepted"])
+        .logged(&[
+            "reason=copy client=\"laptop\": a further copy of the knock that was just accepted",
+        ])
         .unwrap();
     scene.settle().unwrap();
     let status = scene.status().unwrap();
     assert_eq!(status["daemon"]["copies"], 1);
     assert_eq!(status["daemon"]["refused_replayed"], 0);
+}
+
+#[test]
+fn copies_that_come_after_a_restart_do_not_speak_against_their_client() {
+    knock_tests::needs_bpf!();
+    let mut scene = scene();
+    let bound = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
+    let unbound = seal(&unbound().unwrap()).unwrap();
+    let nat = SocketAddr::new([192, 0, 2, 30].into(), 40_000);
+    let knocks = [(bound, SOURCE), (unbound, nat)];
+    for (block, source) in knocks {
+        scene.send_block(block, source).unwrap();
+        scene.opened("ssh", source.ip()).unwrap();
+    }
+    scene.stop().unwrap();
+    scene.restart().unwrap();
+    for (block, source) in knocks {
+        scene.send_block(block, source).unwrap();
+        let refused = format!("refused source={} reason=repeated", source.ip());
+        scene.logged(&[&refused]).unwrap();
+    }
 }
 
 #[test]

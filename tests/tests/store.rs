@@ -257,7 +257,7 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     fs::write(&store, &whole).unwrap();
     scene.send_block(block, STRANGER).unwrap();
     scene
-        .logged(&["refused source=192.0.2.66: replayed"])
+        .logged(&["refused source=192.0.2.66 reason=repeated"])
         .unwrap();
     scene
         .send_block(seal(&unbound().unwrap()).unwrap(), STRANGER)
@@ -354,6 +354,6 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
         .send_block(block, SocketAddr::new([192, 0, 2, 67].into(), 40_000))
         .unwrap();
     scene
-        .logged(&["refused source=192.0.2.67: replayed"])
+        .logged(&["refused source=192.0.2.67 reason=replayed"])
         .unwrap();
 }

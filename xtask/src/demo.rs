@@ -261,7 +261,7 @@ The client sends everything twice, in case a SYN gets lost; the second copy coun
         let cable = Sender::new(&self.pair.client, Pair::CLIENT_INTERFACE)?;
         for (source, reason) in [
             (STRANGER, "bound to another"),
-            (Pair::CLIENT_V4, "replayed"),
+            (Pair::CLIENT_V4, "reason=copy"),
         ] {
             let mark = tail.mark();
             for segment in recorded.iter().take(16) {

@@ -6,6 +6,7 @@
 
 mod apt;
 mod demo;
+mod fail2ban;
 mod interrupt;
 mod privilege;
 mod setup;

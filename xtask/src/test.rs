@@ -7,7 +7,7 @@ use cargo_metadata::Message;
 
 use crate::{
     apt::{self, Provided},
-    interrupt,
+    fail2ban, interrupt,
     privilege::as_root,
     setup::{self, Tools, ebpf_cargo, install_tool},
     workspace::{Workspace, run},
@@ -125,6 +125,7 @@ fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {
 
 /// The tests of `knock-tests`: built as whoever calls, run as root.
 fn kernel_tests(workspace: &Workspace, _: &Tools) -> Result<()> {
+    fail2ban::provide(workspace)?;
     for executable in test_executables(workspace)? {
         let mut test = as_root("env")?;
         // With `CI`, what this machine cannot test is a failure. What is left out for a lesser

@@ -3,14 +3,20 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
-use knock_user::daemon::cli::Cli;
+use knock_user::daemon::{cli::Cli, log::Format};
 
 fn main() -> ExitCode {
-    match Cli::parse().execute() {
+    let cli = Cli::parse();
+    let log = cli.open_log();
+    match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("knockd: {error:#}");
+            if log == Format::Text {
+                eprintln!("knockd: {error:#}");
+            } else {
+                tracing::error!("{error:#}");
+            }
             ExitCode::FAILURE
         }
     }

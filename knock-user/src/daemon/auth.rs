@@ -29,6 +29,8 @@ pub struct Grant {
     /// Of a sealed knock, which holds once: when it was made, in Unix milliseconds. A
     /// classic knock holds again and again.
     pub made_at: Option<u64>,
+    /// Whether it holds from one source address alone, the one that it came from.
+    pub is_bound: bool,
 }
 
 /// When and from where a block came.
@@ -47,13 +49,13 @@ pub struct Arrival {
 pub enum Refusal {
     /// No key deciphers it: a wrong key, or noise. Behind the parity that holds by chance
     /// for one key in 256 comes a sealed knock's version, which then says nothing either.
-    #[error("bad parity: no client's key fits these 16 SYNs")]
+    #[error("no client's key fits these 16 SYNs")]
     BadParity,
     /// The parity holds, as it does for one noise in 256, but no door has the sequence.
     #[error("no door has this sequence")]
     UnknownSequence,
     /// The key fits, but no door has a name with this tag.
-    #[error("unknown tag: there is no door of the name that was knocked for")]
+    #[error("there is no door of the name that was knocked for")]
     UnknownTag,
     /// A client knocked at a door that is not his.
     #[error("this client may not open this door")]
@@ -194,6 +196,7 @@ impl Authenticator {
             door,
             lease: request.lease.granted(rule.lease, rule.max_lease),
             made_at: Some(request.time.nearest_unix_ms(arrival.now)),
+            is_bound: request.binding.is_bound(),
         })
     }
 
@@ -213,6 +216,7 @@ impl Authenticator {
             door,
             lease: rule.lease,
             made_at: None,
+            is_bound: false,
         })
     }
 }

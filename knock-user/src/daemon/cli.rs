@@ -1,6 +1,6 @@
 //! The command line of `knockd`.
 
-use std::{io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,7 +18,7 @@ use super::{
     enroll::{self, NewClient},
     exec,
     gate::pins::Pins,
-    import,
+    import, log,
     run::Origin,
     serve, session,
     source::interfaces::Wanted,
@@ -36,8 +36,8 @@ Examples:
                                      the two halves on their own
 
 Nothing happens when somebody knocks? `knockd tail` shows every SYN that comes in and what
-became of it. No SYNs: wrong interface, or a firewall before this host. \"bad parity\": the
-keys differ. \"stale\": the clocks differ. \"unknown tag\": there is no door of that name.";
+became of it. No SYNs: wrong interface, or a firewall before this host. \"bad-parity\": the
+keys differ. \"stale\": the clocks differ. \"unknown-door\": there is no door of that name.";
 
 /// Opens doors to those who knock: SYNs to a window of 256 ports, seen in the kernel by XDP
 #[derive(Debug, Parser)]
@@ -75,6 +75,10 @@ struct Run {
     /// What is logged to standard error
     #[arg(long, value_name = "LEVEL", default_value = "info", global = true)]
     log: LogLevel,
+
+    /// How that is written [default: journal where standard error goes there, else text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<log::Format>,
 }
 
 #[derive(Args, Debug)]
@@ -215,7 +219,8 @@ enum LogLevel {
     Error,
     /// What went wrong but did not stop anything
     Warn,
-    /// Every door that opens and closes, and what its commands print
+    /// Every door that opens and closes, what its commands print, and refusals that mean
+    /// something, of which a flood is summed up
     Info,
     /// Every refusal with its reason
     Debug,
@@ -233,13 +238,18 @@ impl From<LogLevel> for LevelFilter {
 }
 
 impl Cli {
+    /// Opens the log as the command line asks for it, and says in which format it is.
+    #[must_use]
+    pub fn open_log(&self) -> log::Format {
+        log::init(self.run.log.into(), self.run.log_format)
+    }
+
     /// Does what the command line asks for.
     ///
     /// # Errors
     ///
     /// A sentence for a person; the process then ends with status 1.
     pub fn execute(self) -> Result<()> {
-        init_log(self.run.log);
         match self.command {
             None => self.run.execute(),
             Some(Command::Init {
@@ -454,20 +464,6 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?)
-}
-
-fn init_log(level: LogLevel) {
-    let log = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(level))
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // The journal has its own clock.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init();
-    } else {
-        log.init();
-    }
 }
 
 #[cfg(test)]

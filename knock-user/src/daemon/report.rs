@@ -4,7 +4,9 @@ use std::{fmt, net::IpAddr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
-use tracing::{debug, error, info, warn};
+use tracing::Level;
+
+use super::{log::EVENT, refusals::Reason};
 
 /// Notices that a slow tail may lag behind before it loses some. Small: a notice is a few
 /// hundred bytes, and whoever reads that slowly has lost already.
@@ -59,7 +61,18 @@ pub enum Event {
         /// Who sent it.
         source: IpAddr,
         /// Why not.
-        reason: String,
+        reason: Reason,
+        /// The client whose key fits, where that is sure.
+        client: Option<String>,
+        /// The reason in words.
+        detail: String,
+    },
+    /// Refusals that the log has no lines of. Every tail has them.
+    LeftOut {
+        /// How many.
+        refusals: u64,
+        /// The address or the /64 that they came from; `None` for all that are not told apart.
+        from: Option<String>,
     },
     /// A knock was accepted and its door opens.
     Opening(Visitor),
@@ -123,6 +136,7 @@ pub struct Visitor {
     /// Where the knock came from.
     pub source: IpAddr,
     /// The lease in seconds.
+    #[serde(rename = "lease")]
     pub seconds: u64,
 }
 
@@ -142,7 +156,24 @@ impl fmt::Display for Event {
             Self::Following { listening } => write!(f, "following knockd on {listening}"),
             Self::Lost { notices } => write!(f, "lost {notices} notices: this tail is too slow"),
             Self::Kernel { message } => write!(f, "kernel: {message}"),
-            Self::Refused { source, reason } => write!(f, "refused source={source}: {reason}"),
+            // Nothing that somebody else chose stands before the address and the reason:
+            // programs read them (README.md, "What the log says").
+            Self::Refused {
+                source,
+                reason,
+                client,
+                detail,
+            } => {
+                write!(f, "refused source={source} reason={reason}")?;
+                if let Some(client) = client {
+                    write!(f, " client={client:?}")?;
+                }
+                write!(f, ": {detail}")
+            }
+            Self::LeftOut { refusals, from } => {
+                let from = from.as_deref().unwrap_or("other sources");
+                write!(f, "{refusals} more refusals from {from} in the last minute")
+            }
             Self::Opening(visitor) => write!(f, "accepted {visitor}: opening"),
             Self::Extended(visitor) => write!(f, "accepted {visitor}: open already, extended"),
             Self::Closed { door, source } => write!(f, "closed door={door:?} source={source}"),
@@ -174,6 +205,47 @@ impl fmt::Display for Event {
     }
 }
 
+impl Event {
+    /// How much it matters; `None` for what is not for the log.
+    fn level(&self) -> Option<Level> {
+        match self {
+            // The kernel's lines are only written while somebody tails: they are for him.
+            Self::Following { .. } | Self::Lost { .. } | Self::Kernel { .. } => None,
+            Self::Refused { .. }
+            | Self::LeftOut { .. }
+            | Self::Opening(_)
+            | Self::Extended(_)
+            | Self::Closed { .. }
+            | Self::Gate { .. }
+            | Self::Reloaded { .. }
+            | Self::Observed { .. }
+            | Self::Command { ok: true, .. } => Some(Level::INFO),
+            Self::Command { ok: false, .. } => Some(Level::WARN),
+            Self::Trouble { .. } => Some(Level::ERROR),
+        }
+    }
+
+    fn log(&self, level: Level) {
+        // The level of an entry is fixed where it is written.
+        macro_rules! log_at {
+            ($($level:ident),+) => {
+                match level {
+                    $(Level::$level => {
+                        tracing::event!(Level::$level, { EVENT } = self.json(), "{self}");
+                    })+
+                }
+            };
+        }
+        log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
+    }
+
+    /// Its fields, for the log's other formats.
+    fn json(&self) -> String {
+        // Text and numbers: there is nothing that JSON does not have.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 /// The log, and everybody who tails.
 #[derive(Clone, Debug)]
 pub struct Reporter {
@@ -191,20 +263,26 @@ impl Default for Reporter {
 impl Reporter {
     /// Tells `event` to the log and to every tail.
     pub fn report(&self, event: Event) {
-        match &event {
-            // The kernel's lines are only written while somebody tails: they are for him.
-            Event::Following { .. } | Event::Lost { .. } | Event::Kernel { .. } => {}
-            Event::Refused { .. } => debug!("{event}"),
-            Event::Opening(_)
-            | Event::Extended(_)
-            | Event::Closed { .. }
-            | Event::Gate { .. }
-            | Event::Reloaded { .. }
-            | Event::Observed { .. } => info!("{event}"),
-            Event::Command { ok: true, .. } => info!("{event}"),
-            Event::Command { ok: false, .. } => warn!("{event}"),
-            Event::Trouble { .. } => error!("{event}"),
+        if let Some(level) = event.level() {
+            event.log(level);
         }
+        self.tell_tails(event);
+    }
+
+    /// Tells `event` to every tail, and to the log only where that is to have everything.
+    pub fn report_quietly(&self, event: Event) {
+        event.log(Level::DEBUG);
+        self.tell_tails(event);
+    }
+
+    /// Tells `event` to the log alone.
+    pub fn log(&self, event: &Event) {
+        if let Some(level) = event.level() {
+            event.log(level);
+        }
+    }
+
+    fn tell_tails(&self, event: Event) {
         if self.tails.receiver_count() > 0 {
             // Fails only if the last tail has gone meanwhile.
             let _ = self.tails.send(Notice::now(event));
@@ -307,10 +385,12 @@ counters! {
 mod tests {
     use super::*;
 
-    fn refused(reason: &str) -> Event {
+    fn refused(detail: &str) -> Event {
         Event::Refused {
             source: [192, 0, 2, 7].into(),
-            reason: reason.into(),
+            reason: Reason::Replayed,
+            client: None,
+            detail: detail.into(),
         }
     }
 

@@ -30,6 +30,7 @@ use super::{
     exec::{Ending, Executor},
     gate::{Gate, pins::Pins},
     knock::Knock,
+    refusals::{Reason, Refusals},
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
     source::{
@@ -46,7 +47,7 @@ pub use self::{reload::Origin, signals::StopSignals};
 /// A bad line is warned of at most this often.
 const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Sources whose last accepted block is known, so that a further copy of it is told as such.
+/// Accepted knocks that are known, so that a further copy of one is told as such.
 const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
     Some(known) => known,
     None => panic!("it is above zero"),
@@ -113,8 +114,9 @@ pub struct Daemon {
     store: Option<Store>,
     /// Doors and clients, by the numbers that they have in everything else here.
     catalog: Catalog,
-    /// The last accepted sealed block of a source, and when it came.
-    accepted: LruCache<IpAddr, (Block, Duration)>,
+    /// The sealed blocks that were accepted last, from where, and when.
+    accepted: LruCache<Block, (IpAddr, Duration)>,
+    refusals: Refusals,
     wall_clock: WallClock,
     doors: Doors,
     executor: Executor<Task>,
@@ -154,6 +156,7 @@ impl Daemon {
             store,
             catalog: Catalog::new(&config),
             accepted: LruCache::new(COPIES_KNOWN),
+            refusals: Refusals::default(),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
             executor,
@@ -203,6 +206,7 @@ impl Daemon {
         let mut knocks = Vec::new();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
+                self.sum_up_refusals();
                 return Ok(());
             }
             // In this order: a flood of events must not keep anything else waiting.
@@ -214,6 +218,7 @@ impl Daemon {
                         info!("{signal}: closing every open door, then stopping");
                         let gate_stays = self.gate_stays();
                         self.leave_gate();
+                        self.sum_up_refusals();
                         self.close(&mut stop, gate_stays).await;
                         return Ok(());
                     }
@@ -221,6 +226,7 @@ impl Daemon {
                 Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
+                () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
                 Some(request) = requests.recv() => self.answer(request),
                 changed = interfaces::changed(&mut self.watch) => {
                     changed?;
@@ -303,7 +309,8 @@ impl Daemon {
         self.counters.sources_evicted = self.assembler.evicted();
         if limited > 0 {
             self.counters.attempts_limited += limited as u64;
-            self.refuse(knock.source, "rate: this source has tried too many blocks");
+            let detail = "this source has tried too many blocks".to_owned();
+            self.refuse(knock.source, Reason::Rate, None, detail);
         }
         for block in &blocks {
             if self.attempt(block, knock.source) {

@@ -62,7 +62,7 @@ const CACHE_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Error)]
 pub enum RememberError {
     /// It was accepted before.
-    #[error("replayed: this very knock was accepted before")]
+    #[error("this very knock was accepted before")]
     Replayed,
     /// It was made before something that is forgotten already.
     #[error(

@@ -95,6 +95,7 @@ fn granted(client: usize, door: usize) -> Grant {
         door,
         lease: LEASE,
         made_at: Some(NOW),
+        is_bound: true,
     }
 }
 
@@ -252,6 +253,7 @@ fn classic_knocks_open_by_sequence() {
     };
     let grant = Grant {
         made_at: None,
+        is_bound: false,
         ..granted(TABLET, SSH)
     };
     assert_eq!(knock("tablet's", &[1, 2, 3, 4]), Ok(grant));

@@ -1,6 +1,6 @@
 //! From a block to an open door, or to a reason why not.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::anyhow;
 use knock_common::protocol::block::Block;
@@ -11,9 +11,14 @@ use crate::daemon::{
     auth::{Arrival, Grant, Refusal, Refused},
     clock::{monotonic, unix_ms},
     doors::{Admission, Terms, Visit},
+    refusals::Reason,
     report::{Event, Visitor},
     store::RememberError,
 };
+
+/// Within this time a knock that was accepted comes again as a further copy: the client sends
+/// up to 8 of 16 SYNs that are up to 500 ms apart, which takes 64 s, and a network its time.
+const COPIES_TAKE: Duration = Duration::from_secs(80);
 
 impl Daemon {
     /// Tries one block; whether it was accepted.
@@ -29,18 +34,13 @@ impl Daemon {
             Ok(grant) => grant,
             Err(Refused { why, client }) => {
                 self.count(&why);
-                match client {
-                    Some(client) => {
-                        let name = self.catalog.client(self.catalog.configured_client(client));
-                        self.refuse(source, &format!("client={name:?} {why}"));
-                    }
-                    None => self.refuse(source, &why.to_string()),
-                }
+                let client = client.map(|client| self.catalog.configured_client(client));
+                self.refuse(source, why.into(), client, why.to_string());
                 return false;
             }
         };
         if let Some(made_at) = grant.made_at
-            && !self.remember(block, made_at, &arrival)
+            && !self.remember(block, &grant, made_at, &arrival)
         {
             return false;
         }
@@ -61,53 +61,99 @@ impl Daemon {
         } += 1;
     }
 
-    pub(super) fn refuse(&self, source: IpAddr, reason: &str) {
-        self.reporter.report(Event::Refused {
+    pub(super) fn refuse(
+        &mut self,
+        source: IpAddr,
+        reason: Reason,
+        client: Option<usize>,
+        detail: String,
+    ) {
+        let event = Event::Refused {
             source,
-            reason: reason.to_owned(),
-        });
+            reason,
+            client: client.map(|client| self.catalog.client(client).to_owned()),
+            detail,
+        };
+        if reason.is_noise() {
+            self.reporter.report_quietly(event);
+        } else {
+            self.report_within_bounds(source, event);
+        }
+    }
+
+    /// Reports what whoever is at `source` can bring about as often as he likes.
+    fn report_within_bounds(&mut self, source: IpAddr, event: Event) {
+        if self.refusals.admit(source, monotonic()) {
+            self.reporter.report(event);
+        } else {
+            self.reporter.report_quietly(event);
+        }
+    }
+
+    /// Sums up the refusals that the log has no lines of.
+    pub(super) fn sum_up_refusals(&mut self) {
+        for left_out in self.refusals.take() {
+            self.reporter.log(&left_out);
+        }
     }
 
     /// Whether a sealed block is now on disk and was not before.
-    fn remember(&mut self, block: &Block, made_at: u64, arrival: &Arrival) -> bool {
+    fn remember(&mut self, block: &Block, grant: &Grant, made_at: u64, arrival: &Arrival) -> bool {
         let source = arrival.source;
         let now = monotonic();
         // The client sends everything twice: its second copy is no attack.
-        if let Some((accepted, at)) = self.accepted.get(&source)
-            && accepted == block
-            && now < *at + self.config.sequence_timeout
+        if let Some((from, at)) = self.accepted.get(block)
+            && *from == source
+            && now < *at + COPIES_TAKE
         {
             self.counters.copies += 1;
-            self.refuse(
-                source,
-                "replayed: a further copy of the knock that was just accepted",
-            );
+            let detail = "a further copy of the knock that was just accepted".to_owned();
+            let client = self.catalog.configured_client(grant.client);
+            self.refuse(source, Reason::Copy, Some(client), detail);
             return false;
         }
         let remembered = match &mut self.store {
             Some(store) => store.remember(block, made_at, arrival.now, arrival.max_skew),
             None => Err(RememberError::Broken(anyhow!("there is none"))),
         };
-        match remembered {
-            Ok(()) => {
-                self.accepted.put(source, (*block, now));
-                true
+        let Err(error) = remembered else {
+            self.accepted.put(*block, (source, now));
+            return true;
+        };
+        let reason = match &error {
+            RememberError::Replayed => {
+                self.counters.refused_replayed += 1;
+                self.replay(block, grant, source)
             }
-            Err(error) => {
-                match &error {
-                    RememberError::Replayed => self.counters.refused_replayed += 1,
-                    RememberError::BeyondHorizon => self.counters.refused_stale += 1,
-                    RememberError::Full | RememberError::Broken(_) => {
-                        self.counters.refused_store += 1;
-                        self.reporter.report(Event::Trouble {
-                            message: format!("a sealed knock from {source} is refused: {error}"),
-                        });
-                        return false;
-                    }
-                }
-                self.refuse(source, &error.to_string());
-                false
+            RememberError::BeyondHorizon => {
+                self.counters.refused_stale += 1;
+                Reason::Stale
             }
+            RememberError::Full | RememberError::Broken(_) => {
+                self.counters.refused_store += 1;
+                let message = format!("a sealed knock from {source} is refused: {error}");
+                self.report_within_bounds(source, Event::Trouble { message });
+                return false;
+            }
+        };
+        let client = self.catalog.configured_client(grant.client);
+        self.refuse(source, reason, Some(client), error.to_string());
+        false
+    }
+
+    /// Whether a knock that was accepted before speaks against `source`: not where its client
+    /// is, and may be sending it still.
+    fn replay(&mut self, block: &Block, grant: &Grant, source: IpAddr) -> Reason {
+        let is_its_clients = match self.accepted.get(block) {
+            _ if grant.is_bound => true,
+            Some((from, _)) => *from == source,
+            // It was accepted by a daemon before this one, from nobody knows where.
+            None => monotonic() < self.started + COPIES_TAKE,
+        };
+        if is_its_clients {
+            Reason::Repeated
+        } else {
+            Reason::Replayed
         }
     }
 
@@ -132,10 +178,8 @@ impl Daemon {
         };
         if !self.open(visit, terms) {
             self.counters.refused_doors_full += 1;
-            self.refuse(
-                source,
-                "as many doors are open as `limits.open_doors` allows",
-            );
+            let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
+            self.refuse(source, Reason::DoorsFull, Some(terms.client), detail);
         }
     }
 

@@ -51,12 +51,12 @@ fn a_block_is_accepted_once_also_after_a_restart() {
     let folder = Folder::new();
     let mut store = folder.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    refused(accepts(&mut store, 1, NOW, NOW + 1), "replayed");
+    refused(accepts(&mut store, 1, NOW, NOW + 1), "accepted before");
     accepts(&mut store, 2, NOW, NOW).unwrap();
     drop(store);
     let mut store = folder.open();
     for n in 1..=2 {
-        refused(accepts(&mut store, n, NOW, NOW + 2), "replayed");
+        refused(accepts(&mut store, n, NOW, NOW + 2), "accepted before");
     }
 }
 
@@ -68,7 +68,10 @@ fn a_file_that_was_copied_in_the_middle_of_it_remembers() {
     // As a crash would leave it: the database was never closed.
     let copy = Folder::new();
     fs::copy(folder.file(), copy.file()).unwrap();
-    refused(accepts(&mut copy.open(), 1, NOW, NOW + 1), "replayed");
+    refused(
+        accepts(&mut copy.open(), 1, NOW, NOW + 1),
+        "accepted before",
+    );
 }
 
 #[test]
@@ -108,9 +111,12 @@ fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
     // It is set right: whoever knocks by the true time is let in, once.
     let now = NOW + 3 * HOUR;
     accepts(&mut store, 2, now, now).unwrap();
-    refused(accepts(&mut store, 2, now, now + 1), "replayed");
-    refused(accepts(&mut store, 1, NOW, NOW + 1000), "replayed");
-    refused(accepts(&mut store, 100, NOW + 20 * HOUR, now), "replayed");
+    refused(accepts(&mut store, 2, now, now + 1), "accepted before");
+    refused(accepts(&mut store, 1, NOW, NOW + 1000), "accepted before");
+    refused(
+        accepts(&mut store, 100, NOW + 20 * HOUR, now),
+        "accepted before",
+    );
 }
 
 #[test]
@@ -184,7 +190,7 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
     // Repaired, by whatever means, it works again without a restart.
     let (mut store, _) = Store::open(folder.0.path()).unwrap();
     fs::write(folder.file(), &whole).unwrap();
-    refused(accepts(&mut store, 1, NOW, NOW), "replayed");
+    refused(accepts(&mut store, 1, NOW, NOW), "accepted before");
     accepts(&mut store, 777, NOW, NOW).unwrap();
 }
 

@@ -1,0 +1,311 @@
+//! The filter for fail2ban, with the log of the real daemon: who is banned, and who is not.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    env, fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use knock_common::protocol::sealed::{Binding, Time40};
+use knock_tests::{
+    frame::Frame,
+    link::Pair,
+    process::{Running, Stream},
+    scene::{
+        Files, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, knockd,
+        program, request, seal, syns, unbound,
+    },
+    wire::Sender,
+};
+
+/// Sends recorded knocks, over both families.
+const REPLAYER: [&str; 2] = ["192.0.2.77", "2001:db8::77"];
+/// Sends a knock that was made for another address.
+const FORWARDER: &str = "192.0.2.78";
+/// A client whose clock is wrong.
+const LATE: &str = "192.0.2.21";
+
+/// fail2ban's programs: the machine's, or those that `cargo xtask test` has unpacked.
+struct Fail2ban(Option<PathBuf>);
+
+impl Fail2ban {
+    /// Where there is none, the test is left out, but not where `CI` is set.
+    fn find() -> Option<Self> {
+        let has = |folder: PathBuf| folder.join("fail2ban-regex").is_file();
+        if env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(has) {
+            return Some(Self(None));
+        }
+        let test = env::current_exe().unwrap();
+        let unpacked = test.ancestors().nth(3).unwrap().join("tools/fail2ban");
+        if has(unpacked.join("usr/bin")) {
+            return Some(Self(Some(unpacked)));
+        }
+        let refusal = "fail2ban is not there: `cargo xtask test` unpacks it";
+        let wanted = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
+        assert!(!wanted, "{refusal}");
+        eprintln!("skipped: {refusal}");
+        None
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let Some(unpacked) = &self.0 else {
+            return Command::new(name);
+        };
+        let mut command = Command::new("python3");
+        // What root would leave there could not be removed by who built it.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("PYTHONPATH", unpacked.join("usr/lib/python3/dist-packages"));
+        command.arg(unpacked.join("usr/bin").join(name));
+        command
+    }
+
+    fn configuration(&self) -> PathBuf {
+        let root = self.0.clone().unwrap_or_else(|| "/".into());
+        root.join("etc/fail2ban")
+    }
+
+    /// The hosts that the filter finds in `log`, in the order of the lines.
+    fn banned(&self, log: &str, mode: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        fs::write(&file, log).unwrap();
+        let mut regex = self.command("fail2ban-regex");
+        regex.arg("-c").arg(self.configuration());
+        regex.args(["-o", "ip"]).arg(&file);
+        let filter = shipped("filter.d/knockd-xdp.conf");
+        regex.arg(format!("{}[mode={mode}]", filter.display()));
+        let output = regex.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let hosts = String::from_utf8(output.stdout).unwrap();
+        hosts.lines().map(str::to_owned).collect()
+    }
+}
+
+fn shipped(name: &str) -> PathBuf {
+    let fail2ban = concat!(env!("CARGO_MANIFEST_DIR"), "/../knock-user/fail2ban");
+    Path::new(fail2ban).join(name).canonicalize().unwrap()
+}
+
+/// A daemon on the server with further arguments. Neither its language nor its time zone is
+/// what the log is written in.
+fn scene(arguments: &[&str]) -> Scene {
+    let pair = Pair::new().unwrap();
+    // So short that a knock's last copies come when its SYNs are long forgotten.
+    let configuration = format!("sequence_timeout = \"1s\"\n{SEALED_CONFIGURATION}");
+    let files = Files::new(&configuration).unwrap();
+    let mut command = knockd(&pair, &files).unwrap();
+    command.args(["--iface", Pair::SERVER_INTERFACE]);
+    command.args(arguments);
+    command.envs([("TZ", "Asia/Kathmandu"), ("LC_ALL", "ar_EG.UTF-8")]);
+    let knockd = Running::spawn(command).unwrap();
+    knockd
+        .wait_for(|line| line.contains("listening on srv0"), SOON)
+        .unwrap();
+    let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    Scene {
+        pair,
+        files,
+        knockd,
+        sender,
+    }
+}
+
+fn from(address: &str) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), 40_000)
+}
+
+fn accepted(scene: &Scene, source: IpAddr) {
+    scene.logged(&[&format!("source={source} lease=")]).unwrap();
+}
+
+fn refused(scene: &Scene, source: IpAddr, reason: &str) {
+    let said = format!("refused source={source} reason={reason} ");
+    scene.logged(&[&said]).unwrap();
+}
+
+/// What genuine clients do, and what the network does to it.
+fn genuine_knocks(scene: &Scene) {
+    for server in ["192.0.2.1", "2001:db8::1"] {
+        let mut knock = scene.pair.client.command(program("knock").unwrap());
+        knock.args(["--client", "laptop", "--key-file"]);
+        knock.arg(scene.files.path("laptop.key"));
+        knock.args(["--copies", "8", "--delay", "15ms", server, "ssh"]);
+        let output = knock.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    accepted(scene, Pair::CLIENT_V4.into());
+    accepted(scene, Pair::CLIENT_V6.into());
+    // Two clients behind one address, whose copies alternate, backwards.
+    let nat = SocketAddr::new([192, 0, 2, 30].into(), 20_000);
+    let knocks = [0, 100].map(|further| {
+        let source = SocketAddr::new(nat.ip(), nat.port() + further);
+        let block = seal(&unbound().unwrap()).unwrap();
+        syns(block, source, Pair::SERVER_V4.into())
+    });
+    for _ in 0..3 {
+        for knock in &knocks {
+            scene.send(knock.iter().rev()).unwrap();
+        }
+    }
+    accepted(scene, nat.ip());
+}
+
+/// A SYN to every port of the window.
+fn scan(scene: &Scene) {
+    for port in 61_000..=61_255 {
+        let frame = Frame::syn(STRANGER, (Pair::SERVER_V4, port).into());
+        scene.send([&frame]).unwrap();
+    }
+}
+
+fn attacks(scene: &Scene) {
+    let block = seal(&unbound().unwrap()).unwrap();
+    scene.send_block(block, SOURCE).unwrap();
+    for source in REPLAYER.map(from) {
+        scene.send_block(block, source).unwrap();
+        refused(scene, source.ip(), "replayed");
+    }
+    let bound = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
+    scene.send_block(bound, from(FORWARDER)).unwrap();
+    refused(scene, from(FORWARDER).ip(), "elsewhere");
+    let mut late = request("ssh", from(LATE).ip()).unwrap();
+    late.binding = Binding::Unbound;
+    late.time = Time40::from_unix_ms(1_000_000_000_000);
+    scene.send_block(seal(&late).unwrap(), from(LATE)).unwrap();
+    refused(scene, from(LATE).ip(), "stale");
+}
+
+/// Everything that was said about all of that.
+fn log(scene: &Scene) -> String {
+    genuine_knocks(scene);
+    scan(scene);
+    attacks(scene);
+    // From a source of its own: what was sent before has been seen by then.
+    let witness = from("192.0.2.250");
+    scene
+        .send(&classic(PHONE, SSH, witness, Pair::SERVER_V4.into()).unwrap())
+        .unwrap();
+    accepted(scene, witness.ip());
+    scene.knockd.text(Stream::Err)
+}
+
+fn expect_bans(fail2ban: &Fail2ban, log: &str) {
+    assert_eq!(fail2ban.banned(log, "normal"), REPLAYER, "{log}");
+    let [v4, v6] = REPLAYER;
+    assert_eq!(
+        fail2ban.banned(log, "aggressive"),
+        [v4, v6, FORWARDER, LATE],
+        "{log}"
+    );
+}
+
+/// `log` as a syslog daemon writes it to a file.
+fn through_syslog(log: &str) -> String {
+    let lines = log.lines();
+    lines
+        .map(|line| format!("Nov  9 09:08:07 host knockd[1234]: {line}\n"))
+        .collect()
+}
+
+#[test]
+fn replays_are_banned_and_no_client_and_no_scan_is() {
+    knock_tests::needs_bpf!();
+    let Some(fail2ban) = Fail2ban::find() else {
+        return;
+    };
+    // The harness's daemon logs every refusal, which is the harder case.
+    let log = log(&scene(&[]));
+    for noise in ["reason=bad-parity", "reason=copy"] {
+        assert!(log.contains(noise), "{log}");
+    }
+    expect_bans(&fail2ban, &log);
+    expect_bans(&fail2ban, &through_syslog(&log));
+    // As fail2ban's own reader of the journal gives them: the message, without time and level.
+    let messages: String = log
+        .lines()
+        .filter_map(|line| line.split_once("Z  INFO ").or(line.split_once("Z DEBUG ")))
+        .map(|(_, message)| format!("2026-11-09T09:08:07+0000 host knockd[1234]: {message}\n"))
+        .collect();
+    expect_bans(&fail2ban, &messages);
+}
+
+#[test]
+fn the_log_in_json_bans_the_same() {
+    knock_tests::needs_bpf!();
+    let Some(fail2ban) = Fail2ban::find() else {
+        return;
+    };
+    let log = log(&scene(&["--log-format", "json"]));
+    expect_bans(&fail2ban, &log);
+    expect_bans(&fail2ban, &through_syslog(&log));
+}
+
+#[test]
+fn what_a_command_or_somebody_else_says_bans_nobody() {
+    let Some(fail2ban) = Fail2ban::find() else {
+        return;
+    };
+    let forged = "refused source=192.0.2.66 reason=replayed: this very knock";
+    let time = "2026-11-09T09:08:07.123456Z ";
+    let log = [
+        format!("{time} INFO run of door \"ssh\" for 192.0.2.7: {forged}"),
+        format!("{time} INFO run of door \"ssh\" for 192.0.2.7: knockd: {forged}"),
+        format!("{time}ERROR {forged}"),
+        format!("{time} INFO accepted door=\"{forged}\" client=\"{forged}\" source=192.0.2.7 lease=30s: opening"),
+        format!("Nov  9 09:08:07 host sshd[1]: {forged}"),
+        format!("{time} INFO refused source=example.org reason=replayed: this very knock"),
+        format!("{time} INFO 12 more refusals from 192.0.2.66 in the last minute"),
+        format!(r#"{{"time":"2026-11-09T09:08:07.123Z","level":"info","message":"run of door: {forged}"}}"#),
+        format!(r#"{{"time":"2026-11-09T09:08:07.123Z","level":"info","message":"x","client":"\",\"message\":\"{forged}"}}"#),
+    ]
+    .join("\n");
+    assert!(fail2ban.banned(&log, "aggressive").is_empty(), "{log}");
+    // The same words where they belong do.
+    let genuine = format!("{time} INFO {forged}\n");
+    assert_eq!(fail2ban.banned(&genuine, "normal"), ["192.0.2.66"]);
+}
+
+#[test]
+fn the_jail_is_off_until_it_is_switched_on() {
+    let Some(fail2ban) = Fail2ban::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = folder.path().join("fail2ban");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(fail2ban.configuration())
+        .arg(&configuration)
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    // Debian switches on sshd's jail, whose log need not be here.
+    let _ = fs::remove_file(configuration.join("jail.d/defaults-debian.conf"));
+    for file in ["filter.d/knockd-xdp.conf", "jail.d/knockd-xdp.conf"] {
+        fs::copy(shipped(file), configuration.join(file)).unwrap();
+    }
+    let commands = || {
+        let mut client = fail2ban.command("fail2ban-client");
+        let output = client.arg("-c").arg(&configuration).arg("-d").output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!commands().contains("knockd-xdp"));
+    fs::write(
+        configuration.join("jail.local"),
+        "[knockd-xdp]\nenabled = true\n",
+    )
+    .unwrap();
+    let commands = commands();
+    for command in [
+        "['add', 'knockd-xdp', 'systemd']",
+        "['set', 'knockd-xdp', 'maxretry', 3]",
+        "['start', 'knockd-xdp']",
+    ] {
+        assert!(commands.contains(command), "{command}: {commands}");
+    }
+}

@@ -1,0 +1,300 @@
+//! The log of the real daemon in its formats, and how much of a flood it takes.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use knock_tests::{
+    frame::Segment,
+    link::Pair,
+    privilege,
+    process::{Running, Stream},
+    scene::{CONFIGURATION, Files, LAPTOP, SOON, SOURCE, SSH, classic, program},
+};
+use rustix::fs::fstat;
+use serde_json::Value;
+
+/// The lines that a classic knock of `source` leaves.
+fn knock(source: &str) -> String {
+    let knock = classic(LAPTOP, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap();
+    knock
+        .iter()
+        .map(|frame| {
+            let bytes = frame.bytes().unwrap();
+            let port = Segment::read(&bytes).unwrap().destination.port();
+            format!("{port} {source}\n")
+        })
+        .collect()
+}
+
+/// A host whose doors close after a second, and whose journal, if it has one, is a socket of
+/// this test.
+struct Host {
+    pair: Pair,
+    files: Files,
+}
+
+impl Host {
+    fn new() -> Self {
+        let configuration = CONFIGURATION.replace("\"1h\"", "\"1s\"");
+        Self {
+            pair: Pair::new().unwrap(),
+            files: Files::new(&configuration).unwrap(),
+        }
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.files.path("journal")
+    }
+
+    /// The journal's socket, where the daemon of [`Host::knockd`] looks for it.
+    fn open_journal(&self) -> UnixDatagram {
+        fs::create_dir(self.journal()).unwrap();
+        let journal = UnixDatagram::bind(self.journal().join("socket")).unwrap();
+        journal.set_read_timeout(Some(SOON)).unwrap();
+        journal
+    }
+
+    /// The daemon that takes its knocks from its standard input. Under its `/run/systemd` is
+    /// the journal of this test and nothing else.
+    fn knockd(&self, arguments: &[&str]) -> Command {
+        let mut knockd = self.pair.server.command("unshare");
+        knockd.args(["--mount", "sh", "-c"]).arg(format!(
+            "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && \
+             if [ -d {journal} ]; then mount --bind {journal} /run/systemd/journal; fi && \
+             exec \"$@\"",
+            journal = self.journal().display()
+        ));
+        knockd.arg("sh").arg(program("knockd").unwrap());
+        knockd.args(["--lines", "-", "--config"]);
+        knockd.arg(self.files.path("knockd.toml"));
+        knockd.args(arguments);
+        knockd.env_remove("JOURNAL_STREAM");
+        knockd
+    }
+
+    /// What the daemon prints to standard error about `lines`.
+    fn logged(&self, arguments: &[&str], lines: &str) -> String {
+        self.log_of(self.knockd(arguments), lines)
+    }
+
+    fn log_of(&self, command: Command, lines: &str) -> String {
+        let (mut knockd, mut input) = Running::spawn_fed(command).unwrap();
+        input.write_all(lines.as_bytes()).unwrap();
+        drop(input);
+        assert!(knockd.wait(SOON).unwrap().success());
+        knockd.text(Stream::Err)
+    }
+}
+
+/// The next entry that is about `wanted`.
+fn entry(journal: &UnixDatagram, wanted: &str) -> String {
+    let mut datagram = [0; 4096];
+    loop {
+        let len = journal.recv(&mut datagram).unwrap();
+        let entry = String::from_utf8(datagram[..len].to_vec()).unwrap();
+        if entry.contains(wanted) {
+            return entry;
+        }
+    }
+}
+
+/// `command` with a stream as its standard error, and that stream's other end.
+fn spawn_with_stream(mut command: Command, says_stream: bool) -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(SOON)).unwrap();
+    let stream = if says_stream {
+        fstat(&theirs).unwrap()
+    } else {
+        fstat(&ours).unwrap()
+    };
+    command.env(
+        "JOURNAL_STREAM",
+        format!("{}:{}", stream.st_dev, stream.st_ino),
+    );
+    command.stdin(Stdio::piped()).stderr(OwnedFd::from(theirs));
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(knock("192.0.2.7").as_bytes()).unwrap();
+    (child, ours)
+}
+
+#[test]
+fn every_line_of_json_is_an_object_also_the_last_one() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let log = host.logged(&["--log-format", "json"], &knock("192.0.2.7"));
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for line in &lines {
+        for field in ["time", "level", "message"] {
+            assert!(line[field].is_string(), "{line}");
+        }
+    }
+    let event = |name: &str| lines.iter().find(|line| line["event"] == name).unwrap();
+    let opening = event("opening");
+    assert_eq!(opening["client"], "laptop");
+    assert_eq!(opening["door"], "ssh");
+    assert_eq!(opening["source"], "192.0.2.7");
+    assert_eq!(opening["lease"], 1);
+    let command = event("command");
+    assert_eq!(command["command"], "run");
+    assert_eq!(command["ending"], "succeeded");
+    assert_eq!(event("closed")["door"], "ssh");
+
+    let output = Command::new(program("knockd").unwrap())
+        .args(["check", "--log-format", "json"])
+        .args(["--config", "/nowhere/knockd.toml"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(said["level"], "error");
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .contains("/nowhere/knockd.toml")
+    );
+}
+
+#[test]
+fn a_service_logs_to_the_journal_with_fields() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let journal = host.open_journal();
+    let (mut child, mut stderr) = spawn_with_stream(host.knockd(&[]), true);
+    let opening = entry(&journal, "accepted");
+    for field in [
+        "PRIORITY=6\n",
+        "SYSLOG_IDENTIFIER=knockd\n",
+        "MESSAGE=accepted door=\"ssh\" client=\"laptop\" source=192.0.2.7 lease=1s: opening\n",
+        "KNOCKD_EVENT=opening\n",
+        "KNOCKD_CLIENT=laptop\n",
+        "KNOCKD_DOOR=ssh\n",
+        "KNOCKD_SOURCE=192.0.2.7\n",
+        "KNOCKD_LEASE=1\n",
+    ] {
+        assert!(opening.contains(field), "{opening}");
+    }
+    entry(&journal, "MESSAGE=stopped\n");
+    assert!(child.wait().unwrap().success());
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn a_journal_that_is_started_again_is_found_again() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let journal = host.open_journal();
+    let (knockd, mut input) =
+        Running::spawn_fed(host.knockd(&["--log-format", "journal"])).unwrap();
+    entry(&journal, "listening");
+    let mut tail = host.pair.server.command(program("knockd").unwrap());
+    tail.args(["tail", "--socket"])
+        .arg(host.files.path("knockd.sock"));
+    let tail = Running::spawn(tail).unwrap();
+    tail.wait_for(|line| line.contains("following"), SOON)
+        .unwrap();
+    drop(journal);
+    fs::remove_file(host.journal().join("socket")).unwrap();
+    // The journal hears nothing of this one.
+    input.write_all(knock("192.0.2.7").as_bytes()).unwrap();
+    tail.wait_for(|line| line.contains("closed door"), SOON)
+        .unwrap();
+    let journal = UnixDatagram::bind(host.journal().join("socket")).unwrap();
+    journal.set_read_timeout(Some(SOON)).unwrap();
+    input.write_all(knock("192.0.2.8").as_bytes()).unwrap();
+    entry(&journal, "entries are lost");
+    entry(&journal, "KNOCKD_SOURCE=192.0.2.8");
+    drop(knockd);
+}
+
+#[test]
+fn a_stream_that_is_only_inherited_is_not_taken_for_the_journal() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let journal = host.open_journal();
+    let (mut child, mut stderr) = spawn_with_stream(host.knockd(&[]), false);
+    assert!(child.wait().unwrap().success());
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("Z  INFO accepted door=\"ssh\""), "{said}");
+    journal.set_nonblocking(true).unwrap();
+    assert!(journal.recv(&mut [0]).is_err());
+}
+
+#[test]
+fn without_a_journal_there_is_text() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let log = host.logged(&["--log-format", "journal"], &knock("192.0.2.7"));
+    assert!(log.contains("Z  INFO accepted door=\"ssh\""), "{log}");
+    assert!(!log.contains('\x1b'), "{log}");
+}
+
+#[test]
+fn a_flood_of_refusals_is_a_few_lines_and_a_sum() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let flood = |source: &str| -> String {
+        (0..2000_u32)
+            .map(|i| format!("{} {source}\n", 61_000 + i * 31 % 256))
+            .collect()
+    };
+    let log = host.logged(&[], &(flood("192.0.2.7") + &flood("2001:db8::7")));
+    for (source, from) in [("192.0.2.7", "192.0.2.7"), ("2001:db8::7", "2001:db8::/64")] {
+        let line = format!("refused source={source} reason=rate: ");
+        assert_eq!(log.matches(&line).count(), 5, "{log}");
+        let sum = format!(" more refusals from {from} in the last minute");
+        let sum = log.lines().find(|line| line.ends_with(&sum)).unwrap();
+        let count = sum.split_whitespace().nth(2).unwrap();
+        // All that was left out of 2000, but for what may be tried.
+        assert!((1000..1995).contains(&count.parse().unwrap()), "{sum}");
+    }
+    assert!(log.lines().count() < 20, "{log}");
+    // What everybody's noise is, is not there at all.
+    assert!(!log.contains("bad-parity"), "{log}");
+}
+
+#[test]
+fn at_level_debug_everything_is_there() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let lines: String = (0..40_u32)
+        .map(|i| format!("{} 192.0.2.7\n", 61_000 + i * 31 % 256))
+        .collect();
+    let log = host.logged(&["--log", "debug"], &lines);
+    assert_eq!(
+        log.matches("DEBUG refused source=192.0.2.7").count(),
+        25,
+        "{log}"
+    );
+}
