@@ -15,6 +15,7 @@ pub mod enroll;
 pub mod exec;
 pub mod gate;
 pub mod knock;
+pub mod metrics;
 pub mod report;
 pub mod run;
 pub mod sequence;

@@ -30,7 +30,10 @@ use knock_common::{
     window::Window,
 };
 
-use crate::daemon::gate::{Opening, Port, Rules};
+use crate::daemon::{
+    gate::{Opening, Port, Rules},
+    metrics,
+};
 
 /// Where the configuration is looked for without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";
@@ -72,6 +75,8 @@ pub struct Config {
     pub doors: Vec<Door>,
     /// What the kernel keeps closed.
     pub gate: Option<Gate>,
+    /// Where metrics are to be had, if anywhere.
+    pub metrics: Option<metrics::Settings>,
 }
 
 /// What the kernel keeps closed, and what becomes of that when the daemon stops.

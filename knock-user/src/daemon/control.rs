@@ -22,15 +22,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
+    metrics,
     report::{Counters, Tail},
     source::xdp::Attachment,
 };
 
-/// What the socket asks of the daemon's loop.
+/// What the socket, or the HTTP server of [`metrics`], asks of the daemon's loop.
 #[derive(Debug)]
 pub enum Request {
     /// How is it going?
     Status(oneshot::Sender<Status>),
+    /// What is there to be measured?
+    Metrics(oneshot::Sender<metrics::Snapshot>),
     /// Somebody follows from now on: his notices, and what the daemon listens to.
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.

@@ -27,6 +27,7 @@ use super::{
     exec::{Ending, Executor},
     gate::{Gate, pins::Pins},
     knock::Knock,
+    metrics::latency::{Latencies, Stopwatch},
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
     source::{
@@ -106,6 +107,8 @@ pub struct Daemon {
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
     reporter: Reporter,
     counters: Counters,
+    /// Where it goes how long a knock took to open its door, if anybody wants to know.
+    latencies: Option<Latencies>,
     started: Duration,
     tails: usize,
     skipped_lines: SkippedLines,
@@ -142,6 +145,7 @@ impl Daemon {
             endings,
             reporter,
             counters: Counters::default(),
+            latencies: None,
             started: monotonic(),
             tails: 0,
             skipped_lines: SkippedLines::default(),
@@ -158,6 +162,11 @@ impl Daemon {
     /// From here on does nothing but tell what it would do: no command is run, no lease kept.
     pub fn rehearse(&mut self) {
         self.dry_run = true;
+    }
+
+    /// Tells `latencies` from here on how long a knock takes to open its door.
+    pub fn measure(&mut self, latencies: Latencies) {
+        self.latencies = Some(latencies);
     }
 
     /// Runs until a signal asks it to stop or its lines have ended, and until every door is
@@ -269,15 +278,16 @@ impl Daemon {
             self.refuse(knock.source, "rate: this source has tried too many blocks");
         }
         for block in &blocks {
-            if self.attempt(block, knock.source) {
+            if self.attempt(block, knock) {
                 self.assembler.accept(&knock.source);
                 return;
             }
         }
     }
 
-    /// Does `task`: the gate first, then the command.
-    fn start(&mut self, task: &Task) {
+    /// Does `task`: the gate first, then the command. `knocked` runs if it is a knock that has
+    /// led to it.
+    fn start(&mut self, task: &Task, knocked: Option<Stopwatch>) {
         let visit = task.visit;
         let door = &self.config.doors[visit.door];
         let (name, template) = match task.action {
@@ -299,6 +309,11 @@ impl Daemon {
                     self.doors.forget(visit);
                     return self.end_lease(visit);
                 }
+                if let Some(knocked) = &knocked
+                    && !self.keys(visit).is_empty()
+                {
+                    knocked.gate_opened();
+                }
             }
             Action::Close => self.close_gate(visit),
         }
@@ -310,7 +325,11 @@ impl Daemon {
                 );
                 self.done(task, true);
             }
-            Some(command) => self.executor.start(*task, label, command),
+            Some(command) => self.executor.start(*task, label, command, move || {
+                if let Some(knocked) = knocked {
+                    knocked.command_started();
+                }
+            }),
             None => self.done(task, true),
         }
     }
@@ -372,7 +391,7 @@ impl Daemon {
                 if task.action == Action::Open {
                     self.keep_lease(task.visit);
                 }
-                self.start(&task);
+                self.start(&task, None);
             }
             Step::Closed(visit) => {
                 self.end_lease(visit);

@@ -1,5 +1,7 @@
 //! What people who watch the daemon are told.
 
+use std::collections::BTreeMap;
+
 use knock_common::gate::Mode;
 use tracing::warn;
 
@@ -7,6 +9,7 @@ use super::{Daemon, Source};
 use crate::daemon::{
     clock::monotonic,
     control::{DoorStatus, GateStatus, Request, Status},
+    metrics::Snapshot,
 };
 
 impl Daemon {
@@ -16,6 +19,10 @@ impl Daemon {
                 let status = self.status();
                 // Whoever asked may have gone.
                 let _ = reply.send(status);
+            }
+            Request::Metrics(reply) => {
+                let snapshot = self.snapshot();
+                let _ = reply.send(snapshot);
             }
             Request::Tail(reply) => {
                 self.tails += 1;
@@ -88,6 +95,25 @@ impl Daemon {
             tails: self.tails,
             kernel,
             daemon: self.counters,
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let status = self.status();
+        let doors = self.config.doors.iter();
+        let mut open_doors: BTreeMap<_, _> = doors.map(|door| (door.name.clone(), 0)).collect();
+        for open in self.doors.open() {
+            let name = &self.config.doors[open.visit.door].name;
+            *open_doors.entry(name.clone()).or_default() += 1;
+        }
+        Snapshot {
+            kernel: status.kernel,
+            daemon: status.daemon,
+            open_doors,
+            gate: status.gate,
+            attachments: status.attachments,
+            sources_in_progress: status.sources_in_progress,
+            tails: status.tails,
         }
     }
 
