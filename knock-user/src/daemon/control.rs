@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
+    gate::Gate,
     metrics,
     report::{Counters, Tail},
     source::xdp::Attachment,
@@ -32,8 +33,8 @@ use super::{
 pub enum Request {
     /// How is it going?
     Status(oneshot::Sender<Status>),
-    /// What is there to be measured?
-    Metrics(oneshot::Sender<metrics::Snapshot>),
+    /// What is there to be measured, and the gate to count leases in?
+    Metrics(oneshot::Sender<(metrics::Snapshot, Option<Gate>)>),
     /// Somebody follows from now on: his notices, and what the daemon listens to.
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.

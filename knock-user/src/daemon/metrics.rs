@@ -9,7 +9,9 @@ pub mod page;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{control::GateStatus, report::Counters, source::xdp::Attachment};
+use knock_common::gate::Mode;
+
+use super::{report::Counters, source::xdp::Attachment};
 
 /// Where metrics are to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +41,12 @@ pub struct Snapshot {
     pub kernel: BTreeMap<String, u64>,
     /// The daemon's counters.
     pub daemon: Counters,
-    /// To how many sources a door is not closed, by the door's name, also if to none.
-    pub open_doors: BTreeMap<String, usize>,
-    /// The gate, if there is one.
-    pub gate: Option<GateStatus>,
+    /// Every door's name, and to how many sources it is not closed.
+    pub open_doors: Vec<(String, usize)>,
+    /// What the gate does with those who have not knocked, if there is one.
+    pub gate: Option<Mode>,
+    /// Leases in the kernel, one for each source and port, if they were counted.
+    pub leases: Option<usize>,
     /// The interfaces, with the mode that the program runs in.
     pub attachments: Vec<Attachment>,
     /// Sources with a half-finished knock.

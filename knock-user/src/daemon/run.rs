@@ -5,6 +5,7 @@ mod gate;
 mod hand;
 mod leases;
 mod signals;
+mod snapshot;
 mod watch;
 
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};

@@ -1,13 +1,17 @@
 //! Scrapes before and after knocks.
 
+use std::io::Write as _;
+
 use knock_tests::{
+    frame::Segment,
     link::Pair,
+    privilege,
     process::Running,
-    scene::{Files, LAPTOP, SOON, SOURCE, SSH, STRANGER, Scene, classic, knockd},
+    scene::{CONFIGURATION, Files, LAPTOP, SOON, SOURCE, SSH, STRANGER, Scene, classic, knockd},
     wire::Sender,
 };
 
-use super::{Page, configuration, knock, send_knock};
+use super::{LISTEN, Page, configuration, knock, send_knock};
 
 #[test]
 fn a_knock_is_seen_in_every_metric_that_it_touches() {
@@ -135,6 +139,39 @@ fn a_dry_run_tells_too_and_starts_no_command() {
     assert_eq!(page.value("knockd_gate_info{mode=\"observe\"}"), 1.0);
     assert_eq!(page.value("knockd_gate_opening_seconds_count"), 1.0);
     assert_eq!(page.value("knockd_command_start_seconds_count"), 0.0);
+}
+
+#[test]
+fn a_knock_in_lines_is_timed_from_its_last_line() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let pair = Pair::new().unwrap();
+    let metrics = format!("{CONFIGURATION}\n[metrics]\nlisten = \"{LISTEN}\"\n");
+    let files = Files::new(&metrics).unwrap();
+    let mut command = knockd(&pair, &files).unwrap();
+    command.args(["--lines", "-"]);
+    let (knockd, mut input) = Running::spawn_fed(command).unwrap();
+    for frame in classic(LAPTOP, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap() {
+        let segment = Segment::read(&frame.bytes().unwrap()).unwrap();
+        writeln!(input, "{} 192.0.2.7", segment.destination.port()).unwrap();
+    }
+    let run = "command run door=\"ssh\" source=192.0.2.7 succeeded";
+    knockd.wait_for(|line| line.contains(run), SOON).unwrap();
+    let page = Page::scrape(&pair);
+    assert_eq!(page.value("knockd_command_start_seconds_count"), 1.0);
+    assert!(page.value("knockd_command_start_seconds_sum") > 0.0);
+    // What there is not with lines.
+    for absent in [
+        "knockd_packets_total{",
+        "knockd_interface_info{",
+        "knockd_gate_",
+    ] {
+        let mut samples = page.samples.keys();
+        let told =
+            samples.find(|sample| sample.starts_with(absent) && !sample.contains("_seconds"));
+        assert_eq!(told, None);
+    }
 }
 
 #[test]

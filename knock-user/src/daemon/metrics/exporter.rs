@@ -22,6 +22,7 @@ use prometheus::TEXT_FORMAT;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Mutex, Semaphore, mpsc, oneshot},
+    task::spawn_blocking,
     time::timeout,
 };
 use tracing::{debug, info, warn};
@@ -78,7 +79,7 @@ impl Exporter {
     pub async fn serve(self, requests: mpsc::Sender<control::Request>) {
         let scraper = Arc::new(Scraper {
             requests,
-            turn: Mutex::new(()),
+            turn: Arc::default(),
             latencies: self.latencies,
             started: self.started,
         });
@@ -126,8 +127,9 @@ fn unlistenable(error: io::Error, listen: SocketAddr) -> anyhow::Error {
 /// What the connections share.
 struct Scraper {
     requests: mpsc::Sender<control::Request>,
-    /// Held while the loop is asked: however many scrape, a knock waits for one of them at most.
-    turn: Mutex<()>,
+    /// Held while the loop is asked and leases are counted: however many scrape, a knock waits
+    /// for one of them at most, and one thread counts.
+    turn: Arc<Mutex<()>>,
     latencies: Latencies,
     started: SystemTime,
 }
@@ -174,11 +176,18 @@ impl Scraper {
     }
 
     async fn scrape(&self) -> Result<String> {
-        let turn = self.turn.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let (reply, snapshot) = oneshot::channel();
         self.requests.send(control::Request::Metrics(reply)).await?;
-        let snapshot = snapshot.await.context("the daemon is stopping")?;
-        drop(turn);
+        let (mut snapshot, gate) = snapshot.await.context("the daemon is stopping")?;
+        if let Some(gate) = gate {
+            let counted = spawn_blocking(move || {
+                // Also if whoever asked has gone: that makes nobody's count faster.
+                let _turn = turn;
+                gate.leases().map(|leases| leases.len())
+            });
+            snapshot.leases = Some(counted.await??);
+        }
         Ok(page::render(&snapshot, &self.latencies, self.started)?)
     }
 }
@@ -205,7 +214,7 @@ mod tests {
                 };
                 let mut snapshot = Snapshot::default();
                 snapshot.daemon.accepted = 1;
-                let _ = reply.send(snapshot);
+                let _ = reply.send((snapshot, None));
             }
         });
         listen

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use knock_common::gate::Mode;
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
 
 use super::{Snapshot, latency::Latencies};
@@ -102,21 +103,22 @@ impl Page {
             ["interface", "mode"],
             (attached.iter()).map(|(interface, mode)| ([interface.as_str(), mode.as_str()], 1)),
         )?;
-        if let Some(gate) = &snapshot.gate {
-            self.gauges(
-                "knockd_gate_info",
-                "What the gate does with connections that nobody knocked for",
-                ["mode"],
-                [([gate.mode.as_str()], 1)],
-            )?;
-            self.gauges(
-                "knockd_gate_leases",
-                "Leases in the kernel, one for each source and port",
-                [],
-                [([], gate.leases)],
-            )?;
-        }
-        Ok(())
+        let mode = snapshot.gate.map(|mode| match mode {
+            Mode::Enforce => "enforce",
+            Mode::Observe => "observe",
+        });
+        self.gauges(
+            "knockd_gate_info",
+            "What the gate does with connections that nobody knocked for",
+            ["mode"],
+            mode.map(|mode| ([mode], 1)),
+        )?;
+        self.gauges(
+            "knockd_gate_leases",
+            "Leases in the kernel, one for each source and port",
+            [],
+            snapshot.leases.map(|leases| ([], leases)),
+        )
     }
 
     fn counters<'a, const N: usize>(

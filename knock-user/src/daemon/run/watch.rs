@@ -1,7 +1,5 @@
 //! What people who watch the daemon are told.
 
-use std::collections::BTreeMap;
-
 use knock_common::gate::Mode;
 use tracing::warn;
 
@@ -9,7 +7,6 @@ use super::{Daemon, Source};
 use crate::daemon::{
     clock::monotonic,
     control::{DoorStatus, GateStatus, Request, Status},
-    metrics::Snapshot,
 };
 
 impl Daemon {
@@ -95,25 +92,6 @@ impl Daemon {
             tails: self.tails,
             kernel,
             daemon: self.counters,
-        }
-    }
-
-    fn snapshot(&mut self) -> Snapshot {
-        let status = self.status();
-        let doors = self.config.doors.iter();
-        let mut open_doors: BTreeMap<_, _> = doors.map(|door| (door.name.clone(), 0)).collect();
-        for open in self.doors.open() {
-            let name = &self.config.doors[open.visit.door].name;
-            *open_doors.entry(name.clone()).or_default() += 1;
-        }
-        Snapshot {
-            kernel: status.kernel,
-            daemon: status.daemon,
-            open_doors,
-            gate: status.gate,
-            attachments: status.attachments,
-            sources_in_progress: status.sources_in_progress,
-            tails: status.tails,
         }
     }
 

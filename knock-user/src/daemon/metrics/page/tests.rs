@@ -1,12 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use knock_common::counters::Outcome;
+use knock_common::{counters::Outcome, gate};
 use serde_json::Value;
 
 use super::*;
 use crate::daemon::{
     clock::monotonic,
-    control::GateStatus,
     report::Counters,
     source::xdp::{Attachment, Mode},
 };
@@ -25,14 +24,9 @@ fn busy() -> Snapshot {
             refused_replayed: 3,
             ..Counters::default()
         },
-        open_doors: BTreeMap::from([("ssh".into(), 2), ("a \"door\"\\".into(), 0)]),
-        gate: Some(GateStatus {
-            mode: "observe".into(),
-            protect: vec!["tcp/22".into()],
-            trusted: Vec::new(),
-            leases: 5,
-            outlives_daemon: true,
-        }),
+        open_doors: vec![("ssh".into(), 2), ("a \"door\"\\".into(), 0)],
+        gate: Some(gate::Mode::Observe),
+        leases: Some(5),
         attachments: vec![Attachment {
             interface: "eth0".into(),
             ifindex: 2,
