@@ -17,6 +17,7 @@ pub mod gate;
 pub mod import;
 pub mod knock;
 pub mod log;
+pub mod metrics;
 pub mod refusals;
 pub mod report;
 pub mod run;

@@ -1,6 +1,6 @@
 //! Debian packages, where something is missing.
 
-use std::process::Command;
+use std::{fs, io, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -32,20 +32,61 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     let list = packages.join(" ");
-    if !is_installed("apt-get") {
-        bail!("this needs what Debian has in its packages {list}: install it, and call again");
-    }
     println!("installing from Debian: {list}");
-    let apt = || -> Result<Command> {
-        let mut apt = as_root("env")?;
-        apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
-        // Somebody else's upgrade may be under way.
-        apt.args(["-o", "DPkg::Lock::Timeout=300"]);
-        Ok(apt)
-    };
-    run(apt()?.arg("update")).context("apt's lists cannot be renewed")?;
+    update(&list)?;
     run(apt()?
         .args(["install", "-y", "--no-install-recommends"])
         .args(packages))
     .with_context(|| format!("cannot install {list}"))
+}
+
+/// Takes one program out of its package into the folder `bin`, unless it is installed or there
+/// already. Nothing else of the package comes with it: no service that would be started, no
+/// user, no dependencies.
+pub(crate) fn extract(provided: Provided, bin: &Path) -> Result<()> {
+    let Provided { program, package } = provided;
+    if is_installed(program) || bin.join(program).is_file() {
+        return Ok(());
+    }
+    println!("taking {program} out of Debian's package {package}");
+    update(package)?;
+    // What an earlier call has left, if it was interrupted.
+    let folder = bin.with_file_name(package);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    // In this folder root cannot be apt's own user, who would complain.
+    run(Command::new("apt-get")
+        .args(["-qq", "-o", "APT::Sandbox::User=root", "download", package])
+        .current_dir(&folder))?;
+    let files = fs::read_dir(&folder)?.collect::<io::Result<Vec<_>>>()?;
+    let [archive] = &files[..] else {
+        bail!("apt-get has not left one package in {}", folder.display());
+    };
+    run(Command::new("dpkg-deb")
+        .arg("--extract")
+        .arg(archive.path())
+        .arg(&folder))?;
+    fs::create_dir_all(bin)?;
+    fs::rename(folder.join("usr/bin").join(program), bin.join(program))
+        .with_context(|| format!("{package} has no {program}"))?;
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Renews the lists of packages. `wanted` is what that is for.
+fn update(wanted: &str) -> Result<()> {
+    if !is_installed("apt-get") {
+        bail!("this needs what Debian has in its packages {wanted}: install it, and call again");
+    }
+    run(apt()?.arg("update")).context("apt's lists cannot be renewed")
+}
+
+fn apt() -> Result<Command> {
+    let mut apt = as_root("env")?;
+    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
+    // Somebody else's upgrade may be under way.
+    apt.args(["-o", "DPkg::Lock::Timeout=300"]);
+    Ok(apt)
 }

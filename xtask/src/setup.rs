@@ -64,6 +64,12 @@ const PROGRAMS: &[Provided] = &[
     },
 ];
 
+/// Checks what the daemon tells a Prometheus server. Its package would start such a server.
+const PROMTOOL: Provided = Provided {
+    program: "promtool",
+    package: "prometheus",
+};
+
 /// Where the compiler for the kernel's half comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Route {
@@ -88,6 +94,7 @@ pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools
     apt::provide(PROGRAMS)?;
     let tools = workspace.tools();
     let bin = tools.join("bin");
+    apt::extract(PROMTOOL, &bin)?;
     install_tool(workspace, "bpf-linker", BPF_LINKER)?;
     // knock-user's build script reads this file.
     let chosen = tools.join("ebpf-toolchain");

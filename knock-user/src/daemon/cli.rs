@@ -18,7 +18,7 @@ use super::{
     enroll::{self, NewClient},
     exec,
     gate::pins::Pins,
-    import, log,
+    import, log, metrics,
     run::Origin,
     serve, session,
     source::interfaces::Wanted,
@@ -350,6 +350,9 @@ impl ConfigArg {
                 "client {:?} knocks in the classic way: whoever sees such a knock can send it again",
                 client.name
             );
+        }
+        if let Some(warning) = config.metrics.as_ref().and_then(metrics::Settings::warning) {
+            warn!("{warning}");
         }
         Ok(config)
     }

@@ -32,6 +32,7 @@ use knock_common::{
 
 use crate::daemon::{
     gate::{Opening, Port, Rules},
+    metrics,
     source::interfaces::Wanted,
 };
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub doors: Vec<Door>,
     /// What the kernel keeps closed.
     pub gate: Option<Gate>,
+    /// Where metrics are to be had, if anywhere.
+    pub metrics: Option<metrics::Settings>,
 }
 
 /// What the kernel keeps closed, and what becomes of that when the daemon stops.

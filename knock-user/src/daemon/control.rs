@@ -23,15 +23,19 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
+    gate::Gate,
+    metrics,
     report::{Counters, Tail},
     source::xdp::{Attachment, Refusal},
 };
 
-/// What the socket asks of the daemon's loop.
+/// What the socket, or the HTTP server of [`metrics`], asks of the daemon's loop.
 #[derive(Debug)]
 pub enum Request {
     /// How is it going?
     Status(oneshot::Sender<Status>),
+    /// What is there to be measured, and the gate to count leases in?
+    Metrics(oneshot::Sender<(metrics::Snapshot, Option<Gate>)>),
     /// Somebody follows from now on: his notices, and what the daemon listens to.
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.
@@ -116,7 +120,7 @@ pub struct GateStatus {
     pub protect: Vec<String>,
     /// The networks that need no lease.
     pub trusted: Vec<String>,
-    /// Leases in the kernel, one for each source and port.
+    /// Leases that doors have given, one for each source and port.
     pub leases: usize,
     /// Whether it is pinned, and stays in force when the daemon dies.
     pub outlives_daemon: bool,

@@ -117,27 +117,39 @@ impl<T: Copy + Send + 'static> Executor<T> {
         self.time_limit = time_limit;
     }
 
-    /// Starts `command` as soon as there is a free slot. Its ending is told with `id`; its
-    /// output is logged behind `label`.
-    pub fn start(&self, id: T, label: String, command: Command) {
+    /// Starts `command` as soon as there is a free slot, and calls `begun` when it runs. Its
+    /// ending is told with `id`; its output is logged behind `label`.
+    pub fn start(
+        &self,
+        id: T,
+        label: String,
+        command: Command,
+        begun: impl FnOnce() + Send + 'static,
+    ) {
         let slots = Arc::clone(&self.slots);
         let endings = self.endings.clone();
         let time_limit = self.time_limit;
         tokio::spawn(async move {
             // The semaphore is never closed.
             let _slot = slots.acquire_owned().await;
-            let ending = run(&command, label.into(), time_limit).await;
+            let ending = run(&command, label.into(), time_limit, begun).await;
             // Nobody listens any more only when the daemon has stopped.
             let _ = endings.send((id, ending));
         });
     }
 }
 
-async fn run(command: &Command, label: Arc<str>, time_limit: Duration) -> Ending {
+async fn run(
+    command: &Command,
+    label: Arc<str>,
+    time_limit: Duration,
+    begun: impl FnOnce(),
+) -> Ending {
     let mut child = match spawn(command) {
         Ok(child) => child,
         Err(error) => return Ending::NotStarted(error),
     };
+    begun();
     let output = [
         child.stdout.take().map(|pipe| log_output(pipe, &label)),
         child.stderr.take().map(|pipe| log_output(pipe, &label)),
@@ -287,7 +299,7 @@ mod tests {
 
     async fn ending(command: Command, time_limit: Duration) -> Ending {
         let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, time_limit);
-        executor.start((), "test".into(), command);
+        executor.start((), "test".into(), command, || ());
         endings.recv().await.unwrap().1
     }
 
@@ -363,7 +375,7 @@ mod tests {
         for id in 0..5 {
             let lock = lock.display();
             let script = format!("mkdir {lock} && sleep 0.01 && rmdir {lock}");
-            executor.start(id, "test".into(), shell(&script));
+            executor.start(id, "test".into(), shell(&script), || ());
         }
         for _ in 0..5 {
             let (id, ending) = endings.recv().await.unwrap();

@@ -6,9 +6,10 @@
 pub mod pins;
 
 use std::{
-    fmt,
+    fmt, io,
     net::IpAddr,
     num::{NonZeroU32, NonZeroU64},
+    os::fd::AsFd as _,
     str::FromStr,
     time::Duration,
 };
@@ -309,6 +310,15 @@ impl Gate {
         map.iter().filter(|entry| !has_ended(entry)).collect()
     }
 
+    /// A further handle to the same leases, for a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// No more files can be open.
+    pub fn try_clone(&self) -> Result<Self, MapError> {
+        Self::new(again(&self.leases)?, again(&self.protected)?, self.udp_idle)
+    }
+
     /// The ports that are protected.
     #[must_use]
     pub fn protected(&self) -> Vec<Port> {
@@ -322,6 +332,16 @@ impl Gate {
         (key.protocol == Transport::Udp.number())
             .then(|| NonZeroU64::new(nanoseconds(self.udp_idle)))
             .flatten()
+    }
+}
+
+/// A further handle to `map`, of a kind that a gate has.
+fn again(map: &Map) -> Result<Map, MapError> {
+    let handle = |map: &MapData| MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?);
+    match map {
+        Map::HashMap(map) => handle(map).map(Map::HashMap),
+        Map::Array(map) => handle(map).map(Map::Array),
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported).into()),
     }
 }
 

@@ -352,8 +352,8 @@ macro_rules! counters {
 
 counters! {
     events: "SYNs that came in from the kernel or as lines";
-    not_unicast: "of these, with a source address that no single host has";
-    retransmissions: "of these, known already";
+    not_unicast: "SYNs with a source address that no single host has";
+    retransmissions: "SYNs that were known already";
     sources_evicted: "sources whose half-finished knock made room for others";
     attempts: "blocks of 16 SYNs tried against the keys";
     attempts_limited: "blocks left untried because their source tried too many";
@@ -367,7 +367,7 @@ counters! {
     refused_store: "sealed knocks refused because they cannot be remembered: look at the log";
     copies: "further copies of a sealed knock that was just accepted";
     accepted: "knocks accepted";
-    extended: "of these, for a door that was open already";
+    extended: "knocks accepted for a door that was open already";
     refused_doors_full: "knocks accepted but turned away because too many doors are open";
     refused_gate_full: "knocks accepted but turned away because the gate has no room for a lease";
     commands_succeeded: "commands that ended with exit status 0";

@@ -8,6 +8,7 @@ mod interfaces;
 mod leases;
 mod reload;
 mod signals;
+mod snapshot;
 mod watch;
 
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -30,6 +31,7 @@ use super::{
     exec::{Ending, Executor},
     gate::{Gate, pins::Pins},
     knock::Knock,
+    metrics::latency::{Latencies, Stopwatch},
     refusals::{Reason, Refusals},
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
@@ -54,7 +56,7 @@ const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
 };
 
 /// Who opened a door that no client knocked at. No client has this name.
-pub const BY_HAND: &str = "(by hand)";
+pub const BY_HAND: &str = "by-hand";
 
 /// Where the daemon's knocks come from.
 pub enum Source {
@@ -123,6 +125,8 @@ pub struct Daemon {
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
     reporter: Reporter,
     counters: Counters,
+    /// Where it goes how long a knock took to open its door, if anybody wants to know.
+    latencies: Option<Latencies>,
     started: Duration,
     tails: usize,
     skipped_lines: SkippedLines,
@@ -163,6 +167,7 @@ impl Daemon {
             endings,
             reporter,
             counters: Counters::default(),
+            latencies: None,
             started: monotonic(),
             tails: 0,
             skipped_lines: SkippedLines::default(),
@@ -189,6 +194,11 @@ impl Daemon {
     /// From here on does nothing but tell what it would do: no command is run, no lease kept.
     pub fn rehearse(&mut self) {
         self.dry_run = true;
+    }
+
+    /// Tells `latencies` from here on how long a knock takes to open its door.
+    pub fn measure(&mut self, latencies: Latencies) {
+        self.latencies = Some(latencies);
     }
 
     /// Runs until a signal asks it to stop or its lines have ended, and until every door is
@@ -313,15 +323,16 @@ impl Daemon {
             self.refuse(knock.source, Reason::Rate, None, detail);
         }
         for block in &blocks {
-            if self.attempt(block, knock.source) {
+            if self.attempt(block, knock) {
                 self.assembler.accept(&knock.source);
                 return;
             }
         }
     }
 
-    /// Does `task`: the gate first, then the command.
-    fn start(&mut self, task: &Task) {
+    /// Does `task`: the gate first, then the command. `knocked` runs if it is a knock that has
+    /// led to it.
+    fn start(&mut self, task: &Task, knocked: Option<Stopwatch>) {
         let visit = task.visit;
         let door = self.catalog.door(visit.door);
         let (name, template) = match task.action {
@@ -343,6 +354,11 @@ impl Daemon {
                     self.doors.forget(visit);
                     return self.end_lease(visit);
                 }
+                if let Some(knocked) = &knocked
+                    && !self.keys(visit).is_empty()
+                {
+                    knocked.gate_opened();
+                }
             }
             Action::Close => self.close_gate(visit),
         }
@@ -354,7 +370,11 @@ impl Daemon {
                 );
                 self.done(task, true);
             }
-            Some(command) => self.executor.start(*task, label, command),
+            Some(command) => self.executor.start(*task, label, command, move || {
+                if let Some(knocked) = knocked {
+                    knocked.command_started();
+                }
+            }),
             None => self.done(task, true),
         }
     }
@@ -416,7 +436,7 @@ impl Daemon {
                 if task.action == Action::Open {
                     self.keep_lease(task.visit);
                 }
-                self.start(&task);
+                self.start(&task, None);
             }
             Step::Closed(visit) => {
                 self.end_lease(visit);

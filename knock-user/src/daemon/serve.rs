@@ -14,6 +14,7 @@ use super::{
     config::{Client, Config, DEFAULT_PIN_DIR, Door, Key},
     control::server::Server,
     gate::{Gate, pins::Pins},
+    metrics::exporter::Exporter,
     report::{Event, Reporter},
     run::{Daemon, Origin, Source, StopSignals},
     source::{interfaces::Watch, lines::Lines, xdp::Xdp},
@@ -33,9 +34,11 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     let reporter = Reporter::default();
     let store = open_store(&config, &reporter)?;
     let before = Before::find(&config);
+    let exporter = open_exporter(&config).await;
     let opened = open_source(&config, lines, &reporter);
+    let opened = exporter.and_then(|exporter| Ok((exporter, opened?)));
     let mut daemon = Daemon::new(config, store, reporter);
-    let (source, gate) = match opened {
+    let (exporter, (source, gate)) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             // What a daemon before this one left open must not wait for the mistake to be found.
@@ -55,7 +58,7 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     }
     watch.into_iter().for_each(|watch| daemon.follow(watch));
     daemon.reload_from(origin);
-    run(daemon, stop, server).await
+    run(daemon, stop, server, exporter).await
 }
 
 /// Runs a daemon that tells what it would do and does none of it, until a signal ends it.
@@ -70,6 +73,7 @@ pub async fn rehearse(mut config: Config, origin: Origin, lines: Option<PathBuf>
     only_look(&mut config);
     // A knock that is only rehearsed is spent all the same: else whoever saw it could use it later.
     let store = open_store(&config, &reporter)?;
+    let exporter = open_exporter(&config).await?;
     let (source, gate) = open_source(&config, lines, &reporter)?;
     let mut daemon = Daemon::new(config, store, reporter);
     daemon.rehearse();
@@ -79,7 +83,7 @@ pub async fn rehearse(mut config: Config, origin: Origin, lines: Option<PathBuf>
     watch.into_iter().for_each(|watch| daemon.follow(watch));
     daemon.reload_from(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
-    run(daemon, stop, server).await
+    run(daemon, stop, server, exporter).await
 }
 
 /// Makes of `config` one that drops nothing.
@@ -113,9 +117,18 @@ pub async fn detach(config: Config) -> Result<()> {
     Ok(())
 }
 
-async fn run(daemon: Daemon, stop: StopSignals, server: Server) -> Result<()> {
+async fn run(
+    mut daemon: Daemon,
+    stop: StopSignals,
+    server: Server,
+    exporter: Option<Exporter>,
+) -> Result<()> {
     // Requests wait their turn behind the doors; a few may queue.
     let (sender, requests) = mpsc::channel(16);
+    if let Some(exporter) = exporter {
+        daemon.measure(exporter.latencies());
+        tokio::spawn(exporter.serve(sender.clone()));
+    }
     let server = tokio::spawn(server.serve(sender));
     let result = daemon.run(stop, requests).await;
     server.abort();
@@ -161,6 +174,14 @@ impl Before {
 fn pin_dir(config: &Config) -> PathBuf {
     let gate = config.gate.as_ref();
     gate.map_or_else(|| DEFAULT_PIN_DIR.into(), |gate| gate.pin_dir.clone())
+}
+
+/// The HTTP server for metrics, if there is to be one.
+async fn open_exporter(config: &Config) -> Result<Option<Exporter>> {
+    match config.metrics {
+        Some(settings) => Exporter::bind(settings).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Where the knocks come from, attached to nothing yet, and the gate.

@@ -21,11 +21,11 @@ fn a_door_is_opened_listed_and_closed_by_hand() {
     assert_eq!(leases.len(), 1);
     assert_eq!(leases[0]["source"], "192.0.2.66");
     assert_eq!(leases[0]["ports"][0], "tcp/22");
-    assert_eq!(leases[0]["client"], "(by hand)");
+    assert_eq!(leases[0]["client"], "by-hand");
     assert!((590..=600).contains(&leases[0]["seconds_left"].as_u64().unwrap()));
     let text = gated.ask(&["leases"]);
     assert!(
-        text.starts_with("ssh to 192.0.2.66 (client (by hand)): open, "),
+        text.starts_with("ssh to 192.0.2.66 (client by-hand): open, "),
         "{text}"
     );
     gated.ask(&["close", "192.0.2.66", "ssh"]);

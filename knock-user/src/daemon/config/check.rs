@@ -20,7 +20,11 @@ use super::{
     place::Problem,
     value,
 };
-use crate::{daemon::source::interfaces::Wanted, key_file, passphrase::Passphrase};
+use crate::{
+    daemon::{metrics, source::interfaces::Wanted},
+    key_file,
+    passphrase::Passphrase,
+};
 
 /// Turns what stands in the file into a [`Config`] and gathers what is wrong with it.
 pub(super) struct Checker<'a> {
@@ -85,6 +89,9 @@ impl<'a> Checker<'a> {
             clients,
             doors,
             gate,
+            metrics: file.metrics.map(|metrics| metrics::Settings {
+                listen: metrics.listen.into(),
+            }),
         })
     }
 

@@ -12,8 +12,8 @@ use toml::Spanned;
 use super::{
     DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template, default,
     value::{
-        Base, Interface, Lease, Leases, MaxSkew, Name, Network, PinDir, PrefixLen, Sequence,
-        SequenceTimeout, UdpIdle,
+        Base, Interface, Lease, Leases, Listen, MaxSkew, Name, Network, PinDir, PrefixLen,
+        Sequence, SequenceTimeout, UdpIdle,
     },
 };
 use crate::daemon::gate::Port;
@@ -34,6 +34,7 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) window: Window,
     pub(super) gate: Option<Gate>,
+    pub(super) metrics: Option<Metrics>,
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
@@ -73,6 +74,12 @@ pub(super) struct Gate {
     pub(super) on_stop: OnStop,
     #[serde(default)]
     pub(super) pin_dir: PinDir,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: Listen,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -3,6 +3,7 @@ use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 use super::*;
 
 mod gate;
+mod metrics;
 mod network;
 
 const GOOD: &str = r#"

@@ -2,7 +2,7 @@
 //! that the error has its place; what several can get wrong together is the checker's business.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -94,6 +94,22 @@ impl TryFrom<u16> for Base {
 
     fn try_from(base: u16) -> Result<Self, Self::Error> {
         window::Window::new(base).map(Self)
+    }
+}
+
+checked! {
+    /// Where a server listens.
+    Listen(SocketAddr) from "String"
+}
+
+impl TryFrom<String> for Listen {
+    type Error = &'static str;
+
+    fn try_from(listen: String) -> Result<Self, Self::Error> {
+        // With port 0 nobody would know where to ask.
+        let listen = listen.parse().ok().filter(|at: &SocketAddr| at.port() != 0);
+        let mistake = "this is no address with a port, such as \"127.0.0.1:9811\"";
+        listen.map(Self).ok_or(mistake)
     }
 }
 

@@ -224,7 +224,7 @@ fn write_gate(text: &mut String, gate: &GateStatus) -> fmt::Result {
     if !gate.trusted.is_empty() {
         writeln!(text, "  trusted: {}", gate.trusted.join(", "))?;
     }
-    writeln!(text, "  leases in the kernel: {}", gate.leases)?;
+    writeln!(text, "  leases: {}", gate.leases)?;
     if !gate.outlives_daemon {
         writeln!(text, "  it ends with the daemon, since it cannot be pinned")?;
     }

@@ -288,7 +288,7 @@ fn a_command_that_sleeps_is_told_that_it_will_be_killed() {
 fn names_are_made_to_fit() {
     let long = "é".repeat(60);
     let text = format!(
-        "[{long}]\ncommand=x\n[{long}]\ncommand=x\n[ ssh ]\ncommand=x\n[ssh]\ncommand=x\n[(by hand)]\ncommand=x\n[a\tb]\ncommand=x\n[ ]\ncommand=x\n"
+        "[{long}]\ncommand=x\n[{long}]\ncommand=x\n[ ssh ]\ncommand=x\n[ssh]\ncommand=x\n[by-hand]\ncommand=x\n[a\tb]\ncommand=x\n[ ]\ncommand=x\n"
     );
     let (import, config) = loaded(&text);
     let names: Vec<_> = config.doors.iter().map(|door| &door.name).collect();

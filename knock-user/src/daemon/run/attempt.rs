@@ -11,6 +11,8 @@ use crate::daemon::{
     auth::{Arrival, Grant, Refusal, Refused},
     clock::{monotonic, unix_ms},
     doors::{Admission, Terms, Visit},
+    knock::Knock,
+    metrics::latency::Stopwatch,
     refusals::Reason,
     report::{Event, Visitor},
     store::RememberError,
@@ -21,8 +23,9 @@ use crate::daemon::{
 const COPIES_TAKE: Duration = Duration::from_secs(80);
 
 impl Daemon {
-    /// Tries one block; whether it was accepted.
-    pub(super) fn attempt(&mut self, block: &Block, source: IpAddr) -> bool {
+    /// Tries one block, which `knock` has completed; whether it was accepted.
+    pub(super) fn attempt(&mut self, block: &Block, knock: &Knock) -> bool {
+        let source = knock.source;
         self.counters.attempts += 1;
         let arrival = Arrival {
             source,
@@ -45,7 +48,7 @@ impl Daemon {
             return false;
         }
         self.counters.accepted += 1;
-        self.admit(grant, source);
+        self.admit(grant, knock);
         true
     }
 
@@ -167,7 +170,10 @@ impl Daemon {
         }
     }
 
-    fn admit(&mut self, grant: Grant, source: IpAddr) {
+    fn admit(&mut self, grant: Grant, knock: &Knock) {
+        let source = knock.source;
+        let latencies = self.latencies.as_ref();
+        let stopwatch = latencies.map(|latencies| latencies.since(knock.at));
         let visit = Visit {
             door: self.catalog.configured_door(grant.door),
             source,
@@ -176,15 +182,16 @@ impl Daemon {
             client: self.catalog.configured_client(grant.client),
             lease: grant.lease,
         };
-        if !self.open(visit, terms) {
+        if !self.open(visit, terms, stopwatch) {
             self.counters.refused_doors_full += 1;
             let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
             self.refuse(source, Reason::DoorsFull, Some(terms.client), detail);
         }
     }
 
-    /// Opens the door of `visit`, or keeps it open; `false` if too many are.
-    pub(super) fn open(&mut self, visit: Visit, terms: Terms) -> bool {
+    /// Opens the door of `visit`, or keeps it open; `false` if too many are. `knocked` runs if
+    /// somebody knocked at it.
+    pub(super) fn open(&mut self, visit: Visit, terms: Terms, knocked: Option<Stopwatch>) -> bool {
         let visitor = Visitor {
             client: self.catalog.client(terms.client).to_owned(),
             door: self.catalog.door(visit.door).name.clone(),
@@ -195,7 +202,7 @@ impl Daemon {
             Admission::Opens(task) => {
                 self.reporter.report(Event::Opening(visitor));
                 self.keep_lease(visit);
-                self.start(&task);
+                self.start(&task, knocked);
             }
             Admission::Extends => {
                 self.keep_lease(visit);

@@ -35,7 +35,7 @@ impl Daemon {
             client: self.catalog.number_of_client(BY_HAND),
             lease,
         };
-        if !self.open(visit, terms) {
+        if !self.open(visit, terms, None) {
             return Err("as many doors are open as `limits.open_doors` allows".into());
         }
         match self.doors.get(&visit) {

@@ -133,6 +133,7 @@ impl Daemon {
                 ours.control_socket != config.control_socket,
             ),
             ("gate.pin_dir", moves_pins),
+            ("metrics", ours.metrics != config.metrics),
             ("window", reads_lines && ours.window != config.window),
         ] {
             if differs {

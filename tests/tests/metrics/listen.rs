@@ -1,0 +1,93 @@
+//! Where the exporter listens, and where it does not.
+
+use std::{
+    net::{TcpListener, TcpStream},
+    process::Output,
+};
+
+use knock_tests::{
+    link::Pair,
+    scene::{CONFIGURATION, Files, Scene, knockd, program},
+};
+
+use super::{LISTEN, ask, configuration};
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn without_the_key_nothing_listens() {
+    knock_tests::needs_bpf!();
+    let scene = Scene::with(CONFIGURATION).unwrap();
+    let refused = scene.pair.server.run(|| Ok(TcpStream::connect(LISTEN)));
+    let error = refused.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn only_the_page_is_served_and_only_to_be_read() {
+    knock_tests::needs_bpf!();
+    let scene = Scene::with(&configuration()).unwrap();
+    for (request, status) in [
+        ("GET /", "404 Not Found"),
+        ("GET /metrics/", "404 Not Found"),
+        ("DELETE /metrics", "405 Method Not Allowed"),
+    ] {
+        let (head, _) = ask(
+            &scene.pair,
+            &format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        );
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{head}"
+        );
+    }
+    let (head, body) = ask(&scene.pair, "HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(body, "");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_before_anything_is_attached() {
+    knock_tests::needs_bpf!();
+    let pair = Pair::new().unwrap();
+    let files = Files::new(&configuration()).unwrap();
+    let _other = pair.server.run(|| Ok(TcpListener::bind(LISTEN)?)).unwrap();
+    for dry_run in [&[][..], &["--dry-run"]] {
+        let mut knockd = knockd(&pair, &files).unwrap();
+        let output = knockd
+            .args(["--iface", "srv0"])
+            .args(dry_run)
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let expected = format!(
+            "knockd: metrics.listen: {LISTEN} is taken: `ss -ltnp` names the program that listens there"
+        );
+        assert!(said.contains(&expected), "{said}");
+        assert!(!said.contains("attached"), "{said}");
+        let link = pair.server.ip("-details link show dev srv0").unwrap();
+        assert!(!link.contains("xdp"), "{link}");
+    }
+}
+
+#[test]
+fn an_address_that_others_reach_is_warned_of() {
+    knock_tests::needs_bpf!();
+    let warning = "whoever reaches 0.0.0.0:9811 can read there, without a password";
+    let open = configuration().replace("127.0.0.1:9811", "0.0.0.0:9811");
+    let scene = Scene::with(&open).unwrap();
+    scene.logged(&["WARN", warning]).unwrap();
+    for (configuration, warned) in [(open, true), (configuration(), false)] {
+        let files = Files::new(&configuration).unwrap();
+        let mut check = scene.pair.server.command(program("knockd").unwrap());
+        check
+            .args(["check", "--config"])
+            .arg(files.path("knockd.toml"));
+        let output = check.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(stderr(&output).contains(warning), warned, "{output:?}");
+    }
+}

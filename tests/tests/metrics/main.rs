@@ -1,0 +1,91 @@
+//! What the real daemon tells a Prometheus server: scraped before and after knocks, judged by
+//! Prometheus' own tool, and asked by those who mean no good.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod hostile;
+mod listen;
+mod promtool;
+mod scrape;
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+};
+
+use knock_tests::{
+    link::Pair,
+    scene::{CONFIGURATION, LAPTOP, SOON, SSH, Scene, classic},
+};
+
+/// Where metrics are to be had in these tests.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9811);
+
+/// The door `ssh` with a lease and commands, and metrics.
+fn configuration() -> String {
+    let sequence = "sequence = [1, 2, 3, 4]\n";
+    let doors = CONFIGURATION.replace(sequence, &format!("{sequence}open = [\"tcp/22\"]\n"));
+    format!("{doors}\n[gate]\nprotect = [\"tcp/22\"]\n\n[metrics]\nlisten = \"{LISTEN}\"\n")
+}
+
+/// A connection to the exporter, which the daemon may not have accepted yet.
+fn connect(pair: &Pair) -> TcpStream {
+    let stream = pair.server.run(|| Ok(TcpStream::connect(LISTEN)?));
+    let stream = stream.unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// The head and the body that `request` is answered with.
+fn ask(pair: &Pair, request: &str) -> (String, String) {
+    let mut stream = connect(pair);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+/// What was scraped.
+struct Page {
+    text: String,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Page {
+    fn scrape(pair: &Pair) -> Self {
+        let (head, text) = ask(pair, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = lines.map(|line| {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            (sample.to_owned(), value.parse().unwrap())
+        });
+        Self {
+            samples: samples.collect(),
+            text,
+        }
+    }
+
+    /// The value of `sample`, which is a name with its labels.
+    fn value(&self, sample: &str) -> f64 {
+        let value = self.samples.get(sample);
+        *value.unwrap_or_else(|| panic!("there is no {sample} in\n{}", self.text))
+    }
+}
+
+/// Knocks at door `ssh` from `source`.
+fn send_knock(scene: &Scene, source: SocketAddr) {
+    let knock = classic(LAPTOP, SSH, source, Pair::SERVER_V4.into());
+    scene.send(&knock.unwrap()).unwrap();
+}
+
+/// Knocks at door `ssh` from `source`, and waits until it is open.
+fn knock(scene: &Scene, source: SocketAddr) {
+    send_knock(scene, source);
+    scene.opened("ssh", source.ip()).unwrap();
+}
