@@ -9,8 +9,9 @@
 //! | `open`, address, door, and perhaps seconds | [`Moved`] |
 //! | `close`, address, and perhaps a door | [`Moved`] |
 //! | `tail` | a line for every notice ([`super::report::Notice`]) until either side ends it |
+//! | `verdicts` | the same without the kernel's lines, which then are not even written |
 //!
-//! Whoever may connect may ask for `status` and `tail`; the others are for root and for the
+//! Whoever may connect may ask for `status`, `tail` and `verdicts`; the others are for root and for the
 //! user that the daemon runs as.
 
 pub mod client;
@@ -35,6 +36,9 @@ pub enum Request {
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.
     TailEnded,
+    /// Like a tail, for somebody who has no use for the kernel's line for every SYN. Nobody
+    /// needs to know when he stops.
+    Verdicts(oneshot::Sender<(Tail, String)>),
     /// Which doors are open?
     Leases(oneshot::Sender<Vec<DoorStatus>>),
     /// Open a door.
@@ -92,7 +96,7 @@ pub struct Status {
     pub doors: Vec<DoorStatus>,
     /// Sources with a half-finished knock.
     pub sources_in_progress: usize,
-    /// How many are following.
+    /// How many are following with `tail`.
     pub tails: usize,
     /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty for lines.
     pub kernel: BTreeMap<String, u64>,

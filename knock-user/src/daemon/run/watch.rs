@@ -22,6 +22,9 @@ impl Daemon {
                 self.set_kernel_log();
                 let _ = reply.send((self.reporter.tail(), self.listening()));
             }
+            Request::Verdicts(reply) => {
+                let _ = reply.send((self.reporter.tail(), self.listening()));
+            }
             Request::Leases(reply) => {
                 let doors = self.door_statuses();
                 let _ = reply.send(doors);
