@@ -52,7 +52,7 @@ impl Column {
             Self::Source => "source",
             Self::Ports => "ports",
             Self::State => "state",
-            Self::Left => "time left",
+            Self::Left => "left",
         }
     }
 
