@@ -175,6 +175,24 @@ fn a_daemon_that_is_killed_is_missed_and_found_again() {
 }
 
 #[test]
+fn a_daemon_that_hangs_is_told_from_one_that_has_stopped() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let screen = top(&scene, 80, 24);
+    screen
+        .wait_for(shows_all_of(&["doors open: 0"]), SOON)
+        .unwrap();
+    scene.knockd.signal(Signal::SIGSTOP).unwrap();
+    screen
+        .wait_for(shows_all_of(&["knockd does not answer"]), SOON)
+        .unwrap();
+    scene.knockd.signal(Signal::SIGCONT).unwrap();
+    screen
+        .wait_for(shows_all_of(&["knockd up "]), SOON)
+        .unwrap();
+}
+
+#[test]
 fn a_terminal_that_changes_its_size_is_filled_again() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
@@ -196,7 +214,7 @@ fn without_colours_none_are_set() {
     let scene = gated();
     open_ssh(&scene);
     // Foreground green, as crossterm writes it.
-    let green = b"\x1b[38;5;2m";
+    let green = b"\x1b[38;5;2";
     for (colours, expected) in [(None, true), (Some("1"), false)] {
         let mut command = top_command(&scene);
         if let Some(value) = colours {

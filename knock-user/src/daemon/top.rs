@@ -94,7 +94,7 @@ pub async fn watch(socket: &Path) -> Result<()> {
     let first = status(socket).await?;
     let mut quit = Quit::new()?;
     let (sender, mut updates) = mpsc::channel(feed::MAX_LAG);
-    let _feed = Feed::start(socket, &sender);
+    let mut feed = Feed::start(socket, &sender);
     let mut view = View::default();
     view.apply(Update::Status(first.into()), monotonic());
     let mut screen = Screen::open().context("the terminal cannot be used")?;
@@ -105,6 +105,7 @@ pub async fn watch(socket: &Path) -> Result<()> {
         tokio::select! {
             biased;
             () = quit.recv() => return Ok(()),
+            () = feed.ended() => bail!("what the daemon says is not heard any more"),
             input = inputs.next() => match input {
                 Some(input) if is_quit(&input) => return Ok(()),
                 Some(input) => {

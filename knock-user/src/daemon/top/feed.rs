@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
     sync::mpsc,
-    task::JoinHandle,
+    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 
@@ -84,7 +84,8 @@ async fn ask(socket: &Path, request: &str) -> Result<BufReader<UnixStream>> {
 async fn read<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> Result<T> {
     let mut line = Vec::new();
     stream.take(MAX_LINE).read_until(b'\n', &mut line).await?;
-    if line.is_empty() {
+    let is_whole = line.ends_with(b"\n") || line.len() as u64 == MAX_LINE;
+    if !is_whole {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof))
             .context("knockd stopped before it answered");
     }
@@ -94,24 +95,21 @@ async fn read<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> Result
 
 /// Asks and follows for as long as it lives.
 #[derive(Debug)]
-pub struct Feed([JoinHandle<()>; 2]);
+pub struct Feed(JoinSet<()>);
 
 impl Feed {
     /// Tells `updates` what the daemon at `socket` says, also after it was started again.
     #[must_use]
     pub fn start(socket: &Path, updates: &mpsc::Sender<Update>) -> Self {
-        Self([
-            tokio::spawn(poll(socket.to_owned(), updates.clone())),
-            tokio::spawn(follow(socket.to_owned(), updates.clone())),
-        ])
+        let mut tasks = JoinSet::new();
+        tasks.spawn(poll(socket.to_owned(), updates.clone()));
+        tasks.spawn(follow(socket.to_owned(), updates.clone()));
+        Self(tasks)
     }
-}
 
-impl Drop for Feed {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
+    /// Waits until one half has ended, which it does by itself only in a panic.
+    pub async fn ended(&mut self) {
+        self.0.join_next().await;
     }
 }
 
@@ -173,6 +171,66 @@ async fn follow_once(socket: &Path, updates: &mpsc::Sender<Update>) -> Result<()
         let notice = verdicts.next().await?;
         if updates.send(Update::Notice(notice)).await.is_err() {
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Why no status comes from a daemon that says `answer` and no more.
+    async fn refusal(answer: &'static str) -> String {
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut request = String::new();
+            stream.read_line(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            request
+        });
+        let error = status(&socket).await.unwrap_err();
+        assert_eq!(daemon.await.unwrap(), "status\n");
+        why(&error)
+    }
+
+    #[tokio::test]
+    async fn it_is_known_why_there_is_no_answer() {
+        assert_eq!(refusal("").await, "has stopped");
+        assert_eq!(refusal("{\"version\": \"1.2").await, "has stopped");
+        assert_eq!(refusal("{\"version\": 1}\n").await, "is of another version");
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("socket");
+        assert_eq!(why(&status(&socket).await.unwrap_err()), "has stopped");
+        // A socket that nobody listens at, and a file that is none.
+        drop(UnixListener::bind(&socket).unwrap());
+        assert_eq!(why(&status(&socket).await.unwrap_err()), "has stopped");
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = status(&file).await.unwrap_err();
+        assert!(error.to_string().contains("no running knockd answers"));
+    }
+
+    #[tokio::test]
+    async fn a_feed_goes_on_after_the_daemon_has_gone() {
+        let folder = TempDir::new().unwrap();
+        let (sender, mut updates) = mpsc::channel(MAX_LAG);
+        let _feed = Feed::start(&folder.path().join("socket"), &sender);
+        let (mut silent, mut deaf) = (0, 0);
+        while silent < 2 || deaf < 2 {
+            match updates.recv().await.unwrap() {
+                Update::Silent(why) if why == "has stopped" => silent += 1,
+                Update::Deaf => deaf += 1,
+                other => panic!("{other:?}"),
+            }
         }
     }
 }

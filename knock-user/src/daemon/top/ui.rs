@@ -169,27 +169,23 @@ impl Ui {
     fn doors(&self, view: &mut View, plan: &Plan, page: &mut Page<'_>) {
         let last = view.doors().len().saturating_sub(plan.door_rows());
         view.first_door = view.first_door.min(last);
-        let doors = Doors {
-            doors: view.doors(),
-            first: view.first_door,
-            rows: plan.door_rows(),
-            room: page.area.width,
-        };
-        page.line(&doors.heading(), heading());
+        let doors = Doors::new(view.doors(), page.area.width);
+        let seen = view.first_door..view.first_door.saturating_add(plan.door_rows());
+        page.line(&doors.heading(&seen), heading());
         if plan.titles {
             page.line(&doors.titles(), Style::new().add_modifier(Modifier::DIM));
         }
-        for (line, meaning) in doors.lines() {
+        for (line, meaning) in doors.lines(&seen) {
             page.line(&line, self.palette.style(meaning));
         }
     }
 
     fn verdicts(&self, view: &View, rows: u16, page: &mut Page<'_>) {
         let mut rows = usize::from(rows);
-        let what = match (view.is_following(), view.verdicts().is_empty()) {
-            (true, false) => "last verdicts (UTC)",
-            (true, true) => "no verdict yet",
-            (false, _) => "verdicts are not told now",
+        let what = match (view.is_deaf(), view.verdicts().is_empty()) {
+            (false, false) => "last verdicts (UTC)",
+            (false, true) => "no verdict yet",
+            (true, _) => "verdicts are not told now",
         };
         if rows > 1 || view.verdicts().is_empty() {
             page.line(what, heading());

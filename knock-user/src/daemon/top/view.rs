@@ -33,7 +33,7 @@ pub struct View {
     rates: Rates,
     /// The newest first.
     verdicts: VecDeque<Verdict>,
-    is_following: bool,
+    is_deaf: bool,
     /// The first door that is shown, an index. Drawing holds it within what there is.
     pub first_door: usize,
 }
@@ -50,10 +50,10 @@ impl View {
             }
             Update::Silent(why) => self.silent = Some(why),
             Update::Notice(notice) => {
-                self.is_following = true;
+                self.is_deaf = false;
                 self.tell(&notice);
             }
-            Update::Deaf => self.is_following = false,
+            Update::Deaf => self.is_deaf = true,
         }
     }
 
@@ -104,10 +104,10 @@ impl View {
         &self.verdicts
     }
 
-    /// Whether everything that happens now is told.
+    /// Whether something may happen now that is not told.
     #[must_use]
-    pub fn is_following(&self) -> bool {
-        self.is_following
+    pub fn is_deaf(&self) -> bool {
+        self.is_deaf
     }
 }
 

@@ -1,5 +1,7 @@
 //! The table of open doors.
 
+use std::{iter, ops::Range};
+
 use crate::daemon::{
     control::DoorStatus,
     top::{text, verdict::Meaning},
@@ -13,16 +15,10 @@ const GAP: usize = 2;
 /// What a name is cut down to before an address loses anything.
 const LEAST: usize = 4;
 
-/// The doors, and which of them are seen.
+/// The doors, and the columns that they are shown in, with their widths.
 pub(super) struct Doors<'a> {
-    /// All of them.
-    pub(super) doors: &'a [DoorStatus],
-    /// The first that is seen.
-    pub(super) first: usize,
-    /// How many are seen.
-    pub(super) rows: usize,
-    /// The columns that there are.
-    pub(super) room: u16,
+    doors: &'a [DoorStatus],
+    columns: Vec<(Column, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +64,20 @@ impl Column {
     }
 }
 
-impl Doors<'_> {
-    /// How many there are, and how many are not seen.
-    pub(super) fn heading(&self) -> String {
+impl<'a> Doors<'a> {
+    /// A table of `doors`, at most `room` columns wide.
+    pub(super) fn new(doors: &'a [DoorStatus], room: u16) -> Self {
+        Self {
+            doors,
+            columns: shrunk(columns(doors, room >= WIDE), room.into()),
+        }
+    }
+
+    /// How many there are, and how many are not `seen`.
+    pub(super) fn heading(&self, seen: &Range<usize>) -> String {
         let mut heading = format!("doors open: {}", self.doors.len());
-        let below = self
-            .doors
-            .len()
-            .saturating_sub(self.first)
-            .saturating_sub(self.rows);
-        for (more, place) in [(self.first, "above"), (below, "below")] {
+        let below = self.doors.len().saturating_sub(seen.end);
+        for (more, place) in [(seen.start, "above"), (below, "below")] {
             if more > 0 {
                 heading += &format!(", {more} more {place}");
             }
@@ -87,67 +87,61 @@ impl Doors<'_> {
 
     /// The columns' titles.
     pub(super) fn titles(&self) -> String {
-        let cells = self.columns().into_iter();
-        row(cells.map(|(column, width)| (column.title().to_owned(), width)))
+        self.row(|column| column.title().to_owned())
     }
 
-    /// A line for each door that is seen.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (String, Meaning)> {
-        let columns = self.columns();
-        let seen = self.doors.iter().skip(self.first).take(self.rows);
-        seen.map(move |door| {
-            let cells = columns.iter();
-            let line = row(cells.map(|(column, width)| (column.of(door), *width)));
-            (line, meaning(&door.state))
-        })
+    /// A line for each door that is `seen`.
+    pub(super) fn lines(&self, seen: &Range<usize>) -> impl Iterator<Item = (String, Meaning)> {
+        let doors = self.doors.iter().skip(seen.start).take(seen.len());
+        doors.map(|door| (self.row(|column| column.of(door)), meaning(&door.state)))
     }
 
-    /// The columns that have something to say, and their widths. Where there is no room for
-    /// all of it, names are cut before addresses.
-    fn columns(&self) -> Vec<(Column, usize)> {
-        let room = usize::from(self.room);
-        let mut columns: Vec<_> = Column::ALL
-            .into_iter()
-            .filter(|column| self.room >= WIDE || !matches!(column, Column::Client | Column::Ports))
-            .filter_map(|column| {
-                let cells = self.doors.iter().map(|door| text::width(&column.of(door)));
-                let widest = cells.max().filter(|width| *width > 0)?;
-                Some((column, widest.max(text::width(column.title()))))
-            })
-            .collect();
-        let gaps = GAP * columns.len().saturating_sub(1);
-        let taken: usize = columns.iter().map(|(_, width)| width).sum();
-        let mut over = (taken + gaps).saturating_sub(room);
-        for shrinking in [
-            &[Column::Door, Column::Client, Column::Ports][..],
-            &[Column::Source],
-        ] {
-            while over > 0 {
-                let widest = columns
-                    .iter_mut()
-                    .filter(|(column, width)| shrinking.contains(column) && *width > LEAST)
-                    .max_by_key(|(_, width)| *width);
-                let Some((_, width)) = widest else {
-                    break;
-                };
-                *width -= 1;
-                over -= 1;
-            }
+    fn row(&self, cell: impl Fn(Column) -> String) -> String {
+        let mut line = String::new();
+        for (column, width) in &self.columns {
+            let cell = text::fit(&cell(*column), *width);
+            let padding = GAP + width - text::width(&cell);
+            line += &cell;
+            line.extend(iter::repeat_n(' ', padding));
         }
-        columns
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 
-fn row(cells: impl Iterator<Item = (String, usize)>) -> String {
-    let mut line = String::new();
-    for (cell, width) in cells {
-        let cell = text::fit(&cell, width);
-        let padding = GAP + width - text::width(&cell);
-        line += &cell;
-        line.extend(std::iter::repeat_n(' ', padding));
+/// The columns that have something to say, as wide as that is.
+fn columns(doors: &[DoorStatus], is_wide: bool) -> Vec<(Column, usize)> {
+    Column::ALL
+        .into_iter()
+        .filter(|column| is_wide || !matches!(column, Column::Client | Column::Ports))
+        .filter_map(|column| {
+            let cells = doors.iter().map(|door| text::width(&column.of(door)));
+            let widest = cells.max().filter(|width| *width > 0)?;
+            Some((column, widest.max(text::width(column.title()))))
+        })
+        .collect()
+}
+
+/// `columns` within `room`: names are cut before addresses, and the widest first.
+fn shrunk(mut columns: Vec<(Column, usize)>, room: usize) -> Vec<(Column, usize)> {
+    let gaps = GAP * columns.len().saturating_sub(1);
+    let taken: usize = columns.iter().map(|(_, width)| width).sum();
+    let mut over = (taken + gaps).saturating_sub(room);
+    let names = [Column::Door, Column::Client, Column::Ports];
+    for shrinking in [&names[..], &[Column::Source]] {
+        while over > 0 {
+            let widest = columns
+                .iter_mut()
+                .filter(|(column, width)| shrinking.contains(column) && *width > LEAST)
+                .max_by_key(|(_, width)| *width);
+            let Some((_, width)) = widest else {
+                break;
+            };
+            *width -= 1;
+            over -= 1;
+        }
     }
-    line.truncate(line.trim_end().len());
-    line
+    columns
 }
 
 fn meaning(state: &str) -> Meaning {
