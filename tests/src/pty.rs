@@ -29,6 +29,7 @@ pub struct Terminal {
     master: File,
     /// Held open, so that the settings can be looked at when the program has gone.
     slave: OwnedFd,
+    settings_before: Termios,
     child: Child,
     output: Arc<Output>,
 }
@@ -54,6 +55,7 @@ impl Terminal {
             .stdout(pty.slave.try_clone()?)
             .stderr(pty.slave.try_clone()?)
             .env("TERM", "xterm-256color");
+        let settings_before = tcgetattr(pty.slave.as_fd())?;
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
@@ -66,18 +68,20 @@ impl Terminal {
         Ok(Self {
             master,
             slave: pty.slave,
+            settings_before,
             child,
             output,
         })
     }
 
-    /// The terminal's settings: what is echoed, which keys are signals, and so on.
+    /// Whether the terminal's settings are those from before the program: what is echoed,
+    /// which keys are signals, and so on.
     ///
     /// # Errors
     ///
     /// The kernel does not say.
-    pub fn settings(&self) -> Result<Termios> {
-        Ok(tcgetattr(self.slave.as_fd())?)
+    pub fn is_as_before(&self) -> Result<bool> {
+        Ok(tcgetattr(self.slave.as_fd())? == self.settings_before)
     }
 
     /// Types `keys`.

@@ -182,10 +182,11 @@ impl Ui {
 
     fn verdicts(&self, view: &View, rows: u16, page: &mut Page<'_>) {
         let mut rows = usize::from(rows);
-        let what = match (view.is_deaf(), view.verdicts().is_empty()) {
-            (false, false) => "last verdicts (UTC)",
-            (false, true) => "no verdict yet",
-            (true, _) => "verdicts are not told now",
+        let what = match (view.is_following(), view.verdicts().is_empty()) {
+            (true, false) => "last verdicts (UTC)",
+            (true, true) => "no verdict yet",
+            (false, false) => "last verdicts (UTC), no more are told now",
+            (false, true) => "no verdicts are told now",
         };
         if rows > 1 || view.verdicts().is_empty() {
             page.line(what, heading());

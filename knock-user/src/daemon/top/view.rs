@@ -33,7 +33,7 @@ pub struct View {
     rates: Rates,
     /// The newest first.
     verdicts: VecDeque<Verdict>,
-    is_deaf: bool,
+    is_following: bool,
     /// The first door that is shown, an index. Drawing holds it within what there is.
     pub first_door: usize,
 }
@@ -50,10 +50,10 @@ impl View {
             }
             Update::Silent(why) => self.silent = Some(why),
             Update::Notice(notice) => {
-                self.is_deaf = false;
+                self.is_following = true;
                 self.tell(&notice);
             }
-            Update::Deaf => self.is_deaf = true,
+            Update::Deaf => self.is_following = false,
         }
     }
 
@@ -104,10 +104,10 @@ impl View {
         &self.verdicts
     }
 
-    /// Whether something may happen now that is not told.
+    /// Whether everything that happens now is told.
     #[must_use]
-    pub fn is_deaf(&self) -> bool {
-        self.is_deaf
+    pub fn is_following(&self) -> bool {
+        self.is_following
     }
 }
 

@@ -256,7 +256,7 @@ fn a_silent_daemon_is_seen_at_once() {
         "knockd has stopped; this is from 12s ago, trying again"
     );
     assert!(shown[11].starts_with("ssh"));
-    assert!(shown.contains(&"verdicts are not told now".to_owned()));
+    assert!(shown.contains(&"last verdicts (UTC), no more are told now".to_owned()));
     let buffer = draw(&mut view, 80, 24, Palette::Colours);
     assert_eq!(colour_of(&buffer, "knockd"), Color::Red);
     assert!(buffer.content[0].modifier.contains(Modifier::REVERSED));
