@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::{env, process::Command};
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    process::Command,
+};
 
 use knock_tests::{
     link::Pair,
     needs_bpf,
-    process::Signal,
+    process::{Running, Signal},
     pty::Terminal,
     scene::{
         SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, program, request, seal,
@@ -109,6 +114,26 @@ fn the_screen_shows_what_happens() {
         .unwrap();
     // The kernel writes no lines for it.
     assert_eq!(scene.status().unwrap()["tails"], 0);
+}
+
+/// What the screen asks for, while somebody else has the kernel write its lines.
+#[test]
+fn verdicts_come_without_the_kernels_lines() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let mut stream = UnixStream::connect(scene.files.path("knockd.sock")).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(b"verdicts\n").unwrap();
+    let mut verdicts = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(verdicts.next().unwrap().contains("\"following\""));
+    let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
+    tail.wait_for(|line| line.contains("following"), SOON)
+        .unwrap();
+    scene.settle().unwrap();
+    tail.wait_for(|line| line.contains("kernel: SYN"), SOON)
+        .unwrap();
+    assert!(verdicts.next().unwrap().contains("\"opening\""));
+    assert_eq!(scene.status().unwrap()["tails"], 1);
 }
 
 #[test]

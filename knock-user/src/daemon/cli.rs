@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use knock_common::{settings::Verdict, window::Window};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use tracing::{info, warn};
@@ -126,13 +126,8 @@ enum Command {
     Top {
         #[command(flatten)]
         daemon: Reach,
-        /// Watch for a second and print one frame as plain text
-        #[arg(long)]
-        once: bool,
-        /// The frame's columns [default: the terminal's, or 80]
-        #[arg(long, value_name = "COLUMNS", requires = "once",
-              value_parser = value_parser!(u16).range(i64::from(top::ui::LEAST_WIDTH)..=1000))]
-        width: Option<u16>,
+        #[command(flatten)]
+        options: top::Options,
     },
     /// Show who is let in where, and for how long yet
     Leases(Watch),
@@ -276,18 +271,9 @@ impl Cli {
             Some(Command::Status(watch)) => {
                 control::client::status(&watch.daemon.socket(), watch.json)
             }
-            Some(Command::Top {
-                daemon,
-                once,
-                width,
-            }) => runtime()?.block_on(async {
-                let socket = daemon.socket();
-                if once {
-                    top::once(&socket, width).await
-                } else {
-                    top::watch(&socket).await
-                }
-            }),
+            Some(Command::Top { daemon, options }) => {
+                runtime()?.block_on(top::top(&daemon.socket(), &options))
+            }
             Some(Command::Leases(watch)) => {
                 control::client::leases(&watch.daemon.socket(), watch.json)
             }
@@ -487,12 +473,5 @@ mod tests {
         assert!(Cli::try_parse_from(["knockd", "--iface", "eth0", "--lines", "-"]).is_err());
         assert!(Cli::try_parse_from(["knockd", "--lines", "-", "status"]).is_err());
         assert!(Cli::try_parse_from(["knockd", "tap"]).is_err());
-    }
-
-    #[test]
-    fn only_a_printed_frame_has_a_width_of_its_own() {
-        assert!(Cli::try_parse_from(["knockd", "top", "--once", "--width", "40"]).is_ok());
-        assert!(Cli::try_parse_from(["knockd", "top", "--once", "--width", "39"]).is_err());
-        assert!(Cli::try_parse_from(["knockd", "top", "--width", "40"]).is_err());
     }
 }

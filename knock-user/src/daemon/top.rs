@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::{Args, value_parser};
 use ratatui::{
     buffer::Buffer,
     crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
@@ -46,12 +47,34 @@ const ONCE: Duration = Duration::from_secs(1);
 /// The shortest time between two drawings. A flood of verdicts is one picture.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Prints one frame as plain text, as wide as the terminal if no `width` in columns is given.
+/// How the daemon is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Options {
+    /// Watch for a second and print one frame as plain text
+    #[arg(long)]
+    once: bool,
+    /// The frame's columns [default: the terminal's, or 80]
+    #[arg(long, value_name = "COLUMNS", requires = "once",
+          value_parser = value_parser!(u16).range(i64::from(ui::LEAST_WIDTH)..=1000))]
+    width: Option<u16>,
+}
+
+/// Shows the daemon at `socket`, live or once.
 ///
 /// # Errors
 ///
-/// No daemon answers at `socket`, or standard output is gone.
-pub async fn once(socket: &Path, width: Option<u16>) -> Result<()> {
+/// No daemon answers at `socket` to begin with, the terminal cannot be used, or standard output
+/// is gone.
+pub async fn top(socket: &Path, options: &Options) -> Result<()> {
+    if options.once {
+        once(socket, options.width).await
+    } else {
+        watch(socket).await
+    }
+}
+
+/// Prints one frame as plain text, as wide as the terminal if no `width` in columns is given.
+async fn once(socket: &Path, width: Option<u16>) -> Result<()> {
     let mut view = View::default();
     let mut verdicts = Verdicts::connect(socket).await?;
     view.apply(Update::Status(status(socket).await?.into()), monotonic());
@@ -82,11 +105,7 @@ fn frame(view: &mut View, width: u16) -> String {
 }
 
 /// Shows the daemon until a key or a signal ends it. A daemon that stops meanwhile is waited for.
-///
-/// # Errors
-///
-/// No daemon answers at `socket` to begin with, or the terminal cannot be used.
-pub async fn watch(socket: &Path) -> Result<()> {
+async fn watch(socket: &Path) -> Result<()> {
     if !io::stdout().is_terminal() {
         bail!("standard output is no terminal: `knockd top --once` prints one frame");
     }

@@ -1,5 +1,7 @@
 //! Keys, and frames for pipes.
 
+use clap::Parser;
+
 use super::{
     view::tests::{door, refusal, status},
     *,
@@ -27,6 +29,24 @@ fn q_escape_and_control_c_quit_and_nothing_else_does() {
     ] {
         assert!(!is_quit(&input), "{input:?}");
     }
+}
+
+#[derive(Debug, Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    options: Options,
+}
+
+#[test]
+fn only_a_printed_frame_has_a_width_of_its_own() {
+    let options = |arguments: &str| {
+        let arguments = ["top"].into_iter().chain(arguments.split_whitespace());
+        CommandLine::try_parse_from(arguments).map(|line| line.options)
+    };
+    assert_eq!(options("--once --width 40").unwrap().width, Some(40));
+    assert!(options("--once --width 39").is_err());
+    assert!(options("--width 40").is_err());
+    assert!(!options("").unwrap().once);
 }
 
 #[test]
