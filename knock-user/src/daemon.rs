@@ -3,7 +3,8 @@
 //! Data flows one way, and each stage knows only the one before it:
 //! [`source`] → [`sequence`] → [`auth`] → [`store`] → [`doors`] → [`gate`] → [`exec`]. What is
 //! between the sources and the gate is told the time, so that it is tested without a kernel.
-//! [`run`] is the loop that moves data along; [`report`] and [`control`] let people watch.
+//! [`run`] is the loop that moves data along; [`report`], [`control`] and [`top`] let people
+//! watch.
 
 pub mod auth;
 pub mod cli;
@@ -27,3 +28,4 @@ pub mod session;
 pub mod source;
 pub mod store;
 pub mod tap;
+pub mod top;

@@ -9,6 +9,7 @@ pub mod link;
 pub mod netns;
 pub mod privilege;
 pub mod process;
+pub mod pty;
 pub mod relay;
 pub mod scene;
 pub mod service;

@@ -23,6 +23,7 @@ use super::{
     serve, session,
     source::interfaces::Wanted,
     tap::tap,
+    top,
 };
 
 const EXAMPLES: &str = "\
@@ -32,6 +33,7 @@ Examples:
   knockd --iface eth0                listen on eth0
   knockd tail                        what is happening? (in a second terminal)
   knockd status                      counters, and which doors are open
+  knockd top                         the same and more, live on one screen
   knockd tap --iface eth0 | knockd --lines -
                                      the two halves on their own
 
@@ -141,6 +143,13 @@ enum Command {
     Status(Watch),
     /// Have the running daemon read its configuration again; a wrong one changes nothing
     Reload(Reach),
+    /// Watch the running daemon on one screen: rates, open doors, what becomes of each knock
+    Top {
+        #[command(flatten)]
+        daemon: Reach,
+        #[command(flatten)]
+        options: top::Options,
+    },
     /// Show who is let in where, and for how long yet
     Leases(Watch),
     /// Open a door by hand, as if the address had knocked
@@ -293,6 +302,9 @@ impl Cli {
                 control::client::status(&watch.daemon.socket(), watch.json)
             }
             Some(Command::Reload(daemon)) => control::client::reload(&daemon.socket()),
+            Some(Command::Top { daemon, options }) => {
+                runtime()?.block_on(top::top(&daemon.socket(), &options))
+            }
             Some(Command::Leases(watch)) => {
                 control::client::leases(&watch.daemon.socket(), watch.json)
             }

@@ -10,9 +10,10 @@
 //! | `close`, address, and perhaps a door | [`Moved`] |
 //! | `reload` | [`Moved`], of no doors |
 //! | `tail` | a line for every notice ([`super::report::Notice`]) until either side ends it |
+//! | `verdicts` | the same without the kernel's lines, which then are not even written |
 //!
-//! Whoever may connect may ask for `status` and `tail`; the others are for root and for the
-//! user that the daemon runs as.
+//! Whoever may connect may ask for `status`, `tail` and `verdicts`; the others are for root and
+//! for the user that the daemon runs as.
 
 pub mod client;
 pub mod server;
@@ -42,6 +43,9 @@ pub enum Request {
     TailEnded,
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Like a tail, for somebody who has no use for the kernel's line for every SYN. Nobody
+    /// needs to know when he stops.
+    Verdicts(oneshot::Sender<(Tail, String)>),
     /// Which doors are open?
     Leases(oneshot::Sender<Vec<DoorStatus>>),
     /// Open a door.
@@ -103,7 +107,7 @@ pub struct Status {
     pub doors: Vec<DoorStatus>,
     /// Sources with a half-finished knock.
     pub sources_in_progress: usize,
-    /// How many are following.
+    /// How many are following with `tail`.
     pub tails: usize,
     /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty for lines.
     pub kernel: BTreeMap<String, u64>,

@@ -145,14 +145,17 @@ pub fn tail(socket: &Path, json: bool) -> Result<()> {
 }
 
 fn ask(socket: &Path, request: &str) -> Result<BufReader<UnixStream>> {
-    let mut stream = UnixStream::connect(socket).with_context(|| {
-        format!(
-            "no running knockd answers at {} (is it running, is that its `control_socket`, and are you root?)",
-            socket.display()
-        )
-    })?;
+    let mut stream = UnixStream::connect(socket).with_context(|| unanswered(socket))?;
     stream.write_all(format!("{request}\n").as_bytes())?;
     Ok(BufReader::new(stream))
+}
+
+/// What is said when nobody answers at `socket`.
+pub(in crate::daemon) fn unanswered(socket: &Path) -> String {
+    format!(
+        "no running knockd answers at {} (is it running, is that its `control_socket`, and are you root?)",
+        socket.display()
+    )
 }
 
 fn render(status: &Status) -> String {

@@ -24,7 +24,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{CloseRequest, Moved, OpenRequest, Request};
-use crate::daemon::report::{Event, Notice};
+use crate::daemon::report::{Event, Notice, Tail};
 
 /// Connections at the same time. More wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 32;
@@ -150,8 +150,19 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<Request>) -> Result<
             send(&mut writing, &status.await?).await
         }
         ["tail"] => {
+            let (reply, tail) = oneshot::channel();
+            requests.send(Request::Tail(reply)).await?;
+            let _following = Following(requests);
             let gone = reading.into_inner().into_inner();
-            follow(gone, &mut writing, requests).await
+            follow(gone, &mut writing, tail.await?, |_| true).await
+        }
+        ["verdicts"] => {
+            let (reply, tail) = oneshot::channel();
+            requests.send(Request::Verdicts(reply)).await?;
+            let gone = reading.into_inner().into_inner();
+            // Others may tail at the same time.
+            let is_verdict = |event: &Event| !matches!(event, Event::Kernel { .. });
+            follow(gone, &mut writing, tail.await?, is_verdict).await
         }
         _ if !is_owner => {
             let refusal = "only root may see leases, move doors and reload: ask with sudo";
@@ -215,22 +226,20 @@ fn is_owner(stream: &UnixStream) -> Result<bool> {
     Ok(uid == 0 || uid == rustix::process::geteuid().as_raw())
 }
 
-/// Sends every notice until either side ends it.
+/// Sends every notice that is `wanted` until either side ends it.
 async fn follow(
     mut gone: OwnedReadHalf,
     writing: &mut OwnedWriteHalf,
-    requests: &mpsc::Sender<Request>,
+    (mut tail, listening): (Tail, String),
+    wanted: impl Fn(&Event) -> bool,
 ) -> Result<()> {
-    let (reply, tail) = oneshot::channel();
-    requests.send(Request::Tail(reply)).await?;
-    let _following = Following(requests);
-    let (mut tail, listening) = tail.await?;
     send(writing, &Notice::now(Event::Following { listening })).await?;
     let mut byte = [0];
     loop {
         tokio::select! {
             notice = tail.next() => match notice {
-                Some(notice) => send(writing, &notice).await?,
+                Some(notice) if wanted(&notice.event) => send(writing, &notice).await?,
+                Some(_) => {}
                 None => return Ok(()),
             },
             // Whoever follows says nothing more: bytes or an end mean that he is gone.

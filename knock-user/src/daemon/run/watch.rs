@@ -31,6 +31,9 @@ impl Daemon {
                 let _ = reply.send((self.reporter.tail(), self.listening()));
             }
             Request::Reload(reply) => self.reread(Some(reply)),
+            Request::Verdicts(reply) => {
+                let _ = reply.send((self.reporter.tail(), self.listening()));
+            }
             Request::Leases(reply) => {
                 let doors = self.door_statuses();
                 let _ = reply.send(doors);
