@@ -48,30 +48,37 @@ pub(crate) fn extract(provided: Provided, bin: &Path) -> Result<()> {
     if is_installed(program) || bin.join(program).is_file() {
         return Ok(());
     }
-    println!("taking {program} out of Debian's package {package}");
+    let folder = bin.with_file_name(package);
+    unpack(package, &folder)?;
+    fs::create_dir_all(bin)?;
+    fs::rename(folder.join("usr/bin").join(program), bin.join(program))
+        .with_context(|| format!("{package} has no {program}"))?;
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// Unpacks `package` into `folder`, which has nothing else in it then, and installs nothing.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    println!("unpacking from Debian: {package}");
     update(package)?;
     // What an earlier call has left, if it was interrupted.
-    let folder = bin.with_file_name(package);
     if folder.exists() {
-        fs::remove_dir_all(&folder)?;
+        fs::remove_dir_all(folder)?;
     }
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(folder)?;
     // In this folder root cannot be apt's own user, who would complain.
     run(Command::new("apt-get")
         .args(["-qq", "-o", "APT::Sandbox::User=root", "download", package])
-        .current_dir(&folder))?;
-    let files = fs::read_dir(&folder)?.collect::<io::Result<Vec<_>>>()?;
+        .current_dir(folder))?;
+    let files = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     let [archive] = &files[..] else {
         bail!("apt-get has not left one package in {}", folder.display());
     };
     run(Command::new("dpkg-deb")
         .arg("--extract")
         .arg(archive.path())
-        .arg(&folder))?;
-    fs::create_dir_all(bin)?;
-    fs::rename(folder.join("usr/bin").join(program), bin.join(program))
-        .with_context(|| format!("{package} has no {program}"))?;
-    fs::remove_dir_all(&folder)?;
+        .arg(folder))?;
+    fs::remove_file(archive.path())?;
     Ok(())
 }
 
