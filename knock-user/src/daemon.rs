@@ -20,6 +20,7 @@ pub mod report;
 pub mod run;
 pub mod sequence;
 pub mod serve;
+pub mod service_manager;
 pub mod session;
 pub mod source;
 pub mod store;

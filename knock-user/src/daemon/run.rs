@@ -32,6 +32,7 @@ use super::{
     knock::Knock,
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
+    service_manager::ServiceManager,
     source::{
         interfaces::Watch,
         lines::{Line, Lines},
@@ -120,6 +121,7 @@ pub struct Daemon {
     executor: Executor<Task>,
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
     reporter: Reporter,
+    service_manager: ServiceManager,
     counters: Counters,
     started: Duration,
     tails: usize,
@@ -159,6 +161,7 @@ impl Daemon {
             executor,
             endings,
             reporter,
+            service_manager: ServiceManager::from_environment(),
             counters: Counters::default(),
             started: monotonic(),
             tails: 0,
@@ -200,9 +203,11 @@ impl Daemon {
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<()> {
         info!("listening on {}", self.listening());
+        self.service_manager.ready(&self.listening());
         let mut knocks = Vec::new();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
+                self.service_manager.stopping();
                 return Ok(());
             }
             // In this order: a flood of events must not keep anything else waiting.
@@ -212,6 +217,7 @@ impl Daemon {
                     Asked::Reload => self.reread(None),
                     Asked::Stop(signal) => {
                         info!("{signal}: closing every open door, then stopping");
+                        self.service_manager.stopping();
                         let gate_stays = self.gate_stays();
                         self.leave_gate();
                         self.close(&mut stop, gate_stays).await;
@@ -220,6 +226,9 @@ impl Daemon {
                 },
                 Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
+                () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
+                    self.service_manager.feed_watchdog();
+                }
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
                 Some(request) = requests.recv() => self.answer(request),
                 changed = interfaces::changed(&mut self.watch) => {
@@ -266,6 +275,9 @@ impl Daemon {
         while !self.doors.is_empty() {
             tokio::select! {
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
+                () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
+                    self.service_manager.feed_watchdog();
+                }
                 signal = stop.stop() => {
                     let left = self.doors.open().count();
                     warn!("{signal} again: stopping at once; {left} doors may be open still");
