@@ -36,8 +36,8 @@ passphrase_file = "phone.passphrase"
 name = "ssh"
 sequence = [1, 2, 3, 4]
 open = ["tcp/22"]
-run = ["{script}", "open", "%IP%"]
-close = ["{script}", "close", "%IP%"]
+run = ["{folder}/portknock", "open", "%IP%"]
+close = ["{folder}/portknock", "close", "%IP%"]
 for = "1h"
 
 [gate]
@@ -142,7 +142,7 @@ fn sandboxed(pair: &Pair, files: &Files) -> Running {
     command.arg(format!("--bounding-set={capabilities}"));
     // Numbers for arguments, so that no log line is taken for one.
     command.args(["strace", "-D", "-f", "-q", "-e", "raw=all"]);
-    command.arg(program("knockd").unwrap());
+    command.arg(files.path("knockd"));
     command.args([
         "--iface",
         Pair::SERVER_INTERFACE,
@@ -183,14 +183,15 @@ fn lets_in(scene: &Scene, source: IpAddr, patience: Duration) -> bool {
 #[test]
 fn the_daemon_does_its_work_in_the_sandbox() {
     needs_bpf!();
-    let script = project("knock-user/firewall/portknock-nftables");
-    let script = script.canonicalize().unwrap();
-    let script = script.to_str().unwrap();
     let pair = Pair::new().unwrap();
     pair.add_client_address(STRANGER.ip()).unwrap();
+    let files = Files::new(CONFIGURATION).unwrap();
+    // Where they are built root may be kept out without its capabilities.
+    let script = files.path("portknock");
+    fs::copy(project("knock-user/firewall/portknock-nftables"), &script).unwrap();
+    fs::copy(program("knockd").unwrap(), files.path("knockd")).unwrap();
     let setup = pair.server.command(script).args(["setup", "22"]).output();
     assert!(setup.as_ref().unwrap().status.success(), "{setup:?}");
-    let files = Files::new(&CONFIGURATION.replace("{script}", script)).unwrap();
     let knockd = sandboxed(&pair, &files);
     let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
     let mut scene = Scene {
