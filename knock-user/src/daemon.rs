@@ -24,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod sequence;
 pub mod serve;
+pub mod service_manager;
 pub mod session;
 pub mod source;
 pub mod store;

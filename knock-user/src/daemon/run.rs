@@ -35,6 +35,7 @@ use super::{
     refusals::{Reason, Refusals},
     report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
+    service_manager::ServiceManager,
     source::{
         interfaces::Watch,
         lines::{Line, Lines},
@@ -124,6 +125,7 @@ pub struct Daemon {
     executor: Executor<Task>,
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
     reporter: Reporter,
+    service_manager: ServiceManager,
     counters: Counters,
     /// Where it goes how long a knock took to open its door, if anybody wants to know.
     latencies: Option<Latencies>,
@@ -166,6 +168,7 @@ impl Daemon {
             executor,
             endings,
             reporter,
+            service_manager: ServiceManager::from_environment(),
             counters: Counters::default(),
             latencies: None,
             started: monotonic(),
@@ -213,10 +216,12 @@ impl Daemon {
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<()> {
         info!("listening on {}", self.listening());
+        self.service_manager.ready(&self.listening());
         let mut knocks = Vec::new();
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
                 self.sum_up_refusals();
+                self.service_manager.stopping();
                 return Ok(());
             }
             // In this order: a flood of events must not keep anything else waiting.
@@ -226,6 +231,7 @@ impl Daemon {
                     Asked::Reload => self.reread(None),
                     Asked::Stop(signal) => {
                         info!("{signal}: closing every open door, then stopping");
+                        self.service_manager.stopping();
                         let gate_stays = self.gate_stays();
                         self.leave_gate();
                         self.sum_up_refusals();
@@ -235,6 +241,9 @@ impl Daemon {
                 },
                 Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
+                () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
+                    self.service_manager.feed_watchdog();
+                }
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
                 () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
                 Some(request) = requests.recv() => self.answer(request),
@@ -282,6 +291,9 @@ impl Daemon {
         while !self.doors.is_empty() {
             tokio::select! {
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
+                () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
+                    self.service_manager.feed_watchdog();
+                }
                 signal = stop.stop() => {
                     let left = self.doors.open().count();
                     warn!("{signal} again: stopping at once; {left} doors may be open still");

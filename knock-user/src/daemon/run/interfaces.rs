@@ -21,6 +21,9 @@ impl Daemon {
             Ok(changes) => {
                 self.counters.interfaces_attached += changes.attached;
                 self.counters.interfaces_lost += changes.lost;
+                if changes.attached + changes.lost > 0 {
+                    self.service_manager.listening(&self.listening());
+                }
             }
             Err(error) => warn!("{error:#}"),
         }

@@ -45,6 +45,7 @@ impl Daemon {
         let Some(origin) = self.origin.clone() else {
             return;
         };
+        self.service_manager.reloading();
         let rereads = self.rereads.0.clone();
         tokio::spawn(async move {
             let read = spawn_blocking(move || origin.read()).await;
@@ -69,6 +70,8 @@ impl Daemon {
                 self.trouble(format!("the configuration stays as it was: {error:#}"));
             }
         }
+        // Also when it was refused: the old one is in force.
+        self.service_manager.ready(&self.listening());
         if let Some(reply) = reread.reply {
             // Whoever asked may have gone.
             let _ = reply.send(outcome.map_err(|error| format!("{error:#}")));
