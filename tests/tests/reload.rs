@@ -198,6 +198,10 @@ fn interfaces_are_left_and_taken() {
     assert_eq!(status["awaited"][0], "late0");
     scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
+    scene.write(|text| text.replacen("interfaces = [\"srv0\", \"late0\"]", "", 1));
+    let error = scene.reload().unwrap_err();
+    assert!(error.contains("no interface to listen on"), "{error}");
+    assert_eq!(scene.status().unwrap()["listening"], "srv0");
     let lo = scene.pair.server.ip("-details link show lo").unwrap();
     assert!(!lo.contains("xdp"), "{lo}");
 }

@@ -122,7 +122,11 @@ impl Daemon {
         let now = monotonic();
         for key in self.keys(visit) {
             let others = self.doors.open().filter(|open| {
-                open.visit != visit && open.lets_in && self.keys(open.visit).contains(&key)
+                open.visit != visit
+                    && open.lets_in
+                    // Asked first, since it is cheap: only IPv6 has leases for several sources.
+                    && (open.visit.source == visit.source || visit.source.is_ipv6())
+                    && self.keys(open.visit).contains(&key)
             });
             let until = others.map(|open| open.until).max();
             let Some(gate) = &mut self.gate else { return };

@@ -143,6 +143,9 @@ impl Daemon {
                 bail!("`{key}` takes effect only when knockd is started again");
             }
         }
+        if !reads_lines && config.interfaces.is_empty() {
+            bail!("there is no interface to listen on: set `interfaces`");
+        }
         if reads_lines && config.gate.is_some() {
             bail!("[gate] is enforced on interfaces, and this daemon reads lines");
         }
@@ -249,10 +252,6 @@ impl Origin {
         let mut config = Config::load(&self.path)?;
         if let Some(interfaces) = &self.interfaces {
             config.interfaces = interfaces.clone();
-        }
-        if config.interfaces.is_empty() {
-            // Only lines can do without, and those stay.
-            warn!("{}: there are no interfaces", self.path.display());
         }
         Ok(config)
     }
