@@ -26,20 +26,7 @@ use super::{
     top,
 };
 
-const EXAMPLES: &str = "\
-Examples:
-  knockd init --server example.net   a first configuration, key and client
-  knockd check                       is the configuration right?
-  knockd --iface eth0                listen on eth0
-  knockd tail                        what is happening? (in a second terminal)
-  knockd status                      counters, and which doors are open
-  knockd top                         the same and more, live on one screen
-  knockd tap --iface eth0 | knockd --lines -
-                                     the two halves on their own
-
-Nothing happens when somebody knocks? `knockd tail` shows every SYN that comes in and what
-became of it. No SYNs: wrong interface, or a firewall before this host. \"bad-parity\": the
-keys differ. \"stale\": the clocks differ. \"unknown-door\": there is no door of that name.";
+const AFTER_HELP: &str = include_str!("cli/after_help.txt");
 
 /// Opens doors to those who knock: SYNs to a window of 256 ports, seen in the kernel by XDP
 #[derive(Debug, Parser)]
@@ -47,7 +34,7 @@ keys differ. \"stale\": the clocks differ. \"unknown-door\": there is no door of
     name = "knockd",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = EXAMPLES
+    after_help = AFTER_HELP
 )]
 pub struct Cli {
     #[command(flatten)]
