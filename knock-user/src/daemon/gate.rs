@@ -272,6 +272,21 @@ impl Gate {
         Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
     }
 
+    /// For how long the datagrams that came last keep one of `keys` going yet, whenever it would
+    /// end by itself. Zero for what is not in use, and for TCP.
+    #[must_use]
+    pub fn in_use(&self, keys: &[LeaseKey]) -> Duration {
+        let ends = keys.iter().filter_map(|key| {
+            let lease = self.map().ok()?.get(key, 0).ok()?;
+            let by_itself = Lease {
+                expires_ns: 0,
+                ..lease
+            };
+            Some(by_itself.ends_at(self.idle_ns(key)))
+        });
+        Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
+    }
+
     /// Takes out every lease that has ended; how many those were.
     fn sweep(&mut self) -> Result<usize, MapError> {
         let now = nanoseconds(boottime());

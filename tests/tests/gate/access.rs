@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use knock_tests::{needs_bpf, scene::SOON};
+use knock_tests::{needs_bpf, process::Signal, scene::SOON};
 
 use crate::{Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
 
@@ -119,7 +119,27 @@ fn a_port_that_two_doors_open_is_closed_by_the_last() {
     gated.keeps_out(KNOCKER);
 }
 
-/// The kernel ends a lease by itself, whatever the daemon is doing.
+/// The other door's lease is no use of this one.
+#[test]
+fn a_door_ends_in_time_though_another_keeps_its_port_open() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    let datagrams = Datagrams::new(&gated);
+    gated.knock(&[7], KNOCKER);
+    gated.scene.opened("all", KNOCKER).unwrap();
+    gated.knock(&[6], KNOCKER);
+    gated.logged(&[" closed door=\"vpn\""]);
+    datagrams.arrive(&gated, KNOCKER);
+
+    gated.knock(&[5], KNOCKER);
+    gated.scene.knockd.signal(Signal::SIGKILL).unwrap();
+    gated.scene.knockd.wait(SOON).unwrap();
+    gated.scene.restart().unwrap();
+    gated.logged(&[" closed door=\"short\""]);
+    gated.lets_in(KNOCKER);
+    assert_eq!(gated.leases().len(), 1);
+}
+
 #[test]
 fn a_further_knock_extends_the_lease() {
     needs_bpf!();

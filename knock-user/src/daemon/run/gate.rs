@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use knock_common::gate::{LeaseKey, Transport};
+use knock_common::gate::LeaseKey;
 use tracing::{info, warn};
 
 use super::{Daemon, Source};
@@ -145,9 +145,7 @@ impl Daemon {
 
     /// Until when the visitor's datagrams keep his door open, if they do.
     pub(super) fn in_use_until(&self, visit: Visit, now: Duration) -> Option<Duration> {
-        let mut keys = self.keys(visit);
-        keys.retain(|key| key.protocol == Transport::Udp.number());
-        let left = self.gate.as_ref()?.left(&keys);
+        let left = self.gate.as_ref()?.in_use(&self.keys(visit));
         (left > CLOCKS_APART).then(|| now + left)
     }
 

@@ -88,11 +88,13 @@ impl Daemon {
         if record.until == REVOKED {
             return Duration::ZERO;
         }
+        let lease = Duration::from_secs(record.seconds);
         let keys = self.opening_keys(visit.door, visit.source);
         if let Some(gate) = before
             && !keys.is_empty()
         {
-            let in_force = gate.left(&keys);
+            // Another door may have opened the same port for longer.
+            let in_force = gate.left(&keys).min(lease).max(gate.in_use(&keys));
             // A door that had not opened yet when the daemon died has nothing in force.
             if record.opened || in_force > Duration::ZERO {
                 return in_force;
@@ -100,7 +102,7 @@ impl Daemon {
         }
         // The clock may have been set meanwhile: never longer than the lease itself.
         let left = Duration::from_millis(record.until.saturating_sub(unix_ms()));
-        left.min(Duration::from_secs(record.seconds))
+        left.min(lease)
     }
 
     /// Puts the door of `visit` on disk as it is now, if there is anything to close.
