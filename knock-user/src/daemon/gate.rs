@@ -272,6 +272,14 @@ impl Gate {
         Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
     }
 
+    /// Whether there is a lease for one of `keys`, or was one that nobody has taken out since.
+    #[must_use]
+    pub fn knows(&self, keys: &[LeaseKey]) -> bool {
+        let has = |map: &HashMap<&MapData, LeaseKey, Lease>, key| map.get(key, 0).is_ok();
+        self.map()
+            .is_ok_and(|map| keys.iter().any(|key| has(&map, key)))
+    }
+
     /// For how long the datagrams that came last keep one of `keys` going yet, whenever it would
     /// end by itself. Zero for what is not in use, and for TCP.
     #[must_use]

@@ -167,6 +167,8 @@ fn a_door_that_opens_another_port_now_does_not_keep_the_old_one_open() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
+    // Answered when the door is on disk as an open one.
+    assert_eq!(gated.leases().len(), 1);
     gated.kill();
     gated.reconfigure(|text| text.replacen("open = [\"tcp/22\"]", "open = [\"udp/51820\"]", 1));
     gated.scene.restart().unwrap();

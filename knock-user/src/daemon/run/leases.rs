@@ -90,15 +90,13 @@ impl Daemon {
         }
         let lease = Duration::from_secs(record.seconds);
         let keys = self.opening_keys(visit.door, visit.source);
+        // It knows nothing of a door that had not opened yet when the daemon died, nor of ports
+        // that the door opens only now; what has ended it knows still.
         if let Some(gate) = before
-            && !keys.is_empty()
+            && gate.knows(&keys)
         {
             // Another door may have opened the same port for longer.
-            let in_force = gate.left(&keys).min(lease).max(gate.in_use(&keys));
-            // A door that had not opened yet when the daemon died has nothing in force.
-            if record.opened || in_force > Duration::ZERO {
-                return in_force;
-            }
+            return gate.left(&keys).min(lease).max(gate.in_use(&keys));
         }
         // The clock may have been set meanwhile: never longer than the lease itself.
         let left = Duration::from_millis(record.until.saturating_sub(unix_ms()));
