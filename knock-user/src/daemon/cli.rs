@@ -446,7 +446,9 @@ fn detach(config: &ConfigArg) -> Result<()> {
                 bail!("knockd is running: stop it first");
             }
             warn!("{error:#}");
-            warn!("without its configuration no closing command is run");
+            warn!(
+                "without its configuration no closing command is run, and only {DEFAULT_PIN_DIR} is looked at"
+            );
             Pins::at(DEFAULT_PIN_DIR.as_ref()).detach();
             Ok(())
         }

@@ -48,6 +48,9 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/knockd";
 /// Where what outlives the daemon is pinned, without `gate.pin_dir`.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/knockd";
 
+/// How long a door can be open at most: a time that can be added to every clock.
+pub const MAX_LEASE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Far beyond any real configuration: protects against a wrong file.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 

@@ -36,9 +36,13 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     let before = Before::find(&config);
     let exporter = open_exporter(&config).await;
     let opened = open_source(&config, lines, &reporter);
-    let opened = exporter.and_then(|exporter| Ok((exporter, opened?)));
+    let opened = exporter.and_then(|exporter| {
+        let (source, gate) = opened?;
+        let watch = watch(&source)?;
+        Ok((exporter, source, gate, watch))
+    });
     let mut daemon = Daemon::new(config, store, reporter);
-    let (exporter, (source, gate)) = match opened {
+    let (exporter, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             // What a daemon before this one left open must not wait for the mistake to be found.
@@ -48,7 +52,6 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
             return Err(error);
         }
     };
-    let watch = watch(&source)?;
     daemon.listen(source, gate);
     daemon.restore_leases(before.gate.as_ref());
     if let Err(error) = daemon.attach(before.pins, before.can_pin) {

@@ -2,7 +2,11 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt as _, chown},
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        net::UnixStream,
+    },
 };
 
 use knock_tests::{needs_bpf, scene::program};
@@ -69,12 +73,29 @@ fn what_cannot_be_done_is_said() {
             &["open", "192.0.2.2", "ssh", "--for", "300ms"],
             "whole seconds",
         ),
+        (&["open", "192.0.2.2", "ssh", "--for", "3years"], "365 days"),
     ] {
         let output = gated.knockd(arguments);
         assert!(!output.status.success(), "{arguments:?}");
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
+}
+
+/// Whatever comes through the socket past `knockd open`: a number that no clock can be added to
+/// ends nothing.
+#[test]
+fn a_lease_that_no_clock_holds_is_refused() {
+    needs_bpf!();
+    let gated = Gated::new();
+    for seconds in ["0", "31536001", "18446744073709551615"] {
+        let mut socket = UnixStream::connect(gated.scene.files.path("knockd.sock")).unwrap();
+        writeln!(socket, "open\t192.0.2.66\tssh\t{seconds}").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("365 days"), "{seconds}: {answer}");
+    }
+    assert_eq!(gated.ask(&["leases"]), "no door is open\n");
 }
 
 /// The socket lets the daemon's group watch, and nobody but root move a door.

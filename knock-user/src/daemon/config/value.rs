@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv6Net};
 use knock_common::{protocol::classic, window};
 use serde::Deserialize;
 
-use super::{DEFAULT_PIN_DIR, default};
+use super::{DEFAULT_PIN_DIR, MAX_LEASE, default};
 use crate::daemon::{gate::pins::BPFFS, run::BY_HAND};
 
 /// A value that is checked when it is read, and then known to be what it is named.
@@ -348,8 +348,7 @@ impl TryFrom<String> for Lease {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        whole_seconds_up_to(&text, YEAR).map(Self)
+        whole_seconds_up_to(&text, MAX_LEASE).map(Self)
     }
 }
 

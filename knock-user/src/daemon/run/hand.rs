@@ -7,6 +7,7 @@ use tracing::info;
 use super::{BY_HAND, Daemon};
 use crate::daemon::{
     clock::monotonic,
+    config::MAX_LEASE,
     control::{CloseRequest, OpenRequest},
     doors::{Terms, Visit},
 };
@@ -23,6 +24,9 @@ impl Daemon {
             Some(seconds) => Duration::from_secs(seconds),
             None => self.catalog.door(door).lease,
         };
+        if lease.is_zero() || lease > MAX_LEASE {
+            return Err("a lease lasts from a second to 365 days".into());
+        }
         info!(
             "opening door {:?} to {} by hand",
             request.door, request.source
