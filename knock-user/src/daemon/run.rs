@@ -39,7 +39,7 @@ use super::{
     source::{
         interfaces::Watch,
         lines::{Line, Lines},
-        xdp::Xdp,
+        xdp::{Xdp, ring::Ring},
     },
     store::Store,
 };
@@ -62,7 +62,7 @@ pub const BY_HAND: &str = "by-hand";
 /// Where the daemon's knocks come from.
 pub enum Source {
     /// Interfaces.
-    Xdp(Box<Xdp>),
+    Xdp(Box<Xdp>, Ring),
     /// Lines, and what they are called.
     Lines(Lines, PathBuf),
     /// Lines that have come to their end. Open doors are still closed in time.
@@ -80,8 +80,12 @@ impl Source {
     /// The next input; knocks are appended to `knocks`.
     async fn next(&mut self, knocks: &mut Vec<Knock>) -> Result<Input> {
         match self {
-            Self::Xdp(xdp) => {
-                xdp.next(knocks).await?;
+            Self::Xdp(xdp, ring) => {
+                tokio::select! {
+                    read = ring.next(knocks) => read?,
+                    logged = xdp.logged() => logged?,
+                }
+                xdp.flush_log();
                 Ok(Input::Knocks)
             }
             Self::Lines(lines, _) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),

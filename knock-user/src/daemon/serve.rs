@@ -17,7 +17,11 @@ use super::{
     metrics::exporter::Exporter,
     report::{Event, Reporter},
     run::{Daemon, Origin, Source, StopSignals},
-    source::{interfaces::Watch, lines::Lines, xdp::Xdp},
+    source::{
+        interfaces::Watch,
+        lines::Lines,
+        xdp::{Xdp, ring::Ring},
+    },
     store::Store,
 };
 
@@ -143,7 +147,7 @@ async fn run(
 /// A watch over the interfaces, from before they are looked at, so that no change is missed.
 fn watch(source: &Source) -> Result<Option<Watch>> {
     match source {
-        Source::Xdp(_) => Watch::new().map(Some),
+        Source::Xdp(..) => Watch::new().map(Some),
         Source::Lines(..) | Source::Ended => Ok(None),
     }
 }
@@ -205,7 +209,8 @@ fn open_source(
         ));
     }
     let (xdp, gate) = load(config, reporter)?;
-    Ok((Source::Xdp(Box::new(xdp)), gate))
+    let ring = Ring::open(xdp.events()?)?;
+    Ok((Source::Xdp(Box::new(xdp), ring), gate))
 }
 
 /// The program with the settings of `config`, attached to nothing, and its gate without leases.

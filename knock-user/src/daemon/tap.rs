@@ -11,7 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     report::Reporter,
-    source::{interfaces::Wanted, xdp::Xdp},
+    source::{
+        interfaces::Wanted,
+        xdp::{Xdp, ring::Ring},
+    },
 };
 
 /// Prints `destination_port source_ip` for every SYN to `window` on `interfaces`, and
@@ -27,6 +30,7 @@ pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Res
     if let Some(interface) = missing.first() {
         bail!("there is no interface `{interface}`: `ip link` lists those that are there");
     }
+    let mut ring = Ring::open(xdp.events()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut knocks = Vec::new();
@@ -35,7 +39,7 @@ pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Res
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            events = xdp.next(&mut knocks) => events?,
+            events = ring.next(&mut knocks) => events?,
         }
         lines.clear();
         for knock in knocks.drain(..) {

@@ -17,7 +17,7 @@ use knock_user::daemon::{
     gate::{Gate, Rules},
     knock::Knock,
     report::Reporter,
-    source::xdp::Xdp,
+    source::xdp::{Xdp, ring::Ring},
 };
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -48,8 +48,9 @@ pub(crate) struct Ending {
 pub(crate) struct Bench {
     pub(crate) xdp: Xdp,
     gate: Option<Gate>,
+    ring: Ring,
     // A second look into the daemon's ring, at the bytes and without waiting. A test takes
-    // its events either from here or through `Xdp::next`.
+    // its events either from here or through `Ring::next`.
     events: RingBuf<MapData>,
     runtime: Runtime,
 }
@@ -84,8 +85,13 @@ impl Bench {
             .enable_all()
             .build()
             .unwrap();
-        let (mut xdp, gate) = runtime.block_on(async { load() });
+        let (mut xdp, gate, ring) = runtime.block_on(async {
+            let (xdp, gate) = load();
+            let ring = Ring::open(xdp.events().unwrap()).unwrap();
+            (xdp, gate, ring)
+        });
         Self {
+            ring,
             events: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "EVENTS"))).unwrap(),
             xdp,
             gate,
@@ -151,13 +157,16 @@ impl Bench {
 
     /// Lets the daemon's side read until `done` with what has come so far.
     pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Knock]) -> bool) -> Vec<Knock> {
-        let Self { xdp, runtime, .. } = self;
+        let Self {
+            xdp, ring, runtime, ..
+        } = self;
         let mut all = Vec::new();
         let read = async {
             while !done(&all) {
                 // Empty each time: `next` stops at a number of knocks in all.
                 let mut batch = Vec::new();
-                xdp.next(&mut batch).await.unwrap();
+                ring.next(&mut batch).await.unwrap();
+                xdp.flush_log();
                 all.append(&mut batch);
             }
         };

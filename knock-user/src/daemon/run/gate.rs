@@ -27,12 +27,12 @@ impl Daemon {
     /// A sentence that says which interface is missing or taken. What was pinned is in force
     /// still.
     pub fn attach(&mut self, pinned: Pins, can_pin: Result<()>) -> Result<()> {
-        let Source::Xdp(xdp) = &mut self.source else {
+        let Source::Xdp(xdp, _) = &mut self.source else {
             return Ok(());
         };
         let missing = xdp.attach(&self.config.interfaces, Some(&pinned))?;
         self.await_interfaces(&missing);
-        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
+        let (Source::Xdp(xdp, _), Some(gate)) = (&mut self.source, &self.gate) else {
             if !pinned.is_empty() {
                 warn!(
                     "the gate that a knockd before this one has left is taken away: the configuration has none"
@@ -60,7 +60,7 @@ impl Daemon {
     ///
     /// A sentence that says which interface is missing or taken.
     pub fn attach_for_now(&mut self) -> Result<()> {
-        if let Source::Xdp(xdp) = &mut self.source {
+        if let Source::Xdp(xdp, _) = &mut self.source {
             let missing = xdp.attach(&self.config.interfaces, None)?;
             self.await_interfaces(&missing);
         }

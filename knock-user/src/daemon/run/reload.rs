@@ -18,7 +18,10 @@ use crate::daemon::{
     gate::{Gate, pins::Pins},
     report::Event,
     serve,
-    source::{interfaces::Wanted, xdp::Xdp},
+    source::{
+        interfaces::Wanted,
+        xdp::{Xdp, ring::Ring},
+    },
 };
 
 /// Where the configuration came from, and what the command line put in the place of its values.
@@ -90,7 +93,7 @@ impl Daemon {
         let keeps_window = config.window == self.config.window;
         // From here on nothing fails before the kernel has gone over, and nothing after.
         let before = match &self.source {
-            Source::Xdp(_) => Some(self.replace_program(&config)?),
+            Source::Xdp(..) => Some(self.replace_program(&config)?),
             Source::Lines(..) | Source::Ended => None,
         };
         if store.is_some() {
@@ -110,7 +113,7 @@ impl Daemon {
             self.assembler.clear();
         } else if let Some(mut before) = before {
             let mut knocks = Vec::new();
-            before.drain(&mut knocks);
+            before.1.drain(&mut knocks);
             for knock in &knocks {
                 self.knock(knock);
             }
@@ -155,11 +158,12 @@ impl Daemon {
     /// Puts a program with the settings of `config`, and with the leases that are in force, in
     /// the place of the one that runs, on each interface at once. Returns that one: what it put
     /// on its ring is still there.
-    fn replace_program(&mut self, config: &Config) -> Result<Box<Xdp>> {
+    fn replace_program(&mut self, config: &Config) -> Result<(Box<Xdp>, Ring)> {
         let (mut next, mut gate) = serve::load(config, &self.reporter)?;
+        let ring = Ring::open(next.events()?)?;
         let left = self.left_of_open_doors();
         copy(&left, config, &self.catalog_names(&left), gate.as_mut())?;
-        let Source::Xdp(current) = &mut self.source else {
+        let Source::Xdp(current, _) = &mut self.source else {
             bail!("there is no program");
         };
         let missing = next.succeed(current, &config.interfaces)?;
@@ -178,18 +182,18 @@ impl Daemon {
             warn!("the kernel's log lines cannot be switched: {error:#}");
         }
         self.gate = gate;
-        let current = std::mem::replace(&mut self.source, Source::Xdp(Box::new(next)));
+        let current = std::mem::replace(&mut self.source, Source::Xdp(Box::new(next), ring));
         self.pin_again(config);
         self.await_interfaces(&missing);
         match current {
-            Source::Xdp(current) => Ok(current),
+            Source::Xdp(current, ring) => Ok((current, ring)),
             Source::Lines(..) | Source::Ended => bail!("there was no program"),
         }
     }
 
     /// Pins what is in force now, or removes the pins of a gate that is gone.
     fn pin_again(&mut self, config: &Config) {
-        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
+        let (Source::Xdp(xdp, _), Some(gate)) = (&mut self.source, &self.gate) else {
             if let Some(pins) = self.pins.take() {
                 warn!("the gate is taken away: the configuration has none any more");
                 pins.remove();

@@ -17,7 +17,7 @@ impl Daemon {
             tails: self.tails,
             ..Snapshot::default()
         };
-        if let Source::Xdp(xdp) = &self.source {
+        if let Source::Xdp(xdp, _) = &self.source {
             for attachment in xdp.attachments() {
                 snapshot.attachments.push(attachment.clone());
             }

@@ -55,7 +55,7 @@ impl Daemon {
 
     /// Lets the kernel write a line per knock exactly while somebody reads them.
     fn set_kernel_log(&mut self) {
-        if let Source::Xdp(xdp) = &mut self.source
+        if let Source::Xdp(xdp, _) = &mut self.source
             && let Err(error) = xdp.set_log(self.tails > 0)
         {
             warn!("the kernel's log lines cannot be switched: {error:#}");
@@ -64,7 +64,7 @@ impl Daemon {
 
     pub(super) fn listening(&self) -> String {
         match &self.source {
-            Source::Xdp(xdp) => {
+            Source::Xdp(xdp, _) => {
                 let names: Vec<_> = xdp
                     .attachments()
                     .map(|attachment| attachment.interface.as_str())
@@ -83,7 +83,7 @@ impl Daemon {
         let now = monotonic();
         self.assembler.forget(now);
         let (attachments, refused, kernel) = match &self.source {
-            Source::Xdp(xdp) => {
+            Source::Xdp(xdp, _) => {
                 let counters = xdp.counters().unwrap_or_else(|error| {
                     warn!("the kernel's counters cannot be read: {error:#}");
                     Default::default()
@@ -115,7 +115,8 @@ impl Daemon {
 
     /// The wanted interfaces that are not there.
     fn awaited(&self, attachments: &[Attachment], refused: &[Refusal]) -> Vec<String> {
-        let (Source::Xdp(_), Wanted::Named(names)) = (&self.source, &self.config.interfaces) else {
+        let (Source::Xdp(..), Wanted::Named(names)) = (&self.source, &self.config.interfaces)
+        else {
             return Vec::new();
         };
         let is_there = |name: &String| {

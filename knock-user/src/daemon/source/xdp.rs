@@ -1,22 +1,25 @@
-//! Knocks from the XDP program: loading it, attaching it, reading its ring.
+//! The XDP program: loading it, attaching it, counting what it saw. Its knocks come out of
+//! its [`ring`].
 
 mod attach;
+pub mod ring;
 
-use std::{collections::BTreeMap, fmt, io, os::fd::AsRawFd, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    os::fd::{AsFd as _, AsRawFd, OwnedFd},
+};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, LpmTrie, Map, MapData, PerCpuArray, lpm_trie::Key},
     programs::Xdp as Program,
 };
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
 use knock_common::{
-    counters::Outcome,
-    event::{KnockEvent, ipv4_mapped},
-    gate::protected_bit,
-    settings::Settings,
+    counters::Outcome, event::ipv4_mapped, gate::protected_bit, settings::Settings,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -25,15 +28,11 @@ use tokio::io::{Interest, unix::AsyncFd};
 pub use self::attach::{Attachment, Changes, Refusal};
 use crate::daemon::{
     gate::{Gate, Rules},
-    knock::Knock,
     report::Reporter,
 };
 
 /// The XDP program, compiled by the build script and aligned as the ELF parser wants it.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/knock-xdp"));
-
-/// Events taken from the ring before the daemon looks after everything else again.
-pub const MAX_BATCH: usize = 256;
 
 /// How the program runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +66,7 @@ impl fmt::Display for Mode {
 /// The loaded program. Dropping it detaches it from every interface, unless it is pinned.
 pub struct Xdp {
     ebpf: Ebpf,
-    events: AsyncFd<RingBuf<MapData>>,
+    events: MapData,
     log: AsyncFd<EbpfLogger<Reporter>>,
     settings: Settings,
     settings_map: Array<MapData, Settings>,
@@ -133,7 +132,10 @@ impl Xdp {
         let mut settings_map: Array<MapData, Settings> = take(&mut ebpf, "SETTINGS")?;
         settings_map.set(0, settings, 0)?;
         let mut xdp = Self {
-            events: readable(take(&mut ebpf, "EVENTS")?)?,
+            events: match take_any(&mut ebpf, "EVENTS")? {
+                Map::RingBuf(events) => events,
+                _ => bail!("the object's map `EVENTS` is no ring"),
+            },
             log: readable(log)?,
             settings,
             settings_map,
@@ -161,37 +163,29 @@ impl Xdp {
         Ok(program.try_into()?)
     }
 
-    /// Appends the next events to `knocks`, at most [`MAX_BATCH`] of them, and passes the
-    /// kernel's log lines on. Cancel-safe: what has left the ring is in `knocks`.
+    /// A further handle to the ring that the program's knocks come out of.
     ///
     /// # Errors
     ///
-    /// The ring cannot be waited for.
-    pub async fn next(&mut self, knocks: &mut Vec<Knock>) -> io::Result<()> {
-        tokio::select! {
-            events = self.events.readable_mut() => {
-                let mut events = events?;
-                while knocks.len() < MAX_BATCH {
-                    let Some(entry) = events.get_inner_mut().next() else {
-                        events.clear_ready();
-                        break;
-                    };
-                    // Both sides are compiled with one layout: another length cannot occur.
-                    knocks.extend(KnockEvent::from_bytes(&entry).map(Knock::from));
-                }
-            }
-            log = self.log.readable_mut() => log?.clear_ready(),
-        }
-        // The kernel writes a SYN's line before its event: so it is told first.
-        self.log.get_mut().flush();
+    /// No more files can be open.
+    pub fn events(&self) -> io::Result<OwnedFd> {
+        self.events.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Waits until the kernel has written log lines; [`Xdp::flush_log`] passes them on.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be waited for.
+    pub async fn logged(&mut self) -> io::Result<()> {
+        self.log.readable_mut().await?.clear_ready();
         Ok(())
     }
 
-    /// Appends every event that is on the ring, without waiting.
-    pub fn drain(&mut self, knocks: &mut Vec<Knock>) {
-        while let Some(entry) = self.events.get_mut().next() {
-            knocks.extend(KnockEvent::from_bytes(&entry).map(Knock::from));
-        }
+    /// Passes on what the kernel has logged so far. It writes a SYN's line before its event.
+    pub fn flush_log(&mut self) {
+        self.log.get_mut().flush();
     }
 
     /// Switches the kernel's log line per knock on or off.
@@ -220,17 +214,6 @@ impl Xdp {
                 Ok((name, before + per_cpu.iter().sum::<u64>()))
             })
             .collect()
-    }
-}
-
-impl From<KnockEvent> for Knock {
-    fn from(event: KnockEvent) -> Self {
-        Self {
-            source: event.source(),
-            source_port: Some(event.source_port),
-            offset: event.offset,
-            at: Duration::from_nanos(event.arrival_ns),
-        }
     }
 }
 
