@@ -23,6 +23,9 @@ pub use passphrase::DerivationError;
 /// Bytes of a sealed client's key.
 pub const SECRET_KEY_LEN: usize = 32;
 
+/// Bytes of a classic client's key.
+pub const CLASSIC_KEY_LEN: usize = 16;
+
 fn encipher(cipher: &impl BlockCipherEncrypt<BlockSize = U16>, plaintext: &Plaintext) -> Block {
     let mut block = (*plaintext.as_bytes()).into();
     cipher.encrypt_block(&mut block);
@@ -38,19 +41,63 @@ fn decipher(
     Plaintext::checked(bytes.into())
 }
 
-/// A classic client's key: AES-128 under MD5(passphrase), its key schedule computed once
-/// and wiped when dropped (README.md, "Classic").
+/// MD5(passphrase), which a classic client's knocks are enciphered under (README.md,
+/// "Classic"). Wiped when dropped, and absent from `Debug`.
+pub struct ClassicSecret([u8; CLASSIC_KEY_LEN]);
+
+impl ClassicSecret {
+    /// The secret of these bytes. The caller wipes his own copy.
+    #[must_use]
+    pub const fn new(bytes: [u8; CLASSIC_KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The secret of `passphrase`, whose bytes are taken as they are.
+    #[must_use]
+    pub fn from_passphrase(passphrase: &[u8]) -> Self {
+        let mut digest = Md5::digest(passphrase);
+        let secret = Self(digest.into());
+        digest.zeroize();
+        secret
+    }
+
+    /// Its bytes, for whoever verifies knocks in another process.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; CLASSIC_KEY_LEN] {
+        &self.0
+    }
+}
+
+impl Drop for ClassicSecret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for ClassicSecret {}
+
+impl fmt::Debug for ClassicSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClassicSecret(..)")
+    }
+}
+
+/// A classic client's key: AES-128 under its secret, its key schedule computed once and wiped
+/// when dropped (README.md, "Classic").
 #[derive(Clone)]
 pub struct ClassicKey(Aes128);
 
 impl ClassicKey {
+    /// The key schedule of `secret`.
+    #[must_use]
+    pub fn new(secret: &ClassicSecret) -> Self {
+        Self(Aes128::new((&secret.0).into()))
+    }
+
     /// The key of `passphrase`, whose bytes are taken as they are.
     #[must_use]
     pub fn from_passphrase(passphrase: &[u8]) -> Self {
-        let mut digest = Md5::digest(passphrase);
-        let key = Self(Aes128::new(&digest));
-        digest.zeroize();
-        key
+        Self::new(&ClassicSecret::from_passphrase(passphrase))
     }
 
     /// Enciphers one block.
@@ -78,7 +125,7 @@ impl fmt::Debug for ClassicKey {
 /// The 32 bytes that a sealed client and the daemon share (README.md, "Sealed").
 ///
 /// They are wiped when dropped, compared in constant time and absent from `Debug`; they
-/// leave only as [`SecretKey::key_file_text`]. To knock, make a [`SealedKey`] of them. There
+/// leave only as [`SecretKey::key_file_text`] and by [`SecretKey::expose`]. To knock, make a [`SealedKey`] of them. There
 /// is no `Clone`, because one copy is easier to account for than two.
 pub struct SecretKey([u8; SECRET_KEY_LEN]);
 
@@ -102,6 +149,12 @@ impl SecretKey {
         let mut key = Self([0; SECRET_KEY_LEN]);
         fill(&mut key.0)?;
         Ok(key)
+    }
+
+    /// Its bytes, for whoever verifies knocks in another process.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; SECRET_KEY_LEN] {
+        &self.0
     }
 }
 

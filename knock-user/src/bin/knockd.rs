@@ -1,11 +1,18 @@
 //! `knockd`, the port-knock daemon.
 
-use std::{io, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
 use clap::Parser as _;
-use knock_user::daemon::{cli::Cli, log::Format};
+use knock_user::daemon::{cli::Cli, listener, log::Format};
 
 fn main() -> ExitCode {
+    // How knockd starts the process that faces the network.
+    if env::args_os()
+        .next()
+        .is_some_and(|name| name == listener::NAME)
+    {
+        return listen();
+    }
     let cli = Cli::parse();
     let log = cli.open_log();
     match cli.execute() {
@@ -16,6 +23,21 @@ fn main() -> ExitCode {
                 eprintln!("knockd: {error:#}");
             } else {
                 tracing::error!("{error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn listen() -> ExitCode {
+    match listener::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where the log goes is not known from the beginning.
+            if tracing::event_enabled!(tracing::Level::ERROR) {
+                tracing::error!("{error:#}");
+            } else {
+                eprintln!("{}: {error:#}", listener::NAME);
             }
             ExitCode::FAILURE
         }

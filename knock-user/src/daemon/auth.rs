@@ -1,5 +1,7 @@
 //! Who may open what: a block is tried against every client's key.
 
+mod terms;
+
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use knock_common::protocol::{
@@ -11,13 +13,13 @@ use knock_common::protocol::{
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use super::config::{Client, Door, Key};
+pub use self::terms::{Client, Door, Key, Secret, Terms};
 
 /// An age beyond which a knock is not its client's clock but an old knock sent again, or
 /// noise.
 const PLAUSIBLE_CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What an accepted knock asks for, as indices into the configuration.
+/// What an accepted knock asks for, as indices into the [`Terms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Who knocked.
@@ -116,12 +118,13 @@ struct Rule {
 }
 
 impl Authenticator {
-    /// An authenticator for `clients` and `doors`; a [`Grant`] has their indices.
+    /// An authenticator by these `terms`; a [`Grant`] has their indices.
     #[must_use]
-    pub fn new(clients: &[Client], doors: &[Door]) -> Self {
+    pub fn new(terms: &Terms) -> Self {
+        let Terms { clients, doors } = terms;
         let tags = doors.iter().enumerate();
         Self {
-            keys: clients.iter().map(|client| client.key.clone()).collect(),
+            keys: clients.iter().map(|client| client.secret.key()).collect(),
             tags: tags
                 .map(|(index, door)| (DoorTag::of(&door.name), index))
                 .collect(),

@@ -10,17 +10,17 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
+    auth::Secret,
     config::{
-        self, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Key,
-        Template,
+        self, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template,
     },
     control::{self, CloseRequest, OpenRequest},
     enroll::{self, NewClient},
     exec,
     gate::pins::Pins,
-    import, log, metrics,
-    run::Origin,
-    serve, session,
+    import,
+    keeper::Origin,
+    log, metrics, serve, session,
     source::interfaces::Wanted,
     tap::tap,
     top,
@@ -343,7 +343,7 @@ impl ConfigArg {
         let classic = config
             .clients
             .iter()
-            .filter(|client| matches!(client.key, Key::Classic(_)));
+            .filter(|client| matches!(client.secret, Secret::Classic(_)));
         for client in classic {
             warn!(
                 "client {:?} knocks in the classic way: whoever sees such a knock can send it again",

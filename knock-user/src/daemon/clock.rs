@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{Instant, sleep_until};
 
 /// A difference between the two clocks' steps that is no drift: the wall clock was set.
 const JUMP: Duration = Duration::from_secs(2);
@@ -28,6 +29,17 @@ fn now(clock: ClockId) -> Duration {
         u64::try_from(now.tv_sec).unwrap_or_default(),
         u32::try_from(now.tv_nsec).unwrap_or_default(),
     )
+}
+
+/// Waits until `deadline` on the clock of [`monotonic`]; for ever without one.
+pub async fn sleep_until_monotonic(deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => {
+            let wait = deadline.saturating_sub(monotonic());
+            sleep_until(Instant::now() + wait).await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// The wall clock in Unix milliseconds; 0 before 1970.

@@ -20,17 +20,11 @@ use self::{
     place::{Problem, Problems},
 };
 use anyhow::{Context as _, Result, bail};
-use knock_common::{
-    protocol::{
-        classic::Sequence,
-        key::{ClassicKey, SealedKey},
-    },
-    rate::Rate,
-    settings::Verdict,
-    window::Window,
-};
+use knock_common::{protocol::classic::Sequence, rate::Rate, settings::Verdict, window::Window};
 
 use crate::daemon::{
+    account::Account,
+    auth::Secret,
     gate::{Opening, Port, Rules},
     metrics,
     source::interfaces::Wanted,
@@ -61,6 +55,8 @@ pub struct Config {
     pub interfaces: Wanted,
     /// Where accepted knocks are remembered.
     pub state_dir: PathBuf,
+    /// Who the network-facing process runs as; by default whoever there is for it.
+    pub user: Option<Account>,
     /// How far a sealed knock's time may be from this host's.
     pub max_skew: Duration,
     /// The ports that are knocked on.
@@ -124,17 +120,8 @@ pub struct Limits {
 pub struct Client {
     /// His name in logs, doors and `%CLIENT%`.
     pub name: String,
-    /// His key, which also says how he knocks.
-    pub key: Key,
-}
-
-/// A client's key and protocol.
-#[derive(Clone, Debug)]
-pub enum Key {
-    /// The default.
-    Sealed(SealedKey),
-    /// The seed's, which can be replayed.
-    Classic(ClassicKey),
+    /// What his key is made of, which also says how he knocks.
+    pub secret: Secret,
 }
 
 /// Something that a knock opens.
@@ -158,6 +145,8 @@ pub struct Door {
     pub max_lease: Duration,
     /// Whether a sealed knock has to name its source.
     pub require_binding: bool,
+    /// Who its commands run as, if not as knockd itself.
+    pub account: Option<Account>,
 }
 
 impl Door {

@@ -24,7 +24,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    gate::Gate,
     metrics,
     report::{Counters, Tail},
     source::xdp::{Attachment, Refusal},
@@ -35,14 +34,14 @@ use super::{
 pub enum Request {
     /// How is it going?
     Status(oneshot::Sender<Status>),
-    /// What is there to be measured, and the gate to count leases in?
-    Metrics(oneshot::Sender<(metrics::Snapshot, Option<Gate>)>),
+    /// What is there to be measured?
+    Metrics(oneshot::Sender<metrics::Snapshot>),
     /// Somebody follows from now on: his notices, and what the daemon listens to.
     Tail(oneshot::Sender<(Tail, String)>),
     /// Somebody has stopped following.
     TailEnded,
     /// Read the configuration again.
-    Reload(oneshot::Sender<Result<(), String>>),
+    Reload(oneshot::Sender<Result<Vec<String>, String>>),
     /// Like a tail, for somebody who has no use for the kernel's line for every SYN. Nobody
     /// needs to know when he stops.
     Verdicts(oneshot::Sender<(Tail, String)>),

@@ -172,7 +172,12 @@ async fn run(
 }
 
 fn spawn(command: &Command) -> std::io::Result<Child> {
-    tokio::process::Command::new(&command.program)
+    let mut process = tokio::process::Command::new(&command.program);
+    if let Some(account) = &command.account {
+        // The other groups go as well.
+        process.uid(account.uid).gid(account.gid);
+    }
+    process
         .args(&command.arguments)
         .env_clear()
         .env("PATH", PATH)
@@ -294,6 +299,7 @@ mod tests {
             program: "sh".into(),
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("KNOCK_IP", "192.0.2.7".into())],
+            account: None,
         }
     }
 

@@ -16,16 +16,21 @@ pub struct Knock {
 }
 
 impl Knock {
-    /// Whether its source can be a single host. Spoofed others are not worth a queue, and
-    /// no command should ever be given one.
+    /// Whether its source can be a single host. Spoofed others are not worth a queue.
     #[must_use]
     pub fn has_unicast_source(&self) -> bool {
-        let special = match self.source {
-            IpAddr::V4(address) => {
-                address.is_unspecified() || address.is_multicast() || address.is_broadcast()
-            }
-            IpAddr::V6(address) => address.is_unspecified() || address.is_multicast(),
-        };
-        !special
+        is_unicast(self.source)
     }
+}
+
+/// Whether `address` can be a single host's. No command should ever be given another one.
+#[must_use]
+pub fn is_unicast(address: IpAddr) -> bool {
+    let special = match address {
+        IpAddr::V4(address) => {
+            address.is_unspecified() || address.is_multicast() || address.is_broadcast()
+        }
+        IpAddr::V6(address) => address.is_unspecified() || address.is_multicast(),
+    };
+    !special
 }

@@ -7,9 +7,14 @@ mod entry;
 mod journal;
 mod json;
 
-use std::{env, io::IsTerminal as _, sync::Arc};
+use std::{
+    env,
+    io::IsTerminal as _,
+    sync::{Arc, OnceLock},
+};
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::{
     filter::LevelFilter,
     fmt::{format, format::Writer},
@@ -19,7 +24,7 @@ pub use self::entry::EVENT;
 use self::{journal::Journal, json::Json};
 
 /// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Format {
     /// Lines for people
     Text,
@@ -29,11 +34,44 @@ pub enum Format {
     Journal,
 }
 
+/// How the log of a process is written, for another one that is to do the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Choice {
+    level: String,
+    format: Format,
+}
+
+static CHOSEN: OnceLock<Choice> = OnceLock::new();
+
+/// How the log of this process is written.
+#[must_use]
+pub fn chosen() -> Choice {
+    CHOSEN.get().cloned().unwrap_or(Choice {
+        level: LevelFilter::INFO.to_string(),
+        format: Format::Text,
+    })
+}
+
+/// Sends the log of this process where that of another one goes.
+pub fn init_like(choice: &Choice) {
+    let level = choice.level.parse().unwrap_or(LevelFilter::INFO);
+    let _ = init(level, Some(choice.format));
+}
+
 /// Sends the log of this process to standard error or to the journal, and says in which
 /// format it is written: `format`, or by default the journal's if standard error goes there,
 /// and text in every other case. Text also stands in for a journal that is not there.
-#[must_use]
 pub fn init(level: LevelFilter, format: Option<Format>) -> Format {
+    let format = begin(level, format);
+    // The first one counts, which is the only one.
+    let _ = CHOSEN.set(Choice {
+        level: level.to_string(),
+        format,
+    });
+    format
+}
+
+fn begin(level: LevelFilter, format: Option<Format>) -> Format {
     let to_journal = stderr_is_journal();
     let default = if to_journal {
         Format::Journal

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tracing::Level;
 
-use super::{log::EVENT, refusals::Reason};
+use super::{inner::outbox::Outbox, log::EVENT, refusals::Reason};
 
 /// Notices that a slow tail may lag behind before it loses some. Small: a notice is a few
 /// hundred bytes, and whoever reads that slowly has lost already.
@@ -246,21 +246,35 @@ impl Event {
     }
 }
 
-/// The log, and everybody who tails.
+/// The log, and everybody who tails: here, or in the listener.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     tails: broadcast::Sender<Notice>,
+    listener: Outbox,
 }
 
 impl Default for Reporter {
     fn default() -> Self {
-        Self {
-            tails: broadcast::Sender::new(MAX_LAG),
-        }
+        Self::with_listener(Outbox::default())
     }
 }
 
 impl Reporter {
+    /// A reporter whose tails are in the process behind `listener`.
+    #[must_use]
+    pub fn with_listener(listener: Outbox) -> Self {
+        Self {
+            tails: broadcast::Sender::new(MAX_LAG),
+            listener,
+        }
+    }
+
+    /// Tells every tail what is in the log already.
+    pub fn relay(&self, notice: Notice) {
+        // Fails only if there is none.
+        let _ = self.tails.send(notice);
+    }
+
     /// Tells `event` to the log and to every tail.
     pub fn report(&self, event: Event) {
         if let Some(level) = event.level() {
@@ -285,8 +299,9 @@ impl Reporter {
     fn tell_tails(&self, event: Event) {
         if self.tails.receiver_count() > 0 {
             // Fails only if the last tail has gone meanwhile.
-            let _ = self.tails.send(Notice::now(event));
+            let _ = self.tails.send(Notice::now(event.clone()));
         }
+        self.listener.notify(event);
     }
 
     /// Everything that is reported from now on.
@@ -342,6 +357,12 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// These and those that the other process has counted.
+            #[must_use]
+            pub fn with(&self, others: &Self) -> Self {
+                Self { $($name: self.$name + others.$name,)+ }
+            }
+
             /// Every counter: name, value, explanation.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
                 [$((stringify!($name), self.$name, $what),)+].into_iter()
@@ -377,6 +398,7 @@ counters! {
     interfaces_lost: "interfaces that have gone or were renamed since";
     reloads: "configurations that took effect without a restart";
     reloads_refused: "configurations that were wrong, or take a restart: look at the log";
+    listener_restarts: "times that the network-facing process had to be started again: look at the log";
     lines_skipped: "lines that are not `destination_port source_ip`";
     lines_outside_window: "lines with a port outside the window";
 }

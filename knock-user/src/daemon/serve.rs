@@ -1,28 +1,24 @@
 //! From a configuration to a daemon that runs.
 
-use std::path::PathBuf;
+use std::{os::fd::OwnedFd, path::PathBuf};
 
 use anyhow::{Result, bail};
 use knock_common::{
     gate::Mode,
     settings::{Settings, Verdict},
 };
-use tokio::sync::mpsc;
 use tracing::info;
 
 use super::{
-    config::{Client, Config, DEFAULT_PIN_DIR, Door, Key},
-    control::server::Server,
+    config::{Config, DEFAULT_PIN_DIR, Door},
+    control::server::Socket,
     gate::{Gate, pins::Pins},
-    metrics::exporter::Exporter,
+    inner::outbox::Outbox,
+    keeper::{Keeper, Origin, Sockets, Source, StopSignals},
+    metrics::exporter,
     report::{Event, Reporter},
-    run::{Daemon, Origin, Source, StopSignals},
-    source::{
-        interfaces::Watch,
-        lines::Lines,
-        xdp::{Xdp, ring::Ring},
-    },
-    store::Store,
+    source::{interfaces::Watch, lines, xdp::Xdp},
+    store::leases::Leases,
 };
 
 /// Runs a daemon until a signal ends it or its lines have ended.
@@ -34,38 +30,39 @@ use super::{
 pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     // Before anything is there that a signal could leave behind.
     let mut stop = StopSignals::new()?;
-    let server = Server::bind(&config.control_socket)?;
-    let reporter = Reporter::default();
+    let control = Socket::bind(&config.control_socket)?;
+    let outbox = Outbox::default();
+    let reporter = Reporter::with_listener(outbox.clone());
     let store = open_store(&config, &reporter)?;
     let before = Before::find(&config);
-    let exporter = open_exporter(&config).await;
+    let metrics = open_metrics(&config);
     let opened = open_source(&config, lines, &reporter);
-    let opened = exporter.and_then(|exporter| {
+    let opened = metrics.and_then(|metrics| {
         let (source, gate) = opened?;
         let watch = watch(&source)?;
-        Ok((exporter, source, gate, watch))
+        Ok((metrics, source, gate, watch))
     });
-    let mut daemon = Daemon::new(config, store, reporter);
-    let (exporter, source, gate, watch) = match opened {
+    let mut keeper = Keeper::new(config, store, reporter, outbox);
+    let (metrics, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             // What a daemon before this one left open must not wait for the mistake to be found.
-            daemon.restore_leases(before.gate.as_ref());
-            daemon.listen(Source::Ended, before.gate);
-            daemon.close_what_is_left(&mut stop).await;
+            keeper.restore_leases(before.gate.as_ref());
+            keeper.listen(Source::Ended, before.gate);
+            keeper.close_what_is_left(&mut stop).await;
             return Err(error);
         }
     };
-    daemon.listen(source, gate);
-    daemon.restore_leases(before.gate.as_ref());
-    if let Err(error) = daemon.attach(before.pins, before.can_pin) {
-        daemon.listen(Source::Ended, before.gate);
-        daemon.close_what_is_left(&mut stop).await;
+    keeper.listen(source, gate);
+    keeper.restore_leases(before.gate.as_ref());
+    if let Err(error) = keeper.attach(before.pins, before.can_pin) {
+        keeper.listen(Source::Ended, before.gate);
+        keeper.close_what_is_left(&mut stop).await;
         return Err(error);
     }
-    watch.into_iter().for_each(|watch| daemon.follow(watch));
-    daemon.reload_from(origin);
-    run(daemon, stop, server, exporter).await
+    watch.into_iter().for_each(|watch| keeper.follow(watch));
+    keeper.reload_from(origin);
+    keeper.run(stop, Sockets { control, metrics }).await
 }
 
 /// Runs a daemon that tells what it would do and does none of it, until a signal ends it.
@@ -75,22 +72,23 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
 /// A sentence that says what is missing or taken.
 pub async fn rehearse(mut config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     let stop = StopSignals::new()?;
-    let server = Server::bind(&config.control_socket)?;
-    let reporter = Reporter::default();
+    let control = Socket::bind(&config.control_socket)?;
+    let outbox = Outbox::default();
+    let reporter = Reporter::with_listener(outbox.clone());
     only_look(&mut config);
-    // A knock that is only rehearsed is spent all the same: else whoever saw it could use it later.
-    let store = open_store(&config, &reporter)?;
-    let exporter = open_exporter(&config).await?;
+    let metrics = open_metrics(&config)?;
     let (source, gate) = open_source(&config, lines, &reporter)?;
-    let mut daemon = Daemon::new(config, store, reporter);
-    daemon.rehearse();
+    // No lease is kept. But the listener remembers knocks: else whoever saw one that was only
+    // rehearsed could use it later.
+    let mut keeper = Keeper::new(config, None, reporter, outbox);
+    keeper.rehearse();
     let watch = watch(&source)?;
-    daemon.listen(source, gate);
-    daemon.attach_for_now()?;
-    watch.into_iter().for_each(|watch| daemon.follow(watch));
-    daemon.reload_from(origin);
+    keeper.listen(source, gate);
+    keeper.attach_for_now()?;
+    watch.into_iter().for_each(|watch| keeper.follow(watch));
+    keeper.reload_from(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
-    run(daemon, stop, server, exporter).await
+    keeper.run(stop, Sockets { control, metrics }).await
 }
 
 /// Makes of `config` one that drops nothing.
@@ -110,44 +108,25 @@ pub(super) fn only_look(config: &mut Config) {
 pub async fn detach(config: Config) -> Result<()> {
     let mut stop = StopSignals::new()?;
     // Held, so that no daemon starts meanwhile.
-    let _server = Server::bind(&config.control_socket)?;
+    let _socket = Socket::bind(&config.control_socket)?;
+    let outbox = Outbox::default();
     let reporter = Reporter::default();
     let store = open_store(&config, &reporter)?;
     let pins = Pins::at(&pin_dir(&config));
     let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
     let gate = pins.gate(udp_idle.unwrap_or_default());
-    let mut daemon = Daemon::new(config, store, reporter);
-    daemon.restore_leases(gate.as_ref());
-    daemon.listen(Source::Ended, gate);
-    daemon.close_everything(&mut stop).await;
+    let mut keeper = Keeper::new(config, store, reporter, outbox);
+    keeper.restore_leases(gate.as_ref());
+    keeper.listen(Source::Ended, gate);
+    keeper.close_everything(&mut stop).await;
     pins.detach();
     Ok(())
-}
-
-async fn run(
-    mut daemon: Daemon,
-    stop: StopSignals,
-    server: Server,
-    exporter: Option<Exporter>,
-) -> Result<()> {
-    // Requests wait their turn behind the doors; a few may queue.
-    let (sender, requests) = mpsc::channel(16);
-    if let Some(exporter) = exporter {
-        daemon.measure(exporter.latencies());
-        tokio::spawn(exporter.serve(sender.clone()));
-    }
-    let server = tokio::spawn(server.serve(sender));
-    let result = daemon.run(stop, requests).await;
-    server.abort();
-    // Awaited, so that the socket's file is gone when the process is.
-    let _ = server.await;
-    result
 }
 
 /// A watch over the interfaces, from before they are looked at, so that no change is missed.
 fn watch(source: &Source) -> Result<Option<Watch>> {
     match source {
-        Source::Xdp(..) => Watch::new().map(Some),
+        Source::Xdp(_) => Watch::new().map(Some),
         Source::Lines(..) | Source::Ended => Ok(None),
     }
 }
@@ -183,12 +162,9 @@ fn pin_dir(config: &Config) -> PathBuf {
     gate.map_or_else(|| DEFAULT_PIN_DIR.into(), |gate| gate.pin_dir.clone())
 }
 
-/// The HTTP server for metrics, if there is to be one.
-async fn open_exporter(config: &Config) -> Result<Option<Exporter>> {
-    match config.metrics {
-        Some(settings) => Exporter::bind(settings).await.map(Some),
-        None => Ok(None),
-    }
+/// The HTTP server's socket, if there is to be one.
+fn open_metrics(config: &Config) -> Result<Option<OwnedFd>> {
+    config.metrics.map(exporter::bind).transpose()
 }
 
 /// Where the knocks come from, attached to nothing yet, and the gate.
@@ -203,14 +179,10 @@ fn open_source(
                 "[gate] is enforced on interfaces, and --lines has none: use --iface, or a configuration without [gate]"
             );
         }
-        return Ok((
-            Source::Lines(Lines::open(&path, config.window)?, path),
-            None,
-        ));
+        return Ok((Source::Lines(lines::open(&path)?, path), None));
     }
     let (xdp, gate) = load(config, reporter)?;
-    let ring = Ring::open(xdp.events()?)?;
-    Ok((Source::Xdp(Box::new(xdp), ring), gate))
+    Ok((Source::Xdp(Box::new(xdp)), gate))
 }
 
 /// The program with the settings of `config`, attached to nothing, and its gate without leases.
@@ -223,15 +195,13 @@ pub(super) fn load(config: &Config, reporter: &Reporter) -> Result<(Xdp, Option<
     Ok((xdp, Some(gate)))
 }
 
-/// The store, if there is anything to remember: knocks that hold once, doors that have to be
-/// closed. One that does not work is told, and keeps sealed knocks out, but nobody else.
-pub(super) fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Store>> {
-    let sealed = |client: &Client| matches!(client.key, Key::Sealed(_));
-    let closes = config.doors.iter().any(Door::has_to_be_closed);
-    if !closes && !config.clients.iter().any(sealed) {
+/// The store of leases, if there are doors that have to be closed. One that does not work is
+/// told, and keeps nobody out.
+pub(super) fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Leases>> {
+    if !config.doors.iter().any(Door::has_to_be_closed) {
         return Ok(None);
     }
-    let (store, trouble) = Store::open(&config.state_dir)?;
+    let (store, trouble) = Leases::open(&config.state_dir)?;
     if let Some(trouble) = trouble {
         reporter.report(Event::Trouble {
             message: format!("{trouble:#}"),

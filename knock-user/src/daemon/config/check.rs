@@ -7,7 +7,7 @@ use std::{collections::HashMap, path::Path};
 use knock_common::{
     protocol::{
         classic::Sequence,
-        key::{ClassicKey, SealedKey, SecretKey},
+        key::{ClassicSecret, SecretKey},
         sealed::DoorTag,
     },
     rate::Rate,
@@ -15,13 +15,13 @@ use knock_common::{
 use toml::Spanned;
 
 use super::{
-    Client, Config, Door, Key, Limits,
+    Client, Config, Door, Limits,
     file::{self, Protocol},
     place::Problem,
     value,
 };
 use crate::{
-    daemon::{metrics, source::interfaces::Wanted},
+    daemon::{account::Account, auth::Secret, metrics, source::interfaces::Wanted},
     key_file,
     passphrase::Passphrase,
 };
@@ -37,7 +37,7 @@ pub(super) struct Checker<'a> {
 #[derive(Default)]
 struct Secrets {
     passphrases: Vec<(String, Passphrase)>,
-    keys: Vec<(String, SecretKey)>,
+    keys: Vec<(String, Secret)>,
 }
 
 impl<'a> Checker<'a> {
@@ -67,6 +67,7 @@ impl<'a> Checker<'a> {
             file.limits.leases.clone().into(),
         );
         let doors = self.doors(file.door, &names, &protocols);
+        let user = file.user.as_ref().and_then(|user| self.user(user));
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
@@ -74,6 +75,7 @@ impl<'a> Checker<'a> {
         Ok(Config {
             interfaces: Wanted::new(file.interfaces.into_iter().map(Into::into).collect()),
             state_dir: file.state_dir,
+            user,
             max_skew: file.max_skew.into(),
             window,
             verdict: file.window.verdict.into(),
@@ -130,7 +132,7 @@ impl<'a> Checker<'a> {
     /// The client of `entry`; `None` if there is a problem with it.
     fn client(&mut self, entry: &file::Client, secrets: &mut Secrets) -> Option<Client> {
         let name = entry.name.get_ref().as_str();
-        let key = match (entry.protocol, &entry.key_file, &entry.passphrase_file) {
+        let secret = match (entry.protocol, &entry.key_file, &entry.passphrase_file) {
             (Protocol::Sealed, Some(path), None) => {
                 let read = key_file::read(&self.folder.join(path.get_ref()));
                 let key = self.secret(path, read)?;
@@ -145,9 +147,9 @@ impl<'a> Checker<'a> {
             }
             (Protocol::Classic, None, Some(path)) => {
                 let passphrase = self.passphrase(name, path, secrets)?;
-                let key = ClassicKey::from_passphrase(passphrase.as_bytes());
+                let secret = ClassicSecret::from_passphrase(passphrase.as_bytes());
                 secrets.passphrases.push((name.into(), passphrase));
-                Key::Classic(key)
+                Secret::Classic(secret)
             }
             (Protocol::Classic, Some(path), _) => {
                 let message = "a classic client has a `passphrase_file`, not a key";
@@ -170,7 +172,7 @@ impl<'a> Checker<'a> {
         };
         Some(Client {
             name: name.to_owned(),
-            key,
+            secret,
         })
     }
 
@@ -215,16 +217,17 @@ impl<'a> Checker<'a> {
         path: &Spanned<std::path::PathBuf>,
         key: SecretKey,
         secrets: &mut Secrets,
-    ) -> Option<Key> {
-        if let Some((other, _)) = secrets.keys.iter().find(|(_, other)| *other == key) {
+    ) -> Option<Secret> {
+        let is_ours = |other: &Secret| matches!(other, Secret::Sealed(other) if *other == key);
+        if let Some((other, _)) = secrets.keys.iter().find(|(_, other)| is_ours(other)) {
             let message = format!(
                 "client `{name}` has the key of client `{other}`: their knocks cannot be told apart"
             );
             self.problem_at(path, message);
             return None;
         }
-        let sealed = Key::Sealed(SealedKey::new(&key));
-        secrets.keys.push((name.into(), key));
+        let sealed = Secret::Sealed(key);
+        secrets.keys.push((name.into(), sealed.clone()));
         Some(sealed)
     }
 
@@ -243,6 +246,7 @@ impl<'a> Checker<'a> {
             };
             self.openable(&entry, &allowed, protocols);
             let opening = self.opening(&entry);
+            let account = self.door_account(&entry);
             let lease = entry.lease.into();
             let max_lease = entry
                 .max_for
@@ -263,9 +267,74 @@ impl<'a> Checker<'a> {
                 lease,
                 max_lease,
                 require_binding: entry.require_binding,
+                account,
             });
         }
         doors
+    }
+
+    /// Who the network-facing process runs as.
+    fn user(&mut self, user: &Spanned<String>) -> Option<Account> {
+        let account = self.account(user, None)?;
+        if account.uid == 0 {
+            let message = "the network-facing process is to have no rights: name another user, or leave `user` out";
+            self.problem_at(user, message.into());
+        }
+        Some(account)
+    }
+
+    /// Who the commands of `entry` run as, if that is said.
+    fn door_account(&mut self, entry: &file::Door) -> Option<Account> {
+        match (&entry.user, &entry.group) {
+            (Some(user), group) => self.account(user, group.as_ref()),
+            (None, Some(group)) => {
+                let message = "a `group` needs a `user`: a program of root's is no less root's in another group";
+                self.problem_at(group, message.into());
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The account of these names.
+    fn account(
+        &mut self,
+        user: &Spanned<String>,
+        group: Option<&Spanned<String>>,
+    ) -> Option<Account> {
+        let account = match Account::find(user.get_ref()) {
+            Ok(Some(account)) => account,
+            Ok(None) => {
+                let message = format!(
+                    "this host has no user `{}`: `getent passwd` lists those that it has",
+                    user.get_ref()
+                );
+                self.problem_at(user, message);
+                return None;
+            }
+            Err(error) => {
+                self.problem_at(user, format!("the user cannot be looked up: {error}"));
+                return None;
+            }
+        };
+        let Some(group) = group else {
+            return Some(account);
+        };
+        match account.in_group(group.get_ref()) {
+            Ok(Some(account)) => Some(account),
+            Ok(None) => {
+                let message = format!(
+                    "this host has no group `{}`: `getent group` lists those that it has",
+                    group.get_ref()
+                );
+                self.problem_at(group, message);
+                None
+            }
+            Err(error) => {
+                self.problem_at(group, format!("the group cannot be looked up: {error}"));
+                None
+            }
+        }
     }
 
     /// Whether a knock can tell `entry` from the doors before it.

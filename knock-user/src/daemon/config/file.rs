@@ -25,6 +25,7 @@ pub(super) struct Config {
     pub(super) interfaces: Vec<Interface>,
     #[serde(default = "Config::default_state_dir")]
     pub(super) state_dir: PathBuf,
+    pub(super) user: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) max_skew: MaxSkew,
     #[serde(default)]
@@ -175,6 +176,8 @@ pub(super) struct Door {
     pub(super) max_for: Option<Spanned<Lease>>,
     #[serde(default)]
     pub(super) require_binding: bool,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
 }
 
 impl Door {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::daemon::account::Account;
+
 /// What stands for a placeholder when a door opens or closes.
 #[derive(Clone, Copy, Debug)]
 pub struct Expansion<'a> {
@@ -38,6 +40,8 @@ pub struct Command {
     pub arguments: Vec<String>,
     /// `KNOCK_IP`, `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`.
     pub environment: Vec<(&'static str, String)>,
+    /// Who it runs as, if not as knockd itself.
+    pub account: Option<Account>,
 }
 
 /// An argv whose arguments may hold `%IP%`, `%DOOR%`, `%CLIENT%`, `%FOR%` and `%%` for a
@@ -105,7 +109,7 @@ impl Template {
         }
     }
 
-    /// The command for one opening or closing.
+    /// The command for one opening or closing, to be run as knockd itself.
     #[must_use]
     pub fn expand(&self, expansion: &Expansion<'_>) -> Command {
         let argument = |argument: &Argument| {
@@ -123,6 +127,7 @@ impl Template {
             environment: Placeholder::ALL
                 .map(|(placeholder, _, variable)| (variable, expansion.value(placeholder)))
                 .into(),
+            account: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 
 use super::*;
+use crate::daemon::auth::Secret;
 
 mod gate;
 mod metrics;
@@ -281,8 +282,10 @@ fn sealed_is_the_default() {
     let [laptop, tablet, phone] = &config.clients[..] else {
         panic!("three clients");
     };
-    assert!(matches!(laptop.key, Key::Sealed(_)) && matches!(tablet.key, Key::Sealed(_)));
-    assert!(matches!(phone.key, Key::Classic(_)));
+    assert!(
+        matches!(laptop.secret, Secret::Sealed(_)) && matches!(tablet.secret, Secret::Sealed(_))
+    );
+    assert!(matches!(phone.secret, Secret::Classic(_)));
     let door = &config.doors[0];
     // The classic client is not named, so that the door may be without a sequence.
     assert_eq!(door.clients, [0, 1, 2]);

@@ -13,7 +13,7 @@ use knock_common::{protocol::classic, window};
 use serde::Deserialize;
 
 use super::{DEFAULT_PIN_DIR, MAX_LEASE, default};
-use crate::daemon::{gate::pins::BPFFS, run::BY_HAND};
+use crate::daemon::{gate::pins::BPFFS, keeper::BY_HAND};
 
 /// A value that is checked when it is read, and then known to be what it is named.
 macro_rules! checked {

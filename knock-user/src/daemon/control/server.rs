@@ -3,7 +3,13 @@
 use std::{
     fs,
     net::IpAddr,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream as StdUnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::PermissionsExt as _,
+            net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+        },
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -35,14 +41,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// The longest request: an address, a door's name, a number.
 const MAX_REQUEST: u64 = 256;
 
-/// The listening socket; its file goes when this is dropped.
+/// The listening socket's file, which goes when this is dropped.
 #[derive(Debug)]
-pub struct Server {
-    listener: UnixListener,
+pub struct Socket {
+    listener: StdUnixListener,
     path: PathBuf,
 }
 
-impl Server {
+impl Socket {
     /// Binds the socket at `path`, with mode 0660, in a folder that is made if need be.
     ///
     /// # Errors
@@ -56,18 +62,54 @@ impl Server {
         remove_stale(path)?;
         // From its first moment the socket is for its owner and group alone.
         let umask_before = umask(Mode::from_raw_mode(0o117));
-        let listener = UnixListener::bind(path);
+        let listener = StdUnixListener::bind(path);
         umask(umask_before);
         let listener = listener.with_context(describe)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(describe)?;
+        listener.set_nonblocking(true).with_context(describe)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
         })
     }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Gone already, or not ours to remove any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Who answers on the socket.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    /// The user that may move doors, besides root.
+    owner: u32,
+}
+
+impl Server {
+    /// The server behind a `listener` of [`Socket::bind`], which answers everything to root and
+    /// to the user `owner`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be waited for.
+    pub fn from_listener(listener: OwnedFd, owner: u32) -> Result<Self> {
+        let listener = UnixListener::from_std(listener.into())?;
+        Ok(Self { listener, owner })
+    }
 
     /// Serves connections for ever, passing on what they ask for.
     pub async fn serve(self, requests: mpsc::Sender<Request>) {
+        let owner = self.owner;
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             // The semaphore is never closed.
@@ -78,7 +120,7 @@ impl Server {
                 Ok((stream, _)) => {
                     let requests = requests.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, &requests).await {
+                        if let Err(error) = answer(stream, owner, &requests).await {
                             debug!("control socket: {error:#}");
                         }
                         drop(slot);
@@ -91,13 +133,6 @@ impl Server {
                 }
             }
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Gone already, or not ours to remove any more.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -134,8 +169,9 @@ impl Drop for Following<'_> {
     }
 }
 
-async fn answer(stream: UnixStream, requests: &mpsc::Sender<Request>) -> Result<()> {
-    let is_owner = is_owner(&stream)?;
+async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Request>) -> Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let is_owner = uid == 0 || uid == owner;
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading.take(MAX_REQUEST));
     let mut request = String::new();
@@ -177,7 +213,7 @@ async fn answer(stream: UnixStream, requests: &mpsc::Sender<Request>) -> Result<
             let (reply, reloaded) = oneshot::channel();
             requests.send(Request::Reload(reply)).await?;
             let reloaded = match reloaded.await? {
-                Ok(()) => Moved::Doors(Vec::new()),
+                Ok(none) => Moved::Doors(none),
                 Err(error) => Moved::Error(error),
             };
             send(&mut writing, &reloaded).await
@@ -218,12 +254,6 @@ fn open(source: &str, door: &str, seconds: Option<&str>, reply: Reply) -> Result
         seconds: seconds.map(str::parse).transpose()?,
     };
     Ok(Request::Open(request, reply))
-}
-
-/// Whether the other end belongs to root or to the user that this process runs as.
-fn is_owner(stream: &UnixStream) -> Result<bool> {
-    let uid = stream.peer_cred()?.uid();
-    Ok(uid == 0 || uid == rustix::process::geteuid().as_raw())
 }
 
 /// Sends every notice that is `wanted` until either side ends it.

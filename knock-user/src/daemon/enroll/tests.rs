@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::daemon::config::Key;
+use crate::daemon::auth::Secret;
 
 struct Folder(tempfile::TempDir);
 
@@ -52,7 +52,7 @@ fn init_makes_everything_that_the_daemon_needs() {
 
     let config = Config::load(&folder.config()).unwrap();
     assert_eq!(config.state_dir, folder.path("state"));
-    assert!(matches!(config.clients[0].key, Key::Sealed(_)));
+    assert!(matches!(config.clients[0].secret, Secret::Sealed(_)));
     assert_eq!(config.doors[0].name, "ssh");
     assert_eq!(mode(&folder.path("etc/laptop.key")), 0o600);
     assert_eq!(mode(&folder.path("state")), 0o700);

@@ -4,6 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,7 +23,6 @@ use prometheus::TEXT_FORMAT;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Mutex, Semaphore, mpsc, oneshot},
-    task::spawn_blocking,
     time::timeout,
 };
 use tracing::{debug, info, warn};
@@ -51,19 +51,14 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Listens where the `settings` say.
+    /// The server behind a `listener` of [`bind`].
     ///
     /// # Errors
     ///
-    /// A sentence that says what is in the way and what to do.
-    pub async fn bind(settings: Settings) -> Result<Self> {
-        let listen = settings.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|error| unlistenable(error, listen))?;
-        info!("metrics at http://{listen}{PATH}");
+    /// It cannot be waited for.
+    pub fn from_listener(listener: OwnedFd) -> Result<Self> {
         Ok(Self {
-            listener,
+            listener: TcpListener::from_std(listener.into())?,
             latencies: Latencies::new()?,
             started: SystemTime::now(),
         })
@@ -79,7 +74,7 @@ impl Exporter {
     pub async fn serve(self, requests: mpsc::Sender<control::Request>) {
         let scraper = Arc::new(Scraper {
             requests,
-            turn: Arc::default(),
+            turn: Mutex::default(),
             latencies: self.latencies,
             started: self.started,
         });
@@ -111,6 +106,23 @@ impl Exporter {
     }
 }
 
+/// Listens where the `settings` say.
+///
+/// # Errors
+///
+/// A sentence that says what is in the way and what to do.
+pub fn bind(settings: Settings) -> Result<OwnedFd> {
+    let listen = settings.listen;
+    let bind = || {
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    let listener = bind().map_err(|error| unlistenable(error, listen))?;
+    info!("metrics at http://{listen}{PATH}");
+    Ok(listener.into())
+}
+
 fn unlistenable(error: io::Error, listen: SocketAddr) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
@@ -127,9 +139,8 @@ fn unlistenable(error: io::Error, listen: SocketAddr) -> anyhow::Error {
 /// What the connections share.
 struct Scraper {
     requests: mpsc::Sender<control::Request>,
-    /// Held while the loop is asked and leases are counted: however many scrape, a knock waits
-    /// for one of them at most, and one thread counts.
-    turn: Arc<Mutex<()>>,
+    /// Held while the loop is asked: however many scrape, a knock waits for one of them at most.
+    turn: Mutex<()>,
     latencies: Latencies,
     started: SystemTime,
 }
@@ -176,18 +187,10 @@ impl Scraper {
     }
 
     async fn scrape(&self) -> Result<String> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let _turn = self.turn.lock().await;
         let (reply, snapshot) = oneshot::channel();
         self.requests.send(control::Request::Metrics(reply)).await?;
-        let (mut snapshot, gate) = snapshot.await.context("the daemon is stopping")?;
-        if let Some(gate) = gate {
-            let counted = spawn_blocking(move || {
-                // Also if whoever asked has gone: that makes nobody's count faster.
-                let _turn = turn;
-                gate.leases().map(|leases| leases.len())
-            });
-            snapshot.leases = Some(counted.await??);
-        }
+        let snapshot = snapshot.await.context("the daemon is stopping")?;
         Ok(page::render(&snapshot, &self.latencies, self.started)?)
     }
 }
@@ -203,7 +206,7 @@ mod tests {
     /// address.
     async fn exporter() -> SocketAddr {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let exporter = Exporter::bind(Settings { listen }).await.unwrap();
+        let exporter = Exporter::from_listener(bind(Settings { listen }).unwrap()).unwrap();
         let listen = exporter.listener.local_addr().unwrap();
         let (sender, mut requests) = mpsc::channel(1);
         tokio::spawn(exporter.serve(sender));
@@ -214,7 +217,7 @@ mod tests {
                 };
                 let mut snapshot = Snapshot::default();
                 snapshot.daemon.accepted = 1;
-                let _ = reply.send((snapshot, None));
+                let _ = reply.send(snapshot);
             }
         });
         listen
@@ -304,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_loop_there_is_nothing_to_tell() {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let exporter = Exporter::bind(Settings { listen }).await.unwrap();
+        let exporter = Exporter::from_listener(bind(Settings { listen }).unwrap()).unwrap();
         let listen = exporter.listener.local_addr().unwrap();
         tokio::spawn(exporter.serve(mpsc::channel(1).0));
         let answer = ask(listen, b"GET /metrics HTTP/1.1\r\n\r\n").await;
@@ -317,15 +320,13 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_cannot_be_had_is_told_with_the_way_out() {
         let taken = exporter().await;
-        let error = Exporter::bind(Settings { listen: taken })
-            .await
-            .unwrap_err();
+        let error = bind(Settings { listen: taken }).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(&format!("{taken} is taken")), "{error}");
         assert!(error.contains("ss -ltnp"), "{error}");
         // RFC 5737: no host has it.
         let listen = "192.0.2.1:9811".parse().unwrap();
-        let error = Exporter::bind(Settings { listen }).await.unwrap_err();
+        let error = bind(Settings { listen }).unwrap_err();
         let expected = "this host has no address 192.0.2.1";
         assert!(error.to_string().contains(expected), "{error}");
     }

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, Result, core::Collector};
 
-use crate::daemon::clock::monotonic;
-
 /// Upper bounds in seconds: from the ring buffer's own delay to a host that does not keep up.
 const BUCKETS: [f64; 17] = [
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0,
@@ -41,41 +39,18 @@ impl Latencies {
         })
     }
 
-    /// A watch over what a knock opens whose last SYN came at `arrival`, on the clock of
-    /// [`monotonic`].
-    #[must_use]
-    pub fn since(&self, arrival: Duration) -> Stopwatch {
-        Stopwatch {
-            latencies: self.clone(),
-            arrival,
-        }
+    /// A gate was open so long after its knock's last SYN came.
+    pub fn gate_opened(&self, time: Duration) {
+        self.gate.observe(time.as_secs_f64());
+    }
+
+    /// A command was started so long after its knock's last SYN came.
+    pub fn command_started(&self, time: Duration) {
+        self.command.observe(time.as_secs_f64());
     }
 
     pub(super) fn collectors(&self) -> [Box<dyn Collector>; 2] {
         [Box::new(self.gate.clone()), Box::new(self.command.clone())]
-    }
-}
-
-/// Runs from the arrival of a knock's last SYN.
-#[derive(Clone, Debug)]
-pub struct Stopwatch {
-    latencies: Latencies,
-    arrival: Duration,
-}
-
-impl Stopwatch {
-    /// The gate is open.
-    pub fn gate_opened(&self) {
-        self.latencies.gate.observe(self.elapsed());
-    }
-
-    /// The command was started.
-    pub fn command_started(&self) {
-        self.latencies.command.observe(self.elapsed());
-    }
-
-    fn elapsed(&self) -> f64 {
-        monotonic().saturating_sub(self.arrival).as_secs_f64()
     }
 }
 
@@ -96,22 +71,12 @@ mod tests {
     #[test]
     fn what_was_opened_is_in_the_bucket_of_its_time() {
         let latencies = Latencies::new().unwrap();
-        // Half a second and a bit, but less than a second.
-        let arrival = monotonic() - Duration::from_millis(501);
-        latencies.since(arrival).gate_opened();
+        latencies.gate_opened(Duration::from_millis(501));
         for (bound, count) in buckets(&latencies.gate) {
             assert_eq!(count, u64::from(bound > 0.5), "{bound}");
         }
         assert!(latencies.gate.get_sample_sum() > 0.5);
         assert_eq!(latencies.command.get_sample_count(), 0);
-    }
-
-    #[test]
-    fn an_arrival_from_the_future_takes_no_time() {
-        let latencies = Latencies::new().unwrap();
-        let arrival = monotonic() + Duration::from_secs(60);
-        latencies.since(arrival).command_started();
-        assert_eq!(buckets(&latencies.command)[0], (50e-6, 1));
     }
 
     #[test]

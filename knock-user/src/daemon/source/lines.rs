@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
     net::IpAddr,
+    os::fd::{AsFd as _, OwnedFd},
     path::Path,
     str::FromStr,
     thread,
@@ -66,21 +67,15 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Opens `path`, or standard input for `-`, and begins to read.
+    /// Begins to read `input`, as [`open`] hands it out.
     ///
     /// Reading has its own thread, since what is read may be a pipe, a terminal or a file.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened.
-    pub fn open(path: &Path, window: Window) -> Result<Self> {
-        let input: Box<dyn Read + Send> = if path == Path::new("-") {
-            Box::new(io::stdin())
-        } else {
-            let file = File::open(path)
-                .with_context(|| format!("the lines in {} cannot be read", path.display()))?;
-            Box::new(file)
-        };
+    /// The thread cannot be started.
+    pub fn read(input: OwnedFd, window: Window) -> Result<Self> {
+        let input: Box<dyn Read + Send> = Box::new(File::from(input));
         let (sender, received) = mpsc::channel(MAX_QUEUED);
         thread::Builder::new()
             .name("lines".into())
@@ -100,6 +95,22 @@ impl Lines {
     pub async fn next(&mut self) -> Option<Line> {
         self.received.recv().await
     }
+}
+
+/// Opens `path`, or standard input for `-`.
+///
+/// # Errors
+///
+/// The file cannot be opened.
+pub fn open(path: &Path) -> Result<OwnedFd> {
+    let describe = || format!("the lines in {} cannot be read", path.display());
+    if path == Path::new("-") {
+        return io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .with_context(describe);
+    }
+    Ok(File::open(path).with_context(describe)?.into())
 }
 
 struct Reader {

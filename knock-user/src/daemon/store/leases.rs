@@ -1,7 +1,10 @@
 //! The doors that are open, and whose closing command is owed: on disk before they open, so
 //! that a daemon that was killed closes them when it is started again.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+};
 
 use anyhow::Result;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
@@ -16,6 +19,13 @@ type Key = (&'static str, [u8; 16]);
 type Value = (&'static str, u64, u64, bool);
 
 const LEASES: TableDefinition<'_, Key, Value> = TableDefinition::new("leases");
+
+/// The file in `state_dir`.
+const FILE: &str = "leases.redb";
+
+/// What becomes of doors while the file is broken.
+const CONSEQUENCE: &str =
+    "a door that is open when knockd is killed stays open until it is repaired or removed";
 
 /// A door that is open to somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +44,32 @@ pub struct LeaseRecord {
     pub opened: bool,
 }
 
-impl Store {
+/// The leases on disk.
+#[derive(Debug)]
+pub struct Leases(Store);
+
+impl Leases {
+    /// The leases in `state_dir`.
+    ///
+    /// A file that is damaged or cannot be written is no reason not to start: the second
+    /// value says what is wrong, and everything else here fails until it is right.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon has it open.
+    pub fn open(state_dir: &Path) -> Result<(Self, Option<anyhow::Error>)> {
+        let path = state_dir.join(FILE);
+        let (store, trouble) = Store::open(path.clone(), path, CONSEQUENCE)?;
+        Ok((Self(store), trouble))
+    }
+
     /// Puts `record` on disk, in the place of an older one for the same door and source.
     ///
     /// # Errors
     ///
     /// The store does not work: a door that opens all the same stays open if the daemon is killed.
-    pub fn keep_lease(&mut self, record: &LeaseRecord) -> Result<()> {
-        self.with(|database| {
+    pub fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
+        self.0.with(|database| {
             let transaction = database.begin_write()?;
             {
                 let mut leases = transaction.open_table(LEASES)?;
@@ -64,8 +92,8 @@ impl Store {
     /// # Errors
     ///
     /// The store does not work: the door is closed once more at the next start.
-    pub fn end_lease(&mut self, door: &str, source: IpAddr) -> Result<()> {
-        self.with(|database| {
+    pub fn end(&mut self, door: &str, source: IpAddr) -> Result<()> {
+        self.0.with(|database| {
             let transaction = database.begin_write()?;
             transaction
                 .open_table(LEASES)?
@@ -80,8 +108,8 @@ impl Store {
     /// # Errors
     ///
     /// The store does not work.
-    pub fn leases(&mut self) -> Result<Vec<LeaseRecord>> {
-        self.with(leases)
+    pub fn all(&mut self) -> Result<Vec<LeaseRecord>> {
+        self.0.with(leases)
     }
 }
 
@@ -122,9 +150,9 @@ mod tests {
     #[test]
     fn leases_survive_and_end() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Store::open(folder.path()).unwrap().0;
+        let open = || Leases::open(folder.path()).unwrap().0;
         let mut store = open();
-        assert_eq!(store.leases().unwrap(), []);
+        assert_eq!(store.all().unwrap(), []);
         let ours = LeaseRecord {
             door: "ssh".into(),
             source: [192, 0, 2, 7].into(),
@@ -143,16 +171,16 @@ mod tests {
             ..ours.clone()
         };
         for record in [&ours, &theirs, &extended] {
-            store.keep_lease(record).unwrap();
+            store.keep(record).unwrap();
         }
         drop(store);
         let mut store = open();
-        let mut kept = store.leases().unwrap();
+        let mut kept = store.all().unwrap();
         kept.sort_by_key(|record| record.source);
         assert_eq!(kept, [extended, theirs.clone()]);
-        store.end_lease("ssh", ours.source).unwrap();
-        store.end_lease("ssh", ours.source).unwrap();
+        store.end("ssh", ours.source).unwrap();
+        store.end("ssh", ours.source).unwrap();
         drop(store);
-        assert_eq!(open().leases().unwrap(), [theirs]);
+        assert_eq!(open().all().unwrap(), [theirs]);
     }
 }

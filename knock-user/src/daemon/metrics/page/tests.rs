@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::*;
 use crate::daemon::{
-    clock::monotonic,
     report::Counters,
     source::xdp::{Attachment, Mode},
 };
@@ -39,9 +38,8 @@ fn busy() -> Snapshot {
 
 fn page(snapshot: &Snapshot) -> String {
     let latencies = Latencies::new().unwrap();
-    let stopwatch = latencies.since(monotonic());
-    stopwatch.gate_opened();
-    stopwatch.command_started();
+    latencies.gate_opened(Duration::from_micros(10));
+    latencies.command_started(Duration::from_micros(10));
     let started = UNIX_EPOCH + Duration::from_millis(1_800_000_000_250);
     render(snapshot, &latencies, started).unwrap()
 }

@@ -1,70 +1,76 @@
-//! What people who watch the daemon are told.
+//! What people who watch the daemon are told through the listener.
 
 use knock_common::gate::Mode;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{Daemon, Source};
+use super::{Keeper, Source};
 use crate::daemon::{
     clock::monotonic,
-    control::{DoorStatus, GateStatus, Request, Status},
+    control::{DoorStatus, GateStatus},
+    gate::Gate,
+    inner::told::{Report, Told},
     source::{
         interfaces::Wanted,
         xdp::{Attachment, Refusal},
     },
 };
 
-impl Daemon {
-    pub(super) fn answer(&mut self, request: Request) {
-        match request {
-            Request::Status(reply) => {
-                let status = self.status();
-                // Whoever asked may have gone.
-                let _ = reply.send(status);
-            }
-            Request::Metrics(reply) => {
-                let snapshot = self.snapshot();
-                let _ = reply.send(snapshot);
-            }
-            Request::Tail(reply) => {
-                self.tails += 1;
-                self.set_kernel_log();
-                let _ = reply.send((self.reporter.tail(), self.listening()));
-            }
-            Request::Reload(reply) => self.reread(Some(reply)),
-            Request::Verdicts(reply) => {
-                let _ = reply.send((self.reporter.tail(), self.listening()));
-            }
-            Request::Leases(reply) => {
-                let doors = self.door_statuses();
-                let _ = reply.send(doors);
-            }
-            Request::Open(request, reply) => {
-                let opened = self.open_by_hand(&request);
-                let _ = reply.send(opened.map(|()| vec![request.door]));
-            }
-            Request::Close(request, reply) => {
-                let closed = self.close_by_hand(&request);
-                let _ = reply.send(closed);
-            }
-            Request::TailEnded => {
-                self.tails = self.tails.saturating_sub(1);
-                self.set_kernel_log();
-            }
-        }
+impl Keeper {
+    /// Answers `question`, with the number of the kernel's leases if they are to be counted.
+    /// That is done beside everything else, and by one at a time.
+    pub(super) fn report(&mut self, question: u32, count_leases: bool) {
+        let report = self.state();
+        let counting = self.counting.clone().try_acquire_owned().ok();
+        let gate = self.gate.as_ref().filter(|_| count_leases);
+        let gate = gate.and_then(|gate| {
+            gate.try_clone()
+                .inspect_err(|error| warn!("the kernel's leases cannot be counted: {error}"))
+                .ok()
+        });
+        let (Some(counting), Some(gate)) = (counting, gate) else {
+            return self.tell(Told::Report(question, Box::new(report)));
+        };
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            let count = move |gate: &Gate| {
+                let _counting = counting;
+                gate.leases().map(|leases| leases.len())
+            };
+            let leases = match spawn_blocking(move || count(&gate)).await {
+                Ok(Ok(leases)) => Some(leases),
+                Ok(Err(error)) => {
+                    warn!("the kernel's leases cannot be counted: {error}");
+                    None
+                }
+                Err(_) => None,
+            };
+            let report = Report { leases, ..report };
+            // A listener that takes nothing is found out by the next thing that it has to take.
+            let _ = outbox.tell(Told::Report(question, Box::new(report)));
+        });
     }
 
     /// Lets the kernel write a line per knock exactly while somebody reads them.
-    fn set_kernel_log(&mut self) {
-        if let Source::Xdp(xdp, _) = &mut self.source
-            && let Err(error) = xdp.set_log(self.tails > 0)
+    pub(super) fn set_kernel_log(&mut self, followed: bool) {
+        self.followed = followed;
+        if let Source::Xdp(xdp) = &mut self.source
+            && let Err(error) = xdp.set_log(followed)
         {
             warn!("the kernel's log lines cannot be switched: {error:#}");
         }
     }
 
+    /// Passes on what the kernel has logged.
+    pub(super) fn flush_kernel_log(&mut self) {
+        if let Source::Xdp(xdp) = &mut self.source {
+            xdp.flush_log();
+        }
+    }
+
     pub(super) fn listening(&self) -> String {
         match &self.source {
-            Source::Xdp(xdp, _) => {
+            Source::Xdp(xdp) => {
                 let names: Vec<_> = xdp
                     .attachments()
                     .map(|attachment| attachment.interface.as_str())
@@ -79,11 +85,9 @@ impl Daemon {
         }
     }
 
-    fn status(&mut self) -> Status {
-        let now = monotonic();
-        self.assembler.forget(now);
+    fn state(&self) -> Report {
         let (attachments, refused, kernel) = match &self.source {
-            Source::Xdp(xdp, _) => {
+            Source::Xdp(xdp) => {
                 let counters = xdp.counters().unwrap_or_else(|error| {
                     warn!("the kernel's counters cannot be read: {error:#}");
                     Default::default()
@@ -96,27 +100,22 @@ impl Daemon {
             }
             Source::Lines(..) | Source::Ended => Default::default(),
         };
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime_seconds: now.saturating_sub(self.started).as_secs(),
+        Report {
             listening: self.listening(),
-            window_base: self.config.window.base(),
             awaited: self.awaited(&attachments, &refused),
             attachments,
             refused,
             gate: self.gate_status(),
             doors: self.door_statuses(),
-            sources_in_progress: self.assembler.sources(),
-            tails: self.tails,
+            leases: None,
             kernel,
-            daemon: self.counters,
+            counters: self.counters,
         }
     }
 
     /// The wanted interfaces that are not there.
     fn awaited(&self, attachments: &[Attachment], refused: &[Refusal]) -> Vec<String> {
-        let (Source::Xdp(..), Wanted::Named(names)) = (&self.source, &self.config.interfaces)
-        else {
+        let (Source::Xdp(_), Wanted::Named(names)) = (&self.source, &self.config.interfaces) else {
             return Vec::new();
         };
         let is_there = |name: &String| {

@@ -1,27 +1,23 @@
 //! Another configuration under a running daemon: at once, or not at all.
 
-use std::{path::PathBuf, time::Duration};
+use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{MembarrierCommand, membarrier};
-use tokio::{
-    sync::oneshot,
-    task::{JoinError, spawn_blocking},
-};
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
-use super::{Authenticator, Daemon, Source};
+use super::{Keeper, Source, child};
 use crate::daemon::{
+    auth::Secret,
     clock::monotonic,
     config::Config,
     doors::Visit,
     gate::{Gate, pins::Pins},
+    inner::told::Told,
     report::Event,
     serve,
-    source::{
-        interfaces::Wanted,
-        xdp::{Xdp, ring::Ring},
-    },
+    source::interfaces::Wanted,
 };
 
 /// Where the configuration came from, and what the command line put in the place of its values.
@@ -33,33 +29,44 @@ pub struct Origin {
     pub interfaces: Option<Wanted>,
 }
 
-/// Where whoever asked hears of it: nothing, or why not.
-pub(super) type Reply = oneshot::Sender<Result<(), String>>;
+/// Configurations that are read at the same time at most: whoever asks may ask often.
+const MAX_READING: usize = 4;
 
 /// A configuration that was read again.
 pub(super) struct Reread {
     config: Result<Config>,
-    reply: Option<Reply>,
+    /// Who asked, if it was through the listener.
+    question: Option<u32>,
 }
 
-impl Daemon {
+impl Keeper {
     /// Reads the configuration again, beside everything else: a passphrase takes a while.
-    pub(super) fn reread(&self, reply: Option<Reply>) {
+    pub(super) fn reread(&mut self, question: Option<u32>) {
         let Some(origin) = self.origin.clone() else {
             return;
         };
+        if self.rereading == MAX_READING {
+            let busy = "the configuration is being read already";
+            match question {
+                Some(question) => self.tell(Told::Answer(question, Err(busy.into()))),
+                None => warn!("{busy}"),
+            }
+            return;
+        }
+        self.rereading += 1;
         self.service_manager.reloading();
         let rereads = self.rereads.0.clone();
         tokio::spawn(async move {
             let read = spawn_blocking(move || origin.read()).await;
             let config = read.unwrap_or_else(|error: JoinError| Err(error.into()));
             // Nobody listens any more only when the daemon has stopped.
-            let _ = rereads.send(Reread { config, reply });
+            let _ = rereads.send(Reread { config, question });
         });
     }
 
     /// Goes over to the configuration, if it is right and can be.
     pub(super) fn reread_done(&mut self, reread: Reread) {
+        self.rereading -= 1;
         let outcome = reread.config.and_then(|config| self.reload(config));
         match &outcome {
             Ok(()) => {
@@ -75,9 +82,10 @@ impl Daemon {
         }
         // Also when it was refused: the old one is in force.
         self.service_manager.ready(&self.listening());
-        if let Some(reply) = reread.reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(outcome.map_err(|error| format!("{error:#}")));
+        if let Some(question) = reread.question {
+            let outcome = outcome.map(|()| Vec::new());
+            let outcome = outcome.map_err(|error| format!("{error:#}"));
+            self.tell(Told::Answer(question, outcome));
         }
     }
 
@@ -90,32 +98,32 @@ impl Daemon {
             None => serve::open_store(&config, &self.reporter)?,
             Some(_) => None,
         };
-        let keeps_window = config.window == self.config.window;
         // From here on nothing fails before the kernel has gone over, and nothing after.
-        let before = match &self.source {
-            Source::Xdp(..) => Some(self.replace_program(&config)?),
+        let ring = match &self.source {
+            Source::Xdp(_) => Some(self.replace_program(&config)?),
             Source::Lines(..) | Source::Ended => None,
         };
         if store.is_some() {
             self.store = store;
         }
         self.catalog.update(&config);
-        self.authenticator = Authenticator::new(&config.clients, &config.doors);
         let limits = config.limits;
-        self.assembler
-            .set_limits(config.sequence_timeout, limits.sources);
         self.doors.set_max(limits.open_doors);
         self.executor
             .set_limits(limits.commands, limits.command_timeout);
+        let remembers_anew = needs_store(&config) && !needs_store(&self.config);
+        let is_somebody_else = config.user != self.config.user;
         self.config = config;
-        if !keeps_window {
-            // What is half-finished was for other ports.
-            self.assembler.clear();
-        } else if let Some(mut before) = before {
-            let mut knocks = Vec::new();
-            before.1.drain(&mut knocks);
-            for knock in &knocks {
-                self.knock(knock);
+        if remembers_anew || is_somebody_else {
+            // What it needs now it can only be given when it is started.
+            self.dismiss(&"the configuration wants another");
+        } else {
+            let terms = Box::new(child::terms(&self.config, &self.catalog));
+            if let Err(stuck) = self
+                .outbox
+                .tell_with(Told::Change(terms), ring.into_iter().collect())
+            {
+                self.dismiss(&stuck);
             }
         }
         self.revoke_what_is_gone();
@@ -156,14 +164,14 @@ impl Daemon {
     }
 
     /// Puts a program with the settings of `config`, and with the leases that are in force, in
-    /// the place of the one that runs, on each interface at once. Returns that one: what it put
-    /// on its ring is still there.
-    fn replace_program(&mut self, config: &Config) -> Result<(Box<Xdp>, Ring)> {
+    /// the place of the one that runs, on each interface at once. Returns its
+    /// ring; what the other one put on its own is still there for the listener.
+    fn replace_program(&mut self, config: &Config) -> Result<OwnedFd> {
         let (mut next, mut gate) = serve::load(config, &self.reporter)?;
-        let ring = Ring::open(next.events()?)?;
+        let ring = next.events()?;
         let left = self.left_of_open_doors();
         copy(&left, config, &self.catalog_names(&left), gate.as_mut())?;
-        let Source::Xdp(current, _) = &mut self.source else {
+        let Source::Xdp(current) = &mut self.source else {
             bail!("there is no program");
         };
         let missing = next.succeed(current, &config.interfaces)?;
@@ -178,22 +186,19 @@ impl Daemon {
             // Then the last event of the old program may be missed.
             warn!("the old program may be running still: {error}");
         }
-        if let Err(error) = next.set_log(self.tails > 0) {
+        if let Err(error) = next.set_log(self.followed) {
             warn!("the kernel's log lines cannot be switched: {error:#}");
         }
         self.gate = gate;
-        let current = std::mem::replace(&mut self.source, Source::Xdp(Box::new(next), ring));
+        self.source = Source::Xdp(Box::new(next));
         self.pin_again(config);
         self.await_interfaces(&missing);
-        match current {
-            Source::Xdp(current, ring) => Ok((current, ring)),
-            Source::Lines(..) | Source::Ended => bail!("there was no program"),
-        }
+        Ok(ring)
     }
 
     /// Pins what is in force now, or removes the pins of a gate that is gone.
     fn pin_again(&mut self, config: &Config) {
-        let (Source::Xdp(xdp, _), Some(gate)) = (&mut self.source, &self.gate) else {
+        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
             if let Some(pins) = self.pins.take() {
                 warn!("the gate is taken away: the configuration has none any more");
                 pins.remove();
@@ -249,6 +254,12 @@ impl Daemon {
             self.revoke(visit);
         }
     }
+}
+
+/// Whether the listener has to remember something.
+fn needs_store(config: &Config) -> bool {
+    let mut clients = config.clients.iter();
+    clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
 }
 
 impl Origin {

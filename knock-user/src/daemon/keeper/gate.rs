@@ -6,7 +6,7 @@ use anyhow::Result;
 use knock_common::gate::LeaseKey;
 use tracing::{info, warn};
 
-use super::{Daemon, Source};
+use super::{Keeper, Source};
 use crate::daemon::{
     clock::monotonic,
     config::OnStop,
@@ -18,7 +18,7 @@ use crate::daemon::{
 /// What two clocks may differ by when they are read one after the other.
 const CLOCKS_APART: Duration = Duration::from_millis(1);
 
-impl Daemon {
+impl Keeper {
     /// Attaches to the configured interfaces, at once in the place of what is `pinned` there.
     /// With a gate, what is attached is pinned, if there is a place for that.
     ///
@@ -27,12 +27,12 @@ impl Daemon {
     /// A sentence that says which interface is missing or taken. What was pinned is in force
     /// still.
     pub fn attach(&mut self, pinned: Pins, can_pin: Result<()>) -> Result<()> {
-        let Source::Xdp(xdp, _) = &mut self.source else {
+        let Source::Xdp(xdp) = &mut self.source else {
             return Ok(());
         };
         let missing = xdp.attach(&self.config.interfaces, Some(&pinned))?;
         self.await_interfaces(&missing);
-        let (Source::Xdp(xdp, _), Some(gate)) = (&mut self.source, &self.gate) else {
+        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
             if !pinned.is_empty() {
                 warn!(
                     "the gate that a knockd before this one has left is taken away: the configuration has none"
@@ -60,7 +60,7 @@ impl Daemon {
     ///
     /// A sentence that says which interface is missing or taken.
     pub fn attach_for_now(&mut self) -> Result<()> {
-        if let Source::Xdp(xdp, _) = &mut self.source {
+        if let Source::Xdp(xdp) = &mut self.source {
             let missing = xdp.attach(&self.config.interfaces, None)?;
             self.await_interfaces(&missing);
         }

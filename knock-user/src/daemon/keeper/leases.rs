@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::Daemon;
+use super::Keeper;
 use crate::daemon::{
     clock::{monotonic, unix_ms},
     doors::{Terms, Visit},
     gate::Gate,
-    store::{Store, leases::LeaseRecord},
+    store::leases::{LeaseRecord, Leases},
 };
 
 /// The end of a lease that was closed by hand, whatever the kernel has of it still.
 const REVOKED: u64 = 0;
 
-impl Daemon {
+impl Keeper {
     /// Takes over the doors that a daemon before this one left open, and its leases in the
     /// kernel, `before`.
     pub fn restore_leases(&mut self, before: Option<&Gate>) {
-        let records = match self.store.as_mut().map(Store::leases) {
+        let records = match self.store.as_mut().map(Leases::all) {
             None => return,
             Some(Ok(records)) => records,
             Some(Err(error)) => {
@@ -125,7 +125,7 @@ impl Daemon {
             },
             opened: open.opened,
         };
-        if let Err(error) = store.keep_lease(&record) {
+        if let Err(error) = store.keep(&record) {
             self.trouble(format!(
                 "door {:?} stays open to {} if knockd is killed, since the store does not work: {error:#}",
                 record.door, record.source
@@ -144,7 +144,7 @@ impl Daemon {
 
     fn forget_lease(&mut self, door: &str, source: std::net::IpAddr) {
         if let Some(store) = &mut self.store
-            && let Err(error) = store.end_lease(door, source)
+            && let Err(error) = store.end(door, source)
         {
             self.trouble(format!(
                 "door {door:?} will be closed to {source} once more at the next start, since the store does not work: {error:#}"

@@ -21,6 +21,7 @@ impl Catalog {
     pub(super) fn new(config: &Config) -> Self {
         let mut catalog = Self {
             doors: Vec::new(),
+            // By its number, see `inner::order::BY_HAND`.
             clients: vec![BY_HAND.to_owned()],
             configured_doors: Vec::new(),
             configured_clients: Vec::new(),
@@ -50,6 +51,27 @@ impl Catalog {
             .collect();
         let names = config.clients.iter().map(|client| client.name.as_str());
         self.configured_clients = names.map(|name| self.number_of_client(name)).collect();
+    }
+
+    /// How many doors there have been.
+    pub(super) fn doors(&self) -> usize {
+        self.doors.len()
+    }
+
+    /// How many clients there have been.
+    pub(super) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether `config`, which this is a catalog of, lets the client open the door.
+    pub(super) fn may_open(&self, config: &Config, client: usize, door: usize) -> bool {
+        let position = |numbers: &[usize], number| numbers.iter().position(|one| *one == number);
+        let door = position(&self.configured_doors, door);
+        let client = position(&self.configured_clients, client);
+        match (door, client) {
+            (Some(door), Some(client)) => config.doors[door].clients.contains(&client),
+            _ => false,
+        }
     }
 
     /// The door with this number.

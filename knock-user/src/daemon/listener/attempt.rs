@@ -1,4 +1,4 @@
-//! From a block to an open door, or to a reason why not.
+//! From a block to an order, or to a reason why not.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,50 +6,47 @@ use anyhow::anyhow;
 use knock_common::protocol::block::Block;
 use tracing::warn;
 
-use super::Daemon;
+use super::Listener;
 use crate::daemon::{
-    auth::{Arrival, Grant, Refusal, Refused},
+    auth::{self, Arrival, Grant, Refusal, Refused},
     clock::{monotonic, unix_ms},
-    doors::{Admission, Terms, Visit},
+    inner::order::Order,
     knock::Knock,
-    metrics::latency::Stopwatch,
     refusals::Reason,
-    report::{Event, Visitor},
-    store::RememberError,
+    report::Event,
+    store::knocks::RememberError,
 };
 
 /// Within this time a knock that was accepted comes again as a further copy: the client sends
 /// up to 8 of 16 SYNs that are up to 500 ms apart, which takes 64 s, and a network its time.
 const COPIES_TAKE: Duration = Duration::from_secs(80);
 
-impl Daemon {
-    /// Tries one block, which `knock` has completed; whether it was accepted.
-    pub(super) fn attempt(&mut self, block: &Block, knock: &Knock) -> bool {
+impl Listener {
+    /// Tries one block, which `knock` has completed; if it is accepted, what it asks for.
+    pub(super) fn attempt(&mut self, block: &Block, knock: &Knock) -> Option<Order> {
         let source = knock.source;
         self.counters.attempts += 1;
         let arrival = Arrival {
             source,
             now: unix_ms(),
-            max_skew: self.config.max_skew,
+            max_skew: self.terms.max_skew,
         };
         self.watch_clock(arrival.now);
         let grant = match self.authenticator.verify(block, &arrival) {
             Ok(grant) => grant,
             Err(Refused { why, client }) => {
                 self.count(&why);
-                let client = client.map(|client| self.catalog.configured_client(client));
                 self.refuse(source, why.into(), client, why.to_string());
-                return false;
+                return None;
             }
         };
         if let Some(made_at) = grant.made_at
             && !self.remember(block, &grant, made_at, &arrival)
         {
-            return false;
+            return None;
         }
         self.counters.accepted += 1;
-        self.admit(grant, knock);
-        true
+        Some(self.order(&grant, knock))
     }
 
     fn count(&mut self, refusal: &Refusal) {
@@ -74,7 +71,7 @@ impl Daemon {
         let event = Event::Refused {
             source,
             reason,
-            client: client.map(|client| self.catalog.client(client).to_owned()),
+            client: client.map(|client| self.terms.auth.clients[client].name.clone()),
             detail,
         };
         if reason.is_noise() {
@@ -111,8 +108,7 @@ impl Daemon {
         {
             self.counters.copies += 1;
             let detail = "a further copy of the knock that was just accepted".to_owned();
-            let client = self.catalog.configured_client(grant.client);
-            self.refuse(source, Reason::Copy, Some(client), detail);
+            self.refuse(source, Reason::Copy, Some(grant.client), detail);
             return false;
         }
         let remembered = match &mut self.store {
@@ -139,8 +135,7 @@ impl Daemon {
                 return false;
             }
         };
-        let client = self.catalog.configured_client(grant.client);
-        self.refuse(source, reason, Some(client), error.to_string());
+        self.refuse(source, reason, Some(grant.client), error.to_string());
         false
     }
 
@@ -170,53 +165,16 @@ impl Daemon {
         }
     }
 
-    fn admit(&mut self, grant: Grant, knock: &Knock) {
-        let source = knock.source;
-        let latencies = self.latencies.as_ref();
-        let stopwatch = latencies.map(|latencies| latencies.since(knock.at));
-        let visit = Visit {
-            door: self.catalog.configured_door(grant.door),
-            source,
-        };
-        let terms = Terms {
-            client: self.catalog.configured_client(grant.client),
+    /// What the keeper is asked for.
+    fn order(&self, grant: &Grant, knock: &Knock) -> Order {
+        let auth::Terms { clients, doors } = &self.terms.auth;
+        Order::Open {
+            question: 0,
+            door: doors[grant.door].number,
+            client: clients[grant.client].number,
+            source: knock.source,
             lease: grant.lease,
-        };
-        if !self.open(visit, terms, stopwatch) {
-            self.counters.refused_doors_full += 1;
-            let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
-            self.refuse(source, Reason::DoorsFull, Some(terms.client), detail);
+            at: knock.at,
         }
-    }
-
-    /// Opens the door of `visit`, or keeps it open; `false` if too many are. `knocked` runs if
-    /// somebody knocked at it.
-    pub(super) fn open(&mut self, visit: Visit, terms: Terms, knocked: Option<Stopwatch>) -> bool {
-        let visitor = Visitor {
-            client: self.catalog.client(terms.client).to_owned(),
-            door: self.catalog.door(visit.door).name.clone(),
-            source: visit.source,
-            seconds: terms.lease.as_secs(),
-        };
-        match self.doors.knock(visit, terms, monotonic()) {
-            Admission::Opens(task) => {
-                self.reporter.report(Event::Opening(visitor));
-                self.keep_lease(visit);
-                self.start(&task, knocked);
-            }
-            Admission::Extends => {
-                self.keep_lease(visit);
-                self.open_gate(visit);
-                self.counters.extended += 1;
-                self.reporter.report(Event::Extended(visitor));
-            }
-            Admission::Reopens => {
-                self.keep_lease(visit);
-                self.counters.extended += 1;
-                self.reporter.report(Event::Extended(visitor));
-            }
-            Admission::Full => return false,
-        }
-        true
     }
 }

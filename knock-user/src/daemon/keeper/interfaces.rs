@@ -4,17 +4,17 @@ use std::{future, io, time::Duration};
 
 use tracing::warn;
 
-use super::{Daemon, Source};
+use super::{Keeper, Source};
 use crate::daemon::{clock::monotonic, source::interfaces::Watch};
 
 /// How often an interface is tried again that has a program of somebody else: the kernel does
 /// not tell when that goes.
 const RETRY: Duration = Duration::from_secs(5);
 
-impl Daemon {
+impl Keeper {
     /// Attaches to the wanted interfaces that have come, and lets go of those that have gone.
     pub(super) fn follow_interfaces(&mut self) {
-        let Source::Xdp(xdp, _) = &mut self.source else {
+        let Source::Xdp(xdp) = &mut self.source else {
             return;
         };
         match xdp.follow(&self.config.interfaces, self.pins.as_ref()) {
@@ -32,7 +32,7 @@ impl Daemon {
 
     fn plan_retry(&mut self) {
         self.retry_interfaces = match &self.source {
-            Source::Xdp(xdp, _) if xdp.refused().next().is_some() => Some(monotonic() + RETRY),
+            Source::Xdp(xdp) if xdp.refused().next().is_some() => Some(monotonic() + RETRY),
             _ => None,
         };
     }
@@ -44,7 +44,7 @@ impl Daemon {
                 "there is no interface `{interface}`: waiting for it (`ip link` lists those that are there)"
             );
         }
-        if let Source::Xdp(xdp, _) = &self.source {
+        if let Source::Xdp(xdp) = &self.source {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
         }
         self.plan_retry();

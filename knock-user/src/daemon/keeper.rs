@@ -1,101 +1,84 @@
-//! The daemon's loop: data moves from the source to the doors, and nothing waits for anything.
+//! The privileged process: keeps the doors, and does what opens and closes them.
+//!
+//! Nothing that a stranger sends is read here. What the listener asks for comes in as
+//! [`Order`](super::inner::order::Order)s and is held against the configuration; nothing waits
+//! for anything.
 
-mod attempt;
 mod catalog;
+mod child;
 mod gate;
-mod hand;
 mod interfaces;
 mod leases;
+mod orders;
 mod reload;
+mod report;
 mod signals;
-mod snapshot;
-mod watch;
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use knock_common::protocol::block::Block;
-use lru::LruCache;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{info, warn};
 
 use super::{
-    auth::Authenticator,
-    clock::{WallClock, monotonic, unix_ms},
-    config::{Config, Expansion},
-    control::Request,
+    clock::{monotonic, sleep_until_monotonic},
+    config::{Command, Config, Expansion},
+    control::server::Socket,
     doors::{Action, Doors, Step, Task, Visit},
     exec::{Ending, Executor},
     gate::{Gate, pins::Pins},
-    knock::Knock,
-    metrics::latency::{Latencies, Stopwatch},
-    refusals::{Reason, Refusals},
-    report::{Counters, Event, Reporter},
-    sequence::{Assembler, Candidates},
-    service_manager::ServiceManager,
-    source::{
-        interfaces::Watch,
-        lines::{Line, Lines},
-        xdp::{Xdp, ring::Ring},
+    inner::{
+        Heard,
+        outbox::Outbox,
+        told::{Effect, Told},
     },
-    store::Store,
+    report::{Counters, Event, Reporter},
+    service_manager::ServiceManager,
+    source::{interfaces::Watch, xdp::Xdp},
+    store::leases::Leases,
 };
 
-use self::{catalog::Catalog, reload::Reread, signals::Asked};
-pub use self::{reload::Origin, signals::StopSignals};
-
-/// A bad line is warned of at most this often.
-const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Accepted knocks that are known, so that a further copy of one is told as such.
-const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
-    Some(known) => known,
-    None => panic!("it is above zero"),
+use self::{catalog::Catalog, child::Child, reload::Reread, signals::Asked};
+pub use self::{
+    child::{Unstarted, prepare_folder},
+    reload::Origin,
+    signals::StopSignals,
 };
 
 /// Who opened a door that no client knocked at. No client has this name.
 pub const BY_HAND: &str = "by-hand";
 
-/// Where the daemon's knocks come from.
+/// Where the listener's knocks come from.
 pub enum Source {
     /// Interfaces.
-    Xdp(Box<Xdp>, Ring),
-    /// Lines, and what they are called.
-    Lines(Lines, PathBuf),
+    Xdp(Box<Xdp>),
+    /// Lines, open, and what they are called.
+    Lines(OwnedFd, PathBuf),
     /// Lines that have come to their end. Open doors are still closed in time.
     Ended,
 }
 
-/// What a source yields.
-enum Input {
-    Knocks,
-    Line(Line),
-    Ended,
-}
-
 impl Source {
-    /// The next input; knocks are appended to `knocks`.
-    async fn next(&mut self, knocks: &mut Vec<Knock>) -> Result<Input> {
+    /// Waits until the kernel has logged something.
+    async fn logged(&mut self) -> Result<()> {
         match self {
-            Self::Xdp(xdp, ring) => {
-                tokio::select! {
-                    read = ring.next(knocks) => read?,
-                    logged = xdp.logged() => logged?,
-                }
-                xdp.flush_log();
-                Ok(Input::Knocks)
-            }
-            Self::Lines(lines, _) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
-            Self::Ended => std::future::pending().await,
+            Self::Xdp(xdp) => Ok(xdp.logged().await?),
+            Self::Lines(..) | Self::Ended => std::future::pending().await,
         }
     }
 }
 
+/// What was opened for the listener.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The control socket.
+    pub control: Socket,
+    /// The HTTP server's socket, if metrics are to be had.
+    pub metrics: Option<OwnedFd>,
+}
+
 /// Everything that the loop moves.
-pub struct Daemon {
+pub struct Keeper {
     config: Config,
     source: Source,
     /// Tells when interfaces come and go, where that matters.
@@ -109,47 +92,40 @@ pub struct Daemon {
         mpsc::UnboundedSender<Reread>,
         mpsc::UnboundedReceiver<Reread>,
     ),
+    /// How many are being read.
+    rereading: usize,
     /// The leases that the kernel enforces, if it does.
     gate: Option<Gate>,
     /// What holds the gate in force without this process, if anything does.
     pins: Option<Pins>,
     /// Whether nothing is to be done, only told.
     dry_run: bool,
-    assembler: Assembler,
-    authenticator: Authenticator,
     /// Absent where there is nothing to remember.
-    store: Option<Store>,
+    store: Option<Leases>,
     /// Doors and clients, by the numbers that they have in everything else here.
     catalog: Catalog,
-    /// The sealed blocks that were accepted last, from where, and when.
-    accepted: LruCache<Block, (IpAddr, Duration)>,
-    refusals: Refusals,
-    wall_clock: WallClock,
     doors: Doors,
     executor: Executor<Task>,
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
     reporter: Reporter,
+    outbox: Outbox,
+    /// The listener, and when the next one is started where there is none.
+    child: Option<Child>,
+    unstarted: Unstarted,
+    /// Whether somebody follows, so that the kernel writes a line per knock.
+    followed: bool,
+    /// Held by whoever counts the kernel's leases.
+    counting: Arc<Semaphore>,
     service_manager: ServiceManager,
     counters: Counters,
-    /// Where it goes how long a knock took to open its door, if anybody wants to know.
-    latencies: Option<Latencies>,
     started: Duration,
-    tails: usize,
-    skipped_lines: SkippedLines,
 }
 
-/// Bad lines since the last warning.
-#[derive(Debug, Default)]
-struct SkippedLines {
-    warned: Option<Duration>,
-    unsaid: u64,
-}
-
-impl Daemon {
-    /// A daemon that has no source yet. Without a `store` it must have no sealed clients:
-    /// what cannot be remembered is not accepted.
+impl Keeper {
+    /// A keeper without a source. What it reports goes to the log, and through `outbox` to the
+    /// listener. Without a `store` there must be no door that has to be closed.
     #[must_use]
-    pub fn new(config: Config, store: Option<Store>, reporter: Reporter) -> Self {
+    pub fn new(config: Config, store: Option<Leases>, reporter: Reporter, outbox: Outbox) -> Self {
         let limits = config.limits;
         let (executor, endings) = Executor::new(limits.commands, limits.command_timeout);
         Self {
@@ -157,32 +133,31 @@ impl Daemon {
             watch: None,
             origin: None,
             rereads: mpsc::unbounded_channel(),
+            rereading: 0,
             retry_interfaces: None,
             gate: None,
             pins: None,
             dry_run: false,
-            assembler: Assembler::new(config.sequence_timeout, limits.sources),
-            authenticator: Authenticator::new(&config.clients, &config.doors),
             store,
             catalog: Catalog::new(&config),
-            accepted: LruCache::new(COPIES_KNOWN),
-            refusals: Refusals::default(),
-            wall_clock: WallClock::new(unix_ms(), monotonic()),
             doors: Doors::new(limits.open_doors),
             executor,
             endings,
             reporter,
+            outbox,
+            child: None,
+            unstarted: Unstarted::default(),
+            followed: false,
+            counting: Arc::new(Semaphore::new(1)),
             service_manager: ServiceManager::from_environment(),
             counters: Counters::default(),
-            latencies: None,
             started: monotonic(),
-            tails: 0,
-            skipped_lines: SkippedLines::default(),
             config,
         }
     }
 
-    /// Takes its knocks from `source`, and lets people in through `gate`, if there is one.
+    /// Has the listener take its knocks from `source`, and lets people in through `gate`, if
+    /// there is one.
     pub fn listen(&mut self, source: Source, gate: Option<Gate>) {
         self.source = source;
         self.gate = gate;
@@ -203,90 +178,90 @@ impl Daemon {
         self.dry_run = true;
     }
 
-    /// Tells `latencies` from here on how long a knock takes to open its door.
-    pub fn measure(&mut self, latencies: Latencies) {
-        self.latencies = Some(latencies);
-    }
-
-    /// Runs until a signal asks it to stop or its lines have ended, and until every door is
-    /// closed after that. `requests` come from the control socket.
+    /// Starts the listener and runs until a signal asks it to stop or the lines have ended, and
+    /// until every door is closed after that.
     ///
     /// # Errors
     ///
-    /// The source cannot be read any more.
-    pub async fn run(
-        mut self,
-        mut stop: StopSignals,
-        mut requests: mpsc::Receiver<Request>,
-    ) -> Result<()> {
-        info!("listening on {}", self.listening());
-        self.service_manager.ready(&self.listening());
-        let mut knocks = Vec::new();
+    /// The listener could not be started, or the source cannot be watched any more.
+    pub async fn run(mut self, mut stop: StopSignals, sockets: Sockets) -> Result<()> {
+        let result = self.serve(&mut stop, &sockets).await;
+        self.sum_up(&mut stop, result.is_ok()).await;
+        result
+    }
+
+    /// Serves until it is to stop.
+    async fn serve(&mut self, stop: &mut StopSignals, sockets: &Sockets) -> Result<()> {
+        self.start_listener(sockets)?;
         loop {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
-                self.sum_up_refusals();
-                self.service_manager.stopping();
                 return Ok(());
             }
-            // In this order: a flood of events must not keep anything else waiting.
+            // In this order: what strangers bring about must not keep anything else waiting.
             tokio::select! {
                 biased;
                 asked = stop.recv() => match asked {
                     Asked::Reload => self.reread(None),
                     Asked::Stop(signal) => {
                         info!("{signal}: closing every open door, then stopping");
-                        self.service_manager.stopping();
-                        let gate_stays = self.gate_stays();
-                        self.leave_gate();
-                        self.sum_up_refusals();
-                        self.close(&mut stop, gate_stays).await;
                         return Ok(());
                     }
                 },
                 Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
                 () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
-                    self.service_manager.feed_watchdog();
+                    self.feed_watchdog();
                 }
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
-                () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
-                Some(request) = requests.recv() => self.answer(request),
                 changed = interfaces::changed(&mut self.watch) => {
                     changed?;
                     self.follow_interfaces();
                 }
                 () = sleep_until_monotonic(self.retry_interfaces) => self.follow_interfaces(),
-                input = self.source.next(&mut knocks) => match input? {
-                    Input::Knocks => {
-                        for knock in knocks.drain(..) {
-                            self.knock(&knock);
-                        }
-                    }
-                    Input::Line(line) => self.line(line),
-                    Input::Ended => {
-                        info!("the lines have ended: waiting until every open door is closed");
-                        self.source = Source::Ended;
-                    }
+                () = sleep_until_monotonic(self.unstarted.next_start()) => {
+                    self.start_listener(sockets)?;
+                }
+                heard = child::hear(&self.child) => match heard? {
+                    Heard::Order(order) => self.obey(order),
+                    Heard::Garbled(garbled) => self.dismiss(&garbled),
+                    Heard::Gone => self.bury().await?,
                 },
+                logged = self.source.logged() => {
+                    logged?;
+                    self.flush_kernel_log();
+                }
             }
+        }
+    }
+
+    /// Closes what has to be closed, and lets the listener go. The gate goes too if it is to.
+    async fn sum_up(&mut self, stop: &mut StopSignals, leaves_gate: bool) {
+        self.service_manager.stopping();
+        let gate_stays = self.gate_stays();
+        if leaves_gate {
+            self.leave_gate();
+        }
+        self.close(stop, gate_stays).await;
+        if let Some(child) = self.child.take() {
+            child.dismiss().await;
         }
     }
 
     /// Closes the doors that a daemon before this one left open, and does nothing else. Those
     /// that the gate closes by itself are left to it.
-    pub async fn close_what_is_left(self, stop: &mut StopSignals) {
+    pub async fn close_what_is_left(mut self, stop: &mut StopSignals) {
         let gate_stays = self.gate.is_some();
         self.close(stop, gate_stays).await;
     }
 
     /// Closes every door, and does nothing else.
-    pub async fn close_everything(self, stop: &mut StopSignals) {
+    pub async fn close_everything(mut self, stop: &mut StopSignals) {
         self.close(stop, false).await;
     }
 
     /// Closes every door that does not close without this process, and waits for the
     /// commands, or for a second signal.
-    async fn close(mut self, stop: &mut StopSignals, gate_stays: bool) {
+    async fn close(&mut self, stop: &mut StopSignals, gate_stays: bool) {
         let catalog = &self.catalog;
         let stays = |visit: &Visit| gate_stays && catalog.door(visit.door).close.is_none();
         for step in self.doors.stop(stays) {
@@ -307,48 +282,21 @@ impl Daemon {
         }
     }
 
-    fn line(&mut self, line: Line) {
-        match line {
-            Line::Knock(knock) => self.knock(&knock),
-            Line::OutsideWindow => self.counters.lines_outside_window += 1,
-            Line::Skipped { number, reason } => {
-                self.counters.lines_skipped += 1;
-                if let Some(others) = self.skipped_lines.may_warn(monotonic()) {
-                    warn!(
-                        "line {number} is skipped: {reason} ({others} others since the last such warning)"
-                    );
-                }
-            }
+    /// The watchdog is for both processes: it hears nothing while the listener does not answer.
+    fn feed_watchdog(&mut self) {
+        let answers = self.child.as_mut().is_none_or(Child::answers);
+        if answers {
+            self.service_manager.feed_watchdog();
+        } else {
+            warn!("the network-facing process does not answer");
+            self.service_manager.postpone_watchdog();
         }
+        self.tell(Told::Ping);
     }
 
-    fn knock(&mut self, knock: &Knock) {
-        self.counters.events += 1;
-        if !knock.has_unicast_source() {
-            self.counters.not_unicast += 1;
-            return;
-        }
-        let Some(Candidates { blocks, limited }) = self.assembler.push(knock) else {
-            self.counters.retransmissions += 1;
-            return;
-        };
-        self.counters.sources_evicted = self.assembler.evicted();
-        if limited > 0 {
-            self.counters.attempts_limited += limited as u64;
-            let detail = "this source has tried too many blocks".to_owned();
-            self.refuse(knock.source, Reason::Rate, None, detail);
-        }
-        for block in &blocks {
-            if self.attempt(block, knock) {
-                self.assembler.accept(&knock.source);
-                return;
-            }
-        }
-    }
-
-    /// Does `task`: the gate first, then the command. `knocked` runs if it is a knock that has
-    /// led to it.
-    fn start(&mut self, task: &Task, knocked: Option<Stopwatch>) {
+    /// Does `task`: the gate first, then the command. If it is a knock that has led to it, its last
+    /// SYN came at `knocked`.
+    fn start(&mut self, task: &Task, knocked: Option<Duration>) {
         let visit = task.visit;
         let door = self.catalog.door(visit.door);
         let (name, template) = match task.action {
@@ -357,12 +305,16 @@ impl Daemon {
         };
         let label = format!("{name} of door {:?} for {}", door.name, visit.source);
         let command = template.map(|template| {
-            template.expand(&Expansion {
+            let expansion = Expansion {
                 source: visit.source,
                 door: &door.name,
                 client: self.catalog.client(task.client),
                 seconds: task.lease.as_secs(),
-            })
+            };
+            Command {
+                account: door.account.clone(),
+                ..template.expand(&expansion)
+            }
         });
         match task.action {
             Action::Open => {
@@ -370,10 +322,10 @@ impl Daemon {
                     self.doors.forget(visit);
                     return self.end_lease(visit);
                 }
-                if let Some(knocked) = &knocked
+                if let Some(knocked) = knocked
                     && !self.keys(visit).is_empty()
                 {
-                    knocked.gate_opened();
+                    took(&self.outbox, Effect::Gate, knocked);
                 }
             }
             Action::Close => self.close_gate(visit),
@@ -386,11 +338,14 @@ impl Daemon {
                 );
                 self.done(task, true);
             }
-            Some(command) => self.executor.start(*task, label, command, move || {
-                if let Some(knocked) = knocked {
-                    knocked.command_started();
-                }
-            }),
+            Some(command) => {
+                let outbox = self.outbox.clone();
+                self.executor.start(*task, label, command, move || {
+                    if let Some(knocked) = knocked {
+                        took(&outbox, Effect::Command, knocked);
+                    }
+                });
+            }
             None => self.done(task, true),
         }
     }
@@ -477,27 +432,9 @@ impl Daemon {
     }
 }
 
-impl SkippedLines {
-    /// Counts a bad line. When it is time to warn again: how many went unsaid before it.
-    fn may_warn(&mut self, now: Duration) -> Option<u64> {
-        if let Some(warned) = self.warned
-            && now < warned + LINE_WARNING_INTERVAL
-        {
-            self.unsaid += 1;
-            return None;
-        }
-        self.warned = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
-
-/// Waits until `deadline` on the clock of [`monotonic`]; for ever without one.
-async fn sleep_until_monotonic(deadline: Option<Duration>) {
-    match deadline {
-        Some(deadline) => {
-            let wait = deadline.saturating_sub(monotonic());
-            sleep_until(Instant::now() + wait).await;
-        }
-        None => std::future::pending().await,
-    }
+/// Tells how long it took to `effect` since a knock's last SYN came at `knocked`.
+fn took(outbox: &Outbox, effect: Effect, knocked: Duration) {
+    let time = monotonic().saturating_sub(knocked);
+    // A listener that takes nothing is found out by the next thing that it has to take.
+    let _ = outbox.tell(Told::Took(effect, time));
 }

@@ -1,0 +1,139 @@
+//! From a process that was just started to one that listens, and can do nothing else.
+
+use std::{os::fd::OwnedFd, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use lru::LruCache;
+use rustix::process::{
+    DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{COPIES_KNOWN, Listener, Questions, SkippedLines, Source};
+use crate::daemon::{
+    auth::Authenticator,
+    clock::{WallClock, monotonic, unix_ms},
+    control::server::Server,
+    inner::{
+        ListenerEnd,
+        told::{Beginning, Told},
+    },
+    log,
+    metrics::exporter::Exporter,
+    refusals::Refusals,
+    report::{Counters, Event, Reporter},
+    sandbox::Sandbox,
+    sequence::Assembler,
+    source::{lines::Lines, xdp::ring::Ring},
+    store::knocks::Knocks,
+};
+
+/// What this process is called: knockd started by this name is the listener.
+pub const NAME: &str = "knockd-listener";
+
+/// The listener's whole life. Ends when the keeper does.
+///
+/// # Errors
+///
+/// It was not started by knockd, or could not give its rights up, or its source broke.
+pub fn main() -> Result<()> {
+    // The keys come here: no core file, and nobody but root looks into this process.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        ignore_signals()?;
+        let keeper = ListenerEnd::from_stdin()?;
+        let Some((Told::Begin(beginning), files)) = keeper.hear().await? else {
+            bail!("knockd ended at once");
+        };
+        listen(keeper, *beginning, files).await
+    })
+}
+
+/// Signals are for the keeper, which closes the doors first; a terminal sends them to both.
+fn ignore_signals() -> Result<()> {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
+        // With a handler the signal ends nothing, also when nobody waits for it any more.
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
+
+async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) -> Result<()> {
+    log::init_like(&beginning.log);
+    let mut files = files.into_iter();
+    let mut file = || files.next().context("a file is missing");
+    let server = Server::from_listener(file()?, beginning.owner)?;
+    let input = file()?;
+    let folder = match &beginning.store {
+        Some(_) => Some(file()?),
+        None => None,
+    };
+    let exporter = match beginning.metrics {
+        true => Some(Exporter::from_listener(file()?)?),
+        false => None,
+    };
+    let reporter = Reporter::default();
+    if let Some(folder) = &folder {
+        fchdir(folder)?;
+    }
+    // From here on what strangers send may come.
+    Sandbox::new(folder.as_ref())?.enter()?;
+    let store = match &beginning.store {
+        Some(shown) => Some(open_store(shown, &reporter)?),
+        None => None,
+    };
+    let terms = beginning.terms;
+    let source = match beginning.reads_lines {
+        true => Source::Lines(Lines::read(input, terms.window())?),
+        false => Source::Ring(Ring::open(input)?),
+    };
+    // Requests wait their turn behind the knocks; a few may queue.
+    let (sender, requests) = mpsc::channel(16);
+    let latencies = exporter.as_ref().map(Exporter::latencies);
+    if let Some(exporter) = exporter {
+        tokio::spawn(exporter.serve(sender.clone()));
+    }
+    tokio::spawn(server.serve(sender));
+    let listener = Listener {
+        keeper,
+        source,
+        assembler: Assembler::new(terms.sequence_timeout, terms.sources),
+        authenticator: Authenticator::new(&terms.auth),
+        terms,
+        store,
+        accepted: LruCache::new(COPIES_KNOWN),
+        refusals: Refusals::default(),
+        wall_clock: WallClock::new(unix_ms(), monotonic()),
+        reporter,
+        counters: Counters::default(),
+        latencies,
+        questions: Questions::default(),
+        started: beginning.started,
+        tails: 0,
+        skipped_lines: SkippedLines::default(),
+    };
+    listener.run(requests).await
+}
+
+/// The store in the folder that this process is in. One that does not work is told, and keeps
+/// sealed knocks out, but nobody else.
+fn open_store(shown: &Path, reporter: &Reporter) -> Result<Knocks> {
+    let (store, trouble) = Knocks::open(Path::new("."), shown)?;
+    if let Some(trouble) = trouble {
+        reporter.report(Event::Trouble {
+            message: format!("{trouble:#}"),
+        });
+    }
+    Ok(store)
+}
