@@ -4,6 +4,7 @@
 //! Everything is owned by file descriptors and by threads of this process. Nothing has a
 //! name outside it, so nothing is left behind, not even after SIGKILL.
 
+pub mod clock;
 pub mod frame;
 pub mod link;
 pub mod netns;

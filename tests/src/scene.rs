@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use knock_common::{
     protocol::{
         block::Block,
@@ -406,6 +406,23 @@ impl Scene {
         ensure!(status.success(), "knockd ended with {status}");
         Ok(())
     }
+
+    /// The id of the daemon's network-facing process.
+    ///
+    /// # Errors
+    ///
+    /// There is none just now.
+    pub fn listener(&self) -> Result<u32> {
+        let id = self.knockd.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        for child in children.split_whitespace() {
+            let name = fs::read(format!("/proc/{child}/cmdline"))?;
+            if name.starts_with(b"knockd-listener\0") {
+                return Ok(child.parse()?);
+            }
+        }
+        bail!("no listener among {children:?}")
+    }
 }
 
 fn start(pair: &Pair, files: &Files) -> Result<Running> {
@@ -424,27 +441,6 @@ fn start(pair: &Pair, files: &Files) -> Result<Running> {
 pub fn knockd(pair: &Pair, files: &Files) -> Result<Command> {
     let mut knockd = pair.server.command(program("knockd")?);
     knockd.args(["--log", "debug", "--config"]);
-    knockd.arg(files.path("knockd.toml"));
-    Ok(knockd)
-}
-
-/// The dynamic linker puts the machine's folder in the place of `$LIB`.
-const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketime.so.1";
-
-/// The daemon on interface `srv0`, whose wall clock is as far from the real time as the file
-/// `faketime` says, in seconds with a sign.
-///
-/// # Errors
-///
-/// The program was not built.
-pub fn knockd_with_clock(pair: &Pair, files: &Files) -> Result<Command> {
-    let mut knockd = pair.server.command("env");
-    knockd.arg(format!("LD_PRELOAD={LIBFAKETIME}"));
-    let file = files.path("faketime");
-    knockd.arg(format!("FAKETIME_TIMESTAMP_FILE={}", file.display()));
-    knockd.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
-    knockd.arg(program("knockd")?);
-    knockd.args(["--log", "debug", "--iface", "srv0", "--config"]);
     knockd.arg(files.path("knockd.toml"));
     Ok(knockd)
 }

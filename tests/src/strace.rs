@@ -29,21 +29,21 @@ impl fmt::Display for Step {
 pub struct Strace(Running);
 
 impl Strace {
-    /// Writes down what `process` does.
+    /// Writes down what the process with this id does.
     ///
     /// # Errors
     ///
     /// strace cannot attach to it.
-    pub fn record(process: &Running) -> Result<Self> {
+    pub fn record(process: u32) -> Result<Self> {
         Self::attach(process, "--quiet=none")
     }
 
-    /// Kills `process` when it comes to `step`, counted from here on.
+    /// Kills the process with this id when it comes to `step`, counted from here on.
     ///
     /// # Errors
     ///
     /// strace cannot attach to it.
-    pub fn kill_at(process: &Running, step: &Step) -> Result<Self> {
+    pub fn kill_at(process: u32, step: &Step) -> Result<Self> {
         let Step { name, nth } = step;
         Self::attach(
             process,
@@ -51,9 +51,9 @@ impl Strace {
         )
     }
 
-    fn attach(process: &Running, argument: &str) -> Result<Self> {
+    fn attach(process: u32, argument: &str) -> Result<Self> {
         let mut strace = std::process::Command::new("strace");
-        strace.args(["-p", &process.id().to_string(), argument]);
+        strace.args(["-p", &process.to_string(), argument]);
         let strace = Running::spawn(strace)?;
         strace.wait_for(|line| line.contains("attached"), SOON)?;
         Ok(Self(strace))
@@ -83,8 +83,8 @@ impl Strace {
         Ok(steps)
     }
 
-    /// Waits until the process is gone. One that was not killed, since it came to its step no
-    /// more, is killed now.
+    /// Kills `process`, the one that was watched or its parent, unless it is dead, and waits
+    /// until it is gone.
     ///
     /// # Errors
     ///

@@ -1,17 +1,16 @@
-//! A daemon whose wall clock is set while it runs. libfaketime sets it, for this process alone.
+//! A daemon whose wall clock is set while it runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::{
-    fs,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use knock_common::protocol::sealed::{Binding, Request, Time40};
 use knock_tests::{
-    process::Running,
-    scene::{SEALED_CONFIGURATION, Scene, knockd_with_clock, request, seal},
+    clock::Clock,
+    scene::{SEALED_CONFIGURATION, Scene, request, seal},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -19,6 +18,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A daemon under a clock that can be set.
 struct Clocked {
     scene: Scene,
+    clock: Clock,
     offset: i64,
 }
 
@@ -26,18 +26,19 @@ impl Clocked {
     fn new() -> Self {
         let mut scene = Scene::with(SEALED_CONFIGURATION).unwrap();
         scene.stop().unwrap();
-        let file = scene.files.path("faketime");
-        fs::write(&file, "+0").unwrap();
-        let knockd = knockd_with_clock(&scene.pair, &scene.files).unwrap();
-        scene.knockd = Running::spawn(knockd).unwrap();
-        scene.logged(&["listening on srv0"]).unwrap();
-        Self { scene, offset: 0 }
+        let clock = Clock::new(&scene.pair.server, &scene.files).unwrap();
+        scene.restart().unwrap();
+        Self {
+            scene,
+            clock,
+            offset: 0,
+        }
     }
 
     /// Sets the daemon's clock to the real time and `offset` seconds.
     fn set(&mut self, offset: i64) {
         self.offset = offset;
-        fs::write(self.scene.files.path("faketime"), format!("{offset:+}")).unwrap();
+        self.clock.set(offset).unwrap();
     }
 
     /// A knock that was made by the daemon's clock just now.

@@ -309,13 +309,17 @@ fn secrets_are_nowhere_to_be_seen() {
     tail.wait_for(|line| line.contains("192.0.2.250 succeeded"), SOON)
         .unwrap();
 
-    let process = format!("/proc/{}", scene.knockd.id());
-    let mut seen = vec![
-        fs::read(format!("{process}/cmdline")).unwrap(),
-        fs::read(format!("{process}/environ")).unwrap(),
+    let processes = [scene.knockd.id(), scene.listener().unwrap()];
+    let of_processes = processes.into_iter().flat_map(|process| {
+        let file = move |name| fs::read(format!("/proc/{process}/{name}")).unwrap();
+        ["cmdline", "environ"].map(file)
+    });
+    let mut seen: Vec<_> = of_processes.collect();
+    seen.extend([
         scene.status().unwrap().to_string().into_bytes(),
-        fs::read(scene.files.path("state/knockd.redb")).unwrap(),
-    ];
+        fs::read(scene.files.path("state/knocks/accepted.redb")).unwrap(),
+        fs::read(scene.files.path("state/leases.redb")).unwrap(),
+    ]);
     for line in scene.knockd.lines().into_iter().chain(tail.lines()) {
         seen.push(line.text.into_bytes());
     }

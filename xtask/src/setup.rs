@@ -55,10 +55,6 @@ const PROGRAMS: &[Provided] = &[
         package: "strace",
     },
     Provided {
-        program: "faketime",
-        package: "faketime",
-    },
-    Provided {
         program: "ssh",
         package: "openssh-client",
     },

@@ -39,11 +39,7 @@ use super::{
 };
 
 use self::{catalog::Catalog, child::Child, reload::Reread, signals::Asked};
-pub use self::{
-    child::{Unstarted, prepare_folder},
-    reload::Origin,
-    signals::StopSignals,
-};
+pub use self::{child::Unstarted, reload::Origin, signals::StopSignals};
 
 /// Who opened a door that no client knocked at. No client has this name.
 pub const BY_HAND: &str = "by-hand";
@@ -197,6 +193,7 @@ impl Keeper {
             if matches!(self.source, Source::Ended) && self.doors.is_empty() {
                 return Ok(());
             }
+            let watchdog = self.watchdog_deadline();
             // In this order: what strangers bring about must not keep anything else waiting.
             tokio::select! {
                 biased;
@@ -209,9 +206,7 @@ impl Keeper {
                 },
                 Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
                 Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
-                () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
-                    self.feed_watchdog();
-                }
+                () = sleep_until_monotonic(watchdog) => self.feed_watchdog(),
                 () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
                 changed = interfaces::changed(&mut self.watch) => {
                     changed?;
@@ -280,6 +275,13 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Nothing is heard of a daemon that is not ready yet.
+    fn watchdog_deadline(&self) -> Option<Duration> {
+        self.service_manager
+            .watchdog_deadline()
+            .filter(|_| self.unstarted.was_ready())
     }
 
     /// The watchdog is for both processes: it hears nothing while the listener does not answer.

@@ -10,10 +10,11 @@ use std::{
 };
 
 use knock_tests::{
+    clock::Clock,
     link::Pair,
     needs_bpf,
     process::{Running, Signal},
-    scene::{SOON, knockd, knockd_with_clock, program},
+    scene::{SOON, knockd, program},
     service::try_connect,
 };
 
@@ -119,9 +120,9 @@ fn a_clock_that_is_set_back_meanwhile_brings_no_lease_back() {
     gated.knock(&[5], KNOCKER);
     gated.kill();
     while gated.answers(KNOCKER, SILENCE) {}
-    fs::write(gated.scene.files.path("faketime"), "-3600").unwrap();
-    let next = knockd_with_clock(&gated.scene.pair, &gated.scene.files).unwrap();
-    gated.scene.knockd = Running::spawn(next).unwrap();
+    let clock = Clock::new(&gated.scene.pair.server, &gated.scene.files).unwrap();
+    clock.set(-3600).unwrap();
+    gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
     gated.keeps_out(KNOCKER);
 }

@@ -59,14 +59,14 @@ impl Gated {
 
 /// Every system call of a daemon from here until `act` has returned.
 fn steps(gated: &Gated, act: impl Fn(&Gated)) -> Vec<Step> {
-    let strace = Strace::record(&gated.scene.knockd).unwrap();
+    let strace = Strace::record(gated.scene.knockd.id()).unwrap();
     act(gated);
     strace.steps().unwrap()
 }
 
 /// Kills the daemon of `gated` when `act` brings it to `step`.
 fn kill_at(gated: &mut Gated, step: &Step, act: impl Fn(&Gated)) {
-    let strace = Strace::kill_at(&gated.scene.knockd, step).unwrap();
+    let strace = Strace::kill_at(gated.scene.knockd.id(), step).unwrap();
     act(gated);
     strace.finish(&mut gated.scene.knockd).unwrap();
 }

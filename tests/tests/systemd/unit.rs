@@ -44,11 +44,13 @@ for = "1h"
 protect = ["tcp/22"]
 "#;
 
-/// Everything is read-only but what the unit says, and the daemon's folder.
+/// Everything is read-only but what the unit says, and the daemon's folder; and /proc has nothing
+/// but processes.
 const READ_ONLY: &str = r#"
 mount --bind "$1" "$1"
 mount -o remount,bind,ro /
 mount -o remount,bind,ro /sys
+mount -t proc -o subset=pid,hidepid=invisible proc /proc
 shift
 exec "$@"
 "#;

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::{
     fs::{FileType, Mode, OFlags, fchown, fstat, open, openat},
-    process::{Gid, Uid, geteuid},
+    process::{Uid, geteuid},
 };
 use tokio::{
     process::{Child as Process, Command},
@@ -76,6 +76,11 @@ impl Unstarted {
     /// When the next listener is to be started, on the clock of [`monotonic`].
     pub(super) fn next_start(&self) -> Option<Duration> {
         self.next
+    }
+
+    /// Whether there was ever a listener that was ready.
+    pub(super) fn was_ready(&self) -> bool {
+        self.was_ready
     }
 }
 
@@ -297,22 +302,29 @@ fn spawn(account: Option<&Account>) -> Result<(KeeperEnd, Process)> {
 /// # Errors
 ///
 /// It cannot be made, or somebody has put something else there.
-pub fn prepare_folder(state_dir: &Path, account: Option<&Account>) -> Result<OwnedFd> {
+fn prepare_folder(state_dir: &Path, account: Option<&Account>) -> Result<OwnedFd> {
     let path = state_dir.join(knocks::FOLDER);
     let describe = || path.display().to_string();
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&path)
-        .with_context(describe)?;
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = open(&path, flags | OFlags::RDONLY, Mode::empty()).with_context(describe)?;
+    let make = |path: &Path, mode| {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+    };
+    make(state_dir, 0o700).with_context(describe)?;
+    // Its group is this process's, which may have no right to look into other users' folders.
+    make(&path, 0o750).with_context(describe)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = open(&path, flags | OFlags::DIRECTORY, Mode::empty()).with_context(describe)?;
     if let Some(account) = account {
         give(&folder, account).with_context(describe)?;
-        // What is in it may have been another user's. It is in his power, so nothing is
-        // followed that leads elsewhere.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        if let Ok(file) = openat(&folder, knocks::FILE, flags, Mode::empty()) {
+        // The file in it may have been another user's, who could have put anything there.
+        if let Ok(file) = openat(
+            &folder,
+            knocks::FILE,
+            flags | OFlags::NONBLOCK,
+            Mode::empty(),
+        ) {
             let stat = fstat(&file)?;
             let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
             if is_file && stat.st_nlink == 1 {
@@ -323,13 +335,12 @@ pub fn prepare_folder(state_dir: &Path, account: Option<&Account>) -> Result<Own
     Ok(folder)
 }
 
+/// Makes `file` one of `account`'s. Its group stays.
 fn give(file: &OwnedFd, account: &Account) -> rustix::io::Result<()> {
-    let stat = fstat(file)?;
-    if (stat.st_uid, stat.st_gid) == (account.uid, account.gid) {
+    if fstat(file)?.st_uid == account.uid {
         return Ok(());
     }
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    fchown(file, Some(uid), Some(gid))
+    fchown(file, Some(Uid::from_raw(account.uid)), None)
 }
 
 /// What the listener has to know of `config`.
