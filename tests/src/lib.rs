@@ -6,6 +6,8 @@
 
 pub mod clock;
 pub mod frame;
+#[cfg(target_arch = "x86_64")]
+pub mod hijack;
 pub mod link;
 pub mod netns;
 pub mod privilege;

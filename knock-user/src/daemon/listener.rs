@@ -51,7 +51,7 @@ const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
 /// Where the knocks come from.
 enum Source {
     /// The XDP program.
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Lines.
     Lines(Lines),
     /// Lines that have come to their end.
@@ -185,7 +185,7 @@ impl Listener {
         self.terms = terms;
         let before = match (files.into_iter().next(), &mut self.source) {
             (Some(ring), Source::Ring(_)) => {
-                let next = Source::Ring(Ring::open(ring)?);
+                let next = Source::Ring(Box::new(Ring::open(ring)?));
                 std::mem::replace(&mut self.source, next)
             }
             _ => return Ok(()),

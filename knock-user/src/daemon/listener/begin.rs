@@ -96,7 +96,7 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
     let terms = beginning.terms;
     let source = match beginning.reads_lines {
         true => Source::Lines(Lines::read(input, terms.window())?),
-        false => Source::Ring(Ring::open(input)?),
+        false => Source::Ring(Box::new(Ring::open(input)?)),
     };
     // Requests wait their turn behind the knocks; a few may queue.
     let (sender, requests) = mpsc::channel(16);
