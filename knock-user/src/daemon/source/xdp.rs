@@ -263,9 +263,9 @@ fn unloadable(error: anyhow::Error) -> anyhow::Error {
     match errno(&error) {
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),
         Some(Errno::NOSYS) => {
-            anyhow!("this kernel was built without BPF: knockd needs Linux 5.18 or later with it")
+            anyhow!("this kernel was built without BPF: knockd needs Linux 5.19 or later with it")
         }
-        _ => error.context("the kernel does not take the XDP program (Linux 5.18 or later does)"),
+        _ => error.context("the kernel does not take the XDP program (Linux 5.19 or later does)"),
     }
 }
 
