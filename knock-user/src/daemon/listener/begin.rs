@@ -7,6 +7,7 @@ use lru::LruCache;
 use rustix::process::{
     DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
 };
+use rustix::thread::set_name;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -40,6 +41,8 @@ pub const NAME: &str = "knockd-listener";
 ///
 /// It was not started by knockd, or could not give its rights up, or its source broke.
 pub fn main() -> Result<()> {
+    // It was started by the path of its program, which is no name.
+    set_name(c"knockd-listener")?;
     // The keys come here: no core file, and nobody but root looks into this process.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
