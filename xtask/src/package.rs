@@ -3,11 +3,13 @@
 use std::{
     env,
     fs::{self, File},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
 
 use crate::{
     apt::{self, Provided},
@@ -61,12 +63,11 @@ pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     }
     fs::create_dir_all(&folder)?;
     let mut files = Vec::new();
+    list_built_in(workspace, epoch.as_deref(), &documents)?;
     for name in BUILT_IN {
-        let list = documents.join(format!("{name}.cdx.json"));
-        list_built_in(workspace, name, epoch.as_deref(), &list)?;
-        let copy = folder.join(format!("{name}.cdx.json"));
-        fs::copy(&list, &copy)?;
-        files.push(copy);
+        let list = folder.join(format!("{name}.cdx.json"));
+        fs::copy(documents.join(format!("{name}.cdx.json")), &list)?;
+        files.push(list);
     }
     let deb = build_deb(workspace, epoch.as_deref(), &folder)?;
     files.push(build_tarball(&deb)?);
@@ -100,35 +101,49 @@ fn write_documents(workspace: &Workspace, folder: &Path) -> Result<()> {
     run(gzip.args(PAGES.map(|page| folder.join(page))))
 }
 
-/// Writes to `list` of what the crate `name` is made, as CycloneDX has it.
-fn list_built_in(
-    workspace: &Workspace,
-    name: &str,
-    epoch: Option<&str>,
-    list: &Path,
-) -> Result<()> {
-    let file = list.file_name().context("a list has no name")?;
+/// Writes to `folder` of what each crate in [`BUILT_IN`] is made, as CycloneDX has it.
+fn list_built_in(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Result<()> {
+    // The lists are written beside the manifests. There they would have everything built again.
+    let mirror = mirror(workspace)?;
     let mut cyclonedx = workspace.command(workspace.tools().join("bin/cargo-cyclonedx"));
+    cyclonedx.current_dir(mirror.path());
     cyclonedx.args([
         "cyclonedx",
         "--quiet",
         "--format=json",
         "--spec-version=1.5",
     ]);
-    cyclonedx.args(["--no-build-deps", "--override-filename"]);
-    cyclonedx.arg(list.file_stem().context("a list has no name")?);
+    cyclonedx.args(["--no-build-deps", "--override-filename=list"]);
     at(&mut cyclonedx, epoch);
-    let made = run(&mut cyclonedx);
-    // It makes one for each member of the workspace, in the member's folder.
-    let text = fs::read_to_string(workspace.root.join(name).join(file));
-    for member in fs::read_dir(&workspace.root)? {
-        let _ = fs::remove_file(member?.path().join(file));
+    run(&mut cyclonedx)?;
+    let root = format!("file://{}", mirror.path().display());
+    for name in BUILT_IN {
+        let list = fs::read_to_string(mirror.path().join(name).join("list.json"))?;
+        // Nobody else has this folder.
+        let list = list.replace(&root, "file:///knockd");
+        fs::write(folder.join(format!("{name}.cdx.json")), list)?;
     }
-    made?;
-    // Nobody else has this folder.
-    let root = format!("file://{}", workspace.root.display());
-    fs::write(list, text?.replace(&root, "file:///knockd"))?;
     Ok(())
+}
+
+/// The workspace once more, in links, but with folders of its own for its members.
+fn mirror(workspace: &Workspace) -> Result<TempDir> {
+    let mirror = tempfile::tempdir_in(&workspace.target)?;
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        symlink(workspace.root.join(file), mirror.path().join(file))?;
+    }
+    for member in fs::read_dir(&workspace.root)? {
+        let member = member?;
+        if member.path().join("Cargo.toml").is_file() {
+            let folder = mirror.path().join(member.file_name());
+            fs::create_dir(&folder)?;
+            for entry in fs::read_dir(member.path())? {
+                let entry = entry?;
+                symlink(entry.path(), folder.join(entry.file_name()))?;
+            }
+        }
+    }
+    Ok(mirror)
 }
 
 fn build_deb(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Result<PathBuf> {
