@@ -213,3 +213,32 @@ impl Values {
 fn the_example_is_right() {
     Folder::new().parse(EXAMPLE).unwrap();
 }
+
+/// The README has its own words for each key, but no key and no default of its own.
+#[test]
+fn the_readme_says_the_same() {
+    let readme = include_str!("../../../../README.md");
+    let (_, text) = readme.split_once("\n## Configuration\n").unwrap();
+    let (_, text) = text.split_once("```toml\n").unwrap();
+    let (text, _) = text.split_once("```").unwrap();
+    let text = text.replace("# passphrase_file", "passphrase_file");
+    let mut document: DocumentMut = text.parse().unwrap();
+    for table in TABLES {
+        let place = place(&mut document, table.header);
+        let keys = place.as_table_like().unwrap().iter();
+        let keys: BTreeSet<_> = keys
+            .filter(|(_, item)| item.is_value())
+            .map(|(key, _)| key)
+            .collect();
+        let known = table.keys.iter().map(|key| key.name).collect();
+        assert_eq!(keys, known, "{}", table.header);
+        // Of these it shows what one of them looks like.
+        for key in table.keys.iter().filter(|key| key.name != "interfaces") {
+            if let Default::Value(value) = key.default {
+                let mut shown = place[key.name].as_value().unwrap().clone();
+                shown.decor_mut().clear();
+                assert_eq!(shown.to_string(), value, "{} {}", table.header, key.name);
+            }
+        }
+    }
+}
