@@ -1,13 +1,15 @@
 //! The project's own tooling.
 //!
 //! `cargo xtask setup` installs what the build needs, `cargo xtask demo` shows the whole of
-//! it at work, `cargo xtask test` runs every check. What needs root is run as root, with
-//! sudo for an ordinary user; everything is built as whoever calls.
+//! it at work, `cargo xtask package` makes what is shipped, `cargo xtask test` runs every
+//! check. What needs root is run as root, with sudo for an ordinary user; everything is built
+//! as whoever calls.
 
 mod apt;
 mod demo;
 mod fail2ban;
 mod interrupt;
+mod package;
 mod privilege;
 mod setup;
 mod test;
@@ -41,6 +43,8 @@ enum Task {
         #[arg(long, hide = true, value_name = "TARGET")]
         built: Option<PathBuf>,
     },
+    /// Make a Debian package and a tarball in target/package
+    Package,
     /// Run every check and every test, as CI does
     Test,
 }
@@ -74,6 +78,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
+        Task::Package => package::package(&workspace),
         Task::Test => test::test(&workspace),
     }
 }
