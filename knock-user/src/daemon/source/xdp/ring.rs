@@ -1,21 +1,57 @@
 //! The ring that the XDP program puts knocks on, as its one reader sees it. Needs nothing but
 //! its file descriptor: neither the program nor a capability.
+//!
+//! To wake the reader costs the kernel some 50 times as much as all else about a SYN. A knock
+//! wakes it SYN by SYN and is not kept waiting. In a flood the reader looks after the ring by
+//! itself, every millisecond, and meanwhile holds the last entry that it has read: the kernel
+//! wakes only a reader that has given back all before a new one.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+mod reader;
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Map, MapData, RingBuf};
-use knock_common::event::KnockEvent;
-use tokio::io::unix::AsyncFd;
+use std::{
+    io,
+    num::NonZeroU32,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
 
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{MapData, MapType};
+use knock_common::{event::KnockEvent, rate::Rate};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Instant, sleep_until},
+};
+
+use self::reader::Reader;
 use super::readable;
-use crate::daemon::knock::Knock;
+use crate::daemon::{clock::monotonic, knock::Knock};
 
 /// Events taken from the ring before the daemon looks after everything else again.
 pub const MAX_BATCH: usize = 256;
 
+/// How often the reader may be woken: 1000 times a second, which is twice what one knock
+/// needs at the client's default pace, and 128 times at once, which is a knock in eight copies.
+const WAKE_UPS: Rate = {
+    let (Some(per_second), Some(burst)) = (NonZeroU32::new(1000), NonZeroU32::new(128)) else {
+        panic!("both are above zero")
+    };
+    Rate::new(per_second, burst)
+};
+
+/// How long a reader that may not be woken leaves the ring alone. Tokio's timer makes a
+/// millisecond of it, its shortest time.
+const PAUSE: Duration = Duration::from_micros(1);
+
 /// The reading end.
-pub struct Ring(AsyncFd<RingBuf<MapData>>);
+pub struct Ring {
+    file: AsyncFd<OwnedFd>,
+    reader: Reader,
+    /// The bucket of [`WAKE_UPS`].
+    wake_ups: u64,
+    /// When to look again, while an entry is held and so nobody is woken.
+    pause: Option<Instant>,
+}
 
 impl Ring {
     /// Reads the ring behind `events`, as [`Xdp::events`](super::Xdp::events) hands it out.
@@ -24,9 +60,19 @@ impl Ring {
     ///
     /// It is no ring, or cannot be waited for.
     pub fn open(events: OwnedFd) -> Result<Self> {
-        let map = MapData::from_fd(events).context("the ring of knocks")?;
-        let ring: RingBuf<_> = Map::RingBuf(map).try_into()?;
-        Ok(Self(readable(ring)?))
+        let map = MapData::from_fd(events.try_clone()?).context("the ring of knocks")?;
+        let map = map.info()?;
+        ensure!(
+            map.map_type()? == MapType::RingBuf,
+            "the map of knocks is no ring"
+        );
+        let size = usize::try_from(map.max_entries())?;
+        Ok(Self {
+            reader: Reader::new(events.as_fd(), size).context("the ring cannot be read")?,
+            file: readable(events)?,
+            wake_ups: 0,
+            pause: None,
+        })
     }
 
     /// Appends the next events to `knocks`, at most [`MAX_BATCH`] of them. Cancel-safe: what
@@ -36,23 +82,57 @@ impl Ring {
     ///
     /// The ring cannot be waited for.
     pub async fn next(&mut self, knocks: &mut Vec<Knock>) -> io::Result<()> {
-        let mut events = self.0.readable_mut().await?;
-        while knocks.len() < MAX_BATCH {
-            let Some(entry) = events.get_inner_mut().next() else {
-                events.clear_ready();
-                break;
+        while knocks.is_empty() {
+            let woken = match self.pause {
+                Some(end) => {
+                    sleep_until(end).await;
+                    false
+                }
+                None => {
+                    // Before reading, so that nothing is forgotten that comes meanwhile.
+                    self.file.readable().await?.clear_ready();
+                    true
+                }
             };
-            // Both sides are compiled with one layout: another length cannot occur.
-            knocks.extend(KnockEvent::from_bytes(&entry).map(Knock::from));
+            self.read(knocks, MAX_BATCH);
+            let now = Instant::now();
+            self.pause = if knocks.len() >= MAX_BATCH {
+                self.reader.release_but_last();
+                Some(now)
+            } else if knocks.is_empty() || woken && self.may_be_woken() {
+                (!self.reader.release()).then_some(now)
+            } else {
+                self.reader.release_but_last();
+                Some(now + PAUSE)
+            };
         }
         Ok(())
     }
 
     /// Appends every event that is on the ring, without waiting.
     pub fn drain(&mut self, knocks: &mut Vec<Knock>) {
-        while let Some(entry) = self.0.get_mut().next() {
-            knocks.extend(KnockEvent::from_bytes(&entry).map(Knock::from));
+        self.read(knocks, usize::MAX);
+        self.reader.release_but_last();
+        self.pause = Some(Instant::now());
+    }
+
+    fn read(&mut self, knocks: &mut Vec<Knock>, most: usize) {
+        while knocks.len() < most
+            && let Some(entry) = self.reader.read()
+        {
+            // Both sides are compiled with one layout: another length cannot occur.
+            knocks.extend(KnockEvent::from_bytes(entry).map(Knock::from));
         }
+    }
+
+    /// Whether one more wake-up is within [`WAKE_UPS`].
+    fn may_be_woken(&mut self) -> bool {
+        let now = u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let Some(wake_ups) = WAKE_UPS.take(self.wake_ups, now) else {
+            return false;
+        };
+        self.wake_ups = wake_ups;
+        true
     }
 }
 
