@@ -20,6 +20,7 @@ use aya::maps::{MapData, MapType};
 use knock_common::{event::KnockEvent, rate::Rate};
 use tokio::{
     io::unix::AsyncFd,
+    task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 
@@ -49,8 +50,18 @@ pub struct Ring {
     reader: Reader,
     /// The bucket of [`WAKE_UPS`].
     wake_ups: u64,
-    /// When to look again, while an entry is held and so nobody is woken.
-    pause: Option<Instant>,
+    watch: Watch,
+}
+
+/// When to look at the ring again.
+#[derive(Clone, Copy, Debug)]
+enum Watch {
+    /// When woken: everything was read and given back.
+    Asleep,
+    /// Then, since an entry is held and so nobody is woken.
+    Pausing(Instant),
+    /// At once: there may be more.
+    Behind,
 }
 
 impl Ring {
@@ -71,7 +82,8 @@ impl Ring {
             reader: Reader::new(events.as_fd(), size).context("the ring cannot be read")?,
             file: readable(events)?,
             wake_ups: 0,
-            pause: None,
+            // What is on the ring already wakes its reader.
+            watch: Watch::Asleep,
         })
     }
 
@@ -83,27 +95,24 @@ impl Ring {
     /// The ring cannot be waited for.
     pub async fn next(&mut self, knocks: &mut Vec<Knock>) -> io::Result<()> {
         while knocks.is_empty() {
-            let woken = match self.pause {
-                Some(end) => {
-                    sleep_until(end).await;
-                    false
-                }
-                None => {
-                    // Before reading, so that nothing is forgotten that comes meanwhile.
-                    self.file.readable().await?.clear_ready();
-                    true
-                }
-            };
+            match self.watch {
+                // Before reading, so that nothing is forgotten that comes meanwhile.
+                Watch::Asleep => self.file.readable().await?.clear_ready(),
+                Watch::Pausing(end) => sleep_until(end).await,
+                // Lets others have their turn all the same.
+                Watch::Behind => consume_budget().await,
+            }
             self.read(knocks, MAX_BATCH);
-            let now = Instant::now();
-            self.pause = if knocks.len() >= MAX_BATCH {
+            self.watch = if knocks.len() >= MAX_BATCH {
                 self.reader.release_but_last();
-                Some(now)
-            } else if knocks.is_empty() || woken && self.may_be_woken() {
-                (!self.reader.release()).then_some(now)
+                Watch::Behind
+            } else if !knocks.is_empty() && !self.may_sleep() {
+                self.reader.release_but_last();
+                Watch::Pausing(Instant::now() + PAUSE)
+            } else if self.reader.release() {
+                Watch::Asleep
             } else {
-                self.reader.release_but_last();
-                Some(now + PAUSE)
+                Watch::Behind
             };
         }
         Ok(())
@@ -113,7 +122,7 @@ impl Ring {
     pub fn drain(&mut self, knocks: &mut Vec<Knock>) {
         self.read(knocks, usize::MAX);
         self.reader.release_but_last();
-        self.pause = Some(Instant::now());
+        self.watch = Watch::Behind;
     }
 
     fn read(&mut self, knocks: &mut Vec<Knock>, most: usize) {
@@ -125,8 +134,12 @@ impl Ring {
         }
     }
 
-    /// Whether one more wake-up is within [`WAKE_UPS`].
-    fn may_be_woken(&mut self) -> bool {
+    /// Whether the event after those that were just read may wake the reader. While it pauses
+    /// and finds some each time, it has no need of that.
+    fn may_sleep(&mut self) -> bool {
+        if !matches!(self.watch, Watch::Asleep) {
+            return false;
+        }
         let now = u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX);
         let Some(wake_ups) = WAKE_UPS.take(self.wake_ups, now) else {
             return false;
