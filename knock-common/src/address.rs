@@ -76,9 +76,12 @@ impl Address {
 /// A word of an address of which the first `count` bits are set, all of them from 32 on.
 #[inline(always)]
 const fn first_bits(count: u8) -> u32 {
-    let count = if count < 32 { count } else { 32 };
-    let others = (u32::MAX as u64 >> count) as u32;
-    (!others).to_be()
+    let bits = if count >= 32 {
+        u32::MAX
+    } else {
+        !(u32::MAX >> count)
+    };
+    bits.to_be()
 }
 
 impl From<IpAddr> for Address {

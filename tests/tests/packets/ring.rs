@@ -20,7 +20,7 @@ fn no_event_is_left_lying_when_a_flood_ends() {
     let mut bench = Bench::new(unlimited(Verdict::Drop));
     let frame = syn_v4(7).bytes().unwrap();
     let mut random = fastrand::Rng::with_seed(7);
-    for _ in 0..3000 {
+    for _ in 0..2000 {
         // Ends at another moment of the reader's pause each time, and with SYNs so far apart
         // that the reader goes to sleep between them, or does not.
         let mut gaps = vec![Duration::ZERO; random.usize(1..FLOOD)];
