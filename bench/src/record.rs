@@ -1,7 +1,5 @@
 //! What was measured.
 
-use std::fmt;
-
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -130,8 +128,8 @@ pub(crate) enum Unit {
     Nanoseconds,
     /// Memory, in bytes.
     Bytes,
-    /// A multiple of something that the case names.
-    Times,
+    /// A part of a hundred.
+    Percent,
 }
 
 impl Unit {
@@ -143,21 +141,11 @@ impl Unit {
                 &[1.0, 1024.0, 1_048_576.0, 1_073_741_824.0],
                 &["B", "KiB", "MiB", "GiB"],
             ),
-            Self::Times => (&[1.0], &["×"]),
+            Self::Percent => (&[1.0], &["%"]),
         };
         let fits = steps.iter().rposition(|step| value.abs() >= *step);
         let step = fits.unwrap_or(0);
         format!("{} {}", digits(value / steps[step]), names[step])
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nanoseconds => "time",
-            Self::Bytes => "memory",
-            Self::Times => "multiple",
-        })
     }
 }
 
@@ -211,8 +199,8 @@ mod tests {
             (Unit::Nanoseconds, 1234.0, "1.23 µs"),
             (Unit::Nanoseconds, 2.5e9, "2.50 s"),
             (Unit::Bytes, 12.0 * 1024.0 * 1024.0, "12.0 MiB"),
-            (Unit::Times, 0.0, "0 ×"),
-            (Unit::Times, 151.6, "152 ×"),
+            (Unit::Percent, 0.0, "0 %"),
+            (Unit::Percent, 151.6, "152 %"),
         ] {
             assert_eq!(unit.show(value), shown);
         }
