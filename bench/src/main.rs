@@ -5,6 +5,7 @@
 //! [published](publish). `cargo xtask bench` builds everything and calls this: `measure` as
 //! root, `publish` as whoever called.
 
+mod clock;
 mod machine;
 mod plot;
 mod publish;
@@ -50,6 +51,14 @@ enum Task {
     },
     /// Write tables and plots of what was measured last
     Publish,
+    /// Fill the daemon's assembler and print by how many bytes this process has grown
+    #[command(hide = true)]
+    Grow {
+        sources: usize,
+        /// With full queues, and after as many others
+        #[arg(long)]
+        full: bool,
+    },
 }
 
 fn main() -> Result<()> {
@@ -76,6 +85,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Publish => publish::publish(&out),
+        Task::Grow { sources, full } => scenario::sources::grow(sources, full),
     }
 }
 

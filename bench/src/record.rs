@@ -160,6 +160,19 @@ pub(crate) fn digits(value: f64) -> String {
     format!("{value:.places$}")
 }
 
+/// A whole number as people read it: `10,000`.
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Something that is measured again and again.
 pub(crate) type Subject<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
@@ -203,6 +216,18 @@ mod tests {
             (Unit::Percent, 151.6, "152 %"),
         ] {
             assert_eq!(unit.show(value), shown);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_in_groups_of_three() {
+        for (value, shown) in [
+            (1.0, "1"),
+            (100.0, "100"),
+            (10_000.0, "10,000"),
+            (1e6, "1,000,000"),
+        ] {
+            assert_eq!(thousands(value), shown);
         }
     }
 

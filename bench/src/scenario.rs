@@ -2,7 +2,7 @@
 
 mod keys;
 mod program;
-mod sources;
+pub(crate) mod sources;
 
 use std::{
     fmt, fs,

@@ -3,7 +3,7 @@
 use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use aes::{
@@ -23,8 +23,9 @@ use knock_user::daemon::{
 
 use super::{Context, Scenario};
 use crate::{
+    clock::per_each,
     plot::Plot,
-    record::{Measurement, Subject, Unit, interleave},
+    record::{Measurement, Subject, Unit, interleave, thousands},
 };
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -40,7 +41,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     }),
 };
 
-const COUNTS: [usize; 3] = [1, 100, 10_000];
+const COUNTS: [u32; 3] = [1, 100, 10_000];
 
 /// The attempt with ten thousand keys may cost that much more than a hundred times the one
 /// with a hundred.
@@ -95,7 +96,7 @@ impl Kind {
 }
 
 /// One block against `count` keys, bare and by the authenticator.
-fn attempt(kind: Kind, count: usize, context: &Context) -> Result<[Measurement; 2]> {
+fn attempt(kind: Kind, count: u32, context: &Context) -> Result<[Measurement; 2]> {
     let mut random = fastrand::Rng::with_seed(1);
     let keys: Vec<[u8; SECRET_KEY_LEN]> = (0..count)
         .map(|_| std::array::from_fn(|_| random.u8(..)))
@@ -118,12 +119,12 @@ fn attempt(kind: Kind, count: usize, context: &Context) -> Result<[Measurement; 
     let samples = interleave(context.effort.pick(7, 21), &mut [bare, verify])?;
     let case = match count {
         1 => format!("one {} client", kind.name()),
-        _ => format!("{count} {} clients", kind.name()),
+        _ => format!("{} {} clients", thousands(f64::from(count)), kind.name()),
     };
     let subjects = [kind.bare().to_owned(), kind.subject()];
     let [bare, knockd] = std::array::from_fn(|place| {
         Measurement::new(&case, &subjects[place], Unit::Nanoseconds, &samples[place])
-            .at(count as f64)
+            .at(f64::from(count))
     });
     Ok([bare, knockd.beside(kind.bare())])
 }
@@ -160,7 +161,7 @@ fn authenticator(kind: Kind, keys: &[[u8; SECRET_KEY_LEN]]) -> Authenticator {
 fn decryptions<'a, C>(
     keys: &[[u8; SECRET_KEY_LEN]],
     blocks: &'a [Block],
-    attempts: usize,
+    attempts: u32,
 ) -> Subject<'a>
 where
     C: Cipher + 'a,
@@ -212,17 +213,15 @@ impl Cipher for Aes128 {
 /// it is meant to.
 fn per_block(
     blocks: &[Block],
-    attempts: usize,
+    attempts: u32,
     mut attempt: impl FnMut(&Block) -> bool,
 ) -> Result<f64> {
-    let begun = Instant::now();
-    let mut as_meant = true;
-    for block in blocks.iter().cycle().take(attempts) {
-        as_meant &= attempt(black_box(block));
-    }
-    let spent = begun.elapsed();
-    ensure!(as_meant, "a key fits that ought not to");
-    Ok(spent.as_secs_f64() * 1e9 / attempts as f64)
+    per_each(attempts, || {
+        let blocks = blocks.iter().cycle().take(attempts as usize);
+        let as_meant = blocks.fold(true, |as_meant, block| as_meant & attempt(black_box(block)));
+        ensure!(as_meant, "a key fits that ought not to");
+        Ok(())
+    })
 }
 
 /// What each further key costs, from the attempts with a hundred and with ten thousand.
@@ -231,7 +230,7 @@ fn slope(kind: Kind, medians: &[[f64; 2]]) -> Vec<Measurement> {
         return Vec::new();
     };
     let case = format!("each further {} client", kind.name());
-    let keys = (COUNTS[2] - COUNTS[1]) as f64;
+    let keys = f64::from(COUNTS[2] - COUNTS[1]);
     let cost = |subject: usize| (most[subject] - hundred[subject]) / keys;
     let linear = most[1] <= LINEAR * 100.0 * hundred[1];
     let [bare, knockd] =

@@ -17,9 +17,10 @@ use tokio::sync::oneshot;
 
 use super::{
     packet,
-    subject::{EMPTY, PLAIN, handle, per_packet, thread_time, unlimited},
+    subject::{EMPTY, PLAIN, handle, per_packet, unlimited},
 };
 use crate::{
+    clock::thread_time,
     record::{Measurement, Unit, interleave},
     scenario::Effort,
 };

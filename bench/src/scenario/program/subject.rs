@@ -17,10 +17,10 @@ use knock_user::daemon::{
     report::Reporter,
     source::xdp::Xdp,
 };
-use rustix::time::{ClockId, clock_gettime};
 
 use super::packet;
 use crate::{
+    clock::per_each,
     record::{Measurement, Subject, Unit, interleave},
     scenario::Effort,
     xdp::Empty,
@@ -120,21 +120,15 @@ pub(super) fn compare<const N: usize>(
     }))
 }
 
-/// Nanoseconds of this thread for each of `repeat` packets, with the interrupts that they
-/// raise. The kernel's own figure has no fractions, and an empty program takes but a few.
+/// Nanoseconds of this thread for each of `repeat` packets. The kernel's own figure has no
+/// fractions, and an empty program takes but a few.
 pub(super) fn per_packet(program: &Program, frame: &[u8], repeat: u32) -> Result<f64> {
-    let begun = thread_time();
-    program.test_run(TestRunOptions {
-        data_in: Some(frame),
-        repeat,
-        ..TestRunOptions::default()
-    })?;
-    let spent = thread_time() - begun;
-    Ok(spent.as_secs_f64() * 1e9 / f64::from(repeat))
-}
-
-/// The processor time of this thread.
-pub(super) fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.try_into().unwrap_or_default()
+    per_each(repeat, || {
+        program.test_run(TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        })?;
+        Ok(())
+    })
 }
