@@ -2,14 +2,16 @@
 //!
 //! `cargo xtask setup` installs what the build needs, `cargo xtask demo` shows the whole of
 //! it at work, `cargo xtask package` makes what is shipped, `cargo xtask test` runs every
-//! check. What needs root is run as root, with sudo for an ordinary user; everything is built
-//! as whoever calls.
+//! check, `cargo xtask bench` measures. What needs root is run as root, with sudo for an
+//! ordinary user; everything is built as whoever calls.
 
 mod apt;
+mod bench;
 mod demo;
 mod fail2ban;
 mod interrupt;
 mod package;
+mod peers;
 mod privilege;
 mod setup;
 mod test;
@@ -47,6 +49,8 @@ enum Task {
     Package,
     /// Run every check and every test, as CI does
     Test,
+    /// Measure what knockd costs, beside its peers, and publish it
+    Bench(bench::Choice),
 }
 
 fn main() -> ExitCode {
@@ -80,5 +84,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package => package::package(&workspace),
         Task::Test => test::test(&workspace),
+        Task::Bench(choice) => bench::bench(&workspace, choice),
     }
 }
