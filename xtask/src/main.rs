@@ -1,13 +1,15 @@
 //! The project's own tooling.
 //!
 //! `cargo xtask setup` installs what the build needs, `cargo xtask demo` shows the whole of
-//! it at work, `cargo xtask test` runs every check. What needs root is run as root, with
-//! sudo for an ordinary user; everything is built as whoever calls.
+//! it at work, `cargo xtask test` runs every check, `cargo xtask bench` measures. What needs
+//! root is run as root, with sudo for an ordinary user; everything is built as whoever calls.
 
 mod apt;
+mod bench;
 mod demo;
 mod fail2ban;
 mod interrupt;
+mod peers;
 mod privilege;
 mod setup;
 mod test;
@@ -43,6 +45,8 @@ enum Task {
     },
     /// Run every check and every test, as CI does
     Test,
+    /// Measure what knockd costs, beside its peers, and publish it
+    Bench(bench::Choice),
 }
 
 fn main() -> ExitCode {
@@ -75,5 +79,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Test => test::test(&workspace),
+        Task::Bench(choice) => bench::bench(&workspace, choice),
     }
 }
