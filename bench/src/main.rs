@@ -5,7 +5,10 @@
 //! [published](publish). `cargo xtask bench` builds everything and calls this: `measure` as
 //! root, `publish` as whoever called.
 
+mod lab;
 mod machine;
+mod meter;
+mod peer;
 mod plot;
 mod publish;
 mod record;
@@ -50,6 +53,9 @@ enum Task {
     },
     /// Write tables and plots of what was measured last
     Publish,
+    /// Turn ulogd2's log into lines for `knockd --lines`
+    #[command(hide = true)]
+    Lines { log: PathBuf, lines: PathBuf },
 }
 
 fn main() -> Result<()> {
@@ -76,6 +82,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Publish => publish::publish(&out),
+        Task::Lines { log, lines } => peer::log::convert(&log, &lines),
     }
 }
 
