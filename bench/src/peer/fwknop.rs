@@ -117,7 +117,11 @@ impl Client {
             .find_map(|(_, value)| value.map(ToOwned::to_owned))
             .unwrap_or_default();
         let keys = output(generate.arg("--key-gen").env("HOME", &home))?;
-        let keys = keys.replace(": ", " ");
+        let keys: String = keys
+            .lines()
+            .filter_map(|line| line.split_once("KEY_BASE64: "))
+            .map(|(kind, key)| format!("{kind}KEY_BASE64 {key}\n"))
+            .collect();
         let stanza = STANZA.replace("{keys}", keys.trim_end());
         site.write("home/.fwknoprc", &stanza)?;
         let shown = STANZA.replace("{keys}", HIDDEN);
