@@ -5,6 +5,8 @@
 //! [published](publish). `cargo xtask bench` builds everything and calls this: `measure` as
 //! root, `publish` as whoever called.
 
+mod attack;
+mod flood;
 mod lab;
 mod machine;
 mod meter;

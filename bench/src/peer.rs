@@ -37,7 +37,7 @@ const SOURCE_PORT: u16 = 40_000;
 const PROBES: u32 = 1 << 16;
 
 /// How long a probe waits for its command before the next one.
-const PROBE: Duration = Duration::from_millis(300);
+const PROBE: Duration = Duration::from_millis(500);
 
 /// A daemon that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +146,10 @@ impl Daemon {
     }
 }
 
+/// What `process` has said last.
 fn said(process: &Running) -> String {
     let lines = process.lines();
-    lines
+    lines[lines.len().saturating_sub(10)..]
         .iter()
         .map(|line| format!("{}\n", line.text))
         .collect()
@@ -158,10 +159,10 @@ fn said(process: &Running) -> String {
 pub(crate) fn send(cable: &Sender, knock: &[Vec<u8>]) -> Result<u64> {
     let (last, others) = knock.split_last().context("a knock has no frames")?;
     for frame in others {
-        cable.send(frame)?;
+        cable.send_at_last(frame)?;
     }
     let sent = now();
-    cable.send(last)?;
+    cable.send_at_last(last)?;
     Ok(sent)
 }
 

@@ -132,6 +132,10 @@ pub(crate) enum Unit {
     Bytes,
     /// A multiple of something that the case names.
     Times,
+    /// A part of a hundred.
+    Percent,
+    /// How often in a second.
+    PerSecond,
 }
 
 impl Unit {
@@ -144,6 +148,8 @@ impl Unit {
                 &["B", "KiB", "MiB", "GiB"],
             ),
             Self::Times => (&[1.0], &["×"]),
+            Self::Percent => (&[1.0], &["%"]),
+            Self::PerSecond => (&[1.0, 1e3, 1e6], &["/s", "k/s", "M/s"]),
         };
         let fits = steps.iter().rposition(|step| value.abs() >= *step);
         let step = fits.unwrap_or(0);
@@ -157,6 +163,8 @@ impl fmt::Display for Unit {
             Self::Nanoseconds => "time",
             Self::Bytes => "memory",
             Self::Times => "multiple",
+            Self::Percent => "share",
+            Self::PerSecond => "rate",
         })
     }
 }

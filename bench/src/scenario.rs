@@ -1,5 +1,6 @@
 //! What is measured, and how hard.
 
+mod flood;
 mod keys;
 mod latency;
 mod program;
@@ -21,6 +22,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     sources::SCENARIO,
     keys::SCENARIO,
     latency::SCENARIO,
+    flood::SCENARIO,
 ];
 
 /// Something that is measured.
