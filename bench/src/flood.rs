@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::Range,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -32,35 +32,26 @@ pub(crate) struct Flood {
     pub(crate) ports: Range<u16>,
 }
 
-/// What has become of a flood.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Poured {
-    /// SYNs that went out.
-    pub(crate) syns: u64,
-    /// From the first to the last.
-    pub(crate) took: Duration,
-}
-
-impl Poured {
-    /// SYNs a second.
-    #[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
-    pub(crate) fn rate(self) -> f64 {
-        self.syns as f64 / self.took.as_secs_f64()
-    }
+/// A flood's other end.
+#[derive(Debug, Default)]
+pub(crate) struct Tap {
+    /// Ends it.
+    pub(crate) closed: AtomicBool,
+    /// SYNs that went out so far.
+    pub(crate) syns: AtomicU64,
 }
 
 impl Flood {
-    /// Floods through `cable` until `stop`.
-    pub(crate) fn pour(&self, cable: Sender, stop: &AtomicBool) -> Result<Poured> {
+    /// Floods through `cable` until `tap` is closed.
+    pub(crate) fn pour(&self, cable: Sender, tap: &Tap) -> Result<()> {
         let mut burst = Burst::new(cable, BURST);
         let mut syns = vec![Syn::new()?; BURST];
         let mut frames: Vec<Vec<u8>> = syns.iter().map(|syn| syn.0.clone()).collect();
         let mut random = fastrand::Rng::new();
         let begun = Instant::now();
-        let mut sent: u64 = 0;
-        while !stop.load(Ordering::Relaxed) {
+        while !tap.closed.load(Ordering::Relaxed) {
             if let Some(rate) = self.rate
-                && begun.elapsed().mul_f64(rate.into()).as_secs() < sent
+                && begun.elapsed() * rate < Duration::from_secs(tap.syns.load(Ordering::Relaxed))
             {
                 thread::sleep(PAUSE);
                 continue;
@@ -70,19 +61,16 @@ impl Flood {
                 frame.copy_from_slice(&syn.0);
             }
             let mut left = &frames[..];
-            while !left.is_empty() && !stop.load(Ordering::Relaxed) {
+            while !left.is_empty() && !tap.closed.load(Ordering::Relaxed) {
                 let count = burst.send(left)?;
                 if count == 0 {
                     thread::yield_now();
                 }
-                sent += count as u64;
+                tap.syns.fetch_add(count as u64, Ordering::Relaxed);
                 left = &left[count..];
             }
         }
-        Ok(Poured {
-            syns: sent,
-            took: begun.elapsed(),
-        })
+        Ok(())
     }
 }
 

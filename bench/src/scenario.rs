@@ -1,8 +1,11 @@
 //! What is measured, and how hard.
 
 mod flood;
+mod hostile;
+mod idle;
 mod keys;
 mod latency;
+mod outside;
 mod program;
 mod sources;
 
@@ -23,6 +26,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     keys::SCENARIO,
     latency::SCENARIO,
     flood::SCENARIO,
+    outside::SCENARIO,
+    hostile::SCENARIO,
+    idle::SCENARIO,
 ];
 
 /// Something that is measured.

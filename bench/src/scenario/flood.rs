@@ -18,11 +18,11 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     name: "flood",
     title: "A flood into the window",
     method: "SYNs from random addresses to random ports of the window, from one thread on the \
-             other end of a veth, with 100 genuine knocks from addresses of their own meanwhile; \
-             knockd's three ports are in the window. The daemon's CPU is that of its processes \
-             and their commands, in the program and in the kernel for it; the machine's is all \
-             that its processors did, the making of the flood and the interrupts included, with \
-             a firewall that drops every SYN behind the daemons.",
+             other end of a veth, and 100 genuine knocks from addresses of their own; \
+             knockd's three ports are in the window. The daemon's CPU is that of its processes, \
+             in the program and in the kernel for it, and the machine's is all that its \
+             processors did, the making of the flood and the interrupts included; both before \
+             the genuine knocks begin. A firewall behind the daemons drops every SYN.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
@@ -88,7 +88,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
             source: None,
             ports: 61000..61256,
         },
-        lasts: Duration::from_secs(context.effort.pick(2, 5)),
+        lasts: Duration::from_secs(context.effort.pick(1, 5)),
         knockers: 0..KNOCKS,
         // What the clients do by themselves.
         copies: if subject == Some(Subject::Sealed) {
@@ -130,7 +130,7 @@ fn tell(rate: &str, outcomes: &[(Option<Subject>, Outcome)]) -> Vec<Measurement>
             Unit::Nanoseconds,
             &[cpu],
         )
-        .at(outcome.poured.rate());
+        .at(outcome.rate());
         measurements.push(match (subject, log) {
             (Some(Subject::Sealed), Some(log)) => spent
                 .beside(Subject::Log.name())
@@ -156,7 +156,7 @@ fn tell(rate: &str, outcomes: &[(Option<Subject>, Outcome)]) -> Vec<Measurement>
             format!("{rate}: SYNs that were sent"),
             name(*subject),
             Unit::PerSecond,
-            &[outcome.poured.rate()],
+            &[outcome.rate()],
         ));
     }
     for (subject, outcome) in daemons() {
