@@ -28,7 +28,7 @@ const STAMP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stamp"));
 const RECORD: usize = 64;
 
 /// A server drops what no rule lets in, or nobody would have to knock.
-const FIREWALL: &str = "
+pub(crate) const FIREWALL: &str = "
 table inet bench {
     chain input {
         type filter hook input priority filter

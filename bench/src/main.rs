@@ -6,6 +6,7 @@
 //! root, `publish` as whoever called.
 
 mod attack;
+mod cable;
 mod flood;
 mod lab;
 mod machine;

@@ -3,6 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use anyhow::{Context as _, Result};
+use nix::{
+    time::{clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
 use procfs::{
     CurrentSI as _, KernelStats,
     process::{Process, all_processes},
@@ -47,7 +51,7 @@ impl Usage {
             wakeups += task?.status()?.voluntary_ctxt_switches.unwrap_or(0);
         }
         Ok(Self {
-            cpu: time(stat.utime + stat.stime + children),
+            cpu: running_time(process.pid)? + time(children),
             wakeups,
             memory: status.vmrss.unwrap_or(0) * 1024,
             peak: status.vmhwm.unwrap_or(0) * 1024,
@@ -62,6 +66,12 @@ impl Usage {
             ..self
         }
     }
+}
+
+/// The processor time of a process, with that of threads which have ended, to the nanosecond.
+fn running_time(process: i32) -> Result<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(process))?;
+    Ok(clock_gettime(clock)?.into())
 }
 
 /// `roots` and their descendants.

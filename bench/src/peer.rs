@@ -34,7 +34,7 @@ use crate::{
 const SOURCE_PORT: u16 = 40_000;
 
 /// Those who only look whether a daemon is there have the addresses from this number on.
-const PROBES: u32 = 1 << 16;
+const PROBES: u32 = 60_000;
 
 /// How long a probe waits for its command before the next one.
 const PROBE: Duration = Duration::from_millis(500);
@@ -99,7 +99,7 @@ impl Subject {
 }
 
 /// What makes one knock for a source: its frames, in order.
-pub(crate) type Knocks = Box<dyn Fn(Ipv4Addr) -> Result<Vec<Vec<u8>>>>;
+pub(crate) type Knocks = Box<dyn Fn(Ipv4Addr) -> Result<Vec<Vec<u8>>> + Send + Sync>;
 
 /// A daemon that runs. Dropping it ends it.
 pub(crate) struct Daemon {

@@ -5,6 +5,7 @@ mod hostile;
 mod idle;
 mod keys;
 mod latency;
+mod lossy;
 mod outside;
 mod program;
 mod sources;
@@ -29,6 +30,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     outside::SCENARIO,
     hostile::SCENARIO,
     idle::SCENARIO,
+    lossy::SCENARIO,
 ];
 
 /// Something that is measured.

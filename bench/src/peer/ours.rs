@@ -1,6 +1,6 @@
 //! Our own daemon.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::IpAddr, process::Command};
 
 use anyhow::Result;
 use knock_common::protocol::{
@@ -104,4 +104,12 @@ pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
             })
         }
     })
+}
+
+/// Our client, which is to knock on `server` from `host`.
+pub(crate) fn client(context: &Context, host: &Namespace, site: &Site, server: IpAddr) -> Command {
+    let mut knock = host.command(context.binary("knock"));
+    knock.arg("--key-file").arg(site.path("laptop.key"));
+    knock.args([&server.to_string(), "ssh"]);
+    knock
 }
