@@ -7,6 +7,7 @@
 
 mod attack;
 mod cable;
+mod clock;
 mod flood;
 mod lab;
 mod machine;
@@ -59,6 +60,14 @@ enum Task {
     /// Turn ulogd2's log into lines for `knockd --lines`
     #[command(hide = true)]
     Lines { log: PathBuf, lines: PathBuf },
+    /// Fill the daemon's assembler and print by how many bytes this process has grown
+    #[command(hide = true)]
+    Grow {
+        sources: usize,
+        /// With full queues, and after as many others
+        #[arg(long)]
+        full: bool,
+    },
 }
 
 fn main() -> Result<()> {
@@ -86,6 +95,7 @@ fn main() -> Result<()> {
         }
         Task::Publish => publish::publish(&out),
         Task::Lines { log, lines } => peer::log::convert(&log, &lines),
+        Task::Grow { sources, full } => scenario::sources::grow(sources, full),
     }
 }
 

@@ -1,7 +1,5 @@
 //! What was measured.
 
-use std::fmt;
-
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -130,8 +128,6 @@ pub(crate) enum Unit {
     Nanoseconds,
     /// Memory, in bytes.
     Bytes,
-    /// A multiple of something that the case names.
-    Times,
     /// A part of a hundred.
     Percent,
     /// How often in a second.
@@ -147,25 +143,12 @@ impl Unit {
                 &[1.0, 1024.0, 1_048_576.0, 1_073_741_824.0],
                 &["B", "KiB", "MiB", "GiB"],
             ),
-            Self::Times => (&[1.0], &["×"]),
             Self::Percent => (&[1.0], &["%"]),
             Self::PerSecond => (&[1.0, 1e3, 1e6], &["/s", "k/s", "M/s"]),
         };
         let fits = steps.iter().rposition(|step| value.abs() >= *step);
         let step = fits.unwrap_or(0);
         format!("{} {}", digits(value / steps[step]), names[step])
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nanoseconds => "time",
-            Self::Bytes => "memory",
-            Self::Times => "multiple",
-            Self::Percent => "share",
-            Self::PerSecond => "rate",
-        })
     }
 }
 
@@ -178,6 +161,19 @@ pub(crate) fn digits(value: f64) -> String {
         _ => 2,
     };
     format!("{value:.places$}")
+}
+
+/// A whole number as people read it: `10,000`.
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Something that is measured again and again.
@@ -219,10 +215,22 @@ mod tests {
             (Unit::Nanoseconds, 1234.0, "1.23 µs"),
             (Unit::Nanoseconds, 2.5e9, "2.50 s"),
             (Unit::Bytes, 12.0 * 1024.0 * 1024.0, "12.0 MiB"),
-            (Unit::Times, 0.0, "0 ×"),
-            (Unit::Times, 151.6, "152 ×"),
+            (Unit::Percent, 0.0, "0 %"),
+            (Unit::Percent, 151.6, "152 %"),
         ] {
             assert_eq!(unit.show(value), shown);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_in_groups_of_three() {
+        for (value, shown) in [
+            (1.0, "1"),
+            (100.0, "100"),
+            (10_000.0, "10,000"),
+            (1e6, "1,000,000"),
+        ] {
+            assert_eq!(thousands(value), shown);
         }
     }
 

@@ -8,7 +8,7 @@ mod latency;
 mod lossy;
 mod outside;
 mod program;
-mod sources;
+pub(crate) mod sources;
 
 use std::{
     fmt, fs,

@@ -1,9 +1,19 @@
-//! An XDP program that passes every packet and does nothing else: what a program costs at
-//! least, which the benchmarks hold the real one against.
+//! What a program costs at least, which the benchmarks hold the real one against: one that
+//! passes every packet and does nothing else, and one that looks for a lease besides.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::HashMap,
+    programs::XdpContext,
+};
+use knock_common::gate::{HOST, Lease, LeaseKey, Transport};
+
+/// Like the real program's map, and empty.
+#[map]
+static LEASES: HashMap<LeaseKey, Lease> = HashMap::with_max_entries(16_384, 0);
 
 #[expect(
     clippy::needless_pass_by_value,
@@ -12,6 +22,19 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 #[xdp(frags)]
 fn empty_xdp(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro hands the context over"
+)]
+#[xdp(frags)]
+fn look_up_xdp(_ctx: XdpContext) -> u32 {
+    let key = LeaseKey::new([0; 16], HOST, Transport::Tcp, 22);
+    match LEASES.get_ptr_mut(key) {
+        Some(_) => xdp_action::XDP_DROP,
+        None => xdp_action::XDP_PASS,
+    }
 }
 
 #[cfg(target_arch = "bpf")]

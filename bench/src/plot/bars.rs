@@ -5,8 +5,10 @@ use std::{error::Error, path::Path};
 use plotters::{
     coord::ranged1d::{IntoSegmentedCoord as _, SegmentValue},
     prelude::{
-        BLACK, ChartBuilder, Color as _, IntoFont as _, PathElement, Rectangle, Text, WHITE,
+        BLACK, ChartBuilder, Color as _, IntoFont as _, PathElement, Rectangle, Text, TextStyle,
+        WHITE,
     },
+    style::text_anchor::{HPos, Pos, VPos},
 };
 
 use super::{FONT, TEXT, TITLE, canvas, colour, subjects};
@@ -51,6 +53,7 @@ pub(super) fn draw(
         .y_label_formatter(&name)
         .label_style((FONT, TEXT))
         .draw()?;
+    let value = TextStyle::from((FONT, TEXT).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
     for (above, measurement) in measurements.iter().enumerate() {
         let place = count - 1 - above;
         let summary = measurement.summary;
@@ -70,7 +73,7 @@ pub(super) fn draw(
                 scale.place(summary.upper).max(end) + 0.01,
                 SegmentValue::CenterOf(place),
             ),
-            (FONT, TEXT).into_font(),
+            value.clone(),
         );
         chart.draw_series([bar])?;
         chart.draw_series([PathElement::new(spread, BLACK)])?;

@@ -4,11 +4,11 @@ use std::{error::Error, ops::Range, path::Path};
 
 use plotters::prelude::{
     BLACK, ChartBuilder, Circle, Color as _, ErrorBar, IntoLogRange as _, LineSeries, PathElement,
-    WHITE,
+    SeriesLabelPosition, WHITE,
 };
 
 use super::{FONT, TEXT, TITLE, canvas, colour, subjects};
-use crate::record::{Measurement, digits};
+use crate::record::{Measurement, thousands};
 
 /// Pixels.
 const HEIGHT: u32 = 420;
@@ -45,7 +45,7 @@ pub(super) fn draw(
         .configure_mesh()
         .light_line_style(WHITE)
         .x_desc(x)
-        .x_label_formatter(&|x| digits(*x))
+        .x_label_formatter(&|x| thousands(*x))
         .y_label_formatter(&|y| unit.map_or_else(String::new, |unit| unit.show(*y)))
         .label_style((FONT, TEXT))
         .draw()?;
@@ -72,6 +72,7 @@ pub(super) fn draw(
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE)
         .border_style(BLACK)
         .label_font((FONT, TEXT))
