@@ -1,6 +1,6 @@
 //! A bad cable between those who knock and a server.
 
-use std::{net::Ipv4Addr, path::Path, process::Command};
+use std::{net::Ipv4Addr, process::Command, time::Duration};
 
 use anyhow::Result;
 use knock_tests::{
@@ -37,7 +37,7 @@ const PERFECT: Impairment = Impairment {
     loss: 0.0,
     duplication: 0.0,
     reordering: 0.0,
-    hold: std::time::Duration::from_millis(1),
+    hold: Duration::from_millis(1),
 };
 
 impl Line {
@@ -89,11 +89,15 @@ impl Line {
 fn addresses(site: &Site, host: &Namespace, client: &Namespace, knockers: u32) -> Result<()> {
     let mut theirs = format!("address add {}/24 dev srv0\n", Pair::SERVER_V4);
     let mut ours = String::new();
+    let mac = Pair::SERVER_MAC.map(|byte| format!("{byte:02x}")).join(":");
     for index in 0..knockers {
         let (source, server) = (knocker(index), server(index));
         theirs += &format!("address add {server}/15 dev srv0\n");
         ours += &format!("address add {source}/15 dev cli0\n");
         ours += &format!("route add {server}/32 dev cli0 src {source}\n");
+        // A client knows its router: SYNs that wait for an answer of the neighbour may overtake
+        // each other.
+        ours += &format!("neighbour add {server} lladdr {mac} dev cli0 nud permanent\n");
     }
     for (namespace, batch) in [(host, theirs), (client, ours)] {
         let file = site.write("addresses", &batch)?;
