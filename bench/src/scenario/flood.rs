@@ -60,16 +60,27 @@ pub(super) fn told(rate: Option<u32>) -> String {
     )
 }
 
+/// A daemon, or none, and what each flood with it has come to.
+type Found = (Option<Subject>, Vec<Outcome>);
+
 fn run(context: &Context) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
     for rate in rates(context.effort) {
-        let mut outcomes = Vec::new();
-        for subject in SUBJECTS {
-            let outcome = attack(context, subject, *rate)
-                .with_context(|| format!("{}, {}", name(subject), told(*rate)))?;
-            outcomes.push((subject, outcome));
+        let mut found: Vec<Found> = SUBJECTS.map(|subject| (subject, Vec::new())).into();
+        for _ in 0..context.effort.pick(1, 3) {
+            for (subject, outcomes) in &mut found {
+                let outcome = attack(context, *subject, *rate)
+                    .with_context(|| format!("{}, {}", name(*subject), told(*rate)))?;
+                outcomes.push(outcome);
+            }
         }
-        measurements.extend(tell(&told(*rate), &outcomes));
+        measurements.extend(
+            Finding {
+                rate: told(*rate),
+                found,
+            }
+            .tell(),
+        );
     }
     Ok(measurements)
 }
@@ -88,7 +99,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
             source: None,
             ports: 61000..61256,
         },
-        lasts: Duration::from_secs(context.effort.pick(1, 5)),
+        lasts: Duration::from_secs(context.effort.pick(1, 2)),
         knockers: 0..KNOCKS,
         // What the clients do by themselves.
         copies: if subject == Some(Subject::Sealed) {
@@ -101,71 +112,91 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
 }
 
 /// What was found at one rate.
+struct Finding {
+    rate: String,
+    found: Vec<Found>,
+}
+
 #[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
-fn tell(rate: &str, outcomes: &[(Option<Subject>, Outcome)]) -> Vec<Measurement> {
-    let mut measurements = Vec::new();
-    let log = outcomes
-        .iter()
-        .find(|(subject, _)| *subject == Some(Subject::Log))
-        .map(|(_, outcome)| outcome.per_syn(outcome.daemon.cpu));
-    let daemons = || outcomes.iter().filter(|(subject, _)| subject.is_some());
-    for (subject, outcome) in daemons() {
-        let share = outcome.accepted as f64 / f64::from(KNOCKS) * 100.0;
-        let accepted = Measurement::new(
-            format!("{rate}: genuine knocks accepted"),
-            name(*subject),
-            Unit::Percent,
-            &[share],
-        );
-        measurements.push(match subject {
-            Some(Subject::Sealed) => accepted.target("100 of 100", share >= 100.0),
-            _ => accepted,
+impl Finding {
+    fn tell(&self) -> Vec<Measurement> {
+        let is_daemon = |measurement: &Measurement| measurement.subject != NOBODY;
+        let sent = self.figures("SYNs that were sent", Unit::PerSecond, Outcome::rate);
+        let peak = self.figures("the daemon's peak memory", Unit::Bytes, |outcome| {
+            outcome.daemon.peak as f64
         });
+        let accepted = self.accepted().filter(is_daemon);
+        let daemon = self.daemon().filter(is_daemon);
+        accepted
+            .chain(daemon)
+            .chain(self.machine())
+            .chain(sent)
+            .chain(peak.filter(is_daemon))
+            .collect()
     }
-    for (subject, outcome) in daemons() {
-        let cpu = outcome.per_syn(outcome.daemon.cpu);
-        let spent = Measurement::new(
-            format!("{rate}: the daemon's CPU for each SYN"),
-            name(*subject),
-            Unit::Nanoseconds,
-            &[cpu],
-        )
-        .at(outcome.rate());
-        measurements.push(match (subject, log) {
-            (Some(Subject::Sealed), Some(log)) => spent
-                .beside(Subject::Log.name())
-                .target("≤ a tenth of the log's way", cpu * 10.0 <= log),
-            (Some(Subject::Log), _) => spent,
-            _ => spent.beside(Subject::Log.name()),
-        });
+
+    /// A figure of every subject.
+    fn figures<'a>(
+        &'a self,
+        case: &'a str,
+        unit: Unit,
+        figure: impl Fn(&Outcome) -> f64 + 'a,
+    ) -> impl Iterator<Item = Measurement> + 'a {
+        self.found.iter().map(move |(subject, outcomes)| {
+            let samples: Vec<_> = outcomes.iter().map(&figure).collect();
+            Measurement::new(
+                format!("{}: {case}", self.rate),
+                name(*subject),
+                unit,
+                &samples,
+            )
+        })
     }
-    for (subject, outcome) in outcomes {
-        let spent = Measurement::new(
-            format!("{rate}: the machine's CPU for each SYN"),
-            name(*subject),
-            Unit::Nanoseconds,
-            &[outcome.per_syn(outcome.machine)],
-        );
-        measurements.push(match subject {
-            None => spent,
-            Some(_) => spent.beside(NOBODY),
-        });
+
+    fn accepted(&self) -> impl Iterator<Item = Measurement> {
+        let share = |outcome: &Outcome| outcome.accepted as f64 / f64::from(KNOCKS) * 100.0;
+        let all = self.figures("genuine knocks accepted", Unit::Percent, share);
+        all.zip(&self.found)
+            .map(|(measurement, (subject, outcomes))| match subject {
+                Some(Subject::Sealed) => {
+                    let reached = outcomes
+                        .iter()
+                        .all(|outcome| outcome.accepted == KNOCKS as usize);
+                    measurement.target("100 of 100, each time", reached)
+                }
+                _ => measurement,
+            })
     }
-    for (subject, outcome) in outcomes {
-        measurements.push(Measurement::new(
-            format!("{rate}: SYNs that were sent"),
-            name(*subject),
-            Unit::PerSecond,
-            &[outcome.rate()],
-        ));
+
+    /// What the daemons have spent.
+    fn daemon(&self) -> impl Iterator<Item = Measurement> {
+        let cost = |outcome: &Outcome| outcome.per_syn(outcome.daemon.cpu);
+        let all = || self.figures("the daemon's CPU for each SYN", Unit::Nanoseconds, cost);
+        let log = Subject::Log.name();
+        let tenth = all()
+            .find(|measurement| measurement.subject == log)
+            .map_or(f64::NAN, |measurement| measurement.median() / 10.0);
+        let rates = self.figures("", Unit::PerSecond, Outcome::rate);
+        all().zip(rates).map(move |(measurement, rate)| {
+            let reached = measurement.median() <= tenth;
+            let measurement = measurement.at(rate.median());
+            match &measurement.subject {
+                subject if subject == log => measurement,
+                subject if subject == Subject::Sealed.name() => measurement
+                    .beside(log)
+                    .target("≤ a tenth of the log's way", reached),
+                _ => measurement.beside(log),
+            }
+        })
     }
-    for (subject, outcome) in daemons() {
-        measurements.push(Measurement::new(
-            format!("{rate}: the daemon's peak memory"),
-            name(*subject),
-            Unit::Bytes,
-            &[outcome.daemon.peak as f64],
-        ));
+
+    /// What the whole machine has spent.
+    fn machine(&self) -> impl Iterator<Item = Measurement> {
+        let cost = |outcome: &Outcome| outcome.per_syn(outcome.machine);
+        let all = self.figures("the machine's CPU for each SYN", Unit::Nanoseconds, cost);
+        all.map(|measurement| match measurement.subject.as_str() {
+            NOBODY => measurement,
+            _ => measurement.beside(NOBODY),
+        })
     }
-    measurements
 }

@@ -67,7 +67,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
             Box::new(|| cost(&empty, None)),
             Box::new(|| cost(&ours, Some(&daemon))),
         ];
-        let samples = interleave(context.effort.pick(1, 5), &mut subjects)?;
+        let samples = interleave(context.effort.pick(1, 3), &mut subjects)?;
         let [bare, empty, ours] = [NOBODY, EMPTY, subject.name()];
         let all: Vec<_> = [bare, empty, ours]
             .into_iter()
