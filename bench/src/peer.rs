@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use knock_common::protocol::block::Block;
 use knock_tests::{
+    frame::Frame,
     link::Pair,
     netns::Namespace,
     process::Running,
@@ -170,7 +171,7 @@ pub(crate) fn send(cable: &Sender, knock: &[Vec<u8>]) -> Result<u64> {
 fn block(block: Block, source: Ipv4Addr) -> Result<Vec<Vec<u8>>> {
     let source = SocketAddr::new(IpAddr::V4(source), SOURCE_PORT);
     let frames = syns(block, source, Pair::SERVER_V4.into());
-    frames.iter().map(|frame| frame.bytes()).collect()
+    frames.iter().map(Frame::bytes).collect()
 }
 
 /// A peer's program: of its unpacked package, or else the installed one.
