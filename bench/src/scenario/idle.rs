@@ -29,8 +29,9 @@ const SUBJECTS: [Subject; 4] = [
     Subject::FwknopPcap,
 ];
 
-/// What the first knock has left to be done is done by then: its door was open for a second.
-const SETTLES: Duration = Duration::from_secs(3);
+/// What the first knock has left to be done is done by then: its door was open for a second, and
+/// threads that helped wait ten seconds for more work before they end.
+const SETTLES: Duration = Duration::from_secs(12);
 
 const MIB: f64 = 1024.0 * 1024.0;
 
