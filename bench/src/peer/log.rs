@@ -6,7 +6,6 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufRead as _, BufReader, LineWriter, Write as _},
     path::Path,
-    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -67,7 +66,7 @@ pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<
     let mut ulogd = host.command(program(context, "ulogd")?);
     with_libraries(context, &mut ulogd)?;
     ulogd.arg("--configfile").arg(configuration);
-    let mut between = Command::new(env::current_exe()?);
+    let mut between = host.command(env::current_exe()?);
     between.arg("lines").arg(log).arg(&lines);
 
     ours::configure(context, site, ours::Kind::Sealed, 1)?;
