@@ -54,7 +54,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
                 source: None,
                 ports: 20_000..30_000,
             },
-            lasts: Duration::from_secs(context.effort.pick(1, 3)),
+            lasts: Duration::from_secs(context.effort.pick(1, 2)),
             knockers: 0..0,
             copies: 0,
         };
