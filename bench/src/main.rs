@@ -5,8 +5,14 @@
 //! [published](publish). `cargo xtask bench` builds everything and calls this: `measure` as
 //! root, `publish` as whoever called.
 
+mod attack;
+mod cable;
 mod clock;
+mod flood;
+mod lab;
 mod machine;
+mod meter;
+mod peer;
 mod plot;
 mod publish;
 mod record;
@@ -51,6 +57,9 @@ enum Task {
     },
     /// Write tables and plots of what was measured last
     Publish,
+    /// Turn ulogd2's log into lines for `knockd --lines`
+    #[command(hide = true)]
+    Lines { log: PathBuf, lines: PathBuf },
     /// Fill the daemon's assembler and print by how many bytes this process has grown
     #[command(hide = true)]
     Grow {
@@ -82,6 +91,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Publish => publish::publish(&out),
+        Task::Lines { log, lines } => peer::log::convert(&log, &lines),
         Task::Grow { sources, full } => scenario::sources::grow(sources, full),
     }
 }

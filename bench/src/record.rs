@@ -130,6 +130,8 @@ pub(crate) enum Unit {
     Bytes,
     /// A part of a hundred.
     Percent,
+    /// How often in a second.
+    PerSecond,
 }
 
 impl Unit {
@@ -142,6 +144,7 @@ impl Unit {
                 &["B", "KiB", "MiB", "GiB"],
             ),
             Self::Percent => (&[1.0], &["%"]),
+            Self::PerSecond => (&[1.0, 1e3, 1e6], &["/s", "k/s", "M/s"]),
         };
         let fits = steps.iter().rposition(|step| value.abs() >= *step);
         let step = fits.unwrap_or(0);

@@ -1,6 +1,12 @@
 //! What is measured, and how hard.
 
+mod flood;
+mod hostile;
+mod idle;
 mod keys;
+mod latency;
+mod lossy;
+mod outside;
 mod program;
 pub(crate) mod sources;
 
@@ -15,7 +21,17 @@ use serde::{Deserialize, Serialize};
 use crate::{plot::Plot, record::Measurement};
 
 /// Every scenario, in the order in which they run and are told.
-pub(crate) const SCENARIOS: &[Scenario] = &[program::SCENARIO, sources::SCENARIO, keys::SCENARIO];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    program::SCENARIO,
+    sources::SCENARIO,
+    keys::SCENARIO,
+    latency::SCENARIO,
+    flood::SCENARIO,
+    outside::SCENARIO,
+    hostile::SCENARIO,
+    idle::SCENARIO,
+    lossy::SCENARIO,
+];
 
 /// Something that is measured.
 pub(crate) struct Scenario {
@@ -83,19 +99,16 @@ impl Context {
     }
 
     /// A program of this project, built with optimisation.
-    #[expect(dead_code, reason = "for the scenarios that start the daemon")]
     pub(crate) fn binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
     }
 
     /// Where the peers are unpacked.
-    #[expect(dead_code, reason = "for the scenarios with peers")]
     pub(crate) fn peers(&self) -> PathBuf {
         self.target.join("tools").join("peers")
     }
 
     /// Keeps the configuration `text` of a peer, which is published as the file `name`.
-    #[expect(dead_code, reason = "for the scenarios with peers")]
     pub(crate) fn show_configuration(&self, name: &str, text: &str) -> Result<()> {
         let folder = self.out.join("peers");
         fs::create_dir_all(&folder)?;
