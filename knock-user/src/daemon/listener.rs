@@ -99,6 +99,8 @@ struct Listener {
     questions: Questions,
     started: Duration,
     tails: usize,
+    /// Whether the keeper tells notices.
+    notified: bool,
     skipped_lines: SkippedLines,
 }
 
@@ -151,7 +153,13 @@ impl Listener {
         match told {
             Told::Begin(_) => bail!("it has begun already"),
             Told::Change(terms) => self.change(*terms, files).await?,
-            Told::Notice(notice) => self.reporter.relay(*notice),
+            Told::Notice(notice) => {
+                // Somebody may be about to.
+                if !self.reporter.relay(*notice) && !self.questions.awaits_tail() {
+                    self.notified = false;
+                    self.keeper.say(&Order::Notify(false)).await?;
+                }
+            }
             Told::Took(effect, time) => {
                 if let Some(latencies) = &self.latencies {
                     match effect {

@@ -40,6 +40,8 @@ pub struct Outbox(Arc<Mutex<Option<Open>>>);
 #[derive(Debug)]
 struct Open {
     messages: mpsc::Sender<Message>,
+    /// Whether somebody reads notices.
+    wants_notices: bool,
     /// Notices that there was no room for.
     lost: u64,
 }
@@ -54,8 +56,22 @@ impl Outbox {
     #[must_use]
     pub fn open(&self) -> Messages {
         let (messages, taken) = mpsc::channel(ROOM);
-        self.with(|open| *open = Some(Open { messages, lost: 0 }));
+        let opened = Open {
+            messages,
+            wants_notices: false,
+            lost: 0,
+        };
+        self.with(|open| *open = Some(opened));
         Messages(taken)
+    }
+
+    /// From here on takes notices or does not.
+    pub fn want_notices(&self, wanted: bool) {
+        self.with(|open| {
+            if let Some(open) = open {
+                open.wants_notices = wanted;
+            }
+        });
     }
 
     /// Puts something in that has to arrive; nothing happens while there is no listener.
@@ -106,10 +122,13 @@ impl Outbox {
         })
     }
 
-    /// Puts a notice in, if there is room, and otherwise a word that there was none later on.
+    /// Puts a notice in, if somebody reads them and there is room, and otherwise a word that
+    /// there was none later on.
     pub fn notify(&self, event: Event) {
         self.with(|open| {
-            let Some(open) = open else { return };
+            let Some(open) = open.as_mut().filter(|open| open.wants_notices) else {
+                return;
+            };
             if open.messages.capacity() <= RESERVED {
                 open.lost += 1;
                 return;
@@ -162,6 +181,9 @@ mod tests {
         outbox.notify(notice());
         outbox.tell(Told::Ping).unwrap();
         let mut messages = outbox.open();
+        outbox.notify(notice());
+        assert!(messages.0.try_recv().is_err());
+        outbox.want_notices(true);
         for _ in 0..ROOM + 10 {
             outbox.notify(notice());
         }

@@ -77,6 +77,7 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
     let mut files = files.into_iter();
     let mut file = || files.next().context("a file is missing");
     let server = Server::from_listener(file()?, beginning.owner)?;
+    let terms = beginning.terms;
     let input = file()?;
     let folder = match &beginning.store {
         Some(_) => Some(file()?),
@@ -90,16 +91,22 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
     if let Some(folder) = &folder {
         fchdir(folder)?;
     }
+    // A ring is opened outside, where the size of a page can be asked for. It is not read yet.
+    let (ring, lines) = if beginning.reads_lines {
+        (None, Some(input))
+    } else {
+        (Some(Ring::open(input)?), None)
+    };
     // From here on what strangers send may come.
     Sandbox::new(folder.as_ref())?.enter()?;
     let store = match &beginning.store {
         Some(shown) => Some(open_store(shown, &reporter)?),
         None => None,
     };
-    let terms = beginning.terms;
-    let source = match beginning.reads_lines {
-        true => Source::Lines(Lines::read(input, terms.window())?),
-        false => Source::Ring(Box::new(Ring::open(input)?)),
+    let source = match (ring, lines) {
+        (Some(ring), _) => Source::Ring(Box::new(ring)),
+        (None, Some(lines)) => Source::Lines(Lines::read(lines, terms.window())?),
+        (None, None) => Source::Ended,
     };
     // Requests wait their turn behind the knocks; a few may queue.
     let (sender, requests) = mpsc::channel(16);
@@ -124,6 +131,7 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
         questions: Questions::default(),
         started: beginning.started,
         tails: 0,
+        notified: false,
         skipped_lines: SkippedLines::default(),
     };
     listener.run(requests).await
