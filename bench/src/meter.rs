@@ -20,7 +20,7 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// How often one of its threads has waited and was woken.
     pub(crate) wakeups: u64,
-    /// What it has in memory, in bytes.
+    /// What it has in memory, in bytes, a page that processes share divided among them.
     pub(crate) memory: u64,
     /// The most that it ever had there, in bytes.
     pub(crate) peak: u64,
@@ -53,7 +53,7 @@ impl Usage {
         Ok(Self {
             cpu: running_time(process.pid)? + time(children),
             wakeups,
-            memory: status.vmrss.unwrap_or(0) * 1024,
+            memory: resident(process)?,
             peak: status.vmhwm.unwrap_or(0) * 1024,
         })
     }
@@ -66,6 +66,13 @@ impl Usage {
             ..self
         }
     }
+}
+
+/// The resident memory of a process, its part of what it shares with others included.
+fn resident(process: &Process) -> Result<u64> {
+    let maps = process.smaps_rollup()?.memory_map_rollup;
+    let parts = maps.iter().filter_map(|map| map.extension.map.get("Pss"));
+    Ok(parts.sum())
 }
 
 /// The processor time of a process, with that of threads which have ended, to the nanosecond.

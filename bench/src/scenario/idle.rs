@@ -16,8 +16,8 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     title: "A daemon on which nobody knocks",
     method: "All daemons side by side, each after one knock whose door has closed again, without \
              any traffic for a minute (ten seconds with --quick). A wakeup is a voluntary context \
-             switch of any thread of any of its processes; memory is what these have resident, \
-             shared pages counted in each.",
+             switch of any thread of any of its processes; memory is what these have resident, a \
+             page that several share divided among them.",
     run,
     plot: None,
 };
