@@ -255,7 +255,10 @@ pub struct Reporter {
 
 impl Default for Reporter {
     fn default() -> Self {
-        Self::with_listener(Outbox::default())
+        Self {
+            tails: broadcast::Sender::new(MAX_LAG),
+            listener: Outbox::default(),
+        }
     }
 }
 
@@ -264,7 +267,8 @@ impl Reporter {
     #[must_use]
     pub fn with_listener(listener: Outbox) -> Self {
         Self {
-            tails: broadcast::Sender::new(MAX_LAG),
+            // Nobody tails here, and room for notices takes memory.
+            tails: broadcast::Sender::new(1),
             listener,
         }
     }
