@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod frame;
 pub mod link;
+pub mod machine;
 pub mod netns;
 pub mod privilege;
 pub mod process;
