@@ -1,6 +1,10 @@
 //! The service on a host that a real systemd has booted.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use knock_tests::{
@@ -15,6 +19,15 @@ use knock_tests::{
 use serde_json::Value;
 
 use crate::project;
+
+/// What is added to the configuration of `knockd init`.
+const REST: &str = r#"
+[gate]
+protect = ["tcp/22"]
+
+[metrics]
+listen = "127.0.0.1:9811"
+"#;
 
 const UNIT: &str = "knockd-xdp";
 const CONFIGURATION: &str = "/etc/knockd/knockd.toml";
@@ -154,7 +167,7 @@ fn configure(machine: &Machine) -> Result<()> {
     let interface = Pair::SERVER_INTERFACE;
     machine.write(
         CONFIGURATION,
-        &format!("interfaces = [\"{interface}\"]\n{opened}\n[gate]\nprotect = [\"tcp/22\"]\n"),
+        &format!("interfaces = [\"{interface}\"]\n{opened}\n{REST}"),
     )
 }
 
@@ -166,6 +179,8 @@ fn it_is_started_reloaded_and_stopped() {
     };
     assert_eq!(host.property("ActiveState").unwrap(), "active");
     assert_eq!(host.property("StatusText").unwrap(), "listening on srv0");
+    let metrics = || Ok(TcpStream::connect("127.0.0.1:9811")?);
+    host.pair.server.run(metrics).unwrap();
     assert!(!host.lets_in(SILENCE));
     host.knock().unwrap();
     let opening = "journalctl --quiet --output=json KNOCKD_EVENT=opening";

@@ -4,8 +4,11 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use lru::LruCache;
-use rustix::process::{
-    DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
+use rustix::{
+    process::{
+        DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
+    },
+    thread::set_name,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -40,6 +43,8 @@ pub const NAME: &str = "knockd-listener";
 ///
 /// It was not started by knockd, or could not give its rights up, or its source broke.
 pub fn main() -> Result<()> {
+    // By the file that it is started from it would be `exe`, in ps and in systemd's log.
+    set_name(c"knockd-listener")?;
     // The keys come here: no core file, and nobody but root looks into this process.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
