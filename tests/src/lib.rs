@@ -2,7 +2,8 @@
 //! them, frames on the link, and a service to knock for.
 //!
 //! Everything is owned by file descriptors and by threads of this process. Nothing has a
-//! name outside it, so nothing is left behind, not even after SIGKILL.
+//! name outside it, so nothing is left behind, not even after SIGKILL. But for a machine's cgroup,
+//! which a process of its own removes then.
 
 pub mod clock;
 pub mod frame;

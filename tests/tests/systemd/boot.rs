@@ -211,6 +211,7 @@ fn it_is_started_reloaded_and_stopped() {
     let closed = "command close door=\"ssh\" source=192.0.2.2 succeeded";
     host.says(closed, || host.systemctl("stop")).unwrap();
     assert_eq!(host.property("Result").unwrap(), "success");
+    host.machine.run("nft flush ruleset").unwrap();
     assert!(!host.lets_in(SILENCE), "the gate stays");
     let taken = "in the place of a knockd before this one";
     host.says(taken, || host.systemctl("start")).unwrap();
