@@ -1,5 +1,6 @@
 # Becomes the init of a machine. That has the files of this host, and what it writes to them is gone
 # with it. $1 is its cgroup; /mnt has the parts that it is made of.
+# shellcheck shell=sh
 set -eu
 cannot() { echo "$1" >&2; exit 77; }
 

@@ -1,4 +1,5 @@
 # Boots a machine and keeps it until standard input ends, whatever ends that; then nothing is left.
+# shellcheck shell=sh
 set -eu
 # From a terminal: standard input ends then too.
 trap '' HUP INT TERM

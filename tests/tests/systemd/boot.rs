@@ -22,6 +22,12 @@ use crate::project;
 
 /// What is added to the configuration of `knockd init`.
 const REST: &str = r#"
+[[door]]
+name = "whoami"
+run = ["id", "-un"]
+user = "nobody"
+for = "1h"
+
 [gate]
 protect = ["tcp/22"]
 
@@ -205,6 +211,10 @@ fn it_is_started_reloaded_and_stopped() {
     ] {
         assert_eq!(opening[field], value, "{opening}");
     }
+
+    let nobody = "run of door \"whoami\" for 192.0.2.9: nobody";
+    let open = "knockd open 192.0.2.9 whoami";
+    host.says(nobody, || host.machine.run(open)).unwrap();
 
     host.systemctl("reload").unwrap();
     assert!(host.lets_in(SOON));
