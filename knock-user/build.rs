@@ -47,6 +47,10 @@ mod ebpf {
                 env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
             }
         }
+        println!(
+            "cargo::metadata=objects={}",
+            PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).display()
+        );
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("knock-ebpf");
         println!(
             "cargo:rerun-if-changed={}",

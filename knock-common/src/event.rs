@@ -1,6 +1,8 @@
 //! What the kernel tells the daemon about one SYN.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
+
+use crate::address::Address;
 
 /// One SYN to a port of the window, as it lies in the ring buffer.
 ///
@@ -10,8 +12,8 @@ use core::net::{IpAddr, Ipv6Addr};
 pub struct KnockEvent {
     /// When the packet was seen: nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
     pub arrival_ns: u64,
-    /// The packet's source address; an IPv4 address as IPv4-mapped IPv6 address.
-    pub source: [u8; 16],
+    /// The packet's source address.
+    pub source: Address,
     /// The interface that it came in on.
     pub ifindex: u32,
     /// The TCP source port.
@@ -39,7 +41,7 @@ impl KnockEvent {
         };
         Some(Self {
             arrival_ns: u64::from_ne_bytes(*arrival_ns),
-            source: *source,
+            source: Address::v6(*source),
             ifindex: u32::from_ne_bytes(*ifindex),
             source_port: u16::from_ne_bytes(*source_port),
             offset,
@@ -50,16 +52,8 @@ impl KnockEvent {
     /// The source address, an IPv4-mapped one as the IPv4 address that it stands for.
     #[must_use]
     pub fn source(&self) -> IpAddr {
-        Ipv6Addr::from(self.source).to_canonical()
+        self.source.into()
     }
-}
-
-/// An IPv4 address as the IPv4-mapped IPv6 address of [`KnockEvent::source`] (RFC 4291, 2.5.5.2).
-#[must_use]
-#[inline(always)]
-pub const fn ipv4_mapped(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
 // The layout that both sides were compiled with.
@@ -84,7 +78,7 @@ mod tests {
     fn decodes_what_the_kernel_writes() {
         let mut entry = [0; KnockEvent::LEN];
         entry[..8].copy_from_slice(&7_u64.to_ne_bytes());
-        entry[8..24].copy_from_slice(&ipv4_mapped([192, 0, 2, 7]));
+        entry[8..24].copy_from_slice(&Address::v4([192, 0, 2, 7]).octets());
         entry[24..28].copy_from_slice(&3_u32.to_ne_bytes());
         entry[28..30].copy_from_slice(&40000_u16.to_ne_bytes());
         entry[30] = 255;
@@ -93,7 +87,7 @@ mod tests {
             event,
             KnockEvent {
                 arrival_ns: 7,
-                source: ipv4_mapped([192, 0, 2, 7]),
+                source: Address::v4([192, 0, 2, 7]),
                 ifindex: 3,
                 source_port: 40000,
                 offset: 255,

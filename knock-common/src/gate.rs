@@ -5,6 +5,8 @@
 
 use core::num::NonZeroU64;
 
+use crate::address::Address;
+
 /// The version of what is pinned: of [`LeaseKey`], [`Lease`] and their map. A daemon finds
 /// its predecessor's leases by it, and takes over nothing that it would misread.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -69,8 +71,8 @@ pub const PROTECTED_LEN: u32 = 2 * (1 << 16) / u64::BITS;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseKey {
-    /// An IPv6 address or prefix, the bits behind the prefix zero; IPv4 as IPv4-mapped address.
-    pub source: [u8; 16],
+    /// An address or a prefix, the bits behind the prefix zero.
+    pub source: Address,
     /// The destination port.
     pub port: u16,
     /// [`Transport::number`].
@@ -83,36 +85,13 @@ impl LeaseKey {
     /// The key of the lease that lets `source`, or all of its prefix of `prefix_len` bits, in.
     #[must_use]
     #[inline(always)]
-    pub const fn new(source: [u8; 16], prefix_len: u8, transport: Transport, port: u16) -> Self {
+    pub const fn new(source: Address, prefix_len: u8, transport: Transport, port: u16) -> Self {
         Self {
-            source: masked(source, prefix_len),
+            source: source.masked(prefix_len),
             port,
             protocol: transport.number(),
             prefix_len,
         }
-    }
-}
-
-/// `address` with all but its first `prefix_len` bits zero.
-#[must_use]
-#[inline(always)]
-pub const fn masked(address: [u8; 16], prefix_len: u8) -> [u8; 16] {
-    // In halves: the kernel's program cannot shift more than 64 bits.
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]) & first_bits(prefix_len);
-    let low =
-        u64::from_be_bytes([i, j, k, l, m, n, o, p]) & first_bits(prefix_len.saturating_sub(64));
-    let [a, b, c, d, e, f, g, h] = high.to_be_bytes();
-    let [i, j, k, l, m, n, o, p] = low.to_be_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
-}
-
-#[inline(always)]
-const fn first_bits(count: u8) -> u64 {
-    if count >= 64 {
-        u64::MAX
-    } else {
-        !(u64::MAX >> count)
     }
 }
 
@@ -270,12 +249,12 @@ mod tests {
             other: [u8; 16],
             len in 1..=HOST,
         ) {
-            let key = |source| LeaseKey::new(source, len, Transport::Udp, 51820);
+            let key = |source| LeaseKey::new(Address::v6(source), len, Transport::Udp, 51820);
             let prefix = u128::from_be_bytes(address) >> (HOST - len);
             let same = prefix == u128::from_be_bytes(other) >> (HOST - len);
             prop_assert_eq!(key(address) == key(other), same);
-            prop_assert_eq!(key(address), key(key(address).source));
-            let zeros = Ipv6Addr::from(key(address).source).to_bits().trailing_zeros();
+            prop_assert_eq!(key(address), key(key(address).source.octets()));
+            let zeros = Ipv6Addr::from(key(address).source.octets()).to_bits().trailing_zeros();
             prop_assert!(zeros >= u32::from(HOST - len));
         }
     }

@@ -1,15 +1,18 @@
 //! Whether a connection or a datagram may reach a protected port.
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, maps::lpm_trie::Key, programs::XdpContext};
+use core::num::NonZeroU64;
+
+use aya_ebpf::{maps::lpm_trie::Key, programs::XdpContext};
 use aya_log_ebpf::warn;
 use knock_common::{
+    address::Address,
     counters::Outcome,
     gate::{HOST, LeaseKey, Transport, protected_bit},
     settings::{OBSERVED_RATE, Settings},
 };
 
 use crate::{
-    log::{self, Source},
+    clock, log,
     maps::{LEASES, OBSERVED_BUCKET, PROTECTED, TRUSTED},
     parse::{Datagram, Ip, Segment},
 };
@@ -54,66 +57,74 @@ fn admit(
     let Some(source) = ip.source() else {
         return Outcome::GateRefused;
     };
-    if is_leased(settings, ip, &source, transport, port) {
+    if is_leased(settings, ip, source, transport, port) {
         return Outcome::GateLeased;
     }
-    if settings.has_trusted() && TRUSTED.get(Key::new(u32::from(HOST), source)).is_some() {
+    if settings.has_trusted()
+        && TRUSTED
+            .get(Key::new(u32::from(HOST), source.octets()))
+            .is_some()
+    {
         return Outcome::GateTrusted;
     }
-    if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, now()) {
+    if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, clock::now()) {
         let name = match transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
         };
-        match log::source(&source) {
-            Source::V4(source) => warn!(ctx, "{:i} to {}/{}", source, name, port),
-            Source::V6(source) => warn!(ctx, "{:i} to {}/{}", source, name, port),
+        match source.as_v4() {
+            Some(source) => warn!(ctx, "{:i} to {}/{}", source, name, port),
+            None => warn!(ctx, "{:i} to {}/{}", source.octets(), name, port),
         }
     }
     Outcome::GateRefused
 }
 
+// Inlined into every call, like all of the program: on many processors a return costs as
+// much as a look-up, since it is protected against speculation.
 #[inline(always)]
 fn is_leased(
     settings: &Settings,
     ip: Ip,
-    source: &[u8; 16],
+    source: Address,
     transport: Transport,
     port: u16,
 ) -> bool {
-    let has = |prefix_len| {
-        let key = LeaseKey::new(*source, prefix_len, transport, port);
-        has_lease(settings, &key, transport)
-    };
-    match ip {
-        Ip::V4(_) => has(HOST),
-        Ip::V6(_) => settings
-            .prefix_lens()
-            .into_iter()
-            .any(|prefix_len| prefix_len != 0 && has(prefix_len)),
+    let idle = settings.idle_ns(transport);
+    if matches!(ip, Ip::V4(_)) {
+        return has_lease(&LeaseKey::new(source, HOST, transport, port), idle);
     }
+    for prefix_len in settings.prefix_lens() {
+        if prefix_len == 0 {
+            break;
+        }
+        if has_lease(&LeaseKey::new(source, prefix_len, transport, port), idle) {
+            return true;
+        }
+    }
+    false
 }
 
-/// Whether there is a lease of this very key, which a datagram keeps going.
+/// Whether there is a lease of this very key. A datagram, which has an `idle`, keeps it going.
 #[inline(always)]
-fn has_lease(settings: &Settings, key: &LeaseKey, transport: Transport) -> bool {
+fn has_lease(key: &LeaseKey, idle: Option<NonZeroU64>) -> bool {
     let Some(lease) = LEASES.get_ptr_mut(key) else {
         return false;
     };
-    // Not before, since most who knock at a protected port have no lease.
-    let now = now();
     // SAFETY: the pointer is to a map value, which stays allocated while the program runs;
     // its fields are eight bytes each, aligned, and read one by one.
-    let held = unsafe { lease.read() }.holds(now, settings.idle_ns(transport));
-    if held && matches!(transport, Transport::Udp) {
+    let held = unsafe { lease.read() };
+    // Not before, since most who knock at a protected port have no lease.
+    let mut now = clock::recent();
+    if !held.holds(now + clock::RECENT_NS, idle) {
+        now = clock::now();
+    }
+    if !held.holds(now, idle) {
+        return false;
+    }
+    if idle.is_some() && held.seen_ns != now {
         // SAFETY: as above; nobody but this program writes the field.
         unsafe { (*lease).seen_ns = now };
     }
-    held
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper takes no arguments and only reads a clock.
-    unsafe { bpf_ktime_get_boot_ns() }
+    true
 }

@@ -3,15 +3,15 @@
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::XdpContext};
 use aya_log_ebpf::info;
 use knock_common::{
+    address::Address,
     counters::Outcome,
     event::KnockEvent,
     settings::{LOG_RATE, Settings},
 };
 
 use crate::{
-    log::{self, Source},
+    log,
     maps::{EVENTS, LOG_BUCKET, SOURCES},
-    parse::is_ipv4_mapped,
 };
 
 /// Puts a SYN to `offset` in the window on the ring, if its source may.
@@ -19,25 +19,28 @@ use crate::{
 pub(crate) fn knock(
     ctx: &XdpContext,
     settings: &Settings,
-    source: [u8; 16],
+    source: Address,
     source_port: u16,
     offset: u8,
 ) -> Outcome {
     // SAFETY: the helper takes no arguments and only reads a clock.
     let now = unsafe { bpf_ktime_get_ns() };
-    if !take_token(settings, &source, now) {
+    if !take_token(settings, source, now) {
         return Outcome::RateLimited;
     }
     // Before the event, so that whoever tails sees the SYN before what became of it.
     if settings.log != 0 && log::take_token(&LOG_BUCKET, LOG_RATE, now) {
-        match log::source(&source) {
-            Source::V4(source) => info!(
+        match source.as_v4() {
+            Some(source) => info!(
                 ctx,
                 "SYN from {:i} port {} to window + {}", source, source_port, offset
             ),
-            Source::V6(source) => info!(
+            None => info!(
                 ctx,
-                "SYN from {:i} port {} to window + {}", source, source_port, offset
+                "SYN from {:i} port {} to window + {}",
+                source.octets(),
+                source_port,
+                offset
             ),
         }
     }
@@ -64,7 +67,7 @@ pub(crate) fn knock(
 /// Whether `source` has a token left. Two CPUs may read the same bucket at once and both
 /// take its last token: a bound that is off by a CPU is a bound.
 #[inline(always)]
-fn take_token(settings: &Settings, source: &[u8; 16], now: u64) -> bool {
+fn take_token(settings: &Settings, source: Address, now: u64) -> bool {
     let source = subscriber(source);
     if let Some(bucket) = SOURCES.get_ptr_mut(source) {
         // SAFETY: the pointer is to a map value, which stays allocated while the program
@@ -87,10 +90,9 @@ fn take_token(settings: &Settings, source: &[u8; 16], now: u64) -> bool {
 /// Whom an address is charged to: an IPv4 address, or the /64 that one IPv6 host can take
 /// all its addresses from.
 #[inline(always)]
-fn subscriber(source: &[u8; 16]) -> [u8; 16] {
-    let mut subscriber = *source;
-    if !is_ipv4_mapped(source) {
-        subscriber[8..].copy_from_slice(&[0; 8]);
+fn subscriber(source: Address) -> Address {
+    match source.as_v4() {
+        Some(_) => source,
+        None => source.masked(64),
     }
-    subscriber
 }

@@ -8,6 +8,7 @@
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+mod clock;
 mod gate;
 mod headers;
 mod knock;

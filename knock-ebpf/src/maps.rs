@@ -5,10 +5,13 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use knock_common::{
+    address::Address,
     counters::Outcome,
     gate::{Lease, LeaseKey, MAX_TRUSTED, PROTECTED_LEN},
     settings::Settings,
 };
+
+use crate::clock::Glance;
 
 /// 512 KiB hold 13,000 events: 40 ms of a flood of 300,000 SYNs a second, in which a busy
 /// daemon may be away from the ring.
@@ -31,7 +34,7 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Out
 
 /// Token buckets ([`knock_common::rate::Rate`]) by source.
 #[map]
-pub(crate) static SOURCES: LruHashMap<[u8; 16], u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+pub(crate) static SOURCES: LruHashMap<Address, u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
 
 /// The token bucket of this CPU's log lines.
 #[map]
@@ -56,6 +59,10 @@ pub(crate) static PROTECTED: Array<u64> = Array::with_max_entries(PROTECTED_LEN,
 #[map]
 pub(crate) static TRUSTED: LpmTrie<[u8; 16], u8> =
     LpmTrie::with_max_entries(MAX_TRUSTED, NO_PREALLOC);
+
+/// This CPU's last look at the clock.
+#[map]
+pub(crate) static GLANCE: PerCpuArray<Glance> = PerCpuArray::with_max_entries(1, 0);
 
 /// The token bucket of this CPU's lines about what a gate would have dropped.
 #[map]

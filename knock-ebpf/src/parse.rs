@@ -4,7 +4,7 @@
 //! with early: type of frame, transport protocol, and only for those that are left what makes
 //! the packet consistent. Checksums are the host's business and are not verified.
 
-use knock_common::{counters::Outcome, event::ipv4_mapped, gate::Transport, settings::Settings};
+use knock_common::{address::Address, counters::Outcome, gate::Transport, settings::Settings};
 
 use crate::{
     headers::{
@@ -54,23 +54,18 @@ pub(crate) enum Ip {
 }
 
 impl Ip {
-    /// The source address, an IPv4 address as IPv4-mapped one. `None` for an IPv6 packet
-    /// that comes from an IPv4-mapped address: it would pass for somebody else, and no host
-    /// takes it (the kernel's `ip6_rcv_core`).
+    /// The source address. `None` for an IPv6 packet that comes from an IPv4-mapped address:
+    /// it would pass for somebody else, and no host takes it (the kernel's `ip6_rcv_core`).
     #[inline(always)]
-    pub(crate) fn source(&self) -> Option<[u8; 16]> {
+    pub(crate) fn source(&self) -> Option<Address> {
         match self {
-            Self::V4(ip) => Some(ipv4_mapped(ip.source)),
-            Self::V6(ip) if is_ipv4_mapped(&ip.source) => None,
-            Self::V6(ip) => Some(ip.source),
+            Self::V4(ip) => Some(Address::v4(ip.source)),
+            Self::V6(ip) => {
+                let source = Address::v6(ip.source);
+                source.as_v4().is_none().then_some(source)
+            }
         }
     }
-}
-
-/// Whether an address is an IPv4 address in IPv6's clothes (RFC 4291, section 2.5.5.2).
-#[inline(always)]
-pub(crate) fn is_ipv4_mapped(address: &[u8; 16]) -> bool {
-    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
 }
 
 /// A TCP segment.

@@ -7,6 +7,8 @@
 
 pub mod clock;
 pub mod frame;
+#[cfg(target_arch = "x86_64")]
+pub mod hijack;
 pub mod link;
 pub mod machine;
 pub mod netns;

@@ -272,3 +272,16 @@ impl Printed {
         lines.map(|line| format!("  {}\n", line.text)).collect()
     }
 }
+
+/// What `/proc` says of the process with this id behind `key`.
+///
+/// # Errors
+///
+/// There is no such process.
+pub fn status(process: u32, key: &str) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let value = status
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    Ok(value.context("there is no such line")?.trim().to_owned())
+}

@@ -12,15 +12,15 @@ use std::{
 };
 
 use anyhow::Result;
+use etherparse::{LaxSlicedPacket, TransportSlice};
 use fastrand::Rng;
 
 use crate::{
-    frame::Segment,
     netns::Namespace,
     wire::{Capture, Direction, Sender},
 };
 
-/// What happens to TCP segments on their way; everything else passes as it is.
+/// What happens to TCP segments and UDP datagrams on their way; everything else passes as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Impairment {
     /// The part of them that is lost.
@@ -34,7 +34,7 @@ pub struct Impairment {
 }
 
 /// Passes frames between two interfaces of one namespace until it is dropped. What becomes
-/// of the n-th segment in each direction follows from the seed alone.
+/// of the n-th of those in each direction follows from the seed alone.
 #[derive(Debug)]
 pub struct Relay {
     stop: Arc<AtomicBool>,
@@ -85,6 +85,15 @@ impl Drop for Relay {
     }
 }
 
+/// Whether `frame` carries TCP or UDP.
+fn is_impaired(frame: &[u8]) -> bool {
+    let packet = LaxSlicedPacket::from_ethernet(frame).ok();
+    matches!(
+        packet.and_then(|packet| packet.transport),
+        Some(TransportSlice::Tcp(_) | TransportSlice::Udp(_))
+    )
+}
+
 struct OneWay {
     from: Capture,
     to: Sender,
@@ -113,7 +122,7 @@ impl OneWay {
 
     fn pass(&mut self, frame: Vec<u8>) {
         let now = Instant::now();
-        if Segment::read(&frame).is_none() {
+        if !is_impaired(&frame) {
             self.hold(now, frame);
             return;
         }

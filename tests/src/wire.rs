@@ -1,7 +1,9 @@
 //! Raw access to a link: frames out, frames in.
 
 use std::{
+    io::IoSlice,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,8 +13,8 @@ use nix::{
     ifaddrs::getifaddrs,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
-        setsockopt, socket, sockopt,
+        AddressFamily, ControlMessage, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockProtocol,
+        SockType, bind, recvfrom, send, sendmmsg, setsockopt, socket, sockopt,
     },
 };
 
@@ -60,6 +62,73 @@ impl Sender {
             .context("cannot send the frame")?;
         ensure!(sent == frame.len(), "only {sent} bytes were sent");
         Ok(())
+    }
+}
+
+impl Sender {
+    /// Like [`send`](Self::send), but for as long as the interface is full it tries again: what
+    /// others send does not cost this frame.
+    ///
+    /// # Errors
+    ///
+    /// Like [`send`](Self::send).
+    pub fn send_at_last(&self, frame: &[u8]) -> Result<()> {
+        loop {
+            match self.send(frame) {
+                Err(error) if is_full(error.downcast_ref()) => thread::yield_now(),
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn is_full(error: Option<&Errno>) -> bool {
+    matches!(error, Some(Errno::EAGAIN | Errno::ENOBUFS))
+}
+
+/// Sends many frames with one system call for all of them.
+#[derive(Debug)]
+pub struct Burst {
+    sender: Sender,
+    headers: MultiHeaders<()>,
+    len: usize,
+}
+
+impl Burst {
+    /// At most `len` frames at a time through `sender`.
+    #[must_use]
+    pub fn new(sender: Sender, len: usize) -> Self {
+        Self {
+            sender,
+            headers: MultiHeaders::preallocate(len, None),
+            len,
+        }
+    }
+
+    /// Sends `frames` in order; how many of them went out before the interface was full.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many, or the kernel refuses the first of them.
+    pub fn send(&mut self, frames: &[Vec<u8>]) -> Result<usize> {
+        ensure!(frames.len() <= self.len, "a burst has {} frames", self.len);
+        let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        // The socket is bound to its interface.
+        let addresses = vec![None; frames.len()];
+        let socket = self.sender.socket.as_raw_fd();
+        let none: [ControlMessage<'_>; 0] = [];
+        match sendmmsg(
+            socket,
+            &mut self.headers,
+            &slices,
+            addresses,
+            none,
+            MsgFlags::empty(),
+        ) {
+            Ok(sent) => Ok(sent.count()),
+            Err(error) if is_full(Some(&error)) => Ok(0),
+            Err(error) => Err(error).context("cannot send the frames"),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use knock_tests::scene::{Files, program};
 
 const GATED: &str = r#"
+user = "nobody"
+
 [[client]]
 name = "laptop"
 key_file = "laptop.key"
@@ -108,7 +110,7 @@ fn a_mistake_is_told_with_its_place_and_nothing_is_right() {
     let output = check(&files).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
-    let expected = "knockd.toml:12: open: tcp/2222 is open to everybody";
+    let expected = "knockd.toml:14: open: tcp/2222 is open to everybody";
     assert!(said.contains(expected), "{said}");
     assert!(output.stdout.is_empty());
 }

@@ -83,7 +83,7 @@ impl Site {
         let text = fs::read_to_string(self.config()).unwrap();
         let script = format!("\"{}\"", script().display());
         let socket = self.folder.path().join("knockd.sock");
-        let text = text.replace("\"/usr/local/sbin/portknock\"", &script);
+        let text = text.replace("\"portknock\"", &script);
         fs::write(
             self.config(),
             format!("control_socket = {socket:?}\n{text}"),

@@ -82,6 +82,38 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Unpacks `packages`, and those of their dependencies that are not installed, over each other
+/// into `folder`, which has nothing else in it then, and installs nothing.
+pub(crate) fn unpack_all(packages: &[&str], folder: &Path) -> Result<()> {
+    let list = packages.join(" ");
+    println!("unpacking from Debian: {list}");
+    update(&list)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    let archives = folder.join("archives");
+    fs::create_dir_all(archives.join("partial"))?;
+    // What is installed may be of another version, or be somebody's service: hence all anew.
+    let mut download = Command::new("apt-get");
+    download.args(["-qq", "-y", "--download-only", "--reinstall"]);
+    download.args(["--no-install-recommends", "-o", "APT::Sandbox::User=root"]);
+    // Nothing but this folder is written, which takes neither root nor a lock.
+    download.args(["-o", "Debug::NoLocking=1", "-o"]);
+    download.arg(format!("Dir::Cache::Archives={}", archives.display()));
+    run(download.arg("install").args(packages)).with_context(|| format!("cannot fetch {list}"))?;
+    for archive in fs::read_dir(&archives)? {
+        let archive = archive?.path();
+        if archive.extension().is_some_and(|kind| kind == "deb") {
+            run(Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(&archive)
+                .arg(folder))?;
+        }
+    }
+    fs::remove_dir_all(&archives)?;
+    Ok(())
+}
+
 /// Renews the lists of packages. `wanted` is what that is for.
 fn update(wanted: &str) -> Result<()> {
     if !is_installed("apt-get") {

@@ -169,10 +169,7 @@ impl Stage {
         let lease = format!("for = \"{}s\"", LEASE.as_secs());
         // Debug is how TOML quotes: the paths have no character that the two write differently.
         let text = fs::read_to_string(&self.config)?
-            .replace(
-                "\"/usr/local/sbin/portknock\"",
-                &format!("{:?}", self.script),
-            )
+            .replace("\"portknock\"", &format!("{:?}", self.script))
             .replace("for = \"30s\"", &lease);
         let text = format!("control_socket = {:?}\n{text}", self.socket);
         fs::write(&self.config, text)?;

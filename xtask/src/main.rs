@@ -1,13 +1,17 @@
 //! The project's own tooling.
 //!
 //! `cargo xtask setup` installs what the build needs, `cargo xtask demo` shows the whole of
-//! it at work, `cargo xtask test` runs every check. What needs root is run as root, with
-//! sudo for an ordinary user; everything is built as whoever calls.
+//! it at work, `cargo xtask package` makes what is shipped, `cargo xtask test` runs every
+//! check, `cargo xtask bench` measures. What needs root is run as root, with sudo for an
+//! ordinary user; everything is built as whoever calls.
 
 mod apt;
+mod bench;
 mod demo;
 mod fail2ban;
 mod interrupt;
+mod package;
+mod peers;
 mod privilege;
 mod setup;
 mod test;
@@ -41,8 +45,12 @@ enum Task {
         #[arg(long, hide = true, value_name = "TARGET")]
         built: Option<PathBuf>,
     },
+    /// Make a Debian package and a tarball in target/package
+    Package,
     /// Run every check and every test, as CI does
     Test,
+    /// Measure what knockd costs, beside its peers, and publish it
+    Bench(bench::Choice),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +82,8 @@ fn run(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
+        Task::Package => package::package(&workspace),
         Task::Test => test::test(&workspace),
+        Task::Bench(choice) => bench::bench(&workspace, choice),
     }
 }

@@ -7,7 +7,7 @@ use cargo_metadata::Message;
 
 use crate::{
     apt::{self, Provided},
-    fail2ban, interrupt,
+    fail2ban, interrupt, package,
     privilege::as_root,
     setup::{self, Tools, ebpf_cargo, install_tool},
     workspace::{Workspace, run},
@@ -20,13 +20,33 @@ const SHELLCHECK: Provided = Provided {
     package: "shellcheck",
 };
 
+/// What the package's test looks at it with. Without systemd itself, what makes its user.
+const READERS: &[Provided] = &[
+    Provided {
+        program: "man",
+        package: "man-db",
+    },
+    Provided {
+        program: "zsh",
+        package: "zsh",
+    },
+    Provided {
+        program: "fish",
+        package: "fish",
+    },
+    Provided {
+        program: "systemd-sysusers",
+        package: "systemd-standalone-sysusers",
+    },
+];
+
 type Check = fn(&Workspace, &Tools) -> Result<()>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("format", |workspace, _| {
         run(&mut workspace.cargo("fmt --all --check"))
     }),
-    ("firewall scripts (shellcheck)", shellcheck),
+    ("scripts (shellcheck)", shellcheck),
     ("licences and advisories (cargo deny)", deny),
     ("lints", |workspace, _| {
         run(&mut workspace.cargo("clippy --quiet --workspace --all-targets -- -D warnings"))
@@ -55,6 +75,9 @@ const CHECKS: &[(&str, Check)] = &[
         ))
         },
     ),
+    ("package", |workspace, _| {
+        package::make(workspace).map(|_| ())
+    }),
     ("tests with a kernel, in namespaces", kernel_tests),
 ];
 
@@ -78,10 +101,12 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
 
 fn shellcheck(workspace: &Workspace, _: &Tools) -> Result<()> {
     apt::provide(&[SHELLCHECK])?;
-    let scripts = ["portknock-nftables", "portknock-iptables"];
+    let firewall = ["portknock-nftables", "portknock-iptables"];
+    let package = ["postinst", "prerm", "postrm"];
     run(workspace
         .command("shellcheck")
-        .args(scripts.map(|script| workspace.firewall(script))))
+        .args(firewall.map(|script| workspace.firewall(script)))
+        .args(package.map(|script| workspace.root.join("knock-user/debian").join(script))))
 }
 
 fn deny(workspace: &Workspace, _: &Tools) -> Result<()> {
@@ -126,6 +151,7 @@ fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {
 /// The tests of `knock-tests`: built as whoever calls, run as root.
 fn kernel_tests(workspace: &Workspace, _: &Tools) -> Result<()> {
     fail2ban::provide(workspace)?;
+    apt::provide(READERS)?;
     for executable in test_executables(workspace)? {
         let mut test = as_root("env")?;
         // With `CI`, what this machine cannot test is a failure. What is left out for a lesser

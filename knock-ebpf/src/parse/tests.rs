@@ -14,7 +14,7 @@ use crate::packet::tests::over;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Segment {
-        source: Option<[u8; 16]>,
+        source: Option<Address>,
         port: u16,
         is_consistent: bool,
     },
@@ -31,7 +31,7 @@ const V4: [u8; 54] = [
     0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0x02, 0xff, 0xff,  0, 0, 0, 0,
 ];
 const V4_SYN: Seen = Seen::Segment {
-    source: Some(ipv4_mapped([192, 0, 2, 2])),
+    source: Some(Address::v4([192, 0, 2, 2])),
     port: 61007,
     is_consistent: true,
 };
@@ -46,7 +46,9 @@ const V6: [u8; 90] = [
     0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0xc2, 0xff, 0xff,  0, 0, 0, 0,
 ];
 const V6_SYN: Seen = Seen::Segment {
-    source: Some([0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]),
+    source: Some(Address::v6([
+        0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+    ])),
     port: 61007,
     is_consistent: true,
 };
@@ -166,7 +168,7 @@ fn a_payload_may_go_on_in_further_buffers() {
 #[test]
 fn an_ipv4_address_in_an_ipv6_header_is_nobody() {
     let mut frame = V6;
-    frame[26..42].copy_from_slice(&ipv4_mapped([192, 0, 2, 2]));
+    frame[26..42].copy_from_slice(&Address::v4([192, 0, 2, 2]).octets());
     let Seen::Segment { source, .. } = parse(&frame, &settings(false, false), 0) else {
         panic!("it is a segment");
     };

@@ -362,7 +362,7 @@ mod tests {
     fn success_is_one_line_for_a_person() {
         let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
         let one = done(&[address("192.0.2.7")], 1, Copies::DEFAULT);
-        assert_eq!(one, "knocked on 192.0.2.7 (16 SYNs, 2 copies)");
+        assert_eq!(one, "knocked on 192.0.2.7 (16 SYNs, 3 copies)");
         let both = [address("192.0.2.7"), address("2001:db8::7")];
         let both = done(&both, 3, "1".parse().unwrap());
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
     unistd::{Group, User},
@@ -49,14 +50,36 @@ impl Account {
             ..self
         }))
     }
+}
 
-    /// Who stands in for [`DEFAULT_USER`] where nobody has made it.
-    ///
-    /// # Errors
-    ///
-    /// This host's users cannot be looked up.
-    pub fn nobody() -> Result<Option<Self>, Errno> {
-        Self::find(NOBODY)
+/// Who the network-facing process is to run as: `configured`, or else [`DEFAULT_USER`], or else
+/// nobody.
+///
+/// # Errors
+///
+/// There is none of them.
+pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
+    if let Some(account) = configured {
+        return Ok(account.clone());
+    }
+    let found = match Account::find(DEFAULT_USER)? {
+        Some(account) => Some(account),
+        None => Account::find(NOBODY)?,
+    };
+    found.with_context(|| {
+        format!("there is no user `{DEFAULT_USER}` for the network-facing process: make one, or set `user`")
+    })
+}
+
+/// What the administrator has to know of who the network-facing process is to run as.
+#[must_use]
+pub fn warning(configured: Option<&Account>) -> Option<String> {
+    match unprivileged(configured) {
+        Ok(account) if account.name == NOBODY && configured.is_none() => Some(format!(
+            "there is no user `{DEFAULT_USER}`: the network-facing process runs as `{account}`, who may have other processes"
+        )),
+        Ok(_) => None,
+        Err(error) => Some(format!("{error:#}")),
     }
 }
 

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{
+    account,
     auth::Secret,
     config::{
         self, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Template,
@@ -369,6 +370,9 @@ impl ConfigArg {
                     );
                 }
             }
+        }
+        if let Some(warning) = account::warning(config.user.as_ref()) {
+            warn!("{warning}");
         }
         for port in config.unreachable_ports() {
             warn!("{port}: the gate lets nobody in, since no door opens it and nobody is trusted");

@@ -206,7 +206,9 @@ async fn kill(child: &mut Child) {
     if let Some(group) = group
         && let Err(error) = kill_process_group(group, Signal::KILL)
     {
+        // Nor wait for it, then: whoever wants the slot would wait for ever.
         warn!("cannot kill process group {group:?}: {error}");
+        return;
     }
     if let Err(error) = child.wait().await {
         warn!("cannot reap a command: {error}");

@@ -17,7 +17,7 @@ use std::{
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use ipnet::IpNet;
 use knock_common::{
-    event::ipv4_mapped,
+    address::Address,
     gate::{HOST, Lease, LeaseKey, Mode, PROTECTED_LEN, PrefixLens, Transport, protected_bit},
     settings,
 };
@@ -95,11 +95,12 @@ impl Opening {
     /// The leases that let `source` in.
     #[must_use]
     pub fn keys(&self, source: IpAddr) -> Vec<LeaseKey> {
-        let (address, prefix_len) = match source {
-            IpAddr::V4(address) => (ipv4_mapped(address.octets()), HOST),
-            IpAddr::V6(address) => (address.octets(), self.ipv6_prefix),
+        let prefix_len = match source {
+            IpAddr::V4(_) => HOST,
+            IpAddr::V6(_) => self.ipv6_prefix,
         };
-        let key = |port: &Port| LeaseKey::new(address, prefix_len, port.transport, port.number);
+        let source = Address::from(source);
+        let key = |port: &Port| LeaseKey::new(source, prefix_len, port.transport, port.number);
         self.ports.iter().map(key).collect()
     }
 }

@@ -41,6 +41,10 @@ use super::{
 use self::{catalog::Catalog, child::Child, reload::Reread, signals::Asked};
 pub use self::{child::Unstarted, reload::Origin, signals::StopSignals};
 
+/// Reports that the listener has asked for and not taken yet, at most: more than connections
+/// that may ask it. A report of many doors is long.
+const MAX_REPORTS: usize = 64;
+
 /// Who opened a door that no client knocked at. No client has this name.
 pub const BY_HAND: &str = "by-hand";
 
@@ -112,6 +116,8 @@ pub struct Keeper {
     followed: bool,
     /// Held by whoever counts the kernel's leases.
     counting: Arc<Semaphore>,
+    /// Held by reports on their way to the listener.
+    reporting: Arc<Semaphore>,
     service_manager: ServiceManager,
     counters: Counters,
     started: Duration,
@@ -145,6 +151,7 @@ impl Keeper {
             unstarted: Unstarted::default(),
             followed: false,
             counting: Arc::new(Semaphore::new(1)),
+            reporting: Arc::new(Semaphore::new(MAX_REPORTS)),
             service_manager: ServiceManager::from_environment(),
             counters: Counters::default(),
             started: monotonic(),
@@ -284,16 +291,15 @@ impl Keeper {
             .filter(|_| self.unstarted.was_ready())
     }
 
-    /// The watchdog is for both processes: it hears nothing while the listener does not answer.
+    /// The watchdog hears of this process alone, which looks after the listener in the same
+    /// time: one that has not answered is ended, and another one started.
     fn feed_watchdog(&mut self) {
-        let answers = self.child.as_mut().is_none_or(Child::answers);
-        if answers {
-            self.service_manager.feed_watchdog();
+        self.service_manager.feed_watchdog();
+        if self.child.as_mut().is_none_or(Child::answers) {
+            self.tell(Told::Ping);
         } else {
-            warn!("the network-facing process does not answer");
-            self.service_manager.postpone_watchdog();
+            self.dismiss(&"it does not answer");
         }
-        self.tell(Told::Ping);
     }
 
     /// Does `task`: the gate first, then the command. If it is a knock that has led to it, its last

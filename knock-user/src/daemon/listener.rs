@@ -51,7 +51,7 @@ const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
 /// Where the knocks come from.
 enum Source {
     /// The XDP program.
-    Ring(Ring),
+    Ring(Box<Ring>),
     /// Lines.
     Lines(Lines),
     /// Lines that have come to their end.
@@ -99,6 +99,8 @@ struct Listener {
     questions: Questions,
     started: Duration,
     tails: usize,
+    /// Whether the keeper tells notices.
+    notified: bool,
     skipped_lines: SkippedLines,
 }
 
@@ -151,7 +153,13 @@ impl Listener {
         match told {
             Told::Begin(_) => bail!("it has begun already"),
             Told::Change(terms) => self.change(*terms, files).await?,
-            Told::Notice(notice) => self.reporter.relay(*notice),
+            Told::Notice(notice) => {
+                // Somebody may be about to.
+                if !self.reporter.relay(*notice) && !self.questions.awaits_tail() {
+                    self.notified = false;
+                    self.keeper.say(&Order::Notify(false)).await?;
+                }
+            }
             Told::Took(effect, time) => {
                 if let Some(latencies) = &self.latencies {
                     match effect {
@@ -185,7 +193,7 @@ impl Listener {
         self.terms = terms;
         let before = match (files.into_iter().next(), &mut self.source) {
             (Some(ring), Source::Ring(_)) => {
-                let next = Source::Ring(Ring::open(ring)?);
+                let next = Source::Ring(Box::new(Ring::open(ring)?));
                 std::mem::replace(&mut self.source, next)
             }
             _ => return Ok(()),

@@ -143,6 +143,13 @@ fn wants_colours() -> bool {
     std::io::stderr().is_terminal() && !refused
 }
 
+/// `text` with everything escaped that misleads a terminal; its lines stay.
+#[must_use]
+pub fn legible(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(one_line).collect();
+    lines.join("\n")
+}
+
 /// `text` with everything escaped that ends a line or misleads a terminal.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());

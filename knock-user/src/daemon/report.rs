@@ -269,10 +269,9 @@ impl Reporter {
         }
     }
 
-    /// Tells every tail what is in the log already.
-    pub fn relay(&self, notice: Notice) {
-        // Fails only if there is none.
-        let _ = self.tails.send(notice);
+    /// Tells every tail what is in the log already; whether there is one.
+    pub fn relay(&self, notice: Notice) -> bool {
+        self.tails.send(notice).is_ok()
     }
 
     /// Tells `event` to the log and to every tail.

@@ -66,9 +66,22 @@ struct Queue {
 
 #[derive(Clone, Copy, Debug)]
 struct Event {
-    at: Duration,
+    /// Nanoseconds, like all times of a queue: half of what a [`Duration`] takes, of which there
+    /// may be millions.
+    at: u64,
     source_port: Option<u16>,
     offset: u8,
+}
+
+impl Event {
+    fn is_over(&self, now: u64, timeout: u64) -> bool {
+        self.at.saturating_add(timeout) < now
+    }
+}
+
+/// As nanoseconds, which a `u64` has room for until 584 years after the machine's start.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Assembler {
@@ -88,10 +101,7 @@ impl Assembler {
     pub fn set_limits(&mut self, timeout: Duration, max_sources: NonZeroUsize) {
         self.timeout = timeout;
         self.max_sources = max_sources;
-        while self.sources.len() > max_sources.get() {
-            self.sources.pop_lru();
-            self.evicted += 1;
-        }
+        self.keep_to_limit();
     }
 
     /// Forgets everything.
@@ -103,18 +113,17 @@ impl Assembler {
     /// that is queued already.
     pub fn push(&mut self, knock: &Knock) -> Option<Candidates> {
         self.forget(knock.at);
-        if self.sources.len() >= self.max_sources.get() && !self.sources.contains(&knock.source) {
-            self.sources.pop_lru();
-            self.evicted += 1;
-        }
         let queue = self.sources.get_or_insert_mut(knock.source, Queue::default);
-        queue.expire(knock.at, self.timeout);
+        queue.expire(nanoseconds(knock.at), nanoseconds(self.timeout));
         let event = Event {
-            at: knock.at,
+            at: nanoseconds(knock.at),
             source_port: knock.source_port,
             offset: knock.offset,
         };
-        queue.insert(event).then(|| queue.candidates(&event))
+        let candidates = queue.insert(event).then(|| queue.candidates(&event));
+        // Only now, so that the source is looked up once. It is the last that would go.
+        self.keep_to_limit();
+        candidates
     }
 
     /// Clears the queue of `source`, one of whose candidates was accepted.
@@ -124,13 +133,21 @@ impl Assembler {
 
     /// Forgets the sources that were last heard of before `now` minus the timeout.
     pub fn forget(&mut self, now: Duration) {
+        let (now, timeout) = (nanoseconds(now), nanoseconds(self.timeout));
         while let Some((_, queue)) = self.sources.peek_lru()
             && queue
                 .events
                 .back()
-                .is_none_or(|event| event.at + self.timeout < now)
+                .is_none_or(|event| event.is_over(now, timeout))
         {
             self.sources.pop_lru();
+        }
+    }
+
+    fn keep_to_limit(&mut self) {
+        while self.sources.len() > self.max_sources.get() {
+            self.sources.pop_lru();
+            self.evicted += 1;
         }
     }
 
@@ -148,11 +165,11 @@ impl Assembler {
 }
 
 impl Queue {
-    fn expire(&mut self, now: Duration, timeout: Duration) {
+    fn expire(&mut self, now: u64, timeout: u64) {
         while self
             .events
             .front()
-            .is_some_and(|event| event.at + timeout < now)
+            .is_some_and(|event| event.is_over(now, timeout))
         {
             self.events.pop_front();
         }
@@ -190,10 +207,9 @@ impl Queue {
                 found.push(block);
             }
         }
-        let now = u64::try_from(event.at.as_nanos()).unwrap_or(u64::MAX);
         let affordable = found
             .iter()
-            .take_while(|_| match ATTEMPTS.take(self.attempts, now) {
+            .take_while(|_| match ATTEMPTS.take(self.attempts, event.at) {
                 Some(attempts) => {
                     self.attempts = attempts;
                     true

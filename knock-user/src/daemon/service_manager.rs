@@ -95,13 +95,6 @@ impl ServiceManager {
         self.watchdog.as_ref().map(|watchdog| watchdog.next)
     }
 
-    /// Tells the watchdog nothing this time.
-    pub fn postpone_watchdog(&mut self) {
-        if let Some(watchdog) = &mut self.watchdog {
-            watchdog.next = monotonic() + watchdog.interval;
-        }
-    }
-
     /// Tells the watchdog that the loop goes round.
     pub fn feed_watchdog(&mut self) {
         let Some(watchdog) = &mut self.watchdog else {

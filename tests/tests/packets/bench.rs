@@ -1,6 +1,11 @@
 //! The program on the test bench.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    hint,
+    num::NonZeroU32,
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::{
     maps::{Map, MapData, MapInfo, RingBuf},
@@ -173,6 +178,42 @@ impl Bench {
         let read = runtime.block_on(async { timeout(SOON, read).await });
         assert!(read.is_ok(), "{} knocks and no more", all.len());
         all
+    }
+
+    /// Lets the daemon's side read while the program is run on `frame` in another thread,
+    /// after each of `gaps` once. How many knocks came at a time, until all have.
+    pub(crate) fn read_while(&mut self, frame: &[u8], gaps: &[Duration]) -> Vec<usize> {
+        let Self {
+            xdp, ring, runtime, ..
+        } = self;
+        let program = xdp.program().unwrap();
+        let (mut batches, mut knocks) = (Vec::new(), Vec::new());
+        let mut left = gaps.len();
+        let read = async {
+            while left > 0 {
+                ring.next(&mut knocks).await.unwrap();
+                left -= knocks.len();
+                batches.push(knocks.drain(..).len());
+            }
+        };
+        let read = thread::scope(|scope| {
+            scope.spawn(|| {
+                for gap in gaps {
+                    let start = Instant::now();
+                    while start.elapsed() < *gap {
+                        hint::spin_loop();
+                    }
+                    let options = TestRunOptions {
+                        data_in: Some(frame),
+                        ..TestRunOptions::default()
+                    };
+                    program.test_run(options).unwrap();
+                }
+            });
+            runtime.block_on(async { timeout(SOON, read).await })
+        });
+        assert!(read.is_ok(), "{left} knocks are missing");
+        batches
     }
 }
 

@@ -16,4 +16,5 @@ mod log;
 mod outcome;
 mod random;
 mod reference;
+mod ring;
 mod table;

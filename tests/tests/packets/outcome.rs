@@ -42,7 +42,7 @@ pub(crate) fn check_gated(
     let event = ending.event.as_deref().map(|entry| {
         let event = decode(entry);
         Expected::Knock {
-            source: event.source.into(),
+            source: event.source.octets().into(),
             source_port: event.source_port,
             offset: event.offset,
         }

@@ -96,7 +96,9 @@ fn the_readmes_configuration_is_right() {
     let section = readme.split("\n## Configuration\n").nth(1).unwrap();
     let block = section.split("```toml\n").nth(1).unwrap();
     let text = block.split("```").next().unwrap();
-    let config = Folder::new().load(text).unwrap();
+    // Whom the package makes.
+    let text = text.replace("\"knockd\"", "\"nobody\"");
+    let config = Folder::new().load(&text).unwrap();
     let port: Port = "tcp/22".parse().unwrap();
     assert!(config.opens(port) && config.doors[0].run.is_some());
     assert!(config.gate.unwrap().rules.protect.contains(&port));
@@ -408,4 +410,44 @@ fn refuses_what_is_no_configuration() {
         error.starts_with("/nowhere/knockd.toml: the configuration cannot be read"),
         "{error}"
     );
+}
+
+#[test]
+fn users_are_looked_up_and_the_network_facing_process_is_not_roots() {
+    let folder = Folder::new();
+    let with = |top: &str, door: &str| {
+        let text = GOOD.replacen("[[door]]\n", &format!("[[door]]\n{door}\n"), 1);
+        format!("{top}\n{text}")
+    };
+    let config = folder
+        .load(&with(
+            "user = \"nobody\"",
+            "user = \"daemon\"\ngroup = \"nogroup\"",
+        ))
+        .unwrap();
+    assert_eq!(config.user.unwrap().to_string(), "nobody");
+    let account = config.doors[0].account.as_ref().unwrap();
+    assert_eq!((account.uid, account.gid), (1, 65534));
+    for (top, door, part) in [
+        ("user = \"root\"", "", "is to have no rights"),
+        (
+            "user = \"nobody-here\"",
+            "",
+            "this host has no user `nobody-here`",
+        ),
+        (
+            "",
+            "user = \"nobody-here\"",
+            "this host has no user `nobody-here`",
+        ),
+        ("", "group = \"daemon\"", "a `group` needs a `user`"),
+        (
+            "",
+            "user = \"daemon\"\ngroup = \"none-such\"",
+            "this host has no group `none-such`",
+        ),
+    ] {
+        let error = folder.error(&with(top, door));
+        assert!(error.contains(part), "{error}");
+    }
 }

@@ -1,4 +1,7 @@
 //! The people's end of the control socket: `knockd status`, `tail`, `leases`, `open`, `close`, `reload`.
+//!
+//! At the other end is the process that faces the network. Should somebody have taken that over,
+//! then nothing that it says gets at the terminal.
 
 use std::{
     fmt::{self, Write as _},
@@ -12,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use knock_common::counters::Outcome;
 
 use super::{CloseRequest, DoorStatus, GateStatus, Moved, OpenRequest, Status};
-use crate::daemon::report::Notice;
+use crate::daemon::{log::legible, report::Notice};
 
 /// Prints the daemon's status, for a person or as one line of JSON.
 ///
@@ -33,7 +36,7 @@ pub fn status(socket: &Path, json: bool) -> Result<()> {
 pub fn leases(socket: &Path, json: bool) -> Result<()> {
     let answer = ask_once(socket, "leases")?;
     if let Ok(Moved::Error(error)) = serde_json::from_str(&answer) {
-        bail!("{error}");
+        bail!("{}", legible(&error));
     }
     print(&answer, json, |answer| {
         let doors: Vec<DoorStatus> = serde_json::from_str(answer)?;
@@ -99,8 +102,8 @@ pub fn is_running(socket: &Path) -> bool {
 
 fn moved(socket: &Path, request: &str) -> Result<Vec<String>> {
     match serde_json::from_str(&ask_once(socket, request)?)? {
-        Moved::Doors(doors) => Ok(doors),
-        Moved::Error(error) => bail!("{error}"),
+        Moved::Doors(doors) => Ok(doors.iter().map(|door| legible(door)).collect()),
+        Moved::Error(error) => bail!("{}", legible(&error)),
     }
 }
 
@@ -120,7 +123,7 @@ fn print(answer: &str, json: bool, render: impl Fn(&str) -> Result<String>) -> R
         render(answer)?
     };
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(legible(&text).as_bytes())?;
     out.flush()?;
     Ok(())
 }
@@ -135,9 +138,10 @@ pub fn tail(socket: &Path, json: bool) -> Result<()> {
     for line in ask(socket, "tail")?.lines() {
         let line = line?;
         if json {
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", legible(&line))?;
         } else {
-            writeln!(out, "{}", serde_json::from_str::<Notice>(&line)?)?;
+            let notice: Notice = serde_json::from_str(&line)?;
+            writeln!(out, "{}", legible(&notice.to_string()))?;
         }
         out.flush()?;
     }

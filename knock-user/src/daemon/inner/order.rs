@@ -77,6 +77,8 @@ pub enum Order {
     },
     /// Whether the kernel is to write a line per knock, because somebody follows.
     Follow(bool),
+    /// Whether notices are wanted, because somebody reads them.
+    Notify(bool),
     /// What has the kernel logged so far?
     Flush,
     /// The lines have come to their end.
@@ -115,6 +117,7 @@ const FOLLOW: u8 = 6;
 const FLUSH: u8 = 7;
 const ENDED: u8 = 8;
 const ALIVE: u8 = 9;
+const NOTIFY: u8 = 10;
 
 /// An order's fields, as they lie in its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,6 +185,10 @@ impl Order {
                 flag: follow.into(),
                 ..only(FOLLOW)
             },
+            Self::Notify(notify) => Fields {
+                flag: notify.into(),
+                ..only(NOTIFY)
+            },
             Self::Flush => only(FLUSH),
             Self::Ended => only(ENDED),
             Self::Alive => only(ALIVE),
@@ -219,6 +226,7 @@ impl Order {
                 count_leases: fields.flag == 1,
             },
             FOLLOW => Self::Follow(fields.flag == 1),
+            NOTIFY => Self::Notify(fields.flag == 1),
             FLUSH => Self::Flush,
             ENDED => Self::Ended,
             ALIVE => Self::Alive,
@@ -309,6 +317,7 @@ mod tests {
             Just(Order::Ended),
             Just(Order::Alive),
             any::<bool>().prop_map(Order::Follow),
+            any::<bool>().prop_map(Order::Notify),
             any::<u32>().prop_map(|question| Order::Reload { question }),
             (any::<u32>(), any::<bool>()).prop_map(|(question, count_leases)| Order::Report {
                 question,

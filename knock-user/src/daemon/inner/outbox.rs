@@ -7,7 +7,7 @@ use std::{
 };
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{KeeperEnd, told::Told};
 use crate::daemon::report::{Event, Notice};
@@ -23,7 +23,14 @@ const RESERVED: usize = 128;
 #[error("the network-facing process takes nothing any more")]
 pub struct Stuck;
 
-type Message = (Told, Vec<OwnedFd>);
+/// Something that waits.
+#[derive(Debug)]
+struct Message {
+    told: Told,
+    files: Vec<OwnedFd>,
+    /// Given back when it has been told.
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 /// Where messages are put, by everybody who has some.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +40,8 @@ pub struct Outbox(Arc<Mutex<Option<Open>>>);
 #[derive(Debug)]
 struct Open {
     messages: mpsc::Sender<Message>,
+    /// Whether somebody reads notices.
+    wants_notices: bool,
     /// Notices that there was no room for.
     lost: u64,
 }
@@ -47,8 +56,22 @@ impl Outbox {
     #[must_use]
     pub fn open(&self) -> Messages {
         let (messages, taken) = mpsc::channel(ROOM);
-        self.with(|open| *open = Some(Open { messages, lost: 0 }));
+        let opened = Open {
+            messages,
+            wants_notices: false,
+            lost: 0,
+        };
+        self.with(|open| *open = Some(opened));
         Messages(taken)
+    }
+
+    /// From here on takes notices or does not.
+    pub fn want_notices(&self, wanted: bool) {
+        self.with(|open| {
+            if let Some(open) = open {
+                open.wants_notices = wanted;
+            }
+        });
     }
 
     /// Puts something in that has to arrive; nothing happens while there is no listener.
@@ -66,9 +89,32 @@ impl Outbox {
     ///
     /// [`Stuck`].
     pub fn tell_with(&self, told: Told, files: Vec<OwnedFd>) -> Result<(), Stuck> {
+        self.put(told, files, None)
+    }
+
+    /// The same without files; `permit` is given back when it has been told.
+    ///
+    /// # Errors
+    ///
+    /// [`Stuck`].
+    pub fn tell_holding(&self, told: Told, permit: OwnedSemaphorePermit) -> Result<(), Stuck> {
+        self.put(told, Vec::new(), Some(permit))
+    }
+
+    fn put(
+        &self,
+        told: Told,
+        files: Vec<OwnedFd>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Stuck> {
+        let message = Message {
+            told,
+            files,
+            _permit: permit,
+        };
         self.with(|open| match open {
             // Closed is no error: whoever starts listeners hears of that by itself.
-            Some(open) => match open.messages.try_send((told, files)) {
+            Some(open) => match open.messages.try_send(message) {
                 Err(mpsc::error::TrySendError::Full(_)) => Err(Stuck),
                 _ => Ok(()),
             },
@@ -76,10 +122,13 @@ impl Outbox {
         })
     }
 
-    /// Puts a notice in, if there is room, and otherwise a word that there was none later on.
+    /// Puts a notice in, if somebody reads them and there is room, and otherwise a word that
+    /// there was none later on.
     pub fn notify(&self, event: Event) {
         self.with(|open| {
-            let Some(open) = open else { return };
+            let Some(open) = open.as_mut().filter(|open| open.wants_notices) else {
+                return;
+            };
             if open.messages.capacity() <= RESERVED {
                 open.lost += 1;
                 return;
@@ -87,8 +136,11 @@ impl Outbox {
             let lost = std::mem::take(&mut open.lost);
             let lost = (lost > 0).then_some(Event::Lost { notices: lost });
             for event in lost.into_iter().chain([event]) {
-                let notice = Told::Notice(Box::new(Notice::now(event)));
-                let _ = open.messages.try_send((notice, Vec::new()));
+                let _ = open.messages.try_send(Message {
+                    told: Told::Notice(Box::new(Notice::now(event))),
+                    files: Vec::new(),
+                    _permit: None,
+                });
             }
         });
     }
@@ -103,9 +155,9 @@ impl Outbox {
 impl Messages {
     /// Tells everything through `end` until the listener has gone.
     pub async fn deliver(mut self, end: Arc<KeeperEnd>) {
-        while let Some((told, files)) = self.0.recv().await {
-            let files: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
-            if let Err(error) = end.tell(&told, &files).await {
+        while let Some(message) = self.0.recv().await {
+            let files: Vec<_> = message.files.iter().map(OwnedFd::as_fd).collect();
+            if let Err(error) = end.tell(&message.told, &files).await {
                 tracing::debug!("the network-facing process has gone: {error:#}");
                 return;
             }
@@ -129,6 +181,9 @@ mod tests {
         outbox.notify(notice());
         outbox.tell(Told::Ping).unwrap();
         let mut messages = outbox.open();
+        outbox.notify(notice());
+        assert!(messages.0.try_recv().is_err());
+        outbox.want_notices(true);
         for _ in 0..ROOM + 10 {
             outbox.notify(notice());
         }
@@ -137,12 +192,12 @@ mod tests {
         }
         assert!(outbox.tell(Told::Flushed).is_err());
         let mut kept = 0;
-        while let Ok((told, _)) = messages.0.try_recv() {
+        while let Ok(Message { told, .. }) = messages.0.try_recv() {
             kept += usize::from(matches!(told, Told::Notice(_)));
         }
         assert_eq!(kept, ROOM - RESERVED);
         outbox.notify(notice());
-        let (told, _) = messages.0.try_recv().unwrap();
+        let told = messages.0.try_recv().unwrap().told;
         let Told::Notice(told) = told else {
             panic!("{told:?}");
         };

@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use super::{Keeper, Sockets, Source};
 use crate::daemon::{
-    account::{Account, DEFAULT_USER},
+    account::{self, Account},
     auth::{self, Secret},
     clock::monotonic,
     config::Config,
@@ -253,21 +253,10 @@ fn account(config: &Config) -> Result<Option<Account>> {
     if !geteuid().is_root() {
         return Ok(None);
     }
-    if let Some(account) = &config.user {
-        return Ok(Some(account.clone()));
+    if let Some(warning) = account::warning(config.user.as_ref()) {
+        warn!("{warning}");
     }
-    if let Some(account) = Account::find(DEFAULT_USER)? {
-        return Ok(Some(account));
-    }
-    let Some(account) = Account::nobody()? else {
-        bail!(
-            "there is no user `{DEFAULT_USER}` for the network-facing process: make one, or set `user`"
-        );
-    };
-    warn!(
-        "there is no user `{DEFAULT_USER}`: the network-facing process runs as `{account}`, who may have other processes"
-    );
-    Ok(Some(account))
+    account::unprivileged(config.user.as_ref()).map(Some)
 }
 
 /// Starts a listener, and returns the end by which it is told what to do.

@@ -57,6 +57,7 @@ impl Keeper {
                 count_leases,
             } => self.report(question, count_leases),
             Order::Follow(followed) => self.set_kernel_log(followed),
+            Order::Notify(wanted) => self.outbox.want_notices(wanted),
             Order::Flush => {
                 self.flush_kernel_log();
                 self.tell(Told::Flushed);

@@ -20,6 +20,9 @@ impl Keeper {
     /// Answers `question`, with the number of the kernel's leases if they are to be counted.
     /// That is done beside everything else, and by one at a time.
     pub(super) fn report(&mut self, question: u32, count_leases: bool) {
+        let Ok(reporting) = self.reporting.clone().try_acquire_owned() else {
+            return self.dismiss(&"it asks for too much at once");
+        };
         let report = self.state();
         let counting = self.counting.clone().try_acquire_owned().ok();
         let gate = self.gate.as_ref().filter(|_| count_leases);
@@ -29,7 +32,11 @@ impl Keeper {
                 .ok()
         });
         let (Some(counting), Some(gate)) = (counting, gate) else {
-            return self.tell(Told::Report(question, Box::new(report)));
+            let told = Told::Report(question, Box::new(report));
+            if let Err(stuck) = self.outbox.tell_holding(told, reporting) {
+                self.dismiss(&stuck);
+            }
+            return;
         };
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
@@ -47,7 +54,8 @@ impl Keeper {
             };
             let report = Report { leases, ..report };
             // A listener that takes nothing is found out by the next thing that it has to take.
-            let _ = outbox.tell(Told::Report(question, Box::new(report)));
+            let told = Told::Report(question, Box::new(report));
+            let _ = outbox.tell_holding(told, reporting);
         });
     }
 

@@ -101,7 +101,7 @@ impl Listener {
     fn remember(&mut self, block: &Block, grant: &Grant, made_at: u64, arrival: &Arrival) -> bool {
         let source = arrival.source;
         let now = monotonic();
-        // The client sends everything twice: its second copy is no attack.
+        // The client sends everything several times: a further copy is no attack.
         if let Some((from, at)) = self.accepted.get(block)
             && *from == source
             && now < *at + COPIES_TAKE

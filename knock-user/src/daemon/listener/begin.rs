@@ -4,12 +4,10 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use lru::LruCache;
-use rustix::{
-    process::{
-        DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
-    },
-    thread::set_name,
+use rustix::process::{
+    DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
 };
+use rustix::thread::set_name;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -43,7 +41,7 @@ pub const NAME: &str = "knockd-listener";
 ///
 /// It was not started by knockd, or could not give its rights up, or its source broke.
 pub fn main() -> Result<()> {
-    // By the file that it is started from it would be `exe`, in ps and in systemd's log.
+    // It was started by the path of its program, which is no name.
     set_name(c"knockd-listener")?;
     // The keys come here: no core file, and nobody but root looks into this process.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -79,6 +77,7 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
     let mut files = files.into_iter();
     let mut file = || files.next().context("a file is missing");
     let server = Server::from_listener(file()?, beginning.owner)?;
+    let terms = beginning.terms;
     let input = file()?;
     let folder = match &beginning.store {
         Some(_) => Some(file()?),
@@ -92,16 +91,22 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
     if let Some(folder) = &folder {
         fchdir(folder)?;
     }
+    // A ring is opened outside, where the size of a page can be asked for. It is not read yet.
+    let (ring, lines) = if beginning.reads_lines {
+        (None, Some(input))
+    } else {
+        (Some(Ring::open(input)?), None)
+    };
     // From here on what strangers send may come.
     Sandbox::new(folder.as_ref())?.enter()?;
     let store = match &beginning.store {
         Some(shown) => Some(open_store(shown, &reporter)?),
         None => None,
     };
-    let terms = beginning.terms;
-    let source = match beginning.reads_lines {
-        true => Source::Lines(Lines::read(input, terms.window())?),
-        false => Source::Ring(Ring::open(input)?),
+    let source = match (ring, lines) {
+        (Some(ring), _) => Source::Ring(Box::new(ring)),
+        (None, Some(lines)) => Source::Lines(Lines::read(lines, terms.window())?),
+        (None, None) => Source::Ended,
     };
     // Requests wait their turn behind the knocks; a few may queue.
     let (sender, requests) = mpsc::channel(16);
@@ -126,6 +131,7 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
         questions: Questions::default(),
         started: beginning.started,
         tails: 0,
+        notified: false,
         skipped_lines: SkippedLines::default(),
     };
     listener.run(requests).await

@@ -49,6 +49,12 @@ impl Questions {
         self.last
     }
 
+    /// Whether somebody is about to follow.
+    pub(super) fn awaits_tail(&self) -> bool {
+        let mut askers = self.open.values();
+        askers.any(|asker| matches!(asker, Asker::Tail(_)))
+    }
+
     /// Passes the answer to a question about doors on.
     pub(super) fn answer(&mut self, question: u32, outcome: Outcome) {
         if let Some(Asker::Moved(reply)) = self.open.remove(&question) {
@@ -87,6 +93,10 @@ impl Listener {
             Request::Open(request, reply) => return self.open(&request, reply).await,
             Request::Close(request, reply) => return self.close(&request, reply).await,
         };
+        if matches!(asker, Asker::Tail(_)) && !self.notified {
+            self.notified = true;
+            self.keeper.say(&Order::Notify(true)).await?;
+        }
         let question = self.questions.ask(asker);
         let order = Order::Report {
             question,

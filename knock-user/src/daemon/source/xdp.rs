@@ -18,9 +18,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
-use knock_common::{
-    counters::Outcome, event::ipv4_mapped, gate::protected_bit, settings::Settings,
-};
+use knock_common::{address::Address, counters::Outcome, gate::protected_bit, settings::Settings};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
@@ -220,7 +218,10 @@ impl Xdp {
 fn trie_key(network: &IpNet) -> Key<[u8; 16]> {
     let prefix_len = u32::from(network.prefix_len());
     match network {
-        IpNet::V4(network) => Key::new(96 + prefix_len, ipv4_mapped(network.addr().octets())),
+        IpNet::V4(network) => Key::new(
+            96 + prefix_len,
+            Address::v4(network.addr().octets()).octets(),
+        ),
         IpNet::V6(network) => Key::new(prefix_len, network.addr().octets()),
     }
 }
@@ -237,10 +238,10 @@ fn take_any(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
         .with_context(|| format!("the object holds no map `{name}`"))
 }
 
-/// Watches `ring`, a ring buffer or the reader of one.
+/// Watches `ring`, the file of a ring buffer or something with one.
 fn readable<T: AsRawFd>(ring: T) -> Result<AsyncFd<T>> {
-    // SAFETY: this is called with aya's RingBuf and EbpfLogger alone, which own the map's
-    // file descriptor, never exchange it and close it when they are dropped.
+    // SAFETY: this is called with the map's file itself and aya's EbpfLogger alone, which own
+    // the file descriptor, never exchange it and close it when they are dropped.
     let watched = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
     watched
         .map_err(|error| error.into_parts().1)
@@ -263,9 +264,9 @@ fn unloadable(error: anyhow::Error) -> anyhow::Error {
     match errno(&error) {
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),
         Some(Errno::NOSYS) => {
-            anyhow!("this kernel was built without BPF: knockd needs Linux 5.18 or later with it")
+            anyhow!("this kernel was built without BPF: knockd needs Linux 5.19 or later with it")
         }
-        _ => error.context("the kernel does not take the XDP program (Linux 5.18 or later does)"),
+        _ => error.context("the kernel does not take the XDP program (Linux 5.19 or later does)"),
     }
 }
 

@@ -1,0 +1,249 @@
+//! A server with a firewall, a client, and the moments at which the server's commands began.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Write as _},
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use knock_tests::{link::Pair, netns::Namespace, wire::Sender};
+use rustix::{
+    fs::{CWD, FileType, Mode},
+    time::{ClockId, clock_gettime},
+};
+use tempfile::TempDir;
+
+/// What the daemons run, as the build script has compiled it.
+const STAMP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stamp"));
+
+/// What a command writes: when it began, and for whom.
+const RECORD: usize = 64;
+
+/// A server drops what no rule lets in, or nobody would have to knock.
+pub(crate) const FIREWALL: &str = "
+table inet bench {
+    chain input {
+        type filter hook input priority filter
+        tcp flags & (syn | ack) == syn drop
+    }
+}
+";
+
+/// A pair of hosts, and a folder for the daemon on the server.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) pair: Pair,
+    /// Frames from the client's side of the cable.
+    pub(crate) sender: Sender,
+    pub(crate) site: Site,
+}
+
+impl Lab {
+    /// Its files lie in `folder`, on a disk as the daemon's own would be.
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
+        let pair = Pair::new()?;
+        // Whoever knocks has an address of his own; nothing is sent to it.
+        pair.server.ip("route add default dev srv0")?;
+        let site = Site::new(folder)?;
+        site.firewall(&pair.server, FIREWALL)?;
+        let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE)?;
+        Ok(Self { pair, sender, site })
+    }
+}
+
+/// The `index`-th of those who knock, each from an address of his own.
+pub(crate) fn knocker(index: u32) -> Ipv4Addr {
+    let first = u32::from(Ipv4Addr::new(198, 18, 0, 1));
+    Ipv4Addr::from(first + index)
+}
+
+/// The folder of a daemon, and what its commands leave.
+#[derive(Debug)]
+pub(crate) struct Site {
+    folder: TempDir,
+    pub(crate) stamps: Stamps,
+}
+
+impl Site {
+    /// A site in a folder of its own in `parent`.
+    pub(crate) fn new(parent: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("site").tempdir_in(parent)?;
+        let stamp = folder.path().join("stamp");
+        fs::write(&stamp, STAMP)?;
+        fs::set_permissions(&stamp, fs::Permissions::from_mode(0o755))?;
+        let stamps = Stamps::new(&folder.path().join("stamps"))?;
+        Ok(Self { folder, stamps })
+    }
+
+    /// A file or folder of the site.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The site's folder, as configurations name it.
+    pub(crate) fn folder(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    /// Writes a file that only its owner can read, which daemons ask of their secrets.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
+    /// `text` without what changes from run to run, for whoever reads it.
+    pub(crate) fn portable(&self, text: &str) -> String {
+        text.replace(&self.folder(), "/srv/bench")
+    }
+
+    /// Loads nftables' `rules` in `namespace`.
+    pub(crate) fn firewall(&self, namespace: &Namespace, rules: &str) -> Result<()> {
+        let file = self.write("rules.nft", rules)?;
+        run(namespace.command("nft").arg("--file").arg(file))
+    }
+}
+
+/// Runs `command` to its end.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    output(command).map(drop)
+}
+
+/// What `command` prints.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Now, in nanoseconds of the clock that the commands read.
+pub(crate) fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    nanoseconds(now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned())
+}
+
+fn nanoseconds(seconds: u64, nanoseconds: u64) -> u64 {
+    seconds * 1_000_000_000 + nanoseconds
+}
+
+/// When the command of each knock began.
+#[derive(Debug)]
+pub(crate) struct Stamps {
+    fifo: File,
+    seen: Arc<Seen>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    began: Mutex<HashMap<String, u64>>,
+    changed: Condvar,
+}
+
+impl Stamps {
+    fn new(path: &Path) -> Result<Self> {
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        // For both, so that there is always somebody at the other end.
+        let fifo = OpenOptions::new().read(true).write(true).open(path)?;
+        let seen = Arc::new(Seen::default());
+        let reader = thread::spawn({
+            let (fifo, seen) = (fifo.try_clone()?, Arc::clone(&seen));
+            move || seen.collect(fifo)
+        });
+        Ok(Self {
+            fifo,
+            seen,
+            reader: Some(reader),
+        })
+    }
+
+    /// When the first command for `source` began, if it does within `timeout`; see [`now`].
+    pub(crate) fn wait(&self, source: Ipv4Addr, timeout: Duration) -> Option<u64> {
+        let name = source.to_string();
+        let deadline = Instant::now() + timeout;
+        let mut began = self.seen.lock();
+        loop {
+            if let Some(time) = began.get(&name) {
+                return Some(*time);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.seen.changed.wait_timeout(began, left);
+            began = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How many of `sources` had their command, or have it within `timeout` together.
+    pub(crate) fn count(
+        &self,
+        sources: impl IntoIterator<Item = Ipv4Addr>,
+        timeout: Duration,
+    ) -> usize {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let sources = sources.into_iter();
+        sources
+            .filter(|source| self.wait(*source, left()).is_some())
+            .count()
+    }
+
+    /// Forgets all that began so far.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().clear();
+    }
+}
+
+impl Drop for Stamps {
+    fn drop(&mut self) {
+        // A record without a name, which no command writes.
+        let _ = self.fifo.write_all(&[0; RECORD]);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Seen {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn collect(&self, mut fifo: File) {
+        let mut record = [0; RECORD];
+        // One `write` is one record: the kernel does not mix those that are so short.
+        while fifo.read_exact(&mut record).is_ok() {
+            let (seconds, rest) = record.split_at(8);
+            let (fraction, name) = rest.split_at(8);
+            let name = String::from_utf8_lossy(name);
+            let name = name.trim_end_matches('\0');
+            if name.is_empty() {
+                return;
+            }
+            let [seconds, fraction] = [seconds, fraction]
+                .map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
+            let mut began = self.lock();
+            began
+                .entry(name.to_owned())
+                .or_insert(nanoseconds(seconds, fraction));
+            drop(began);
+            self.changed.notify_all();
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! jvinet's knockd.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::Command,
+};
+
+use anyhow::Result;
+use knock_tests::{frame::Frame, link::Pair, netns::Namespace, process::Running};
+
+use super::{Daemon, SOURCE_PORT, program, with_libraries};
+use crate::{lab::Site, scenario::Context};
+
+/// Three ports, as in its manual, but in our window, so that one flood hits both.
+const SEQUENCE: [u16; 3] = [61010, 61120, 61230];
+
+/// As in the first example of its manual. `tcpflags` has it look at SYNs alone.
+const CONFIGURATION: &str = "[options]
+    logfile = {folder}/knockd.log
+
+[bench]
+    sequence    = {sequence}
+    seq_timeout = 10
+    tcpflags    = syn
+    command     = {folder}/stamp {folder}/stamps %IP%
+";
+
+/// The daemon on interface `srv0` of `host`.
+pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<Daemon> {
+    let sequence = SEQUENCE.map(|port| port.to_string()).join(",");
+    let text = CONFIGURATION
+        .replace("{folder}", &site.folder())
+        .replace("{sequence}", &sequence);
+    let file = site.write("knockd.conf", &text)?;
+    context.show_configuration("knockd.conf", &site.portable(&text))?;
+    let mut knockd = host.command(program(context, "knockd")?);
+    with_libraries(context, &mut knockd)?;
+    knockd.args(["--interface", Pair::SERVER_INTERFACE, "--config"]);
+    knockd.arg(file);
+    let knocks = |source| {
+        let frame = |port| {
+            let source = SocketAddr::new(IpAddr::V4(source), SOURCE_PORT);
+            let destination = SocketAddr::new(Pair::SERVER_V4.into(), port);
+            Frame::syn(source, destination).bytes()
+        };
+        SEQUENCE.into_iter().map(frame).collect()
+    };
+    Ok(Daemon::new(vec![Running::spawn(knockd)?], Box::new(knocks)))
+}
+
+/// Its client, which is to knock on `server` from `host`.
+pub(crate) fn client(context: &Context, host: &Namespace, server: IpAddr) -> Result<Command> {
+    let mut knock = host.command(program(context, "knock")?);
+    knock.arg(server.to_string());
+    knock.args(SEQUENCE.map(|port| port.to_string()));
+    Ok(knock)
+}

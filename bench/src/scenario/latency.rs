@@ -1,0 +1,109 @@
+//! How long it takes from a knock's last packet to the first instruction of its command.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use super::{Context, Scenario};
+use crate::{
+    lab::{Lab, knocker},
+    peer::{Daemon, Subject, send},
+    plot::Plot,
+    record::{Measurement, Unit, quantile},
+};
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "latency",
+    title: "From the last packet of a knock to the command's first instruction",
+    method: "A clock is read right before the last packet is handed to the cable, and by the \
+             command, a program of four system calls without dynamic linker or library, as its \
+             first act. One knock at a time, each from another address, in random distances of \
+             up to 20 ms; the daemons run side by side and are knocked on in turn, fwknopd with \
+             its capture in every fifth round only. A sealed knock is on disk before its command.",
+    run,
+    plot: Some(Plot::Bars(Unit::Nanoseconds)),
+};
+
+const SUBJECTS: [Subject; 5] = [
+    Subject::Sealed,
+    Subject::Classic,
+    Subject::Jvinet,
+    Subject::FwknopUdp,
+    Subject::FwknopPcap,
+];
+
+const P50: &str = "median";
+const P99: &str = "99th percentile";
+
+/// Longer than a command ever took to begin.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn run(context: &Context) -> Result<Vec<Measurement>> {
+    let mut fields = Vec::new();
+    for subject in SUBJECTS {
+        let lab = Lab::new(context.out())?;
+        let daemon = subject.start(context, &lab.pair.server, &lab.site, &lab.sender)?;
+        fields.push((subject, lab, daemon));
+    }
+    let mut samples = vec![Vec::new(); fields.len()];
+    for index in 0..context.effort.pick(50, 1000) {
+        for ((subject, lab, daemon), samples) in fields.iter().zip(&mut samples) {
+            // It alone would take as long as all others.
+            if *subject == Subject::FwknopPcap && index % 5 > 0 {
+                continue;
+            }
+            let took = knock(lab, daemon, index)
+                .with_context(|| format!("{}: knock {index}", subject.name()))?;
+            samples.push(took);
+        }
+    }
+    let medians: Vec<_> = samples.iter().map(|all| quantile(all, 0.5)).collect();
+    let mut measurements = Vec::new();
+    for (subject, samples) in SUBJECTS.iter().zip(&samples) {
+        let name = subject.name();
+        let median = Measurement::new(P50, name, Unit::Nanoseconds, samples);
+        let tail = quantile(samples, 0.99);
+        let tail = Measurement::new(P99, name, Unit::Nanoseconds, &[tail]);
+        measurements.push(with_targets(*subject, median, &medians));
+        measurements.push(with_targets(*subject, tail, &medians));
+    }
+    // Told percentile by percentile.
+    measurements.sort_by_key(|measurement| measurement.case == P99);
+    Ok(measurements)
+}
+
+/// Nanoseconds of the `index`-th knock.
+#[expect(clippy::cast_precision_loss, reason = "a few seconds at most")]
+fn knock(lab: &Lab, daemon: &Daemon, index: u32) -> Result<f64> {
+    let source = knocker(index);
+    let knock = daemon.knock(source)?;
+    thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
+    let sent = send(&lab.sender, &knock)?;
+    let began = lab.site.stamps.wait(source, PATIENCE);
+    let began = began.context("its command did not begin")?;
+    Ok(began.saturating_sub(sent) as f64)
+}
+
+/// Ours have them; all are compared with the sealed one.
+fn with_targets(subject: Subject, measurement: Measurement, medians: &[f64]) -> Measurement {
+    let value = measurement.median();
+    let measurement = match subject {
+        Subject::Sealed => measurement,
+        _ => measurement.beside(Subject::Sealed.name()),
+    };
+    if !matches!(subject, Subject::Sealed | Subject::Classic) {
+        return measurement;
+    }
+    if measurement.case == P99 {
+        return measurement.target("≤ 2 ms", value <= 2e6);
+    }
+    let peers = SUBJECTS.iter().zip(medians);
+    let fastest = peers
+        .filter(|(subject, _)| !matches!(subject, Subject::Sealed | Subject::Classic))
+        .map(|(_, median)| *median)
+        .fold(f64::INFINITY, f64::min);
+    measurement.target(
+        "≤ 300 µs, and 50 × faster than each peer",
+        value <= 300e3 && value * 50.0 <= fastest,
+    )
+}

@@ -1,0 +1,143 @@
+//! A packet's source, as the XDP program compares, hashes and passes it on.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+/// An IPv6 address; an IPv4 address as IPv4-mapped one (RFC 4291, section 2.5.5.2).
+///
+/// In memory its 16 bytes as they are on the wire, but as words: the kernel's compiler moves
+/// bytes one by one, and a map's key that was written so is slow to hash.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address([u32; 4]);
+
+/// What stands before the four bytes of an IPv4-mapped address.
+const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
+
+impl Address {
+    /// The IPv4 address of these bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self([MAPPED[0], MAPPED[1], MAPPED[2], u32::from_ne_bytes(octets)])
+    }
+
+    /// The IPv6 address of these bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
+    }
+
+    /// All 16 bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn octets(self) -> [u8; 16] {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = [
+            self.0[0].to_ne_bytes(),
+            self.0[1].to_ne_bytes(),
+            self.0[2].to_ne_bytes(),
+            self.0[3].to_ne_bytes(),
+        ];
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The IPv4 address that this is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn as_v4(self) -> Option<[u8; 4]> {
+        let [a, b, c, last] = self.0;
+        if a == MAPPED[0] && b == MAPPED[1] && c == MAPPED[2] {
+            Some(last.to_ne_bytes())
+        } else {
+            None
+        }
+    }
+
+    /// The address with all but its first `prefix_len` bits zero.
+    #[must_use]
+    #[inline(always)]
+    pub const fn masked(self, prefix_len: u8) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([
+            a & first_bits(prefix_len),
+            b & first_bits(prefix_len.saturating_sub(32)),
+            c & first_bits(prefix_len.saturating_sub(64)),
+            d & first_bits(prefix_len.saturating_sub(96)),
+        ])
+    }
+}
+
+/// A word of an address of which the first `count` bits are set, all of them from 32 on.
+#[inline(always)]
+const fn first_bits(count: u8) -> u32 {
+    let bits = if count >= 32 {
+        u32::MAX
+    } else {
+        !(u32::MAX >> count)
+    };
+    bits.to_be()
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::v4(address.octets()),
+            IpAddr::V6(address) => Self::v6(address.octets()),
+        }
+    }
+}
+
+/// An IPv4-mapped address becomes the IPv4 address that it stands for.
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        Ipv6Addr::from(address.octets()).to_canonical()
+    }
+}
+
+const _: () = assert!(size_of::<Address>() == 16 && align_of::<Address>() == 4);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::gate::HOST;
+
+    proptest! {
+        #[test]
+        fn an_address_is_its_bytes(octets: [u8; 16], v4: [u8; 4]) {
+            let address = Address::v6(octets);
+            prop_assert_eq!(address.octets(), octets);
+            prop_assert_eq!(IpAddr::from(address), Ipv6Addr::from(octets).to_canonical());
+            prop_assert_eq!(Address::from(IpAddr::from(octets)), address);
+            let mapped = Ipv4Addr::from(v4).to_ipv6_mapped();
+            prop_assert_eq!(Address::v4(v4), Address::v6(mapped.octets()));
+            prop_assert_eq!(Address::from(IpAddr::from(v4)), Address::v4(v4));
+            prop_assert_eq!(Address::v4(v4).as_v4(), Some(v4));
+        }
+
+        #[test]
+        fn nothing_else_is_an_ipv4_address(place in 0..12_usize, flip in 1_u8..) {
+            let mut octets = Address::v4([192, 0, 2, 7]).octets();
+            octets[place] ^= flip;
+            prop_assert_eq!(Address::v6(octets).as_v4(), None);
+        }
+
+        #[test]
+        fn a_mask_keeps_the_first_bits(octets: [u8; 16], prefix_len in 0..=HOST) {
+            let kept = Address::v6(octets).masked(prefix_len).octets();
+            let zeroed = u32::from(HOST - prefix_len);
+            let all = u128::from_be_bytes(octets);
+            let expected = all.checked_shr(zeroed).unwrap_or(0).checked_shl(zeroed).unwrap_or(0);
+            prop_assert_eq!(u128::from_be_bytes(kept), expected);
+        }
+    }
+}

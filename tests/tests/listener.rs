@@ -1,0 +1,340 @@
+//! The network-facing process: what it cannot do, whoever has taken it over, and what becomes
+//! of the daemon when it dies.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+use knock_tests::{
+    link::Pair,
+    process::{Signal, status},
+    scene::{
+        BACKUP, CONFIGURATION, LAPTOP, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER,
+        Scene, classic, seal, unbound,
+    },
+};
+
+fn scene() -> Scene {
+    Scene::with(SEALED_CONFIGURATION).unwrap()
+}
+
+fn knock(scene: &Scene, sequence: &[u8], source: std::net::SocketAddr) {
+    let knock = classic(PHONE, sequence, source, Pair::SERVER_V4.into()).unwrap();
+    scene.send(&knock).unwrap();
+}
+
+#[test]
+fn it_has_no_rights() {
+    knock_tests::needs_bpf!();
+    let scene = scene();
+    let listener = scene.listener().unwrap();
+    let of = |key| status(listener, key).unwrap();
+    for key in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(u64::from_str_radix(&of(key), 16).unwrap(), 0, "{key}");
+    }
+    let uids = of("Uid");
+    assert!(uids.split_whitespace().all(|uid| uid != "0"), "{uids}");
+    let gids = of("Gid");
+    assert!(gids.split_whitespace().all(|gid| gid != "0"), "{gids}");
+    assert_eq!(of("Groups"), "");
+    assert_eq!(of("NoNewPrivs"), "1");
+    // SECCOMP_MODE_FILTER
+    assert_eq!(of("Seccomp"), "2");
+    let folder = fs::metadata(scene.files.path("state/knocks")).unwrap();
+    assert_eq!(
+        folder.uid().to_string(),
+        uids.split_whitespace().next().unwrap()
+    );
+    assert_eq!(folder.mode() & 0o7777, 0o750);
+}
+
+#[test]
+fn when_it_is_killed_another_one_goes_on_and_doors_stay_open() {
+    knock_tests::needs_bpf!();
+    let scene = scene();
+    let block = seal(&unbound().unwrap()).unwrap();
+    scene.send_block(block, SOURCE).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    let first = scene.listener().unwrap();
+    kill(first);
+    scene
+        .logged(&[
+            "the network-facing process has ended",
+            "open doors stay as they are",
+        ])
+        .unwrap();
+    scene.logged(&["listens again on srv0"]).unwrap();
+    assert_ne!(scene.listener().unwrap(), first);
+    let status = scene.status().unwrap();
+    assert_eq!(status["daemon"]["listener_restarts"], 1);
+    assert!(status["doors"].to_string().contains("192.0.2.2"));
+    // What the first one has accepted the second one knows.
+    scene.send_block(block, STRANGER).unwrap();
+    scene
+        .logged(&["refused source=192.0.2.66 reason=repeated"])
+        .unwrap();
+    knock(&scene, SSH, STRANGER);
+    scene.opened("ssh", STRANGER.ip()).unwrap();
+}
+
+#[test]
+fn it_ends_with_the_daemon() {
+    knock_tests::needs_bpf!();
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let mut scene = scene();
+        let listener = scene.listener().unwrap();
+        scene.knockd.signal(signal).unwrap();
+        scene.knockd.wait(SOON).unwrap();
+        // Its last words end the stream that both write to.
+        let is_there = || {
+            let status = fs::read_to_string(format!("/proc/{listener}/status"));
+            status.is_ok_and(|status| !status.contains("State:\tZ"))
+        };
+        let deadline = std::time::Instant::now() + SOON;
+        while is_there() {
+            assert!(std::time::Instant::now() < deadline, "{signal}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn signals_that_end_the_daemon_do_not_end_it() {
+    knock_tests::needs_bpf!();
+    let scene = scene();
+    let listener = scene.listener().unwrap();
+    for signal in ["TERM", "INT", "HUP"] {
+        signal_to(listener, signal);
+    }
+    knock(&scene, SSH, SOURCE);
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    assert_eq!(scene.listener().unwrap(), listener);
+}
+
+#[test]
+fn nobody_but_the_daemon_can_start_it() {
+    let knockd = knock_tests::scene::program("knockd").unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec -a knockd-listener \"$0\" </dev/null"]);
+    let output = std::process::Command::new("bash")
+        .args(command.get_args())
+        .arg(knockd)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("which knockd starts by itself"), "{error}");
+}
+
+#[test]
+fn a_doors_commands_run_as_its_user() {
+    knock_tests::needs_bpf!();
+    let configuration = CONFIGURATION.replace(
+        r#"run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]"#,
+        r#"run = ["sh", "-c", "id -u; id -g; id -G; echo cap $(grep CapEff /proc/self/status)"]
+user = "nobody"
+group = "daemon""#,
+    );
+    let scene = Scene::with(&configuration).unwrap();
+    knock(&scene, BACKUP, SOURCE);
+    scene
+        .logged(&["command run door=\"backup\"", "succeeded"])
+        .unwrap();
+    let printed: Vec<_> = scene
+        .knockd
+        .lines()
+        .iter()
+        .filter_map(|line| Some(line.text.split_once("for 192.0.2.2: ")?.1.to_owned()))
+        .collect();
+    let none = "cap CapEff: 0000000000000000";
+    assert_eq!(printed, ["65534", "1", "1", none]);
+    // And the others as before.
+    let laptop = classic(LAPTOP, SSH, STRANGER, Pair::SERVER_V4.into()).unwrap();
+    scene.send(&laptop).unwrap();
+    scene.opened("ssh", STRANGER.ip()).unwrap();
+}
+
+fn kill(process: u32) {
+    signal_to(process, "KILL");
+}
+
+fn signal_to(process: u32, signal: &str) {
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-s", signal, &process.to_string()]);
+    assert!(kill.status().unwrap().success());
+}
+
+#[cfg(target_arch = "x86_64")]
+mod taken_over {
+    use knock_tests::hijack::{Hijacked, Outcome};
+    use nix::{errno::Errno, libc, sys::signal::Signal::SIGSYS};
+
+    use super::*;
+
+    /// The channel to the keeper is the listener's standard input.
+    const CHANNEL: u64 = 0;
+
+    /// `BPF_MAP_CREATE` and `BPF_PROG_LOAD` of linux/bpf.h.
+    const BPF_MAP_CREATE: u64 = 0;
+    const BPF_PROG_LOAD: u64 = 5;
+
+    fn hijack(scene: &Scene) -> Hijacked {
+        // It is ready, and on its way to wait.
+        scene.settle().unwrap();
+        Hijacked::new(scene.listener().unwrap()).unwrap()
+    }
+
+    /// Whether a door was opened to the address that the messages here have.
+    fn was_opened(scene: &Scene) -> bool {
+        let commands = scene.files.commands();
+        commands.iter().any(|line| line.contains("192.0.2.99"))
+    }
+
+    fn denied(outcome: Outcome) -> bool {
+        matches!(outcome, Outcome::Failed(Errno::EPERM | Errno::EACCES))
+    }
+
+    #[test]
+    fn it_can_neither_read_files_nor_connect_nor_fork_nor_kill() {
+        knock_tests::needs_bpf!();
+        let scene = scene();
+        let mut listener = hijack(&scene);
+        let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+        for path in [
+            "/etc/shadow",
+            "/etc/passwd",
+            "/proc/self/environ",
+            "..",
+            "/sys/fs/bpf",
+        ] {
+            let path = listener.put(&[path.as_bytes(), b"\0"].concat()).unwrap();
+            let opened = listener.call(libc::SYS_openat, &[here, path, 0]).unwrap();
+            assert!(denied(opened), "{opened:?}");
+        }
+        let configuration = scene.files.path("knockd.toml");
+        let path = [configuration.as_os_str().as_encoded_bytes(), b"\0"].concat();
+        let path = listener.put(&path).unwrap();
+        let opened = listener.call(libc::SYS_openat, &[here, path, 0]).unwrap();
+        assert!(denied(opened), "{opened:?}");
+        let (inet, unix, stream) = (
+            libc::AF_INET as u64,
+            libc::AF_UNIX as u64,
+            libc::SOCK_STREAM as u64,
+        );
+        let rwx = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+        let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+        let keeper = u64::from(scene.knockd.id());
+        for (call, arguments) in [
+            (libc::SYS_socket, &[inet, stream, 0][..]),
+            (libc::SYS_socket, &[unix, stream, 0]),
+            (libc::SYS_fork, &[]),
+            (libc::SYS_clone, &[libc::SIGCHLD as u64, 0, 0, 0, 0]),
+            (libc::SYS_kill, &[keeper, libc::SIGTERM as u64]),
+            (libc::SYS_tgkill, &[keeper, keeper, libc::SIGTERM as u64]),
+            (libc::SYS_setuid, &[0]),
+            (libc::SYS_mmap, &[0, 4096, rwx, private, u64::MAX, 0]),
+            (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1]),
+            (libc::SYS_chmod, &[path, 0o777]),
+            (libc::SYS_io_uring_setup, &[1, path]),
+            (libc::SYS_userfaultfd, &[0]),
+            (libc::SYS_memfd_create, &[path, 0]),
+        ] {
+            let outcome = listener.call(call, arguments).unwrap();
+            assert!(denied(outcome), "call {call}: {outcome:?}");
+        }
+        drop(listener);
+        // It goes on as if nothing had been.
+        knock(&scene, SSH, SOURCE);
+        scene.opened("ssh", SOURCE.ip()).unwrap();
+    }
+
+    #[test]
+    fn it_dies_of_executing_tracing_and_loading_programs() {
+        knock_tests::needs_bpf!();
+        for (call, arguments) in [
+            (libc::SYS_execve, &[][..]),
+            (libc::SYS_execveat, &[]),
+            (libc::SYS_ptrace, &[]),
+            (libc::SYS_mount, &[]),
+            (libc::SYS_bpf, &[BPF_PROG_LOAD]),
+            (libc::SYS_bpf, &[BPF_MAP_CREATE]),
+        ] {
+            let scene = scene();
+            knock(&scene, SSH, SOURCE);
+            scene.opened("ssh", SOURCE.ip()).unwrap();
+            let mut listener = hijack(&scene);
+            let outcome = listener.call(call, arguments).unwrap();
+            assert_eq!(outcome, Outcome::Killed(SIGSYS), "call {call}");
+            scene
+                .logged(&["the network-facing process has ended", "signal: 31"])
+                .unwrap();
+            scene.logged(&["listens again on srv0"]).unwrap();
+            let doors = scene.status().unwrap()["doors"].to_string();
+            assert!(doors.contains("192.0.2.2"), "{doors}");
+        }
+    }
+
+    #[test]
+    fn what_it_may_not_say_ends_it_and_nothing_else() {
+        knock_tests::needs_bpf!();
+        let order = |word: u8, door: u32, client: u32| {
+            let mut bytes = [0; 48];
+            bytes[0] = word;
+            bytes[8..12].copy_from_slice(&door.to_le_bytes());
+            bytes[12..16].copy_from_slice(&client.to_le_bytes());
+            bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
+            bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
+            bytes.to_vec()
+        };
+        let mut beyond = order(2, 0, 3);
+        beyond[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        for (message, reason) in [
+            (vec![0xff; 48], "there is no word 255"),
+            (b"open sesame".to_vec(), "it has 11 bytes"),
+            (vec![0; 4096], "instead of 48"),
+            (beyond, "a lease of"),
+            (order(2, 77, 3), "a door that never was"),
+            (order(2, 0, 77), "a client who never was"),
+        ] {
+            let scene = scene();
+            let mut listener = hijack(&scene);
+            let at = listener.put(&message).unwrap();
+            let said = listener
+                .call(libc::SYS_write, &[CHANNEL, at, message.len() as u64])
+                .unwrap();
+            assert_eq!(said, Outcome::Returned(message.len() as u64));
+            scene
+                .logged(&["the network-facing process is ended", reason])
+                .unwrap();
+            drop(listener);
+            scene.logged(&["listens again on srv0"]).unwrap();
+            assert!(!was_opened(&scene));
+            knock(&scene, SSH, SOURCE);
+            scene.opened("ssh", SOURCE.ip()).unwrap();
+        }
+    }
+
+    /// What it may say it says in the daemon's name: that is its whole power.
+    #[test]
+    fn it_opens_a_door_only_to_clients_who_may() {
+        knock_tests::needs_bpf!();
+        let scene = scene();
+        let mut bytes = [0; 48];
+        bytes[0] = 2;
+        // Door 1 is `backup`, and client 1 is `laptop`, who may not open it.
+        (bytes[8], bytes[12]) = (1, 1);
+        bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
+        bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
+        let mut listener = hijack(&scene);
+        let at = listener.put(&bytes).unwrap();
+        listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
+        drop(listener);
+        scene
+            .logged(&[
+                "a knock opens nothing",
+                "\"laptop\" may not open door \"backup\"",
+            ])
+            .unwrap();
+        assert!(!was_opened(&scene));
+    }
+}
