@@ -2,13 +2,15 @@
 //! them, frames on the link, and a service to knock for.
 //!
 //! Everything is owned by file descriptors and by threads of this process. Nothing has a
-//! name outside it, so nothing is left behind, not even after SIGKILL.
+//! name outside it, so nothing is left behind, not even after SIGKILL. But for a machine's cgroup,
+//! which a process of its own removes then.
 
 pub mod clock;
 pub mod frame;
 #[cfg(target_arch = "x86_64")]
 pub mod hijack;
 pub mod link;
+pub mod machine;
 pub mod netns;
 pub mod privilege;
 pub mod process;

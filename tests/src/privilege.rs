@@ -25,7 +25,10 @@ pub fn namespaces() -> bool {
         thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).is_ok())
             .join()
             .unwrap_or(false);
-    granted(allowed, "making namespaces, which the kernel allows root")
+    granted(
+        allowed,
+        "making namespaces, which the kernel allows root: run it as root",
+    )
 }
 
 /// Whether BPF programs can be loaded and attached here; used like [`namespaces`].
@@ -39,7 +42,7 @@ pub fn bpf() -> bool {
     let has = |capability: u32| effective >> capability & 1 == 1;
     granted(
         has(CAP_NET_ADMIN) && (has(CAP_SYS_ADMIN) || has(CAP_BPF)),
-        "loading BPF programs, which the kernel allows root",
+        "loading BPF programs, which the kernel allows root: run it as root",
     )
 }
 
@@ -53,13 +56,15 @@ macro_rules! needs_bpf {
     };
 }
 
-fn granted(allowed: bool, what: &str) -> bool {
+/// Passes `allowed` on. Where it is false it is said, or with `CI` set a panic, that this test
+/// needs `what`.
+pub(crate) fn granted(allowed: bool, what: &str) -> bool {
     if allowed {
         return true;
     }
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
-    let refusal = format!("{test} needs {what}: run it as root");
+    let refusal = format!("{test} needs {what}");
     assert!(
         env::var_os("CI").is_none_or(|ci| ci.is_empty()),
         "{refusal}"

@@ -5,5 +5,13 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+use std::path::{Path, PathBuf};
+
+mod boot;
 mod notify;
 mod unit;
+
+/// The place of `path` in this project.
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}

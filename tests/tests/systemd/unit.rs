@@ -5,7 +5,6 @@ use std::{
     collections::HashSet,
     fs, io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
@@ -18,6 +17,8 @@ use knock_tests::{
     service::{Greeter, try_connect},
     wire::Sender,
 };
+
+use crate::project;
 
 /// What the exposure of the service may be at most, by `systemd-analyze security`.
 const MAX_EXPOSURE: f64 = 2.5;
@@ -54,10 +55,6 @@ mount -t proc -o subset=pid,hidepid=invisible proc /proc
 shift
 exec "$@"
 "#;
-
-fn project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-}
 
 fn unit() -> String {
     fs::read_to_string(project("knock-user/systemd/knockd-xdp.service")).unwrap()

@@ -1,0 +1,56 @@
+# Becomes the init of a machine. That has the files of this host, and what it writes to them is gone
+# with it. $1 is its cgroup; /mnt has the parts that it is made of.
+# shellcheck shell=sh
+set -eu
+cannot() { echo "$1" >&2; exit 77; }
+
+echo 0 >"$1/cgroup.procs"
+cd /mnt
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work machine root ||
+    cannot "an overlay over the root"
+cd root
+[ -x lib/systemd/systemd ] || cannot "systemd"
+
+mount -t proc proc proc
+# Most of it is the host's.
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs sysfs sys
+mount -t bpf -o mode=0700 bpf sys/fs/bpf
+# In /etc/systemd and from the generators comes what the host would start.
+for folder in dev run tmp etc/systemd lib/systemd/system-generators; do
+    mount -t tmpfs -o mode=0755 tmpfs "$folder"
+done
+chmod 1777 tmp
+
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
+mount -t tmpfs tmpfs dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+for device in null zero full random urandom tty; do
+    : >"dev/$device"
+    mount --bind "/dev/$device" "dev/$device"
+done
+
+mkdir etc/systemd/system etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\n' >etc/systemd/journald.conf.d/machine.conf
+printf '[Unit]\nDefaultDependencies=no\nRequires=systemd-journald.service\n' \
+    >etc/systemd/system/machine.target
+# Without one it would set everything up as at a first boot.
+echo 6b6e6f636b6d616368696e656b6e6f63 >etc/machine-id
+
+# This /proc is still the host's, and so is the id in it.
+read -r id _ </proc/self/stat
+echo "$id" >&4
+
+# Only now, so that its cgroup is all that the machine sees.
+exec unshare --cgroup --mount --uts --ipc sh -euc '
+    mount -t cgroup2 cgroup2 sys/fs/cgroup
+    pivot_root . mnt
+    cd /
+    umount -l mnt
+    exec env -i container=knock NOTIFY_SOCKET=@knock-machine \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        /lib/systemd/systemd --unit=machine.target --log-target=journal --show-status=no
+' 4>&-
