@@ -40,6 +40,27 @@ fn it_has_no_rights() {
     assert_eq!(of("NoNewPrivs"), "1");
     // SECCOMP_MODE_FILTER
     assert_eq!(of("Seccomp"), "2");
+    // Of the kernel's things it has the ring, and nothing at all that leads to a program or out
+    // of its folder.
+    let open: Vec<_> = fs::read_dir(format!("/proc/{listener}/fd"))
+        .unwrap()
+        .map(|file| fs::read_link(file.unwrap().path()).unwrap())
+        .map(|target| target.display().to_string())
+        .collect();
+    let maps = open.iter().filter(|it| it.contains("bpf-map")).count();
+    assert!((1..=2).contains(&maps), "{open:?}");
+    for target in &open {
+        let is_harmless = [
+            "socket:",
+            "pipe:",
+            "anon_inode:[event",
+            "anon_inode:bpf-map",
+            "/dev/null",
+        ]
+        .iter()
+        .any(|kind| target.starts_with(kind));
+        assert!(is_harmless || target.contains("/state/knocks"), "{open:?}");
+    }
     let folder = fs::metadata(scene.files.path("state/knocks")).unwrap();
     assert_eq!(
         folder.uid().to_string(),

@@ -18,7 +18,10 @@ use knock_tests::{
     link::Pair,
     needs_bpf,
     process::Signal,
-    scene::{BACKUP, CONFIGURATION, LAPTOP, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic},
+    scene::{
+        BACKUP, CONFIGURATION, LAPTOP, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic, seal,
+        unbound,
+    },
     service::{Greeter, Session, try_connect},
 };
 
@@ -289,4 +292,23 @@ fn no_event_is_lost() {
     let seen = kernel["knock"].as_u64().unwrap();
     assert_eq!(seen, u64::from(SYNS) + 16, "{kernel}");
     assert_eq!(status["daemon"]["events"], seen);
+}
+
+/// What the listener needs for it, it has from the beginning.
+#[test]
+fn a_first_sealed_client_may_come_while_it_runs() {
+    needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let listener = scene.listener().unwrap();
+    let passphrase = "protocol = \"classic\"\npassphrase_file = \"laptop.passphrase\"";
+    scene.write(|text| text.replacen(passphrase, "key_file = \"laptop.key\"", 1));
+    scene.reload().unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
+    scene.send_block(block, SOURCE).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    scene.send_block(block, STRANGER).unwrap();
+    scene
+        .logged(&["refused source=192.0.2.66 reason=replayed"])
+        .unwrap();
+    assert_eq!(scene.listener().unwrap(), listener);
 }

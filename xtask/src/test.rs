@@ -103,10 +103,12 @@ fn shellcheck(workspace: &Workspace, _: &Tools) -> Result<()> {
     apt::provide(&[SHELLCHECK])?;
     let firewall = ["portknock-nftables", "portknock-iptables"];
     let package = ["postinst", "prerm", "postrm"];
+    let machine = ["boot.sh", "keep.sh"];
     run(workspace
         .command("shellcheck")
         .args(firewall.map(|script| workspace.firewall(script)))
-        .args(package.map(|script| workspace.root.join("knock-user/debian").join(script))))
+        .args(package.map(|script| workspace.root.join("knock-user/debian").join(script)))
+        .args(machine.map(|script| workspace.root.join("tests/src/machine").join(script))))
 }
 
 fn deny(workspace: &Workspace, _: &Tools) -> Result<()> {

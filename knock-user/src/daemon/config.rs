@@ -185,6 +185,13 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether there is a client whose knocks have to be remembered.
+    #[must_use]
+    pub fn has_sealed_clients(&self) -> bool {
+        let mut clients = self.clients.iter();
+        clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
+    }
+
     /// Whether a door opens `port` in the kernel.
     #[must_use]
     pub fn opens(&self, port: Port) -> bool {
@@ -285,7 +292,7 @@ mod default {
     pub(super) const EVENTS_PER_SECOND: NonZeroU32 = u32(64);
     /// A knock in eight copies.
     pub(super) const EVENT_BURST: NonZeroU32 = u32(128);
-    /// About 70 MB if every one of them held a full queue.
+    /// About 105 MiB if every one of them held a full queue.
     pub(super) const SOURCES: NonZeroUsize = usize(65_536);
     /// More visitors than a door for people ever has; a few hundred bytes each.
     pub(super) const OPEN_DOORS: NonZeroUsize = usize(4096);

@@ -112,6 +112,8 @@ pub struct Keeper {
     /// The listener, and when the next one is started where there is none.
     child: Option<Child>,
     unstarted: Unstarted,
+    /// Whether the listener has a folder for what it must not forget.
+    can_remember: bool,
     /// Whether somebody follows, so that the kernel writes a line per knock.
     followed: bool,
     /// Held by whoever counts the kernel's leases.
@@ -149,6 +151,7 @@ impl Keeper {
             outbox,
             child: None,
             unstarted: Unstarted::default(),
+            can_remember: false,
             followed: false,
             counting: Arc::new(Semaphore::new(1)),
             reporting: Arc::new(Semaphore::new(MAX_REPORTS)),

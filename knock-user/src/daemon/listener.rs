@@ -8,7 +8,13 @@ mod attempt;
 mod begin;
 mod questions;
 
-use std::{net::IpAddr, num::NonZeroUsize, os::fd::OwnedFd, time::Duration};
+use std::{
+    net::IpAddr,
+    num::NonZeroUsize,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use knock_common::protocol::block::Block;
@@ -30,7 +36,7 @@ use super::{
     knock::Knock,
     metrics::latency::Latencies,
     refusals::{Reason, Refusals},
-    report::{Counters, Reporter},
+    report::{Counters, Event, Reporter},
     sequence::{Assembler, Candidates},
     source::{
         lines::{Line, Lines},
@@ -88,6 +94,8 @@ struct Listener {
     authenticator: Authenticator,
     /// Absent where there is nothing to remember.
     store: Option<Knocks>,
+    /// What the folder of the store is called for a person, if there is one.
+    store_folder: Option<PathBuf>,
     /// The sealed blocks that were accepted last, from where, and when.
     accepted: LruCache<Block, (IpAddr, Duration)>,
     refusals: Refusals,
@@ -191,6 +199,7 @@ impl Listener {
         self.assembler
             .set_limits(terms.sequence_timeout, terms.sources);
         self.terms = terms;
+        self.open_store()?;
         let before = match (files.into_iter().next(), &mut self.source) {
             (Some(ring), Source::Ring(_)) => {
                 let next = Source::Ring(Box::new(Ring::open(ring)?));
@@ -206,6 +215,23 @@ impl Listener {
             before.drain(&mut knocks);
             for knock in &knocks {
                 self.knock(knock).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the store in the folder that this process is in, if there is something to remember
+    /// from now on. One that does not work is told, and keeps sealed knocks out, but nobody else.
+    fn open_store(&mut self) -> Result<()> {
+        let Some(folder) = &self.store_folder else {
+            return Ok(());
+        };
+        if self.store.is_none() && self.terms.auth.has_sealed_clients() {
+            let (store, trouble) = Knocks::open(Path::new("."), folder)?;
+            self.store = Some(store);
+            if let Some(trouble) = trouble {
+                let message = format!("{trouble:#}");
+                self.reporter.report(Event::Trouble { message });
             }
         }
         Ok(())

@@ -19,6 +19,15 @@ pub struct Terms {
     pub doors: Vec<Door>,
 }
 
+impl Terms {
+    /// Whether there is a client whose knocks have to be remembered.
+    #[must_use]
+    pub fn has_sealed_clients(&self) -> bool {
+        let mut clients = self.clients.iter();
+        clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
+    }
+}
+
 /// Somebody who may knock.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Client {

@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 use super::{Keeper, Sockets, Source};
 use crate::daemon::{
     account::{self, Account},
-    auth::{self, Secret},
+    auth,
     clock::monotonic,
     config::Config,
     inner::{
@@ -78,6 +78,17 @@ impl Unstarted {
         self.next
     }
 
+    /// Plans the next start, and says how long that takes.
+    fn plan_next(&mut self, was_steady: bool) -> Duration {
+        self.delay = if was_steady || self.delay.is_zero() {
+            FIRST_DELAY
+        } else {
+            (self.delay * 2).min(LONGEST_DELAY)
+        };
+        self.next = Some(monotonic() + self.delay);
+        self.delay
+    }
+
     /// Whether there was ever a listener that was ready.
     pub(super) fn was_ready(&self) -> bool {
         self.was_ready
@@ -117,15 +128,28 @@ impl Child {
 }
 
 impl Keeper {
-    /// Starts the listener.
+    /// Starts the listener. If there was one before, and this one cannot be started, it is tried
+    /// again later.
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// The first one cannot be started.
     pub(super) fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
         self.unstarted.next = None;
+        match self.try_to_start(sockets) {
+            Err(error) if self.unstarted.was_ready => {
+                let delay = self.unstarted.plan_next(false);
+                error!("{error:#}; tried again in {} s", delay.as_secs());
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_to_start(&mut self, sockets: &Sockets) -> Result<()> {
         let account = account(&self.config)?;
         let folder = self.store_folder(account.as_ref());
+        self.can_remember = folder.is_some();
         let (end, process) = spawn(account.as_ref())?;
         let end = Arc::new(end);
         let messages = self.outbox.open();
@@ -214,35 +238,30 @@ impl Keeper {
         if !child.is_ready && !self.unstarted.was_ready {
             bail!("the network-facing process did not start: {ended}");
         }
-        let is_steady = monotonic() >= child.started + STEADY;
-        let delay = if is_steady || self.unstarted.delay.is_zero() {
-            FIRST_DELAY
-        } else {
-            (self.unstarted.delay * 2).min(LONGEST_DELAY)
-        };
+        let was_steady = monotonic() >= child.started + STEADY;
+        let delay = self.unstarted.plan_next(was_steady);
         error!(
             "the network-facing process has ended ({ended}); the next is started in {} s, open doors stay as they are",
             delay.as_secs()
         );
         self.counters.listener_restarts += 1;
-        self.unstarted.delay = delay;
-        self.unstarted.next = Some(monotonic() + delay);
         Ok(())
     }
 
-    /// The folder of the listener's store, if it needs one. Without it sealed knocks are
-    /// refused.
+    /// The folder of the listener's store, if it needs one, or may need one after a reload.
+    /// Without it sealed knocks are refused.
     fn store_folder(&self, account: Option<&Account>) -> Option<OwnedFd> {
-        let sealed =
-            |client: &crate::daemon::config::Client| matches!(client.secret, Secret::Sealed(_));
-        if !self.config.clients.iter().any(sealed) {
+        let needed = self.config.has_sealed_clients();
+        if !needed && !self.config.state_dir.is_dir() {
             return None;
         }
         prepare_folder(&self.config.state_dir, account)
             .inspect_err(|error| {
-                self.trouble(format!(
-                    "sealed knocks are refused, since they cannot be remembered: {error:#}"
-                ));
+                if needed {
+                    self.trouble(format!(
+                        "sealed knocks are refused, since they cannot be remembered: {error:#}"
+                    ));
+                }
             })
             .ok()
     }

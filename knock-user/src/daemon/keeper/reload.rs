@@ -9,7 +9,6 @@ use tracing::warn;
 
 use super::{Keeper, Source, child};
 use crate::daemon::{
-    auth::Secret,
     clock::monotonic,
     config::Config,
     doors::Visit,
@@ -111,20 +110,11 @@ impl Keeper {
         self.doors.set_max(limits.open_doors);
         self.executor
             .set_limits(limits.commands, limits.command_timeout);
-        let remembers_anew = needs_store(&config) && !needs_store(&self.config);
-        let is_somebody_else = config.user != self.config.user;
         self.config = config;
-        if remembers_anew || is_somebody_else {
-            // What it needs now it can only be given when it is started.
-            self.dismiss(&"the configuration wants another");
-        } else {
-            let terms = Box::new(child::terms(&self.config, &self.catalog));
-            if let Err(stuck) = self
-                .outbox
-                .tell_with(Told::Change(terms), ring.into_iter().collect())
-            {
-                self.dismiss(&stuck);
-            }
+        let terms = Box::new(child::terms(&self.config, &self.catalog));
+        let files = ring.into_iter().collect();
+        if let Err(stuck) = self.outbox.tell_with(Told::Change(terms), files) {
+            self.dismiss(&stuck);
         }
         self.revoke_what_is_gone();
         self.follow_interfaces();
@@ -148,11 +138,17 @@ impl Keeper {
             ),
             ("gate.pin_dir", moves_pins),
             ("metrics", ours.metrics != config.metrics),
+            ("user", ours.user != config.user),
             ("window", reads_lines && ours.window != config.window),
         ] {
             if differs {
                 bail!("`{key}` takes effect only when knockd is started again");
             }
+        }
+        if config.has_sealed_clients() && !ours.has_sealed_clients() && !self.can_remember {
+            bail!(
+                "the first sealed client takes effect only when knockd is started again: its knocks have to be remembered"
+            );
         }
         if !reads_lines && config.interfaces.is_empty() {
             bail!("there is no interface to listen on: set `interfaces`");
@@ -254,12 +250,6 @@ impl Keeper {
             self.revoke(visit);
         }
     }
-}
-
-/// Whether the listener has to remember something.
-fn needs_store(config: &Config) -> bool {
-    let mut clients = config.clients.iter();
-    clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
 }
 
 impl Origin {

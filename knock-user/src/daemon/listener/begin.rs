@@ -1,6 +1,6 @@
 //! From a process that was just started to one that listens, and can do nothing else.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
 use lru::LruCache;
@@ -25,11 +25,10 @@ use crate::daemon::{
     log,
     metrics::exporter::Exporter,
     refusals::Refusals,
-    report::{Counters, Event, Reporter},
+    report::{Counters, Reporter},
     sandbox::Sandbox,
     sequence::Assembler,
     source::{lines::Lines, xdp::ring::Ring},
-    store::knocks::Knocks,
 };
 
 /// What this process is called: knockd started by this name is the listener.
@@ -99,10 +98,6 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
     };
     // From here on what strangers send may come.
     Sandbox::new(folder.as_ref())?.enter()?;
-    let store = match &beginning.store {
-        Some(shown) => Some(open_store(shown, &reporter)?),
-        None => None,
-    };
     let source = match (ring, lines) {
         (Some(ring), _) => Source::Ring(Box::new(ring)),
         (None, Some(lines)) => Source::Lines(Lines::read(lines, terms.window())?),
@@ -115,13 +110,14 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
         tokio::spawn(exporter.serve(sender.clone()));
     }
     tokio::spawn(server.serve(sender));
-    let listener = Listener {
+    let mut listener = Listener {
         keeper,
         source,
         assembler: Assembler::new(terms.sequence_timeout, terms.sources),
         authenticator: Authenticator::new(&terms.auth),
         terms,
-        store,
+        store: None,
+        store_folder: beginning.store,
         accepted: LruCache::new(COPIES_KNOWN),
         refusals: Refusals::default(),
         wall_clock: WallClock::new(unix_ms(), monotonic()),
@@ -134,17 +130,6 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
         notified: false,
         skipped_lines: SkippedLines::default(),
     };
+    listener.open_store()?;
     listener.run(requests).await
-}
-
-/// The store in the folder that this process is in. One that does not work is told, and keeps
-/// sealed knocks out, but nobody else.
-fn open_store(shown: &Path, reporter: &Reporter) -> Result<Knocks> {
-    let (store, trouble) = Knocks::open(Path::new("."), shown)?;
-    if let Some(trouble) = trouble {
-        reporter.report(Event::Trouble {
-            message: format!("{trouble:#}"),
-        });
-    }
-    Ok(store)
 }
