@@ -232,7 +232,7 @@ impl Stage {
         }
         say(
             "What `knockd tail` saw of it: the kernel's line for each SYN, and the verdict.
-The client sends everything twice, in case a SYN gets lost; the second copy counts for nothing:",
+The client sends everything three times, in case SYNs get lost; further copies count for nothing:",
         );
         tail.wait_for(|line| line.contains("command run"), SOON)?;
         for line in tail.text(Stream::Out).lines() {

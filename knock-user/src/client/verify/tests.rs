@@ -42,7 +42,7 @@ impl Fake {
     }
 
     fn verify(&mut self, timeout: &str) -> Result<Outcome, &'static str> {
-        verify(self, Copies::DEFAULT, timeout.parse().unwrap())
+        verify(self, "2".parse().unwrap(), timeout.parse().unwrap())
     }
 }
 
