@@ -69,6 +69,13 @@ fn tap_prints_lines_and_nothing_else() {
         .unwrap();
     let printed = tap.text(knock_tests::process::Stream::Out);
     assert_eq!(printed, "40000 192.0.2.7\n40255 192.0.2.9\n");
+    // It has given up what it needed for that.
+    let of = |key| knock_tests::process::status(tap.id(), key).unwrap();
+    assert_eq!(u64::from_str_radix(&of("CapEff"), 16).unwrap(), 0);
+    assert_eq!(
+        (of("NoNewPrivs").as_str(), of("Seccomp").as_str()),
+        ("1", "2")
+    );
     tap.signal(Signal::SIGTERM).unwrap();
     assert!(tap.wait(SOON).unwrap().success());
 }

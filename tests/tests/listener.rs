@@ -320,10 +320,16 @@ mod taken_over {
             let scene = scene();
             let mut listener = hijack(&scene);
             let at = listener.put(&message).unwrap();
+            // The keeper is stopped meanwhile, so that a right one lies behind it already.
+            signal_to(scene.knockd.id(), "STOP");
             let said = listener
                 .call(libc::SYS_write, &[CHANNEL, at, message.len() as u64])
                 .unwrap();
             assert_eq!(said, Outcome::Returned(message.len() as u64));
+            let at = listener.put(&order(2, 0, 3)).unwrap();
+            let said = listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
+            assert_eq!(said, Outcome::Returned(48));
+            signal_to(scene.knockd.id(), "CONT");
             scene
                 .logged(&["the network-facing process is ended", reason])
                 .unwrap();

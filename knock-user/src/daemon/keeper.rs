@@ -38,8 +38,13 @@ use super::{
     store::leases::Leases,
 };
 
-use self::{catalog::Catalog, child::Child, reload::Reread, signals::Asked};
-pub use self::{child::Unstarted, reload::Origin, signals::StopSignals};
+use self::{
+    catalog::Catalog,
+    child::{Child, Unstarted},
+    reload::Reread,
+    signals::Asked,
+};
+pub use self::{reload::Origin, signals::StopSignals};
 
 /// Reports that the listener has asked for and not taken yet, at most: more than connections
 /// that may ask it. A report of many doors is long.

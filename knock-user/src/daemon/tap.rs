@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     report::Reporter,
+    sandbox::Sandbox,
     source::{
         interfaces::Wanted,
         xdp::{Xdp, ring::Ring},
@@ -33,6 +34,8 @@ pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Res
     let mut ring = Ring::open(xdp.events()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // What it reads from here on a stranger has sent.
+    Sandbox::new(None)?.enter()?;
     let mut knocks = Vec::new();
     let mut lines = Vec::new();
     loop {

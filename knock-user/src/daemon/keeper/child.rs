@@ -61,11 +61,13 @@ pub(super) struct Child {
     is_ready: bool,
     /// Whether it has answered since it was asked.
     answered: bool,
+    /// Whether it was ended: what it has said before that counts no more.
+    is_dismissed: bool,
 }
 
 /// What is known of listeners while there is none.
 #[derive(Debug, Default)]
-pub struct Unstarted {
+pub(super) struct Unstarted {
     next: Option<Duration>,
     delay: Duration,
     /// Whether there was ever one that was ready.
@@ -95,11 +97,17 @@ impl Unstarted {
     }
 }
 
-/// What the listener says next; nothing while there is none.
+/// What the listener says next; nothing while there is none. Cancel-safe.
 pub(super) async fn hear(child: &Option<Child>) -> Result<Heard> {
-    match child {
-        Some(child) => Ok(child.end.hear().await?),
-        None => std::future::pending().await,
+    let Some(child) = child else {
+        return std::future::pending().await;
+    };
+    loop {
+        let heard = child.end.hear().await?;
+        // The socket yields yet what lay in it when the listener was cut off.
+        if !child.is_dismissed || matches!(heard, Heard::Gone) {
+            return Ok(heard);
+        }
     }
 }
 
@@ -183,6 +191,7 @@ impl Keeper {
             started: monotonic(),
             is_ready: false,
             answered: true,
+            is_dismissed: false,
         });
         Ok(())
     }
@@ -213,7 +222,10 @@ impl Keeper {
 
     /// Ends a listener that does what it may not. [`Heard::Gone`] comes of that.
     pub(super) fn dismiss(&mut self, why: &dyn fmt::Display) {
-        let Some(child) = &mut self.child else { return };
+        let Some(child) = self.child.as_mut().filter(|child| !child.is_dismissed) else {
+            return;
+        };
+        child.is_dismissed = true;
         error!("the network-facing process is ended: {why}");
         // Where it must not be killed it dies by what it is cut off from.
         let _ = child.process.start_kill();
