@@ -58,11 +58,6 @@ const PROGRAMS: &[Provided] = &[
         program: "ssh",
         package: "openssh-client",
     },
-    // For machines within namespaces. What this host starts with is another package.
-    Provided {
-        program: "systemd-analyze",
-        package: "systemd",
-    },
 ];
 
 /// Checks what the daemon tells a Prometheus server. Its package would start such a server.

@@ -20,7 +20,8 @@ const SHELLCHECK: Provided = Provided {
     package: "shellcheck",
 };
 
-/// What the package's test looks at it with. Without systemd itself, what makes its user.
+/// What the package's test looks at it with, and what the machines within namespaces start with:
+/// this host starts with another package.
 const READERS: &[Provided] = &[
     Provided {
         program: "man",
@@ -35,8 +36,8 @@ const READERS: &[Provided] = &[
         package: "fish",
     },
     Provided {
-        program: "systemd-sysusers",
-        package: "systemd-standalone-sysusers",
+        program: "systemd-analyze",
+        package: "systemd",
     },
 ];
 
