@@ -21,7 +21,7 @@ use tokio_seqpacket::{
     UnixSeqpacket,
     ancillary::{AncillaryMessageWriter, OwnedAncillaryMessage},
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use self::{
     order::{Garbled, ORDER_LEN, Order},
@@ -32,10 +32,8 @@ use self::{
 /// one goes in a file in memory.
 const MAX_INLINE: usize = 16 * 1024;
 
-/// Files that come with one message at most.
-const MAX_FILES: usize = 8;
-
-/// Bytes of a control message with [`MAX_FILES`] files, header and padding included.
+/// Bytes of a control message with eight files, header and padding included: more than any
+/// message comes with.
 const ANCILLARY_LEN: usize = 64;
 
 /// The first byte of a [`Told`]: it follows, or is the last file that comes with it.
@@ -48,7 +46,12 @@ pub struct KeeperEnd(UnixSeqpacket);
 
 /// The listener's end.
 #[derive(Debug)]
-pub struct ListenerEnd(UnixSeqpacket);
+pub struct ListenerEnd {
+    socket: UnixSeqpacket,
+    /// Where packets come in: made once, since the listener's loop waits for them each time
+    /// round. Wiped after each, which may have held keys.
+    packet: Box<[u8]>,
+}
 
 /// What came from the listener.
 #[derive(Debug)]
@@ -152,8 +155,15 @@ impl ListenerEnd {
             .try_clone_to_owned()
             .and_then(UnixSeqpacket::try_from);
         stdin
-            .map(Self)
+            .map(Self::new)
             .context("this is the network-facing half of knockd, which knockd starts by itself")
+    }
+
+    fn new(socket: UnixSeqpacket) -> Self {
+        Self {
+            socket,
+            packet: vec![0; MAX_INLINE + 1].into(),
+        }
     }
 
     /// Says `order`. Waits for the keeper if it does not listen fast enough.
@@ -162,7 +172,7 @@ impl ListenerEnd {
     ///
     /// The keeper has gone.
     pub async fn say(&self, order: &Order) -> io::Result<()> {
-        self.0.send(&order.to_bytes()).await.map(|_| ())
+        self.socket.send(&order.to_bytes()).await.map(|_| ())
     }
 
     /// What the keeper says next, and the files that come with it; `None` when it has gone.
@@ -171,13 +181,14 @@ impl ListenerEnd {
     /// # Errors
     ///
     /// The two do not understand each other.
-    pub async fn hear(&self) -> Result<Option<(Told, Vec<OwnedFd>)>> {
-        let mut packet = Zeroizing::new([0; MAX_INLINE + 1]);
+    pub async fn hear(&mut self) -> Result<Option<(Told, Vec<OwnedFd>)>> {
         let mut space = [0; ANCILLARY_LEN];
-        let mut files = Vec::with_capacity(MAX_FILES);
+        let mut files = Vec::new();
         let len = {
-            let mut parts = [IoSliceMut::new(&mut packet[..])];
-            let received = self.0.recv_vectored_with_ancillary(&mut parts, &mut space);
+            let mut parts = [IoSliceMut::new(&mut self.packet)];
+            let received = self
+                .socket
+                .recv_vectored_with_ancillary(&mut parts, &mut space);
             let (info, ancillary) = match received.await {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
@@ -190,19 +201,26 @@ impl ListenerEnd {
             }
             info.bytes_read()
         };
-        let told = match &packet[..len] {
-            [] => return Ok(None),
-            [INLINE, json @ ..] => serde_json::from_slice(json)?,
-            [IN_FILE, ..] => {
-                let mut file = std::fs::File::from(files.pop().context("a file is missing")?);
-                let mut json = Zeroizing::new(Vec::new());
-                file.rewind()?;
-                file.read_to_end(&mut json)?;
-                serde_json::from_slice(&json)?
-            }
-            [kind, ..] => bail!("a message of kind {kind}"),
-        };
-        Ok(Some((told, files)))
+        let packet = &mut self.packet[..len];
+        let told = parse(packet, &mut files);
+        packet.zeroize();
+        Ok(told?.map(|told| (told, files)))
+    }
+}
+
+/// What the packet says, or the last of `files`; `None` if there is no packet.
+fn parse(packet: &[u8], files: &mut Vec<OwnedFd>) -> Result<Option<Told>> {
+    match packet {
+        [] => Ok(None),
+        [INLINE, json @ ..] => Ok(Some(serde_json::from_slice(json)?)),
+        [IN_FILE, ..] => {
+            let mut file = std::fs::File::from(files.pop().context("a file is missing")?);
+            let mut json = Zeroizing::new(Vec::new());
+            file.rewind()?;
+            file.read_to_end(&mut json)?;
+            Ok(Some(serde_json::from_slice(&json)?))
+        }
+        [kind, ..] => bail!("a message of kind {kind}"),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::daemon::report::{Event, Notice};
 
 async fn ends() -> (KeeperEnd, ListenerEnd) {
     let (keeper, listener) = KeeperEnd::pair().unwrap();
-    (keeper, ListenerEnd(listener.try_into().unwrap()))
+    (keeper, ListenerEnd::new(listener.try_into().unwrap()))
 }
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn an_order_arrives_and_an_end_is_heard() {
 async fn what_is_no_order_is_garbled_whatever_its_length() {
     let (keeper, listener) = ends().await;
     for len in [1, ORDER_LEN - 1, ORDER_LEN, ORDER_LEN + 1, 10_000] {
-        listener.0.send(&vec![0xff; len]).await.unwrap();
+        listener.socket.send(&vec![0xff; len]).await.unwrap();
         let heard = keeper.hear().await.unwrap();
         assert!(matches!(heard, Heard::Garbled(_)), "{len}: {heard:?}");
     }
@@ -34,7 +34,7 @@ async fn what_is_no_order_is_garbled_whatever_its_length() {
 
 #[tokio::test]
 async fn a_message_of_any_length_arrives_with_its_files() {
-    let (keeper, listener) = ends().await;
+    let (keeper, mut listener) = ends().await;
     let folder = tempfile::tempdir().unwrap();
     for len in [0, MAX_INLINE - 200, MAX_INLINE, 5_000_000] {
         let file = std::fs::File::create(folder.path().join("file")).unwrap();

@@ -50,7 +50,7 @@ pub fn main() -> Result<()> {
         .build()?;
     runtime.block_on(async {
         ignore_signals()?;
-        let keeper = ListenerEnd::from_stdin()?;
+        let mut keeper = ListenerEnd::from_stdin()?;
         let Some((Told::Begin(beginning), files)) = keeper.hear().await? else {
             bail!("knockd ended at once");
         };
