@@ -12,15 +12,19 @@ mod ebpf {
     use std::{
         env, fs,
         path::{Path, PathBuf},
+        process::Command,
     };
 
-    use anyhow::{Context as _, Result};
+    use anyhow::{Context as _, Result, ensure};
     use aya_build::{Package, Toolchain};
 
     /// The folder in cargo's target directory where `cargo xtask setup` puts its tools, and
     /// the file in it that names the toolchain for the kernel's side.
     const TOOLS: &str = "tools";
     const TOOLCHAIN: &str = "ebpf-toolchain";
+
+    /// What the daemon embeds.
+    const PROGRAM: &str = "knock-xdp";
 
     pub(super) fn build() -> Result<()> {
         let tools = tools()
@@ -68,7 +72,41 @@ mod ebpf {
         )
         .with_context(|| {
             format!("the eBPF half cannot be built with toolchain {toolchain}: if it is gone, run `cargo xtask setup`")
-        })
+        })?;
+        strip()
+    }
+
+    /// Takes the debug information off the program, of which it is nine tenths and which the
+    /// daemon would only have to carry. What the kernel and its log need of it is in BTF already.
+    fn strip() -> Result<()> {
+        let program =
+            Path::new(&env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join(PROGRAM);
+        let compiler = env::var_os("RUSTC").context("cargo sets RUSTC")?;
+        let host = env::var("HOST").context("cargo sets HOST")?;
+        let sysroot = Command::new(compiler)
+            .args(["--print", "sysroot"])
+            .output()?;
+        let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
+        let objcopy = sysroot
+            .join("lib/rustlib")
+            .join(host)
+            .join("bin/rust-objcopy");
+        if !objcopy.is_file() {
+            println!(
+                "cargo::warning={PROGRAM} keeps its debug information: rustup's toolchains have rust-objcopy, this one has not"
+            );
+            return Ok(());
+        }
+        let stripped = Command::new(objcopy)
+            .env("LD_LIBRARY_PATH", sysroot.join("lib"))
+            .arg("--strip-debug")
+            .arg(&program)
+            .status()?;
+        ensure!(
+            stripped.success(),
+            "{PROGRAM} cannot be stripped: {stripped}"
+        );
+        Ok(())
     }
 
     /// The tools' folder: cargo tells a build script only its own corner of the target directory.
