@@ -14,11 +14,9 @@ use thiserror::Error;
 
 use super::Store;
 
-/// The accepted blocks, with the Unix milliseconds at which they were made.
-const ACCEPTED: TableDefinition<'_, [u8; BLOCK_LEN], u64> = TableDefinition::new("accepted");
-
-/// The same, by age.
-const BY_AGE: TableDefinition<'_, (u64, [u8; BLOCK_LEN]), ()> = TableDefinition::new("by_age");
+/// The accepted blocks behind the Unix milliseconds at which they were made, which stand in the
+/// block itself: so one table both knows a block and has the oldest first.
+const ACCEPTED: TableDefinition<'_, (u64, [u8; BLOCK_LEN]), ()> = TableDefinition::new("accepted");
 
 /// One value: when the youngest block that was dropped was made.
 const HORIZON: TableDefinition<'_, (), u64> = TableDefinition::new("horizon");
@@ -126,44 +124,37 @@ fn remember(
     let transaction = database.begin_write()?;
     {
         let mut accepted = transaction.open_table(ACCEPTED)?;
-        let mut by_age = transaction.open_table(BY_AGE)?;
         let mut horizons = transaction.open_table(HORIZON)?;
-        if accepted.get(block.0)?.is_some() {
+        if accepted.get((made_at, block.0))?.is_some() {
             return Err(RememberError::Replayed);
         }
         let horizon = horizons.get(())?.map(|horizon| horizon.value());
         if horizon.is_some_and(|horizon| made_at <= horizon) {
             return Err(RememberError::BeyondHorizon);
         }
+        let mut remembered = accepted.len()?;
         let mut dropped = None;
         for _ in 0..MAX_DROPPED {
-            let Some((first, _)) = by_age.first()? else {
+            let before = if remembered >= MAX_BLOCKS {
+                stale
+            } else {
+                stale.saturating_sub(KEPT_STALE_MS)
+            };
+            let oldest = accepted.first()?.map(|(key, _)| key.value());
+            let Some((age, old)) = oldest.filter(|(age, _)| *age < before) else {
                 break;
             };
-            let (age, old) = first.value();
-            drop(first);
-            let is_full = accepted.len()? >= MAX_BLOCKS;
-            if age
-                >= (if is_full {
-                    stale
-                } else {
-                    stale.saturating_sub(KEPT_STALE_MS)
-                })
-            {
-                break;
-            }
-            by_age.remove((age, old))?;
-            accepted.remove(old)?;
+            accepted.remove((age, old))?;
+            remembered -= 1;
             dropped = Some(age);
         }
         if let Some(dropped) = dropped {
             horizons.insert((), dropped.max(horizon.unwrap_or_default()))?;
         }
-        if accepted.len()? >= MAX_BLOCKS {
+        if remembered >= MAX_BLOCKS {
             return Err(RememberError::Full);
         }
-        accepted.insert(block.0, made_at)?;
-        by_age.insert((made_at, block.0), ())?;
+        accepted.insert((made_at, block.0), ())?;
     }
     // redb's default durability: when this returns, the data is on disk.
     transaction.commit()?;

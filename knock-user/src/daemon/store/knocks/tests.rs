@@ -202,10 +202,8 @@ fn beyond_its_bound_nothing_is_accepted() {
     let transaction = store.0.database.as_ref().unwrap().begin_write().unwrap();
     {
         let mut accepted = transaction.open_table(ACCEPTED).unwrap();
-        let mut by_age = transaction.open_table(BY_AGE).unwrap();
         for n in 1..MAX_BLOCKS {
-            accepted.insert(block(n).0, NOW).unwrap();
-            by_age.insert((NOW, block(n).0), ()).unwrap();
+            accepted.insert((NOW, block(n).0), ()).unwrap();
         }
     }
     transaction.commit().unwrap();
