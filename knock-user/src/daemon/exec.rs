@@ -3,13 +3,17 @@
 
 use std::{
     fmt,
+    fs::File,
+    io,
     num::NonZeroUsize,
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
+use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -24,6 +28,8 @@ use super::config::Command;
 
 /// Where programs without a slash are looked for, and what they find as `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const NULL: &str = "/dev/null";
 
 /// Whether a command's program is where it would be looked for.
 #[must_use]
@@ -57,7 +63,7 @@ pub enum Ending {
     /// It was killed with its whole process group.
     TimedOut(Duration),
     /// It was never started.
-    NotStarted(std::io::Error),
+    NotStarted(io::Error),
 }
 
 impl Ending {
@@ -91,24 +97,31 @@ impl fmt::Display for Ending {
 pub struct Executor<T> {
     slots: Arc<Semaphore>,
     time_limit: Duration,
+    /// What every command has as its standard input.
+    null: Arc<File>,
     endings: mpsc::UnboundedSender<(T, Ending)>,
 }
 
 impl<T: Copy + Send + 'static> Executor<T> {
     /// An executor for `at_once` commands of at most `time_limit` each, and where the
     /// endings come out.
-    #[must_use]
+    ///
+    /// # Errors
+    ///
+    /// There is no `/dev/null`.
     pub fn new(
         at_once: NonZeroUsize,
         time_limit: Duration,
-    ) -> (Self, mpsc::UnboundedReceiver<(T, Ending)>) {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<(T, Ending)>)> {
         let (endings, received) = mpsc::unbounded_channel();
+        let null = File::open(NULL).with_context(|| format!("{NULL} cannot be read"))?;
         let executor = Self {
             slots: Arc::new(Semaphore::new(at_once.get())),
             time_limit,
+            null: Arc::new(null),
             endings,
         };
-        (executor, received)
+        Ok((executor, received))
     }
 
     /// Goes over to other bounds; what has been started keeps to the old ones.
@@ -117,8 +130,9 @@ impl<T: Copy + Send + 'static> Executor<T> {
         self.time_limit = time_limit;
     }
 
-    /// Starts `command` as soon as there is a free slot, and calls `begun` when it runs. Its
-    /// ending is told with `id`; its output is logged behind `label`.
+    /// Starts `command`, at once if there is a free slot and otherwise as soon as there is, and
+    /// calls `begun` when it runs. Its ending is told with `id`; its output is logged behind
+    /// `label`.
     pub fn start(
         &self,
         id: T,
@@ -126,33 +140,41 @@ impl<T: Copy + Send + 'static> Executor<T> {
         command: Command,
         begun: impl FnOnce() + Send + 'static,
     ) {
+        let null = Arc::clone(&self.null);
+        let launch = move || {
+            let child = spawn(&command, &null)?;
+            begun();
+            Ok(child)
+        };
         let slots = Arc::clone(&self.slots);
+        // Fails as long as somebody waits: nobody is overtaken.
+        let launched = match Arc::clone(&slots).try_acquire_owned() {
+            Ok(slot) => Ok((slot, launch())),
+            Err(_) => Err(launch),
+        };
         let endings = self.endings.clone();
         let time_limit = self.time_limit;
         tokio::spawn(async move {
-            // The semaphore is never closed.
-            let _slot = slots.acquire_owned().await;
-            let ending = run(&command, label.into(), time_limit, begun).await;
+            let (_slot, child) = match launched {
+                Ok((slot, child)) => (Some(slot), child),
+                // The semaphore is never closed.
+                Err(launch) => (slots.acquire_owned().await.ok(), launch()),
+            };
+            let ending = match child {
+                Ok(child) => attend(child, &label.into(), time_limit).await,
+                Err(error) => Ending::NotStarted(error),
+            };
             // Nobody listens any more only when the daemon has stopped.
             let _ = endings.send((id, ending));
         });
     }
 }
 
-async fn run(
-    command: &Command,
-    label: Arc<str>,
-    time_limit: Duration,
-    begun: impl FnOnce(),
-) -> Ending {
-    let mut child = match spawn(command) {
-        Ok(child) => child,
-        Err(error) => return Ending::NotStarted(error),
-    };
-    begun();
+/// Waits for the end of `child`, whose output is logged behind `label`.
+async fn attend(mut child: Child, label: &Arc<str>, time_limit: Duration) -> Ending {
     let output = [
-        child.stdout.take().map(|pipe| log_output(pipe, &label)),
-        child.stderr.take().map(|pipe| log_output(pipe, &label)),
+        child.stdout.take().map(|pipe| log_output(pipe, label)),
+        child.stderr.take().map(|pipe| log_output(pipe, label)),
     ];
     let ending = match timeout(time_limit, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ending::Succeeded,
@@ -171,13 +193,13 @@ async fn run(
     ending
 }
 
-fn spawn(command: &Command) -> std::io::Result<Child> {
+fn spawn(command: &Command, null: &File) -> io::Result<Child> {
     let mut process = tokio::process::Command::new(&command.program);
     if let Some(account) = &command.account {
         // The other groups go as well.
         process.uid(account.uid).gid(account.gid);
     }
-    process
+    let child = process
         .args(&command.arguments)
         .env_clear()
         .env("PATH", PATH)
@@ -188,12 +210,16 @@ fn spawn(command: &Command) -> std::io::Result<Child> {
                 .map(|(name, value)| (name, value)),
         )
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(null.try_clone()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
-        .spawn()
+        .spawn()?;
+    // The kernel wakes this process as soon as it has begun with the command, and would have it
+    // run on in its place.
+    thread::yield_now();
+    Ok(child)
 }
 
 /// Kills the whole process group of `child`, which is not reaped yet, so that its number
@@ -306,7 +332,7 @@ mod tests {
     }
 
     async fn ending(command: Command, time_limit: Duration) -> Ending {
-        let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, time_limit);
+        let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, time_limit).unwrap();
         executor.start((), "test".into(), command, || ());
         endings.recv().await.unwrap().1
     }
@@ -379,7 +405,7 @@ mod tests {
     async fn commands_at_once_are_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let lock = folder.path().join("lock");
-        let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG);
+        let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG).unwrap();
         for id in 0..5 {
             let lock = lock.display();
             let script = format!("mkdir {lock} && sleep 0.01 && rmdir {lock}");

@@ -13,6 +13,7 @@ mod orders;
 mod reload;
 mod report;
 mod signals;
+mod tasks;
 
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,16 +23,12 @@ use tracing::{info, warn};
 
 use super::{
     clock::{monotonic, sleep_until_monotonic},
-    config::{Command, Config, Expansion},
+    config::Config,
     control::server::Socket,
-    doors::{Action, Doors, Step, Task, Visit},
+    doors::{Doors, Task, Visit},
     exec::{Ending, Executor},
     gate::{Gate, pins::Pins},
-    inner::{
-        Heard,
-        outbox::Outbox,
-        told::{Effect, Told},
-    },
+    inner::{Heard, outbox::Outbox, told::Told},
     report::{Counters, Event, Reporter},
     service_manager::ServiceManager,
     source::{interfaces::Watch, xdp::Xdp},
@@ -43,6 +40,7 @@ use self::{
     child::{Child, Unstarted},
     reload::Reread,
     signals::Asked,
+    tasks::Entry,
 };
 pub use self::{reload::Origin, signals::StopSignals};
 
@@ -133,11 +131,19 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper without a source. What it reports goes to the log, and through `outbox` to the
     /// listener. Without a `store` there must be no door that has to be closed.
-    #[must_use]
-    pub fn new(config: Config, store: Option<Leases>, reporter: Reporter, outbox: Outbox) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Commands could not be run.
+    pub fn new(
+        config: Config,
+        store: Option<Leases>,
+        reporter: Reporter,
+        outbox: Outbox,
+    ) -> Result<Self> {
         let limits = config.limits;
-        let (executor, endings) = Executor::new(limits.commands, limits.command_timeout);
-        Self {
+        let (executor, endings) = Executor::new(limits.commands, limits.command_timeout)?;
+        Ok(Self {
             source: Source::Ended,
             watch: None,
             origin: None,
@@ -164,7 +170,7 @@ impl Keeper {
             counters: Counters::default(),
             started: monotonic(),
             config,
-        }
+        })
     }
 
     /// Has the listener take its knocks from `source`, and lets people in through `gate`, if
@@ -310,101 +316,6 @@ impl Keeper {
         }
     }
 
-    /// Does `task`: the gate first, then the command. If it is a knock that has led to it, its last
-    /// SYN came at `knocked`.
-    fn start(&mut self, task: &Task, knocked: Option<Duration>) {
-        let visit = task.visit;
-        let door = self.catalog.door(visit.door);
-        let (name, template) = match task.action {
-            Action::Open => ("run", door.run.as_ref()),
-            Action::Close => ("close", door.close.as_ref()),
-        };
-        let label = format!("{name} of door {:?} for {}", door.name, visit.source);
-        let command = template.map(|template| {
-            let expansion = Expansion {
-                source: visit.source,
-                door: &door.name,
-                client: self.catalog.client(task.client),
-                seconds: task.lease.as_secs(),
-            };
-            Command {
-                account: door.account.clone(),
-                ..template.expand(&expansion)
-            }
-        });
-        match task.action {
-            Action::Open => {
-                if !self.open_gate(visit) {
-                    self.doors.forget(visit);
-                    return self.end_lease(visit);
-                }
-                if let Some(knocked) = knocked
-                    && !self.keys(visit).is_empty()
-                {
-                    took(&self.outbox, Effect::Gate, knocked);
-                }
-            }
-            Action::Close => self.close_gate(visit),
-        }
-        match command {
-            Some(command) if self.dry_run => {
-                info!(
-                    "would run {label}: {:?} {:?}",
-                    command.program, command.arguments
-                );
-                self.done(task, true);
-            }
-            Some(command) => {
-                let outbox = self.outbox.clone();
-                self.executor.start(*task, label, command, move || {
-                    if let Some(knocked) = knocked {
-                        took(&outbox, Effect::Command, knocked);
-                    }
-                });
-            }
-            None => self.done(task, true),
-        }
-    }
-
-    /// Hears that the command of `task` has ended.
-    fn ended(&mut self, task: &Task, ending: &Ending) {
-        let ok = ending.succeeded();
-        if ok {
-            self.counters.commands_succeeded += 1;
-        } else {
-            self.counters.commands_failed += 1;
-        }
-        let step = self.finish(task, ok);
-        self.reporter.report(Event::Command {
-            door: self.catalog.door(task.visit.door).name.clone(),
-            source: task.visit.source,
-            command: match task.action {
-                Action::Open => "run".into(),
-                Action::Close => "close".into(),
-            },
-            ending: ending.to_string(),
-            ok,
-        });
-        if let Some(step) = step {
-            self.step(step);
-        }
-    }
-
-    fn done(&mut self, task: &Task, ok: bool) {
-        if let Some(step) = self.finish(task, ok) {
-            self.step(step);
-        }
-    }
-
-    fn finish(&mut self, task: &Task, ok: bool) -> Option<Step> {
-        let step = self.doors.finished(task.visit, ok, monotonic());
-        if step.is_none() {
-            // Told only when it is on disk that the door is open.
-            self.keep_lease(task.visit);
-        }
-        step
-    }
-
     fn expire(&mut self) {
         let now = monotonic();
         while let Some(visit) = self.doors.due(now) {
@@ -417,40 +328,7 @@ impl Keeper {
         }
     }
 
-    fn step(&mut self, step: Step) {
-        match step {
-            Step::Start(task) => {
-                if task.action == Action::Open {
-                    self.keep_lease(task.visit);
-                }
-                self.start(&task, None);
-            }
-            Step::Closed(visit) => {
-                self.end_lease(visit);
-                self.reporter.report(Event::Closed {
-                    door: self.catalog.door(visit.door).name.clone(),
-                    source: visit.source,
-                });
-            }
-            // It stays on disk: the next start tries again.
-            Step::GaveUp(visit) => {
-                self.counters.closings_given_up += 1;
-                self.trouble(format!(
-                    "door {:?} may still be open to {}: its closing command failed, and is run again at the next start",
-                    self.catalog.door(visit.door).name, visit.source
-                ));
-            }
-        }
-    }
-
     fn trouble(&self, message: String) {
         self.reporter.report(Event::Trouble { message });
     }
-}
-
-/// Tells how long it took to `effect` since a knock's last SYN came at `knocked`.
-fn took(outbox: &Outbox, effect: Effect, knocked: Duration) {
-    let time = monotonic().saturating_sub(knocked);
-    // A listener that takes nothing is found out by the next thing that it has to take.
-    let _ = outbox.tell(Told::Took(effect, time));
 }

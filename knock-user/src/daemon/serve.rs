@@ -42,7 +42,7 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
         let watch = watch(&source)?;
         Ok((metrics, source, gate, watch))
     });
-    let mut keeper = Keeper::new(config, store, reporter, outbox);
+    let mut keeper = Keeper::new(config, store, reporter, outbox)?;
     let (metrics, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -80,7 +80,7 @@ pub async fn rehearse(mut config: Config, origin: Origin, lines: Option<PathBuf>
     let (source, gate) = open_source(&config, lines, &reporter)?;
     // No lease is kept. But the listener remembers knocks: else whoever saw one that was only
     // rehearsed could use it later.
-    let mut keeper = Keeper::new(config, None, reporter, outbox);
+    let mut keeper = Keeper::new(config, None, reporter, outbox)?;
     keeper.rehearse();
     let watch = watch(&source)?;
     keeper.listen(source, gate);
@@ -115,7 +115,7 @@ pub async fn detach(config: Config) -> Result<()> {
     let pins = Pins::at(&pin_dir(&config));
     let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
     let gate = pins.gate(udp_idle.unwrap_or_default());
-    let mut keeper = Keeper::new(config, store, reporter, outbox);
+    let mut keeper = Keeper::new(config, store, reporter, outbox)?;
     keeper.restore_leases(gate.as_ref());
     keeper.listen(Source::Ended, gate);
     keeper.close_everything(&mut stop).await;

@@ -87,22 +87,30 @@ impl Keeper {
         }
     }
 
-    /// Lets the visitor in for as long as his door is open. If that cannot be, the reason has
-    /// been told.
-    pub(super) fn open_gate(&mut self, visit: Visit) -> bool {
+    /// Lets the visitor in for as long as his door is open, and tells that, or why not.
+    pub(super) fn open_gate(&mut self, visit: Visit) {
+        let let_in = self.let_in(visit);
+        self.report_let_in(visit, let_in);
+    }
+
+    /// Lets the visitor in for as long as his door is open; whether there is a gate that does.
+    pub(super) fn let_in(&mut self, visit: Visit) -> Result<bool, OpenError> {
         let keys = self.keys(visit);
         let (Some(gate), Some(open)) = (&mut self.gate, self.doors.get(&visit)) else {
-            return true;
+            return Ok(false);
         };
         if keys.is_empty() {
-            return true;
+            return Ok(false);
         }
-        let left = open.until.saturating_sub(monotonic());
-        match gate.open(&keys, left) {
-            Ok(()) => {
-                self.report_gate(visit, true);
-                true
-            }
+        gate.open(&keys, open.until.saturating_sub(monotonic()))?;
+        Ok(true)
+    }
+
+    /// Tells what came of letting the visitor in.
+    pub(super) fn report_let_in(&mut self, visit: Visit, let_in: Result<bool, OpenError>) {
+        match let_in {
+            Ok(true) => self.report_gate(visit, true),
+            Ok(false) => {}
             Err(error) => {
                 if let OpenError::Full = error {
                     self.counters.refused_gate_full += 1;
@@ -112,7 +120,6 @@ impl Keeper {
                     "door {door:?} is not opened to {}: {error}",
                     visit.source
                 ));
-                false
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::{info, warn};
 
-use super::{Keeper, Source};
+use super::{Entry, Keeper, Source};
 use crate::daemon::{
     clock::monotonic,
     doors::{Admission, Terms, Visit},
@@ -178,9 +178,8 @@ impl Keeper {
         };
         match self.doors.knock(visit, terms, monotonic()) {
             Admission::Opens(task) => {
-                self.reporter.report(Event::Opening(visitor));
                 self.keep_lease(visit);
-                self.start(&task, knocked);
+                self.start(&task, Some(Entry { visitor, knocked }));
             }
             Admission::Extends => {
                 self.keep_lease(visit);
