@@ -67,6 +67,9 @@ enum Task {
         /// With full queues, and after as many others
         #[arg(long)]
         full: bool,
+        /// After all of them have timed out
+        #[arg(long, conflicts_with = "full")]
+        gone: bool,
     },
 }
 
@@ -92,7 +95,11 @@ fn main() -> Result<()> {
         }
         Task::Publish => publish::publish(&out),
         Task::Lines { log, lines } => peer::log::convert(&log, &lines),
-        Task::Grow { sources, full } => scenario::sources::grow(sources, full),
+        Task::Grow {
+            sources,
+            full,
+            gone,
+        } => scenario::sources::grow(sources, full, gone),
     }
 }
 

@@ -6,7 +6,7 @@ mod stream;
 use anyhow::Result;
 
 pub(crate) use self::memory::grow;
-use self::stream::Stream;
+use self::stream::{Order, Stream};
 use super::{Context, Scenario};
 use crate::{
     plot::Plot,
@@ -18,7 +18,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
     title: "Knocks in progress",
     method: "The daemon's assembler with so many sources, each with half a knock: every SYN is of \
              another source than the one before, and so late that the oldest of its own source \
-             has just timed out. `limits.sources` is raised for a million. Memory is that of a \
+             has just timed out. They come in batches of 256, as the daemon reads them in a \
+             flood. The sources take turns, or send in another order each time, which is no \
+             more that of memory; or each SYN is of a new source, and so many are there already \
+             that the oldest makes room. `limits.sources` is raised for a million. Memory is that of a \
              process that does nothing else.",
     run,
     plot: Some(Plot::Lines {
@@ -38,21 +41,31 @@ const COUNTS: [usize; 3] = [1, FROM, 1_000_000];
 const DEFAULT_SOURCES: usize = 65_536;
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
-    let mut streams = COUNTS.map(Stream::new);
-    let pushes = context.effort.pick(50_000, 500_000);
+    let turns = COUNTS.map(|count| (count, Order::Turns));
+    let others = [
+        (FROM, Order::Any),
+        (1_000_000, Order::Any),
+        (FROM, Order::New),
+        (DEFAULT_SOURCES, Order::New),
+    ];
+    let cases = [&turns[..], &others].concat();
+    let batches = context.effort.pick(500, 2000);
+    // All of them at once, so that what disturbs the machine disturbs all.
+    let mut streams: Vec<_> = cases
+        .iter()
+        .map(|(count, order)| Stream::new(*count, *order))
+        .collect();
     let mut subjects: Vec<Subject<'_>> = streams
         .iter_mut()
-        .map(|stream| -> Subject<'_> { Box::new(|| stream.per_event(pushes)) })
+        .map(|stream| -> Subject<'_> { Box::new(|| stream.per_event(batches)) })
         .collect();
     let samples = interleave(context.effort.pick(7, 21), &mut subjects)?;
-    let mut found: Vec<_> = COUNTS
+    let mut found: Vec<_> = cases
         .iter()
         .zip(&samples)
-        .map(|(count, samples)| {
-            Measurement::new(name(*count), SUBJECT, Unit::Nanoseconds, samples).at(*count as f64)
-        })
+        .map(|((count, order), samples)| timed(*count, *order, samples))
         .collect();
-    if let [_, from, most] = &mut found[..] {
+    if let [_, from, most, ..] = &mut found[..] {
         let growth = most.median() / from.median();
         *most = most
             .clone()
@@ -63,7 +76,17 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         found.push(memory::of_halves(count, rounds)?);
     }
     found.push(memory::of_full(DEFAULT_SOURCES, rounds)?);
+    found.push(memory::of_gone(DEFAULT_SOURCES, rounds)?);
     Ok(found)
+}
+
+fn timed(count: usize, order: Order, samples: &[f64]) -> Measurement {
+    let of = |case| Measurement::new(case, SUBJECT, Unit::Nanoseconds, samples);
+    match order {
+        Order::Turns => of(name(count)).at(count as f64),
+        Order::Any => of(format!("{}, in another order each time", name(count))),
+        Order::New => of(format!("{}, and each SYN of a new one", name(count))),
+    }
 }
 
 fn name(count: usize) -> String {

@@ -37,7 +37,7 @@ use super::{
     metrics::latency::Latencies,
     refusals::{Reason, Refusals},
     report::{Counters, Event, Reporter},
-    sequence::{Assembler, Candidates},
+    sequence::{Assembler, Candidates, Sighting},
     source::{
         lines::{Line, Lines},
         xdp::ring::Ring,
@@ -141,9 +141,8 @@ impl Listener {
                 input = self.source.next(&mut knocks) => match input? {
                     Input::Knocks => {
                         self.flush_kernel_log().await?;
-                        for knock in knocks.drain(..) {
-                            self.knock(&knock).await?;
-                        }
+                        self.knocks(&knocks).await?;
+                        knocks.clear();
                     }
                     Input::Line(line) => self.line(line).await?,
                     Input::Ended => {
@@ -213,9 +212,7 @@ impl Listener {
         } else if let Source::Ring(mut before) = before {
             let mut knocks = Vec::new();
             before.drain(&mut knocks);
-            for knock in &knocks {
-                self.knock(knock).await?;
-            }
+            self.knocks(&knocks).await?;
         }
         Ok(())
     }
@@ -256,7 +253,7 @@ impl Listener {
 
     async fn line(&mut self, line: Line) -> Result<()> {
         match line {
-            Line::Knock(knock) => self.knock(&knock).await?,
+            Line::Knock(knock) => self.knocks(&[knock]).await?,
             Line::OutsideWindow => self.counters.lines_outside_window += 1,
             Line::Skipped { number, reason } => {
                 self.counters.lines_skipped += 1;
@@ -270,13 +267,21 @@ impl Listener {
         Ok(())
     }
 
-    async fn knock(&mut self, knock: &Knock) -> Result<()> {
+    async fn knocks(&mut self, knocks: &[Knock]) -> Result<()> {
+        for sighting in self.assembler.sight(knocks) {
+            self.knock(sighting).await?;
+        }
+        Ok(())
+    }
+
+    async fn knock(&mut self, sighting: Sighting<'_>) -> Result<()> {
+        let knock = sighting.knock;
         self.counters.events += 1;
         if !knock.has_unicast_source() {
             self.counters.not_unicast += 1;
             return Ok(());
         }
-        let Some(Candidates { blocks, limited }) = self.assembler.push(knock) else {
+        let Some(Candidates { blocks, limited }) = self.assembler.push_sighted(sighting) else {
             self.counters.retransmissions += 1;
             return Ok(());
         };

@@ -1,20 +1,17 @@
 //! From single SYNs to blocks that may be a knock (README.md, "How the daemon assembles").
 
-use std::{
-    collections::VecDeque,
-    hash::RandomState,
-    net::IpAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    time::Duration,
-};
+mod queue;
+mod sources;
+
+use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
 
 use arrayvec::ArrayVec;
-use knock_common::{
-    protocol::block::{BLOCK_LEN, Block},
-    rate::Rate,
-};
-use lru::LruCache;
+use knock_common::protocol::block::{BLOCK_LEN, Block};
 
+use self::{
+    queue::{Event, nanoseconds},
+    sources::Sources,
+};
 use super::knock::Knock;
 
 /// Events kept per source: four knocks' worth, so that a knock survives the noise that its
@@ -25,15 +22,6 @@ pub const MAX_EVENTS: usize = 64;
 /// consecutive source ports that the event's own port is part of.
 const MAX_CANDIDATES: usize = 1 + BLOCK_LEN;
 
-/// Blocks from one source that are tried against the keys: 256 a second, four times what
-/// one source's events can complete under the kernel's default rate.
-const ATTEMPTS: Rate = {
-    let (Some(per_second), Some(burst)) = (NonZeroU32::new(256), NonZeroU32::new(256)) else {
-        panic!("both are above zero")
-    };
-    Rate::new(per_second, burst)
-};
-
 /// What one event completes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {
@@ -43,45 +31,25 @@ pub struct Candidates {
     pub limited: usize,
 }
 
+/// A knock that is about to be pushed, see [`Assembler::sight`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// What was sighted.
+    pub knock: &'a Knock,
+    /// Of its source, in one assembler.
+    hash: u64,
+}
+
 /// The SYNs of every source, until they make a knock or grow old.
 ///
 /// Bounded in sources, in events per source and in attempts per source and second. One
 /// source never affects another's queue but by being seen more recently.
 #[derive(Debug)]
 pub struct Assembler {
-    /// Keyed by addresses that an attacker chooses: hence a hasher that he cannot predict.
-    sources: LruCache<IpAddr, Queue, RandomState>,
+    sources: Sources,
     max_sources: NonZeroUsize,
     timeout: Duration,
     evicted: u64,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// By arrival.
-    events: VecDeque<Event>,
-    /// The bucket of [`ATTEMPTS`].
-    attempts: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Event {
-    /// Nanoseconds, like all times of a queue: half of what a [`Duration`] takes, of which there
-    /// may be millions.
-    at: u64,
-    source_port: Option<u16>,
-    offset: u8,
-}
-
-impl Event {
-    fn is_over(&self, now: u64, timeout: u64) -> bool {
-        self.at.saturating_add(timeout) < now
-    }
-}
-
-/// As nanoseconds, which a `u64` has room for until 584 years after the machine's start.
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Assembler {
@@ -90,7 +58,7 @@ impl Assembler {
     #[must_use]
     pub fn new(timeout: Duration, max_sources: NonZeroUsize) -> Self {
         Self {
-            sources: LruCache::unbounded_with_hasher(RandomState::new()),
+            sources: Sources::default(),
             max_sources,
             timeout,
             evicted: 0,
@@ -101,7 +69,15 @@ impl Assembler {
     pub fn set_limits(&mut self, timeout: Duration, max_sources: NonZeroUsize) {
         self.timeout = timeout;
         self.max_sources = max_sources;
-        self.keep_to_limit();
+        self.evict_beyond(max_sources.get());
+        self.sources.shrink();
+    }
+
+    fn evict_beyond(&mut self, most: usize) {
+        while self.sources.len() > most {
+            self.sources.remove_oldest();
+            self.evicted += 1;
+        }
     }
 
     /// Forgets everything.
@@ -109,45 +85,56 @@ impl Assembler {
         self.sources.clear();
     }
 
+    /// Looks for the sources of `knocks`, which are to be pushed next, all at once: with a
+    /// million sources a knock waits about half as long for memory as one by one.
+    #[must_use]
+    pub fn sight<'a>(&self, knocks: &'a [Knock]) -> Vec<Sighting<'a>> {
+        let sightings: Vec<_> = knocks.iter().map(|knock| self.sight_one(knock)).collect();
+        let hashes = sightings.iter().map(|sighting| sighting.hash);
+        self.sources.bring_near(hashes);
+        sightings
+    }
+
+    fn sight_one<'a>(&self, knock: &'a Knock) -> Sighting<'a> {
+        let hash = self.sources.hash(&knock.source);
+        Sighting { knock, hash }
+    }
+
     /// Queues `knock` and returns what it completes; `None` if it is a retransmission of one
     /// that is queued already.
     pub fn push(&mut self, knock: &Knock) -> Option<Candidates> {
+        self.push_sighted(self.sight_one(knock))
+    }
+
+    /// Queues a knock like [`push`](Self::push), from [`sight`](Self::sight) of this assembler.
+    pub fn push_sighted(&mut self, Sighting { knock, hash }: Sighting<'_>) -> Option<Candidates> {
         self.forget(knock.at);
-        let queue = self.sources.get_or_insert_mut(knock.source, Queue::default);
+        let event = Event::from(knock);
+        let slot = self.sources.find(&knock.source, hash).unwrap_or_else(|| {
+            self.evict_beyond(self.max_sources.get() - 1);
+            self.sources.insert(knock.source, hash)
+        });
+        let queue = self.sources.see(slot);
         queue.expire(nanoseconds(knock.at), nanoseconds(self.timeout));
-        let event = Event {
-            at: nanoseconds(knock.at),
-            source_port: knock.source_port,
-            offset: knock.offset,
-        };
-        let candidates = queue.insert(event).then(|| queue.candidates(&event));
-        // Only now, so that the source is looked up once. It is the last that would go.
-        self.keep_to_limit();
-        candidates
+        queue.insert(event).then(|| queue.candidates(&event))
     }
 
     /// Clears the queue of `source`, one of whose candidates was accepted.
     pub fn accept(&mut self, source: &IpAddr) {
-        self.sources.pop(source);
+        self.sources.remove(source);
     }
 
     /// Forgets the sources that were last heard of before `now` minus the timeout.
     pub fn forget(&mut self, now: Duration) {
         let (now, timeout) = (nanoseconds(now), nanoseconds(self.timeout));
-        while let Some((_, queue)) = self.sources.peek_lru()
-            && queue
-                .events
-                .back()
-                .is_none_or(|event| event.is_over(now, timeout))
+        let before = self.sources.len();
+        while let Some(queue) = self.sources.oldest()
+            && queue.is_over(now, timeout)
         {
-            self.sources.pop_lru();
+            self.sources.remove_oldest();
         }
-    }
-
-    fn keep_to_limit(&mut self) {
-        while self.sources.len() > self.max_sources.get() {
-            self.sources.pop_lru();
-            self.evicted += 1;
+        if self.sources.len() < before {
+            self.sources.shrink();
         }
     }
 
@@ -161,109 +148,6 @@ impl Assembler {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
-    }
-}
-
-impl Queue {
-    fn expire(&mut self, now: u64, timeout: u64) {
-        while self
-            .events
-            .front()
-            .is_some_and(|event| event.is_over(now, timeout))
-        {
-            self.events.pop_front();
-        }
-    }
-
-    /// Whether `event` is new; then it has its place by arrival. Several receive queues of
-    /// a network card hand events over slightly out of order.
-    fn insert(&mut self, event: Event) -> bool {
-        let retransmission = event.source_port.is_some()
-            && self.events.iter().any(|queued| {
-                (queued.source_port, queued.offset) == (event.source_port, event.offset)
-            });
-        if retransmission {
-            return false;
-        }
-        if self.events.len() == MAX_EVENTS {
-            self.events.pop_front();
-        }
-        let later = self
-            .events
-            .iter()
-            .rev()
-            .take_while(|queued| queued.at > event.at);
-        let place = self.events.len() - later.count();
-        self.events.insert(place, event);
-        true
-    }
-
-    /// The blocks that `event`, just inserted, completes.
-    fn candidates(&mut self, event: &Event) -> Candidates {
-        let mut found: ArrayVec<Block, MAX_CANDIDATES> = ArrayVec::new();
-        found.extend(self.by_arrival());
-        for block in self.by_source_port(event) {
-            if !found.contains(&block) {
-                found.push(block);
-            }
-        }
-        let affordable = found
-            .iter()
-            .take_while(|_| match ATTEMPTS.take(self.attempts, event.at) {
-                Some(attempts) => {
-                    self.attempts = attempts;
-                    true
-                }
-                None => false,
-            })
-            .count();
-        let limited = found.len() - affordable;
-        found.truncate(affordable);
-        Candidates {
-            blocks: found,
-            limited,
-        }
-    }
-
-    /// The last 16 events in arrival order.
-    fn by_arrival(&self) -> Option<Block> {
-        let first = self.events.len().checked_sub(BLOCK_LEN)?;
-        let mut offsets = [0; BLOCK_LEN];
-        for (offset, event) in offsets.iter_mut().zip(self.events.range(first..)) {
-            *offset = event.offset;
-        }
-        Some(Block(offsets))
-    }
-
-    /// Every 16 events with consecutive source ports that `event` is one of, in
-    /// source-port order. Of several events with one source port the latest counts: a
-    /// client that knocks again from the same ports means its new knock.
-    fn by_source_port(&self, event: &Event) -> impl Iterator<Item = Block> {
-        const AROUND: usize = 2 * BLOCK_LEN - 1;
-        /// The place of `event` itself.
-        const MIDDLE: usize = BLOCK_LEN - 1;
-        let mut offsets: [Option<u8>; AROUND] = [None; AROUND];
-        if let Some(port) = event.source_port
-            && self.events.len() >= BLOCK_LEN
-        {
-            for queued in &self.events {
-                let place = queued
-                    .source_port
-                    .and_then(|queued| (usize::from(queued) + MIDDLE).checked_sub(port.into()))
-                    .filter(|place| *place < AROUND);
-                if let Some(place) = place {
-                    offsets[place] = Some(queued.offset);
-                }
-            }
-        }
-        // The run that ends with `event` first: SYNs mostly arrive in order.
-        (0..BLOCK_LEN).filter_map(move |start| {
-            let mut block = [0; BLOCK_LEN];
-            for (byte, offset) in block.iter_mut().zip(&offsets[start..]) {
-                *byte = (*offset)?;
-            }
-            Some(Block(block))
-        })
     }
 }
 

@@ -8,7 +8,7 @@ use knock_user::daemon::sequence::{Assembler, MAX_EVENTS};
 
 use super::{
     SUBJECT, name,
-    stream::{Stream, knock},
+    stream::{Order, Stream, knock},
 };
 use crate::record::{Measurement, Unit};
 
@@ -25,6 +25,14 @@ pub(super) fn of_full(bound: usize, rounds: usize) -> Result<Measurement> {
     let case = format!("{}, every queue full (default bound)", name(bound));
     let measurement = Measurement::new(case, SUBJECT, Unit::Bytes, &bytes);
     Ok(measurement.target("bounded", sources <= bound))
+}
+
+/// What is left when `count` sources with a SYN each have timed out and one more has come.
+pub(super) fn of_gone(count: usize, rounds: usize) -> Result<Measurement> {
+    let (bytes, sources) = measure(count, &["--gone"], rounds)?;
+    ensure!(sources == 1, "{sources} sources are left and not one");
+    let case = format!("one source, when {} have timed out", name(count));
+    Ok(Measurement::new(case, SUBJECT, Unit::Bytes, &bytes))
 }
 
 /// The bytes of several assemblers of the same kind, and the sources in each.
@@ -54,13 +62,16 @@ fn measure(count: usize, kind: &[&str], rounds: usize) -> Result<(Vec<f64>, usiz
 }
 
 /// Fills an assembler for `count` sources, and prints the bytes by which this process has
-/// grown, and the sources. `full` is [`of_full`], else it is [`of_halves`].
-pub(crate) fn grow(count: usize, full: bool) -> Result<()> {
+/// grown, and the sources. `full` is [`of_full`], `gone` is [`of_gone`], else it is
+/// [`of_halves`].
+pub(crate) fn grow(count: usize, full: bool, gone: bool) -> Result<()> {
     let before = resident()?;
     let assembler = if full {
         filled(count)
+    } else if gone {
+        emptied(count)
     } else {
-        Stream::new(count).into_assembler()
+        Stream::new(count, Order::Turns).into_assembler()
     };
     println!("{} {}", resident()? - before, assembler.sources());
     Ok(())
@@ -72,6 +83,16 @@ fn filled(bound: usize) -> Assembler {
     for place in 0..2 * bound * MAX_EVENTS {
         assembler.push(&knock(place / MAX_EVENTS, place, Duration::ZERO));
     }
+    assembler
+}
+
+fn emptied(count: usize) -> Assembler {
+    let bound = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+    let mut assembler = Assembler::new(Duration::from_secs(1), bound);
+    for source in 0..count {
+        assembler.push(&knock(source, 0, Duration::ZERO));
+    }
+    assembler.push(&knock(count, 0, Duration::from_secs(2)));
     assembler
 }
 

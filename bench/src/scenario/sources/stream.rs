@@ -1,24 +1,40 @@
-//! SYNs of which every source always has half a knock on its queue.
+//! SYNs of many sources, in batches like the ring's.
 
 use std::{
+    iter::repeat_with,
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
-use knock_user::daemon::{knock::Knock, sequence::Assembler};
+use knock_user::daemon::{knock::Knock, sequence::Assembler, source::xdp::ring::MAX_BATCH};
 
 use crate::clock::per_each;
 
 /// SYNs of a source that wait for the others of its knock.
 const HALF: usize = 8;
 
-/// A steady stream of SYNs, in which every source always has half a knock on the queue.
+/// Who sends the next SYN.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// The source that has waited longest, whose neighbours in memory may be those that send
+    /// before and after it.
+    Turns,
+    /// Any one that has not sent in this round.
+    Any,
+    /// One that was never seen before.
+    New,
+}
+
+/// A steady stream of SYNs, in which as many sources as there may be are always there, each with
+/// half a knock on its queue, or with one SYN where it sends no other.
 pub(super) struct Stream {
     assembler: Assembler,
-    /// The sources in the order in which they send; again and again.
-    order: Vec<usize>,
+    count: usize,
+    /// The sources in the order in which they send, round by round and again and again; none
+    /// where each SYN is of a new one.
+    rounds: Vec<Vec<u32>>,
     sent: usize,
 }
 
@@ -26,19 +42,29 @@ pub(super) struct Stream {
 const INTERVAL: Duration = Duration::from_micros(1);
 
 impl Stream {
-    pub(super) fn new(count: usize) -> Self {
-        let mut order: Vec<_> = (0..count).collect();
+    pub(super) fn new(count: usize, order: Order) -> Self {
         // Always the same, so that two runs measure the same.
-        fastrand::Rng::with_seed(1).shuffle(&mut order);
+        let mut random = fastrand::Rng::with_seed(1);
+        let round = || {
+            let mut round: Vec<_> = (0..).take(count).collect();
+            random.shuffle(&mut round);
+            round
+        };
+        let rounds = match order {
+            Order::Turns => 1,
+            Order::Any => 5,
+            Order::New => 0,
+        };
         // What a source has sent that many rounds ago is forgotten.
         let timeout = INTERVAL.saturating_mul(u32::try_from(HALF * count).unwrap_or(u32::MAX));
         let bound = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let mut stream = Self {
             assembler: Assembler::new(timeout, bound),
-            order,
+            count,
+            rounds: repeat_with(round).take(rounds).collect(),
             sent: 0,
         };
-        for _ in 0..HALF * count {
+        for _ in 0..(HALF * count).div_ceil(MAX_BATCH) {
             stream.push();
         }
         stream
@@ -49,25 +75,45 @@ impl Stream {
         self.assembler
     }
 
+    /// Pushes a batch as the daemon does, and says whether none of it was more than half a knock.
     fn push(&mut self) -> bool {
-        let source = self.order[self.sent % self.order.len()];
-        let at = INTERVAL.saturating_mul(u32::try_from(self.sent).unwrap_or(u32::MAX));
-        let round = self.sent / self.order.len();
-        self.sent += 1;
-        let candidates = self.assembler.push(&knock(source, round, at));
-        candidates.is_some_and(|candidates| candidates.blocks.is_empty())
+        let batch: Vec<_> = (0..MAX_BATCH).map(|_| self.next()).collect();
+        let mut as_meant = true;
+        for sighting in self.assembler.sight(&batch) {
+            let candidates = self.assembler.push_sighted(sighting);
+            as_meant &= candidates.is_some_and(|candidates| candidates.blocks.is_empty());
+        }
+        as_meant
     }
 
-    /// Nanoseconds for each of `pushes` SYNs.
-    pub(super) fn per_event(&mut self, pushes: u32) -> Result<f64> {
-        per_each(pushes, || {
-            let as_meant = (0..pushes).fold(true, |as_meant, _| as_meant & self.push());
+    fn next(&mut self) -> Knock {
+        let at = INTERVAL.saturating_mul(u32::try_from(self.sent).unwrap_or(u32::MAX));
+        let round = self.sent / self.count;
+        let source = match self.rounds.len() {
+            0 => self.sent,
+            rounds => self.rounds[round % rounds][self.sent % self.count] as usize,
+        };
+        self.sent += 1;
+        knock(source, round, at)
+    }
+
+    /// Nanoseconds for each SYN of `batches`. As many before them are not measured, since what
+    /// else was measured meanwhile has taken the processor's caches.
+    pub(super) fn per_event(&mut self, batches: u32) -> Result<f64> {
+        let mut as_meant = self.push_all(batches);
+        let per_batch = per_each(batches, || {
+            as_meant &= self.push_all(batches);
             ensure!(
-                as_meant && self.assembler.sources() == self.order.len(),
+                as_meant && self.assembler.sources() == self.count,
                 "a SYN was not one of half a knock"
             );
             Ok(())
-        })
+        })?;
+        Ok(per_batch / MAX_BATCH as f64)
+    }
+
+    fn push_all(&mut self, batches: u32) -> bool {
+        (0..batches).fold(true, |as_meant, _| as_meant & self.push())
     }
 }
 

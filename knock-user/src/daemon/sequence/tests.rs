@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{queue::Queue, *};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const PORT: u16 = 40_000;
@@ -162,11 +162,159 @@ fn a_queue_is_bounded() {
         let port = u16::try_from(i).unwrap();
         assembler.push(&knock(port, 1, 0));
     }
-    let queue = assembler.sources.peek(&source(1)).unwrap();
-    assert_eq!(queue.events.len(), MAX_EVENTS);
+    let queue = assembler.sources.oldest().unwrap();
+    assert_eq!(queue.len(), MAX_EVENTS);
+}
+
+#[test]
+fn who_takes_the_place_of_another_has_nothing_of_his() {
+    let mut assembler = Assembler::new(TIMEOUT, NonZeroUsize::MIN);
+    let knocks = series(BLOCK, PORT, 0);
+    candidates(&mut assembler, &knocks[..15]);
+    let other = Knock {
+        source: source(2),
+        ..knocks[15]
+    };
+    assert!(candidates(&mut assembler, &[other]).is_empty());
+    assert!(candidates(&mut assembler, &knocks[15..]).is_empty());
+    assert_eq!((assembler.sources(), assembler.evicted()), (1, 2));
+}
+
+#[test]
+fn memory_is_given_back_and_who_is_left_goes_on() {
+    let mut assembler = Assembler::new(TIMEOUT, NonZeroUsize::new(20_000).unwrap());
+    let flood = |count: u32| {
+        (0..count).map(|address| Knock {
+            source: Ipv4Addr::from_bits(0x0a00_0000 | address).into(),
+            ..knock(PORT, 0, 0)
+        })
+    };
+    for knock in flood(20_000) {
+        assembler.push(&knock);
+    }
+    let (slots, _) = assembler.sources.capacity();
+    assert!(slots >= 20_000);
+    let knocks = series(BLOCK, PORT, 14_999);
+    candidates(&mut assembler, &knocks[..8]);
+    assert_eq!(candidates(&mut assembler, &knocks[8..]), [Block(BLOCK)]);
+    let last = knock(PORT, 0, 15_032);
+    assembler.push(&Knock {
+        source: source(2),
+        ..last
+    });
+    assert_eq!(assembler.sources(), 2);
+    let (slots, table) = assembler.sources.capacity();
+    assert!(slots < 10 && table < 10, "{slots} {table}");
+}
+
+/// What a source does, or is done to.
+#[derive(Clone, Debug)]
+enum Step {
+    /// SYNs that are sighted together: source, source port, offset, and how much later than
+    /// the one before.
+    Push(Vec<(u8, Option<u16>, u8, u64)>),
+    Accept(u8),
+    Forget(u64),
+    Limit(usize),
+    Clear,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let syn = (
+        0_u8..6,
+        prop::option::weighted(0.2, 0_u16..40),
+        0_u8..4,
+        0_u64..300,
+    );
+    prop_oneof![
+        20 => prop::collection::vec(syn, 1..20).prop_map(Step::Push),
+        1 => (0_u8..6).prop_map(Step::Accept),
+        1 => (0_u64..30_000).prop_map(Step::Forget),
+        1 => (1_usize..6).prop_map(Step::Limit),
+        1 => Just(Step::Clear),
+    ]
+}
+
+/// The same as [`Assembler`], of the simplest kind: the source seen last is at the end.
+struct Model {
+    sources: Vec<(IpAddr, Queue)>,
+    most: usize,
+    evicted: u64,
+}
+
+impl Model {
+    fn push(&mut self, knock: &Knock) -> Option<Candidates> {
+        self.forget(knock.at);
+        let place = self.sources.iter().position(|(at, _)| *at == knock.source);
+        let mut queue = place.map_or_else(Queue::default, |place| self.sources.remove(place).1);
+        queue.expire(nanoseconds(knock.at), nanoseconds(TIMEOUT));
+        let event = Event::from(knock);
+        let found = queue.insert(event).then(|| queue.candidates(&event));
+        self.sources.push((knock.source, queue));
+        self.keep_to_limit();
+        found
+    }
+
+    fn forget(&mut self, now: Duration) {
+        let (now, timeout) = (nanoseconds(now), nanoseconds(TIMEOUT));
+        while self
+            .sources
+            .first()
+            .is_some_and(|(_, queue)| queue.is_over(now, timeout))
+        {
+            self.sources.remove(0);
+        }
+    }
+
+    fn keep_to_limit(&mut self) {
+        while self.sources.len() > self.most {
+            self.sources.remove(0);
+            self.evicted += 1;
+        }
+    }
 }
 
 proptest! {
+    #[test]
+    fn sources_come_and_go_as_in_a_plain_list(steps in prop::collection::vec(step(), 0..60)) {
+        let mut assembler = assembler();
+        let mut model = Model { sources: Vec::new(), most: 4, evicted: 0 };
+        let mut now = Duration::ZERO;
+        for step in steps {
+            match step {
+                Step::Push(syns) => {
+                    let knocks: Vec<_> = syns.into_iter().map(|(last, source_port, offset, later)| {
+                        now += Duration::from_millis(later);
+                        Knock { source: source(last), source_port, offset, at: now }
+                    }).collect();
+                    for sighting in assembler.sight(&knocks) {
+                        prop_assert_eq!(assembler.push_sighted(sighting), model.push(sighting.knock));
+                    }
+                }
+                Step::Accept(last) => {
+                    assembler.accept(&source(last));
+                    model.sources.retain(|(address, _)| *address != source(last));
+                }
+                Step::Forget(later) => {
+                    now += Duration::from_millis(later);
+                    assembler.forget(now);
+                    model.forget(now);
+                }
+                Step::Limit(most) => {
+                    assembler.set_limits(TIMEOUT, NonZeroUsize::new(most).unwrap());
+                    model.most = most;
+                    model.keep_to_limit();
+                }
+                Step::Clear => {
+                    assembler.clear();
+                    model.sources.clear();
+                }
+            }
+            prop_assert_eq!(assembler.sources(), model.sources.len());
+            prop_assert_eq!(assembler.evicted(), model.evicted);
+        }
+    }
+
     #[test]
     fn any_order_of_arrival_is_put_right_by_source_ports(
         block: [u8; 16],
