@@ -21,8 +21,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
              has just timed out. They come in batches of 256, as the daemon reads them in a \
              flood. The sources take turns, or send in another order each time, which is no \
              more that of memory; or each SYN is of a new source, and so many are there already \
-             that the oldest makes room. `limits.sources` is raised for a million. Memory is that of a \
-             process that does nothing else.",
+             that the oldest makes room. As many SYNs as are measured come before and are not. \
+             `limits.sources` is raised for a million. Memory is that of a process that does \
+             nothing else.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
