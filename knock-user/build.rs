@@ -16,6 +16,10 @@ mod ebpf {
 
     use anyhow::{Context as _, Result};
     use aya_build::{Package, Toolchain};
+    use object::{
+        build::elf::{Builder, SectionData},
+        elf::SHT_STRTAB,
+    };
 
     /// The folder in cargo's target directory where `cargo xtask setup` puts its tools, and
     /// the file in it that names the toolchain for the kernel's side.
@@ -47,10 +51,8 @@ mod ebpf {
                 env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
             }
         }
-        println!(
-            "cargo::metadata=objects={}",
-            PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).display()
-        );
+        let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+        println!("cargo::metadata=objects={}", out.display());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("knock-ebpf");
         println!(
             "cargo:rerun-if-changed={}",
@@ -68,7 +70,31 @@ mod ebpf {
         )
         .with_context(|| {
             format!("the eBPF half cannot be built with toolchain {toolchain}: if it is gone, run `cargo xtask setup`")
-        })
+        })?;
+        strip(&out.join("knock-xdp"))
+    }
+
+    /// Takes the debugging information out of the object, nine tenths of it. The compiler has made
+    /// the types out of it that the kernel wants (BTF), and nobody else reads it.
+    fn strip(object: &Path) -> Result<()> {
+        const DEBUG: [&[u8]; 2] = [b".debug_", b".rel.debug_"];
+
+        let whole = fs::read(object)?;
+        let mut elf = Builder::read(&*whole)?;
+        for section in &mut elf.sections {
+            section.delete = DEBUG.iter().any(|name| section.name.starts_with(name));
+        }
+        // Names of sections and of symbols share a table in what the linker writes.
+        let names = elf.sections.add();
+        names.name = b".shstrtab".as_slice().into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+        elf.delete_orphans();
+        let mut stripped = Vec::new();
+        elf.write(&mut stripped)?;
+        fs::write(object, stripped)?;
+        Ok(())
     }
 
     /// The tools' folder: cargo tells a build script only its own corner of the target directory.
