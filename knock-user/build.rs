@@ -12,19 +12,19 @@ mod ebpf {
     use std::{
         env, fs,
         path::{Path, PathBuf},
-        process::Command,
     };
 
-    use anyhow::{Context as _, Result, ensure};
+    use anyhow::{Context as _, Result};
     use aya_build::{Package, Toolchain};
+    use object::{
+        build::elf::{Builder, SectionData},
+        elf::SHT_STRTAB,
+    };
 
     /// The folder in cargo's target directory where `cargo xtask setup` puts its tools, and
     /// the file in it that names the toolchain for the kernel's side.
     const TOOLS: &str = "tools";
     const TOOLCHAIN: &str = "ebpf-toolchain";
-
-    /// What the daemon embeds.
-    const PROGRAM: &str = "knock-xdp";
 
     pub(super) fn build() -> Result<()> {
         let tools = tools()
@@ -51,10 +51,8 @@ mod ebpf {
                 env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
             }
         }
-        println!(
-            "cargo::metadata=objects={}",
-            PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).display()
-        );
+        let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+        println!("cargo::metadata=objects={}", out.display());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("knock-ebpf");
         println!(
             "cargo:rerun-if-changed={}",
@@ -73,39 +71,29 @@ mod ebpf {
         .with_context(|| {
             format!("the eBPF half cannot be built with toolchain {toolchain}: if it is gone, run `cargo xtask setup`")
         })?;
-        strip()
+        strip(&out.join("knock-xdp"))
     }
 
-    /// Takes the debug information off the program, of which it is nine tenths and which the
-    /// daemon would only have to carry. What the kernel and its log need of it is in BTF already.
-    fn strip() -> Result<()> {
-        let program =
-            Path::new(&env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join(PROGRAM);
-        let compiler = env::var_os("RUSTC").context("cargo sets RUSTC")?;
-        let host = env::var("HOST").context("cargo sets HOST")?;
-        let sysroot = Command::new(compiler)
-            .args(["--print", "sysroot"])
-            .output()?;
-        let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
-        let objcopy = sysroot
-            .join("lib/rustlib")
-            .join(host)
-            .join("bin/rust-objcopy");
-        if !objcopy.is_file() {
-            println!(
-                "cargo::warning={PROGRAM} keeps its debug information: rustup's toolchains have rust-objcopy, this one has not"
-            );
-            return Ok(());
+    /// Takes the debugging information out of the object, nine tenths of it. The compiler has made
+    /// the types out of it that the kernel wants (BTF), and nobody else reads it.
+    fn strip(object: &Path) -> Result<()> {
+        const DEBUG: [&[u8]; 2] = [b".debug_", b".rel.debug_"];
+
+        let whole = fs::read(object)?;
+        let mut elf = Builder::read(&*whole)?;
+        for section in &mut elf.sections {
+            section.delete = DEBUG.iter().any(|name| section.name.starts_with(name));
         }
-        let stripped = Command::new(objcopy)
-            .env("LD_LIBRARY_PATH", sysroot.join("lib"))
-            .arg("--strip-debug")
-            .arg(&program)
-            .status()?;
-        ensure!(
-            stripped.success(),
-            "{PROGRAM} cannot be stripped: {stripped}"
-        );
+        // Names of sections and of symbols share a table in what the linker writes.
+        let names = elf.sections.add();
+        names.name = b".shstrtab".as_slice().into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+        elf.delete_orphans();
+        let mut stripped = Vec::new();
+        elf.write(&mut stripped)?;
+        fs::write(object, stripped)?;
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use core::num::NonZeroU32;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    interval_ns: u64,
-    burst_ns: u64,
+    pub(crate) interval_ns: u64,
+    pub(crate) burst_ns: u64,
 }
 
 impl Rate {

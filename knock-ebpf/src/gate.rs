@@ -17,14 +17,11 @@ use crate::{
     parse::{Datagram, Ip, Segment},
 };
 
-/// Judges a segment to a port outside the window.
+/// Judges a segment that opens a connection to a port outside the window.
 #[inline(always)]
 pub(crate) fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome {
     let port = segment.tcp.destination_port();
-    if !settings.guards(Transport::Tcp)
-        || !segment.tcp.may_open_connection()
-        || !is_protected(Transport::Tcp, port)
-    {
+    if !is_protected(Transport::Tcp, port) {
         return Outcome::OutsideWindow;
     }
     admit(ctx, settings, segment.ip, Transport::Tcp, port)

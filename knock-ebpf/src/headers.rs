@@ -23,7 +23,7 @@ pub(crate) const MOBILITY: u8 = 135;
 pub(crate) const HOST_IDENTITY: u8 = 139;
 pub(crate) const SHIM6: u8 = 140;
 
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct Ethernet {
     addresses: [u8; 12],
     ether_type: [u8; 2],
@@ -36,7 +36,7 @@ impl Ethernet {
     }
 }
 
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct VlanTag {
     control: [u8; 2],
     ether_type: [u8; 2],
@@ -50,7 +50,7 @@ impl VlanTag {
 }
 
 /// RFC 791, section 3.1, without the options.
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct Ipv4 {
     version_ihl: u8,
     service: u8,
@@ -65,9 +65,10 @@ pub(crate) struct Ipv4 {
 }
 
 impl Ipv4 {
+    /// Whether it is of version 4, and at least as long as without options.
     #[inline(always)]
-    pub(crate) fn version(&self) -> u8 {
-        self.version_ihl >> 4
+    pub(crate) fn is_consistent(&self) -> bool {
+        matches!(self.version_ihl, 0x45..=0x4f)
     }
 
     /// The header with its options, in bytes: at most 60.
@@ -98,7 +99,7 @@ impl Ipv4 {
 }
 
 /// RFC 8200, section 3.
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct Ipv6 {
     version_class_flow: [u8; 4],
     payload_len: [u8; 2],
@@ -122,7 +123,7 @@ impl Ipv6 {
 }
 
 /// The first eight bytes that all followed extension headers share (RFC 6564, section 4).
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct Extension {
     pub(crate) next_header: u8,
     len: u8,
@@ -144,7 +145,7 @@ impl Extension {
 }
 
 /// RFC 8200, section 4.5.
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct FragmentExtension {
     pub(crate) next_header: u8,
     reserved: u8,
@@ -162,7 +163,7 @@ impl FragmentExtension {
 }
 
 /// RFC 768.
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct Udp {
     source_port: [u8; 2],
     destination_port: [u8; 2],
@@ -183,7 +184,7 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// RFC 9293, section 3.1, without the options.
-#[repr(C)]
+#[repr(C, align(2))]
 pub(crate) struct Tcp {
     source_port: [u8; 2],
     destination_port: [u8; 2],
@@ -228,7 +229,7 @@ impl Tcp {
     }
 }
 
-// SAFETY: only `u8` and arrays of it: alignment 1, every bit pattern valid.
+// SAFETY: only `u8` and arrays of it, alignment 2: every bit pattern is valid.
 unsafe impl Header for Ethernet {}
 // SAFETY: as above.
 unsafe impl Header for VlanTag {}

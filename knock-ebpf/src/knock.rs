@@ -11,7 +11,7 @@ use knock_common::{
 
 use crate::{
     log,
-    maps::{EVENTS, LOG_BUCKET, SOURCES},
+    maps::{EVENTS, LOG_BUCKET, SOURCES, TAILED},
 };
 
 /// Puts a SYN to `offset` in the window on the ring, if its source may.
@@ -29,7 +29,9 @@ pub(crate) fn knock(
         return Outcome::RateLimited;
     }
     // Before the event, so that whoever tails sees the SYN before what became of it.
-    if settings.log != 0 && log::take_token(&LOG_BUCKET, LOG_RATE, now) {
+    if TAILED.get(0).is_some_and(|tailed| *tailed != 0)
+        && log::take_token(&LOG_BUCKET, LOG_RATE, now)
+    {
         match source.as_v4() {
             Some(source) => info!(
                 ctx,
@@ -69,17 +71,18 @@ pub(crate) fn knock(
 #[inline(always)]
 fn take_token(settings: &Settings, source: Address, now: u64) -> bool {
     let source = subscriber(source);
+    let rate = settings.rate();
     if let Some(bucket) = SOURCES.get_ptr_mut(source) {
         // SAFETY: the pointer is to a map value, which stays allocated while the program
         // runs; it is eight bytes, aligned, and read and written whole.
-        let Some(next) = settings.rate.take(unsafe { bucket.read() }, now) else {
+        let Some(next) = rate.take(unsafe { bucket.read() }, now) else {
             return false;
         };
         // SAFETY: as above.
         unsafe { bucket.write(next) };
         return true;
     }
-    let Some(next) = settings.rate.take(0, now) else {
+    let Some(next) = rate.take(0, now) else {
         return false;
     };
     // Without room the source goes unwatched, and the ring's size is the bound.

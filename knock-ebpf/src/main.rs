@@ -36,12 +36,11 @@ use crate::{
 )]
 #[xdp(frags)]
 fn knock_xdp(ctx: XdpContext) -> u32 {
-    // Never absent: an array map has all its elements.
-    let Some(settings) = SETTINGS.get(0) else {
-        return xdp_action::XDP_PASS;
-    };
+    let settings = &SETTINGS;
     // SAFETY: the kernel gives the bounds of the packet's first buffer, which nobody else
-    // writes while the program runs.
+    // writes while the program runs. Drivers put a frame at an even address; should one begin
+    // at an odd one, the alignment has made the compiler read two bytes at once and no more, and
+    // a kernel whose processor cannot do that anywhere does not load the program.
     let cursor = unsafe { Cursor::new(ctx.data(), ctx.data_end()) };
     let outcome = match parse::frame(cursor, settings) {
         Ok(Carried::Segment(carried)) => segment(&ctx, settings, &carried),
@@ -54,11 +53,7 @@ fn knock_xdp(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome {
-    let offset = segment
-        .tcp
-        .destination_port()
-        .wrapping_sub(settings.window_base);
-    let Ok(offset) = u8::try_from(offset) else {
+    let Some(offset) = segment.offset else {
         return gate::segment(ctx, settings, segment);
     };
     if !segment.tcp.is_knock() {
@@ -88,12 +83,7 @@ fn finish(settings: &Settings, outcome: Outcome) -> u32 {
         // SAFETY: the pointer is to this CPU's map value, which no other program writes.
         unsafe { *counter += 1 };
     }
-    let drops = match outcome {
-        Outcome::Knock | Outcome::RateLimited | Outcome::RingFull => settings.drop_knocks != 0,
-        Outcome::GateRefused | Outcome::GateUnclear => !settings.observes(),
-        _ => false,
-    };
-    if drops {
+    if settings.drops(outcome) {
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS

@@ -8,7 +8,8 @@ use knock_common::{
     address::Address,
     counters::Outcome,
     gate::{Lease, LeaseKey, MAX_TRUSTED, PROTECTED_LEN},
-    settings::Settings,
+    settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
+    window::Window,
 };
 
 use crate::clock::Glance;
@@ -24,9 +25,14 @@ const MAX_SOURCES: u32 = 65_536;
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 
-/// One value; the daemon writes it before it attaches the program.
+/// The daemon puts its own here when it loads the program, by this name.
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings =
+    Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
+
+/// Whether every knock writes an aya-log line: 1 while somebody tails, or else 0.
 #[map]
-pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+pub(crate) static TAILED: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Indexed by [`Outcome`].
 #[map]

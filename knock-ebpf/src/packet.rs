@@ -16,8 +16,8 @@ impl Cursor {
     ///
     /// # Safety
     ///
-    /// `start <= end`, and the bytes between the two stay readable and unchanged for as
-    /// long as this cursor, its copies and the headers it yields are used.
+    /// `start <= end`, `start` is even, and the bytes between the two stay readable and unchanged
+    /// for as long as this cursor, its copies and the headers it yields are used.
     #[inline(always)]
     pub(crate) unsafe fn new(start: usize, end: usize) -> Self {
         Self {
@@ -33,11 +33,11 @@ impl Cursor {
         self.skip(size_of::<T>())?;
         let header = start as *const T;
         // SAFETY: `skip` found `size_of::<T>()` bytes before the end, `Header` promises that
-        // any bytes at any address are a `T`, and `new`'s caller that they stay readable.
+        // any bytes at an even address are a `T`, and `new`'s caller that they stay readable.
         Ok(unsafe { &*header })
     }
 
-    /// Leaves `len` bytes behind.
+    /// Leaves `len` bytes behind, an even number.
     #[inline(always)]
     pub(crate) fn skip(&mut self, len: usize) -> Result<(), Truncated> {
         let next = self.position + len;
@@ -55,12 +55,13 @@ impl Cursor {
     }
 }
 
-/// A header that can be read wherever it lies.
+/// A header that can be read at any even address, which is where headers lie: each before it
+/// has an even length. The compiler would read every byte by itself if it did not know.
 ///
 /// # Safety
 ///
-/// The type has alignment 1 and every bit pattern is valid for it: only `u8` and arrays
-/// of it, so that multi-byte fields are read by accessors that name their byte order.
+/// The type has alignment 2, an even size, and every bit pattern is valid for it: only `u8` and
+/// arrays of it, so that multi-byte fields are read by accessors that name their byte order.
 pub(crate) unsafe trait Header {}
 
 #[cfg(test)]
@@ -69,18 +70,23 @@ pub(crate) mod tests {
 
     /// Runs `test` with a cursor over all of `bytes`. It must not hand a header out.
     pub(crate) fn over<T>(bytes: &[u8], test: impl FnOnce(Cursor) -> T) -> T {
+        let words: Vec<_> = bytes
+            .chunks(2)
+            .map(|two| u16::from_ne_bytes([two[0], two.get(1).copied().unwrap_or_default()]))
+            .collect();
         // An address without provenance is all that the kernel hands the program, too.
-        let start = bytes.as_ptr().expose_provenance();
-        // SAFETY: the bytes are one slice, borrowed until `test` is over.
+        let start = words.as_ptr().expose_provenance();
+        // SAFETY: the bytes are those of `words`, which lies at an even address until `test` is
+        // over.
         test(unsafe { Cursor::new(start, start + bytes.len()) })
     }
 
-    #[repr(C)]
+    #[repr(C, align(2))]
     struct Two {
         bytes: [u8; 2],
     }
 
-    // SAFETY: only `u8`.
+    // SAFETY: only `u8`, alignment 2.
     unsafe impl Header for Two {}
 
     #[test]

@@ -66,16 +66,25 @@ impl Ip {
             }
         }
     }
+
+    /// The length of the packet, which an IPv6 header counts from its own end, in bytes.
+    #[inline(always)]
+    fn declared(&self) -> usize {
+        match self {
+            Self::V4(ip) => ip.total_len(),
+            Self::V6(ip) => ip.payload_len(),
+        }
+    }
 }
 
-/// A TCP segment.
+/// A TCP segment to the window, or one that opens a connection where a TCP port is protected.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment {
     pub(crate) ip: Ip,
     pub(crate) tcp: &'static Tcp,
-    /// Its length and that of what lies before it, as the IP header has it.
-    declared: usize,
-    /// The length of what lies before it.
+    /// Where its port stands in the window, if it does.
+    pub(crate) offset: Option<u8>,
+    /// The length of what lies before it, from where [`Ip::declared`] counts.
     before: usize,
     /// How much of it lies in the buffer that was parsed.
     available: usize,
@@ -87,7 +96,7 @@ impl Segment {
     #[inline(always)]
     pub(crate) fn is_consistent(&self, further: impl Fn() -> usize) -> bool {
         let header_len = self.tcp.header_len();
-        let Some(len) = self.declared.checked_sub(self.before) else {
+        let Some(len) = self.ip.declared().checked_sub(self.before) else {
             return false;
         };
         header_len >= size_of::<Tcp>()
@@ -104,7 +113,7 @@ pub(crate) struct Datagram {
 }
 
 /// What the frame under `cursor` carries, or else what it is. A datagram only counts where
-/// a UDP port is protected.
+/// a UDP port is protected, and a segment outside the window where a TCP port is.
 #[inline(always)]
 pub(crate) fn frame(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     let mut ether_type = cursor.take::<Ethernet>()?.ether_type();
@@ -135,14 +144,14 @@ fn ipv4(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         return Err(Other::Harmless(Outcome::NotTcp));
     }
     let header_len = ip.header_len();
-    if ip.version() != 4 || header_len < size_of::<Ipv4>() {
+    if !ip.is_consistent() {
         return Err(Other::Unclear(Outcome::Malformed));
     }
     if ip.is_fragment() {
         fragment(protocol, ip.is_later_fragment(), settings)?;
     }
     cursor.skip(header_len - size_of::<Ipv4>())?;
-    transport(cursor, Ip::V4(ip), protocol, ip.total_len(), header_len)
+    transport(cursor, Ip::V4(ip), protocol, header_len, settings)
 }
 
 #[inline(always)]
@@ -171,7 +180,7 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         before += size_of::<FragmentExtension>();
     }
     if is_followed(header, settings) {
-        return transport(cursor, Ip::V6(ip), header, ip.payload_len(), before);
+        return transport(cursor, Ip::V6(ip), header, before, settings);
     }
     Err(if is_extension(header) {
         Other::Unclear(Outcome::TooDeep)
@@ -226,8 +235,8 @@ fn transport(
     mut cursor: Cursor,
     ip: Ip,
     protocol: u8,
-    declared: usize,
     before: usize,
+    settings: &Settings,
 ) -> Result<Carried, Other> {
     if protocol == PROTOCOL_UDP {
         let udp = cursor.take::<Udp>()?;
@@ -235,10 +244,15 @@ fn transport(
     }
     let available = cursor.remaining();
     let tcp = cursor.take::<Tcp>()?;
+    let offset = settings.offset_of(tcp.destination_port());
+    let may_be_guarded = settings.guards(Transport::Tcp) && tcp.may_open_connection();
+    if offset.is_none() && !may_be_guarded {
+        return Err(Other::Harmless(Outcome::OutsideWindow));
+    }
     Ok(Carried::Segment(Segment {
         ip,
         tcp,
-        declared,
+        offset,
         before,
         available,
     }))

@@ -219,11 +219,16 @@ impl Bench {
 
 /// Settings that never refuse a source: 2^32 events at once.
 pub(crate) fn unlimited(verdict: Verdict) -> Settings {
+    unlimited_at(Window::DEFAULT, verdict)
+}
+
+/// The same for another window.
+pub(crate) fn unlimited_at(window: Window, verdict: Verdict) -> Settings {
     let rate = Rate::new(
         NonZeroU32::new(1_000_000_000).unwrap(),
         NonZeroU32::new(u32::MAX).unwrap(),
     );
-    Settings::new(Window::DEFAULT, verdict, rate)
+    Settings::new(window, verdict, rate)
 }
 
 /// What became of a packet, from what `BPF_PROG_TEST_RUN` says.

@@ -96,7 +96,8 @@ fn a_refused_syn_writes_no_line() {
     let reporter = Reporter::default();
     let mut tail = reporter.tail();
     let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
-    let mut bench = Bench::with_reporter(settings.with_log(true), reporter);
+    let mut bench = Bench::with_reporter(settings, reporter);
+    bench.xdp.set_log(true).unwrap();
     bench.repeat(&syn_v4(1).bytes().unwrap(), 500);
     bench.repeat(&syn_v6(2).bytes().unwrap(), 1);
     read_to(&mut bench, 2);
@@ -120,8 +121,8 @@ fn a_flood_writes_no_more_than_the_log_rate() {
     stay_on_this_cpu();
     let reporter = Reporter::default();
     let mut tail = reporter.tail();
-    let settings = unlimited(Verdict::Drop).with_log(true);
-    let mut bench = Bench::with_reporter(settings, reporter);
+    let mut bench = Bench::with_reporter(unlimited(Verdict::Drop), reporter);
+    bench.xdp.set_log(true).unwrap();
     let start = monotonic();
     let mut written = 0;
     // In pieces that the log's ring and the tail have room for.

@@ -8,7 +8,7 @@ use knock_tests::{
 };
 
 use crate::{
-    bench::{Action, Bench, Ending, MIN_FRAME, action, decode, unlimited},
+    bench::{Action, Bench, Ending, MIN_FRAME, action, decode, unlimited, unlimited_at},
     reference::{Expected, Policy, classify},
     table::{BASE, packets, syn_to, syn_v4, syn_v6},
 };
@@ -95,9 +95,8 @@ fn every_port_against_a_window_at_either_end_and_between() {
     const DESTINATION_PORT: usize = 36;
     let frame = syn_v4(0).bytes().unwrap();
     for base in [1, 61000, Window::MAX_BASE] {
-        let mut settings = unlimited(Verdict::Drop);
-        settings.window_base = base;
-        let mut bench = Bench::new(settings);
+        let window = Window::new(base).unwrap();
+        let mut bench = Bench::new(unlimited_at(window, Verdict::Drop));
         for port in 0..=u16::MAX {
             let frame = overwritten(&frame, DESTINATION_PORT, &port.to_be_bytes()).unwrap();
             let inside = (u32::from(base)..=u32::from(base) + 255).contains(&u32::from(port));

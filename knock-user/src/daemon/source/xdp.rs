@@ -66,8 +66,7 @@ pub struct Xdp {
     ebpf: Ebpf,
     events: MapData,
     log: AsyncFd<EbpfLogger<Reporter>>,
-    settings: Settings,
-    settings_map: Array<MapData, Settings>,
+    tailed: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
     attached: attach::Attached,
     /// What the programs before this one had counted.
@@ -82,7 +81,7 @@ impl Xdp {
     ///
     /// A sentence that says what is missing and what to do.
     pub fn load(settings: Settings, reporter: Reporter) -> Result<Self> {
-        Self::load_with(&mut EbpfLoader::new(), settings, reporter)
+        Self::load_with(&mut EbpfLoader::new(), &settings, reporter)
     }
 
     /// Loads the program like [`Xdp::load`], with a gate, in which there are no leases yet.
@@ -95,10 +94,10 @@ impl Xdp {
         rules: &Rules,
         reporter: Reporter,
     ) -> Result<(Self, Gate)> {
+        let settings = settings.with_gate(&rules.settings());
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("LEASES", rules.max_leases.get());
-        let settings = settings.with_gate(&rules.settings());
-        let mut xdp = Self::load_with(&mut loader, settings, reporter)?;
+        let mut xdp = Self::load_with(&mut loader, &settings, reporter)?;
         let mut trusted: LpmTrie<MapData, [u8; 16], u8> = take(&mut xdp.ebpf, "TRUSTED")?;
         for network in &rules.trusted {
             trusted.insert(&trie_key(network), 1, 0)?;
@@ -115,28 +114,26 @@ impl Xdp {
         Ok((xdp, gate))
     }
 
-    fn load_with(
-        loader: &mut EbpfLoader<'_>,
-        settings: Settings,
+    fn load_with<'a>(
+        loader: &mut EbpfLoader<'a>,
+        settings: &'a Settings,
         reporter: Reporter,
     ) -> Result<Self> {
         raise_memory_limit();
         let mut ebpf = loader
+            .override_global("SETTINGS", settings, true)
             .load(PROGRAM)
             .map_err(|error| unloadable(error.into()))?;
         // Before the program is loaded: loading needs the map that this keeps open.
         let log = EbpfLogger::init_with_logger(&mut ebpf, reporter)
             .context("the program has no aya-log ring")?;
-        let mut settings_map: Array<MapData, Settings> = take(&mut ebpf, "SETTINGS")?;
-        settings_map.set(0, settings, 0)?;
         let mut xdp = Self {
             events: match take_any(&mut ebpf, "EVENTS")? {
                 Map::RingBuf(events) => events,
                 _ => bail!("the object's map `EVENTS` is no ring"),
             },
             log: readable(log)?,
-            settings,
-            settings_map,
+            tailed: take(&mut ebpf, "TAILED")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             attached: attach::Attached::default(),
             counted_before: BTreeMap::new(),
@@ -192,8 +189,7 @@ impl Xdp {
     ///
     /// The map cannot be written.
     pub fn set_log(&mut self, log: bool) -> Result<()> {
-        self.settings = self.settings.with_log(log);
-        self.settings_map.set(0, self.settings, 0)?;
+        self.tailed.set(0, u32::from(log), 0)?;
         Ok(())
     }
 
