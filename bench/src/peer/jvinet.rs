@@ -12,7 +12,7 @@ use super::{Daemon, SOURCE_PORT, program, with_libraries};
 use crate::{lab::Site, scenario::Context};
 
 /// Three ports, as in its manual, but in our window, so that one flood hits both.
-const SEQUENCE: [u16; 3] = [61010, 61120, 61230];
+pub(crate) const SEQUENCE: [u16; 3] = [61010, 61120, 61230];
 
 /// As in the first example of its manual. `tcpflags` has it look at SYNs alone.
 const CONFIGURATION: &str = "[options]

@@ -14,6 +14,8 @@ use knock_tests::{
     scene::{self, LAPTOP, LAPTOP_KEY},
 };
 
+use knock_user::client::Copies;
+
 use super::{Daemon, Knocks, block};
 use crate::{lab::Site, scenario::Context};
 
@@ -104,6 +106,11 @@ pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
             })
         }
     })
+}
+
+/// How often our client sends a knock by itself.
+pub(crate) fn copies() -> u32 {
+    u32::from(Copies::DEFAULT.get())
 }
 
 /// Our client, which is to knock on `server` from `host`.

@@ -9,7 +9,7 @@ use crate::{
     attack::{Attack, Outcome},
     flood::Flood,
     lab::Lab,
-    peer::Subject,
+    peer::{Subject, ours},
     plot::Plot,
     record::{Measurement, Unit},
 };
@@ -103,7 +103,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
         knockers: 0..KNOCKS,
         // What the clients do by themselves.
         copies: if subject == Some(Subject::Sealed) {
-            2
+            ours::copies()
         } else {
             1
         },

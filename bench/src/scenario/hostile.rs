@@ -49,7 +49,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         },
         lasts: Duration::from_secs(context.effort.pick(2, 10)),
         knockers: 0..KNOCKS,
-        copies: 2,
+        copies: ours::copies(),
     };
     let outcome = attack.run(&lab, Some(&daemon))?;
     let accepted = outcome.accepted as f64 / f64::from(KNOCKS) * 100.0;

@@ -1,12 +1,12 @@
 //! How long it takes from a knock's last packet to the first instruction of its command.
 
-use std::{thread, time::Duration};
+use std::{process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Scenario};
+use super::{Context, Scenario, flood::NOBODY};
 use crate::{
-    lab::{Lab, knocker},
+    lab::{Lab, Site, knocker, now},
     peer::{Daemon, Subject, send},
     plot::Plot,
     record::{Measurement, Unit, quantile},
@@ -19,7 +19,9 @@ pub(crate) const SCENARIO: Scenario = Scenario {
              command, a program of four system calls without dynamic linker or library, as its \
              first act. One knock at a time, each from another address, in random distances of \
              up to 20 ms; the daemons run side by side and are knocked on in turn, fwknopd with \
-             its capture in every fifth round only. A sealed knock is on disk before its command.",
+             its capture in every fifth round only. A sealed knock is on disk before its command. \
+             *No daemon* is a process that has waited as long and starts the command, no more: \
+             the clock is read right before that.",
     run,
     plot: Some(Plot::Bars(Unit::Nanoseconds)),
 };
@@ -46,6 +48,8 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         fields.push((subject, lab, daemon));
     }
     let mut samples = vec![Vec::new(); fields.len()];
+    let site = Site::new(context.out())?;
+    let mut alone = Vec::new();
     for index in 0..context.effort.pick(50, 1000) {
         for ((subject, lab, daemon), samples) in fields.iter().zip(&mut samples) {
             // It alone would take as long as all others.
@@ -56,9 +60,13 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
                 .with_context(|| format!("{}: knock {index}", subject.name()))?;
             samples.push(took);
         }
+        alone.push(command_alone(&site, index)?);
     }
     let medians: Vec<_> = samples.iter().map(|all| quantile(all, 0.5)).collect();
-    let mut measurements = Vec::new();
+    let mut measurements = vec![
+        Measurement::new(P50, NOBODY, Unit::Nanoseconds, &alone),
+        Measurement::new(P99, NOBODY, Unit::Nanoseconds, &[quantile(&alone, 0.99)]),
+    ];
     for (subject, samples) in SUBJECTS.iter().zip(&samples) {
         let name = subject.name();
         let median = Measurement::new(P50, name, Unit::Nanoseconds, samples);
@@ -77,11 +85,31 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
 fn knock(lab: &Lab, daemon: &Daemon, index: u32) -> Result<f64> {
     let source = knocker(index);
     let knock = daemon.knock(source)?;
-    thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
+    pause();
     let sent = send(&lab.sender, &knock)?;
     let began = lab.site.stamps.wait(source, PATIENCE);
     let began = began.context("its command did not begin")?;
     Ok(began.saturating_sub(sent) as f64)
+}
+
+/// Nanoseconds of the command without a knock.
+#[expect(clippy::cast_precision_loss, reason = "a few seconds at most")]
+fn command_alone(site: &Site, index: u32) -> Result<f64> {
+    let source = knocker(index);
+    let mut command = Command::new(site.path("stamp"));
+    command.arg(site.path("stamps")).arg(source.to_string());
+    pause();
+    let started = now();
+    let mut child = command.spawn()?;
+    let began = site.stamps.wait(source, PATIENCE);
+    child.wait()?;
+    let began = began.context("the command did not begin by itself")?;
+    Ok(began.saturating_sub(started) as f64)
+}
+
+/// Nobody knocks at a time that anybody has foreseen.
+fn pause() {
+    thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
 }
 
 /// Ours have them; all are compared with the sealed one.

@@ -1,6 +1,7 @@
 //! Many knocks in progress at once.
 
 mod memory;
+mod peer;
 mod stream;
 
 use anyhow::Result;
@@ -23,7 +24,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
              more that of memory; or each SYN is of a new source, and so many are there already \
              that the oldest makes room. As many SYNs as are measured come before and are not. \
              `limits.sources` is raised for a million. Memory is that of a process that does \
-             nothing else.",
+             nothing else. jvinet's knockd looks through all knocks in progress with each SYN to \
+             one of its ports: its figure is its processor time for one of somebody who has not \
+             begun, 5000 of which come in a second.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
@@ -37,6 +40,9 @@ const SUBJECT: &str = "knockd";
 const FROM: usize = 1000;
 const FLAT: f64 = 1.5;
 const COUNTS: [usize; 3] = [1, FROM, 1_000_000];
+
+/// As far as jvinet's knockd goes: with ten times as many a SYN would take milliseconds.
+const PEER_COUNTS: [u32; 3] = [1, 1000, 10_000];
 
 /// `limits.sources` where nothing is configured.
 const DEFAULT_SOURCES: usize = 65_536;
@@ -73,6 +79,9 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
             .target(format!("≤ {FLAT} × that of {}", name(FROM)), growth <= FLAT);
     }
     let rounds = context.effort.pick(1, 5);
+    for count in PEER_COUNTS {
+        found.push(peer::per_event(context, count, rounds)?);
+    }
     for count in COUNTS.into_iter().skip(1) {
         found.push(memory::of_halves(count, rounds)?);
     }
