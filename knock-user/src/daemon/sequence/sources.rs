@@ -47,9 +47,6 @@ impl Sources {
     /// each step to a queue waits for memory; step by step for all, they wait together.
     pub(super) fn bring_near(&self, hashes: impl Iterator<Item = u64> + Clone) {
         for hash in hashes.clone() {
-            black_box(self.slots.find(hash, |_| false));
-        }
-        for hash in hashes.clone() {
             black_box(self.slots.find(hash, |slot| black_box(*slot) == u32::MAX));
         }
         for hash in hashes {
