@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     netns::Namespace,
     privilege,
-    process::{Running, Stream},
+    process::{Running, Stream, copy_program},
     scene::SOON,
 };
 
@@ -103,9 +103,9 @@ impl Machine {
     /// One cannot be read or the other not written.
     pub fn install(&self, from: &Path, to: &str, mode: u32) -> Result<()> {
         let to = self.path(to);
-        fs::copy(from, &to)
-            .and_then(|_| fs::set_permissions(&to, fs::Permissions::from_mode(mode)))
-            .with_context(|| format!("{} is not copied to {}", from.display(), to.display()))
+        copy_program(from, &to)?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode))?;
+        Ok(())
     }
 
     /// Writes the file `path` of the machine, and makes the folder that it is in.

@@ -2,13 +2,14 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
+    path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 pub use nix::sys::signal::Signal;
 use nix::{sys::signal::kill, unistd::Pid};
 
@@ -49,6 +50,25 @@ struct Printed {
     lines: Vec<Line>,
     /// How many of the two streams have ended.
     ended: u8,
+}
+
+/// Copies the program `from` to `to`, where it is run.
+///
+/// By cp(1): a file that this process has written cannot be run ("Text file busy") as long as a
+/// child, which another thread starts meanwhile, has it open as well.
+///
+/// # Errors
+///
+/// One cannot be read or the other not written.
+pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg(from).arg(to).status()?;
+    ensure!(
+        status.success(),
+        "{} is not copied to {}",
+        from.display(),
+        to.display()
+    );
+    Ok(())
 }
 
 impl Running {

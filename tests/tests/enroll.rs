@@ -13,7 +13,7 @@ use std::{
 
 use knock_tests::{
     link::Pair,
-    process::Running,
+    process::{Running, copy_program},
     scene::{SOON, program},
     service::{Greeter, try_connect},
 };
@@ -214,7 +214,7 @@ fn ssh_knocks_by_itself() {
     // The user is the one who built the client: ssh belongs to root.
     let owner = fs::metadata(&knock).unwrap();
     let ssh = site.folder.path().join("ssh");
-    fs::copy("/usr/bin/ssh", &ssh).unwrap();
+    copy_program(Path::new("/usr/bin/ssh"), &ssh).unwrap();
     chown(&ssh, Some(owner.uid()), Some(owner.gid())).unwrap();
     let output = site
         .user(&ssh)

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use knock_tests::{needs_bpf, scene::program};
+use knock_tests::{needs_bpf, process::copy_program, scene::program};
 
 use crate::{Gated, KNOCKER, STRANGER};
 
@@ -110,7 +110,7 @@ fn only_root_moves_doors() {
     }
     // A copy that belongs to nobody, who runs it.
     let knockd = files.path("knockd");
-    fs::copy(program("knockd").unwrap(), &knockd).unwrap();
+    copy_program(&program("knockd").unwrap(), &knockd).unwrap();
     chown(&knockd, Some(65534), Some(65534)).unwrap();
     let ask = |arguments: &[&str]| {
         let mut nobody = gated.scene.pair.server.unprivileged_command(&knockd);
