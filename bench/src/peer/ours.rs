@@ -28,9 +28,11 @@ pub(crate) enum Kind {
 
 const SEQUENCE: &[u8] = &[1, 2, 3, 4];
 
-/// A door that closes at once, so that it can be opened for the next.
+/// A door that closes at once, so that it can be opened for the next; and a user who is there also
+/// where no package has made one.
 const CONFIGURATION: &str = r#"control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
+user = "nobody"
 
 [[door]]
 name = "ssh"
