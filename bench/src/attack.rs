@@ -97,14 +97,18 @@ impl Attack {
     fn measure(&self, daemon: Option<&Daemon>, tap: &Tap) -> Result<Outcome> {
         let used = || daemon.map_or(Ok(Usage::default()), Daemon::usage);
         thread::sleep(WARM_UP);
+        // First and last: to look through all processes takes the machine milliseconds.
+        let daemon = used()?;
         let begun = Instant::now();
-        let (daemon, all, syns) = (used()?, machine()?, tap.syns.load(Ordering::Relaxed));
+        let (all, syns) = (machine()?, tap.syns.load(Ordering::Relaxed));
         thread::sleep(self.lasts);
+        let machine = machine()?.saturating_sub(all);
+        let syns = tap.syns.load(Ordering::Relaxed) - syns;
         Ok(Outcome {
-            syns: tap.syns.load(Ordering::Relaxed) - syns,
+            syns,
             took: begun.elapsed(),
             daemon: used()?.since(daemon),
-            machine: machine()?.saturating_sub(all),
+            machine,
             accepted: 0,
         })
     }

@@ -14,7 +14,7 @@ use crate::{
     attack::{Attack, Outcome},
     flood::Flood,
     lab::Lab,
-    peer::{Daemon, Subject},
+    peer::Subject,
     plot::Plot,
     record::{Measurement, Subject as Measured, Unit, interleave},
     xdp::Empty,
@@ -44,7 +44,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         Ok(())
     })?;
     let subject = Subject::Sealed;
-    let daemon = subject.start(context, &ours.pair.server, &ours.site, &ours.sender)?;
+    let _daemon = subject.start(context, &ours.pair.server, &ours.site, &ours.sender)?;
 
     let mut measurements = Vec::new();
     for rate in rates(context.effort) {
@@ -58,14 +58,14 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
             knockers: 0..0,
             copies: 0,
         };
-        let cost = |lab, daemon: Option<&Daemon>| {
-            let outcome: Outcome = attack.run(lab, daemon)?;
+        let cost = |lab| {
+            let outcome: Outcome = attack.run(lab, None)?;
             Ok(outcome.per_syn(outcome.machine))
         };
         let mut subjects: [Measured<'_>; 3] = [
-            Box::new(|| cost(&bare, None)),
-            Box::new(|| cost(&empty, None)),
-            Box::new(|| cost(&ours, Some(&daemon))),
+            Box::new(|| cost(&bare)),
+            Box::new(|| cost(&empty)),
+            Box::new(|| cost(&ours)),
         ];
         let samples = interleave(context.effort.pick(1, 3), &mut subjects)?;
         let [bare, empty, ours] = [NOBODY, EMPTY, subject.name()];
