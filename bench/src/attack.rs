@@ -13,7 +13,7 @@ use knock_tests::{link::Pair, wire::Sender};
 use crate::{
     flood::{Flood, Tap},
     lab::{Lab, knocker},
-    meter::{Usage, machine},
+    meter::{Usage, Work},
     peer::{Daemon, send},
 };
 
@@ -100,9 +100,9 @@ impl Attack {
         // First and last: to look through all processes takes the machine milliseconds.
         let daemon = used()?;
         let begun = Instant::now();
-        let (all, syns) = (machine()?, tap.syns.load(Ordering::Relaxed));
+        let (work, syns) = (Work::begin()?, tap.syns.load(Ordering::Relaxed));
         thread::sleep(self.lasts);
-        let machine = machine()?.saturating_sub(all);
+        let machine = work.done()?;
         let syns = tap.syns.load(Ordering::Relaxed) - syns;
         Ok(Outcome {
             syns,

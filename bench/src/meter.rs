@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use anyhow::{Context as _, Result};
 use nix::{
-    time::{clock_getcpuclockid, clock_gettime},
+    time::{ClockId, clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 use procfs::{
@@ -107,13 +107,38 @@ fn family(roots: &[u32]) -> Result<Vec<Process>> {
     Ok(others.into_iter().map(|(process, _)| process).collect())
 }
 
-/// For how long the machine's processors were busy since it started, interrupts included.
-pub(crate) fn machine() -> Result<Duration> {
-    let total = KernelStats::current()
-        .context("/proc/stat cannot be read")?
-        .total;
-    let interrupts = total.irq.unwrap_or(0) + total.softirq.unwrap_or(0);
-    Ok(time(total.user + total.nice + total.system + interrupts))
+/// What all processors of the machine have done, interrupts included.
+///
+/// The kernel counts work by looking, at each tick of a few milliseconds, at what a processor
+/// does just then, and a flood that comes in bursts between the ticks is hardly seen. Idleness
+/// it measures, so work is the time that was not idle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    now: Duration,
+    /// Of all processors together, and what other machines have taken from them.
+    idle: Duration,
+}
+
+impl Work {
+    /// From when on it counts.
+    pub(crate) fn begin() -> Result<Self> {
+        let statistics = KernelStats::current().context("/proc/stat cannot be read")?;
+        let total = statistics.total;
+        let idle = total.idle + total.iowait.unwrap_or(0) + total.steal.unwrap_or(0);
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        let processors = u32::try_from(statistics.cpu_time.len())?;
+        Ok(Self {
+            now: now * processors,
+            idle: time(idle),
+        })
+    }
+
+    /// The processor time of all that was done since, to some 10 ms.
+    pub(crate) fn done(self) -> Result<Duration> {
+        let end = Self::begin()?;
+        let idle = end.idle.saturating_sub(self.idle);
+        Ok(end.now.saturating_sub(self.now).saturating_sub(idle))
+    }
 }
 
 fn time(ticks: u64) -> Duration {

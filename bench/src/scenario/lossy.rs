@@ -26,15 +26,48 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     method: "The real clients with their default settings, each call from an address that has \
              not knocked before, over a relay that loses packets or holds a quarter of them \
              back for up to 20 ms. A call has succeeded if its command has begun. The relay's \
-             choices follow from a seed, the same for all.",
+             choices follow from a seed, the same for all. Eight call at the same time, but \
+             jvinet's knockd, which forgets the knocks that others have begun whenever one is \
+             complete, is called by one after the other too.",
     run,
     plot: Some(Plot::Bars(Unit::Percent)),
 };
 
-const SUBJECTS: [Subject; 3] = [Subject::Sealed, Subject::Jvinet, Subject::FwknopUdp];
+/// Those who call a daemon.
+#[derive(Clone, Copy, Debug)]
+struct Callers {
+    subject: Subject,
+    count: usize,
+}
 
-/// Calls at the same time. More would measure this machine.
-const SIDE_BY_SIDE: usize = 8;
+/// More of them at the same time would measure this machine.
+const EIGHT: usize = 8;
+
+const CALLERS: [Callers; 4] = [
+    Callers::new(Subject::Sealed, EIGHT),
+    Callers::new(Subject::Jvinet, 1),
+    Callers::new(Subject::Jvinet, EIGHT),
+    Callers::new(Subject::FwknopUdp, EIGHT),
+];
+
+impl Callers {
+    const fn new(subject: Subject, count: usize) -> Self {
+        Self { subject, count }
+    }
+
+    /// As they stand in tables.
+    fn name(self) -> String {
+        let name = self.subject.name();
+        match self.count {
+            1 => format!("{name}, one after the other"),
+            _ => name.to_owned(),
+        }
+    }
+}
+
+/// After it, one who calls alone makes way for the next: whatever the cable held back has
+/// arrived, and every daemon has begun its command.
+const ALONE: Duration = Duration::from_millis(200);
 
 /// How long after the last call a command may still begin.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -68,10 +101,10 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
     for weather in weathers {
         let mut shares = Vec::new();
-        for subject in SUBJECTS {
-            let share = share(context, subject, *weather)
-                .with_context(|| format!("{}, {}", subject.name(), told(*weather)))?;
-            shares.push((subject, share));
+        for callers in CALLERS {
+            let share = share(context, callers, *weather)
+                .with_context(|| format!("{}, {}", callers.name(), told(*weather)))?;
+            shares.push((callers, share));
         }
         measurements.extend(tell(*weather, &shares));
     }
@@ -89,7 +122,8 @@ fn told(weather: Weather) -> String {
 }
 
 /// How many calls of a hundred succeed.
-fn share(context: &Context, subject: Subject, weather: Weather) -> Result<f64> {
+fn share(context: &Context, callers: Callers, weather: Weather) -> Result<f64> {
+    let Callers { subject, count } = callers;
     let calls = context.effort.pick(40, 300);
     let impairment = Impairment {
         loss: f64::from(weather.loss) / 100.0,
@@ -100,7 +134,7 @@ fn share(context: &Context, subject: Subject, weather: Weather) -> Result<f64> {
     let line = Line::new(context, subject, calls, impairment, 1)?;
     let next = AtomicU32::new(0);
     thread::scope(|scope| {
-        let callers: Vec<_> = (0..SIDE_BY_SIDE)
+        let callers: Vec<_> = (0..count)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
                     loop {
@@ -109,6 +143,9 @@ fn share(context: &Context, subject: Subject, weather: Weather) -> Result<f64> {
                             return Ok(());
                         }
                         call(context, &line, subject, index)?;
+                        if count == 1 {
+                            line.site.stamps.wait(knocker(index), ALONE);
+                        }
                     }
                 })
             })
@@ -146,14 +183,14 @@ fn run_quietly(client: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn tell(weather: Weather, shares: &[(Subject, f64)]) -> Vec<Measurement> {
+fn tell(weather: Weather, shares: &[(Callers, f64)]) -> Vec<Measurement> {
     let peers = shares
         .iter()
-        .filter(|(subject, _)| *subject != Subject::Sealed);
+        .filter(|(callers, _)| callers.subject != Subject::Sealed);
     let best = peers.map(|(_, share)| *share).fold(0.0, f64::max);
-    let tell = |(subject, share): &(Subject, f64)| {
-        let told = Measurement::new(told(weather), subject.name(), Unit::Percent, &[*share]);
-        match subject {
+    let tell = |(callers, share): &(Callers, f64)| {
+        let told = Measurement::new(told(weather), callers.name(), Unit::Percent, &[*share]);
+        match callers.subject {
             Subject::Sealed => told.target("not below a peer", *share >= best),
             _ => told,
         }
