@@ -2,16 +2,15 @@
 
 use std::{
     ops::Range,
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, anyhow};
-use knock_tests::{link::Pair, wire::Sender};
 
 use crate::{
-    flood::{Flood, Tap},
+    flood::Flood,
     lab::{Lab, knocker},
     meter::{Usage, Work},
     peer::{Daemon, send},
@@ -38,7 +37,7 @@ pub(crate) struct Attack {
 /// What it has come to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
-    /// SYNs of the flood alone.
+    /// SYNs of the flood alone that arrived at the server's interface.
     syns: u64,
     /// For how long there was nothing else.
     took: Duration,
@@ -73,13 +72,12 @@ impl Outcome {
 impl Attack {
     /// Attacks the server of `lab`, on which `daemon` runs, if one does.
     pub(crate) fn run(&self, lab: &Lab, daemon: Option<&Daemon>) -> Result<Outcome> {
-        let cable = Sender::new(&lab.pair.client, Pair::CLIENT_INTERFACE)?;
-        let tap = Tap::default();
+        let is_over = AtomicBool::new(false);
         let mut outcome = thread::scope(|scope| {
-            let flood = scope.spawn(|| self.flood.pour(cable, &tap));
-            let outcome = self.measure(daemon, &tap);
+            let flood = scope.spawn(|| self.flood.pour(&lab.pair.client, &is_over));
+            let outcome = self.measure(lab, daemon);
             let knocked = daemon.map_or(Ok(()), |daemon| self.knock(lab, daemon));
-            tap.closed.store(true, Ordering::Relaxed);
+            is_over.store(true, Ordering::Relaxed);
             flood
                 .join()
                 .map_err(|_| anyhow!("the flood has panicked"))??;
@@ -94,16 +92,16 @@ impl Attack {
     }
 
     /// What the flood alone costs.
-    fn measure(&self, daemon: Option<&Daemon>, tap: &Tap) -> Result<Outcome> {
+    fn measure(&self, lab: &Lab, daemon: Option<&Daemon>) -> Result<Outcome> {
         let used = || daemon.map_or(Ok(Usage::default()), Daemon::usage);
         thread::sleep(WARM_UP);
         // First and last: to look through all processes takes the machine milliseconds.
         let daemon = used()?;
         let begun = Instant::now();
-        let (work, syns) = (Work::begin()?, tap.syns.load(Ordering::Relaxed));
+        let (work, syns) = (Work::begin()?, lab.arrived()?);
         thread::sleep(self.lasts);
         let machine = work.done()?;
-        let syns = tap.syns.load(Ordering::Relaxed) - syns;
+        let syns = lab.arrived()? - syns;
         Ok(Outcome {
             syns,
             took: begun.elapsed(),

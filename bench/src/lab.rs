@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use knock_tests::{link::Pair, netns::Namespace, wire::Sender};
+use procfs::{FromRead as _, net::InterfaceDeviceStatus};
 use rustix::{
     fs::{CWD, FileType, Mode},
     time::{ClockId, clock_gettime},
@@ -50,12 +51,30 @@ impl Lab {
     /// Its files lie in `folder`, on a disk as the daemon's own would be.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let pair = Pair::new()?;
+        // A veth is polled, as a network card is, if it is to collect segments (GRO) or has an
+        // XDP program, and only then what XDP sends arrives at it.
+        let interface = Pair::SERVER_INTERFACE;
+        run(pair
+            .server
+            .command("ethtool")
+            .args(["-K", interface, "gro", "on"]))?;
         // Whoever knocks has an address of his own; nothing is sent to it.
         pair.server.ip("route add default dev srv0")?;
         let site = Site::new(folder)?;
         site.firewall(&pair.server, FIREWALL)?;
         let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE)?;
         Ok(Self { pair, sender, site })
+    }
+
+    /// Packets that have come to the server's interface so far.
+    pub(crate) fn arrived(&self) -> Result<u64> {
+        self.pair.server.run(|| {
+            let interfaces = InterfaceDeviceStatus::from_file("/proc/thread-self/net/dev")?;
+            let server = interfaces.0.get(Pair::SERVER_INTERFACE);
+            Ok(server
+                .context("the server has lost its interface")?
+                .recv_packets)
+        })
     }
 }
 

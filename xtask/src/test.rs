@@ -66,7 +66,9 @@ const CHECKS: &[(&str, Check)] = &[
         run(&mut workspace.cargo("build --quiet"))
     }),
     ("unit tests", |workspace, _| {
-        run(&mut workspace.cargo("test --quiet --workspace --exclude knock-tests --all-features"))
+        run(&mut workspace.cargo(
+            "test --quiet --workspace --exclude knock-tests --exclude knock-bench --all-features",
+        ))
     }),
     (
         "10^8 random blocks against the sealed checks",
@@ -151,7 +153,8 @@ fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {
     run(&mut clippy)
 }
 
-/// The tests of `knock-tests`: built as whoever calls, run as root.
+/// The tests of `knock-tests`, and of the benchmarks, whose flood the kernel makes: built as
+/// whoever calls, run as root.
 fn kernel_tests(workspace: &Workspace, _: &Tools) -> Result<()> {
     fail2ban::provide(workspace)?;
     apt::provide(READERS)?;
@@ -169,7 +172,7 @@ fn kernel_tests(workspace: &Workspace, _: &Tools) -> Result<()> {
 
 fn test_executables(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut build = workspace.cargo(
-        "test --quiet --package knock-tests --no-run --message-format=json-render-diagnostics",
+        "test --quiet --package knock-tests --package knock-bench --no-run --message-format=json-render-diagnostics",
     );
     let output = interrupt::wait(build.stdout(Stdio::piped()))?;
     ensure!(output.status.success(), "the tests cannot be built");

@@ -18,7 +18,8 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     name: "flood",
     title: "A flood into the window",
     method: "SYNs from random addresses to random ports of the window, from one thread on the \
-             other end of a veth, and 100 genuine knocks from addresses of their own; \
+             other end of a veth, as fast as it goes made by the kernel itself (live frames of \
+             `BPF_PROG_TEST_RUN`), and 100 genuine knocks from addresses of their own; \
              knockd's three ports are in the window. The daemon's CPU is that of its processes, \
              in the program and in the kernel for it, and the machine's is all that its \
              processors did, the making of the flood and the interrupts included; both before \
@@ -121,7 +122,7 @@ struct Finding {
 impl Finding {
     fn tell(&self) -> Vec<Measurement> {
         let is_daemon = |measurement: &Measurement| measurement.subject != NOBODY;
-        let sent = self.figures("SYNs that were sent", Unit::PerSecond, Outcome::rate);
+        let sent = self.figures("SYNs that arrived", Unit::PerSecond, Outcome::rate);
         let peak = self.figures("the daemon's peak memory", Unit::Bytes, |outcome| {
             outcome.daemon.peak as f64
         });

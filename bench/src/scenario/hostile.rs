@@ -16,8 +16,8 @@ use crate::{
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "hostile",
     title: "One hostile source, and a thousand keys",
-    method: "SYNs from one address to random ports of the window, as many as one thread sends, \
-             with 100 genuine knocks from addresses of their own, while the daemon knows 1000 \
+    method: "SYNs from one address to random ports of the window, as many as one thread of the \
+             kernel makes, with 100 genuine knocks from addresses of their own, while the daemon knows 1000 \
              sealed clients, of which the last one knocks. The CPU is the daemon's, as a part of \
              one processor, before the genuine knocks begin.",
     run,
@@ -61,7 +61,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         Measurement::new("the daemon's CPU", name, Unit::Percent, &[share])
             .target("≤ 5 % of a processor: 64 events a second", share <= 5.0),
         Measurement::new(
-            "SYNs that were sent",
+            "SYNs that arrived",
             name,
             Unit::PerSecond,
             &[outcome.rate()],
