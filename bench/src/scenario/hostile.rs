@@ -17,9 +17,9 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     name: "hostile",
     title: "One hostile source, and a thousand keys",
     method: "SYNs from one address to random ports of the window, as many as one thread of the \
-             kernel makes, with 100 genuine knocks from addresses of their own, while the daemon knows 1000 \
-             sealed clients, of which the last one knocks. The CPU is the daemon's, as a part of \
-             one processor, before the genuine knocks begin.",
+             kernel makes, with 100 genuine knocks from addresses of their own, while the daemon \
+             knows 1000 sealed clients, of which the last one knocks. The CPU is the daemon's, as \
+             a part of one processor, before the genuine knocks begin.",
     run,
     plot: None,
 };

@@ -26,9 +26,9 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     method: "The real clients with their default settings, each call from an address that has \
              not knocked before, over a relay that loses packets or holds a quarter of them \
              back for up to 20 ms. A call has succeeded if its command has begun. The relay's \
-             choices follow from a seed, the same for all. Eight call at the same time, but \
-             jvinet's knockd, which forgets the knocks that others have begun whenever one is \
-             complete, is called by one after the other too.",
+             choices follow from a seed, the same for all. Eight call at the same time. \
+             jvinet's knockd is called by one after the other too, for whenever a knock is \
+             complete it forgets those that others have begun since that one began.",
     run,
     plot: Some(Plot::Bars(Unit::Percent)),
 };
