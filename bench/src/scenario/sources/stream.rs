@@ -55,8 +55,10 @@ impl Stream {
             Order::Any => 5,
             Order::New => 0,
         };
-        // What a source has sent that many rounds ago is forgotten.
-        let timeout = INTERVAL.saturating_mul(u32::try_from(HALF * count).unwrap_or(u32::MAX));
+        // A SYN is forgotten with the one that comes HALF rounds later, which makes HALF again. As
+        // long as the timeout it is kept: one round less, or there would be one too many.
+        let kept = (HALF - 1) * count;
+        let timeout = INTERVAL.saturating_mul(u32::try_from(kept).unwrap_or(u32::MAX));
         let bound = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let mut stream = Self {
             assembler: Assembler::new(timeout, bound),
