@@ -1,5 +1,7 @@
 //! From single SYNs to blocks that may be a knock (README.md, "How the daemon assembles").
 
+mod index;
+mod order;
 mod queue;
 mod sources;
 
@@ -23,7 +25,7 @@ pub const MAX_EVENTS: usize = 64;
 const MAX_CANDIDATES: usize = 1 + BLOCK_LEN;
 
 /// What one event completes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// Blocks to try against every key, the likeliest first; often none.
     pub blocks: ArrayVec<Block, MAX_CANDIDATES>,
@@ -38,6 +40,8 @@ pub struct Sighting<'a> {
     pub knock: &'a Knock,
     /// Of its source, in one assembler.
     hash: u64,
+    /// Where its source probably is, if it is known.
+    slot: Option<u32>,
 }
 
 /// The SYNs of every source, until they make a knock or grow old.
@@ -48,7 +52,8 @@ pub struct Sighting<'a> {
 pub struct Assembler {
     sources: Sources,
     max_sources: NonZeroUsize,
-    timeout: Duration,
+    /// Nanoseconds.
+    timeout: u64,
     evicted: u64,
 }
 
@@ -60,14 +65,14 @@ impl Assembler {
         Self {
             sources: Sources::default(),
             max_sources,
-            timeout,
+            timeout: nanoseconds(timeout),
             evicted: 0,
         }
     }
 
     /// Goes over to other bounds; what is in progress stays so.
     pub fn set_limits(&mut self, timeout: Duration, max_sources: NonZeroUsize) {
-        self.timeout = timeout;
+        self.timeout = nanoseconds(timeout);
         self.max_sources = max_sources;
         self.evict_beyond(max_sources.get());
         self.sources.shrink();
@@ -89,33 +94,49 @@ impl Assembler {
     /// million sources a knock waits about half as long for memory as one by one.
     #[must_use]
     pub fn sight<'a>(&self, knocks: &'a [Knock]) -> Vec<Sighting<'a>> {
-        let sightings: Vec<_> = knocks.iter().map(|knock| self.sight_one(knock)).collect();
-        let hashes = sightings.iter().map(|sighting| sighting.hash);
-        self.sources.bring_near(hashes);
-        sightings
-    }
-
-    fn sight_one<'a>(&self, knock: &'a Knock) -> Sighting<'a> {
-        let hash = self.sources.hash(&knock.source);
-        Sighting { knock, hash }
+        let hashes: Vec<_> = knocks
+            .iter()
+            .map(|knock| self.sources.hash(&knock.source))
+            .collect();
+        let slots = self.sources.sight(hashes.iter().copied());
+        knocks
+            .iter()
+            .zip(&hashes)
+            .zip(slots)
+            .map(|((knock, hash), slot)| Sighting {
+                knock,
+                hash: *hash,
+                slot,
+            })
+            .collect()
     }
 
     /// Queues `knock` and returns what it completes; `None` if it is a retransmission of one
     /// that is queued already.
     pub fn push(&mut self, knock: &Knock) -> Option<Candidates> {
-        self.push_sighted(self.sight_one(knock))
+        self.push_sighted(Sighting {
+            knock,
+            hash: self.sources.hash(&knock.source),
+            slot: None,
+        })
     }
 
     /// Queues a knock like [`push`](Self::push), from [`sight`](Self::sight) of this assembler.
-    pub fn push_sighted(&mut self, Sighting { knock, hash }: Sighting<'_>) -> Option<Candidates> {
-        self.forget(knock.at);
+    pub fn push_sighted(
+        &mut self,
+        Sighting { knock, hash, slot }: Sighting<'_>,
+    ) -> Option<Candidates> {
         let event = Event::from(knock);
-        let slot = self.sources.find(&knock.source, hash).unwrap_or_else(|| {
-            self.evict_beyond(self.max_sources.get() - 1);
-            self.sources.insert(knock.source, hash)
-        });
+        self.forget_at(event.at);
+        let slot = self
+            .sources
+            .find(&knock.source, hash, slot)
+            .unwrap_or_else(|| {
+                self.evict_beyond(self.max_sources.get() - 1);
+                self.sources.insert(knock.source, hash)
+            });
         let queue = self.sources.see(slot);
-        queue.expire(nanoseconds(knock.at), nanoseconds(self.timeout));
+        queue.expire(event.at, self.timeout);
         queue.insert(event).then(|| queue.candidates(&event))
     }
 
@@ -126,10 +147,13 @@ impl Assembler {
 
     /// Forgets the sources that were last heard of before `now` minus the timeout.
     pub fn forget(&mut self, now: Duration) {
-        let (now, timeout) = (nanoseconds(now), nanoseconds(self.timeout));
+        self.forget_at(nanoseconds(now));
+    }
+
+    fn forget_at(&mut self, now: u64) {
         let before = self.sources.len();
         while let Some(queue) = self.sources.oldest()
-            && queue.is_over(now, timeout)
+            && queue.is_over(now, self.timeout)
         {
             self.sources.remove_oldest();
         }

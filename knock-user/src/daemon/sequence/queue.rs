@@ -7,7 +7,6 @@ use knock_common::{
     protocol::block::{BLOCK_LEN, Block},
     rate::Rate,
 };
-use smallvec::SmallVec;
 
 use super::{Candidates, MAX_CANDIDATES, MAX_EVENTS};
 use crate::daemon::knock::Knock;
@@ -25,13 +24,16 @@ const ATTEMPTS: Rate = {
 /// its own, and most sources never send so many.
 const FEW: usize = 8;
 
-/// The SYNs of one source that may yet become a knock.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    /// By arrival.
-    events: SmallVec<[Event; FEW]>,
-    /// The bucket of [`ATTEMPTS`].
-    attempts: u64,
+/// The SYNs of one source that may yet become a knock, by arrival.
+#[derive(Debug)]
+pub(super) enum Queue {
+    Few(ArrayVec<Event, FEW>),
+    /// It stays so, that its attempts are not forgotten before the source is.
+    Many {
+        events: Vec<Event>,
+        /// The bucket of [`ATTEMPTS`].
+        attempts: u64,
+    },
 }
 
 /// One SYN. Packed, since there may be millions: 12 bytes and not 16.
@@ -39,7 +41,7 @@ pub(super) struct Queue {
 #[repr(Rust, packed(4))]
 pub(super) struct Event {
     /// Nanoseconds, like all times of a queue: half of what a [`Duration`] takes.
-    at: u64,
+    pub(super) at: u64,
     /// Zero where there is none.
     source_port: u16,
     has_source_port: bool,
@@ -72,16 +74,30 @@ pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::Few(ArrayVec::new())
+    }
+}
+
 impl Queue {
+    fn events(&self) -> &[Event] {
+        match self {
+            Self::Few(events) => events,
+            Self::Many { events, .. } => events,
+        }
+    }
+
     /// When the first and the last event were: where a queue begins and ends in memory.
     pub(super) fn ends(&self) -> (Option<u64>, Option<u64>) {
         let at = |event: &Event| event.at;
-        (self.events.first().map(at), self.events.last().map(at))
+        let events = self.events();
+        (events.first().map(at), events.last().map(at))
     }
 
     /// Whether all of it is older than `timeout` at `now`, both in nanoseconds.
     pub(super) fn is_over(&self, now: u64, timeout: u64) -> bool {
-        self.events
+        self.events()
             .last()
             .is_none_or(|event| event.is_over(now, timeout))
     }
@@ -89,55 +105,74 @@ impl Queue {
     /// Takes out what is older than `timeout` at `now`, both in nanoseconds.
     pub(super) fn expire(&mut self, now: u64, timeout: u64) {
         let over = self
-            .events
+            .events()
             .iter()
             .take_while(|event| event.is_over(now, timeout))
             .count();
-        self.events.drain(..over);
+        self.remove_first(over);
+    }
+
+    fn remove_first(&mut self, count: usize) {
+        match self {
+            Self::Few(events) => drop(events.drain(..count)),
+            Self::Many { events, .. } => drop(events.drain(..count)),
+        }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.events.len()
+        self.events().len()
     }
 
     /// Whether `event` is new; then it has its place by arrival. Several receive queues of
     /// a network card hand events over slightly out of order.
     pub(super) fn insert(&mut self, event: Event) -> bool {
         let retransmission = event.has_source_port
-            && self.events.iter().any(|queued| {
+            && self.events().iter().any(|queued| {
                 (queued.source_port(), queued.offset) == (event.source_port(), event.offset)
             });
         if retransmission {
             return false;
         }
-        if self.events.len() == MAX_EVENTS {
-            self.events.remove(0);
+        if self.events().len() == MAX_EVENTS {
+            self.remove_first(1);
         }
-        let later = self
-            .events
+        let events = self.events();
+        let later = events
             .iter()
             .rev()
             .take_while(|queued| queued.at > event.at);
-        let place = self.events.len() - later.count();
-        self.events.insert(place, event);
+        let place = events.len() - later.count();
+        match self {
+            Self::Few(events) if events.is_full() => {
+                let mut events = events.to_vec();
+                events.insert(place, event);
+                let attempts = 0;
+                *self = Self::Many { events, attempts };
+            }
+            Self::Few(events) => events.insert(place, event),
+            Self::Many { events, .. } => events.insert(place, event),
+        }
         true
     }
 
     /// The blocks that `event`, just inserted, completes.
     pub(super) fn candidates(&mut self, event: &Event) -> Candidates {
+        let Self::Many { events, attempts } = self else {
+            return Candidates::default();
+        };
         let mut found: ArrayVec<Block, MAX_CANDIDATES> = ArrayVec::new();
-        found.extend(self.by_arrival());
-        for block in self.by_source_port(event) {
+        found.extend(by_arrival(events));
+        for block in by_source_port(events, event) {
             if !found.contains(&block) {
                 found.push(block);
             }
         }
         let affordable = found
             .iter()
-            .take_while(|_| match ATTEMPTS.take(self.attempts, event.at) {
-                Some(attempts) => {
-                    self.attempts = attempts;
+            .take_while(|_| match ATTEMPTS.take(*attempts, event.at) {
+                Some(left) => {
+                    *attempts = left;
                     true
                 }
                 None => false,
@@ -150,45 +185,45 @@ impl Queue {
             limited,
         }
     }
+}
 
-    /// The last 16 events in arrival order.
-    fn by_arrival(&self) -> Option<Block> {
-        let first = self.events.len().checked_sub(BLOCK_LEN)?;
-        let mut offsets = [0; BLOCK_LEN];
-        for (offset, event) in offsets.iter_mut().zip(&self.events[first..]) {
-            *offset = event.offset;
-        }
-        Some(Block(offsets))
+/// The last 16 of `events` in arrival order.
+fn by_arrival(events: &[Event]) -> Option<Block> {
+    let first = events.len().checked_sub(BLOCK_LEN)?;
+    let mut offsets = [0; BLOCK_LEN];
+    for (offset, event) in offsets.iter_mut().zip(&events[first..]) {
+        *offset = event.offset;
     }
+    Some(Block(offsets))
+}
 
-    /// Every 16 events with consecutive source ports that `event` is one of, in
-    /// source-port order. Of several events with one source port the latest counts: a
-    /// client that knocks again from the same ports means its new knock.
-    fn by_source_port(&self, event: &Event) -> impl Iterator<Item = Block> + use<> {
-        const AROUND: usize = 2 * BLOCK_LEN - 1;
-        /// The place of `event` itself.
-        const MIDDLE: usize = BLOCK_LEN - 1;
-        let mut offsets: [Option<u8>; AROUND] = [None; AROUND];
-        if let Some(port) = event.source_port()
-            && self.events.len() >= BLOCK_LEN
-        {
-            for queued in &self.events {
-                let place = queued
-                    .source_port()
-                    .and_then(|queued| (usize::from(queued) + MIDDLE).checked_sub(port.into()))
-                    .filter(|place| *place < AROUND);
-                if let Some(place) = place {
-                    offsets[place] = Some(queued.offset);
-                }
+/// Every 16 of `events` with consecutive source ports that `event` is one of, in source-port
+/// order. Of several events with one source port the latest counts: a client that knocks again
+/// from the same ports means its new knock.
+fn by_source_port(events: &[Event], event: &Event) -> impl Iterator<Item = Block> + use<> {
+    const AROUND: usize = 2 * BLOCK_LEN - 1;
+    /// The place of `event` itself.
+    const MIDDLE: usize = BLOCK_LEN - 1;
+    let mut offsets: [Option<u8>; AROUND] = [None; AROUND];
+    if let Some(port) = event.source_port()
+        && events.len() >= BLOCK_LEN
+    {
+        for queued in events {
+            let place = queued
+                .source_port()
+                .and_then(|queued| (usize::from(queued) + MIDDLE).checked_sub(port.into()))
+                .filter(|place| *place < AROUND);
+            if let Some(place) = place {
+                offsets[place] = Some(queued.offset);
             }
         }
-        // The run that ends with `event` first: SYNs mostly arrive in order.
-        (0..BLOCK_LEN).filter_map(move |start| {
-            let mut block = [0; BLOCK_LEN];
-            for (byte, offset) in block.iter_mut().zip(&offsets[start..]) {
-                *byte = (*offset)?;
-            }
-            Some(Block(block))
-        })
     }
+    // The run that ends with `event` first: SYNs mostly arrive in order.
+    (0..BLOCK_LEN).filter_map(move |start| {
+        let mut block = [0; BLOCK_LEN];
+        for (byte, offset) in block.iter_mut().zip(&offsets[start..]) {
+            *byte = (*offset)?;
+        }
+        Some(Block(block))
+    })
 }
