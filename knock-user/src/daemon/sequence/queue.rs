@@ -158,8 +158,9 @@ impl Queue {
 
     /// The blocks that `event`, just inserted, completes.
     pub(super) fn candidates(&mut self, event: &Event) -> Candidates {
-        let Self::Many { events, attempts } = self else {
-            return Candidates::default();
+        let (events, attempts) = match self {
+            Self::Many { events, attempts } if events.len() >= BLOCK_LEN => (events, attempts),
+            _ => return Candidates::default(),
         };
         let mut found: ArrayVec<Block, MAX_CANDIDATES> = ArrayVec::new();
         found.extend(by_arrival(events));
