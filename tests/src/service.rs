@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -22,7 +22,8 @@ pub struct Greeter {
     thread: Option<JoinHandle<()>>,
 }
 
-type Connections = Arc<Mutex<Vec<TcpStream>>>;
+/// Whoever has gone leaves no open file behind: a test may come by many times.
+type Connections = Arc<Mutex<Vec<Weak<TcpStream>>>>;
 
 impl Greeter {
     /// What the service says first.
@@ -78,7 +79,7 @@ impl Drop for Greeter {
             .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for connection in connections.drain(..) {
+        for connection in connections.drain(..).filter_map(|held| held.upgrade()) {
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
@@ -86,28 +87,25 @@ impl Drop for Greeter {
 
 fn serve(listener: &TcpListener, connections: &Connections) {
     while let Ok((connection, _)) = listener.accept() {
-        let Ok(handle) = connection.try_clone() else {
-            continue;
-        };
+        let connection = Arc::new(connection);
         connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(handle);
+            .push(Arc::downgrade(&connection));
         // A connection that breaks is its client's concern.
-        thread::spawn(move || greet(connection));
+        thread::spawn(move || greet(&connection));
     }
 }
 
-fn greet(mut connection: TcpStream) -> io::Result<()> {
+fn greet(mut connection: &TcpStream) -> io::Result<()> {
     writeln!(connection, "{}", Greeter::GREETING)?;
-    let mut lines = BufReader::new(connection.try_clone()?);
+    let mut lines = BufReader::new(connection);
     let mut line = String::new();
     while lines.read_line(&mut line)? > 0 {
         connection.write_all(line.as_bytes())?;
         line.clear();
     }
-    // The handle that the service keeps would hold the connection open.
-    connection.shutdown(Shutdown::Both)
+    Ok(())
 }
 
 /// A connection to a [`Greeter`] that was greeted.
