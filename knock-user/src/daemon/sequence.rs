@@ -90,8 +90,8 @@ impl Assembler {
         self.sources.clear();
     }
 
-    /// Looks for the sources of `knocks`, which are to be pushed next, all at once: with a
-    /// million sources a knock waits about half as long for memory as one by one.
+    /// Looks for the sources of `knocks`, which are to be pushed next, all at once, so that among
+    /// many sources their waits for memory overlap.
     #[must_use]
     pub fn sight<'a>(&self, knocks: &'a [Knock]) -> Vec<Sighting<'a>> {
         let hashes: Vec<_> = knocks

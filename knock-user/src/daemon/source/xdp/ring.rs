@@ -41,8 +41,8 @@ const WAKE_UPS: Rate = {
 };
 
 /// How long a reader that may not be woken leaves the ring alone: each time that it looks costs
-/// some 30 µs. A genuine knock in a flood, or right after one, waits no longer, and half a million SYNs a second are
-/// far less in it than the ring holds.
+/// some 30 µs. A genuine knock in a flood, or right after one, waits no longer, and a million and
+/// a half SYNs a second are a sixth in it of what the ring holds.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The reading end.
