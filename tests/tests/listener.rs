@@ -5,12 +5,14 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _};
 
+use std::process::Command;
+
 use knock_tests::{
     link::Pair,
-    process::{Signal, status},
+    process::{Running, Signal, status},
     scene::{
-        BACKUP, CONFIGURATION, LAPTOP, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER,
-        Scene, classic, seal, unbound,
+        self, BACKUP, CONFIGURATION, Files, LAPTOP, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH,
+        STRANGER, Scene, classic, seal, unbound,
     },
 };
 
@@ -67,6 +69,54 @@ fn it_has_no_rights() {
         uids.split_whitespace().next().unwrap()
     );
     assert_eq!(folder.mode() & 0o7777, 0o750);
+}
+
+/// Before Linux 6.4 a process that is not dumpable cannot read its auxiliary vector: there is no
+/// `PR_GET_AUXV`, and `/proc/self/auxv` belongs to root. A listener that asks the kernel for it
+/// does not start there, so it must not ask on any kernel.
+#[test]
+fn it_never_asks_the_kernel_for_its_auxiliary_vector() {
+    knock_tests::needs_bpf!();
+    /// `PR_GET_AUXV` of linux/prctl.h, as strace prints it with and without a name for it.
+    const GET_AUXV: [&str; 2] = ["PR_GET_AUXV", "0x41555856"];
+
+    let pair = Pair::new().unwrap();
+    let files = Files::new(SEALED_CONFIGURATION).unwrap();
+    let trace = files.path("trace");
+    let knockd = scene::knockd(&pair, &files).unwrap();
+    let mut strace = Command::new("strace");
+    strace
+        .args(["--follow-forks", "--quiet=all"])
+        .args(["--trace=open,openat,prctl", "--output"])
+        .arg(&trace)
+        .arg(knockd.get_program())
+        .args(knockd.get_args())
+        .args(["--iface", Pair::SERVER_INTERFACE]);
+    let mut strace = Running::spawn(strace).unwrap();
+    strace
+        .wait_for(|line| line.contains("listening on srv0"), SOON)
+        .unwrap();
+    // strace passes the signal on only to itself: the daemon is its child.
+    let daemon = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).unwrap();
+    let kill = Command::new("kill").arg(daemon.trim()).status().unwrap();
+    assert!(kill.success());
+    strace.wait(SOON).unwrap();
+
+    let trace = fs::read_to_string(trace).unwrap();
+    let hidden = trace
+        .lines()
+        .find(|call| call.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"))
+        .expect("the listener makes itself undumpable");
+    let listener = hidden.split(' ').next().unwrap();
+    let calls: Vec<_> = trace
+        .lines()
+        .filter(|call| call.split(' ').next() == Some(listener))
+        .collect();
+    assert!(calls.len() > 1, "{trace}");
+    for call in calls {
+        let asks = GET_AUXV.iter().any(|name| call.contains(name)) || call.contains("auxv\"");
+        assert!(!asks, "{call}");
+    }
 }
 
 #[test]
