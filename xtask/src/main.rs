@@ -7,8 +7,10 @@
 
 mod apt;
 mod bench;
+mod boundaries;
 mod demo;
 mod fail2ban;
+mod imports;
 mod interrupt;
 mod package;
 mod peers;
@@ -49,6 +51,8 @@ enum Task {
     Package,
     /// Run every check and every test, as CI does
     Test,
+    /// Look for import circles, and for dependencies between crates that are not allowed
+    Structure,
     /// Measure what knockd costs, beside its peers, and publish it
     Bench(bench::Choice),
 }
@@ -84,6 +88,10 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package => package::package(&workspace),
         Task::Test => test::test(&workspace),
+        Task::Structure => {
+            imports::check(&workspace)?;
+            boundaries::check(&workspace)
+        }
         Task::Bench(choice) => bench::bench(&workspace, choice),
     }
 }

@@ -110,8 +110,8 @@ fn shellcheck(workspace: &Workspace, _: &Tools) -> Result<()> {
     run(workspace
         .command("shellcheck")
         .args(firewall.map(|script| workspace.firewall(script)))
-        .args(package.map(|script| workspace.root.join("knock-user/debian").join(script)))
-        .args(machine.map(|script| workspace.root.join("tests/src/machine").join(script))))
+        .args(package.map(|script| workspace.packaging("debian").join(script)))
+        .args(machine.map(|script| workspace.tests().join("src/machine").join(script))))
 }
 
 fn deny(workspace: &Workspace, _: &Tools) -> Result<()> {
@@ -164,7 +164,7 @@ fn kernel_tests(workspace: &Workspace, _: &Tools) -> Result<()> {
         // reason is told, which the harness would keep to itself.
         test.arg("CI=1").arg(&executable);
         test.args(["--quiet", "--nocapture"])
-            .current_dir(workspace.root.join("tests"));
+            .current_dir(workspace.tests());
         run(&mut test)?;
     }
     Ok(())
