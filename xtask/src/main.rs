@@ -8,6 +8,8 @@
 mod apt;
 mod bench;
 mod boundaries;
+mod changes;
+mod check;
 mod demo;
 mod fail2ban;
 mod imports;
@@ -51,6 +53,12 @@ enum Task {
     Package,
     /// Run every check and every test, as CI does
     Test,
+    /// Run the checks that take less than a minute: format, structure, lints, unit tests
+    Check {
+        /// Test all packages, not only those that have changed
+        #[arg(long)]
+        all: bool,
+    },
     /// Look for import circles, and for dependencies between crates that are not allowed
     Structure,
     /// Measure what knockd costs, beside its peers, and publish it
@@ -88,6 +96,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package => package::package(&workspace),
         Task::Test => test::test(&workspace),
+        Task::Check { all } => check::check(&workspace, *all),
         Task::Structure => {
             imports::check(&workspace)?;
             boundaries::check(&workspace)
