@@ -1,14 +1,15 @@
 //! The checks that take less than a minute once everything is built, for while one works.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use cargo_metadata::{Metadata, Package};
 
 use crate::{
     boundaries,
     changes::{Place, changed_packages},
     imports,
+    steps::Steps,
     workspace::{BENCH, TESTS, Workspace, run},
 };
 
@@ -16,25 +17,17 @@ use crate::{
 /// changed, or of all. cargo itself knows which packages to lint again: those that have changed
 /// and their dependents.
 pub(crate) fn check(workspace: &Workspace, all: bool) -> Result<()> {
-    let begun = Instant::now();
-    step("format", || run(&mut workspace.cargo("fmt --all --check")))?;
-    step("import circles", || imports::check(workspace))?;
-    step("dependencies between crates", || {
+    let steps = Steps::new();
+    steps.run("format", || run(&mut workspace.cargo("fmt --all --check")))?;
+    steps.run("import circles", || imports::check(workspace))?;
+    steps.run("dependencies between crates", || {
         boundaries::check(workspace)
     })?;
-    step("lints", || {
+    steps.run("lints", || {
         run(&mut workspace.cargo("clippy --quiet --workspace --all-targets -- -D warnings"))
     })?;
-    step("unit tests", || unit_tests(workspace, all))?;
-    println!("\nall good, {:.0} s", begun.elapsed().as_secs_f32());
-    Ok(())
-}
-
-fn step(name: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("\n=== {name}");
-    let begun = Instant::now();
-    check().with_context(|| format!("{name}: failed"))?;
-    println!("=== {name}: good, {:.1} s", begun.elapsed().as_secs_f32());
+    steps.run("unit tests", || unit_tests(workspace, all))?;
+    steps.print();
     Ok(())
 }
 

@@ -11,14 +11,18 @@ mod boundaries;
 mod changes;
 mod check;
 mod demo;
+mod executables;
 mod fail2ban;
 mod imports;
 mod interrupt;
 mod package;
 mod peers;
 mod privilege;
+mod runner;
 mod setup;
+mod steps;
 mod test;
+mod tools;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -52,7 +56,7 @@ enum Task {
     /// Make a Debian package and a tarball in target/package
     Package,
     /// Run every check and every test, as CI does
-    Test,
+    Test(test::Choice),
     /// Run the checks that take less than a minute: format, structure, lints, unit tests
     Check {
         /// Test all packages, not only those that have changed
@@ -95,7 +99,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package => package::package(&workspace),
-        Task::Test => test::test(&workspace),
+        Task::Test(choice) => test::test(&workspace, choice),
         Task::Check { all } => check::check(&workspace, *all),
         Task::Structure => {
             imports::check(&workspace)?;
