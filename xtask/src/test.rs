@@ -24,6 +24,9 @@ pub(crate) struct Choice {
     /// Give random input as long as a release deserves
     #[arg(long)]
     long: bool,
+    /// Only build, and run the tests that need a kernel
+    #[arg(long, conflicts_with = "long")]
+    kernel: bool,
 }
 
 type Check = fn(&Workspace, &Tools) -> Result<()>;
@@ -63,30 +66,20 @@ const BUILDS: &[(&str, Check)] = &[
         let mut doc = workspace.cargo("doc --quiet --workspace --no-deps --document-private-items");
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("build", |workspace, _| {
-        run(&mut workspace.cargo("build --quiet"))
-    }),
+    ("build", |workspace, _| build(workspace)),
 ];
+
+const KERNEL_TESTS: &str = "tests with a kernel, in namespaces";
 
 /// Sets up, then runs every check until one fails.
 pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     let steps = Steps::new();
     let tools = setup::setup(workspace, None)?;
-    for (name, check) in SOURCE_CHECKS {
-        steps.run(name, || check(workspace, &tools))?;
-    }
-    // The package is built with optimisation, mostly on one processor and in a folder of its own:
-    // the other builds need not wait for it.
-    thread::scope(|scope| {
-        let package = scope.spawn(|| steps.run("package", || package::make(workspace).map(|_| ())));
-        let builds = BUILDS
-            .iter()
-            .try_for_each(|(name, check)| steps.run(name, || check(workspace, &tools)));
-        let package = package.join().unwrap_or_else(|panic| resume_unwind(panic));
-        builds.and(package)
-    })?;
     let mut summary = Summary::default();
-    let outcome = run_tests(workspace, choice, &steps, &mut summary);
+    let outcome = match choice.kernel {
+        true => build_and_run_kernel_tests(workspace, &steps, &mut summary),
+        false => check_all(workspace, choice, &steps, &tools, &mut summary),
+    };
     summary.print();
     if outcome.is_ok() {
         steps.print();
@@ -95,12 +88,35 @@ pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     outcome
 }
 
-fn run_tests(
+fn build_and_run_kernel_tests(
     workspace: &Workspace,
-    choice: &Choice,
     steps: &Steps,
     summary: &mut Summary,
 ) -> Result<()> {
+    steps.run("build", || build(workspace))?;
+    steps.run(KERNEL_TESTS, || kernel::run(workspace, summary))
+}
+
+fn check_all(
+    workspace: &Workspace,
+    choice: &Choice,
+    steps: &Steps,
+    tools: &Tools,
+    summary: &mut Summary,
+) -> Result<()> {
+    for (name, check) in SOURCE_CHECKS {
+        steps.run(name, || check(workspace, tools))?;
+    }
+    // The package is built with optimisation, mostly on one processor and in a folder of its own:
+    // the other builds need not wait for it.
+    thread::scope(|scope| {
+        let package = scope.spawn(|| steps.run("package", || package::make(workspace).map(|_| ())));
+        let builds = BUILDS
+            .iter()
+            .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)));
+        let package = package.join().unwrap_or_else(|panic| resume_unwind(panic));
+        builds.and(package)
+    })?;
     steps.run("unit tests", || unit::run_all(workspace, summary))?;
     let blocks = match choice.long {
         true => 100_000_000,
@@ -110,9 +126,11 @@ fn run_tests(
         format!("{blocks} random blocks against the sealed checks"),
         || unit::run_random_blocks(workspace, blocks, summary),
     )?;
-    steps.run("tests with a kernel, in namespaces", || {
-        kernel::run(workspace, summary)
-    })
+    steps.run(KERNEL_TESTS, || kernel::run(workspace, summary))
+}
+
+fn build(workspace: &Workspace) -> Result<()> {
+    run(&mut workspace.cargo("build --quiet"))
 }
 
 fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {
