@@ -191,7 +191,8 @@ impl Stage {
         let mut tail = self.pair.server.command(&self.knockd);
         tail.args(["tail", "--socket"]).arg(&self.socket);
         let tail = Running::spawn(tail)?;
-        tail.wait_for(|line| line.contains("following"), SOON)?;
+        // It prints a line once it is connected.
+        tail.wait_for(|_| true, SOON)?;
         Ok((knockd, tail))
     }
 
@@ -253,7 +254,7 @@ The client sends each SYN three times in case some are lost; duplicates are igno
         say("An attacker replays the recorded knock, from another address and from the client's:");
         let cable = Sender::new(&self.pair.client, Pair::CLIENT_INTERFACE)?;
         for (source, reason) in [
-            (OTHER, "bound to another"),
+            (OTHER, "reason=elsewhere"),
             (Pair::CLIENT_V4, "reason=copy"),
         ] {
             let mark = tail.mark();

@@ -11,7 +11,9 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    boundaries, docs, imports, package,
+    boundaries, docs,
+    executables::{Executable, build_all},
+    imports, package,
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
@@ -53,7 +55,8 @@ const SOURCE_CHECKS: &[(&str, Check)] = &[
     }),
 ];
 
-const BUILDS: &[(&str, Check)] = &[
+/// What is compiled only to be checked.
+const LINTS: &[(&str, Check)] = &[
     ("lints", |workspace, _| {
         run(&mut workspace.cargo("clippy --quiet --workspace --all-targets -- -D warnings"))
     }),
@@ -66,19 +69,20 @@ const BUILDS: &[(&str, Check)] = &[
         let mut doc = workspace.cargo("doc --quiet --workspace --no-deps --document-private-items");
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("build", |workspace, _| build(workspace)),
 ];
-
-const KERNEL_TESTS: &str = "tests with a kernel, in namespaces";
 
 /// Sets up, then runs every check until one fails.
 pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     let steps = Steps::new();
     let tools = setup::setup(workspace, None)?;
     let mut summary = Summary::default();
+    let run = Run {
+        workspace,
+        steps: &steps,
+    };
     let outcome = match choice.kernel {
-        true => build_and_run_kernel_tests(workspace, &steps, &mut summary),
-        false => check_all(workspace, choice, &steps, &tools, &mut summary),
+        true => run.kernel(&mut summary),
+        false => run.all(choice, &tools, &mut summary),
     };
     summary.print();
     if outcome.is_ok() {
@@ -88,49 +92,63 @@ pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     outcome
 }
 
-fn build_and_run_kernel_tests(
-    workspace: &Workspace,
-    steps: &Steps,
-    summary: &mut Summary,
-) -> Result<()> {
-    steps.run("build", || build(workspace))?;
-    steps.run(KERNEL_TESTS, || kernel::run(workspace, summary))
+struct Run<'a> {
+    workspace: &'a Workspace,
+    steps: &'a Steps,
 }
 
-fn check_all(
-    workspace: &Workspace,
-    choice: &Choice,
-    steps: &Steps,
-    tools: &Tools,
-    summary: &mut Summary,
-) -> Result<()> {
-    for (name, check) in SOURCE_CHECKS {
-        steps.run(name, || check(workspace, tools))?;
+impl Run<'_> {
+    fn kernel(&self, summary: &mut Summary) -> Result<()> {
+        let (kernel, _) = self.build()?;
+        self.kernel_tests(kernel, summary)
     }
-    // The package is built with optimisation, mostly on one processor and in a folder of its own:
-    // the other builds need not wait for it.
-    thread::scope(|scope| {
-        let package = scope.spawn(|| steps.run("package", || package::make(workspace).map(|_| ())));
-        let builds = BUILDS
-            .iter()
-            .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)));
-        let package = package.join().unwrap_or_else(|panic| resume_unwind(panic));
-        builds.and(package)
-    })?;
-    steps.run("unit tests", || unit::run_all(workspace, summary))?;
-    let blocks = match choice.long {
-        true => 100_000_000,
-        false => 10_000_000,
-    };
-    steps.run(
-        format!("{blocks} random blocks against the sealed checks"),
-        || unit::run_random_blocks(workspace, blocks, summary),
-    )?;
-    steps.run(KERNEL_TESTS, || kernel::run(workspace, summary))
-}
 
-fn build(workspace: &Workspace) -> Result<()> {
-    run(&mut workspace.cargo("build --quiet"))
+    fn all(&self, choice: &Choice, tools: &Tools, summary: &mut Summary) -> Result<()> {
+        let Self { workspace, steps } = self;
+        for (name, check) in SOURCE_CHECKS {
+            steps.run(name, || check(workspace, tools))?;
+        }
+        // The package is built with optimisation, mostly on one processor and in a folder of its
+        // own: the other builds need not wait for it.
+        let (kernel, unit) = thread::scope(|scope| {
+            let package =
+                scope.spawn(|| steps.run("package", || package::make(workspace).map(|_| ())));
+            let built = LINTS
+                .iter()
+                .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)))
+                .and_then(|()| self.build());
+            package
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic))?;
+            built
+        })?;
+        steps.run("unit tests", || unit::run_all(workspace, &unit, summary))?;
+        let blocks = match choice.long {
+            true => 100_000_000,
+            false => 10_000_000,
+        };
+        steps.run(
+            format!("{blocks} random blocks against the sealed checks"),
+            || unit::run_random_blocks(workspace, blocks, summary),
+        )?;
+        self.kernel_tests(kernel, summary)
+    }
+
+    /// Builds all programs and tests. Returns first the tests that need a kernel.
+    fn build(&self) -> Result<(Vec<Executable>, Vec<Executable>)> {
+        let mut executables = Vec::new();
+        self.steps.run("build", || {
+            executables = build_all(self.workspace)?;
+            Ok(())
+        })?;
+        Ok(executables.into_iter().partition(kernel::needs_kernel))
+    }
+
+    fn kernel_tests(&self, executables: Vec<Executable>, summary: &mut Summary) -> Result<()> {
+        self.steps.run("tests with a kernel, in namespaces", || {
+            kernel::run(self.workspace, executables, summary)
+        })
+    }
 }
 
 fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {
