@@ -18,7 +18,7 @@ use knock_tests::{
         SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, program, request, seal,
     },
 };
-use knock_user::daemon::top::screen::Screen;
+use knockd_cli::top::screen::Screen;
 
 /// The scene with a gate before port 22, which door `ssh` opens to sealed and classic knocks.
 fn gated() -> Scene {

@@ -1,0 +1,66 @@
+//! The log as one JSON object per line.
+
+use std::{fmt, fmt::Write as _, time::SystemTime};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
+
+use crate::log::{entry::Entry, escape::misleads};
+
+/// Writes an entry as an object of `time`, `level`, `message` and the event's own fields.
+#[derive(Debug)]
+pub(super) struct Json;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// RFC 3339, UTC, milliseconds.
+    time: String,
+    level: &'a str,
+    message: &'a str,
+    #[serde(flatten)]
+    fields: &'a Map<String, Value>,
+}
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let entry = Entry::of(event);
+        let line = Line {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            level: &event.metadata().level().as_str().to_ascii_lowercase(),
+            message: &entry.message,
+            fields: &entry.fields,
+        };
+        let json = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
+        writer.write_str(&ascii_where_it_matters(&json))?;
+        writer.write_char('\n')
+    }
+}
+
+/// JSON lets most characters stand for themselves in a string; some readers of lines and all
+/// terminals take more of them for commands than JSON does.
+fn ascii_where_it_matters(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if misleads(c) {
+            // All of them have four digits at most.
+            let _ = write!(line, "\\u{:04x}", u32::from(c));
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
