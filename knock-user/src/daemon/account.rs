@@ -1,4 +1,4 @@
-//! Users of this host.
+//! User and group accounts of this host.
 
 use std::fmt;
 
@@ -8,27 +8,27 @@ use nix::{
     unistd::{Group, User},
 };
 
-/// The user that the network-facing process runs as by default.
+/// The default user of the listener.
 pub const DEFAULT_USER: &str = "knockd";
 
 const NOBODY: &str = "nobody";
 
-/// Somebody to run something as.
+/// A user and group to run a process as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     name: String,
-    /// The user's number.
+        /// The user id.
     pub uid: u32,
-    /// The number of the group, and of no other.
+        /// The group id. There are no supplementary groups.
     pub gid: u32,
 }
 
 impl Account {
-    /// The user of this name with his own group, if there is one.
+        /// The user of this name with the user's own group, if it exists.
     ///
     /// # Errors
     ///
-    /// This host's users cannot be looked up.
+        /// Returns an error if the user database cannot be read.
     pub fn find(name: &str) -> Result<Option<Self>, Errno> {
         let user = User::from_name(name)?;
         Ok(user.map(|user| Self {
@@ -38,11 +38,11 @@ impl Account {
         }))
     }
 
-    /// The same user in the group of this name, if there is one.
+        /// The same user with the group of this name, if it exists.
     ///
     /// # Errors
     ///
-    /// This host's groups cannot be looked up.
+        /// Returns an error if the group database cannot be read.
     pub fn in_group(self, name: &str) -> Result<Option<Self>, Errno> {
         let group = Group::from_name(name)?;
         Ok(group.map(|group| Self {
@@ -52,12 +52,11 @@ impl Account {
     }
 }
 
-/// Who the network-facing process is to run as: `configured`, or else [`DEFAULT_USER`], or else
-/// nobody.
+/// The account of the listener: `configured`, else [`DEFAULT_USER`], else `nobody`.
 ///
 /// # Errors
 ///
-/// There is none of them.
+/// Returns an error if none of them exists.
 pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
     if let Some(account) = configured {
         return Ok(account.clone());
@@ -67,16 +66,16 @@ pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
         None => Account::find(NOBODY)?,
     };
     found.with_context(|| {
-        format!("there is no user `{DEFAULT_USER}` for the network-facing process: make one, or set `user`")
+                format!("there is no user `{DEFAULT_USER}` for the listener: create it, or set `user`")
     })
 }
 
-/// What the administrator has to know of who the network-facing process is to run as.
+/// A warning for the administrator about the account of the listener.
 #[must_use]
 pub fn warning(configured: Option<&Account>) -> Option<String> {
     match unprivileged(configured) {
         Ok(account) if account.name == NOBODY && configured.is_none() => Some(format!(
-            "there is no user `{DEFAULT_USER}`: the network-facing process runs as `{account}`, who may have other processes"
+                        "there is no user `{DEFAULT_USER}`: the listener runs as `{account}`, which other services may share (create the user, or set `user`)"
         )),
         Ok(_) => None,
         Err(error) => Some(format!("{error:#}")),
