@@ -17,18 +17,18 @@ const NOBODY: &str = "nobody";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     name: String,
-        /// The user id.
+    /// The user id.
     pub uid: u32,
-        /// The group id. There are no supplementary groups.
+    /// The group id. There are no supplementary groups.
     pub gid: u32,
 }
 
 impl Account {
-        /// The user of this name with the user's own group, if it exists.
+    /// The user of this name with the user's own group, if it exists.
     ///
     /// # Errors
     ///
-        /// Returns an error if the user database cannot be read.
+    /// Returns an error if the user database cannot be read.
     pub fn find(name: &str) -> Result<Option<Self>, Errno> {
         let user = User::from_name(name)?;
         Ok(user.map(|user| Self {
@@ -38,11 +38,11 @@ impl Account {
         }))
     }
 
-        /// The same user with the group of this name, if it exists.
+    /// The same user with the group of this name, if it exists.
     ///
     /// # Errors
     ///
-        /// Returns an error if the group database cannot be read.
+    /// Returns an error if the group database cannot be read.
     pub fn in_group(self, name: &str) -> Result<Option<Self>, Errno> {
         let group = Group::from_name(name)?;
         Ok(group.map(|group| Self {
@@ -66,7 +66,7 @@ pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
         None => Account::find(NOBODY)?,
     };
     found.with_context(|| {
-                format!("there is no user `{DEFAULT_USER}` for the listener: create it, or set `user`")
+        format!("there is no user `{DEFAULT_USER}` for the listener: create it, or set `user`")
     })
 }
 
@@ -75,7 +75,7 @@ pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
 pub fn warning(configured: Option<&Account>) -> Option<String> {
     match unprivileged(configured) {
         Ok(account) if account.name == NOBODY && configured.is_none() => Some(format!(
-                        "there is no user `{DEFAULT_USER}`: the listener runs as `{account}`, which other services may share (create the user, or set `user`)"
+            "there is no user `{DEFAULT_USER}`: the listener runs as `{account}`, which other services may share (create the user, or set `user`)"
         )),
         Ok(_) => None,
         Err(error) => Some(format!("{error:#}")),

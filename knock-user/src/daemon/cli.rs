@@ -47,45 +47,45 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 struct Run {
-        /// Listen on this interface, or on `any`; overrides the configuration; may be repeated
+    /// Listen on this interface, or on `any`; overrides the configuration; may be repeated
     #[arg(long = "iface", value_name = "IF", conflicts_with = "lines")]
     interfaces: Vec<String>,
 
-        /// Read knocks from lines `destination_port source_ip` instead; `-` is standard input
+    /// Read knocks from lines `destination_port source_ip` instead; `-` is standard input
     #[arg(long, value_name = "FILE")]
     lines: Option<PathBuf>,
 
     #[command(flatten)]
     config: ConfigArg,
 
-        /// Show what would happen: drop nothing, run no command, keep no state
+    /// Show what would happen: drop nothing, run no command, keep no state
     #[arg(long)]
     dry_run: bool,
 
-        /// The log level of standard error
+    /// The log level of standard error
     #[arg(long, value_name = "LEVEL", default_value = "info", global = true)]
     log: LogLevel,
 
-        /// The log format [default: journal if standard error is connected to it, else text]
+    /// The log format [default: journal if standard error is connected to it, else text]
     #[arg(long, value_name = "FORMAT", global = true)]
     log_format: Option<log::Format>,
 }
 
 #[derive(Args, Debug)]
 struct ConfigArg {
-        /// The configuration file
+    /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-        /// Write a first configuration with one client and its key; print the command that sets up
-        /// the client
+    /// Write a first configuration with one client and its key; print the command that sets up
+    /// the client
     Init {
         #[command(flatten)]
         config: ConfigArg,
-                /// The directory of the replay store and the lease journal
+        /// The directory of the replay store and the lease journal
         #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
         state_dir: PathBuf,
         /// The client's name
@@ -99,22 +99,22 @@ enum Command {
         #[command(subcommand)]
         command: ClientCommand,
     },
-        /// Convert the configuration of the other port-knock daemon called knockd, by Judd Vinet
+    /// Convert the configuration of the other port-knock daemon called knockd, by Judd Vinet
     ///
-        /// Prints a configuration for this knockd. What cannot be converted becomes a comment with
-        /// the reason and the way out. Port sequences cannot be converted: a client has a key
-        /// instead, which `knockd client add` creates.
+    /// Prints a configuration for this knockd. What cannot be converted becomes a comment with
+    /// the reason and the way out. Port sequences cannot be converted: a client has a key
+    /// instead, which `knockd client add` creates.
     ImportKnockd {
-                /// The configuration to convert; it is not changed
+        /// The configuration to convert; it is not changed
         #[arg(value_name = "SOURCE", default_value = import::DEFAULT_SOURCE)]
         source: PathBuf,
-                /// Write to this new file (mode 0600) instead of standard output
+        /// Write to this new file (mode 0600) instead of standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-        /// Validate the configuration and every file that it names; attach nothing
+    /// Validate the configuration and every file that it names; attach nothing
     Check(ConfigArg),
-        /// Print a line `destination_port source_ip` for every SYN to the window
+    /// Print a line `destination_port source_ip` for every SYN to the window
     Tap {
         /// Listen on this interface; may be repeated
         #[arg(long = "iface", value_name = "IF", required = true)]
@@ -122,55 +122,55 @@ enum Command {
         /// The first of the window's 256 ports
         #[arg(long, value_name = "PORT", default_value_t = Window::DEFAULT.base())]
         base: u16,
-                /// Pass the SYNs to the host instead of dropping them
+        /// Pass the SYNs to the host instead of dropping them
         #[arg(long)]
         pass: bool,
     },
-        /// Follow the running daemon: every SYN, as seen by the kernel, and its outcome
+    /// Follow the running daemon: every SYN, as seen by the kernel, and its outcome
     Tail(Watch),
-        /// Show the counters, interfaces and open doors of the running daemon
+    /// Show the counters, interfaces and open doors of the running daemon
     Status(Watch),
-        /// Make the running daemon reload its configuration; an invalid one changes nothing
+    /// Make the running daemon reload its configuration; an invalid one changes nothing
     Reload(Reach),
-        /// Watch the running daemon on one screen: rates, open doors, outcome of each knock
+    /// Watch the running daemon on one screen: rates, open doors, outcome of each knock
     Top {
         #[command(flatten)]
         daemon: Reach,
         #[command(flatten)]
         options: top::Options,
     },
-        /// Show the admitted addresses, their doors, and the remaining time
+    /// Show the admitted addresses, their doors, and the remaining time
     Leases(Watch),
-        /// Open a door manually, as if the address had knocked
+    /// Open a door manually, as if the address had knocked
     Open {
-                /// The source address
+        /// The source address
         #[arg(value_name = "IP")]
         source: IpAddr,
-                /// The name of the door
+        /// The name of the door
         door: String,
-                /// How long, such as 30s or 10m [default: the door's `for`]
+        /// How long, such as 30s or 10m [default: the door's `for`]
         #[arg(long = "for", value_name = "TIME", value_parser = lease)]
         lease: Option<Duration>,
         #[command(flatten)]
         daemon: Reach,
     },
-        /// Close doors of an address at once
+    /// Close doors of an address at once
     Close {
-                /// The source address
+        /// The source address
         #[arg(value_name = "IP")]
         source: IpAddr,
-                /// The name of the door [default: every door]
+        /// The name of the door [default: every door]
         door: Option<String>,
         #[command(flatten)]
         daemon: Reach,
     },
-        /// Remove the gate, which stays in force when knockd exits, and every lease in it
+    /// Remove the gate, which stays in force when knockd exits, and every lease in it
     Detach(ConfigArg),
 }
 
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
-        /// Create a key for another client and print the command that sets up the client
+    /// Create a key for another client and print the command that sets up the client
     Add {
         /// The client's name
         name: String,
@@ -184,10 +184,10 @@ enum ClientCommand {
 /// The printed command contains the client's key: give it to nobody else.
 #[derive(Args, Debug)]
 struct InvitationArgs {
-        /// The name or address by which the client reaches this server [default: the host name]
+    /// The name or address by which the client reaches this server [default: the host name]
     #[arg(long, value_name = "HOST")]
     server: Option<String>,
-        /// Also print the knock:// address as a QR code
+    /// Also print the knock:// address as a QR code
     #[arg(long)]
     qr: bool,
 }
@@ -195,7 +195,7 @@ struct InvitationArgs {
 /// How to reach the running daemon.
 #[derive(Args, Debug)]
 struct Reach {
-        /// The control socket of the daemon [default: `control_socket` in the configuration]
+    /// The control socket of the daemon [default: `control_socket` in the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(flatten)]
@@ -206,20 +206,20 @@ struct Reach {
 struct Watch {
     #[command(flatten)]
     daemon: Reach,
-        /// Print JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogLevel {
-        /// Only problems that need an administrator
+    /// Only problems that need an administrator
     Error,
-        /// Also problems that the daemon recovers from
+    /// Also problems that the daemon recovers from
     Warn,
-        /// Also opened and closed doors, the output of their commands, and rate-limited refusals
+    /// Also opened and closed doors, the output of their commands, and rate-limited refusals
     Info,
-        /// Also every refusal with its reason
+    /// Also every refusal with its reason
     Debug,
 }
 
@@ -235,17 +235,17 @@ impl From<LogLevel> for LevelFilter {
 }
 
 impl Cli {
-        /// Opens the log that the command line selects and returns its format.
+    /// Opens the log that the command line selects and returns its format.
     #[must_use]
     pub fn open_log(&self) -> log::Format {
         log::init(self.run.log.into(), self.run.log_format)
     }
 
-        /// Runs the selected command.
+    /// Runs the selected command.
     ///
     /// # Errors
     ///
-        /// Returns an error with a message for a person. The process then exits with status 1.
+    /// Returns an error with a message for a person. The process then exits with status 1.
     pub fn execute(self) -> Result<()> {
         match self.command {
             None => self.run.execute(),
@@ -269,7 +269,7 @@ impl Cli {
             }) => {
                 let client = NewClient::new(&name, invitation.server)?;
                 let uri = enroll::add_client(&config.config, client)?;
-                                info!("run `knockd reload` to add client {name:?} to a running knockd");
+                info!("run `knockd reload` to add client {name:?} to a running knockd");
                 invite(&uri, invitation.qr)
             }
             Some(Command::ImportKnockd { source, output }) => {
@@ -347,7 +347,7 @@ impl ConfigArg {
             .filter(|client| matches!(client.secret, Secret::Classic(_)));
         for client in classic {
             warn!(
-                                "client {:?} uses the classic protocol: anyone who records a knock can replay it",
+                "client {:?} uses the classic protocol: anyone who records a knock can replay it",
                 client.name
             );
         }
@@ -365,7 +365,7 @@ impl ConfigArg {
                     && !exec::is_there(program)
                 {
                     warn!(
-                                                "door {:?}: {key}: the program {program:?} does not exist",
+                        "door {:?}: {key}: the program {program:?} does not exist",
                         door.name
                     );
                 }
@@ -375,13 +375,13 @@ impl ConfigArg {
             warn!("{warning}");
         }
         for port in config.unreachable_ports() {
-                        warn!("{port}: the gate admits no address: no door opens it and no network is trusted");
+            warn!("{port}: the gate admits no address: no door opens it and no network is trusted");
         }
         if let Some(warning) = session::warning(&config) {
             warn!("{warning}");
         }
         println!(
-                        "{}: valid. Window {} to {}, clients: {}, doors: {}",
+            "{}: valid. Window {} to {}, clients: {}, doors: {}",
             self.config.display(),
             config.window.base(),
             config.window.port(u8::MAX),
@@ -435,7 +435,7 @@ fn keep_secrets_out_of_dumps() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-                warn!("core dumps cannot be disabled: {error}");
+        warn!("core dumps cannot be disabled: {error}");
     }
 }
 
@@ -451,7 +451,7 @@ fn detach(config: &ConfigArg) -> Result<()> {
             }
             warn!("{error:#}");
             warn!(
-                                "without a valid configuration, `close` is not run and only {DEFAULT_PIN_DIR} is cleared"
+                "without a valid configuration, `close` is not run and only {DEFAULT_PIN_DIR} is cleared"
             );
             Pins::at(DEFAULT_PIN_DIR.as_ref()).detach();
             Ok(())
@@ -462,7 +462,7 @@ fn detach(config: &ConfigArg) -> Result<()> {
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if lease < Duration::from_secs(1) || lease.subsec_nanos() != 0 {
-                return Err("a lease has to be a whole number of seconds, at least one".into());
+        return Err("a lease has to be a whole number of seconds, at least one".into());
     }
     Ok(lease)
 }

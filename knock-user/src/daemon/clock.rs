@@ -24,7 +24,7 @@ pub fn boottime() -> Duration {
 
 fn now(clock: ClockId) -> Duration {
     let now = clock_gettime(clock);
-        // These clocks start at zero and never go back.
+    // These clocks start at zero and never go back.
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or_default(),
         u32::try_from(now.tv_nsec).unwrap_or_default(),
@@ -53,13 +53,13 @@ pub fn unix_ms() -> u64 {
 /// Detects that the wall clock was set. It decides whether sealed knocks are fresh.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
-        /// The wall-clock time at monotonic zero, in Unix milliseconds.
+    /// The wall-clock time at monotonic zero, in Unix milliseconds.
     epoch: i128,
 }
 
 impl WallClock {
-        /// A detector that starts with the wall clock at `unix_ms` and the monotonic clock at
-        /// `monotonic`.
+    /// A detector that starts with the wall clock at `unix_ms` and the monotonic clock at
+    /// `monotonic`.
     #[must_use]
     pub fn new(unix_ms: u64, monotonic: Duration) -> Self {
         Self {
@@ -67,8 +67,8 @@ impl WallClock {
         }
     }
 
-        /// By how many milliseconds the wall clock was set since the last call; positive is forward.
-        /// `None` if it was not set.
+    /// By how many milliseconds the wall clock was set since the last call; positive is forward.
+    /// `None` if it was not set.
     pub fn jumped(&mut self, unix_ms: u64, monotonic: Duration) -> Option<i128> {
         let epoch = epoch(unix_ms, monotonic);
         let jump = epoch - self.epoch;

@@ -54,105 +54,105 @@ const MAX_FILE_LEN: u64 = 1024 * 1024;
 pub struct Config {
     /// Interfaces to attach to, unless the command line names others.
     pub interfaces: Wanted,
-        /// Directory of the replay store and the lease journal.
+    /// Directory of the replay store and the lease journal.
     pub state_dir: PathBuf,
-        /// The user that the listener runs as. `None` selects the default user.
+    /// The user that the listener runs as. `None` selects the default user.
     pub user: Option<Account>,
-        /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
+    /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
     pub max_skew: Duration,
-        /// The knock window: the 256 ports that receive knocks.
+    /// The knock window: the 256 ports that receive knocks.
     pub window: Window,
-        /// The XDP verdict for a SYN to the window.
+    /// The XDP verdict for a SYN to the window.
     pub verdict: Verdict,
-        /// How long a SYN is kept while the rest of its knock is missing.
+    /// How long a SYN is kept while the rest of its knock is missing.
     pub sequence_timeout: Duration,
-        /// The Unix socket that `knockd tail`, `knockd status` and the other commands connect to.
+    /// The Unix socket that `knockd tail`, `knockd status` and the other commands connect to.
     pub control_socket: PathBuf,
-        /// The configurable limits.
+    /// The configurable limits.
     pub limits: Limits,
-        /// The clients that may knock.
+    /// The clients that may knock.
     pub clients: Vec<Client>,
-        /// The doors that knocks open.
+    /// The doors that knocks open.
     pub doors: Vec<Door>,
-        /// The gate, if ports are protected in the kernel.
+    /// The gate, if ports are protected in the kernel.
     pub gate: Option<Gate>,
-        /// The metrics endpoint, if there is one.
+    /// The metrics endpoint, if there is one.
     pub metrics: Option<metrics::Settings>,
 }
 
 /// The gate: ports that the eBPF program keeps closed.
 #[derive(Clone, Debug)]
 pub struct Gate {
-        /// The protected ports and the networks that are exempt.
+    /// The protected ports and the networks that are exempt.
     pub rules: Rules,
-        /// What happens to the gate when the daemon stops.
+    /// What happens to the gate when the daemon stops.
     pub on_stop: OnStop,
-        /// Directory of the pinned BPF objects, in a bpf filesystem.
+    /// Directory of the pinned BPF objects, in a bpf filesystem.
     pub pin_dir: PathBuf,
 }
 
 /// What happens to the gate when the daemon stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStop {
-        /// The gate stays in force.
+    /// The gate stays in force.
     #[default]
     Closed,
-        /// The gate is removed. Every address reaches the ports.
+    /// The gate is removed. Every address reaches the ports.
     Open,
 }
 
 /// The bounds of everything that untrusted network input could make grow.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-        /// Rate limit of ring buffer events per source, enforced in the kernel.
+    /// Rate limit of ring buffer events per source, enforced in the kernel.
     pub events: Rate,
-        /// Sources with an incomplete sequence. The least recently seen source is evicted first.
+    /// Sources with an incomplete sequence. The least recently seen source is evicted first.
     pub sources: NonZeroUsize,
-        /// Doors that are open at the same time, over all sources.
+    /// Doors that are open at the same time, over all sources.
     pub open_doors: NonZeroUsize,
-        /// Commands that run at the same time.
+    /// Commands that run at the same time.
     pub commands: NonZeroUsize,
-        /// How long a command may run before it is killed.
+    /// How long a command may run before it is killed.
     pub command_timeout: Duration,
 }
 
 /// A client that may knock.
 #[derive(Debug)]
 pub struct Client {
-        /// The name, as in logs, doors and `%CLIENT%`.
+    /// The name, as in logs, doors and `%CLIENT%`.
     pub name: String,
-        /// The key material. Its variant determines the protocol.
+    /// The key material. Its variant determines the protocol.
     pub secret: Secret,
 }
 
 /// What a knock opens: ports of the gate, a command, or both.
 #[derive(Clone, Debug)]
 pub struct Door {
-        /// The name, as in logs and `%DOOR%`. A sealed knock refers to the door by this name.
+    /// The name, as in logs and `%DOOR%`. A sealed knock refers to the door by this name.
     pub name: String,
-        /// Indices of the clients that may open the door.
+    /// Indices of the clients that may open the door.
     pub clients: Vec<usize>,
-        /// The sequence that a classic client sends.
+    /// The sequence that a classic client sends.
     pub sequence: Option<Sequence>,
-        /// The ports that are opened in the gate.
+    /// The ports that are opened in the gate.
     pub opening: Opening,
-        /// The command that runs when the door opens.
+    /// The command that runs when the door opens.
     pub run: Option<Template>,
-        /// The command that runs when the door closes.
+    /// The command that runs when the door closes.
     pub close: Option<Template>,
-        /// How long the door stays open.
+    /// How long the door stays open.
     pub lease: Duration,
-        /// The longest time that a sealed knock may request.
+    /// The longest time that a sealed knock may request.
     pub max_lease: Duration,
-        /// Whether a sealed knock has to be bound to its source address.
+    /// Whether a sealed knock has to be bound to its source address.
     pub require_binding: bool,
-        /// The user and group that the commands run as. `None`: those of knockd.
+    /// The user and group that the commands run as. `None`: those of knockd.
     pub account: Option<Account>,
 }
 
 impl Door {
-        /// Whether closing the door takes an action. Then an open door has to survive a crash in the
-        /// lease journal.
+    /// Whether closing the door takes an action. Then an open door has to survive a crash in the
+    /// lease journal.
     #[must_use]
     pub fn has_to_be_closed(&self) -> bool {
         self.close.is_some() || !self.opening.ports.is_empty()
@@ -160,21 +160,21 @@ impl Door {
 }
 
 impl Config {
-        /// Reads and validates the configuration at `path` and every secret file that it names.
+    /// Reads and validates the configuration at `path` and every secret file that it names.
     ///
     /// # Errors
     ///
-        /// Returns an error if the file cannot be read or is invalid. The error lists every problem,
-        /// one per line, with file, line and key.
+    /// Returns an error if the file cannot be read or is invalid. The error lists every problem,
+    /// one per line, with file, line and key.
     pub fn load(path: &Path) -> Result<Self> {
         Self::parse(&read(path)?, path)
     }
 
-        /// Validates `text` as the configuration at `path`, and every secret file that it names.
+    /// Validates `text` as the configuration at `path`, and every secret file that it names.
     ///
     /// # Errors
     ///
-        /// See [`Config::load`].
+    /// See [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let parsed = toml::from_str(text)
             .map_err(|error| Problems::new(path, text, vec![Problem::from(error)]))?;
@@ -185,22 +185,22 @@ impl Config {
         Ok(config)
     }
 
-        /// Whether a client uses the sealed protocol, which needs the replay store.
+    /// Whether a client uses the sealed protocol, which needs the replay store.
     #[must_use]
     pub fn has_sealed_clients(&self) -> bool {
         let mut clients = self.clients.iter();
         clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
     }
 
-        /// Whether a door opens `port` in the gate.
+    /// Whether a door opens `port` in the gate.
     #[must_use]
     pub fn opens(&self, port: Port) -> bool {
         let mut openings = self.doors.iter().map(|door| &door.opening);
         openings.any(|opening| opening.ports.contains(&port))
     }
 
-        /// The protected ports that no address can reach: no door opens them and no network is
-        /// trusted. Valid, but probably a mistake.
+    /// The protected ports that no address can reach: no door opens them and no network is
+    /// trusted. Valid, but probably a mistake.
     #[must_use]
     pub fn unreachable_ports(&self) -> Vec<Port> {
         let rules = self.gate.as_ref().map(|gate| &gate.rules);
@@ -261,13 +261,13 @@ fn refuse_untrusted(file: &File) -> Result<()> {
     let metadata = file.metadata()?;
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-                bail!("it belongs to user {owner} but says what knockd runs: change the owner to root");
+        bail!("it belongs to user {owner} but says what knockd runs: change the owner to root");
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o002 != 0 || (mode & 0o020 != 0 && metadata.gid() != 0) {
-                bail!(
-                    "others can change it (mode {mode:04o}) but it says what knockd runs: use chmod go-w"
-                );
+        bail!(
+            "others can change it (mode {mode:04o}) but it says what knockd runs: use chmod go-w"
+        );
     }
     Ok(())
 }
@@ -290,17 +290,17 @@ mod default {
         }
     }
 
-        /// Four complete knocks of 16 SYNs per second.
+    /// Four complete knocks of 16 SYNs per second.
     pub(super) const EVENTS_PER_SECOND: NonZeroU32 = u32(64);
-        /// One knock with each SYN sent eight times.
+    /// One knock with each SYN sent eight times.
     pub(super) const EVENT_BURST: NonZeroU32 = u32(128);
-        /// About 105 MiB if every source has a full queue.
+    /// About 105 MiB if every source has a full queue.
     pub(super) const SOURCES: NonZeroUsize = usize(65_536);
-        /// More than people ever open at once. A few hundred bytes each.
+    /// More than people ever open at once. A few hundred bytes each.
     pub(super) const OPEN_DOORS: NonZeroUsize = usize(4096);
-        /// Four per open door. 1.5 MB of kernel memory.
+    /// Four per open door. 1.5 MB of kernel memory.
     pub(super) const LEASES: NonZeroU32 = u32(16_384);
-        /// Enough for a burst of firewall scripts on a small host.
+    /// Enough for a burst of firewall scripts on a small host.
     pub(super) const COMMANDS: NonZeroUsize = usize(16);
 }
 

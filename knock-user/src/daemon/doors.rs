@@ -15,16 +15,16 @@ use std::{
 /// A door key: a door, and the source address that it is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Visit {
-        /// The door's index in the configuration.
+    /// The door's index in the configuration.
     pub door: usize,
-        /// The source address that the door is open for.
+    /// The source address that the door is open for.
     pub source: IpAddr,
 }
 
 /// The grant of an accepted knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-        /// The index of the client that knocked.
+    /// The index of the client that knocked.
     pub client: usize,
     /// How long the door stays open.
     pub lease: Duration,
@@ -33,65 +33,65 @@ pub struct Terms {
 /// The kind of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-        /// Open the gate, then execute `run`.
+    /// Open the gate, then execute `run`.
     Open,
-        /// Close the gate, then execute `close`.
+    /// Close the gate, then execute `close`.
     Close,
 }
 
 /// A task for the caller, who reports its end to [`Doors::finished`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
-        /// The door key.
-        pub visit: Visit,
-        /// The index of the client that knocked.
+    /// The door key.
+    pub visit: Visit,
+    /// The index of the client that knocked.
     pub client: usize,
     /// What to do.
     pub action: Action,
-        /// The duration of the lease.
+    /// The duration of the lease.
     pub lease: Duration,
 }
 
 /// The effect of an accepted knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-        /// The door opens: run this task.
+    /// The door opens: run this task.
     Opens(Task),
-        /// The door was open already. Its lease was renewed.
+    /// The door was open already. Its lease was renewed.
     Extends,
-        /// The door is closing. It opens again when that is done.
+    /// The door is closing. It opens again when that is done.
     Reopens,
-        /// The number of open doors is at its limit.
+    /// The number of open doors is at its limit.
     Full,
 }
 
 /// The effect of a deadline or a finished task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-        /// Run this task.
+    /// Run this task.
     Start(Task),
-        /// The door is closed.
+    /// The door is closed.
     Closed(Visit),
-        /// Every attempt to close the door failed. It may still be open and is not tried again.
+    /// Every attempt to close the door failed. It may still be open and is not tried again.
     GaveUp(Visit),
 }
 
 /// An open door, for `status` and the lease journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenDoor {
-        /// The door key.
-        pub visit: Visit,
-        /// The index of the client that knocked last.
+    /// The door key.
+    pub visit: Visit,
+    /// The index of the client that knocked last.
     pub client: usize,
-        /// The duration of its lease.
+    /// The duration of its lease.
     pub lease: Duration,
-        /// The end of the lease, on the monotonic clock.
+    /// The end of the lease, on the monotonic clock.
     pub until: Duration,
     /// Whether `run` has succeeded.
     pub opened: bool,
-        /// Whether the gate admits the source: until the door is closing, even if `run` failed.
+    /// Whether the gate admits the source: until the door is closing, even if `run` failed.
     pub lets_in: bool,
-        /// The state, for display.
+    /// The state, for display.
     pub state: &'static str,
 }
 
@@ -103,7 +103,7 @@ const CLOSING_ATTEMPTS: u32 = 5;
 #[derive(Debug)]
 pub struct Doors {
     leases: HashMap<Visit, Lease>,
-        /// The deadlines of leases and retries.
+    /// The deadlines of leases and retries.
     deadlines: BTreeSet<(Duration, Visit)>,
     max: NonZeroUsize,
     stopping: bool,
@@ -118,18 +118,18 @@ struct Lease {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-        /// The opening task is running.
+    /// The opening task is running.
     Opening,
     Open,
-        /// `run` failed. It may have had an effect, so `close` is still required. The next knock
-        /// tries again.
+    /// `run` failed. It may have had an effect, so `close` is still required. The next knock
+    /// tries again.
     Failed,
-        /// The closing task is running, for the `attempt`th time.
+    /// The closing task is running, for the `attempt`th time.
     Closing {
         attempt: u32,
         reopen: Option<Terms>,
     },
-        /// `close` failed `attempt` times and is tried again at `at`.
+    /// `close` failed `attempt` times and is tried again at `at`.
     Retrying {
         attempt: u32,
         at: Duration,
@@ -137,7 +137,7 @@ enum Phase {
 }
 
 impl Doors {
-        /// No open door, and room for `max`.
+    /// No open door, and room for `max`.
     #[must_use]
     pub fn new(max: NonZeroUsize) -> Self {
         Self {
@@ -148,13 +148,13 @@ impl Doors {
         }
     }
 
-        /// Changes the maximum number of open doors. Doors that are open stay open.
+    /// Changes the maximum number of open doors. Doors that are open stay open.
     pub fn set_max(&mut self, max: NonZeroUsize) {
         self.max = max;
     }
 
-        /// Restores a door that a previous daemon process opened. If `run` is not known to have
-        /// succeeded (`opened`), the next knock runs it. `close` is required in any case.
+    /// Restores a door that a previous daemon process opened. If `run` is not known to have
+    /// succeeded (`opened`), the next knock runs it. `close` is required in any case.
     pub fn restore(&mut self, visit: Visit, terms: Terms, until: Duration, opened: bool) {
         let phase = if opened { Phase::Open } else { Phase::Failed };
         let lease = Lease {
@@ -166,14 +166,14 @@ impl Doors {
         self.deadlines.insert((until, visit));
     }
 
-        /// The open door with this key, if any.
+    /// The open door with this key, if any.
     #[must_use]
     pub fn get(&self, visit: &Visit) -> Option<OpenDoor> {
         let lease = self.leases.get(visit)?;
         Some(lease.open_door(*visit))
     }
 
-        /// Handles an accepted knock at `now`.
+    /// Handles an accepted knock at `now`.
     pub fn knock(&mut self, visit: Visit, terms: Terms, now: Duration) -> Admission {
         let until = now + terms.lease;
         let Some(lease) = self.leases.get_mut(&visit) else {
@@ -213,7 +213,7 @@ impl Doors {
         }
     }
 
-        /// Extends the lease of an open door to `until`, if that is later: the door is in use.
+    /// Extends the lease of an open door to `until`, if that is later: the door is in use.
     pub fn prolong(&mut self, visit: Visit, until: Duration) {
         if let Some(lease) = self.leases.get_mut(&visit)
             && matches!(lease.phase, Phase::Open | Phase::Failed)
@@ -225,14 +225,14 @@ impl Doors {
         }
     }
 
-        /// Removes a door that could not be opened.
+    /// Removes a door that could not be opened.
     pub fn forget(&mut self, visit: Visit) {
         if let Some(lease) = self.leases.remove(&visit) {
             self.deadlines.remove(&(lease.deadline(), visit));
         }
     }
 
-        /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
+    /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
     pub fn revoke(&mut self, visit: Visit, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         let deadline = lease.deadline();
@@ -250,7 +250,7 @@ impl Doors {
         }
     }
 
-        /// Handles the end of a task; `ok` means success.
+    /// Handles the end of a task; `ok` means success.
     pub fn finished(&mut self, visit: Visit, ok: bool, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         match lease.phase {
@@ -285,19 +285,19 @@ impl Doors {
                 self.deadlines.insert((at, visit));
                 None
             }
-                        // No task is running in these phases.
+            // No task is running in these phases.
             Phase::Open | Phase::Failed | Phase::Retrying { .. } => None,
         }
     }
 
-        /// A door whose deadline is not after `now`.
+    /// A door whose deadline is not after `now`.
     #[must_use]
     pub fn due(&self, now: Duration) -> Option<Visit> {
         let (at, visit) = *self.deadlines.first()?;
         (at <= now).then_some(visit)
     }
 
-        /// Closes one door whose deadline is not after `now`. Call it until it returns `None`.
+    /// Closes one door whose deadline is not after `now`. Call it until it returns `None`.
     pub fn expire(&mut self, now: Duration) -> Option<Step> {
         let visit = self.due(now)?;
         self.deadlines.pop_first();
@@ -310,8 +310,8 @@ impl Doors {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-        /// Closes every door and opens none again. A door with a running task is closed when the task
-        /// ends. A door that `stays` open without this process is removed without being closed.
+    /// Closes every door and opens none again. A door with a running task is closed when the task
+    /// ends. A door that `stays` open without this process is removed without being closed.
     pub fn stop(&mut self, stays: impl Fn(&Visit) -> bool) -> Vec<Step> {
         self.stopping = true;
         let due = std::mem::take(&mut self.deadlines);
@@ -326,7 +326,7 @@ impl Doors {
             .collect()
     }
 
-        /// Whether no door is open and no task is running.
+    /// Whether no door is open and no task is running.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.leases.is_empty()
@@ -339,7 +339,7 @@ impl Doors {
             .map(|(visit, lease)| lease.open_door(*visit))
     }
 
-        /// Starts to close a door that has no running task and no deadline.
+    /// Starts to close a door that has no running task and no deadline.
     fn close(&mut self, visit: Visit) -> Step {
         let Some(lease) = self.leases.get_mut(&visit) else {
             return Step::Closed(visit);
@@ -357,7 +357,7 @@ impl Doors {
 }
 
 impl Lease {
-        /// The entry in `deadlines`, in the phases that have one.
+    /// The entry in `deadlines`, in the phases that have one.
     fn deadline(&self) -> Duration {
         match self.phase {
             Phase::Retrying { at, .. } => at,

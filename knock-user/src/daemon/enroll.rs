@@ -22,18 +22,18 @@ const TEMPLATE: &str = include_str!("enroll/knockd.toml");
 /// A client to set up.
 #[derive(Clone, Debug)]
 pub struct NewClient {
-        /// The client's name, also the name of its key file.
+    /// The client's name, also the name of its key file.
     pub name: String,
-        /// The name or address by which the client reaches this server.
+    /// The name or address by which the client reaches this server.
     pub host: String,
 }
 
 impl NewClient {
-        /// A client called `name`, which reaches this server as `host` (default: the host name).
+    /// A client called `name`, which reaches this server as `host` (default: the host name).
     ///
     /// # Errors
     ///
-        /// Returns an error if `name` is not a valid file name, or the host name is not UTF-8.
+    /// Returns an error if `name` is not a valid file name, or the host name is not UTF-8.
     pub fn new(name: &str, host: Option<String>) -> Result<Self> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty()
@@ -41,14 +41,14 @@ impl NewClient {
             || name.starts_with('.')
             || !name.chars().all(is_plain)
         {
-                        bail!("{name:?} is not a valid client name: use letters, digits, `-`, `_` and `.`");
+            bail!("{name:?} is not a valid client name: use letters, digits, `-`, `_` and `.`");
         }
         let host = match host {
             Some(host) => host,
             None => rustix::system::uname()
                 .nodename()
                 .to_str()
-                                .context("this host's name is not UTF-8: give --server HOST")?
+                .context("this host's name is not UTF-8: give --server HOST")?
                 .to_owned(),
         };
         Ok(Self {
@@ -119,7 +119,7 @@ pub(super) fn write_new(config: &Path, text: &str) -> Result<RemovedUnlessKept> 
 fn make_place(config: &Path) -> Result<()> {
     if config.try_exists()? {
         bail!(
-                        "{} exists already and is left unchanged: `knockd client add NAME` adds a client to it",
+            "{} exists already and is left unchanged: `knockd client add NAME` adds a client to it",
             config.display()
         );
     }
@@ -138,8 +138,8 @@ fn make_place(config: &Path) -> Result<()> {
 /// written. Nothing is changed in this case.
 pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     let text = config::read(config)?;
-        // Existing problems are reported before anything is added. A configuration without clients,
-        // the output of `knockd import-knockd`, becomes valid with the first client.
+    // Existing problems are reported before anything is added. A configuration without clients,
+    // the output of `knockd import-knockd`, becomes valid with the first client.
     if !is_without_client(&text) {
         let before = Config::parse(&text, config)?;
         if before.clients.iter().any(|other| other.name == client.name) {
@@ -184,10 +184,10 @@ fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
 
 /// A new key, and its file at `path`.
 fn new_key(path: &Path) -> Result<(SecretKey, RemovedUnlessKept)> {
-        let key = key_file::generate().context("the kernel provides no random numbers")?;
+    let key = key_file::generate().context("the kernel provides no random numbers")?;
     key_file::create(path, &key).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => anyhow!(
-                        "{} exists already and is not overwritten: remove it, or choose another name",
+            "{} exists already and is not overwritten: remove it, or choose another name",
             path.display()
         ),
         _ => anyhow!(error).context(path.display().to_string()),
@@ -208,7 +208,7 @@ impl RemovedUnlessKept {
 impl Drop for RemovedUnlessKept {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
-                        // The file may have been removed already.
+            // The file may have been removed already.
             let _ = fs::remove_file(&self.0);
         }
     }
@@ -235,18 +235,17 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     let path = fs::canonicalize(path)?;
     let old = fs::metadata(&path)?;
     let new = path.with_extension("toml.new");
-        // This file also serves as a lock against a concurrent change.
-    let file = create_new(&new, old.mode() & 0o7777)
-                .context(
-                    "another change of the configuration is in progress; if none is, remove this file",
-                )?;
+    // This file also serves as a lock against a concurrent change.
+    let file = create_new(&new, old.mode() & 0o7777).context(
+        "another change of the configuration is in progress; if none is, remove this file",
+    )?;
     let new = RemovedUnlessKept(new);
     fchown(&file, Some(old.uid()), Some(old.gid()))?;
     write_synced(file, text)?;
     fs::rename(&new.0, &path)?;
     new.keep();
     if let Some(folder) = path.parent() {
-                // The configuration names the key already: an error here must not remove the key file.
+        // The configuration names the key already: an error here must not remove the key file.
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     Ok(())

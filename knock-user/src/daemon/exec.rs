@@ -56,18 +56,18 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 /// How a command ended.
 #[derive(Debug)]
 pub enum Ending {
-        /// It exited with status 0.
+    /// It exited with status 0.
     Succeeded,
-        /// It exited with another status, or a signal terminated it.
+    /// It exited with another status, or a signal terminated it.
     Failed(ExitStatus),
-        /// It exceeded the time limit and was killed with its process group.
+    /// It exceeded the time limit and was killed with its process group.
     TimedOut(Duration),
-        /// It could not be started.
+    /// It could not be started.
     NotStarted(io::Error),
 }
 
 impl Ending {
-        /// Whether the command succeeded.
+    /// Whether the command succeeded.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         matches!(self, Self::Succeeded)
@@ -97,18 +97,18 @@ impl fmt::Display for Ending {
 pub struct Executor<T> {
     slots: Arc<Semaphore>,
     time_limit: Duration,
-        /// `/dev/null`, the standard input of every command.
+    /// `/dev/null`, the standard input of every command.
     null: Arc<File>,
     endings: mpsc::UnboundedSender<(T, Ending)>,
 }
 
 impl<T: Copy + Send + 'static> Executor<T> {
-        /// An executor that runs up to `at_once` commands in parallel, each for up to `time_limit`,
-        /// and the channel that reports how they end.
+    /// An executor that runs up to `at_once` commands in parallel, each for up to `time_limit`,
+    /// and the channel that reports how they end.
     ///
     /// # Errors
     ///
-        /// Returns an error if `/dev/null` cannot be opened.
+    /// Returns an error if `/dev/null` cannot be opened.
     pub fn new(
         at_once: NonZeroUsize,
         time_limit: Duration,
@@ -124,14 +124,14 @@ impl<T: Copy + Send + 'static> Executor<T> {
         Ok((executor, received))
     }
 
-        /// Changes the bounds. Commands that were started before keep the old ones.
+    /// Changes the bounds. Commands that were started before keep the old ones.
     pub fn set_limits(&mut self, at_once: NonZeroUsize, time_limit: Duration) {
         self.slots = Arc::new(Semaphore::new(at_once.get()));
         self.time_limit = time_limit;
     }
 
-        /// Starts `command` as soon as a slot is free and calls `begun` when it runs. `id` identifies
-        /// the command when its end is reported; `label` prefixes its output in the log.
+    /// Starts `command` as soon as a slot is free and calls `begun` when it runs. `id` identifies
+    /// the command when its end is reported; `label` prefixes its output in the log.
     pub fn start(
         &self,
         id: T,
@@ -146,7 +146,7 @@ impl<T: Copy + Send + 'static> Executor<T> {
             Ok(child)
         };
         let slots = Arc::clone(&self.slots);
-                // Fails while another command waits, so the order of requests is kept.
+        // Fails while another command waits, so the order of requests is kept.
         let launched = match Arc::clone(&slots).try_acquire_owned() {
             Ok(slot) => Ok((slot, launch())),
             Err(_) => Err(launch),
@@ -163,7 +163,7 @@ impl<T: Copy + Send + 'static> Executor<T> {
                 Ok(child) => attend(child, &label.into(), time_limit).await,
                 Err(error) => Ending::NotStarted(error),
             };
-                        // The receiver is dropped only when the daemon stops.
+            // The receiver is dropped only when the daemon stops.
             let _ = endings.send((id, ending));
         });
     }
@@ -195,7 +195,7 @@ async fn attend(mut child: Child, label: &Arc<str>, time_limit: Duration) -> End
 fn spawn(command: &Command, null: &File) -> io::Result<Child> {
     let mut process = tokio::process::Command::new(&command.program);
     if let Some(account) = &command.account {
-                // This also drops the supplementary groups.
+        // This also drops the supplementary groups.
         process.uid(account.uid).gid(account.gid);
     }
     let child = process
@@ -215,8 +215,8 @@ fn spawn(command: &Command, null: &File) -> io::Result<Child> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-        // The kernel may prefer this process to the command that it just started. The command is
-        // more urgent.
+    // The kernel may prefer this process to the command that it just started. The command is
+    // more urgent.
     thread::yield_now();
     Ok(child)
 }
@@ -231,7 +231,7 @@ async fn kill(child: &mut Child) {
     if let Some(group) = group
         && let Err(error) = kill_process_group(group, Signal::KILL)
     {
-                // Do not wait for the child: it would occupy its slot forever.
+        // Do not wait for the child: it would occupy its slot forever.
         warn!("cannot kill process group {group:?}: {error}");
         return;
     }
@@ -250,7 +250,7 @@ fn log_output(
     tokio::spawn(async move {
         let mut lines = Lines::default();
         let mut buffer = [0; 4096];
-                // A read error ends the output, just like end of file.
+        // A read error ends the output, just like end of file.
         while let Ok(len @ 1..) = pipe.read(&mut buffer).await {
             for line in lines.push(&buffer[..len]) {
                 info!("{label}: {line}");
@@ -301,7 +301,7 @@ impl Lines {
             return None;
         }
         self.logged += 1;
-                // Escaped, so that a command can neither forge a log line nor control a terminal.
+        // Escaped, so that a command can neither forge a log line nor control a terminal.
         Some(
             String::from_utf8_lossy(&line)
                 .chars()
@@ -365,7 +365,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.split_once('='))
             .map(|(name, _)| name)
-                        // Variables that sh sets itself.
+            // Variables that sh sets itself.
             .filter(|name| !matches!(*name, "PWD" | "OLDPWD" | "SHLVL" | "_"))
             .collect();
         names.sort_unstable();
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(ending.to_string(), "was killed: it took longer than 500ms");
         let child = fs::read_to_string(file).unwrap();
         let status = Path::new("/proc").join(child.trim()).join("status");
-                // A killed process is a zombie until init reaps it.
+        // A killed process is a zombie until init reaps it.
         let is_gone =
             || fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ"));
         let deadline = Instant::now() + LONG;

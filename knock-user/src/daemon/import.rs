@@ -51,11 +51,11 @@ const TOP: &str = "\
 /// The result of a conversion.
 #[derive(Debug)]
 struct Import {
-        /// The text of the new configuration.
+    /// The text of the new configuration.
     text: String,
-        /// The names of the converted doors.
+    /// The names of the converted doors.
     doors: Vec<String>,
-        /// The skipped doors, each with line, name and reason.
+    /// The skipped doors, each with line, name and reason.
     left_out: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
     if import.doors.is_empty() {
         let reasons = import.left_out.iter();
         let reasons: String = reasons.map(|reason| format!("\n{file}:{reason}")).collect();
-                bail!("{file}: no door can be converted{reasons}");
+        bail!("{file}: no door can be converted{reasons}");
     }
     for reason in &import.left_out {
         warn!("{file}:{reason}");
@@ -83,7 +83,7 @@ pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
         Some(path) => {
             enroll::write_new(path, &import.text)?.keep();
             info!(
-                                "{} has the doors {}. Add a client: knockd client add NAME --config {0}",
+                "{} has the doors {}. Add a client: knockd client add NAME --config {0}",
                 path.display(),
                 import.doors.join(", ")
             );
@@ -93,7 +93,7 @@ pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
 }
 
 impl Import {
-        /// Converts `source`, which was read from `path`.
+    /// Converts `source`, which was read from `path`.
     fn new(source: &Source, path: &Path) -> Self {
         let mut doors: Vec<Door> = source.doors.iter().map(Door::from).collect();
         hint_at_pairs(&mut doors);
@@ -110,15 +110,15 @@ impl Import {
         import
     }
 
-        /// Appends a line to the output.
+    /// Appends a line to the output.
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }
 
-        /// Converts `[options]`, and the interfaces that the doors name.
+    /// Converts `[options]`, and the interfaces that the doors name.
     fn options(&mut self, options: &[Directive], doors: &[Door]) {
-                const LOG: &str = "the log goes to standard error, and with systemd to the journal";
+        const LOG: &str = "the log goes to standard error, and with systemd to the journal";
 
         self.line("");
         let mut interface = None;
@@ -127,16 +127,16 @@ impl Import {
         } in options
         {
             let message = match &key[..] {
-                                // The other knockd takes the first one.
+                // The other knockd takes the first one.
                 "interface" if interface.is_none() => {
                     interface = Some(value);
                     continue;
                 }
-                                "interface" => format!("{value:?} is skipped: an earlier one has precedence"),
+                "interface" => format!("{value:?} is skipped: an earlier one has precedence"),
                 "usesyslog" => LOG.into(),
-                                "logfile" => format!("{value:?} is skipped: {LOG}"),
+                "logfile" => format!("{value:?} is skipped: {LOG}"),
                 "pidfile" => format!("{value:?} is not needed: knockd stays in the foreground"),
-                                _ => "unknown key".into(),
+                _ => "unknown key".into(),
             };
             self.line(&format!("# line {line}: {}: {message}", key.escape_debug()));
         }
@@ -144,7 +144,7 @@ impl Import {
         self.interfaces(interface.into_iter().chain(of_doors));
     }
 
-        /// Writes `interfaces`. `named` may contain duplicates.
+    /// Writes `interfaces`. `named` may contain duplicates.
     fn interfaces<'a>(&mut self, named: impl Iterator<Item = &'a String>) {
         let mut seen = HashSet::new();
         let (good, bad): (Vec<_>, Vec<_>) = named
@@ -152,7 +152,7 @@ impl Import {
             .partition(|name| config::is_interface(name));
         for name in &bad {
             self.line(&format!(
-                                "# {name:?} is not an interface name: replace it with the intended one."
+                "# {name:?} is not an interface name: replace it with the intended one."
             ));
         }
         let mut commented = "";
@@ -160,7 +160,7 @@ impl Import {
         if interfaces.is_empty() {
             interfaces.push("eth0");
             if bad.is_empty() {
-                                self.line("# The file names none. The other knockd's default is eth0; see also -i in /etc/default/knockd.");
+                self.line("# The file names none. The other knockd's default is eth0; see also -i in /etc/default/knockd.");
             } else {
                 commented = "# ";
             }
@@ -175,17 +175,18 @@ impl Import {
         let work = match &door.work {
             Ok(work) => work,
             Err(reason) => {
-                                self.line(&format!("# [{shown}], line {line}, is skipped: {reason}."));
+                self.line(&format!("# [{shown}], line {line}, is skipped: {reason}."));
                 self.notes(&door.notes);
                 self.left_out
-                                        .push(format!("{line}: [{shown}] is skipped: {reason}"));
+                    .push(format!("{line}: [{shown}] is skipped: {reason}"));
                 return;
             }
         };
         let name = names.fitting(section);
         if name != *section {
-                        let note = "since a name has to be short, printable and unique";
-                        door.notes.insert(0, format!("is renamed to {name:?}, {note}"));
+            let note = "since a name has to be short, printable and unique";
+            door.notes
+                .insert(0, format!("is renamed to {name:?}, {note}"));
         }
         self.line(&format!("# [{shown}], line {line}"));
         self.notes(&door.notes);
@@ -211,7 +212,7 @@ impl Import {
                 self.line(&format!("for = \"{seconds}s\""));
             }
             None => self.line(&format!(
-                                "for = \"{seconds}s\"   # there is no `close`; during this time, another knock has no effect"
+                "for = \"{seconds}s\"   # there is no `close`; during this time, another knock has no effect"
             )),
         }
     }
@@ -230,7 +231,7 @@ fn hint_at_pairs(doors: &mut [Door]) {
         .collect();
     for (closing, opening) in pairs {
         let hint = format!(
-                        "this seems to undo {:?}: use its command as the `close` of that door, with a `for`, and remove this door",
+            "this seems to undo {:?}: use its command as the `close` of that door, with a `for`, and remove this door",
             doors[opening].section
         );
         doors[closing].notes.push(hint);
@@ -245,10 +246,10 @@ struct Names {
 }
 
 impl Names {
-        /// The maximum length of a door's name, in bytes.
+    /// The maximum length of a door's name, in bytes.
     const MAX_LEN: usize = 64;
 
-        /// A valid, unique name for the door that was called `section`, as similar as possible.
+    /// A valid, unique name for the door that was called `section`, as similar as possible.
     fn fitting(&mut self, section: &str) -> String {
         let printable: String = section
             .trim()
@@ -262,7 +263,7 @@ impl Names {
         };
         let mut name = cut(base, Self::MAX_LEN).to_owned();
         let mut number = 1;
-                // There are 65536 tags and far fewer doors, so a free number exists.
+        // There are 65536 tags and far fewer doors, so a free number exists.
         while self.taken.contains(&name) || self.tags.contains(&DoorTag::of(&name)) {
             number += 1;
             let suffix = format!("-{number}");

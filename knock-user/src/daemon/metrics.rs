@@ -1,7 +1,7 @@
-//! What a Prometheus server is told, over HTTP.
+//! Metrics for Prometheus over HTTP.
 //!
-//! The loop is asked for a [`Snapshot`], as it is for `status`; everything else, from the
-//! connection to the text, happens beside it.
+//! The event loop provides a [`Snapshot`], as for `status`. Separate tasks handle connections and
+//! formatting.
 
 pub mod exporter;
 pub mod latency;
@@ -13,7 +13,7 @@ use knock_common::gate::Mode;
 
 use super::{report::Counters, source::xdp::Attachment};
 
-/// Where metrics are to be had.
+/// The settings of the metrics endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The address and port of the HTTP server.
@@ -21,37 +21,37 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the administrator has to know of these settings, if anything.
+    /// A warning for the administrator about these settings, if necessary.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        // Of an IPv4-mapped address the IPv4 address in it says where it leads to.
+        // An IPv4-mapped address is reachable like the IPv4 address in it.
         (!self.listen.ip().to_canonical().is_loopback()).then(|| {
             format!(
-                "metrics.listen: whoever reaches {} can read there, without a password, which doors there are and when somebody knocks",
+                "metrics.listen: anyone who can connect to {} can read the names of doors and the times of knocks, without authentication",
                 self.listen
             )
         })
     }
 }
 
-/// The daemon at one moment.
+/// The state of the daemon at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty for lines.
+    /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty with `--lines`.
     pub kernel: BTreeMap<String, u64>,
     /// The daemon's counters.
     pub daemon: Counters,
-    /// Every door's name, and to how many sources it is not closed.
+    /// The name of every door, and the number of sources that it is open for.
     pub open_doors: Vec<(String, usize)>,
-    /// What the gate does with those who have not knocked, if there is one.
+    /// The mode of the gate, if there is one.
     pub gate: Option<Mode>,
-    /// Leases in the kernel, one for each source and port, if they were counted.
+    /// The number of leases in the kernel, one per source and port, if they were counted.
     pub leases: Option<usize>,
-    /// The interfaces, with the mode that the program runs in.
+    /// The interfaces that the XDP program is attached to, with the attach mode.
     pub attachments: Vec<Attachment>,
-    /// Sources with a half-finished knock.
+    /// The number of sources with an incomplete sequence.
     pub sources_in_progress: usize,
-    /// How many are following.
+    /// The number of `tail` subscribers.
     pub tails: usize,
 }
 

@@ -42,12 +42,12 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-        /// A sandbox in which files can be opened and created in the directory `folder` only.
+    /// A sandbox in which files can be opened and created in the directory `folder` only.
     ///
     /// # Errors
     ///
-        /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
-        /// invalid.
+    /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
+    /// invalid.
     pub fn new(folder: Option<&OwnedFd>) -> Result<Self> {
         let mut files = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -69,11 +69,11 @@ impl Sandbox {
         })
     }
 
-        /// Restricts this thread and the threads that it will start. This cannot be undone.
+    /// Restricts this thread and the threads that it will start. This cannot be undone.
     ///
     /// # Errors
     ///
-        /// Returns an error if the kernel refuses a restriction. Earlier ones may be in effect.
+    /// Returns an error if the kernel refuses a restriction. Earlier ones may be in effect.
     pub fn enter(self) -> Result<()> {
         let no_cores = Rlimit {
             current: Some(0),
@@ -101,7 +101,7 @@ impl Sandbox {
 /// (seccomp(2)).
 fn filters() -> Result<Vec<BpfProgram>> {
     let Ok(arch) = std::env::consts::ARCH.try_into() else {
-                tracing::warn!("no seccomp filter for this architecture: system calls are not restricted");
+        tracing::warn!("no seccomp filter for this architecture: system calls are not restricted");
         return Ok(Vec::new());
     };
     let filter = |rules, otherwise, then| -> Result<BpfProgram> {
@@ -109,16 +109,16 @@ fn filters() -> Result<Vec<BpfProgram>> {
     };
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
     Ok(vec![
-                // seccomp cannot inspect the arguments of clone3(2). After ENOSYS the C library uses
-                // clone(2).
+        // seccomp cannot inspect the arguments of clone3(2). After ENOSYS the C library uses
+        // clone(2).
         filter(
             [(libc::SYS_clone3, vec![])].into(),
             SeccompAction::Allow,
             errno(libc::ENOSYS),
         )?,
-                // knockd never makes these calls: an attacker has taken over the process.
+        // knockd never makes these calls: an attacker has taken over the process.
         filter(hostile()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
-                // Has to be last: it forbids further filters.
+        // Has to be last: it forbids further filters.
         filter(allowed()?, errno(libc::EPERM), SeccompAction::Allow)?,
     ])
 }
@@ -142,7 +142,7 @@ fn allowed() -> Result<Rules> {
     rules.insert(libc::SYS_ioctl, nonblocking);
     let info = vec![when(0, Op::Eq, BPF_OBJ_GET_INFO_BY_FD)?];
     rules.insert(libc::SYS_bpf, info);
-        // abort(3), after a panic during a panic.
+    // abort(3), after a panic during a panic.
     let own = vec![when(0, Op::Eq, std::process::id().into())?];
     rules.insert(libc::SYS_tgkill, own);
     Ok(rules)
@@ -162,7 +162,7 @@ fn when(argument: u8, op: Op, value: u64) -> Result<SeccompRule> {
 }
 
 const ALLOWED: &[c_long] = &[
-        // Open file descriptors.
+    // Open file descriptors.
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_pread64,
@@ -173,7 +173,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_fcntl,
     libc::SYS_fstat,
-        // The control socket, the metrics socket, the journal, the IPC channel to the supervisor.
+    // The control socket, the metrics socket, the journal, the IPC channel to the supervisor.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -184,7 +184,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
-        // The replay store, in the directory that Landlock allows.
+    // The replay store, in the directory that Landlock allows.
     libc::SYS_openat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
@@ -197,7 +197,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_fdatasync,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
-        // Waiting and clocks.
+    // Waiting and clocks.
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     libc::SYS_ppoll,
@@ -226,7 +226,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sigaltstack,
     libc::SYS_exit,
     libc::SYS_exit_group,
-        // Legacy calls, which newer architectures do not have.
+    // Legacy calls, which newer architectures do not have.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
@@ -272,7 +272,7 @@ mod tests {
 
     use super::*;
 
-        /// Runs `work` in a thread in a sandbox with `folder`, and returns its result.
+    /// Runs `work` in a thread in a sandbox with `folder`, and returns its result.
     fn inside<T: Send>(folder: &tempfile::TempDir, work: impl FnOnce() -> T + Send) -> T {
         let folder: OwnedFd = File::open(folder).unwrap().into();
         thread::scope(|scope| {
@@ -316,7 +316,7 @@ mod tests {
             assert!(denied(TcpListener::bind("127.0.0.1:0")));
             assert!(denied(UdpSocket::bind("127.0.0.1:0")));
             assert!(denied(Command::new("/bin/true").status()));
-                        // A thread is allowed, and it inherits the sandbox.
+            // A thread is allowed, and it inherits the sandbox.
             let is_confined = || denied(UdpSocket::bind("127.0.0.1:0"));
             assert!(thread::spawn(is_confined).join().unwrap());
         });
@@ -326,7 +326,7 @@ mod tests {
     fn there_are_no_capabilities() {
         let folder = tempfile::tempdir().unwrap();
         let capabilities = inside(&folder, || rustix::thread::capabilities(None));
-                // capget(2) itself is not allowed.
+        // capget(2) itself is not allowed.
         assert!(capabilities.is_err());
     }
 }

@@ -21,27 +21,27 @@ const MAX_ANCESTORS: usize = 64;
 /// An ssh session on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Session {
-        /// The client's address.
+    /// The client's address.
     peer: IpAddr,
-        /// The server's port.
+    /// The server's port.
     port: Port,
 }
 
 impl Session {
-        /// The session that this process runs in, if it can be determined.
+    /// The session that this process runs in, if it can be determined.
     fn current() -> Option<Self> {
         let own = env::var(VARIABLE).ok();
         own.and_then(|connection| Self::parse(&connection))
             .or_else(|| Self::of_ancestors(Path::new("/proc")))
     }
 
-        /// The session in the environment of the nearest ancestor that has one: sudo removes the
-        /// variable from its children's environment.
+    /// The session in the environment of the nearest ancestor that has one: sudo removes the
+    /// variable from its children's environment.
     fn of_ancestors(proc: &Path) -> Option<Self> {
         let parents = iter::successors(parent(&proc.join("self")), |process| parent(process));
         parents.take(MAX_ANCESTORS).find_map(|process| {
-                        // The environment of another user's process is not readable. At worst the warning
-                        // is missing.
+            // The environment of another user's process is not readable. At worst the warning
+            // is missing.
             let environment = fs::read(process.join("environ")).ok()?;
             Self::in_environment(&environment)
         })
@@ -76,7 +76,7 @@ fn parent(process: &Path) -> Option<PathBuf> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let mut lines = status.lines();
     let id: u32 = lines.find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?;
-        // The first process of a PID namespace has no parent inside it.
+    // The first process of a PID namespace has no parent inside it.
     (id != 0).then(|| process.with_file_name(id.to_string()))
 }
 
@@ -87,12 +87,12 @@ fn address(text: &str) -> Option<IpAddr> {
         Some((address, _)) => IpAddr::V6(address.parse().ok()?),
         None => text.parse().ok()?,
     };
-        // A dual-stack socket reports an IPv4 peer as an IPv4-mapped address.
+    // A dual-stack socket reports an IPv4 peer as an IPv4-mapped address.
     Some(address.to_canonical())
 }
 
 fn number(text: &str) -> Option<u16> {
-        // `parse` would accept a sign.
+    // `parse` would accept a sign.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| is_plain && *number > 0)
 }
@@ -108,7 +108,7 @@ fn warning_for(config: &Config, session: Session) -> Option<String> {
     let rules = &config.gate.as_ref()?.rules;
     let Session { peer, port } = session;
     let is_let_in = rules.trusted.iter().any(|network| network.contains(&peer));
-        // Connections of this host to itself do not pass the gate.
+    // Connections of this host to itself do not pass the gate.
     if is_let_in
         || peer.is_loopback()
         || rules.mode == Mode::Observe
@@ -119,17 +119,17 @@ fn warning_for(config: &Config, session: Session) -> Option<String> {
     let (next, advice) = if config.opens(port) {
         (
             "needs a knock",
-                        "Keep this one open until a knock has admitted another one",
+            "Keep this one open until a knock has admitted another one",
         )
     } else {
         (
-                        "is refused, since no door opens that port",
+            "is refused, since no door opens that port",
             "Add a door that does",
         )
     };
     Some(format!(
         "this ssh session comes from {peer} to {port}, which the gate protects, and {peer} is not in \
-                  `gate.trusted`: this session continues, the next one {next}. {advice}, or add {peer} to `trusted`"
+         `gate.trusted`: this session continues, the next one {next}. {advice}, or add {peer} to `trusted`"
     ))
 }
 

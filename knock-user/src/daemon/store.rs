@@ -27,22 +27,22 @@ const CACHE_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 struct Store {
     path: PathBuf,
-        /// The path that messages show.
+    /// The path that messages show.
     shown: PathBuf,
-        /// The effect of a broken file, and of its removal, for the error message.
+    /// The effect of a broken file, and of its removal, for the error message.
     consequence: &'static str,
     database: Option<Database>,
 }
 
 impl Store {
-        /// The store at `path`. Creates the file and its directory if they do not exist.
+    /// The store at `path`. Creates the file and its directory if they do not exist.
     ///
-        /// The daemon also starts with a store that is damaged or not writable: the second value is
-        /// the error, and [`Store::with`] fails until the file is repaired.
+    /// The daemon also starts with a store that is damaged or not writable: the second value is
+    /// the error, and [`Store::with`] fails until the file is repaired.
     ///
     /// # Errors
     ///
-        /// Returns an error if another daemon has the store open.
+    /// Returns an error if another daemon has the store open.
     fn open(
         path: PathBuf,
         shown: PathBuf,
@@ -70,16 +70,16 @@ impl Store {
         Ok((store, trouble))
     }
 
-        /// Runs `work` on the database. Opens it again if the last use failed.
+    /// Runs `work` on the database. Opens it again if the last use failed.
     fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
         let database = match self.database.take() {
             Some(database) => database,
             None => self.database()?,
         };
-                // redb may panic on a damaged page instead of returning an error.
+        // redb may panic on a damaged page instead of returning an error.
         let result = catch_unwind(AssertUnwindSafe(|| work(&database)))
             .unwrap_or_else(|_| Err(anyhow!("it is damaged")));
-                // After an I/O error redb refuses all operations until the file is reopened.
+        // After an I/O error redb refuses all operations until the file is reopened.
         if result.is_ok() {
             self.database = Some(database);
         }
@@ -94,13 +94,13 @@ impl Store {
         }
         let mut builder = builder();
         builder.set_check_integrity_on_open(true);
-                // redb may panic on a damaged file instead of returning an error.
+        // redb may panic on a damaged file instead of returning an error.
         catch_unwind(AssertUnwindSafe(|| builder.open(path)))
             .map_err(|_| anyhow!("it is damaged"))
             .and_then(|opened| opened.map_err(Into::into))
             .with_context(|| {
                 format!(
-                                        "the store {} cannot be opened and is left unchanged; {}",
+                    "the store {} cannot be opened and is left unchanged; {}",
                     self.shown.display(),
                     self.consequence
                 )

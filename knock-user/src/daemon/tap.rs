@@ -30,12 +30,12 @@ pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Res
     let mut xdp = Xdp::load(settings, Reporter::default())?;
     let missing = xdp.attach(&Wanted::new(interfaces.to_vec()), None)?;
     if let Some(interface) = missing.first() {
-                bail!("there is no interface `{interface}`: `ip link` lists the interfaces");
+        bail!("there is no interface `{interface}`: `ip link` lists the interfaces");
     }
     let mut ring = Ring::open(xdp.events()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-        // From here on the process handles untrusted network input.
+    // From here on the process handles untrusted network input.
     Sandbox::new(None)?.enter()?;
     let mut knocks = Vec::new();
     let mut lines = Vec::new();

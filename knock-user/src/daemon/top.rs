@@ -51,10 +51,10 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// Options of `knockd top`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
-        /// Watch for one second and print one frame as plain text
+    /// Watch for one second and print one frame as plain text
     #[arg(long)]
     once: bool,
-        /// The width of the frame [default: the width of the terminal, or 80]
+    /// The width of the frame [default: the width of the terminal, or 80]
     #[arg(long, value_name = "COLUMNS", requires = "once",
           value_parser = value_parser!(u16).range(i64::from(ui::LEAST_WIDTH)..=1000))]
     width: Option<u16>,
@@ -108,9 +108,9 @@ fn frame(view: &mut View, width: u16) -> String {
 /// Shows the daemon until a key or a signal. Reconnects to a daemon that has stopped.
 async fn watch(socket: &Path) -> Result<()> {
     if !io::stdout().is_terminal() {
-                bail!("standard output is not a terminal: `knockd top --once` prints one frame");
+        bail!("standard output is not a terminal: `knockd top --once` prints one frame");
     }
-        // Before the alternate screen is shown, so that an error about the socket stays readable.
+    // Before the alternate screen is shown, so that an error about the socket stays readable.
     let first = status(socket).await?;
     let mut quit = Quit::new()?;
     let (sender, mut updates) = mpsc::channel(feed::MAX_LAG);
@@ -125,14 +125,14 @@ async fn watch(socket: &Path) -> Result<()> {
         tokio::select! {
             biased;
             () = quit.recv() => return Ok(()),
-                        () = feed.ended() => bail!("a task that reads from the daemon has failed"),
+            () = feed.ended() => bail!("a task that reads from the daemon has failed"),
             input = inputs.next() => match input {
                 Some(input) if is_quit(&input) => return Ok(()),
                 Some(input) => {
                     scroll(&mut view, &input);
                     is_due = true;
                 }
-                                None => bail!("the terminal was closed"),
+                None => bail!("the terminal was closed"),
             },
             () = sleep_until(draw_at), if is_due => {
                 screen.draw(&mut view)?;
@@ -177,7 +177,7 @@ fn scroll(view: &mut View, input: &Input) {
         KeyCode::PageUp => first.saturating_sub(10),
         KeyCode::PageDown => first.saturating_add(10),
         KeyCode::Home => 0,
-                // Clamped when the list is drawn.
+        // Clamped when the list is drawn.
         KeyCode::End => usize::MAX,
         _ => first,
     };

@@ -28,7 +28,7 @@ use crate::{
 
 /// Turns the parsed file into a [`Config`] and collects all problems.
 pub(super) struct Checker<'a> {
-        /// The configuration's directory. Paths of secret files are relative to it.
+    /// The configuration's directory. Paths of secret files are relative to it.
     folder: &'a Path,
     problems: Vec<Problem>,
 }
@@ -52,10 +52,10 @@ impl<'a> Checker<'a> {
         let names = self.unique_names("client", file.client.iter().map(|client| &client.name));
         self.unique_names("door", file.door.iter().map(|door| &door.name));
         if file.client.is_empty() {
-                        self.problem("there is no [[client]]: `knockd client add NAME` adds one".into());
+            self.problem("there is no [[client]]: `knockd client add NAME` adds one".into());
         }
         if file.door.is_empty() {
-                        self.problem("there is no [[door]]: a knock could open nothing, so add one".into());
+            self.problem("there is no [[door]]: a knock could open nothing, so add one".into());
         }
         let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
         let clients = self.clients(file.client);
@@ -105,7 +105,7 @@ impl<'a> Checker<'a> {
         self.problems.push(Problem::at(value.span(), message));
     }
 
-        /// The index of every name. A duplicate name is a problem.
+    /// The index of every name. A duplicate name is a problem.
     fn unique_names<'n>(
         &mut self,
         kind: &str,
@@ -129,7 +129,7 @@ impl<'a> Checker<'a> {
             .collect()
     }
 
-        /// The client of `entry`, or `None` if it has a problem.
+    /// The client of `entry`, or `None` if it has a problem.
     fn client(&mut self, entry: &file::Client, secrets: &mut Secrets) -> Option<Client> {
         let name = entry.name.get_ref().as_str();
         let secret = match (entry.protocol, &entry.key_file, &entry.passphrase_file) {
@@ -176,7 +176,7 @@ impl<'a> Checker<'a> {
         })
     }
 
-        /// The secret that was read from the file at `path`, or `None` after a problem.
+    /// The secret that was read from the file at `path`, or `None` after a problem.
     fn secret<T, E: std::fmt::Display>(
         &mut self,
         path: &Spanned<std::path::PathBuf>,
@@ -203,7 +203,7 @@ impl<'a> Checker<'a> {
             .find(|(_, other)| other.as_bytes() == passphrase.as_bytes());
         if let Some((other, _)) = taken {
             let message = format!(
-                                "client `{name}` has the same passphrase as client `{other}`: their knocks cannot be told apart"
+                "client `{name}` has the same passphrase as client `{other}`: their knocks cannot be told apart"
             );
             self.problem_at(path, message);
             return None;
@@ -221,7 +221,7 @@ impl<'a> Checker<'a> {
         let is_ours = |other: &Secret| matches!(other, Secret::Sealed(other) if *other == key);
         if let Some((other, _)) = secrets.keys.iter().find(|(_, other)| is_ours(other)) {
             let message = format!(
-                                "client `{name}` has the same key as client `{other}`: their knocks cannot be told apart"
+                "client `{name}` has the same key as client `{other}`: their knocks cannot be told apart"
             );
             self.problem_at(path, message);
             return None;
@@ -273,22 +273,23 @@ impl<'a> Checker<'a> {
         doors
     }
 
-        /// The user that the listener runs as.
+    /// The user that the listener runs as.
     fn user(&mut self, user: &Spanned<String>) -> Option<Account> {
         let account = self.account(user, None)?;
         if account.uid == 0 {
-                        let message = "the listener must not run as root: name another user, or leave `user` out";
+            let message =
+                "the listener must not run as root: name another user, or leave `user` out";
             self.problem_at(user, message.into());
         }
         Some(account)
     }
 
-        /// The user and group that the commands of `entry` run as, if configured.
+    /// The user and group that the commands of `entry` run as, if configured.
     fn door_account(&mut self, entry: &file::Door) -> Option<Account> {
         match (&entry.user, &entry.group) {
             (Some(user), group) => self.account(user, group.as_ref()),
             (None, Some(group)) => {
-                                let message = "a `group` needs a `user`: root in another group is still root";
+                let message = "a `group` needs a `user`: root in another group is still root";
                 self.problem_at(group, message.into());
                 None
             }
@@ -296,7 +297,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-        /// The account with these names.
+    /// The account with these names.
     fn account(
         &mut self,
         user: &Spanned<String>,
@@ -306,7 +307,7 @@ impl<'a> Checker<'a> {
             Ok(Some(account)) => account,
             Ok(None) => {
                 let message = format!(
-                                        "this host has no user `{}`: `getent passwd` lists its users",
+                    "this host has no user `{}`: `getent passwd` lists its users",
                     user.get_ref()
                 );
                 self.problem_at(user, message);
@@ -324,7 +325,7 @@ impl<'a> Checker<'a> {
             Ok(Some(account)) => Some(account),
             Ok(None) => {
                 let message = format!(
-                                        "this host has no group `{}`: `getent group` lists its groups",
+                    "this host has no group `{}`: `getent group` lists its groups",
                     group.get_ref()
                 );
                 self.problem_at(group, message);
@@ -337,7 +338,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-        /// Checks that a knock for `entry` is distinct from a knock for each earlier door.
+    /// Checks that a knock for `entry` is distinct from a knock for each earlier door.
     fn distinguishable(&mut self, entry: &file::Door, doors: &[Door]) {
         let name = entry.name.get_ref().as_str();
         let sequence = entry.sequence.as_ref();
@@ -348,7 +349,7 @@ impl<'a> Checker<'a> {
                 .find(|other| other.sequence.as_ref() == Some(&ours))
             {
                 let message = format!(
-                                        "door `{name}` has the same sequence as door `{}` (trailing zeros make no difference)",
+                    "door `{name}` has the same sequence as door `{}` (trailing zeros make no difference)",
                     other.name
                 );
                 self.problem_at(sequence, message);
@@ -360,14 +361,14 @@ impl<'a> Checker<'a> {
             .find(|other| other.name != name && DoorTag::of(&other.name) == tag)
         {
             let message = format!(
-                                "door `{name}` has the same tag as door `{}` (the first two bytes of the name's SHA-256): choose another name",
+                "door `{name}` has the same tag as door `{}` (the first two bytes of the name's SHA-256): choose another name",
                 other.name
             );
             self.problem_at(&entry.name, message);
         }
     }
 
-        /// Checks that every client that `entry` names, and at least one client, can open it.
+    /// Checks that every client that `entry` names, and at least one client, can open it.
     fn openable(&mut self, entry: &file::Door, allowed: &[usize], protocols: &[Protocol]) {
         if entry.sequence.is_some() {
             return;
@@ -377,9 +378,8 @@ impl<'a> Checker<'a> {
         let nobody = !allowed.is_empty() && allowed.iter().all(classic);
         let named = entry.clients.is_some() && allowed.iter().any(classic);
         if nobody || named {
-            let message = format!(
-                                "door `{name}` has no `sequence`, which its classic clients need: add one"
-            );
+            let message =
+                format!("door `{name}` has no `sequence`, which its classic clients need: add one");
             self.problem_at(&entry.name, message);
         }
     }
@@ -390,7 +390,8 @@ impl<'a> Checker<'a> {
         clients: &HashMap<String, usize>,
     ) -> Vec<usize> {
         if names.get_ref().is_empty() {
-                        let message = "no client may open this door: name one, or leave `clients` out to allow all";
+            let message =
+                "no client may open this door: name one, or leave `clients` out to allow all";
             self.problem_at(names, message.into());
         }
         let mut indices = Vec::new();

@@ -14,7 +14,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-        /// A problem of the whole file.
+    /// A problem of the whole file.
     pub(super) fn anywhere(message: String) -> Self {
         Self {
             span: None,
@@ -22,7 +22,7 @@ impl Problem {
         }
     }
 
-        /// A problem at the bytes `span`.
+    /// A problem at the bytes `span`.
     pub(super) fn at(span: Range<usize>, message: String) -> Self {
         Self {
             span: Some(span),
@@ -33,7 +33,7 @@ impl Problem {
 
 impl From<toml::de::Error> for Problem {
     fn from(error: toml::de::Error) -> Self {
-                // The error's own text quotes the line, which may contain a secret sequence.
+        // The error's own text quotes the line, which may contain a secret sequence.
         Self {
             span: error.span(),
             message: error.message().replace('\n', ", "),
@@ -71,11 +71,11 @@ impl Problems {
 }
 
 impl Place {
-        /// The line of the byte at `start`, and the key of the value there.
+    /// The line of the byte at `start`, and the key of the value there.
     fn of(text: &str, start: usize) -> Self {
         let before = text.get(..start).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
-                // A value, such as an array, may have begun on an earlier line.
+        // A value, such as an array, may have begun on an earlier line.
         let key = text.lines().take(line).collect::<Vec<_>>();
         let key = key.iter().rev().find_map(|line| key_of(line));
         Self { line, key }

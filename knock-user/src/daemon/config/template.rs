@@ -10,11 +10,11 @@ use crate::daemon::account::Account;
 /// The values of the placeholders when a door opens or closes.
 #[derive(Clone, Copy, Debug)]
 pub struct Expansion<'a> {
-        /// `%IP%`: the source address of the knock.
+    /// `%IP%`: the source address of the knock.
     pub source: IpAddr,
-        /// `%DOOR%`: the door's name.
+    /// `%DOOR%`: the door's name.
     pub door: &'a str,
-        /// `%CLIENT%`: the client's name.
+    /// `%CLIENT%`: the client's name.
     pub client: &'a str,
     /// `%FOR%`: how long the door stays open, in seconds.
     pub seconds: u64,
@@ -34,13 +34,13 @@ impl Expansion<'_> {
 /// A command, ready to run: its argv, and its environment without `PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-        /// The program. Without a slash it is searched in a fixed `PATH`.
+    /// The program. Without a slash it is searched in a fixed `PATH`.
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// `KNOCK_IP`, `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`.
     pub environment: Vec<(&'static str, String)>,
-        /// The user and group that it runs as. `None`: those of knockd.
+    /// The user and group that it runs as. `None`: those of knockd.
     pub account: Option<Account>,
 }
 
@@ -83,24 +83,24 @@ impl Placeholder {
 /// Why an argv is not a valid template.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
-        /// The argv has no program.
-        #[error("a command needs at least a program")]
+    /// The argv has no program.
+    #[error("a command needs at least a program")]
     Empty,
-        /// An argument contains a NUL byte, which `execve` cannot pass on.
-        #[error("an argument contains a NUL byte: remove it")]
+    /// An argument contains a NUL byte, which `execve` cannot pass on.
+    #[error("an argument contains a NUL byte: remove it")]
     Nul,
-        /// The text between two percent signs is not a placeholder.
+    /// The text between two percent signs is not a placeholder.
     #[error(
-                "unknown placeholder `%{0}%`: use %IP%, %DOOR%, %CLIENT%, %FOR%, or %% for a percent sign"
+        "unknown placeholder `%{0}%`: use %IP%, %DOOR%, %CLIENT%, %FOR%, or %% for a percent sign"
     )]
     Unknown(String),
-        /// A percent sign has no counterpart.
+    /// A percent sign has no counterpart.
     #[error("a `%` begins a placeholder that does not end: write %% for a percent sign")]
     Unterminated,
 }
 
 impl Template {
-        /// The program, if it contains no placeholder.
+    /// The program, if it contains no placeholder.
     #[must_use]
     pub fn program(&self) -> Option<&str> {
         match &self.program[..] {
@@ -109,7 +109,7 @@ impl Template {
         }
     }
 
-        /// The command for one opening or closing, with knockd's own user and group.
+    /// The command for one opening or closing, with knockd's own user and group.
     #[must_use]
     pub fn expand(&self, expansion: &Expansion<'_>) -> Command {
         let argument = |argument: &Argument| {

@@ -96,7 +96,7 @@ fn the_readmes_configuration_is_right() {
     let section = readme.split("\n## Configuration\n").nth(1).unwrap();
     let block = section.split("```toml\n").nth(1).unwrap();
     let text = block.split("```").next().unwrap();
-        // The package creates the user `knockd`.
+    // The package creates the user `knockd`.
     let text = text.replace("\"knockd\"", "\"nobody\"");
     let config = Folder::new().load(&text).unwrap();
     let port: Port = "tcp/22".parse().unwrap();
@@ -289,7 +289,7 @@ fn sealed_is_the_default() {
     );
     assert!(matches!(phone.secret, Secret::Classic(_)));
     let door = &config.doors[0];
-        // The door does not name the classic client, so it needs no sequence.
+    // The door does not name the classic client, so it needs no sequence.
     assert_eq!(door.clients, [0, 1, 2]);
     assert_eq!((door.lease.as_secs(), door.max_lease.as_secs()), (30, 3600));
     assert!(door.require_binding);
@@ -342,7 +342,7 @@ fn sealed_mistakes_name_file_line_and_key() {
             "clients = [\"phone\"]\nrequire_binding",
             "knockd.toml:19: name: door `ssh` has no `sequence`",
         ),
-                // Both names have the tag 7f5a; found by search.
+        // Both names have the tag 7f5a; found by search.
         (
             "require_binding = true",
             "[[door]]\nname = \"door97483\"\nrun = [\"true\"]",

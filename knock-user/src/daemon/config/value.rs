@@ -32,7 +32,7 @@ macro_rules! checked {
 }
 
 checked! {
-        /// A client's or door's name: short and printable, so that it fits in a log line.
+    /// A client's or door's name: short and printable, so that it fits in a log line.
     Name(String) from "String"
 }
 
@@ -50,14 +50,14 @@ impl TryFrom<String> for Name {
             return Err("a name has 1 to 64 bytes and no control characters");
         }
         if name == BY_HAND {
-                        return Err("this name is reserved for doors that are opened manually");
+            return Err("this name is reserved for doors that are opened manually");
         }
         Ok(Self(name))
     }
 }
 
 checked! {
-        /// A valid name of a network interface. The interface need not exist.
+    /// A valid name of a network interface. The interface need not exist.
     Interface(String) from "String"
 }
 
@@ -72,7 +72,7 @@ impl TryFrom<String> for Interface {
             || reserved
             || name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
         {
-                        return Err("this is not a valid name of an interface");
+            return Err("this is not a valid name of an interface");
         }
         Ok(Self(name))
     }
@@ -98,7 +98,7 @@ impl TryFrom<u16> for Base {
 }
 
 checked! {
-        /// The socket address of the metrics endpoint.
+    /// The socket address of the metrics endpoint.
     Listen(SocketAddr) from "String"
 }
 
@@ -106,16 +106,16 @@ impl TryFrom<String> for Listen {
     type Error = &'static str;
 
     fn try_from(listen: String) -> Result<Self, Self::Error> {
-                // With port 0 the kernel chooses a port that Prometheus does not know.
+        // With port 0 the kernel chooses a port that Prometheus does not know.
         let listen = listen.parse().ok().filter(|at: &SocketAddr| at.port() != 0);
-                let mistake = "this is not an address with a port, such as \"127.0.0.1:9811\"";
+        let mistake = "this is not an address with a port, such as \"127.0.0.1:9811\"";
         listen.map(Self).ok_or(mistake)
     }
 }
 
 checked! {
-        /// How many leading bits of an IPv6 address have to match the source of the knock. A prefix
-        /// shorter than a provider's smallest allocation would admit unrelated hosts.
+    /// How many leading bits of an IPv6 address have to match the source of the knock. A prefix
+    /// shorter than a provider's smallest allocation would admit unrelated hosts.
     PrefixLen(u8) from "u8"
 }
 
@@ -131,7 +131,7 @@ impl TryFrom<u8> for PrefixLen {
 }
 
 checked! {
-        /// The size of the gate's lease map. The kernel allocates it at once: 100 MB at the maximum.
+    /// The size of the gate's lease map. The kernel allocates it at once: 100 MB at the maximum.
     Leases(NonZeroU32) from "u32"
 }
 
@@ -154,15 +154,15 @@ impl TryFrom<u32> for Leases {
 }
 
 checked! {
-        /// A network or a single address. An accepted IPv6 network contains no IPv4-mapped address,
-        /// and no accepted network is so large that it must be a mistake.
+    /// A network or a single address. An accepted IPv6 network contains no IPv4-mapped address,
+    /// and no accepted network is so large that it must be a mistake.
     Network(IpNet) from "String"
 }
 
 impl Network {
-        /// The largest private IPv4 network is 10.0.0.0/8 (RFC 1918).
+    /// The largest private IPv4 network is 10.0.0.0/8 (RFC 1918).
     const MIN_V4_LEN: u8 = 8;
-        /// The largest private IPv6 network is fc00::/7 (RFC 4193).
+    /// The largest private IPv6 network is fc00::/7 (RFC 4193).
     const MIN_V6_LEN: u8 = 7;
 }
 
@@ -173,18 +173,18 @@ impl TryFrom<String> for Network {
         let network = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => text.parse().map_err(|_| {
-                                format!("`{text}` is neither a network such as \"192.0.2.0/24\" nor an address")
+                format!("`{text}` is neither a network such as \"192.0.2.0/24\" nor an address")
             })?,
         };
         if network.trunc() != network {
             return Err(format!(
-                                "`{text}` has bits set after its prefix: the network is {}",
+                "`{text}` has bits set after its prefix: the network is {}",
                 network.trunc()
             ));
         }
         if network.prefix_len() == 0 {
             return Err(format!(
-                                "`{text}` contains every address; if that is intended, leave [gate] out"
+                "`{text}` contains every address; if that is intended, leave [gate] out"
             ));
         }
         let min_len = match network {
@@ -196,7 +196,7 @@ impl TryFrom<String> for Network {
         };
         if network.prefix_len() < min_len {
             return Err(format!(
-                                "`{text}` is too large to be trusted: use a prefix of at least {min_len} bits"
+                "`{text}` is too large to be trusted: use a prefix of at least {min_len} bits"
             ));
         }
         Ok(Self(network))
@@ -209,12 +209,12 @@ fn refuse_ipv4_mapped(network: Ipv6Net, text: &str) -> Result<(), String> {
     const IPV4: u8 = 96;
     if network.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) && network.prefix_len() <= IPV4 {
         return Err(format!(
-                        "`{text}` contains every IPv4 address, in IPv4-mapped form: use a smaller network"
+            "`{text}` contains every IPv4 address, in IPv4-mapped form: use a smaller network"
         ));
     }
     match network.addr().to_ipv4_mapped() {
         Some(address) => Err(format!(
-                        "`{text}` is an IPv4 network: write `{address}/{}`",
+            "`{text}` is an IPv4 network: write `{address}/{}`",
             network.prefix_len() - IPV4
         )),
         None => Ok(()),
@@ -222,8 +222,8 @@ fn refuse_ipv4_mapped(network: Ipv6Net, text: &str) -> Result<(), String> {
 }
 
 checked! {
-        /// The longest gap between datagrams that extend a lease. The maximum, one day, is far beyond
-        /// the keep-alive interval of any protocol.
+    /// The longest gap between datagrams that extend a lease. The maximum, one day, is far beyond
+    /// the keep-alive interval of any protocol.
     UdpIdle(Duration) from "String"
 }
 
@@ -242,7 +242,7 @@ impl TryFrom<String> for UdpIdle {
 }
 
 checked! {
-        /// A directory for the gate alone, in a bpf filesystem.
+    /// A directory for the gate alone, in a bpf filesystem.
     PinDir(PathBuf) from "PathBuf"
 }
 
@@ -258,21 +258,21 @@ impl TryFrom<PathBuf> for PinDir {
     fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
         if !path.is_absolute() {
             return Err(format!(
-                                "`{}` is not an absolute path: it has to begin with `/`",
+                "`{}` is not an absolute path: it has to begin with `/`",
                 path.display()
             ));
         }
-                // Other bpf filesystems can be mounted later; they are checked when knockd starts.
+        // Other bpf filesystems can be mounted later; they are checked when knockd starts.
         if let Ok(folder) = path.strip_prefix(BPFFS) {
             if folder == Path::new("") {
                 return Err(format!(
-                                        "`{BPFFS}` is shared with other programs: use a directory below it, such as `{DEFAULT_PIN_DIR}`"
+                    "`{BPFFS}` is shared with other programs: use a directory below it, such as `{DEFAULT_PIN_DIR}`"
                 ));
             }
-                        // The kernel's bpf_lookup() reserves names with a dot.
+            // The kernel's bpf_lookup() reserves names with a dot.
             if folder.as_os_str().as_encoded_bytes().contains(&b'.') {
                 return Err(format!(
-                                        "`{}` contains a dot, which the bpf filesystem does not allow in names",
+                    "`{}` contains a dot, which the bpf filesystem does not allow in names",
                     path.display()
                 ));
             }
@@ -282,7 +282,7 @@ impl TryFrom<PathBuf> for PinDir {
 }
 
 checked! {
-        /// A door's classic sequence.
+    /// A door's classic sequence.
     Sequence(classic::Sequence) from "Vec<u8>"
 }
 
@@ -295,8 +295,8 @@ impl TryFrom<Vec<u8>> for Sequence {
 }
 
 checked! {
-        /// How long a SYN is kept while the rest of its knock is missing. More than ten minutes would
-        /// only keep abandoned sequences.
+    /// How long a SYN is kept while the rest of its knock is missing. More than ten minutes would
+    /// only keep abandoned sequences.
     SequenceTimeout(Duration) from "String"
 }
 
@@ -315,8 +315,8 @@ impl TryFrom<String> for SequenceTimeout {
 }
 
 checked! {
-        /// The largest accepted clock difference of a sealed knock. The maximum, one day, bounds the
-        /// replay store.
+    /// The largest accepted clock difference of a sealed knock. The maximum, one day, bounds the
+    /// replay store.
     MaxSkew(Duration) from "String"
 }
 
@@ -335,7 +335,7 @@ impl TryFrom<String> for MaxSkew {
 }
 
 checked! {
-        /// A time in whole seconds, the unit of `%FOR%`.
+    /// A time in whole seconds, the unit of `%FOR%`.
     Lease(Duration) from "String"
 }
 
@@ -363,8 +363,9 @@ fn whole_seconds_up_to(text: &str, max: Duration) -> Result<Duration, String> {
 }
 
 fn duration_between(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-                .map_err(|error| format!("`{text}` is not a duration such as \"30s\" or \"10m\": {error}"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| {
+        format!("`{text}` is not a duration such as \"30s\" or \"10m\": {error}")
+    })?;
     if duration < min || duration > max {
         return Err(format!(
             "{text} is not between {} and {}",

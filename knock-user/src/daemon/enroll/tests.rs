@@ -78,12 +78,12 @@ fn what_init_comments_out_is_right_too() {
     let gate = config.gate.unwrap();
     assert_eq!(gate.rules.protect, config.doors[0].opening.ports);
     assert_eq!(gate.rules.trusted.len(), 1);
-        // No commented setting is left.
+    // No commented setting is left.
     let comments = text.lines().filter(|line| line.starts_with('#'));
     for comment in comments {
         assert!(!comment.contains(" = "), "{comment}");
     }
-        // The door is also valid with `open` alone.
+    // The door is also valid with `open` alone.
     let is_command = |line: &&str| line.starts_with("run") || line.starts_with("close");
     let text: Vec<_> = text.lines().filter(|line| !is_command(line)).collect();
     let config = Config::parse(&text.join("\n"), &folder.config()).unwrap();
@@ -100,7 +100,7 @@ fn init_never_overwrites() {
     assert_eq!(fs::read(folder.config()).unwrap(), before);
     assert_eq!(folder.files(), ["knockd.toml", "laptop.key"]);
 
-        // An existing key is not overwritten either.
+    // An existing key is not overwritten either.
     let folder = Folder::new();
     fs::create_dir(folder.path("etc")).unwrap();
     fs::write(folder.path("etc/laptop.key"), "precious").unwrap();
@@ -132,7 +132,7 @@ fn adding_a_client_keeps_the_comments() {
         .map(|client| &client.name[..])
         .collect();
     assert_eq!(names, ["laptop", "phone"]);
-        // The door does not name its clients, so the new client may open it.
+    // The door does not name its clients, so the new client may open it.
     assert_eq!(config.doors[0].clients, [0, 1]);
     assert_eq!(mode(&folder.config()), 0o600);
 }

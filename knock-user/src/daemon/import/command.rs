@@ -14,21 +14,21 @@ pub(super) struct Commands<'a> {
 /// A converted command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
-        /// Program and arguments, with the placeholders of knockd.toml.
+    /// Program and arguments, with the placeholders of knockd.toml.
     pub(super) argv: Vec<String>,
-        /// Explains a difference from the original command.
+    /// Explains a difference from the original command.
     pub(super) note: Option<&'static str>,
 }
 
 /// Why a command cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Untranslatable {
-        /// The address cannot be substituted by a variable.
+    /// The address cannot be substituted by a variable.
     #[error(transparent)]
     Refused(#[from] Refusal),
-        /// The address is part of a script for a shell that another program starts. This shell may
-        /// not have the variable in its environment.
-        #[error("it passes %IP% to a shell that another program starts")]
+    /// The address is part of a script for a shell that another program starts. This shell may
+    /// not have the variable in its environment.
+    #[error("it passes %IP% to a shell that another program starts")]
     HandedOn,
 }
 
@@ -41,11 +41,11 @@ const NEEDS_SHELL: &str = "needs a shell, which reads the address from $KNOCK_IP
 const TWO_FAMILIES: &str = "differs between IPv4 and IPv6, so a shell selects the command";
 
 impl Commands<'_> {
-        /// One command for both address families, or `None` if both are empty.
+    /// One command for both address families, or `None` if both are empty.
     ///
     /// # Errors
     ///
-        /// Returns an error if the command cannot be converted.
+    /// Returns an error if the command cannot be converted.
     pub(super) fn translate(self) -> Result<Option<Command>, Untranslatable> {
         if self.ipv4 == self.ipv6 {
             return match self.ipv4 {
@@ -53,7 +53,7 @@ impl Commands<'_> {
                 text => one(text).map(Some),
             };
         }
-                // Only IPv6 addresses contain colons.
+        // Only IPv6 addresses contain colons.
         let script = format!(
             "case \"$KNOCK_IP\" in\n*:*)\n{}\n;;\n*)\n{}\n;;\nesac",
             branch(self.ipv6)?,
@@ -110,7 +110,7 @@ fn with_nested_script(
             Ok((words, Some(NEEDS_SHELL)))
         }
         None if !has_text => Ok((words, None)),
-                // The starting program may clear the environment, as sudo does.
+        // The starting program may clear the environment, as sudo does.
         _ => Err(Untranslatable::HandedOn),
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         );
         assert_eq!(both("x %IP%").unwrap().unwrap().note, None);
         assert_eq!(both(""), Ok(None));
-                // Only what the other knockd replaces is replaced.
+        // Only what the other knockd replaces is replaced.
         assert_eq!(argv("x '%I''P%' %%IP%IP%"), ["x", "%%IP%%", "%%%IP%IP%%"]);
     }
 
@@ -214,7 +214,7 @@ mod tests {
             argv("sh -c 'echo 1; echo 2'"),
             ["sh", "-c", "echo 1; echo 2"]
         );
-                // Arguments of a script file are not a script.
+        // Arguments of a script file are not a script.
         assert_eq!(
             argv("sh /root/open.sh -c %IP%"),
             ["sh", "/root/open.sh", "-c", "%IP%"]

@@ -30,12 +30,12 @@ const SHELL_WORDS: &[&str] = &[
 /// Why the address in a command cannot be replaced by a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Refusal {
-        /// A quote, a bracket or a backslash has no counterpart.
-        #[error("its quotes, brackets or backslashes do not match")]
+    /// A quote, a bracket or a backslash has no counterpart.
+    #[error("its quotes, brackets or backslashes do not match")]
     Unbalanced,
-        /// The variable could expand to something other than the address here.
+    /// The variable could expand to something other than the address here.
     #[error(
-                "%IP% is inside `…`, ${{…}}, or nested quotes, where a variable cannot safely replace it"
+        "%IP% is inside `…`, ${{…}}, or nested quotes, where a variable cannot safely replace it"
     )]
     Unclear,
 }
@@ -82,7 +82,7 @@ fn is_plain(text: &str) -> bool {
 /// refused if it is unbalanced.
 pub(super) fn script(text: &str) -> Result<String, Refusal> {
     let text = text.replace(ADDRESS, &MARK.to_string());
-        // A `case` pattern ends with an unmatched parenthesis, so the end of `$(` is unclear.
+    // A `case` pattern ends with an unmatched parenthesis, so the end of `$(` is unclear.
     let rewritten = if text.contains("case") && text.contains("$(") {
         Err(Refusal::Unclear)
     } else {
@@ -97,7 +97,7 @@ pub(super) fn script(text: &str) -> Result<String, Refusal> {
 /// A syntactic context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Context {
-        /// `(…)` and `$(…)`, where quoting starts afresh.
+    /// `(…)` and `$(…)`, where quoting starts afresh.
     Parenthesis,
     /// `"…"`
     Quotes,
@@ -111,7 +111,7 @@ enum Context {
 struct Rewriter<'a> {
     rest: Peekable<Chars<'a>>,
     written: String,
-        /// The innermost context is last. Empty at the top level of the command.
+    /// The innermost context is last. Empty at the top level of the command.
     contexts: Vec<Context>,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Rewriter<'a> {
                 (Some(Context::Brace), '}') => self.close(c),
                 (Some(Context::Parenthesis), ')') => self.close(c),
                 (Some(Context::Backticks), '`') => self.close(c),
-                                // The meaning of quotes in braces depends on the surrounding context.
+                // The meaning of quotes in braces depends on the surrounding context.
                 (Some(Context::Brace), '"' | '\'') => return Err(Refusal::Unclear),
                 (Some(Context::Parenthesis), '(') => self.open(Context::Parenthesis, c),
                 (Some(Context::Quotes), '\'' | '#') => self.written.push(c),
@@ -166,8 +166,8 @@ impl<'a> Rewriter<'a> {
         self.written.push(c);
     }
 
-        /// Writes the variable, quoted so that no adjacent text becomes part of its name and its
-        /// value is not split.
+    /// Writes the variable, quoted so that no adjacent text becomes part of its name and its
+    /// value is not split.
     fn address(&mut self) -> Result<(), Refusal> {
         let is_unclear = |context| matches!(context, &Context::Brace | &Context::Backticks);
         if self.contexts.iter().any(is_unclear) {
@@ -182,7 +182,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-        /// Handles the text after a backslash.
+    /// Handles the text after a backslash.
     fn escaped(&mut self) -> Result<(), Refusal> {
         if self.contexts.contains(&Context::Backticks) {
             return Err(Refusal::Unclear);
@@ -190,13 +190,13 @@ impl<'a> Rewriter<'a> {
         let quoted = self.contexts.last() == Some(&Context::Quotes);
         match self.rest.next() {
             None => Err(Refusal::Unbalanced),
-                        // A backslash does not change the first character of an address: inside quotes the
-                        // backslash remains, elsewhere the shell removes it.
+            // A backslash does not change the first character of an address: inside quotes the
+            // backslash remains, elsewhere the shell removes it.
             Some(MARK) => {
                 self.written.push_str(if quoted { r"\\" } else { "" });
                 self.address()
             }
-                        // The `#` may continue a word or start a comment.
+            // The `#` may continue a word or start a comment.
             Some(_) if self.rest.peek() == Some(&'#') => Err(Refusal::Unclear),
             Some(c) => {
                 self.written.extend(['\\', c]);
@@ -205,16 +205,16 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-        /// Handles the text after a dollar sign.
+    /// Handles the text after a dollar sign.
     fn expansion(&mut self) -> Result<(), Refusal> {
         self.written.push('$');
         let quoted = self.contexts.last() == Some(&Context::Quotes);
         let opened = match self.rest.peek() {
             Some('(') => Context::Parenthesis,
             Some('{') => Context::Brace,
-                        // Not every shell has these quotes.
+            // Not every shell has these quotes.
             Some('\'' | '"') if !quoted => return Err(Refusal::Unclear),
-                        // `$#` and `$$` are special parameters.
+            // `$#` and `$$` are special parameters.
             Some('#' | '$') => {
                 self.written.extend(self.rest.next());
                 return Ok(());
@@ -226,8 +226,8 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-        /// Copies the name of a variable. An address directly after it is unclear: the inserted text
-        /// would be part of the name.
+    /// Copies the name of a variable. An address directly after it is unclear: the inserted text
+    /// would be part of the name.
     fn name(&mut self) -> Result<(), Refusal> {
         let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
         while let Some(c) = self.rest.next_if(is_name) {
@@ -239,8 +239,8 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-        /// Copies `'…'`, in which nothing is special. For the address the quotes are closed and
-        /// opened again.
+    /// Copies `'…'`, in which nothing is special. For the address the quotes are closed and
+    /// opened again.
     fn single_quotes(&mut self) -> Result<(), Refusal> {
         self.written.push('\'');
         while let Some(c) = self.rest.next() {
@@ -262,7 +262,7 @@ impl<'a> Rewriter<'a> {
     ///
     /// # Errors
     ///
-        /// Returns an error after a closing parenthesis or `` ` ``, where this is unclear.
+    /// Returns an error after a closing parenthesis or `` ` ``, where this is unclear.
     fn is_at_word(&self) -> Result<bool, Refusal> {
         match self.written.chars().next_back() {
             None | Some(' ' | '\t' | ';' | '&' | '|' | '<' | '>' | '(') => Ok(true),
@@ -271,7 +271,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-        /// Handles a `#`. A comment at the top level is dropped.
+    /// Handles a `#`. A comment at the top level is dropped.
     fn comment(&mut self) -> Result<(), Refusal> {
         if !self.is_at_word()? {
             self.written.push('#');

@@ -23,29 +23,29 @@ const MAX_MISTAKES: usize = 10;
 pub(super) struct Source {
     /// The directives of every `[options]`.
     pub(super) options: Vec<Directive>,
-        /// The other sections in file order. Sections with the same name are separate doors.
+    /// The other sections in file order. Sections with the same name are separate doors.
     pub(super) doors: Vec<Section>,
 }
 
 /// A section that is a door.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Section {
-        /// The line number of the header, from 1.
+    /// The line number of the header, from 1.
     pub(super) line: usize,
-        /// The text between the brackets.
+    /// The text between the brackets.
     pub(super) name: String,
-        /// The section's directives.
+    /// The section's directives.
     pub(super) directives: Vec<Directive>,
 }
 
 /// `key = value`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Directive {
-        /// The line number, from 1.
+    /// The line number, from 1.
     pub(super) line: usize,
-        /// In lower case: keys are case-insensitive.
+    /// In lower case: keys are case-insensitive.
     pub(super) key: String,
-        /// The value; empty if there is none.
+    /// The value; empty if there is none.
     pub(super) value: String,
     /// Whether the line is UTF-8. If not, it was read as Latin-1.
     pub(super) is_utf8: bool,
@@ -63,7 +63,7 @@ impl Source {
     ///
     /// # Errors
     ///
-        /// Returns an error if the file cannot be read, or has invalid lines.
+    /// Returns an error if the file cannot be read, or has invalid lines.
     pub(super) fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let mut bytes = Vec::new();
@@ -76,11 +76,11 @@ impl Source {
         Self::parse(&bytes).map_err(|mistakes| Mistakes { file, mistakes }.into())
     }
 
-        /// Parses `bytes`.
+    /// Parses `bytes`.
     ///
     /// # Errors
     ///
-        /// Returns an error with the number of every invalid line, from 1, and the reason.
+    /// Returns an error with the number of every invalid line, from 1, and the reason.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Vec<(usize, &'static str)>> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
@@ -99,7 +99,7 @@ impl Source {
         }
     }
 
-        /// Parses a line. `section` is the current section.
+    /// Parses a line. `section` is the current section.
     fn line(
         &mut self,
         number: usize,
@@ -107,10 +107,10 @@ impl Source {
         section: &mut Option<Place>,
     ) -> Result<(), &'static str> {
         if bytes.len() > MAX_LINE_LEN {
-                        return Err("the line is so long that the other knockd would split it");
+            return Err("the line is so long that the other knockd would split it");
         }
         if bytes.contains(&0) {
-                        return Err("the line contains a NUL byte");
+            return Err("the line contains a NUL byte");
         }
         let (text, is_utf8) = decoded(bytes);
         let text = trimmed(&text);
@@ -127,7 +127,7 @@ impl Source {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (trimmed(key).to_ascii_lowercase(), trimmed(value)),
             None if text.eq_ignore_ascii_case("usesyslog") => ("usesyslog".into(), ""),
-                        None => return Err("this is neither `key = value` nor [section]"),
+            None => return Err("this is neither `key = value` nor [section]"),
         };
         let directives = match section {
             Some(Place::Options) => Some(&mut self.options),
@@ -135,7 +135,7 @@ impl Source {
             None => None,
         };
         directives
-                        .ok_or("a directive has to be in a [section]")?
+            .ok_or("a directive has to be in a [section]")?
             .push(Directive {
                 line: number,
                 key,
@@ -145,12 +145,12 @@ impl Source {
         Ok(())
     }
 
-        /// Starts the section called `name`.
+    /// Starts the section called `name`.
     fn section(&mut self, line: usize, name: &str) -> Result<Place, &'static str> {
         if name.is_empty() {
             return Err("the section has no name");
         }
-                // The other knockd compares this name case-sensitively.
+        // The other knockd compares this name case-sensitively.
         if name == "options" {
             return Ok(Place::Options);
         }
@@ -269,10 +269,10 @@ mod tests {
         assert_eq!(mistake(b"[a]\n\nnonsense\n").0, 3);
         assert_eq!(
             mistake(b"[a\n").1,
-                        "this is neither `key = value` nor [section]"
+            "this is neither `key = value` nor [section]"
         );
         assert_eq!(mistake(b"[]\n").1, "the section has no name");
-                assert_eq!(mistake(b"[a]\nx = \0\n").1, "the line contains a NUL byte");
+        assert_eq!(mistake(b"[a]\nx = \0\n").1, "the line contains a NUL byte");
         let long = format!("[a]\nx = {}\n", "y".repeat(MAX_LINE_LEN));
         assert_eq!(mistake(long.as_bytes()).0, 2);
         let exact = format!("[a]\nx={}\n", "y".repeat(MAX_LINE_LEN - 2));

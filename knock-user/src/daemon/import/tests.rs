@@ -122,7 +122,7 @@ fn the_file_that_debian_installs_is_carried_over() {
         run,
         "/usr/local/sbin/knock_add -i -c INPUT -p tcp -d 443 -f 192.0.2.7"
     );
-        // A longer lease would suppress the command of a second knock.
+    // A longer lease would suppress the command of a second knock.
     assert_eq!(config.doors[0].lease, Duration::from_secs(1));
     let comments = comments(&import);
     for line in [3, 6, 7, 9, 12, 13, 15, 18, 19, 21] {
@@ -131,11 +131,8 @@ fn the_file_that_debian_installs_is_carried_over() {
             "{line}: {comments}"
         );
     }
-    assert!(
-                comments.contains("seems to undo \"openSSH\""),
-        "{comments}"
-    );
-        assert_eq!(comments.matches("seems to undo").count(), 1);
+    assert!(comments.contains("seems to undo \"openSSH\""), "{comments}");
+    assert_eq!(comments.matches("seems to undo").count(), 1);
     for secret in ["7000", "8000", "9000", "12345", "13579"] {
         assert!(!import.text.contains(secret), "{}", import.text);
     }
@@ -182,7 +179,7 @@ fn what_ipv6_is_not_told_is_as_for_ipv4_and_what_is_empty_is_nothing() {
     );
     // The other knockd's default.
     assert_eq!(config.doors[0].lease, Duration::from_secs(10));
-        // Without a start command no stop command is run.
+    // Without a start command no stop command is run.
     let (_, config) = loaded("[a]\ncommand =\ncommand_6 = open\nstop_command = close\n");
     assert!(
         argvs(&config, 0, "192.0.2.7")
@@ -209,10 +206,10 @@ fn the_last_of_a_key_counts_and_times_are_read_as_c_does() {
     assert_eq!(seconds, [7, 1, 365 * 24 * 60 * 60, 1]);
     let comments = comments(&import);
     for comment in [
-                "line 2: start_command: is overridden by line 3, since the last one counts",
-                "line 5: cmd_timeout: \"7 s\" becomes 7s",
-                "line 9: cmd_timeout: \"0\" becomes 1s",
-                "line 16: cmd_timeout: has no effect without a stop_command",
+        "line 2: start_command: is overridden by line 3, since the last one counts",
+        "line 5: cmd_timeout: \"7 s\" becomes 7s",
+        "line 9: cmd_timeout: \"0\" becomes 1s",
+        "line 16: cmd_timeout: has no effect without a stop_command",
     ] {
         assert!(comments.contains(comment), "{comment}: {comments}");
     }
@@ -251,19 +248,13 @@ fn a_door_that_cannot_be_carried_over_is_told_and_the_others_are() {
         a.starts_with("1: [a] is skipped: the command for `run` cannot"),
         "{a}"
     );
-    assert!(
-        b.starts_with("4: [b] is skipped: it has no command"),
-        "{b}"
-    );
+    assert!(b.starts_with("4: [b] is skipped: it has no command"), "{b}");
     assert!(
         c.starts_with("6: [c] is skipped: the command for `close` cannot"),
         "{c}"
     );
     let comments = comments(&import);
-    assert!(
-        comments.contains("# [a], line 1, is skipped"),
-        "{comments}"
-    );
+    assert!(comments.contains("# [a], line 1, is skipped"), "{comments}");
     assert!(
         comments.contains("line 3: sequence: had 1 ports"),
         "{comments}"
@@ -395,7 +386,7 @@ proptest! {
             for directive in &section.directives {
                 let is_told = |note: &String| note.starts_with(&format!("line {}: ", directive.line));
                 let told = door.notes.iter().any(is_told);
-                                // All notes are in the output.
+                // All notes are in the output.
                 prop_assert!(door.notes.iter().all(|note| import.text.contains(note)));
                 prop_assert!(told || is_carried(&door, &directive.key), "{directive:?} {door:?}");
             }
@@ -411,7 +402,7 @@ fn is_carried(door: &Door, key: &str) -> bool {
     match key {
         "command" | "start_command" | "command_6" | "start_command_6" => true,
         "cmd_timeout" => work.close.is_some(),
-                // An empty one means no command.
+        // An empty one means no command.
         "stop_command" | "stop_command_6" => true,
         _ => false,
     }

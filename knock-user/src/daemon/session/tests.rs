@@ -82,7 +82,7 @@ fn the_nearest_ancestor_with_a_session_counts() {
     let proc = Proc::new(&[
         (70, 60, Some("")),
         (60, 50, Some(no_name)),
-                // Of another user.
+        // Of another user.
         (50, 40, None),
         (40, 30, Some(near)),
         (30, 1, Some(far)),
@@ -107,7 +107,7 @@ fn what_is_no_session_is_passed_over() {
 #[test]
 fn the_walk_ends() {
     let good = format!("SSH_CONNECTION={CONNECTION}\0");
-        // At the first process, at one that has exited, and in a cycle, which reused ids could form.
+    // At the first process, at one that has exited, and in a cycle, which reused ids could form.
     let ends = Proc::new(&[(2, 1, None), (1, 0, None), (0, 0, Some(&good))]);
     assert_eq!(ends.session(), None);
     assert_eq!(Proc::new(&[(2, 3, None)]).session(), None);
@@ -154,8 +154,8 @@ fn who_would_be_kept_out_is_warned() {
     assert_eq!(
         text("192.0.2.5", 22).unwrap(),
         "this ssh session comes from 192.0.2.5 to tcp/22, which the gate protects, and 192.0.2.5 \
-                  is not in `gate.trusted`: this session continues, the next one needs a knock. Keep this one \
-                  open until a knock has admitted another one, or add 192.0.2.5 to `trusted`"
+         is not in `gate.trusted`: this session continues, the next one needs a knock. Keep this one \
+         open until a knock has admitted another one, or add 192.0.2.5 to `trusted`"
     );
     assert!(text("2001:db8:2::5", 22).unwrap().contains("a knock"));
     let unopened = text("192.0.2.5", 2222).unwrap();

@@ -47,21 +47,19 @@ const MAX_DROPPED: usize = 256;
 /// Why an authenticated knock has to be refused.
 #[derive(Debug, Error)]
 pub enum RememberError {
-        /// The same block was accepted before.
-        #[error("this knock was accepted before")]
+    /// The same block was accepted before.
+    #[error("this knock was accepted before")]
     Replayed,
-        /// The timestamp is not after the horizon.
+    /// The timestamp is not after the horizon.
     #[error(
-                "older than the replay store's horizon: this host's clock was set back, or `max_skew` was raised"
+        "older than the replay store's horizon: this host's clock was set back, or `max_skew` was raised"
     )]
     BeyondHorizon,
-        /// The store is at capacity.
-    #[error(
-                "the replay store is full: {MAX_BLOCKS} knocks, none of them old enough to be removed"
-    )]
+    /// The store is at capacity.
+    #[error("the replay store is full: {MAX_BLOCKS} knocks, none of them old enough to be removed")]
     Full,
-        /// The store has failed. A knock that cannot be stored is refused.
-        #[error("the replay store has failed: {0:#}")]
+    /// The store has failed. A knock that cannot be stored is refused.
+    #[error("the replay store has failed: {0:#}")]
     Broken(anyhow::Error),
 }
 
@@ -76,26 +74,26 @@ impl<E: Into<redb::Error>> From<E> for RememberError {
 pub struct Knocks(Store);
 
 impl Knocks {
-        /// The replay store in the directory `folder`, which messages show as `shown`.
+    /// The replay store in the directory `folder`, which messages show as `shown`.
     ///
-        /// The daemon also starts with a file that is damaged or not writable: the second value is
-        /// the error, and [`Knocks::remember`] fails until the file is repaired.
+    /// The daemon also starts with a file that is damaged or not writable: the second value is
+    /// the error, and [`Knocks::remember`] fails until the file is repaired.
     ///
     /// # Errors
     ///
-        /// Returns an error if another daemon has the store open.
+    /// Returns an error if another daemon has the store open.
     pub fn open(folder: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
         let (store, trouble) = Store::open(folder.join(FILE), shown.join(FILE), CONSEQUENCE)?;
         Ok((Self(store), trouble))
     }
 
-        /// Records that `block`, with the timestamp `made_at`, is accepted at `now` (both in Unix
-        /// milliseconds). On return the record is on disk.
+    /// Records that `block`, with the timestamp `made_at`, is accepted at `now` (both in Unix
+    /// milliseconds). On return the record is on disk.
     ///
     /// # Errors
     ///
-        /// Returns an error if the knock has to be refused. The block is not stored in this case,
-        /// unless it was stored before.
+    /// Returns an error if the knock has to be refused. The block is not stored in this case,
+    /// unless it was stored before.
     pub fn remember(
         &mut self,
         block: &Block,
@@ -104,7 +102,7 @@ impl Knocks {
         max_skew: Duration,
     ) -> Result<(), RememberError> {
         let stale = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
-                // A refusal is not a database failure: `Store::with` must not see it as an error.
+        // A refusal is not a database failure: `Store::with` must not see it as an error.
         let remembered = self
             .0
             .with(|database| match remember(database, block, made_at, stale) {
@@ -156,7 +154,7 @@ fn remember(
         }
         accepted.insert((made_at, block.0), ())?;
     }
-        // redb's default durability: on return the data is on disk.
+    // redb's default durability: on return the data is on disk.
     transaction.commit()?;
     Ok(())
 }

@@ -32,15 +32,15 @@ const CONSEQUENCE: &str =
 pub struct LeaseRecord {
     /// The door's name.
     pub door: String,
-        /// The source address that the door is open for.
+    /// The source address that the door is open for.
     pub source: IpAddr,
     /// The name of the client that knocked.
     pub client: String,
     /// The lease in seconds.
     pub seconds: u64,
-        /// The end of the lease in Unix milliseconds.
+    /// The end of the lease in Unix milliseconds.
     pub until: u64,
-        /// Whether `run` has succeeded. If not, the next knock runs it.
+    /// Whether `run` has succeeded. If not, the next knock runs it.
     pub opened: bool,
 }
 
@@ -49,25 +49,25 @@ pub struct LeaseRecord {
 pub struct Leases(Store);
 
 impl Leases {
-        /// The journal in `state_dir`.
+    /// The journal in `state_dir`.
     ///
-        /// The daemon also starts with a file that is damaged or not writable: the second value is
-        /// the error, and all other functions fail until the file is repaired.
+    /// The daemon also starts with a file that is damaged or not writable: the second value is
+    /// the error, and all other functions fail until the file is repaired.
     ///
     /// # Errors
     ///
-        /// Returns an error if another daemon has the journal open.
+    /// Returns an error if another daemon has the journal open.
     pub fn open(state_dir: &Path) -> Result<(Self, Option<anyhow::Error>)> {
         let path = state_dir.join(FILE);
         let (store, trouble) = Store::open(path.clone(), path, CONSEQUENCE)?;
         Ok((Self(store), trouble))
     }
 
-        /// Writes `record` to disk. It replaces an earlier record of the same door and source.
+    /// Writes `record` to disk. It replaces an earlier record of the same door and source.
     ///
     /// # Errors
     ///
-        /// Returns an error if the journal has failed: the door stays open if the daemon is killed.
+    /// Returns an error if the journal has failed: the door stays open if the daemon is killed.
     pub fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
         self.0.with(|database| {
             let transaction = database.begin_write()?;
@@ -87,11 +87,11 @@ impl Leases {
         })
     }
 
-        /// Removes the record of `door` and `source` after the door was closed.
+    /// Removes the record of `door` and `source` after the door was closed.
     ///
     /// # Errors
     ///
-        /// Returns an error if the journal has failed: the door is closed again at the next start.
+    /// Returns an error if the journal has failed: the door is closed again at the next start.
     pub fn end(&mut self, door: &str, source: IpAddr) -> Result<()> {
         self.0.with(|database| {
             let transaction = database.begin_write()?;
@@ -103,11 +103,11 @@ impl Leases {
         })
     }
 
-        /// The records of a previous daemon process.
+    /// The records of a previous daemon process.
     ///
     /// # Errors
     ///
-        /// Returns an error if the journal has failed.
+    /// Returns an error if the journal has failed.
     pub fn all(&mut self) -> Result<Vec<LeaseRecord>> {
         self.0.with(leases)
     }

@@ -55,20 +55,20 @@ pub async fn status(socket: &Path) -> Result<Status> {
 pub struct Verdicts(BufReader<UnixStream>);
 
 impl Verdicts {
-        /// Subscribes to verdicts.
+    /// Subscribes to verdicts.
     ///
     /// # Errors
     ///
-        /// Returns an error if no daemon answers at `socket`.
+    /// Returns an error if no daemon answers at `socket`.
     pub async fn connect(socket: &Path) -> Result<Self> {
         Ok(Self(ask(socket, "verdicts").await?))
     }
 
-        /// The next notice. Not cancel-safe: dropping the future may lose a part of a notice.
+    /// The next notice. Not cancel-safe: dropping the future may lose a part of a notice.
     ///
     /// # Errors
     ///
-        /// Returns an error if the daemon has stopped, or sends something other than a notice.
+    /// Returns an error if the daemon has stopped, or sends something other than a notice.
     pub async fn next(&mut self) -> Result<Notice> {
         read(&mut self.0).await
     }
@@ -89,8 +89,7 @@ async fn read<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> Result
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof))
             .context("knockd stopped before it answered");
     }
-    serde_json::from_slice(&line)
-                .context("knockd's answer is invalid: do the versions differ?")
+    serde_json::from_slice(&line).context("knockd's answer is invalid: do the versions differ?")
 }
 
 /// The tasks that poll the status and follow the verdicts. Dropping this stops them.
@@ -98,8 +97,8 @@ async fn read<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> Result
 pub struct Feed(JoinSet<()>);
 
 impl Feed {
-        /// Sends what the daemon at `socket` reports to `updates`. Reconnects after a restart of the
-        /// daemon.
+    /// Sends what the daemon at `socket` reports to `updates`. Reconnects after a restart of the
+    /// daemon.
     #[must_use]
     pub fn start(socket: &Path, updates: &mpsc::Sender<Update>) -> Self {
         let mut tasks = JoinSet::new();
@@ -108,7 +107,7 @@ impl Feed {
         Self(tasks)
     }
 
-        /// Waits until one of the tasks has ended. While `updates` is open, only a panic ends them.
+    /// Waits until one of the tasks has ended. While `updates` is open, only a panic ends them.
     pub async fn ended(&mut self) {
         self.0.join_next().await;
     }
@@ -144,8 +143,8 @@ fn why(error: &anyhow::Error) -> String {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::UnexpectedEof,
         ) => "has stopped".into(),
-                Some(kind) => format!("cannot be reached ({kind})"),
-                None if error.is::<serde_json::Error>() => "has another version".into(),
+        Some(kind) => format!("cannot be reached ({kind})"),
+        None if error.is::<serde_json::Error>() => "has another version".into(),
         None => "does not answer".into(),
     }
 }
@@ -185,7 +184,7 @@ mod tests {
 
     use super::*;
 
-        /// The reason that is shown if the daemon sends `answer` and nothing else.
+    /// The reason that is shown if the daemon sends `answer` and nothing else.
     async fn refusal(answer: &'static str) -> String {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("socket");
@@ -207,11 +206,11 @@ mod tests {
     async fn it_is_known_why_there_is_no_answer() {
         assert_eq!(refusal("").await, "has stopped");
         assert_eq!(refusal("{\"version\": \"1.2").await, "has stopped");
-                assert_eq!(refusal("{\"version\": 1}\n").await, "has another version");
+        assert_eq!(refusal("{\"version\": 1}\n").await, "has another version");
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("socket");
         assert_eq!(why(&status(&socket).await.unwrap_err()), "has stopped");
-                // A socket without a listener, and a file that is not a socket.
+        // A socket without a listener, and a file that is not a socket.
         drop(UnixListener::bind(&socket).unwrap());
         assert_eq!(why(&status(&socket).await.unwrap_err()), "has stopped");
         let file = folder.path().join("file");

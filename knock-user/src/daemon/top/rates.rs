@@ -12,18 +12,18 @@ pub const HISTORY: usize = 512;
 /// A counted quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-        /// Packets that the eBPF program has seen, or SYNs from `--lines`.
+    /// Packets that the eBPF program has seen, or SYNs from `--lines`.
     Packets,
-        /// Accepted knocks.
+    /// Accepted knocks.
     Accepted,
-        /// Refused blocks and knocks, for any reason.
+    /// Refused blocks and knocks, for any reason.
     Refused,
-        /// Packets that the gate dropped, or would have dropped in observe mode.
+    /// Packets that the gate dropped, or would have dropped in observe mode.
     GateDrops,
 }
 
 impl Count {
-        /// All quantities, in the order on the screen.
+    /// All quantities, in the order on the screen.
     pub const ALL: [Self; 4] = [
         Self::Packets,
         Self::Accepted,
@@ -58,7 +58,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 #[derive(Debug, Default)]
 pub struct Rates {
     last: Option<Reading>,
-        /// Rates per second, the newest first. `None` where the daemon restarted.
+    /// Rates per second, the newest first. `None` where the daemon restarted.
     history: VecDeque<[Option<u64>; Count::ALL.len()]>,
 }
 
@@ -70,7 +70,7 @@ struct Reading {
 }
 
 impl Rates {
-        /// Records the counters of `status`, received at `now` on any monotonic clock.
+    /// Records the counters of `status`, received at `now` on any monotonic clock.
     pub fn read(&mut self, status: &Status, now: Duration) {
         let reading = Reading {
             at: now,
@@ -83,19 +83,19 @@ impl Rates {
         }
     }
 
-        /// The total since the start of the daemon; `None` before the first reading.
+    /// The total since the start of the daemon; `None` before the first reading.
     #[must_use]
     pub fn total(&self, count: Count) -> Option<u64> {
         self.last.map(|last| last.totals[count as usize])
     }
 
-        /// The current rate per second; `None` if unknown.
+    /// The current rate per second; `None` if unknown.
     #[must_use]
     pub fn current(&self, count: Count) -> Option<u64> {
         self.newest_first(count).next().flatten()
     }
 
-        /// The rate per second for each reading, the newest first.
+    /// The rate per second for each reading, the newest first.
     pub fn newest_first(&self, count: Count) -> impl Iterator<Item = Option<u64>> {
         self.history.iter().map(move |rates| rates[count as usize])
     }
@@ -109,7 +109,7 @@ impl Reading {
         }
         let mut rates = self.totals.map(Some);
         for (rate, before) in rates.iter_mut().zip(last.totals) {
-                        // A counter that went back was reset.
+            // A counter that went back was reset.
             *rate = rate
                 .and_then(|total| total.checked_sub(before))
                 .map(|new| per_second(new, ms));
@@ -133,7 +133,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-        /// A status with this uptime and these counters.
+    /// A status with this uptime and these counters.
     fn counted(uptime_seconds: u64, packets: u64, accepted: u64) -> Status {
         let mut status = status();
         status.uptime_seconds = uptime_seconds;
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(rates.current(Count::Packets), None);
         rates.read(&counted(102, 7000, 8), 3 * SECOND);
         assert_eq!(rates.current(Count::Packets), Some(1000));
-                // One in two seconds is not rounded to zero.
+        // One in two seconds is not rounded to zero.
         assert_eq!(rates.current(Count::Accepted), Some(1));
         rates.read(&counted(103, 7000, 8), 4 * SECOND);
         assert_eq!(of(&rates, Count::Packets), [Some(0), Some(1000)]);
@@ -166,7 +166,7 @@ mod tests {
         let mut rates = Rates::default();
         rates.read(&counted(100, 5000, 7), SECOND);
         rates.read(&counted(101, 5010, 7), 2 * SECOND);
-                // The new counters may already exceed the old ones.
+        // The new counters may already exceed the old ones.
         rates.read(&counted(3, 9000, 7), 6 * SECOND);
         rates.read(&counted(4, 9020, 7), 7 * SECOND);
         assert_eq!(of(&rates, Count::Packets), [Some(20), None, Some(10)]);
@@ -203,7 +203,7 @@ mod tests {
         rates.read(&absurd, SECOND + Duration::from_millis(1));
         assert_eq!(rates.current(Count::Packets), Some(u64::MAX));
         assert_eq!(rates.current(Count::Refused), Some(u64::MAX));
-                // Two readings at the same time.
+        // Two readings at the same time.
         rates.read(&absurd, SECOND + Duration::from_millis(1));
         assert_eq!(rates.current(Count::Packets), None);
     }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(rates.total(Count::Refused), Some(5));
         assert_eq!(rates.total(Count::GateDrops), Some(11));
         assert_eq!(rates.total(Count::Packets), Some(111));
-                // With `--lines` there are no kernel counters.
+        // With `--lines` there are no kernel counters.
         status.kernel.clear();
         status.daemon.events = 16;
         rates.read(&status, 2 * SECOND);

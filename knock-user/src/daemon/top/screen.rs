@@ -33,13 +33,13 @@ pub struct Screen {
 }
 
 impl Screen {
-        /// Sets up the terminal.
+    /// Sets up the terminal.
     ///
     /// # Errors
     ///
-        /// Returns an error if there is no terminal, or it cannot be set up.
+    /// Returns an error if there is no terminal, or it cannot be set up.
     pub fn open() -> Result<Self> {
-                // ratatui's panic hook restores the terminal before the message is printed.
+        // ratatui's panic hook restores the terminal before the message is printed.
         let terminal = ratatui::try_init().inspect_err(|_| give_back())?;
         Ok(Self {
             terminal,
@@ -51,7 +51,7 @@ impl Screen {
     ///
     /// # Errors
     ///
-        /// Returns an error if the terminal was closed.
+    /// Returns an error if the terminal was closed.
     pub fn draw(&mut self, view: &mut View) -> Result<()> {
         let ui = Ui {
             now: monotonic(),
@@ -71,7 +71,7 @@ impl Drop for Screen {
 }
 
 fn give_back() {
-        // Fails only if the terminal was closed.
+    // Fails only if the terminal was closed.
     let _ = ratatui::try_restore();
 }
 
@@ -87,7 +87,7 @@ pub fn width() -> Option<u16> {
 pub struct Inputs(mpsc::Receiver<Input>);
 
 impl Inputs {
-        /// Reads input on a thread. The thread ends with the process: only input wakes it.
+    /// Reads input on a thread. The thread ends with the process: only input wakes it.
     #[must_use]
     pub fn read() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_INPUTS);
@@ -101,7 +101,7 @@ impl Inputs {
         Self(receiver)
     }
 
-        /// The next input; `None` after the terminal was closed.
+    /// The next input; `None` after the terminal was closed.
     pub async fn next(&mut self) -> Option<Input> {
         self.0.recv().await
     }
@@ -116,11 +116,11 @@ pub struct Quit {
 }
 
 impl Quit {
-        /// Installs the handlers, which replace the default action.
+    /// Installs the handlers, which replace the default action.
     ///
     /// # Errors
     ///
-        /// Returns an error if a handler cannot be installed.
+    /// Returns an error if a handler cannot be installed.
     pub fn new() -> Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -129,7 +129,7 @@ impl Quit {
         })
     }
 
-        /// Waits for one of the signals.
+    /// Waits for one of the signals.
     pub async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -84,7 +84,7 @@ pub fn lines(buffer: &Buffer) -> String {
     let columns = usize::from(buffer.area.width).max(1);
     for row in buffer.content.chunks(columns) {
         let mut line = String::new();
-                // The second cell of a wide character is an invisible blank.
+        // The second cell of a wide character is an invisible blank.
         let mut hidden = 0;
         for cell in row {
             if hidden == 0 {
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(fit("laptop", 5), "lapt…");
         assert_eq!(fit("laptop", 1), "…");
         assert_eq!(fit("laptop", 0), "");
-                // Each character has two columns and is kept or removed as a whole.
+        // Each character has two columns and is kept or removed as a whole.
         assert_eq!(fit("門門門", 4), "門…");
         assert_eq!(fit("\u{1b}[2J", 6), r"\u{1b…");
     }

@@ -35,12 +35,12 @@ const TOTAL: usize = 15;
 pub enum Palette {
     /// Green, yellow and red.
     Colours,
-        /// No colours; bold for errors.
+    /// No colours; bold for errors.
     Plain,
 }
 
 impl Palette {
-        /// Colours, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
+    /// Colours, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
     #[must_use]
     pub fn from_env() -> Self {
         if env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
@@ -68,11 +68,11 @@ impl Palette {
 /// Parameters of a drawing.
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
-        /// The current time on the view's clock.
+    /// The current time on the view's clock.
     pub now: Duration,
     /// The colours.
     pub palette: Palette,
-        /// Whether to show the help line with the keys.
+    /// Whether to show the help line with the keys.
     pub keys: bool,
 }
 
@@ -83,7 +83,7 @@ pub fn height(view: &View) -> u16 {
 }
 
 impl Ui {
-        /// Draws `view` in `area` and clamps its scroll position.
+    /// Draws `view` in `area` and clamps its scroll position.
     pub fn render(&self, view: &mut View, area: Rect, buffer: &mut Buffer) {
         let mut page = Page {
             area,
@@ -107,7 +107,7 @@ impl Ui {
         self.verdicts(view, plan.verdicts, &mut page);
         if plan.help {
             page.row = area.height - 1;
-                        let keys = "q quit   ↑ ↓ PgUp PgDn Home End scroll the doors";
+            let keys = "q quit   ↑ ↓ PgUp PgDn Home End scroll the doors";
             page.line(keys, Style::new().add_modifier(Modifier::DIM));
         }
     }
@@ -119,7 +119,7 @@ impl Ui {
                 let ago = text::ago(heard, self.now);
                 let bad = self.palette.style(Meaning::Bad);
                 page.line(
-                                        &format!("knockd {why}; showing data from {ago} ago, reconnecting"),
+                    &format!("knockd {why}; showing data from {ago} ago, reconnecting"),
                     bad.add_modifier(Modifier::REVERSED),
                 );
             }
@@ -185,8 +185,8 @@ impl Ui {
         let what = match (view.is_following(), view.verdicts().is_empty()) {
             (true, false) => "last verdicts (UTC)",
             (true, true) => "no verdict yet",
-                        (false, false) => "last verdicts (UTC), not connected",
-                        (false, true) => "no verdicts: not connected",
+            (false, false) => "last verdicts (UTC), not connected",
+            (false, true) => "no verdicts: not connected",
         };
         if rows > 1 || view.verdicts().is_empty() {
             page.line(what, heading());
@@ -211,7 +211,7 @@ fn heading() -> Style {
 
 fn title(status: &Status) -> String {
     format!(
-                "knockd up {}, {} knocks in progress, version {}, {} tail subscribers",
+        "knockd up {}, {} knocks in progress, version {}, {} tail subscribers",
         text::duration(status.uptime_seconds),
         status.sources_in_progress,
         status.version,
@@ -282,7 +282,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-        /// The area of the next line, if there is room.
+    /// The area of the next line, if there is room.
     fn next(&self) -> Option<Rect> {
         (self.row < self.area.height).then(|| Rect {
             y: self.area.y + self.row,

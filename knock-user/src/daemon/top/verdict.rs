@@ -9,35 +9,35 @@ const MAX_LINE: usize = 400;
 /// What an event means for the administrator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-        /// Nothing to do.
+    /// Nothing to do.
     Nothing,
-        /// A client is admitted.
+    /// A client is admitted.
     Good,
-        /// Possibly a problem.
+    /// Possibly a problem.
     Care,
-        /// A problem.
+    /// A problem.
     Bad,
 }
 
 /// One line, safe to display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-        /// The time of day of the last occurrence, in UTC.
+    /// The time of day of the last occurrence, in UTC.
     pub time: String,
-        /// The meaning.
+    /// The meaning.
     pub meaning: Meaning,
-        /// The text.
+    /// The text.
     pub text: String,
-        /// The number of consecutive occurrences.
+    /// The number of consecutive occurrences.
     pub times: u64,
 }
 
 impl Verdict {
-        /// The line for `notice`, or `None` if the rest of the screen shows the same information.
+    /// The line for `notice`, or `None` if the rest of the screen shows the same information.
     #[must_use]
     pub fn of(notice: &Notice) -> Option<Self> {
         let (meaning, text) = line(&notice.event)?;
-                // The time of day in RFC 3339. Any other text is cut in the same way.
+        // The time of day in RFC 3339. Any other text is cut in the same way.
         let time = notice.time.chars().skip(11).take(8).collect::<String>();
         Some(Self {
             time: text::plain(&time),
@@ -47,7 +47,7 @@ impl Verdict {
         })
     }
 
-        /// Whether both have the same meaning and text.
+    /// Whether both have the same meaning and text.
     #[must_use]
     pub fn repeats(&self, other: &Self) -> bool {
         (self.meaning, &self.text) == (other.meaning, &other.text)
@@ -90,7 +90,7 @@ fn line(event: &Event) -> Option<(Meaning, String)> {
         Event::Trouble { message } => (Meaning::Bad, message.clone()),
         Event::Lost { notices } => (
             Meaning::Care,
-                        format!("{notices} verdicts dropped: too many at once"),
+            format!("{notices} verdicts dropped: too many at once"),
         ),
         Event::Following { .. }
         | Event::Kernel { .. }

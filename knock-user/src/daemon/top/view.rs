@@ -14,13 +14,13 @@ pub const MAX_VERDICTS: usize = 256;
 /// An update from the feed.
 #[derive(Debug)]
 pub enum Update {
-        /// The daemon's status.
+    /// The daemon's status.
     Status(Box<Status>),
-        /// The daemon does not answer. The reason is worded to follow "knockd".
+    /// The daemon does not answer. The reason is worded to follow "knockd".
     Silent(String),
-        /// A notice of the daemon.
+    /// A notice of the daemon.
     Notice(Notice),
-        /// The subscription to notices has ended.
+    /// The subscription to notices has ended.
     Deaf,
 }
 
@@ -34,12 +34,12 @@ pub struct View {
     /// The newest first.
     verdicts: VecDeque<Verdict>,
     is_following: bool,
-        /// The index of the first visible door. Drawing clamps it.
+    /// The index of the first visible door. Drawing clamps it.
     pub first_door: usize,
 }
 
 impl View {
-        /// Applies `update`, received at `now` on `CLOCK_MONOTONIC`.
+    /// Applies `update`, received at `now` on `CLOCK_MONOTONIC`.
     pub fn apply(&mut self, update: Update, now: Duration) {
         match update {
             Update::Status(status) => {
@@ -62,7 +62,7 @@ impl View {
             return;
         };
         match self.verdicts.front_mut() {
-                        // A repeated verdict must not push out earlier ones.
+            // A repeated verdict must not push out earlier ones.
             Some(last) if last.repeats(&verdict) => {
                 last.times = last.times.saturating_add(1);
                 last.time = verdict.time;
@@ -74,20 +74,20 @@ impl View {
         }
     }
 
-        /// The last status.
+    /// The last status.
     #[must_use]
     pub fn status(&self) -> Option<&Status> {
         self.status.as_ref()
     }
 
-        /// The open doors in the last status.
+    /// The open doors in the last status.
     #[must_use]
     pub fn doors(&self) -> &[DoorStatus] {
         self.status.as_ref().map_or(&[], |status| &status.doors)
     }
 
-        /// Why there is no newer status, and the time of the last one; `None` while the daemon
-        /// answers.
+    /// Why there is no newer status, and the time of the last one; `None` while the daemon
+    /// answers.
     #[must_use]
     pub fn silence(&self) -> Option<(&str, Duration)> {
         self.silent.as_deref().map(|why| (why, self.heard))
@@ -105,7 +105,7 @@ impl View {
         &self.verdicts
     }
 
-        /// Whether the subscription to notices is active.
+    /// Whether the subscription to notices is active.
     #[must_use]
     pub fn is_following(&self) -> bool {
         self.is_following
@@ -153,7 +153,7 @@ pub(super) mod tests {
         }
     }
 
-        /// A door that is open for client number `number`.
+    /// A door that is open for client number `number`.
     pub(in super::super) fn door(number: u16) -> DoorStatus {
         let [high, low] = number.to_be_bytes();
         DoorStatus {

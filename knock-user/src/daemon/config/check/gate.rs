@@ -31,7 +31,7 @@ impl Checker<'_> {
         self.before_the_gate(&gate.protect, window);
         self.protected(doors, &protect);
         if let Some(network) = gate.trusted.get(MAX_TRUSTED as usize) {
-                        let message = format!("at most {MAX_TRUSTED} networks can be trusted: merge some");
+            let message = format!("at most {MAX_TRUSTED} networks can be trusted: merge some");
             self.problem_at(network, message);
         }
         let prefix_lens = self.prefix_lens(doors)?;
@@ -50,7 +50,7 @@ impl Checker<'_> {
         })
     }
 
-        /// What `entry` opens in the gate.
+    /// What `entry` opens in the gate.
     pub(super) fn opening(&mut self, entry: &file::Door) -> Opening {
         let name = entry.name.get_ref().as_str();
         let ports = match &entry.open {
@@ -58,13 +58,13 @@ impl Checker<'_> {
             None => Vec::new(),
         };
         if entry.open.is_none() && entry.run.is_none() {
-                        let message = format!("door `{name}` has neither `run` nor `open`: add one of them");
+            let message = format!("door `{name}` has neither `run` nor `open`: add one of them");
             self.problem_at(&entry.name, message);
         }
         if let Some(prefix_len) = &entry.ipv6_prefix
             && entry.open.is_none()
         {
-                        let message = format!("this only affects `open`, which door `{name}` does not have");
+            let message = format!("this only affects `open`, which door `{name}` does not have");
             self.problem_at(prefix_len, message);
         }
         Opening {
@@ -73,40 +73,40 @@ impl Checker<'_> {
         }
     }
 
-        /// The ports of `list`. Duplicates and an empty list are problems; the message about the
-        /// latter suggests leaving `dispensable` out.
+    /// The ports of `list`. Duplicates and an empty list are problems; the message about the
+    /// latter suggests leaving `dispensable` out.
     fn ports(&mut self, list: &Spanned<Vec<Spanned<Port>>>, dispensable: &str) -> Vec<Port> {
         let mut ports = Vec::new();
         for port in list.get_ref() {
             if ports.contains(port.get_ref()) {
-                                self.problem_at(port, format!("{} is listed twice", port.get_ref()));
+                self.problem_at(port, format!("{} is listed twice", port.get_ref()));
             }
             ports.push(*port.get_ref());
         }
         if ports.is_empty() {
             let message = format!(
-                                "no port is listed: add one such as \"tcp/22\", or leave {dispensable} out"
+                "no port is listed: add one such as \"tcp/22\", or leave {dispensable} out"
             );
             self.problem_at(list, message);
         }
         ports
     }
 
-        /// Without a gate, a door must not have `open`.
+    /// Without a gate, a door must not have `open`.
     fn nothing_to_open(&mut self, doors: &[file::Door]) {
         for open in doors.iter().filter_map(|door| door.open.as_ref()) {
-                        let message = "there is no [gate] that keeps a port closed: add one, or use `run`";
+            let message = "there is no [gate] that keeps a port closed: add one, or use `run`";
             self.problem_at(open, message.into());
         }
     }
 
-        /// A port of the window cannot be protected: the eBPF program matches the window first.
+    /// A port of the window cannot be protected: the eBPF program matches the window first.
     fn before_the_gate(&mut self, protect: &Spanned<Vec<Spanned<Port>>>, window: Window) {
         for port in protect.get_ref() {
             let Port { transport, number } = *port.get_ref();
             if transport == Transport::Tcp && window.offset_of(number).is_some() {
                 let message = format!(
-                                        "tcp/{number} is in the window ({} to {}), which is matched before the gate: choose another `window.base`",
+                    "tcp/{number} is in the window ({} to {}), which is matched before the gate: choose another `window.base`",
                     window.base(),
                     window.port(u8::MAX)
                 );
@@ -115,13 +115,13 @@ impl Checker<'_> {
         }
     }
 
-        /// Checks that every port that a door opens is protected.
+    /// Checks that every port that a door opens is protected.
     fn protected(&mut self, doors: &[file::Door], protect: &[Port]) {
         let opened = doors.iter().filter_map(|door| door.open.as_ref());
         for port in opened.flat_map(Spanned::get_ref) {
             if !protect.contains(port.get_ref()) {
                 let message = format!(
-                                        "{} is not closed in the first place: add it to `gate.protect`",
+                    "{} is not closed in the first place: add it to `gate.protect`",
                     port.get_ref()
                 );
                 self.problem_at(port, message);
@@ -129,7 +129,7 @@ impl Checker<'_> {
         }
     }
 
-        /// The prefix lengths that the doors use.
+    /// The prefix lengths that the doors use.
     fn prefix_lens(&mut self, doors: &[file::Door]) -> Option<PrefixLens> {
         let mut lens = Vec::new();
         for door in doors {
@@ -137,7 +137,7 @@ impl Checker<'_> {
             lens.push(prefix_len(door));
             if PrefixLens::new(lens.iter().copied()).is_none() {
                 let message = format!(
-                                        "the doors have more than {MAX_PREFIX_LENS} different values of `ipv6_prefix` (default: {HOST}): use one of the others here"
+                    "the doors have more than {MAX_PREFIX_LENS} different values of `ipv6_prefix` (default: {HOST}): use one of the others here"
                 );
                 match &door.ipv6_prefix {
                     Some(prefix_len) => self.problem_at(prefix_len, message),

@@ -226,7 +226,7 @@ fn the_window_is_closed_to_the_gate_and_its_neighbours_are_not() {
 #[test]
 fn doors_have_four_prefix_lengths_between_them() {
     let folder = Folder::new();
-        // Two lengths exist already: the default, 128, and 64.
+    // Two lengths exist already: the default, 128, and 64.
     let with_doors = |prefixes: &[&str]| {
         let doors = prefixes.iter().enumerate().map(|(index, prefix)| {
             format!("[[door]]\nname = \"door{index}\"\nopen = [\"tcp/22\"]\n{prefix}\n")
@@ -249,7 +249,7 @@ fn doors_have_four_prefix_lengths_between_them() {
         ])),
         "knockd.toml:33: ipv6_prefix: the doors have more than 4 different values of `ipv6_prefix` (default: 128): use one of the others here"
     );
-        // The fifth length may be the default.
+    // The fifth length may be the default.
     let fifth = with_doors(&[
         "ipv6_prefix = 56",
         "ipv6_prefix = 48",
@@ -266,7 +266,7 @@ fn doors_have_four_prefix_lengths_between_them() {
         error.starts_with("knockd.toml:37: open: the doors have more than 4"),
         "{error}"
     );
-        // A door without `open` has no prefix length.
+    // A door without `open` has no prefix length.
     let command = "[[door]]\nname = \"command\"\nrun = [\"true\"]\n";
     let text = with_doors(&["ipv6_prefix = 56", "ipv6_prefix = 48", "ipv6_prefix = 40"]);
     let text = text.replacen(
@@ -288,7 +288,7 @@ fn a_thousand_networks_may_be_trusted() {
     };
     let config = folder.load(&trusting(1024)).unwrap();
     assert_eq!(config.gate.unwrap().rules.trusted.len(), 1024);
-        // The first excess entry is 1025 lines below the key.
+    // The first excess entry is 1025 lines below the key.
     assert_eq!(
         folder.error(&trusting(1025)),
         "knockd.toml:1033: trusted: at most 1024 networks can be trusted: merge some"

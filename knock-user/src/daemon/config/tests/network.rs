@@ -16,7 +16,7 @@ fn networks_and_addresses_may_be_trusted() {
         ("fc00::/7", "fc00::/7"),
         ("fe80::/10", "fe80::/10"),
         ("::1", "::1/128"),
-                // The neighbours of the IPv4-mapped range.
+        // The neighbours of the IPv4-mapped range.
         ("::/81", "::/81"),
         ("::fffe:0:0/96", "::fffe:0:0/96"),
         ("::1:0:0:0/80", "::1:0:0:0/80"),
@@ -32,15 +32,15 @@ fn nobody_trusts_everybody_by_mistake() {
     for (text, expected) in [
         (
             "0.0.0.0/0",
-                        "`0.0.0.0/0` contains every address; if that is intended, leave [gate] out",
+            "`0.0.0.0/0` contains every address; if that is intended, leave [gate] out",
         ),
         (
             "::/0",
-                        "`::/0` contains every address; if that is intended, leave [gate] out",
+            "`::/0` contains every address; if that is intended, leave [gate] out",
         ),
         (
             "::/64",
-                        "`::/64` contains every IPv4 address, in IPv4-mapped form: use a smaller network",
+            "`::/64` contains every IPv4 address, in IPv4-mapped form: use a smaller network",
         ),
         (
             "::ffff:0:0/96",
@@ -115,7 +115,7 @@ proptest! {
                 prop_assert_eq!(IpNet::from(trusted), network);
                 prop_assert!(!is_everybody(network, ipv4), "{}", network);
             }
-                        // No small network is refused.
+            // No small network is refused.
             Err(_) => prop_assert!(len < 8 || is_everybody(network, ipv4) || is_mapped(network)),
         }
     }

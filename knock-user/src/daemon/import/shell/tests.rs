@@ -79,7 +79,7 @@ fn where_a_variable_could_stand_for_something_else_it_is_refused() {
         r"echo a\ #%IP%",
     ] {
         assert_eq!(script(text), Err(Refusal::Unclear), "{text}");
-                // Without the address the text is passed on unchanged.
+        // Without the address the text is passed on unchanged.
         let text = text.replace(ADDRESS, "x");
         assert_eq!(script(&text), Ok(text.clone()));
     }
@@ -193,7 +193,7 @@ fn text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn a_script_does_what_the_pasted_text_did(text in text()) {
-                // The process id differs between the two shells.
+        // The process id differs between the two shells.
         prop_assume!(!text.contains("$$"));
         let text = format!("printf '<%s>' {text}");
         if let Ok(script) = script(&text) {

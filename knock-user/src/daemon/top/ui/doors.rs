@@ -73,7 +73,7 @@ impl<'a> Doors<'a> {
         }
     }
 
-        /// The number of doors, and how many are outside the visible range `seen`.
+    /// The number of doors, and how many are outside the visible range `seen`.
     pub(super) fn heading(&self, seen: &Range<usize>) -> String {
         let mut heading = format!("doors open: {}", self.doors.len());
         let below = self.doors.len().saturating_sub(seen.end);
@@ -90,7 +90,7 @@ impl<'a> Doors<'a> {
         self.row(|column| column.title().to_owned())
     }
 
-        /// A line for each door in the visible range `seen`.
+    /// A line for each door in the visible range `seen`.
     pub(super) fn lines(&self, seen: &Range<usize>) -> impl Iterator<Item = (String, Meaning)> {
         let doors = self.doors.iter().skip(seen.start).take(seen.len());
         doors.map(|door| (self.row(|column| column.of(door)), meaning(&door.state)))

@@ -17,21 +17,21 @@ const MAX_HEIGHT: u16 = 8192;
 /// The lines of each part of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-        /// Blank lines between two parts.
+    /// Blank lines between two parts.
     pub(super) blank: u16,
-        /// Lines for the doors, with heading and titles.
+    /// Lines for the doors, with heading and titles.
     pub(super) doors: u16,
-        /// Whether the column titles are shown.
+    /// Whether the column titles are shown.
     pub(super) titles: bool,
-        /// Lines for the verdicts, including the heading if there is more than one line.
+    /// Lines for the verdicts, including the heading if there is more than one line.
     pub(super) verdicts: u16,
-        /// Whether the last line shows the keys.
+    /// Whether the last line shows the keys.
     pub(super) help: bool,
 }
 
 impl Plan {
-        /// The plan for a screen of `height` lines. Doors have priority, but a third of the room is
-        /// reserved for the last verdicts: they show why clients are refused.
+    /// The plan for a screen of `height` lines. Doors have priority, but a third of the room is
+    /// reserved for the last verdicts: they show why clients are refused.
     pub(super) fn of(view: &View, height: u16, keys: bool) -> Self {
         let is_tall = height >= TALL;
         let titles = is_tall && !view.doors().is_empty();
@@ -49,7 +49,7 @@ impl Plan {
         plan
     }
 
-        /// The plan for an unlimited height.
+    /// The plan for an unlimited height.
     pub(super) fn of_all(view: &View) -> Self {
         let titles = !view.doors().is_empty();
         Self {
@@ -61,7 +61,7 @@ impl Plan {
         }
     }
 
-        /// The total height.
+    /// The total height.
     pub(super) fn height(&self) -> u16 {
         let rates = Count::ALL.map(|_| 1_u16).iter().sum::<u16>();
         let parts = [self.doors, self.verdicts, u16::from(self.help)];
@@ -69,7 +69,7 @@ impl Plan {
         parts.into_iter().fold(fixed, u16::saturating_add)
     }
 
-        /// The number of doors that are visible at the same time.
+    /// The number of doors that are visible at the same time.
     pub(super) fn door_rows(&self) -> usize {
         usize::from(self.doors)
             .saturating_sub(1)
