@@ -88,11 +88,11 @@ fn what_has_grown_old_is_dropped_and_never_accepted_again() {
     // The clock is set back. An attacker has recorded block 1, and a block that never arrived.
     refused(
         accepts(&mut store, 1, NOW, NOW + 10),
-        "older than what is remembered",
+        "older than the replay store",
     );
     refused(
         accepts(&mut store, 3, NOW - 5, NOW + 10),
-        "older than what is remembered",
+        "older than the replay store",
     );
     // A new knock after the horizon is accepted.
     accepts(&mut store, 4, NOW + 1, NOW + 10).unwrap();
@@ -181,11 +181,11 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
         assert!(
             trouble
                 .as_ref()
-                .is_some_and(|text| text.contains("left as it is")),
+                .is_some_and(|text| text.contains("is left unchanged")),
             "{trouble:?}"
         );
-        refused(accepts(&mut store, 1, NOW, NOW), "does not work");
-        refused(accepts(&mut store, 777, NOW, NOW), "does not work");
+        refused(accepts(&mut store, 1, NOW, NOW), "has failed");
+        refused(accepts(&mut store, 777, NOW, NOW), "has failed");
     }
     // After a repair the store works again without a restart.
     let (mut store, _) = Knocks::open(folder.0.path(), folder.0.path()).unwrap();
@@ -209,7 +209,7 @@ fn beyond_its_bound_nothing_is_accepted() {
     transaction.commit().unwrap();
     refused(
         accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
-        "remembered already",
+        "the replay store is full",
     );
     // A minute later, blocks outside `max_skew` are removed for new ones.
     accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
