@@ -1,8 +1,8 @@
-//! From the configuration of another port-knock daemon, jvinet's knockd, to one of ours.
+//! `knockd import-knockd`: converts the configuration of the other port-knock daemon called
+//! knockd, by Judd Vinet ("the other knockd" in this module).
 //!
-//! `source` reads it as that daemon does, `door` says what becomes of each of its sections,
-//! and `command` of their commands. Nothing is lost silently: what is not carried over stands
-//! in a comment.
+//! `source` parses the file like that daemon, `door` converts its sections, and `command` their
+//! commands. Nothing is lost silently: what cannot be converted becomes a comment.
 
 mod command;
 mod door;
@@ -27,54 +27,54 @@ use self::{
 use crate::init;
 use knockd_config;
 
-/// Where the other knockd looks for its configuration.
+/// Default path of the other knockd's configuration.
 pub const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
 
-/// What stands above everything. `{source}` is filled in.
+/// The head of the output, with the placeholder `{source}`.
 const TOP: &str = "\
-# The configuration of knockd, made by `knockd import-knockd` from
-# {source}. Line numbers below are that file's; its own comments are
-# not carried over.
+# Configuration of knockd, converted by `knockd import-knockd` from
+# {source}. Line numbers below refer to that file. Its comments are
+# not included.
 #
-# Before it is of use:
-#   knockd client add NAME    makes a key, writes its [[client]] into this file, and prints the
-#                             line that sets the client up
-#   knockd check              says whether everything is right
+# Next steps:
+#   knockd client add NAME    creates a key, adds its [[client]] to this file, and prints the
+#                             command that sets up the client
+#   knockd check              validates the result
 #
-# Port sequences are not carried over. A knock is one enciphered block now, which only a client
-# with a key can make: `knock SERVER DOOR`. They are not shown here either, since they are secrets
-# for as long as the other knockd runs. Start only one of the two.
+# Port sequences are not converted. A knock is one encrypted block, which only a client with a
+# key can make: `knock SERVER DOOR`. The sequences are not shown here either: they are secrets
+# as long as the other knockd runs. Run only one of the two daemons.
 #
-# A command finds nothing in its environment but PATH, KNOCK_IP, KNOCK_DOOR, KNOCK_CLIENT and
-# KNOCK_FOR, and is killed after `limits.command_timeout`, which is 30s.
+# The environment of a command contains only PATH, KNOCK_IP, KNOCK_DOOR, KNOCK_CLIENT and
+# KNOCK_FOR. A command is killed after `limits.command_timeout` (default: 30s).
 ";
 
-/// Our configuration, and what became of each door.
+/// The result of a conversion.
 #[derive(Debug)]
 struct Import {
-    /// The file.
+    /// The text of the new configuration.
     text: String,
-    /// The names of the doors that are in it.
+    /// The names of the converted doors.
     doors: Vec<String>,
-    /// Those that are not, each with its line, name and reason.
+    /// The skipped doors, each with line, name and reason.
     left_out: Vec<String>,
 }
 
-/// Turns the other knockd's configuration at `source` into one of ours, which is written to the
-/// new file `output`, for its owner alone, or else to standard output.
+/// Converts the other knockd's configuration at `source`. Writes the result to the new file
+/// `output` (mode 0600), or to standard output.
 ///
 /// # Errors
 ///
-/// `source` cannot be read, has lines that are nothing, each told with its place, or no door
-/// that can be carried over; or `output` is there already, which is never overwritten, or cannot
-/// be written.
+/// Returns an error if `source` cannot be read, has invalid lines (each is listed with its
+/// position), or has no door that can be converted; or if `output` exists already or cannot be
+/// written.
 pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
     let import = Import::new(&Source::load(source)?, source);
     let file = source.display();
     if import.doors.is_empty() {
         let reasons = import.left_out.iter();
         let reasons: String = reasons.map(|reason| format!("\n{file}:{reason}")).collect();
-        bail!("{file}: no door can be carried over{reasons}");
+        bail!("{file}: no door can be converted{reasons}");
     }
     for reason in &import.left_out {
         warn!("{file}:{reason}");
@@ -84,7 +84,7 @@ pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
         Some(path) => {
             init::write_new(path, &import.text)?.keep();
             info!(
-                "{} has the doors {}. It needs a client: knockd client add NAME --config {0}",
+                "{} has the doors {}. Add a client: knockd client add NAME --config {0}",
                 path.display(),
                 import.doors.join(", ")
             );
@@ -94,7 +94,7 @@ pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
 }
 
 impl Import {
-    /// What becomes of `source`, which was read from `path`.
+    /// Converts `source`, which was read from `path`.
     fn new(source: &Source, path: &Path) -> Self {
         let mut doors: Vec<Door> = source.doors.iter().map(Door::from).collect();
         hint_at_pairs(&mut doors);
@@ -111,15 +111,15 @@ impl Import {
         import
     }
 
-    /// A line of the file.
+    /// Appends a line to the output.
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }
 
-    /// What all doors have in common.
+    /// Converts `[options]`, and the interfaces that the doors name.
     fn options(&mut self, options: &[Directive], doors: &[Door]) {
-        const LOG: &str = "what is logged goes to standard error, and with systemd to the journal";
+        const LOG: &str = "the log goes to standard error, and with systemd to the journal";
 
         self.line("");
         let mut interface = None;
@@ -128,16 +128,16 @@ impl Import {
         } in options
         {
             let message = match &key[..] {
-                // The first one counts there.
+                // The other knockd takes the first one.
                 "interface" if interface.is_none() => {
                     interface = Some(value);
                     continue;
                 }
-                "interface" => format!("{value:?} is left out, since another stands before it"),
+                "interface" => format!("{value:?} is skipped: an earlier one has precedence"),
                 "usesyslog" => LOG.into(),
-                "logfile" => format!("{value:?} is left out: {LOG}"),
+                "logfile" => format!("{value:?} is skipped: {LOG}"),
                 "pidfile" => format!("{value:?} is not needed: knockd stays in the foreground"),
-                _ => "there is no such key".into(),
+                _ => "unknown key".into(),
             };
             self.line(&format!("# line {line}: {}: {message}", key.escape_debug()));
         }
@@ -145,7 +145,7 @@ impl Import {
         self.interfaces(interface.into_iter().chain(of_doors));
     }
 
-    /// Where to listen, of which some may be named twice.
+    /// Writes `interfaces`. `named` may contain duplicates.
     fn interfaces<'a>(&mut self, named: impl Iterator<Item = &'a String>) {
         let mut seen = HashSet::new();
         let (good, bad): (Vec<_>, Vec<_>) = named
@@ -153,7 +153,7 @@ impl Import {
             .partition(|name| knockd_config::is_interface(name));
         for name in &bad {
             self.line(&format!(
-                "# {name:?} is no interface: name those that are meant."
+                "# {name:?} is not an interface name: replace it with the intended one."
             ));
         }
         let mut commented = "";
@@ -161,7 +161,7 @@ impl Import {
         if interfaces.is_empty() {
             interfaces.push("eth0");
             if bad.is_empty() {
-                self.line("# None is named there, and its default is eth0; or look for -i in /etc/default/knockd.");
+                self.line("# The file names none. The other knockd's default is eth0; see also -i in /etc/default/knockd.");
             } else {
                 commented = "# ";
             }
@@ -176,17 +176,18 @@ impl Import {
         let work = match &door.work {
             Ok(work) => work,
             Err(reason) => {
-                self.line(&format!("# [{shown}], line {line}, is left out: {reason}."));
+                self.line(&format!("# [{shown}], line {line}, is skipped: {reason}."));
                 self.notes(&door.notes);
                 self.left_out
-                    .push(format!("{line}: [{shown}] is left out: {reason}"));
+                    .push(format!("{line}: [{shown}] is skipped: {reason}"));
                 return;
             }
         };
         let name = names.fitting(section);
         if name != *section {
-            let note = "here, since a name is short, printable and no other door's";
-            door.notes.insert(0, format!("is called {name:?} {note}"));
+            let note = "since a name has to be short, printable and unique";
+            door.notes
+                .insert(0, format!("is renamed to {name:?}, {note}"));
         }
         self.line(&format!("# [{shown}], line {line}"));
         self.notes(&door.notes);
@@ -212,13 +213,14 @@ impl Import {
                 self.line(&format!("for = \"{seconds}s\""));
             }
             None => self.line(&format!(
-                "for = \"{seconds}s\"   # nothing is closed; but as long as this lasts, a further knock runs nothing"
+                "for = \"{seconds}s\"   # there is no `close`; during this time, another knock has no effect"
             )),
         }
     }
 }
 
-/// Two doors, of which one takes back what the other did, were the way to close one by a knock.
+/// Adds a hint to each door that undoes another one: the other knockd needs a second door to close
+/// the first one.
 fn hint_at_pairs(doors: &mut [Door]) {
     let pairs: Vec<_> = (0..doors.len())
         .filter_map(|closing| {
@@ -230,14 +232,14 @@ fn hint_at_pairs(doors: &mut [Door]) {
         .collect();
     for (closing, opening) in pairs {
         let hint = format!(
-            "this seems to take back what {:?} does: its command could be the `close` of that door, with a `for`, and this door go",
+            "this seems to undo {:?}: use its command as the `close` of that door, with a `for`, and remove this door",
             doors[opening].section
         );
         doors[closing].notes.push(hint);
     }
 }
 
-/// The names of our doors, and what sealed knocks tell them apart by.
+/// The names of the new doors, and their tags in sealed knocks. Both have to be unique.
 #[derive(Default)]
 struct Names {
     taken: HashSet<String>,
@@ -245,10 +247,10 @@ struct Names {
 }
 
 impl Names {
-    /// The longest name of a door, in bytes.
+    /// The maximum length of a door's name, in bytes.
     const MAX_LEN: usize = 64;
 
-    /// A name for the door that was called `section`, like it if possible.
+    /// A valid, unique name for the door that was called `section`, as similar as possible.
     fn fitting(&mut self, section: &str) -> String {
         let printable: String = section
             .trim()
@@ -262,7 +264,7 @@ impl Names {
         };
         let mut name = cut(base, Self::MAX_LEN).to_owned();
         let mut number = 1;
-        // There are 65536 tags, and far fewer doors: some number fits.
+        // There are 65536 tags and far fewer doors, so a free number exists.
         while self.taken.contains(&name) || self.tags.contains(&DoorTag::of(&name)) {
             number += 1;
             let suffix = format!("-{number}");
@@ -275,7 +277,7 @@ impl Names {
     }
 }
 
-/// As much of `text` as fits into `len` bytes.
+/// The longest prefix of `text` that fits into `len` bytes.
 fn cut(text: &str, len: usize) -> &str {
     &text[..text.floor_char_boundary(len)]
 }

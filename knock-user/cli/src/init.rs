@@ -1,4 +1,4 @@
-//! Setting up: a first configuration, and further clients in it.
+//! `knockd init` and `knockd client add`: a first configuration, and further clients in it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -15,26 +15,25 @@ use zeroize::Zeroizing;
 use knockd_config::{self, model::Config};
 use knockd_credentials::{invitation::Invitation, key_file};
 
-/// The configuration that `init` writes. `{interfaces}`, `{state_dir}` and `{client}` are
-/// filled in.
+/// The configuration that `init` writes, with the placeholders `{interfaces}`, `{state_dir}` and
+/// `{client}`.
 const TEMPLATE: &str = include_str!("init/knockd.toml");
 
-/// A client that is to be set up.
+/// A client to set up.
 #[derive(Clone, Debug)]
 pub struct NewClient {
-    /// Its name, which is also that of its key file.
+    /// The client's name, also the name of its key file.
     pub name: String,
-    /// What it reaches this server by.
+    /// The name or address by which the client reaches this server.
     pub host: String,
 }
 
 impl NewClient {
-    /// A client called `name`, for a server that it reaches as `host`; without one, as this
-    /// host calls itself.
+    /// A client called `name`, which reaches this server as `host` (default: the host name).
     ///
     /// # Errors
     ///
-    /// The name cannot be that of a file, or the host has no name.
+    /// Returns an error if `name` is not a valid file name, or the host name is not UTF-8.
     pub fn new(name: &str, host: Option<String>) -> Result<Self> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty()
@@ -42,14 +41,14 @@ impl NewClient {
             || name.starts_with('.')
             || !name.chars().all(is_plain)
         {
-            bail!("{name:?} cannot be a client's name: take letters, digits, `-`, `_` and `.`");
+            bail!("{name:?} is not a valid client name: use letters, digits, `-`, `_` and `.`");
         }
         let host = match host {
             Some(host) => host,
             None => rustix::system::uname()
                 .nodename()
                 .to_str()
-                .context("this host's name is no text: give --server HOST")?
+                .context("this host's name is not UTF-8: give --server HOST")?
                 .to_owned(),
         };
         Ok(Self {
@@ -73,13 +72,13 @@ impl NewClient {
     }
 }
 
-/// Writes a commented configuration to `config` with one sealed client and one door, the
-/// client's key beside it, and makes `state_dir`. Returns the client's invitation.
+/// Writes a commented configuration with one sealed client and one door to `config`, writes the
+/// client's key beside it, and creates `state_dir`. Returns the client's invitation.
 ///
 /// # Errors
 ///
-/// Something is there already, which is never overwritten, or cannot be written. Nothing new
-/// is left behind then.
+/// Returns an error if a file exists already or cannot be written. Existing files are never
+/// overwritten, and new files are removed after an error.
 pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     make_place(config)?;
     DirBuilder::new()
@@ -102,11 +101,12 @@ pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroiz
     Ok(client.invitation(key, loaded.window))
 }
 
-/// Writes `text` to the new file `config`, for its owner alone. It goes again unless it is kept.
+/// Writes `text` to the new file `config` with mode 0600. The file is removed unless
+/// [`RemovedUnlessKept::keep`] is called.
 ///
 /// # Errors
 ///
-/// Something is there already, which is never overwritten, or it cannot be written.
+/// Returns an error if `config` exists already or cannot be written.
 pub(super) fn write_new(config: &Path, text: &str) -> Result<RemovedUnlessKept> {
     make_place(config)?;
     let file = create_new(config, 0o600)?;
@@ -115,11 +115,11 @@ pub(super) fn write_new(config: &Path, text: &str) -> Result<RemovedUnlessKept> 
     Ok(new)
 }
 
-/// Makes the folder for the new file `config`, which must not be there.
+/// Creates the directory for the new file `config`, which must not exist.
 fn make_place(config: &Path) -> Result<()> {
     if config.try_exists()? {
         bail!(
-            "{} is there already and stays as it is: `knockd client add NAME` adds a client to it",
+            "{} exists already and is left unchanged: `knockd client add NAME` adds a client to it",
             config.display()
         );
     }
@@ -129,17 +129,17 @@ fn make_place(config: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds a sealed client to the configuration at `config`, whose comments stay, and writes its
-/// key beside it. Returns the client's invitation.
+/// Adds a sealed client to the configuration at `config`, keeps its comments, and writes the
+/// client's key beside it. Returns the client's invitation.
 ///
 /// # Errors
 ///
-/// The configuration is not right, has such a client already, or cannot be written. Nothing
-/// is changed then.
+/// Returns an error if the configuration is invalid, has a client of this name, or cannot be
+/// written. Nothing is changed in this case.
 pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     let text = knockd_config::read(config)?;
-    // What is wrong already is told before anything is added to it. Without a client, as
-    // `knockd import-knockd` leaves it, it is right only with the first one.
+    // Existing problems are reported before anything is added. A configuration without clients,
+    // the output of `knockd import-knockd`, becomes valid with the first client.
     if !is_without_client(&text) {
         let before = Config::parse(&text, config)?;
         if before.clients.iter().any(|other| other.name == client.name) {
@@ -165,7 +165,7 @@ fn is_without_client(text: &str) -> bool {
     document.is_ok_and(|document| !document.contains_key("client"))
 }
 
-/// `text` with one more `[[client]]` behind the others.
+/// `text` with another `[[client]]` after the existing ones.
 fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
     let mut document: DocumentMut = text.parse()?;
     let key_file = key_path.file_name().unwrap_or(key_path.as_os_str());
@@ -182,12 +182,12 @@ fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
     Ok(document.to_string())
 }
 
-/// A new key, and its new file at `path`.
+/// A new key, and its file at `path`.
 fn new_key(path: &Path) -> Result<(SecretKey, RemovedUnlessKept)> {
-    let key = key_file::generate().context("no random numbers")?;
+    let key = key_file::generate().context("the kernel provides no random numbers")?;
     key_file::create(path, &key).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => anyhow!(
-            "{} is there already and is not overwritten: remove it, or choose another name",
+            "{} exists already and is not overwritten: remove it, or choose another name",
             path.display()
         ),
         _ => anyhow!(error).context(path.display().to_string()),
@@ -195,7 +195,7 @@ fn new_key(path: &Path) -> Result<(SecretKey, RemovedUnlessKept)> {
     Ok((key, RemovedUnlessKept(path.to_owned())))
 }
 
-/// A file that was just made, and goes again if what it was made for fails.
+/// A new file, which is removed if a later step fails.
 #[must_use]
 pub(super) struct RemovedUnlessKept(PathBuf);
 
@@ -208,7 +208,7 @@ impl RemovedUnlessKept {
 impl Drop for RemovedUnlessKept {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
-            // If it is gone already, all the better.
+            // The file may have been removed already.
             let _ = fs::remove_file(&self.0);
         }
     }
@@ -229,28 +229,29 @@ fn write_synced(mut file: File, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Puts `text` in the place of the file at `path`, whole or not at all, with its owner and
-/// mode. A link stays one.
+/// Atomically replaces the content of the file at `path` with `text`. Keeps owner, mode and, if
+/// `path` is one, the symbolic link.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let path = fs::canonicalize(path)?;
     let old = fs::metadata(&path)?;
     let new = path.with_extension("toml.new");
-    // Also a lock: who edits at the same time finds it there.
-    let file = create_new(&new, old.mode() & 0o7777)
-        .context("somebody else is changing the configuration, or was interrupted")?;
+    // This file also serves as a lock against a concurrent change.
+    let file = create_new(&new, old.mode() & 0o7777).context(
+        "another change of the configuration is in progress; if none is, remove this file",
+    )?;
     let new = RemovedUnlessKept(new);
     fchown(&file, Some(old.uid()), Some(old.gid()))?;
     write_synced(file, text)?;
     fs::rename(&new.0, &path)?;
     new.keep();
     if let Some(folder) = path.parent() {
-        // The new text is in its place: an error here must not take its key away again.
+        // The configuration names the key already: an error here must not remove the key file.
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     Ok(())
 }
 
-/// The line for `interfaces`: the one of the default route, or a hint.
+/// The line for `interfaces`: the interface of the default route, or a commented example.
 fn interfaces() -> String {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let default = routes.lines().find_map(|line| {

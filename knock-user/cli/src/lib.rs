@@ -33,7 +33,7 @@ use self::{check::session, init::NewClient, tap::tap};
 
 const AFTER_HELP: &str = include_str!("after_help.txt");
 
-/// Opens doors to those who knock: SYNs to a window of 256 ports, seen in the kernel by XDP
+/// Port-knock daemon: detects knocks in the kernel (XDP) and opens doors for their senders
 #[derive(Debug, Parser)]
 #[command(
     name = "knockd",
@@ -51,45 +51,45 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 struct Run {
-    /// Listen on this interface instead of the configuration's, or on `any`; may be repeated
+    /// Listen on this interface, or on `any`; overrides the configuration; may be repeated
     #[arg(long = "iface", value_name = "IF", conflicts_with = "lines")]
     interfaces: Vec<String>,
 
-    /// Take knocks from lines of `destination_port source_ip` instead, `-` for standard input
+    /// Read knocks from lines `destination_port source_ip` instead; `-` is standard input
     #[arg(long, value_name = "FILE")]
     lines: Option<PathBuf>,
 
     #[command(flatten)]
     config: ConfigArg,
 
-    /// Show what would happen: nothing is dropped, no command is run, and nothing stays
+    /// Show what would happen: drop nothing, run no command, keep no state
     #[arg(long)]
     dry_run: bool,
 
-    /// What is logged to standard error
+    /// The log level of standard error
     #[arg(long, value_name = "LEVEL", default_value = "info", global = true)]
     log: LogLevel,
 
-    /// How that is written [default: journal where standard error goes there, else text]
+    /// The log format [default: journal if standard error is connected to it, else text]
     #[arg(long, value_name = "FORMAT", global = true)]
     log_format: Option<log::Format>,
 }
 
 #[derive(Args, Debug)]
 struct ConfigArg {
-    /// The configuration
+    /// The configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a commented configuration with a first client and its key, and print the line
-    /// that sets the client up
+    /// Write a first configuration with one client and its key; print the command that sets up
+    /// the client
     Init {
         #[command(flatten)]
         config: ConfigArg,
-        /// Where accepted knocks are remembered
+        /// The directory of the replay store and the lease journal
         #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
         state_dir: PathBuf,
         /// The client's name
@@ -103,21 +103,22 @@ enum Command {
         #[command(subcommand)]
         command: ClientCommand,
     },
-    /// Print the configuration of another port-knock daemon, jvinet's knockd, as one of ours
+    /// Convert the configuration of the other port-knock daemon called knockd, by Judd Vinet
     ///
-    /// What cannot be carried over stands in comments, with the reason and the way out. Port
-    /// sequences cannot: a client has a key instead, which `knockd client add` makes.
+    /// Prints a configuration for this knockd. What cannot be converted becomes a comment with
+    /// the reason and the way out. Port sequences cannot be converted: a client has a key
+    /// instead, which `knockd client add` creates.
     ImportKnockd {
-        /// The other configuration, which stays as it is
+        /// The configuration to convert; it is not changed
         #[arg(value_name = "SOURCE", default_value = import::DEFAULT_SOURCE)]
         source: PathBuf,
-        /// Write to this new file, for its owner alone, instead of standard output
+        /// Write to this new file (mode 0600) instead of standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Check the configuration and every file that it names, and attach nothing
+    /// Validate the configuration and every file that it names; attach nothing
     Check(ConfigArg),
-    /// Print `destination_port source_ip` for every SYN to the window, and nothing else
+    /// Print a line `destination_port source_ip` for every SYN to the window
     Tap {
         /// Listen on this interface; may be repeated
         #[arg(long = "iface", value_name = "IF", required = true)]
@@ -125,55 +126,55 @@ enum Command {
         /// The first of the window's 256 ports
         #[arg(long, value_name = "PORT", default_value_t = Window::DEFAULT.base())]
         base: u16,
-        /// Let the SYNs pass to the host instead of dropping them
+        /// Pass the SYNs to the host instead of dropping them
         #[arg(long)]
         pass: bool,
     },
-    /// Follow the running daemon: the kernel's line for every SYN, and what became of it
+    /// Follow the running daemon: every SYN, as seen by the kernel, and its outcome
     Tail(Watch),
-    /// Show the running daemon's counters, interfaces and open doors
+    /// Show the counters, interfaces and open doors of the running daemon
     Status(Watch),
-    /// Have the running daemon read its configuration again; a wrong one changes nothing
+    /// Make the running daemon reload its configuration; an invalid one changes nothing
     Reload(Reach),
-    /// Watch the running daemon on one screen: rates, open doors, what becomes of each knock
+    /// Watch the running daemon on one screen: rates, open doors, outcome of each knock
     Top {
         #[command(flatten)]
         daemon: Reach,
         #[command(flatten)]
         options: top::Options,
     },
-    /// Show who is let in where, and for how long yet
+    /// Show the admitted addresses, their doors, and the remaining time
     Leases(Watch),
-    /// Open a door by hand, as if the address had knocked
+    /// Open a door manually, as if the address had knocked
     Open {
-        /// To whom
+        /// The source address
         #[arg(value_name = "IP")]
         source: IpAddr,
-        /// Which door
+        /// The name of the door
         door: String,
-        /// For how long instead of the door's `for`: 30s, 10m
+        /// How long, such as 30s or 10m [default: the door's `for`]
         #[arg(long = "for", value_name = "TIME", value_parser = lease)]
         lease: Option<Duration>,
         #[command(flatten)]
         daemon: Reach,
     },
-    /// Close what is open to an address now instead of later
+    /// Close doors of an address at once
     Close {
-        /// To whom
+        /// The source address
         #[arg(value_name = "IP")]
         source: IpAddr,
-        /// Which door; without it every door
+        /// The name of the door [default: every door]
         door: Option<String>,
         #[command(flatten)]
         daemon: Reach,
     },
-    /// Take the gate away that stays in force when knockd ends, and every lease with it
+    /// Remove the gate, which stays in force when knockd exits, and every lease in it
     Detach(ConfigArg),
 }
 
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
-    /// Make a key for a further client and print the line that sets it up
+    /// Create a key for another client and print the command that sets up the client
     Add {
         /// The client's name
         name: String,
@@ -184,21 +185,21 @@ enum ClientCommand {
     },
 }
 
-/// The line that is printed holds the client's key: give it to nobody else.
+/// The printed command contains the client's key: give it to nobody else.
 #[derive(Args, Debug)]
 struct InvitationArgs {
-    /// The name or address by which the client reaches this server; without it this host's name
+    /// The name or address by which the client reaches this server [default: the host name]
     #[arg(long, value_name = "HOST")]
     server: Option<String>,
-    /// Draw the line's knock:// address as a QR code as well
+    /// Also print the knock:// address as a QR code
     #[arg(long)]
     qr: bool,
 }
 
-/// How the running daemon is reached.
+/// How to reach the running daemon.
 #[derive(Args, Debug)]
 struct Reach {
-    /// The daemon's control socket [default: `control_socket` of the configuration]
+    /// The control socket of the daemon [default: `control_socket` in the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(flatten)]
@@ -209,21 +210,20 @@ struct Reach {
 struct Watch {
     #[command(flatten)]
     daemon: Reach,
-    /// Print JSON, for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogLevel {
-    /// Only what needs somebody to act
+    /// Only problems that need an administrator
     Error,
-    /// What went wrong but did not stop anything
+    /// Also problems that the daemon recovers from
     Warn,
-    /// Every door that opens and closes, what its commands print, and refusals that mean
-    /// something, of which a flood is summed up
+    /// Also opened and closed doors, the output of their commands, and rate-limited refusals
     Info,
-    /// Every refusal with its reason
+    /// Also every refusal with its reason
     Debug,
 }
 
@@ -239,17 +239,17 @@ impl From<LogLevel> for LevelFilter {
 }
 
 impl Cli {
-    /// Opens the log as the command line asks for it, and says in which format it is.
+    /// Opens the log that the command line selects and returns its format.
     #[must_use]
     pub fn open_log(&self) -> log::Format {
         log::init(self.run.log.into(), self.run.log_format)
     }
 
-    /// Does what the command line asks for.
+    /// Runs the selected command.
     ///
     /// # Errors
     ///
-    /// A sentence for a person; the process then ends with status 1.
+    /// Returns an error with a message for a person. The process then exits with status 1.
     pub fn execute(self) -> Result<()> {
         match self.command {
             None => self.run.execute(),
@@ -273,7 +273,7 @@ impl Cli {
             }) => {
                 let client = NewClient::new(&name, invitation.server)?;
                 let uri = init::add_client(&config.config, client)?;
-                info!("a running knockd knows client {name:?} after `knockd reload`");
+                info!("run `knockd reload` to add client {name:?} to a running knockd");
                 invite(&uri, invitation.qr)
             }
             Some(Command::ImportKnockd { source, output }) => {
@@ -319,7 +319,7 @@ impl Cli {
     }
 }
 
-/// Prints the line that sets a client up, and nothing else.
+/// Prints the command that sets up a client, and its QR code.
 fn invite(uri: &str, qr: bool) -> Result<()> {
     println!("knock import {uri}");
     if qr {
@@ -347,7 +347,7 @@ impl ConfigArg {
             .filter(|client| matches!(client.secret, Secret::Classic(_)));
         for client in classic {
             warn!(
-                "client {:?} knocks in the classic way: whoever sees such a knock can send it again",
+                "client {:?} uses the classic protocol: anyone who records a knock can replay it",
                 client.name
             );
         }
@@ -365,7 +365,7 @@ impl ConfigArg {
                     && !exec::is_there(program)
                 {
                     warn!(
-                        "door {:?}: {key}: there is no program {program:?}",
+                        "door {:?}: {key}: the program {program:?} does not exist",
                         door.name
                     );
                 }
@@ -375,13 +375,13 @@ impl ConfigArg {
             warn!("{warning}");
         }
         for port in config.unreachable_ports() {
-            warn!("{port}: the gate lets nobody in, since no door opens it and nobody is trusted");
+            warn!("{port}: the gate admits no address: no door opens it and no network is trusted");
         }
         if let Some(warning) = session::warning(&config) {
             warn!("{warning}");
         }
         println!(
-            "{}: right. Window {} to {}, clients: {}, doors: {}",
+            "{}: valid. Window {} to {}, clients: {}, doors: {}",
             self.config.display(),
             config.window.base(),
             config.window.port(u8::MAX),
@@ -429,18 +429,18 @@ impl Run {
     }
 }
 
-/// The keys are in this process's memory: it leaves no core file and lets nobody but root
-/// look into it.
+/// Disables core dumps and ptrace by unprivileged processes (`PR_SET_DUMPABLE` in prctl(2)): this
+/// process holds the keys.
 fn keep_secrets_out_of_dumps() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        warn!("core files cannot be switched off: {error}");
+        warn!("core dumps cannot be disabled: {error}");
     }
 }
 
-/// Takes the gate away. That has to work where the configuration does not: then only what is
-/// pinned goes, from where it is by default.
+/// Removes the gate. This has to work with an invalid configuration: in this case it removes the
+/// pins in the default directory only.
 fn detach(config: &ConfigArg) -> Result<()> {
     match Config::load(&config.config) {
         Ok(config) => runtime()?.block_on(supervisor::detach(config)),
@@ -451,7 +451,7 @@ fn detach(config: &ConfigArg) -> Result<()> {
             }
             warn!("{error:#}");
             warn!(
-                "without its configuration no closing command is run, and only {DEFAULT_PIN_DIR} is looked at"
+                "without a valid configuration, `close` is not run and only {DEFAULT_PIN_DIR} is cleared"
             );
             Pins::at(DEFAULT_PIN_DIR.as_ref()).detach();
             Ok(())
@@ -462,12 +462,12 @@ fn detach(config: &ConfigArg) -> Result<()> {
 fn lease(text: &str) -> Result<Duration, String> {
     let lease = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if lease < Duration::from_secs(1) || lease.subsec_nanos() != 0 {
-        return Err("a lease is a number of whole seconds, at least one".into());
+        return Err("a lease has to be a whole number of seconds, at least one".into());
     }
     Ok(lease)
 }
 
-/// One thread is enough: everything that takes time is a process or waits for the kernel.
+/// One thread is enough: everything that takes time runs in another process or in the kernel.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,5 @@
-//! `knockd tap`: the seed's `ulogport`, from XDP instead of the firewall's log.
+//! `knockd tap`: prints SYNs as lines, like the original `ulogport`, from XDP instead of the
+//! firewall log.
 
 use std::io::{self, Write as _};
 
@@ -15,23 +16,23 @@ use knockd_supervisor::Reporter;
 use knockd_types::interface::Wanted;
 use knockd_xdp::program::Xdp;
 
-/// Prints `destination_port source_ip` for every SYN to `window` on `interfaces`, and
-/// nothing else, until a signal comes or standard output is gone.
+/// Prints `destination_port source_ip` for every SYN to `window` on `interfaces`, until SIGTERM,
+/// SIGINT or an error of standard output.
 ///
 /// # Errors
 ///
-/// The XDP program cannot be attached, or standard output cannot be written.
+/// Returns an error if the XDP program cannot be attached, or standard output cannot be written.
 pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
     let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
     let mut xdp = Xdp::load(settings, Box::new(Reporter::default()))?;
     let missing = xdp.attach(&Wanted::new(interfaces.to_vec()), None)?;
     if let Some(interface) = missing.first() {
-        bail!("there is no interface `{interface}`: `ip link` lists those that are there");
+        bail!("there is no interface `{interface}`: `ip link` lists the interfaces");
     }
     let mut ring = Ring::open(xdp.events()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // What it reads from here on a stranger has sent.
+    // From here on the process handles untrusted network input.
     Sandbox::new(None)?.enter()?;
     let mut knocks = Vec::new();
     let mut lines = Vec::new();

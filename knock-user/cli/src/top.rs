@@ -1,8 +1,8 @@
 //! `knockd top`: the running daemon on one screen.
 //!
-//! [`feed`] asks the control socket and [`screen`] is the terminal; what they bring goes into a
-//! [`view`], which is plain data and bounded, and [`ui`] draws that. So all but the two ends is
-//! tested without a daemon and without a terminal.
+//! [`feed`] reads from the control socket and [`screen`] is the terminal. Both update a [`view`],
+//! which is plain, bounded data, and [`ui`] draws the view. Everything but the two ends can be
+//! tested without a daemon and a terminal.
 
 pub mod feed;
 pub mod rates;
@@ -38,33 +38,34 @@ use self::{
 };
 use knockd_runtime::clock::monotonic;
 
-/// The columns that a frame has where nobody says how many.
+/// The default width of a frame in columns.
 const DEFAULT_WIDTH: u16 = 80;
 
-/// How long a single frame watches: a rate needs two moments.
+/// How long `--once` watches: a rate needs two readings.
 const ONCE: Duration = Duration::from_secs(1);
 
-/// The shortest time between two drawings. A flood of verdicts is one picture.
+/// The shortest time between two redraws, so that a flood of verdicts does not cause a flood of
+/// output.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// How the daemon is shown.
+/// Options of `knockd top`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
-    /// Watch for a second and print one frame as plain text
+    /// Watch for one second and print one frame as plain text
     #[arg(long)]
     once: bool,
-    /// The frame's columns [default: the terminal's, or 80]
+    /// The width of the frame [default: the width of the terminal, or 80]
     #[arg(long, value_name = "COLUMNS", requires = "once",
           value_parser = value_parser!(u16).range(i64::from(ui::LEAST_WIDTH)..=1000))]
     width: Option<u16>,
 }
 
-/// Shows the daemon at `socket`, live or once.
+/// Shows the state of the daemon at `socket`, live or once.
 ///
 /// # Errors
 ///
-/// No daemon answers at `socket` to begin with, the terminal cannot be used, or standard output
-/// is gone.
+/// Returns an error if no daemon answers at `socket` initially, the terminal cannot be used, or
+/// standard output is closed.
 pub async fn top(socket: &Path, options: &Options) -> Result<()> {
     if options.once {
         once(socket, options.width).await
@@ -73,7 +74,7 @@ pub async fn top(socket: &Path, options: &Options) -> Result<()> {
     }
 }
 
-/// Prints one frame as plain text, as wide as the terminal if no `width` in columns is given.
+/// Prints one frame as plain text. `width` is in columns; the default is the terminal's width.
 async fn once(socket: &Path, width: Option<u16>) -> Result<()> {
     let mut view = View::default();
     let mut verdicts = Verdicts::connect(socket).await?;
@@ -91,7 +92,7 @@ async fn once(socket: &Path, width: Option<u16>) -> Result<()> {
     Ok(())
 }
 
-/// All of `view`, as text without colours.
+/// The complete `view` as text without colours.
 fn frame(view: &mut View, width: u16) -> String {
     let ui = Ui {
         now: monotonic(),
@@ -104,12 +105,12 @@ fn frame(view: &mut View, width: u16) -> String {
     text::lines(&buffer)
 }
 
-/// Shows the daemon until a key or a signal ends it. A daemon that stops meanwhile is waited for.
+/// Shows the daemon until a key or a signal. Reconnects to a daemon that has stopped.
 async fn watch(socket: &Path) -> Result<()> {
     if !io::stdout().is_terminal() {
-        bail!("standard output is no terminal: `knockd top --once` prints one frame");
+        bail!("standard output is not a terminal: `knockd top --once` prints one frame");
     }
-    // Before the screen is taken: whoever has named a wrong socket reads a plain sentence.
+    // Before the alternate screen is shown, so that an error about the socket stays readable.
     let first = status(socket).await?;
     let mut quit = Quit::new()?;
     let (sender, mut updates) = mpsc::channel(feed::MAX_LAG);
@@ -124,14 +125,14 @@ async fn watch(socket: &Path) -> Result<()> {
         tokio::select! {
             biased;
             () = quit.recv() => return Ok(()),
-            () = feed.ended() => bail!("what the daemon says is not heard any more"),
+            () = feed.ended() => bail!("a task that reads from the daemon has failed"),
             input = inputs.next() => match input {
                 Some(input) if is_quit(&input) => return Ok(()),
                 Some(input) => {
                     scroll(&mut view, &input);
                     is_due = true;
                 }
-                None => bail!("the terminal has gone"),
+                None => bail!("the terminal was closed"),
             },
             () = sleep_until(draw_at), if is_due => {
                 screen.draw(&mut view)?;
@@ -146,7 +147,7 @@ async fn watch(socket: &Path) -> Result<()> {
     }
 }
 
-/// Whether a key ends it. In raw mode Ctrl-C is a key.
+/// Whether `input` is a key that quits. In raw mode Ctrl-C is a key.
 fn is_quit(input: &Input) -> bool {
     let Input::Key(KeyEvent {
         code,
@@ -164,7 +165,7 @@ fn is_quit(input: &Input) -> bool {
     }
 }
 
-/// Moves through the doors.
+/// Scrolls the list of doors.
 fn scroll(view: &mut View, input: &Input) {
     let Input::Key(key) = input else {
         return;
@@ -176,7 +177,7 @@ fn scroll(view: &mut View, input: &Input) {
         KeyCode::PageUp => first.saturating_sub(10),
         KeyCode::PageDown => first.saturating_add(10),
         KeyCode::Home => 0,
-        // The drawing holds it within what there is.
+        // Clamped when the list is drawn.
         KeyCode::End => usize::MAX,
         _ => first,
     };

@@ -1,4 +1,4 @@
-//! What the values of a configuration can get wrong together.
+//! Validation across several values of the configuration.
 
 mod gate;
 
@@ -25,14 +25,14 @@ use knockd_credentials::{key_file, passphrase::Passphrase};
 use knockd_runtime::account;
 use knockd_types::{account::Account, interface::Wanted, policy::Secret};
 
-/// Turns what stands in the file into a [`Config`] and gathers what is wrong with it.
+/// Turns the parsed file into a [`Config`] and collects all problems.
 pub(super) struct Checker<'a> {
-    /// The configuration's folder, which secrets are relative to.
+    /// The configuration's directory. Paths of secret files are relative to it.
     folder: &'a Path,
     problems: Vec<Problem>,
 }
 
-/// What clients must not share, by the name of the client that has it.
+/// The secrets seen so far, each with its client's name. Two clients must not share one.
 #[derive(Default)]
 struct Secrets {
     passphrases: Vec<(String, Passphrase)>,
@@ -51,10 +51,10 @@ impl<'a> Checker<'a> {
         let names = self.unique_names("client", file.client.iter().map(|client| &client.name));
         self.unique_names("door", file.door.iter().map(|door| &door.name));
         if file.client.is_empty() {
-            self.problem("there is no [[client]]: nobody could knock".into());
+            self.problem("there is no [[client]]: `knockd client add NAME` adds one".into());
         }
         if file.door.is_empty() {
-            self.problem("there is no [[door]]: nothing could be opened".into());
+            self.problem("there is no [[door]]: a knock could open nothing, so add one".into());
         }
         let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
         let clients = self.clients(file.client);
@@ -104,7 +104,7 @@ impl<'a> Checker<'a> {
         self.problems.push(Problem::at(value.span(), message));
     }
 
-    /// Every name with its index; a name that stands twice is a problem.
+    /// The index of every name. A duplicate name is a problem.
     fn unique_names<'n>(
         &mut self,
         kind: &str,
@@ -128,7 +128,7 @@ impl<'a> Checker<'a> {
             .collect()
     }
 
-    /// The client of `entry`; `None` if there is a problem with it.
+    /// The client of `entry`, or `None` if it has a problem.
     fn client(&mut self, entry: &file::Client, secrets: &mut Secrets) -> Option<Client> {
         let name = entry.name.get_ref().as_str();
         let secret = match (entry.protocol, &entry.key_file, &entry.passphrase_file) {
@@ -175,7 +175,7 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// What was read from the secret's file that `path` names.
+    /// The secret that was read from the file at `path`, or `None` after a problem.
     fn secret<T, E: std::fmt::Display>(
         &mut self,
         path: &Spanned<std::path::PathBuf>,
@@ -202,7 +202,7 @@ impl<'a> Checker<'a> {
             .find(|(_, other)| other.as_bytes() == passphrase.as_bytes());
         if let Some((other, _)) = taken {
             let message = format!(
-                "client `{name}` has the passphrase of client `{other}`: their knocks cannot be told apart"
+                "client `{name}` has the same passphrase as client `{other}`: their knocks cannot be told apart"
             );
             self.problem_at(path, message);
             return None;
@@ -220,7 +220,7 @@ impl<'a> Checker<'a> {
         let is_ours = |other: &Secret| matches!(other, Secret::Sealed(other) if *other == key);
         if let Some((other, _)) = secrets.keys.iter().find(|(_, other)| is_ours(other)) {
             let message = format!(
-                "client `{name}` has the key of client `{other}`: their knocks cannot be told apart"
+                "client `{name}` has the same key as client `{other}`: their knocks cannot be told apart"
             );
             self.problem_at(path, message);
             return None;
@@ -272,22 +272,23 @@ impl<'a> Checker<'a> {
         doors
     }
 
-    /// Who the network-facing process runs as.
+    /// The user that the listener runs as.
     fn user(&mut self, user: &Spanned<String>) -> Option<Account> {
         let account = self.account(user, None)?;
         if account.uid == 0 {
-            let message = "the network-facing process is to have no rights: name another user, or leave `user` out";
+            let message =
+                "the listener must not run as root: name another user, or leave `user` out";
             self.problem_at(user, message.into());
         }
         Some(account)
     }
 
-    /// Who the commands of `entry` run as, if that is said.
+    /// The user and group that the commands of `entry` run as, if configured.
     fn door_account(&mut self, entry: &file::Door) -> Option<Account> {
         match (&entry.user, &entry.group) {
             (Some(user), group) => self.account(user, group.as_ref()),
             (None, Some(group)) => {
-                let message = "a `group` needs a `user`: a program of root's is no less root's in another group";
+                let message = "a `group` needs a `user`: root in another group is still root";
                 self.problem_at(group, message.into());
                 None
             }
@@ -295,7 +296,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The account of these names.
+    /// The account with these names.
     fn account(
         &mut self,
         user: &Spanned<String>,
@@ -305,7 +306,7 @@ impl<'a> Checker<'a> {
             Ok(Some(account)) => account,
             Ok(None) => {
                 let message = format!(
-                    "this host has no user `{}`: `getent passwd` lists those that it has",
+                    "this host has no user `{}`: `getent passwd` lists its users",
                     user.get_ref()
                 );
                 self.problem_at(user, message);
@@ -323,7 +324,7 @@ impl<'a> Checker<'a> {
             Ok(Some(account)) => Some(account),
             Ok(None) => {
                 let message = format!(
-                    "this host has no group `{}`: `getent group` lists those that it has",
+                    "this host has no group `{}`: `getent group` lists its groups",
                     group.get_ref()
                 );
                 self.problem_at(group, message);
@@ -336,7 +337,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a knock can tell `entry` from the doors before it.
+    /// Checks that a knock for `entry` is distinct from a knock for each earlier door.
     fn distinguishable(&mut self, entry: &file::Door, doors: &[Door]) {
         let name = entry.name.get_ref().as_str();
         let sequence = entry.sequence.as_ref();
@@ -347,7 +348,7 @@ impl<'a> Checker<'a> {
                 .find(|other| other.sequence.as_ref() == Some(&ours))
             {
                 let message = format!(
-                    "door `{name}` has the sequence of door `{}`; trailing zeros do not tell two apart",
+                    "door `{name}` has the same sequence as door `{}` (trailing zeros make no difference)",
                     other.name
                 );
                 self.problem_at(sequence, message);
@@ -359,14 +360,14 @@ impl<'a> Checker<'a> {
             .find(|other| other.name != name && DoorTag::of(&other.name) == tag)
         {
             let message = format!(
-                "door `{name}` has the tag of door `{}` (the first two bytes of its name's SHA-256): call it something else",
+                "door `{name}` has the same tag as door `{}` (the first two bytes of the name's SHA-256): choose another name",
                 other.name
             );
             self.problem_at(&entry.name, message);
         }
     }
 
-    /// Whether every client that is named, and somebody at all, can knock at `entry`.
+    /// Checks that every client that `entry` names, and at least one client, can open it.
     fn openable(&mut self, entry: &file::Door, allowed: &[usize], protocols: &[Protocol]) {
         if entry.sequence.is_some() {
             return;
@@ -376,9 +377,8 @@ impl<'a> Checker<'a> {
         let nobody = !allowed.is_empty() && allowed.iter().all(classic);
         let named = entry.clients.is_some() && allowed.iter().any(classic);
         if nobody || named {
-            let message = format!(
-                "door `{name}` has no `sequence`, which is what its classic clients would knock"
-            );
+            let message =
+                format!("door `{name}` has no `sequence`, which its classic clients need: add one");
             self.problem_at(&entry.name, message);
         }
     }
@@ -389,7 +389,8 @@ impl<'a> Checker<'a> {
         clients: &HashMap<String, usize>,
     ) -> Vec<usize> {
         if names.get_ref().is_empty() {
-            let message = "nobody may open this door; leave `clients` out to let every client";
+            let message =
+                "no client may open this door: name one, or leave `clients` out to allow all";
             self.problem_at(names, message.into());
         }
         let mut indices = Vec::new();

@@ -1,4 +1,4 @@
-//! What stands in the configuration file, table by table.
+//! The serde types of the configuration file, table by table.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},

@@ -30,26 +30,26 @@ use self::{
     place::{Problem, Problems},
 };
 
-/// Far beyond any real configuration: protects against a wrong file.
+/// The largest file that is read, in bytes. Far beyond any real configuration: a larger file is
+/// a wrong path.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 
 impl Config {
-    /// Reads and checks the configuration at `path` and every secret that it names.
+    /// Reads and validates the configuration at `path` and every secret file that it names.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or everything that is wrong in it, a line each, with file,
-    /// line and key.
+    /// Returns an error if the file cannot be read or is invalid. The error lists every problem,
+    /// one per line, with file, line and key.
     pub fn load(path: &Path) -> Result<Self> {
         Self::parse(&read(path)?, path)
     }
 
-    /// Checks `text`, which is or will be the configuration at `path`, and every secret
-    /// that it names.
+    /// Validates `text` as the configuration at `path`, and every secret file that it names.
     ///
     /// # Errors
     ///
-    /// Like [`Config::load`].
+    /// See [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let parsed = toml::from_str(text)
             .map_err(|error| Problems::new(path, text, vec![Problem::from(error)]))?;
@@ -61,8 +61,8 @@ impl Config {
     }
 }
 
-/// The `control_socket` in the configuration at `path`, if it can be read and has one. For
-/// those who only want to find the daemon, and may not read its secrets.
+/// The `control_socket` in the configuration at `path`, if the file can be read and has this key.
+/// For callers without permission to read the secrets, who only need to reach the daemon.
 #[must_use]
 pub fn control_socket(path: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -70,13 +70,13 @@ pub fn control_socket(path: &Path) -> Option<PathBuf> {
     Some(table.get("control_socket")?.as_str()?.into())
 }
 
-/// Whether a client or a door may be called `name`.
+/// Whether `name` is a valid name for a client or a door.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     value::Name::try_from(name.to_owned()).is_ok()
 }
 
-/// Whether an interface may be called `name`, as far as its form can tell.
+/// Whether `name` is a valid interface name. The interface need not exist.
 #[must_use]
 pub fn is_interface(name: &str) -> bool {
     value::Interface::try_from(name.to_owned()).is_ok()
@@ -86,7 +86,7 @@ pub fn is_interface(name: &str) -> bool {
 ///
 /// # Errors
 ///
-/// It cannot be read, is no text, or could have been changed by others.
+/// Returns an error if the file cannot be read, is not UTF-8, or can be changed by other users.
 pub fn read(path: &Path) -> Result<String> {
     read_trusted(path).with_context(|| format!("{}", path.display()))
 }
@@ -102,19 +102,21 @@ fn read_trusted(path: &Path) -> Result<String> {
     String::from_utf8(bytes).context("it is not UTF-8")
 }
 
-/// Refuses a file that somebody other than its owner and root could change: it says what
-/// root will run.
+/// Refuses a file that a user other than its owner and root can change: it names commands that
+/// run as root.
 fn refuse_untrusted(file: &File) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
 
     let metadata = file.metadata()?;
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        bail!("it belongs to user {owner}: it says what knockd runs, so chown it to root");
+        bail!("it belongs to user {owner} but says what knockd runs: change the owner to root");
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o002 != 0 || (mode & 0o020 != 0 && metadata.gid() != 0) {
-        bail!("others can change it (mode {mode:04o}): it says what knockd runs, so chmod go-w it");
+        bail!(
+            "others can change it (mode {mode:04o}) but it says what knockd runs: use chmod go-w"
+        );
     }
     Ok(())
 }

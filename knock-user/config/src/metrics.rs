@@ -1,8 +1,11 @@
-//! Where metrics are served.
+//! Metrics for Prometheus over HTTP.
+//!
+//! The event loop provides a [`Snapshot`], as for `status`. Separate tasks handle connections and
+//! formatting.
 
 use std::net::SocketAddr;
 
-/// Where metrics are to be had.
+/// The settings of the metrics endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The address and port of the HTTP server.
@@ -10,13 +13,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the administrator has to know of these settings, if anything.
+    /// A warning for the administrator about these settings, if necessary.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        // Of an IPv4-mapped address the IPv4 address in it says where it leads to.
+        // An IPv4-mapped address is reachable like the IPv4 address in it.
         (!self.listen.ip().to_canonical().is_loopback()).then(|| {
             format!(
-                "metrics.listen: whoever reaches {} can read there, without a password, which doors there are and when somebody knocks",
+                "metrics.listen: anyone who can connect to {} can read the names of doors and the times of knocks, without authentication",
                 self.listen
             )
         })

@@ -1,4 +1,4 @@
-//! A configuration that has been checked: the values that the daemon runs on.
+//! The configuration file: read once and validated as a whole. A [`Config`] has no invalid state.
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -12,122 +12,122 @@ use knockd_types::{
     rules::{Opening, Port, Rules},
 };
 
-/// Where the configuration is looked for without `--config`.
+/// Default path of the configuration file (`--config`).
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";
 
-/// Where the running daemon is reached without `control_socket` or `--socket`.
+/// Default path of the control socket (`control_socket`, `--socket`).
 pub const DEFAULT_SOCKET: &str = "/run/knockd/knockd.sock";
 
-/// Where the daemon keeps what it must not forget, without `state_dir`.
+/// Default directory of the replay store and the lease journal (`state_dir`).
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/knockd";
 
-/// Where what outlives the daemon is pinned, without `gate.pin_dir`.
+/// Default directory of the pinned BPF objects, which outlive the daemon (`gate.pin_dir`).
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/knockd";
 
-/// The daemon's configuration, valid as a whole.
+/// The daemon's validated configuration.
 #[derive(Debug)]
 pub struct Config {
     /// Interfaces to attach to, unless the command line names others.
     pub interfaces: Wanted,
-    /// Where accepted knocks are remembered.
+    /// Directory of the replay store and the lease journal.
     pub state_dir: PathBuf,
-    /// Who the network-facing process runs as; by default whoever there is for it.
+    /// The user that the listener runs as. `None` selects the default user.
     pub user: Option<Account>,
-    /// How far a sealed knock's time may be from this host's.
+    /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
     pub max_skew: Duration,
-    /// The ports that are knocked on.
+    /// The knock window: the 256 ports that receive knocks.
     pub window: Window,
-    /// What happens to a SYN to the window.
+    /// The XDP verdict for a SYN to the window.
     pub verdict: Verdict,
-    /// How long a SYN waits for the others of its knock.
+    /// How long a SYN is kept while the rest of its knock is missing.
     pub sequence_timeout: Duration,
-    /// The Unix socket for `tail` and `status`.
+    /// The Unix socket that `knockd tail`, `knockd status` and the other commands connect to.
     pub control_socket: PathBuf,
-    /// Every bound that can be configured.
+    /// The configurable limits.
     pub limits: Limits,
-    /// Who may knock.
+    /// The clients that may knock.
     pub clients: Vec<Client>,
-    /// What can be opened.
+    /// The doors that knocks open.
     pub doors: Vec<Door>,
-    /// What the kernel keeps closed.
+    /// The gate, if ports are protected in the kernel.
     pub gate: Option<Gate>,
-    /// Where metrics are to be had, if anywhere.
+    /// The metrics endpoint, if there is one.
     pub metrics: Option<metrics::Settings>,
 }
 
-/// What the kernel keeps closed, and what becomes of that when the daemon stops.
+/// The gate: ports that the eBPF program keeps closed.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Which ports, and for whom not.
+    /// The protected ports and the networks that are exempt.
     pub rules: Rules,
-    /// What becomes of it when the daemon stops.
+    /// What happens to the gate when the daemon stops.
     pub on_stop: OnStop,
-    /// Where what outlives the daemon is pinned: a folder in a bpf filesystem.
+    /// Directory of the pinned BPF objects, in a bpf filesystem.
     pub pin_dir: PathBuf,
 }
 
-/// What becomes of the gate when the daemon stops.
+/// What happens to the gate when the daemon stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStop {
-    /// It stays in force.
+    /// The gate stays in force.
     #[default]
     Closed,
-    /// It goes, and whoever wants to reaches the ports.
+    /// The gate is removed. Every address reaches the ports.
     Open,
 }
 
-/// The bounds of everything that somebody outside could make grow.
+/// The bounds of everything that untrusted network input could make grow.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Events that one source may put on the ring, counted in the kernel.
+    /// Rate limit of ring buffer events per source, enforced in the kernel.
     pub events: Rate,
-    /// Sources with a knock in progress; the least recently seen one goes first.
+    /// Sources with an incomplete sequence. The least recently seen source is evicted first.
     pub sources: NonZeroUsize,
-    /// Doors open at the same time, over all sources.
+    /// Doors that are open at the same time, over all sources.
     pub open_doors: NonZeroUsize,
-    /// Commands running at the same time.
+    /// Commands that run at the same time.
     pub commands: NonZeroUsize,
-    /// How long a command may run.
+    /// How long a command may run before it is killed.
     pub command_timeout: Duration,
 }
 
-/// Somebody who may knock.
+/// A client that may knock.
 #[derive(Debug)]
 pub struct Client {
-    /// His name in logs, doors and `%CLIENT%`.
+    /// The name, as in logs, doors and `%CLIENT%`.
     pub name: String,
-    /// What his key is made of, which also says how he knocks.
+    /// The key material. Its variant determines the protocol.
     pub secret: Secret,
 }
 
-/// Something that a knock opens.
+/// What a knock opens: ports of the gate, a command, or both.
 #[derive(Clone, Debug)]
 pub struct Door {
-    /// Its name in logs and `%DOOR%`, and what a sealed client knocks.
+    /// The name, as in logs and `%DOOR%`. A sealed knock refers to the door by this name.
     pub name: String,
-    /// Indices of the clients that may open it.
+    /// Indices of the clients that may open the door.
     pub clients: Vec<usize>,
-    /// What a classic client knocks.
+    /// The sequence that a classic client sends.
     pub sequence: Option<Sequence>,
-    /// What is opened in the kernel.
+    /// The ports that are opened in the gate.
     pub opening: Opening,
-    /// What is run when it opens.
+    /// The command that runs when the door opens.
     pub run: Option<Template>,
-    /// What is run when it closes.
+    /// The command that runs when the door closes.
     pub close: Option<Template>,
-    /// How long it stays open.
+    /// How long the door stays open.
     pub lease: Duration,
-    /// How long it stays open at most for whom asks.
+    /// The longest time that a sealed knock may request.
     pub max_lease: Duration,
-    /// Whether a sealed knock has to name its source.
+    /// Whether a sealed knock has to be bound to its source address.
     pub require_binding: bool,
-    /// Who its commands run as, if not as knockd itself.
+    /// The user and group that the commands run as. `None`: those of knockd.
     pub account: Option<Account>,
 }
 
 impl Door {
-    /// Whether there is anything to be closed, so that an open door has to be known after a
-    /// crash.
+    /// Whether closing the door takes an action. Then an open door has to survive a crash in the
+    /// lease journal.
     #[must_use]
     pub fn has_to_be_closed(&self) -> bool {
         self.close.is_some() || !self.opening.ports.is_empty()
@@ -135,22 +135,22 @@ impl Door {
 }
 
 impl Config {
-    /// Whether there is a client whose knocks have to be remembered.
+    /// Whether a client uses the sealed protocol, which needs the replay store.
     #[must_use]
     pub fn has_sealed_clients(&self) -> bool {
         let mut clients = self.clients.iter();
         clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
     }
 
-    /// Whether a door opens `port` in the kernel.
+    /// Whether a door opens `port` in the gate.
     #[must_use]
     pub fn opens(&self, port: Port) -> bool {
         let mut openings = self.doors.iter().map(|door| &door.opening);
         openings.any(|opening| opening.ports.contains(&port))
     }
 
-    /// The ports that the gate keeps closed to everybody for ever: no door opens them, and
-    /// nobody is trusted. Right if that is meant, and probably forgotten if not.
+    /// The protected ports that no address can reach: no door opens them and no network is
+    /// trusted. Valid, but probably a mistake.
     #[must_use]
     pub fn unreachable_ports(&self) -> Vec<Port> {
         let rules = self.gate.as_ref().map(|gate| &gate.rules);
@@ -162,34 +162,34 @@ impl Config {
     }
 }
 
-/// Default bounds, each with its reason.
+/// Default limits, each with its reason.
 pub(crate) mod default {
     use std::num::{NonZeroU32, NonZeroUsize};
 
     const fn u32(value: u32) -> NonZeroU32 {
         match NonZeroU32::new(value) {
             Some(value) => value,
-            None => panic!("a bound is above zero"),
+            None => panic!("a limit is above zero"),
         }
     }
 
     const fn usize(value: usize) -> NonZeroUsize {
         match NonZeroUsize::new(value) {
             Some(value) => value,
-            None => panic!("a bound is above zero"),
+            None => panic!("a limit is above zero"),
         }
     }
 
-    /// Four knocks a second, each with every SYN.
+    /// Four complete knocks of 16 SYNs per second.
     pub(crate) const EVENTS_PER_SECOND: NonZeroU32 = u32(64);
-    /// A knock in eight copies.
+    /// One knock with each SYN sent eight times.
     pub(crate) const EVENT_BURST: NonZeroU32 = u32(128);
-    /// About 105 MiB if every one of them held a full queue.
+    /// About 105 MiB if every source has a full queue.
     pub(crate) const SOURCES: NonZeroUsize = usize(65_536);
-    /// More visitors than a door for people ever has; a few hundred bytes each.
+    /// More than people ever open at once. A few hundred bytes each.
     pub(crate) const OPEN_DOORS: NonZeroUsize = usize(4096);
-    /// Four for each of as many open doors, 1.5 MB of the kernel's memory.
+    /// Four per open door. 1.5 MB of kernel memory.
     pub(crate) const LEASES: NonZeroU32 = u32(16_384);
-    /// Enough for a burst of firewall scripts on a small machine.
+    /// Enough for a burst of firewall scripts on a small host.
     pub(crate) const COMMANDS: NonZeroUsize = usize(16);
 }

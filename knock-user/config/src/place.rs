@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Problems in a configuration, with their position.
 
 use std::{
     fmt,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One mistake, before its place is known.
+/// One problem, as a byte range of the file.
 #[derive(Debug)]
 pub(super) struct Problem {
     span: Option<Range<usize>>,
@@ -14,7 +14,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// A mistake of the whole file.
+    /// A problem of the whole file.
     pub(super) fn anywhere(message: String) -> Self {
         Self {
             span: None,
@@ -22,7 +22,7 @@ impl Problem {
         }
     }
 
-    /// A mistake at the bytes `span`.
+    /// A problem at the bytes `span`.
     pub(super) fn at(span: Range<usize>, message: String) -> Self {
         Self {
             span: Some(span),
@@ -33,7 +33,7 @@ impl Problem {
 
 impl From<toml::de::Error> for Problem {
     fn from(error: toml::de::Error) -> Self {
-        // The error's own text would quote the line, which may hold a sequence.
+        // The error's own text quotes the line, which may contain a secret sequence.
         Self {
             span: error.span(),
             message: error.message().replace('\n', ", "),
@@ -41,7 +41,7 @@ impl From<toml::de::Error> for Problem {
     }
 }
 
-/// Everything that is wrong with a file in its order, a line each: `FILE:LINE: KEY: MESSAGE`.
+/// All problems of a file in file order, one per line: `FILE:LINE: KEY: MESSAGE`.
 #[derive(Debug)]
 pub(super) struct Problems {
     path: PathBuf,
@@ -71,18 +71,18 @@ impl Problems {
 }
 
 impl Place {
-    /// The line of the byte at `start`, and the key that the value there belongs to.
+    /// The line of the byte at `start`, and the key of the value there.
     fn of(text: &str, start: usize) -> Self {
         let before = text.get(..start).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
-        // A value may have begun on an earlier line: an array, for example.
+        // A value, such as an array, may have begun on an earlier line.
         let key = text.lines().take(line).collect::<Vec<_>>();
         let key = key.iter().rev().find_map(|line| key_of(line));
         Self { line, key }
     }
 }
 
-/// `key` of `key = value` and of `[key]`.
+/// The `key` of `key = value` or `[key]`.
 fn key_of(line: &str) -> Option<String> {
     let line = line.trim();
     if line.starts_with('[') && line.ends_with(']') {

@@ -1,4 +1,4 @@
-//! Commands with placeholders: an argv, never a shell.
+//! Commands with placeholders: an argv that runs without a shell.
 
 use std::net::IpAddr;
 
@@ -7,14 +7,14 @@ use thiserror::Error;
 
 use knockd_types::command::Command;
 
-/// What stands for a placeholder when a door opens or closes.
+/// The values of the placeholders when a door opens or closes.
 #[derive(Clone, Copy, Debug)]
 pub struct Expansion<'a> {
-    /// `%IP%`: who knocked.
+    /// `%IP%`: the source address of the knock.
     pub source: IpAddr,
-    /// `%DOOR%`.
+    /// `%DOOR%`: the door's name.
     pub door: &'a str,
-    /// `%CLIENT%`.
+    /// `%CLIENT%`: the client's name.
     pub client: &'a str,
     /// `%FOR%`: how long the door stays open, in seconds.
     pub seconds: u64,
@@ -31,10 +31,10 @@ impl Expansion<'_> {
     }
 }
 
-/// An argv whose arguments may hold `%IP%`, `%DOOR%`, `%CLIENT%`, `%FOR%` and `%%` for a
+/// An argv whose arguments may contain `%IP%`, `%DOOR%`, `%CLIENT%`, `%FOR%`, and `%%` for a
 /// percent sign.
 ///
-/// Values are put into single arguments: whatever they are, they never become two.
+/// A value is substituted inside its argument. It never splits the argument in two.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Template {
@@ -67,27 +67,27 @@ impl Placeholder {
     ];
 }
 
-/// Why an argv is no template.
+/// Why an argv is not a valid template.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
-    /// There is no program.
-    #[error("a command needs at least the program that it runs")]
+    /// The argv has no program.
+    #[error("a command needs at least a program")]
     Empty,
-    /// An argument cannot be given to a program.
-    #[error("an argument holds a NUL byte, which no program can be given")]
+    /// An argument contains a NUL byte, which `execve` cannot pass on.
+    #[error("an argument contains a NUL byte: remove it")]
     Nul,
-    /// Something between percent signs is no placeholder.
+    /// The text between two percent signs is not a placeholder.
     #[error(
-        "unknown placeholder `%{0}%`: there are %IP%, %DOOR%, %CLIENT%, %FOR%, and %% for a percent sign"
+        "unknown placeholder `%{0}%`: use %IP%, %DOOR%, %CLIENT%, %FOR%, or %% for a percent sign"
     )]
     Unknown(String),
-    /// A percent sign stands alone.
+    /// A percent sign has no counterpart.
     #[error("a `%` begins a placeholder that does not end: write %% for a percent sign")]
     Unterminated,
 }
 
 impl Template {
-    /// The program, if it does not depend on a placeholder.
+    /// The program, if it contains no placeholder.
     #[must_use]
     pub fn program(&self) -> Option<&str> {
         match &self.program[..] {
@@ -96,7 +96,7 @@ impl Template {
         }
     }
 
-    /// The command for one opening or closing, to be run as knockd itself.
+    /// The command for one opening or closing, with knockd's own user and group.
     #[must_use]
     pub fn expand(&self, expansion: &Expansion<'_>) -> Command {
         let argument = |argument: &Argument| {

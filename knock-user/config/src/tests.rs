@@ -96,7 +96,7 @@ fn the_readmes_configuration_is_right() {
     let section = readme.split("\n## Configuration\n").nth(1).unwrap();
     let block = section.split("```toml\n").nth(1).unwrap();
     let text = block.split("```").next().unwrap();
-    // Whom the package makes.
+    // The package creates the user `knockd`.
     let text = text.replace("\"knockd\"", "\"nobody\"");
     let config = Folder::new().load(&text).unwrap();
     let port: Port = "tcp/22".parse().unwrap();
@@ -117,7 +117,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "[\"eth0\"]",
             "[\"eth0/1\"]",
-            "knockd.toml:2: interfaces: this cannot be the name",
+            "knockd.toml:2: interfaces: this is not a valid name",
         ),
         (
             "interfaces",
@@ -147,7 +147,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "[9]",
             "[1, 2, 3, 4, 0]",
-            "knockd.toml:24: sequence: door `backup` has the sequence of door `ssh`",
+            "knockd.toml:24: sequence: door `backup` has the same sequence as door `ssh`",
         ),
         (
             "\"backup\"\ns",
@@ -172,7 +172,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "1m 30s",
             "soon",
-            "knockd.toml:20: for: `soon` is no duration",
+            "knockd.toml:20: for: `soon` is not a duration",
         ),
         ("1m 30s", "0s", "knockd.toml:20: for: 0s is not between"),
         (
@@ -188,7 +188,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "clients = [\"laptop\"]",
             "clients = []",
-            "knockd.toml:16: clients: nobody may open this door",
+            "knockd.toml:16: clients: no client may open this door",
         ),
         (
             "laptop.pass",
@@ -198,7 +198,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "laptop.pass",
             "phone.pass",
-            "knockd.toml:12: passphrase_file: client `phone` has the passphrase of client `laptop`",
+            "knockd.toml:12: passphrase_file: client `phone` has the same passphrase as client `laptop`",
         ),
         (
             "laptop.pass",
@@ -223,7 +223,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "sequence = [1, 2, 3, 4]",
             "",
-            "knockd.toml:15: name: door `ssh` has no `sequence`, which is what its classic clients",
+            "knockd.toml:15: name: door `ssh` has no `sequence`, which its classic clients",
         ),
         (
             "for = \"1m 30s\"",
@@ -289,7 +289,7 @@ fn sealed_is_the_default() {
     );
     assert!(matches!(phone.secret, Secret::Classic(_)));
     let door = &config.doors[0];
-    // The classic client is not named, so that the door may be without a sequence.
+    // The door does not name the classic client, so it needs no sequence.
     assert_eq!(door.clients, [0, 1, 2]);
     assert_eq!((door.lease.as_secs(), door.max_lease.as_secs()), (30, 3600));
     assert!(door.require_binding);
@@ -325,7 +325,7 @@ fn sealed_mistakes_name_file_line_and_key() {
         (
             "passphrase_file = \"laptop.pass\"",
             "key_file = \"other.key\"",
-            "knockd.toml:11: key_file: client `tablet` has the key of client `laptop`",
+            "knockd.toml:11: key_file: client `tablet` has the same key as client `laptop`",
         ),
         (
             "passphrase_file = \"laptop.pass\"",
@@ -342,11 +342,11 @@ fn sealed_mistakes_name_file_line_and_key() {
             "clients = [\"phone\"]\nrequire_binding",
             "knockd.toml:19: name: door `ssh` has no `sequence`",
         ),
-        // Both names have the tag 7f5a: found by trying names.
+        // Both names have the tag 7f5a; found by search.
         (
             "require_binding = true",
             "[[door]]\nname = \"door97483\"\nrun = [\"true\"]",
-            "knockd.toml:23: name: door `door97483` has the tag of door `ssh`",
+            "knockd.toml:23: name: door `door97483` has the same tag as door `ssh`",
         ),
     ] {
         let error = folder.error(&SEALED.replacen(good, bad, 1));
@@ -429,7 +429,7 @@ fn users_are_looked_up_and_the_network_facing_process_is_not_roots() {
     let account = config.doors[0].account.as_ref().unwrap();
     assert_eq!((account.uid, account.gid), (1, 65534));
     for (top, door, part) in [
-        ("user = \"root\"", "", "is to have no rights"),
+        ("user = \"root\"", "", "must not run as root"),
         (
             "user = \"nobody-here\"",
             "",

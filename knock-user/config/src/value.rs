@@ -1,5 +1,5 @@
-//! The configuration's values. What one of them can get wrong is refused here, by its type, so
-//! that the error has its place; what several can get wrong together is the checker's business.
+//! The types of single values. Each type refuses invalid values during deserialization, so that
+//! the error has a position. `check` validates values together.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -16,7 +16,7 @@ use crate::model::{DEFAULT_PIN_DIR, default};
 use knockd_types::names::MAX_LEASE;
 use knockd_types::{names::BY_HAND, rules::BPFFS};
 
-/// A value that is checked when it is read, and then known to be what it is named.
+/// A newtype that is validated during deserialization.
 macro_rules! checked {
     ($(#[$doc:meta])+ $name:ident($inner:ty) from $from:literal) => {
         $(#[$doc])+
@@ -33,7 +33,7 @@ macro_rules! checked {
 }
 
 checked! {
-    /// A client's or door's name: short, printable, fit for a log line.
+    /// A client's or door's name: short and printable, so that it fits in a log line.
     Name(String) from "String"
 }
 
@@ -51,14 +51,14 @@ impl TryFrom<String> for Name {
             return Err("a name has 1 to 64 bytes and no control characters");
         }
         if name == BY_HAND {
-            return Err("this is what knockd calls doors that were opened by hand");
+            return Err("this name is reserved for doors that are opened manually");
         }
         Ok(Self(name))
     }
 }
 
 checked! {
-    /// A network interface's name, as far as its form can tell.
+    /// A valid name of a network interface. The interface need not exist.
     Interface(String) from "String"
 }
 
@@ -73,7 +73,7 @@ impl TryFrom<String> for Interface {
             || reserved
             || name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
         {
-            return Err("this cannot be the name of an interface");
+            return Err("this is not a valid name of an interface");
         }
         Ok(Self(name))
     }
@@ -99,7 +99,7 @@ impl TryFrom<u16> for Base {
 }
 
 checked! {
-    /// Where a server listens.
+    /// The socket address of the metrics endpoint.
     Listen(SocketAddr) from "String"
 }
 
@@ -107,16 +107,16 @@ impl TryFrom<String> for Listen {
     type Error = &'static str;
 
     fn try_from(listen: String) -> Result<Self, Self::Error> {
-        // With port 0 nobody would know where to ask.
+        // With port 0 the kernel chooses a port that Prometheus does not know.
         let listen = listen.parse().ok().filter(|at: &SocketAddr| at.port() != 0);
-        let mistake = "this is no address with a port, such as \"127.0.0.1:9811\"";
+        let mistake = "this is not an address with a port, such as \"127.0.0.1:9811\"";
         listen.map(Self).ok_or(mistake)
     }
 }
 
 checked! {
-    /// How much of an IPv6 address has to agree with that of who knocked. Less than a
-    /// provider's smallest allocation would open a door to strangers.
+    /// How many leading bits of an IPv6 address have to match the source of the knock. A prefix
+    /// shorter than a provider's smallest allocation would admit unrelated hosts.
     PrefixLen(u8) from "u8"
 }
 
@@ -132,8 +132,7 @@ impl TryFrom<u8> for PrefixLen {
 }
 
 checked! {
-    /// How many leases the gate can have. The kernel takes the memory for all of them at once:
-    /// 100 MB for the most.
+    /// The size of the gate's lease map. The kernel allocates it at once: 100 MB at the maximum.
     Leases(NonZeroU32) from "u32"
 }
 
@@ -156,15 +155,15 @@ impl TryFrom<u32> for Leases {
 }
 
 checked! {
-    /// A network, or a single address. No accepted network of IPv6 has IPv4-mapped addresses
-    /// in it, and none is so large that it can only be a mistake.
+    /// A network or a single address. An accepted IPv6 network contains no IPv4-mapped address,
+    /// and no accepted network is so large that it must be a mistake.
     Network(IpNet) from "String"
 }
 
 impl Network {
-    /// The largest private network of IPv4 is 10.0.0.0/8 (RFC 1918).
+    /// The largest private IPv4 network is 10.0.0.0/8 (RFC 1918).
     const MIN_V4_LEN: u8 = 8;
-    /// That of IPv6 is fc00::/7 (RFC 4193).
+    /// The largest private IPv6 network is fc00::/7 (RFC 4193).
     const MIN_V6_LEN: u8 = 7;
 }
 
@@ -175,18 +174,18 @@ impl TryFrom<String> for Network {
         let network = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => text.parse().map_err(|_| {
-                format!("`{text}` is no network such as \"192.0.2.0/24\", and no address")
+                format!("`{text}` is neither a network such as \"192.0.2.0/24\" nor an address")
             })?,
         };
         if network.trunc() != network {
             return Err(format!(
-                "`{text}` has bits behind its prefix: the network is {}",
+                "`{text}` has bits set after its prefix: the network is {}",
                 network.trunc()
             ));
         }
         if network.prefix_len() == 0 {
             return Err(format!(
-                "`{text}` is everybody; leave [gate] out if that is meant"
+                "`{text}` contains every address; if that is intended, leave [gate] out"
             ));
         }
         let min_len = match network {
@@ -198,25 +197,25 @@ impl TryFrom<String> for Network {
         };
         if network.prefix_len() < min_len {
             return Err(format!(
-                "`{text}` is too large to be trusted: a network has a prefix of at least {min_len} bits here"
+                "`{text}` is too large to be trusted: use a prefix of at least {min_len} bits"
             ));
         }
         Ok(Self(network))
     }
 }
 
-/// Refuses a network, written as `text`, that IPv4 sources would be in, since the program knows them by their
-/// IPv4-mapped addresses.
+/// Refuses a network, written as `text`, that contains IPv4-mapped addresses: the eBPF program
+/// stores IPv4 sources in this form.
 fn refuse_ipv4_mapped(network: Ipv6Net, text: &str) -> Result<(), String> {
     const IPV4: u8 = 96;
     if network.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) && network.prefix_len() <= IPV4 {
         return Err(format!(
-            "`{text}` is everybody with an IPv4 address, since the IPv4-mapped addresses are in it"
+            "`{text}` contains every IPv4 address, in IPv4-mapped form: use a smaller network"
         ));
     }
     match network.addr().to_ipv4_mapped() {
         Some(address) => Err(format!(
-            "`{text}` is a network of IPv4: write `{address}/{}`",
+            "`{text}` is an IPv4 network: write `{address}/{}`",
             network.prefix_len() - IPV4
         )),
         None => Ok(()),
@@ -224,8 +223,8 @@ fn refuse_ipv4_mapped(network: Ipv6Net, text: &str) -> Result<(), String> {
 }
 
 checked! {
-    /// How far apart datagrams may be that keep a lease going. A day is far beyond any
-    /// protocol's keep-alive.
+    /// The longest gap between datagrams that extend a lease. The maximum, one day, is far beyond
+    /// the keep-alive interval of any protocol.
     UdpIdle(Duration) from "String"
 }
 
@@ -244,7 +243,7 @@ impl TryFrom<String> for UdpIdle {
 }
 
 checked! {
-    /// A folder of the gate alone, in a bpf filesystem.
+    /// A directory for the gate alone, in a bpf filesystem.
     PinDir(PathBuf) from "PathBuf"
 }
 
@@ -260,21 +259,21 @@ impl TryFrom<PathBuf> for PinDir {
     fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
         if !path.is_absolute() {
             return Err(format!(
-                "`{}` does not begin with `/`, and knockd may be started anywhere",
+                "`{}` is not an absolute path: it has to begin with `/`",
                 path.display()
             ));
         }
-        // Other bpf filesystems are known when they are there, which is when knockd starts.
+        // Other bpf filesystems can be mounted later; they are checked when knockd starts.
         if let Ok(folder) = path.strip_prefix(BPFFS) {
             if folder == Path::new("") {
                 return Err(format!(
-                    "`{BPFFS}` is everybody's: take a folder in it, such as `{DEFAULT_PIN_DIR}`"
+                    "`{BPFFS}` is shared with other programs: use a directory below it, such as `{DEFAULT_PIN_DIR}`"
                 ));
             }
-            // The kernel's bpf_lookup() keeps them for itself.
+            // The kernel's bpf_lookup() reserves names with a dot.
             if folder.as_os_str().as_encoded_bytes().contains(&b'.') {
                 return Err(format!(
-                    "`{}` has a dot in it, which no name in a bpf filesystem may have",
+                    "`{}` contains a dot, which the bpf filesystem does not allow in names",
                     path.display()
                 ));
             }
@@ -284,7 +283,7 @@ impl TryFrom<PathBuf> for PinDir {
 }
 
 checked! {
-    /// A door's sequence.
+    /// A door's classic sequence.
     Sequence(classic::Sequence) from "Vec<u8>"
 }
 
@@ -297,8 +296,8 @@ impl TryFrom<Vec<u8>> for Sequence {
 }
 
 checked! {
-    /// How long a SYN waits for the rest of its knock. Longer than ten minutes only keeps
-    /// attempts alive that were given up long ago.
+    /// How long a SYN is kept while the rest of its knock is missing. More than ten minutes would
+    /// only keep abandoned sequences.
     SequenceTimeout(Duration) from "String"
 }
 
@@ -317,8 +316,8 @@ impl TryFrom<String> for SequenceTimeout {
 }
 
 checked! {
-    /// How far a sealed knock's time may be from this host's. A day bounds what has to be
-    /// remembered; a clock that is further off should be set.
+    /// The largest accepted clock difference of a sealed knock. The maximum, one day, bounds the
+    /// replay store.
     MaxSkew(Duration) from "String"
 }
 
@@ -337,7 +336,7 @@ impl TryFrom<String> for MaxSkew {
 }
 
 checked! {
-    /// A time in whole seconds, as `%FOR%` has it.
+    /// A time in whole seconds, the unit of `%FOR%`.
     Lease(Duration) from "String"
 }
 
@@ -365,8 +364,9 @@ fn whole_seconds_up_to(text: &str, max: Duration) -> Result<Duration, String> {
 }
 
 fn duration_between(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("`{text}` is no duration such as \"30s\" or \"10m\": {error}"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| {
+        format!("`{text}` is not a duration such as \"30s\" or \"10m\": {error}")
+    })?;
     if duration < min || duration > max {
         return Err(format!(
             "{text} is not between {} and {}",

@@ -78,9 +78,9 @@ pub struct Beginning {
 pub struct Terms {
     /// The first port of the window.
     window_base: u16,
-    /// How far a sealed knock's time may be from this host's.
+    /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
     pub max_skew: Duration,
-    /// How long a SYN waits for the others of its knock.
+    /// How long a SYN is kept while the rest of its knock is missing.
     pub sequence_timeout: Duration,
     /// Sources with a knock in progress at most.
     pub sources: NonZeroUsize,

@@ -1,4 +1,5 @@
-//! From single SYNs to blocks that may be a knock (README.md, "How the daemon assembles").
+//! Assembles single SYNs into blocks that may be a knock (see "How the daemon assembles" in the
+//! documentation of the protocol).
 
 mod index;
 mod lru;
@@ -14,21 +15,21 @@ use self::{
 };
 use knockd_types::syn::Syn;
 
-/// A knock that is about to be pushed, see [`Assembler::sight`].
+/// A SYN with the result of a prefetching look-up, see [`Assembler::sight`].
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting<'a> {
-    /// What was sighted.
+    /// The SYN.
     pub knock: &'a Syn,
-    /// Of its source, in one assembler.
+    /// The hash of its source, valid in one assembler.
     hash: u64,
-    /// Where its source probably is, if it is known.
+    /// The probable slot of its source, if the source is known.
     slot: Option<u32>,
 }
 
-/// The SYNs of every source, until they make a knock or grow old.
+/// The SYNs of every source, until they form a knock or expire.
 ///
-/// Bounded in sources, in events per source and in attempts per source and second. One
-/// source never affects another's queue but by being seen more recently.
+/// The number of sources, of events per source, and of attempts per source and second is bounded.
+/// A source can affect another source's queue only by evicting it.
 #[derive(Debug)]
 pub struct Assembler {
     sources: Sources,
@@ -39,7 +40,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// An assembler that forgets events after `timeout` and the least recently seen source
+    /// An assembler that drops events after `timeout`, and evicts the least recently seen source
     /// beyond `max_sources`.
     #[must_use]
     pub fn new(timeout: Duration, max_sources: NonZeroUsize) -> Self {
@@ -51,7 +52,7 @@ impl Assembler {
         }
     }
 
-    /// Goes over to other bounds; what is in progress stays so.
+    /// Changes the limits. Incomplete sequences are kept.
     pub fn set_limits(&mut self, timeout: Duration, max_sources: NonZeroUsize) {
         self.timeout = nanoseconds(timeout);
         self.max_sources = max_sources;
@@ -66,13 +67,13 @@ impl Assembler {
         }
     }
 
-    /// Forgets everything.
+    /// Removes all sources.
     pub fn clear(&mut self) {
         self.sources.clear();
     }
 
-    /// Looks for the sources of `knocks`, which are to be pushed next, all at once, so that among
-    /// many sources their waits for memory overlap.
+    /// Looks up the sources of `knocks`, which are pushed next. Looking up all of them first lets
+    /// their cache misses overlap.
     #[must_use]
     pub fn sight<'a>(&self, knocks: &'a [Syn]) -> Vec<Sighting<'a>> {
         let hashes: Vec<_> = knocks
@@ -92,8 +93,8 @@ impl Assembler {
             .collect()
     }
 
-    /// Queues `knock` and returns what it completes; `None` if it is a retransmission of one
-    /// that is queued already.
+    /// Queues `knock` and returns the candidates that it completes; `None` if it is a
+    /// retransmission of a queued SYN.
     pub fn push(&mut self, knock: &Syn) -> Option<Candidates> {
         self.push_sighted(Sighting {
             knock,
@@ -102,7 +103,7 @@ impl Assembler {
         })
     }
 
-    /// Queues a knock like [`push`](Self::push), from [`sight`](Self::sight) of this assembler.
+    /// Like [`push`](Self::push), for a result of [`sight`](Self::sight) of this assembler.
     pub fn push_sighted(
         &mut self,
         Sighting { knock, hash, slot }: Sighting<'_>,
@@ -121,12 +122,12 @@ impl Assembler {
         queue.insert(event).then(|| queue.candidates(&event))
     }
 
-    /// Clears the queue of `source`, one of whose candidates was accepted.
+    /// Clears the queue of `source` after one of its candidates was accepted.
     pub fn accept(&mut self, source: &IpAddr) {
         self.sources.remove(source);
     }
 
-    /// Forgets the sources that were last heard of before `now` minus the timeout.
+    /// Removes the sources without an event since `now` minus the timeout.
     pub fn forget(&mut self, now: Duration) {
         self.forget_at(nanoseconds(now));
     }
@@ -143,13 +144,13 @@ impl Assembler {
         }
     }
 
-    /// Sources with events in their queue.
+    /// The number of sources with queued events.
     #[must_use]
     pub fn sources(&self) -> usize {
         self.sources.len()
     }
 
-    /// Sources that had to make room for others.
+    /// The number of sources that were evicted to make room.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted

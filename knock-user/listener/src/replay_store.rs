@@ -1,9 +1,9 @@
-//! The sealed knocks that were accepted: each holds once.
+//! The replay store: the accepted sealed knocks. Each knock is single-use.
 //!
-//! A block is remembered until its time is out of `max_skew`, and a day longer. What is
-//! dropped then leaves the time at which it was made behind, as the *horizon*: a knock that
-//! was made at or before the horizon may have been accepted and forgotten, and is refused.
-//! So neither a clock that is set back nor a larger `max_skew` brings an old knock back.
+//! A block is stored until its timestamp is outside `max_skew`, and for another day. The newest
+//! timestamp of the removed blocks is the *horizon*. A knock with a timestamp at or before the
+//! horizon may be a replay of a removed block and is refused. So neither a clock that is set
+//! back nor a larger `max_skew` makes an old knock valid again.
 
 use std::{path::Path, time::Duration};
 
@@ -15,48 +15,46 @@ use thiserror::Error;
 use knockd_runtime::store::Store;
 use knockd_types::names::KNOCKS_FILE;
 
-/// The accepted blocks behind the Unix milliseconds at which they were made, which stand in the
-/// block itself: so one table both knows a block and has the oldest first.
+/// The accepted blocks. The key begins with the block's own timestamp (Unix milliseconds), so that
+/// one table serves both look-up and removal of the oldest blocks.
 const ACCEPTED: TableDefinition<'_, (u64, [u8; BLOCK_LEN]), ()> = TableDefinition::new("accepted");
 
-/// One value: when the youngest block that was dropped was made.
+/// The horizon, a single value: the newest timestamp of all removed blocks.
 const HORIZON: TableDefinition<'_, (), u64> = TableDefinition::new("horizon");
 
-/// What becomes of knocks while the file is broken, and when it is removed.
-const CONSEQUENCE: &str = "sealed knocks are refused until it is repaired or removed (whoever removes it lets knocks in again that were made within `max_skew`)";
+/// The effect of a broken file, and of its removal.
+const CONSEQUENCE: &str = "sealed knocks are refused until it is repaired or removed (after a removal, knocks that were made within `max_skew` can be replayed)";
 
-/// Blocks that are remembered at the same time: each is a knock that a key's owner made
-/// within a day. Beyond it those make room whose time is out, and where none is, nothing is
-/// accepted.
+/// The capacity in blocks. Each block is a knock by the owner of a key within about a day. At
+/// capacity, blocks outside `max_skew` are removed early. If there are none, knocks are refused.
 const MAX_BLOCKS: u64 = 65_536;
 
-/// How long a block is kept after its time is out of `max_skew`: a day, unless its place is
-/// needed. So a clock that is ahead by less, as by a wrong time zone, and then set right,
-/// moves no horizon past the true time, which would keep every client out until then.
+/// How long a block is kept after its timestamp has left `max_skew`, unless its place is needed:
+/// one day. A clock that was ahead by less, such as by a wrong time zone, and is then corrected,
+/// does not move the horizon past the true time. Otherwise every client would be refused until
+/// then.
 const KEPT_STALE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Blocks that are dropped at once, so that no knock waits for a long clean-up. More than
-/// one, so that the store shrinks while knocks come in.
+/// Blocks that are removed per knock: few enough not to delay the knock, and more than one, so that
+/// the store shrinks.
 const MAX_DROPPED: usize = 256;
 
-/// Why an accepted knock must not be acted on.
+/// Why an authenticated knock has to be refused.
 #[derive(Debug, Error)]
 pub(crate) enum RememberError {
-    /// It was accepted before.
-    #[error("this very knock was accepted before")]
+    /// The same block was accepted before.
+    #[error("this knock was accepted before")]
     Replayed,
-    /// It was made before something that is forgotten already.
+    /// The timestamp is not after the horizon.
     #[error(
-        "older than what is remembered: this host's clock was set back, or `max_skew` was raised"
+        "older than the replay store's horizon: this host's clock was set back, or `max_skew` was raised"
     )]
     BeyondHorizon,
-    /// Too many are remembered.
-    #[error(
-        "{MAX_BLOCKS} knocks are remembered already, and none of them is old enough to be forgotten"
-    )]
+    /// The store is at capacity.
+    #[error("the replay store is full: {MAX_BLOCKS} knocks, none of them old enough to be removed")]
     Full,
-    /// The store does not work, and what cannot be remembered is not accepted.
-    #[error("the store does not work: {0:#}")]
+    /// The store has failed. A knock that cannot be stored is refused.
+    #[error("the replay store has failed: {0:#}")]
     Broken(anyhow::Error),
 }
 
@@ -66,19 +64,19 @@ impl<E: Into<redb::Error>> From<E> for RememberError {
     }
 }
 
-/// The accepted blocks on disk.
+/// The replay store on disk.
 #[derive(Debug)]
 pub(crate) struct Knocks(Store);
 
 impl Knocks {
-    /// The blocks in `folder`, which is called `shown` in messages.
+    /// The replay store in the directory `folder`, which messages show as `shown`.
     ///
-    /// A file that is damaged or cannot be written is no reason not to start: the second
-    /// value says what is wrong, and [`Knocks::remember`] fails until it is right.
+    /// The daemon also starts with a file that is damaged or not writable: the second value is
+    /// the error, and [`Knocks::remember`] fails until the file is repaired.
     ///
     /// # Errors
     ///
-    /// Another daemon has it open.
+    /// Returns an error if another daemon has the store open.
     pub(crate) fn open(folder: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
         let (store, trouble) = Store::open(
             folder.join(KNOCKS_FILE),
@@ -88,13 +86,13 @@ impl Knocks {
         Ok((Self(store), trouble))
     }
 
-    /// Remembers that `block`, made at `made_at`, is accepted at `now` (Unix milliseconds).
-    /// When this returns it is on disk.
+    /// Records that `block`, with the timestamp `made_at`, is accepted at `now` (both in Unix
+    /// milliseconds). On return the record is on disk.
     ///
     /// # Errors
     ///
-    /// [`RememberError`]: the block must not be acted on. It is not remembered then, unless
-    /// it was before.
+    /// Returns an error if the knock has to be refused. The block is not stored in this case,
+    /// unless it was stored before.
     pub(crate) fn remember(
         &mut self,
         block: &Block,
@@ -103,7 +101,7 @@ impl Knocks {
         max_skew: Duration,
     ) -> Result<(), RememberError> {
         let stale = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
-        // Of the two kinds of failure only one says that the database is broken.
+        // A refusal is not a database failure: `Store::with` must not see it as an error.
         let remembered = self
             .0
             .with(|database| match remember(database, block, made_at, stale) {
@@ -155,7 +153,7 @@ fn remember(
         }
         accepted.insert((made_at, block.0), ())?;
     }
-    // redb's default durability: when this returns, the data is on disk.
+    // redb's default durability: on return the data is on disk.
     transaction.commit()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! knockd.toml(5): every key of the configuration, and how the page tells of it.
+//! Generates the manual page knockd.toml(5), with every key of the configuration.
 
 mod keys;
 
@@ -6,9 +6,9 @@ use knockd_config::model::DEFAULT_PATH;
 
 use crate::page::Page;
 
-/// A table of the file, or what stands before the first one.
+/// A table of the file. The keys before the first table form a table without a header.
 struct Table {
-    /// As it is written in the file; empty before the first one.
+    /// The header as in the file. Empty for the keys before the first table.
     header: &'static str,
     about: &'static str,
     keys: &'static [Key],
@@ -21,21 +21,21 @@ struct Key {
     meaning: &'static str,
 }
 
-/// What a key takes. Everything here but texts is tried on the parser by a test.
+/// The valid values of a key. A test checks all of this against the parser, except for prose.
 enum Values {
-    /// A time, such as `30s`.
+    /// A duration, such as `30s`.
     Duration {
         least: &'static str,
         most: &'static str,
         whole_seconds: bool,
     },
-    /// A whole number; without `most` as large as a number can be in TOML.
+    /// An integer. Without `most`, the limit is that of TOML.
     Number { least: i64, most: Option<i64> },
     /// One of these words.
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
-    /// Something else, with values in TOML that are right and such that are wrong.
+    /// Anything else, with examples of valid and invalid TOML values.
     #[cfg_attr(not(test), expect(dead_code, reason = "samples are for the test"))]
     Other {
         what: &'static str,
@@ -44,17 +44,17 @@ enum Values {
     },
 }
 
-/// What is taken where the key is left out.
+/// What applies if the key is missing.
 enum Default {
-    /// Nothing: the key has to be there.
+    /// The key is required.
     Required,
     /// This value, in TOML.
     Value(&'static str),
-    /// No value; the text says what that means.
+    /// No value. The text describes the effect.
     None(&'static str),
 }
 
-/// A whole file, as an example.
+/// A complete example.
 const EXAMPLE: &str = r#"interfaces = ["eth0"]
 
 [[client]]
@@ -87,25 +87,25 @@ pub(crate) fn page() -> String {
     page.paragraph(&format!("`{DEFAULT_PATH}`"));
     page.section("DESCRIPTION");
     page.paragraph(
-        "A file in TOML that says who may knock and what a knock opens. `knockd init` writes a first \
-         one, `knockd check` says whether it is right, and `knockd reload` has the running daemon \
-         take it over, or refuse it whole.",
+        "A TOML file that defines the clients and the doors that they open. `knockd init` creates it, \
+         `knockd check` validates it, and `knockd reload` makes the running daemon load it. An invalid \
+         file is refused as a whole.",
     );
     page.paragraph(
-        "The file must belong to root or to the user who runs knockd, and nobody else may be able to \
-         write it, since it says what is run. A key that is not listed here is an error. Durations \
-         are written like `\"90s\"`, `\"10m\"`, `\"1h 30m\"`.",
+        "The file names commands that run as root. It must belong to root or to the user that runs \
+         knockd, and must not be writable by others. Unknown keys are errors. Durations are written \
+         like `\"90s\"`, `\"10m\"`, `\"1h 30m\"`.",
     );
     for table in keys::TABLES {
         table.add_to(&mut page);
     }
     page.section("COMMANDS");
     page.paragraph(
-        "`run` and `close` are a program and its arguments, never a shell. Inside each, `%IP%` is the \
-         address that knocked, `%DOOR%` and `%CLIENT%` are the names, `%FOR%` is the door's time in \
-         seconds, and `%%` is a percent sign. The same stand in the environment as `KNOCK_IP`, \
-         `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`, beside a fixed `PATH`. Commands run in `/`, with \
-         an empty standard input; what they print goes to the log.",
+        "`run` and `close` are a program and its arguments; no shell is involved. In each of them, \
+         `%IP%` is the source address of the knock, `%DOOR%` and `%CLIENT%` are the names, `%FOR%` is \
+         the duration of the lease in seconds, and `%%` is a percent sign. The environment contains the \
+         same values as `KNOCK_IP`, `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`, and a fixed `PATH`. \
+         Commands run in `/` with an empty standard input. Their output goes to the log.",
     );
     page.section("EXAMPLE");
     page.verbatim(EXAMPLE);
@@ -116,7 +116,7 @@ pub(crate) fn page() -> String {
 impl Table {
     fn add_to(&self, page: &mut Page) {
         page.section(if self.header.is_empty() {
-            "BEFORE THE FIRST TABLE"
+            "TOP-LEVEL KEYS"
         } else {
             self.header
         });

@@ -1,5 +1,5 @@
-//! What is shipped beside the programs and made from their code: manual pages, and completions
-//! for bash, zsh and fish. `cargo xtask package` calls it; the programs have none of it inside.
+//! Generates the manual pages and the shell completions (bash, zsh, fish) from the code.
+//! `cargo xtask package` runs it. The programs themselves do not contain this code.
 
 mod configuration;
 mod page;

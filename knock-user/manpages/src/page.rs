@@ -1,4 +1,4 @@
-//! A manual page's text. What stands between backticks is set in bold.
+//! The text of a manual page. Text between backticks is set in bold.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
@@ -27,7 +27,7 @@ impl Page {
         self.0.control("PP", []).text(inlines(text));
     }
 
-    /// A term, what it stands for in italics, and its explanation.
+    /// A term in bold, its value in italics, and its explanation.
     pub(crate) fn item(&mut self, term: &str, value: &str, text: &str) {
         let mut head = vec![bold(term)];
         if !value.is_empty() {
@@ -36,7 +36,7 @@ impl Page {
         self.0.control("TP", []).text(head).text(inlines(text));
     }
 
-    /// Lines that stay as they are.
+    /// Preformatted lines.
     pub(crate) fn verbatim(&mut self, text: &str) {
         self.0.control("PP", []).control("nf", []);
         for line in text.lines() {
@@ -63,7 +63,7 @@ impl Page {
     }
 }
 
-/// What the pages are part of.
+/// The name of the manual in the page header.
 pub(crate) const MANUAL: &str = "knockd";
 
 fn inlines(text: &str) -> Vec<Inline> {

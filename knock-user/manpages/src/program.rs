@@ -1,4 +1,4 @@
-//! The manual page of a program, with all of its commands, out of its command line.
+//! Generates the manual page of a program with all of its commands from its command line.
 
 use std::io;
 
@@ -9,15 +9,15 @@ use knockd_config::model::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAUL
 use crate::page::{MANUAL, Page};
 
 const DAEMON: &str = "\
-knockd waits for knocks and opens doors. A knock is 16 TCP SYNs to ports of a window of 256, on which
-nothing listens: together they are one block that only a holder of the key can make. An XDP program
-sees them before the firewall does, and nothing is answered. A door is a command that is run, and
-another one when its time is over, or a port that the kernel keeps closed to everybody else (the
-gate), or both.
+knockd waits for knocks and opens doors. A knock consists of 16 TCP SYNs to a window of 256 ports, on
+which no service listens. Together the SYNs form one block that only a holder of the key can create.
+An XDP program receives them before the firewall and sends no answer. A door runs a command, and
+another one when its time is over; or it opens a port that the kernel keeps closed for all other
+addresses (the gate); or both.
 
-Without a command knockd runs in the foreground and logs to standard error; SIGTERM and SIGINT close
-every open door and end it, SIGHUP has it read its configuration again. The gate stays in force when
-knockd ends, however it ends, unless the configuration says otherwise; `knockd detach` takes it away.";
+Without a command knockd runs in the foreground and logs to standard error. SIGTERM and SIGINT close
+every open door and stop it. SIGHUP reloads the configuration. The gate stays in force after knockd
+has exited for any reason, unless the configuration says otherwise; `knockd detach` removes it.";
 
 /// The page of `knockd`.
 pub(crate) fn daemon(command: Command) -> io::Result<String> {
@@ -29,25 +29,22 @@ pub(crate) fn daemon(command: Command) -> io::Result<String> {
     for (path, what) in [
         (
             DEFAULT_PATH,
-            "The configuration. `knockd init` writes a first one.",
+            "The configuration file. `knockd init` creates it.",
         ),
         (
             DEFAULT_STATE_DIR,
-            "Accepted knocks and open doors: what must not be forgotten.",
+            "Persistent state: the replay store and the lease journal.",
         ),
-        (
-            DEFAULT_SOCKET,
-            "Where the running daemon is asked for its state.",
-        ),
+        (DEFAULT_SOCKET, "The control socket of the running daemon."),
         (
             DEFAULT_PIN_DIR,
-            "The gate: program and leases, which outlive the daemon.",
+            "The pinned program and leases of the gate, which outlive the daemon.",
         ),
     ] {
         page.item(path, "", what);
     }
     page.section("EXIT STATUS");
-    page.paragraph("0 if all went well, 1 if not, 2 if the command line is wrong.");
+    page.paragraph("0 on success, 1 on failure, 2 if the command line is invalid.");
     page.see_also(&[("knock", "1"), ("knockd.toml", "5"), ("systemctl", "1")]);
     program(command, "8", &page)
 }
@@ -59,18 +56,18 @@ pub(crate) fn client(command: Command) -> io::Result<String> {
     page.item(
         "~/.config/knock/knock.toml",
         "",
-        "The profiles, which `knock import` writes.",
+        "The profiles. `knock import` adds them.",
     );
     page.item(
         "~/.config/knock/keys",
         "",
-        "Their keys, a file each, for this user alone.",
+        "The keys of the profiles, one file each, with access for this user only.",
     );
     page.see_also(&[("ssh_config", "5"), ("knockd", "8")]);
     program(command, "1", &page)
 }
 
-/// The page of `command`, which ends with `rest`.
+/// The page of `command`, followed by `rest`.
 fn program(command: Command, section: &str, rest: &Page) -> io::Result<String> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
@@ -90,12 +87,12 @@ fn program(command: Command, section: &str, rest: &Page) -> io::Result<String> {
     }
     text.push_str(&after_help(&command).render());
     text.push_str(&rest.render());
-    // Each part brings its own preamble, and once is enough.
+    // Each part has its own preamble. Keep only one.
     let preamble = Page::default().render();
     Ok(preamble.clone() + &text.replace(&preamble, ""))
 }
 
-/// Adds what `command` does and takes, or what the commands below it do.
+/// Adds the description and options of `command`, or of its subcommands.
 fn subcommand(command: &Command, text: &mut String) -> io::Result<()> {
     if command.has_subcommands() {
         for command in command.get_subcommands() {
@@ -103,7 +100,7 @@ fn subcommand(command: &Command, text: &mut String) -> io::Result<()> {
         }
         return Ok(());
     }
-    // What every command has stands above, once.
+    // Global options are described once, above.
     let command = command.clone().mut_args(|argument| {
         let common = argument.is_global_set() || argument.get_id() == "help";
         argument.hide(common)
@@ -129,8 +126,8 @@ fn body(section: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Resul
     Ok(lines.map_or_else(String::new, |(_, body)| body.to_owned()))
 }
 
-/// What `--help` ends with: a paragraph that begins with one or two words and a colon is
-/// a section, and what is indented stays as it is.
+/// The text after the options in `--help`. A paragraph that begins with one or two words and a
+/// colon becomes a section; indented lines are preformatted.
 fn after_help(command: &Command) -> Page {
     let text = command
         .get_after_long_help()
@@ -167,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// Every command and option that a user can see, as the page writes it.
+    /// Every visible command and option.
     fn words(command: &Command) -> Vec<String> {
         let options = command
             .get_arguments()

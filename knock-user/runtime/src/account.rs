@@ -1,4 +1,4 @@
-//! Users of this host.
+//! User and group accounts of this host.
 
 use anyhow::{Context as _, Result};
 use knockd_types::account::Account;
@@ -7,7 +7,7 @@ use nix::{
     unistd::{Group, User},
 };
 
-/// The user that the network-facing process runs as by default.
+/// The default user of the listener.
 pub const DEFAULT_USER: &str = "knockd";
 
 const NOBODY: &str = "nobody";
@@ -39,12 +39,11 @@ pub fn in_group(account: Account, name: &str) -> Result<Option<Account>, Errno> 
     }))
 }
 
-/// Who the network-facing process is to run as: `configured`, or else [`DEFAULT_USER`], or else
-/// nobody.
+/// The account of the listener: `configured`, else [`DEFAULT_USER`], else `nobody`.
 ///
 /// # Errors
 ///
-/// There is none of them.
+/// Returns an error if none of them exists.
 pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
     if let Some(account) = configured {
         return Ok(account.clone());
@@ -54,16 +53,16 @@ pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
         None => find(NOBODY)?,
     };
     found.with_context(|| {
-        format!("there is no user `{DEFAULT_USER}` for the network-facing process: make one, or set `user`")
+        format!("there is no user `{DEFAULT_USER}` for the listener: create it, or set `user`")
     })
 }
 
-/// What the administrator has to know of who the network-facing process is to run as.
+/// A warning for the administrator about the account of the listener.
 #[must_use]
 pub fn warning(configured: Option<&Account>) -> Option<String> {
     match unprivileged(configured) {
         Ok(account) if account.name == NOBODY && configured.is_none() => Some(format!(
-            "there is no user `{DEFAULT_USER}`: the network-facing process runs as `{account}`, who may have other processes"
+            "there is no user `{DEFAULT_USER}`: the listener runs as `{account}`, which other services may share (create the user, or set `user`)"
         )),
         Ok(_) => None,
         Err(error) => Some(format!("{error:#}")),

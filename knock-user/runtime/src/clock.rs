@@ -1,22 +1,22 @@
-//! The two clocks: one that only grows, and one that says what time it is.
+//! The kernel's monotonic clocks and the wall clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
-/// A difference between the two clocks' steps that is no drift: the wall clock was set.
+/// A larger difference between monotonic and wall clock steps is not drift: the wall clock was set.
 const JUMP: Duration = Duration::from_secs(2);
 
-/// The time on `CLOCK_MONOTONIC`, which the kernel's half stamps events with. Setting the
-/// wall clock does not move it.
+/// The time on `CLOCK_MONOTONIC`, the clock of the eBPF program's event timestamps. Setting the
+/// wall clock does not affect it.
 #[must_use]
 pub fn monotonic() -> Duration {
     now(ClockId::Monotonic)
 }
 
-/// The time on `CLOCK_BOOTTIME`, which the gate's leases end by: [`monotonic`], and the time
-/// that the machine has slept.
+/// The time on `CLOCK_BOOTTIME`, the clock of the gate's leases: [`monotonic`] plus the time that
+/// the machine was suspended.
 #[must_use]
 pub fn boottime() -> Duration {
     now(ClockId::Boottime)
@@ -24,14 +24,14 @@ pub fn boottime() -> Duration {
 
 fn now(clock: ClockId) -> Duration {
     let now = clock_gettime(clock);
-    // These clocks start at zero and only grow.
+    // These clocks start at zero and never go back.
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or_default(),
         u32::try_from(now.tv_nsec).unwrap_or_default(),
     )
 }
 
-/// Waits until `deadline` on the clock of [`monotonic`]; for ever without one.
+/// Waits until `deadline` on the clock of [`monotonic`], or forever without a deadline.
 pub async fn sleep_until_monotonic(deadline: Option<Duration>) {
     match deadline {
         Some(deadline) => {
@@ -50,15 +50,16 @@ pub fn unix_ms() -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
 }
 
-/// Notices when the wall clock is set, which decides whether sealed knocks are fresh.
+/// Detects that the wall clock was set. It decides whether sealed knocks are fresh.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
-    /// Where the wall clock stood when the other one was at zero, in Unix milliseconds.
+    /// The wall-clock time at monotonic zero, in Unix milliseconds.
     epoch: i128,
 }
 
 impl WallClock {
-    /// A watch over a wall clock that shows `unix_ms` when the other shows `monotonic`.
+    /// A detector that starts with the wall clock at `unix_ms` and the monotonic clock at
+    /// `monotonic`.
     #[must_use]
     pub fn new(unix_ms: u64, monotonic: Duration) -> Self {
         Self {
@@ -66,8 +67,8 @@ impl WallClock {
         }
     }
 
-    /// By how many milliseconds the wall clock was set since the last call: forward if
-    /// positive. `None` if it was not.
+    /// By how many milliseconds the wall clock was set since the last call; positive is forward.
+    /// `None` if it was not set.
     pub fn jumped(&mut self, unix_ms: u64, monotonic: Duration) -> Option<i128> {
         let epoch = epoch(unix_ms, monotonic);
         let jump = epoch - self.epoch;

@@ -1,7 +1,8 @@
-//! The log: one entry per line or datagram, as text, as JSON or in the journal's own way.
+//! The log: one entry per line or datagram, as text, as JSON, or in the native protocol of the
+//! systemd journal.
 //!
-//! What an entry says may come from the configuration, from a command or from the network.
-//! In no format can it end the entry that it is in, or begin a field.
+//! An entry may contain text from the configuration, from a command or from the network. In no
+//! format can such text end the entry or begin a field.
 
 mod entry;
 mod escape;
@@ -29,18 +30,18 @@ pub use self::{
 };
 use self::{escape::one_line, journal::Journal, json::Json};
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Format {
-    /// Lines for people
+    /// Plain text lines
     Text,
     /// One JSON object per line
     Json,
-    /// Entries with fields, in systemd's journal
+    /// Entries with fields in the systemd journal
     Journal,
 }
 
-/// How the log of a process is written, for another one that is to do the same.
+/// The log settings of a process, to be passed on to a child process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Choice {
     level: String,
@@ -49,7 +50,7 @@ pub struct Choice {
 
 static CHOSEN: OnceLock<Choice> = OnceLock::new();
 
-/// How the log of this process is written.
+/// The log settings of this process.
 #[must_use]
 pub fn chosen() -> Choice {
     CHOSEN.get().cloned().unwrap_or(Choice {
@@ -58,18 +59,18 @@ pub fn chosen() -> Choice {
     })
 }
 
-/// Sends the log of this process where that of another one goes.
+/// Configures the log of this process with the settings of its parent.
 pub fn init_like(choice: &Choice) {
     let level = choice.level.parse().unwrap_or(LevelFilter::INFO);
     let _ = init(level, Some(choice.format));
 }
 
-/// Sends the log of this process to standard error or to the journal, and says in which
-/// format it is written: `format`, or by default the journal's if standard error goes there,
-/// and text in every other case. Text also stands in for a journal that is not there.
+/// Sends the log of this process to standard error or to the journal, and returns the format.
+/// Without `format` this is the journal's if standard error is connected to the journal, and text
+/// otherwise. Text is also the fallback if the journal is unavailable.
 pub fn init(level: LevelFilter, format: Option<Format>) -> Format {
     let format = begin(level, format);
-    // The first one counts, which is the only one.
+    // Called once per process; a second call would have no effect.
     let _ = CHOSEN.set(Choice {
         level: level.to_string(),
         format,
@@ -86,7 +87,7 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
     };
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
-        // There is nowhere left to tell that the log cannot be written.
+        // If the log cannot be written, there is no place to report it.
         .log_internal_errors(false)
         .with_ansi(false);
     let format = format.unwrap_or(default);
@@ -110,7 +111,7 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
         .with_ansi(wants_colours())
         .fmt_fields(format::debug_fn(text_field))
         .with_writer(std::io::stderr);
-    // The journal has its own clock.
+    // The journal adds its own timestamps.
     if to_journal {
         text.without_time().init();
     } else {
@@ -119,7 +120,7 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
     Format::Text
 }
 
-/// The message says everything that the fields do.
+/// Writes the message only: it contains everything that the fields do.
 fn text_field(
     writer: &mut Writer<'_>,
     field: &tracing::field::Field,
@@ -131,8 +132,9 @@ fn text_field(
     Ok(())
 }
 
-/// `JOURNAL_STREAM` is inherited by every child of a service; only what it says tells whether
-/// standard error is that stream still (systemd.exec(5)).
+/// Whether standard error is connected to the journal. Children of a service inherit
+/// `JOURNAL_STREAM` even if standard error is redirected, so device and inode have to be compared
+/// (systemd.exec(5)).
 fn stderr_is_journal() -> bool {
     let (Ok(stream), Ok(stderr)) = (
         env::var("JOURNAL_STREAM"),
@@ -143,7 +145,8 @@ fn stderr_is_journal() -> bool {
     stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)
 }
 
-/// Not in a file or a pipe, and not where <https://no-color.org> is asked for.
+/// Whether to use colours: only on a terminal, and not if `NO_COLOR` is set
+/// (<https://no-color.org>).
 fn wants_colours() -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !refused

@@ -1,9 +1,10 @@
-//! A process without rights: what it has open is all that it will ever have.
+//! The sandbox of the listener and of `knockd tap`: the process keeps its open file descriptors
+//! and gains no further access.
 //!
-//! The keeper has taken its user and its capabilities from it already, where it had them to
-//! take. Here it gives up what every process may do: other programs, other files, sockets,
-//! other processes. `no_new_privs`, Landlock (kernel 5.13 and later, as far as it is switched
-//! on) and a seccomp filter each hold by themselves.
+//! If the supervisor runs as root, it has already started the listener as an unprivileged user
+//! without capabilities. The sandbox also takes away what every process may do: executing
+//! programs, opening files and sockets, and acting on other processes. `no_new_privs`, Landlock
+//! (Linux 5.13 and later, if enabled) and a seccomp filter are independent layers.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd};
 
@@ -25,27 +26,28 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// The youngest version of Landlock that this knows; older kernels have less of it.
+/// The newest supported Landlock ABI. Older kernels enforce the subset that they know.
 const LANDLOCK: ABI = ABI::V6;
 
-/// `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h: aya asks it of a ring that it is handed.
+/// `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h: aya calls it on the ring buffer's file descriptor.
 const BPF_OBJ_GET_INFO_BY_FD: u64 = 15;
 
 /// `CLONE_THREAD` of linux/sched.h.
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
 
-/// What the process is left with.
+/// The restrictions, ready to be applied.
 pub struct Sandbox {
     files: RulesetCreated,
     filters: Vec<BpfProgram>,
 }
 
 impl Sandbox {
-    /// A sandbox in which files can be opened and made in `folder`, and nowhere else.
+    /// A sandbox in which files can be opened and created in the directory `folder` only.
     ///
     /// # Errors
     ///
-    /// The kernel knows neither Landlock nor a stand-in for it, or the filter is wrong.
+    /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
+    /// invalid.
     pub fn new(folder: Option<&OwnedFd>) -> Result<Self> {
         let mut files = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -67,12 +69,11 @@ impl Sandbox {
         })
     }
 
-    /// Gives everything up that this thread, and those that it starts, have no use for. There
-    /// is no way back.
+    /// Restricts this thread and the threads that it will start. This cannot be undone.
     ///
     /// # Errors
     ///
-    /// The kernel refuses; then less may be given up.
+    /// Returns an error if the kernel refuses a restriction. Earlier ones may be in effect.
     pub fn enter(self) -> Result<()> {
         let no_cores = Rlimit {
             current: Some(0),
@@ -96,10 +97,11 @@ impl Sandbox {
     }
 }
 
-/// The system-call filters. The kernel runs them all, and does the worst that one of them says.
+/// The seccomp filters. The kernel runs all of them and takes the most restrictive action
+/// (seccomp(2)).
 fn filters() -> Result<Vec<BpfProgram>> {
     let Ok(arch) = std::env::consts::ARCH.try_into() else {
-        tracing::warn!("there is no seccomp filter for this processor");
+        tracing::warn!("no seccomp filter for this architecture: system calls are not restricted");
         return Ok(Vec::new());
     };
     let filter = |rules, otherwise, then| -> Result<BpfProgram> {
@@ -107,22 +109,23 @@ fn filters() -> Result<Vec<BpfProgram>> {
     };
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
     Ok(vec![
-        // Its arguments cannot be looked at; the C library takes clone(2) then.
+        // seccomp cannot inspect the arguments of clone3(2). After ENOSYS the C library uses
+        // clone(2).
         filter(
             [(libc::SYS_clone3, vec![])].into(),
             SeccompAction::Allow,
             errno(libc::ENOSYS),
         )?,
-        // Whoever tries these is not the code that was written here.
+        // knockd never makes these calls: an attacker has taken over the process.
         filter(hostile()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
-        // The last one: it lets no further one be made.
+        // Has to be last: it forbids further filters.
         filter(allowed()?, errno(libc::EPERM), SeccompAction::Allow)?,
     ])
 }
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// What the listener does. Everything else fails.
+/// The allowed system calls. All others fail with EPERM.
 fn allowed() -> Result<Rules> {
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
     let masked = |argument, mask, value| when(argument, Op::MaskedEq(mask), value);
@@ -139,13 +142,13 @@ fn allowed() -> Result<Rules> {
     rules.insert(libc::SYS_ioctl, nonblocking);
     let info = vec![when(0, Op::Eq, BPF_OBJ_GET_INFO_BY_FD)?];
     rules.insert(libc::SYS_bpf, info);
-    // abort(3), after a panic in a panic.
+    // abort(3), after a panic during a panic.
     let own = vec![when(0, Op::Eq, std::process::id().into())?];
     rules.insert(libc::SYS_tgkill, own);
     Ok(rules)
 }
 
-/// What ends it.
+/// The system calls that kill the process.
 fn hostile() -> Result<Rules> {
     let mut rules: Rules = HOSTILE.iter().map(|call| (*call, vec![])).collect();
     let others = vec![when(0, Op::Ne, BPF_OBJ_GET_INFO_BY_FD)?];
@@ -159,7 +162,7 @@ fn when(argument: u8, op: Op, value: u64) -> Result<SeccompRule> {
 }
 
 const ALLOWED: &[c_long] = &[
-    // What is open.
+    // Open file descriptors.
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_pread64,
@@ -170,7 +173,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_fcntl,
     libc::SYS_fstat,
-    // The control socket, the one for metrics, the journal's, the channel to the keeper.
+    // The control socket, the metrics socket, the journal, the IPC channel to the supervisor.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -181,7 +184,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
-    // The store, where Landlock lets it.
+    // The replay store, in the directory that Landlock allows.
     libc::SYS_openat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
@@ -194,7 +197,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_fdatasync,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
-    // Waiting, and the time.
+    // Waiting and clocks.
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     libc::SYS_ppoll,
@@ -223,7 +226,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sigaltstack,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // The older names, which younger processors do not have.
+    // Legacy calls, which newer architectures do not have.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
@@ -269,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    /// What `work` returns in a thread in a sandbox with `folder`.
+    /// Runs `work` in a thread in a sandbox with `folder`, and returns its result.
     fn inside<T: Send>(folder: &tempfile::TempDir, work: impl FnOnce() -> T + Send) -> T {
         let folder: OwnedFd = File::open(folder).unwrap().into();
         thread::scope(|scope| {
@@ -313,7 +316,7 @@ mod tests {
             assert!(denied(TcpListener::bind("127.0.0.1:0")));
             assert!(denied(UdpSocket::bind("127.0.0.1:0")));
             assert!(denied(Command::new("/bin/true").status()));
-            // What is allowed goes on: a thread, which is in the sandbox as well.
+            // A thread is allowed, and it inherits the sandbox.
             let is_confined = || denied(UdpSocket::bind("127.0.0.1:0"));
             assert!(thread::spawn(is_confined).join().unwrap());
         });
@@ -323,7 +326,7 @@ mod tests {
     fn there_are_no_capabilities() {
         let folder = tempfile::tempdir().unwrap();
         let capabilities = inside(&folder, || rustix::thread::capabilities(None));
-        // capget(2) is not even among what may be called.
+        // capget(2) itself is not allowed.
         assert!(capabilities.is_err());
     }
 }

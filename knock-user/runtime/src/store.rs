@@ -1,9 +1,9 @@
-//! What the daemon must not forget: the sealed knocks that it accepted ([`knocks`]), and the
-//! doors that it still has to close ([`leases`]). Two files, since two processes keep them.
+//! Persistent state: the replay store of accepted sealed knocks ([`knocks`]), and the lease
+//! journal of open doors ([`leases`]). Two files, since they belong to different processes.
 //!
-//! redb holds each: it is crash-safe by construction (copy on write, checksums, one file),
-//! pure Rust and well kept, and a commit returns when the data is on disk. An append-only
-//! file of our own would be a little faster and would have all of that to prove first.
+//! Both use redb: crash-safe by construction (copy on write, checksums, one file), pure Rust and
+//! well maintained, and a commit returns when the data is on disk. A custom append-only file would
+//! be slightly faster, but all of this would have to be proved for it.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -16,30 +16,30 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use redb::{Builder, Database, DatabaseError, backends::FileBackend};
 
-/// Of a file that is a few hundred kilobytes at most.
+/// redb's cache in bytes. The files have a few hundred kilobytes at most.
 const CACHE_BYTES: usize = 1024 * 1024;
 
-/// A file on disk. When it breaks it is opened again the next time, so that a disk that was
-/// full for a while needs nobody to restart the daemon.
+/// A database file. After an error it is opened again on the next use, so that the daemon
+/// recovers from a full disk without a restart.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// What the file is called for a person.
+    /// The path that messages show.
     shown: PathBuf,
-    /// What whoever removes a broken file has to know.
+    /// The effect of a broken file, and of its removal, for the error message.
     consequence: &'static str,
     database: Option<Database>,
 }
 
 impl Store {
-    /// The store at `path`, made with its folder if it is not there.
+    /// The store at `path`. Creates the file and its directory if they do not exist.
     ///
-    /// A store that is damaged or cannot be written is no reason not to start: the second
-    /// value says what is wrong, and [`Store::with`] fails until it is right.
+    /// The daemon also starts with a store that is damaged or not writable: the second value is
+    /// the error, and [`Store::with`] fails until the file is repaired.
     ///
     /// # Errors
     ///
-    /// Another daemon has the store open.
+    /// Returns an error if another daemon has the store open.
     pub fn open(
         path: PathBuf,
         shown: PathBuf,
@@ -67,7 +67,7 @@ impl Store {
         Ok((store, trouble))
     }
 
-    /// Does `work` with the database, which is opened again if it was broken the last time.
+    /// Runs `work` on the database. Opens it again if the last use failed.
     ///
     /// # Errors
     ///
@@ -77,10 +77,10 @@ impl Store {
             Some(database) => database,
             None => self.database()?,
         };
-        // A damaged page may be met by a panic in the library instead of an error.
+        // redb may panic on a damaged page instead of returning an error.
         let result = catch_unwind(AssertUnwindSafe(|| work(&database)))
             .unwrap_or_else(|_| Err(anyhow!("it is damaged")));
-        // After an error of the disk the database refuses everything until it is reopened.
+        // After an I/O error redb refuses all operations until the file is reopened.
         if result.is_ok() {
             self.database = Some(database);
         }
@@ -95,13 +95,13 @@ impl Store {
         }
         let mut builder = builder();
         builder.set_check_integrity_on_open(true);
-        // A damaged file may be met by a panic in the library instead of an error.
+        // redb may panic on a damaged file instead of returning an error.
         catch_unwind(AssertUnwindSafe(|| builder.open(path)))
             .map_err(|_| anyhow!("it is damaged"))
             .and_then(|opened| opened.map_err(Into::into))
             .with_context(|| {
                 format!(
-                    "the store {} cannot be opened; it is left as it is, and {}",
+                    "the store {} cannot be opened and is left unchanged; {}",
                     self.shown.display(),
                     self.consequence
                 )
@@ -115,8 +115,8 @@ fn builder() -> Builder {
     builder
 }
 
-/// Makes an empty store that is complete before it has its name: an empty file of that name
-/// is never taken for a store that remembers nothing.
+/// Creates an empty store under a temporary name and renames it when it is complete: an empty file
+/// at `path` must not pass for an empty store.
 fn create(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()

@@ -1,9 +1,9 @@
-//! Which doors are open to whom, and until when.
+//! The open doors: for which source, and until when.
 //!
-//! A state machine without I/O: knocks, the clock and what has been done go in, what is to
-//! be done comes out. A source has at most one task at a door under way, so that opening and
-//! closing never overtake each other. What a task consists of, the gate, a command, both or
-//! nothing, is not known here.
+//! A state machine without I/O. Inputs are accepted knocks, the clock and finished tasks; outputs
+//! are tasks. Each door key (door and source) has at most one running task, so opening and closing
+//! never overlap. The state machine does not know what a task does: change the gate, run a
+//! command, both, or nothing.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,98 +12,98 @@ use std::{
     time::Duration,
 };
 
-/// A door, by its index in the configuration, and the source that it is open to.
+/// A door key: a door, and the source address that it is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Visit {
-    /// The door's index.
+    /// The door's index in the configuration.
     pub door: usize,
-    /// Who it is open to.
+    /// The source address that the door is open for.
     pub source: IpAddr,
 }
 
-/// How a door that opens behaves.
+/// The grant of an accepted knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// The client that knocked, by its index.
+    /// The index of the client that knocked.
     pub client: usize,
     /// How long the door stays open.
     pub lease: Duration,
 }
 
-/// What is to be done at a door.
+/// The kind of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// Open the gate, then `run`.
+    /// Open the gate, then execute `run`.
     Open,
-    /// Close the gate, then `close`.
+    /// Close the gate, then execute `close`.
     Close,
 }
 
-/// Something that has to be done; [`Doors::finished`] waits to hear of its end.
+/// A task for the caller, who reports its end to [`Doors::finished`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
-    /// The door and the source.
+    /// The door key.
     pub visit: Visit,
-    /// For which client.
+    /// The index of the client that knocked.
     pub client: usize,
     /// What to do.
     pub action: Action,
-    /// The lease that it is for.
+    /// The duration of the lease.
     pub lease: Duration,
 }
 
-/// What became of an accepted knock.
+/// The effect of an accepted knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// The door opens: do this.
+    /// The door opens: run this task.
     Opens(Task),
-    /// The door was open already, and stays so for a whole lease from now.
+    /// The door was open already. Its lease was renewed.
     Extends,
-    /// The door is being closed, and opens again when that is done.
+    /// The door is closing. It opens again when that is done.
     Reopens,
-    /// As many doors are open as the configuration allows.
+    /// The number of open doors is at its limit.
     Full,
 }
 
-/// What the clock or the end of a task led to.
+/// The effect of a deadline or a finished task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Do this.
+    /// Run this task.
     Start(Task),
-    /// The door is closed now.
+    /// The door is closed.
     Closed(Visit),
-    /// `close` failed again and again: the door may be open still, and nobody is looking.
+    /// Every attempt to close the door failed. It may still be open and is not tried again.
     GaveUp(Visit),
 }
 
-/// One open door, for `status` and for the store.
+/// An open door, for `status` and the lease journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenDoor {
-    /// The door and the source.
+    /// The door key.
     pub visit: Visit,
-    /// Who knocked last.
+    /// The index of the client that knocked last.
     pub client: usize,
-    /// The lease that he was given.
+    /// The duration of its lease.
     pub lease: Duration,
-    /// When it closes.
+    /// The end of the lease, on the monotonic clock.
     pub until: Duration,
     /// Whether `run` has succeeded.
     pub opened: bool,
-    /// Whether its gate is open: until it is being closed, whatever became of `run`.
+    /// Whether the gate admits the source: until the door is closing, even if `run` failed.
     pub lets_in: bool,
-    /// What it is doing.
+    /// The state, for display.
     pub state: &'static str,
 }
 
-/// A closing command that fails is run again this often, after 1, 2, 4 and 8 seconds: a
-/// firewall's lock may be taken, and a door that stays open is worse than a late one.
+/// How often `close` is tried, with pauses of 1, 2, 4 and 8 seconds. A failure may be temporary,
+/// such as a firewall's lock, and a door that stays open is worse than one that closes late.
 const CLOSING_ATTEMPTS: u32 = 5;
 
-/// All open doors, bounded in number.
+/// All open doors, up to a maximum number.
 #[derive(Debug)]
 pub(crate) struct Doors {
     leases: HashMap<Visit, Lease>,
-    /// When which lease wants to be looked at again.
+    /// The deadlines of leases and retries.
     deadlines: BTreeSet<(Duration, Visit)>,
     max: NonZeroUsize,
     stopping: bool,
@@ -118,18 +118,18 @@ struct Lease {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// `run` is under way.
+    /// The opening task is running.
     Opening,
     Open,
-    /// `run` failed. It may have done half its work, so `close` is owed all the same; the
-    /// next knock runs it again.
+    /// `run` failed. It may have had an effect, so `close` is still required. The next knock
+    /// tries again.
     Failed,
-    /// `close` is under way for the `attempt`th time.
+    /// The closing task is running, for the `attempt`th time.
     Closing {
         attempt: u32,
         reopen: Option<Terms>,
     },
-    /// `close` failed `attempt` times and is run again at the deadline.
+    /// `close` failed `attempt` times and is tried again at `at`.
     Retrying {
         attempt: u32,
         at: Duration,
@@ -137,7 +137,7 @@ enum Phase {
 }
 
 impl Doors {
-    /// No door is open; at most `max` ever will be at the same time.
+    /// No open door, and room for `max`.
     #[must_use]
     pub(crate) fn new(max: NonZeroUsize) -> Self {
         Self {
@@ -148,13 +148,13 @@ impl Doors {
         }
     }
 
-    /// From here on at most `max` doors are open at the same time; those that are stay so.
+    /// Changes the maximum number of open doors. Doors that are open stay open.
     pub(crate) fn set_max(&mut self, max: NonZeroUsize) {
         self.max = max;
     }
 
-    /// Takes over a door that a daemon before this one opened. If its `run` is not known to
-    /// have succeeded, the next knock runs it; `close` is owed in any case.
+    /// Restores a door that a previous daemon process opened. If `run` is not known to have
+    /// succeeded (`opened`), the next knock runs it. `close` is required in any case.
     pub(crate) fn restore(&mut self, visit: Visit, terms: Terms, until: Duration, opened: bool) {
         let phase = if opened { Phase::Open } else { Phase::Failed };
         let lease = Lease {
@@ -166,14 +166,14 @@ impl Doors {
         self.deadlines.insert((until, visit));
     }
 
-    /// The door of `visit`, unless it is closed.
+    /// The open door with this key, if any.
     #[must_use]
     pub(crate) fn get(&self, visit: &Visit) -> Option<OpenDoor> {
         let lease = self.leases.get(visit)?;
         Some(lease.open_door(*visit))
     }
 
-    /// Admits an accepted knock at `now`.
+    /// Handles an accepted knock at `now`.
     pub(crate) fn knock(&mut self, visit: Visit, terms: Terms, now: Duration) -> Admission {
         let until = now + terms.lease;
         let Some(lease) = self.leases.get_mut(&visit) else {
@@ -213,7 +213,7 @@ impl Doors {
         }
     }
 
-    /// Lets an open door stay open until `until`, if that is later: it is in use.
+    /// Extends the lease of an open door to `until`, if that is later: the door is in use.
     pub(crate) fn prolong(&mut self, visit: Visit, until: Duration) {
         if let Some(lease) = self.leases.get_mut(&visit)
             && matches!(lease.phase, Phase::Open | Phase::Failed)
@@ -225,14 +225,14 @@ impl Doors {
         }
     }
 
-    /// Takes a door that could not be opened for closed.
+    /// Removes a door that could not be opened.
     pub(crate) fn forget(&mut self, visit: Visit) {
         if let Some(lease) = self.leases.remove(&visit) {
             self.deadlines.remove(&(lease.deadline(), visit));
         }
     }
 
-    /// Ends the lease of `visit` at `now`. If its door can be closed at once: the first step.
+    /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
     pub(crate) fn revoke(&mut self, visit: Visit, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         let deadline = lease.deadline();
@@ -250,7 +250,7 @@ impl Doors {
         }
     }
 
-    /// Hears that a task has ended, and how.
+    /// Handles the end of a task; `ok` means success.
     pub(crate) fn finished(&mut self, visit: Visit, ok: bool, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         match lease.phase {
@@ -285,19 +285,19 @@ impl Doors {
                 self.deadlines.insert((at, visit));
                 None
             }
-            // No command is under way in these.
+            // No task is running in these phases.
             Phase::Open | Phase::Failed | Phase::Retrying { .. } => None,
         }
     }
 
-    /// A door whose time has come by `now`.
+    /// A door whose deadline is not after `now`.
     #[must_use]
     pub(crate) fn due(&self, now: Duration) -> Option<Visit> {
         let (at, visit) = *self.deadlines.first()?;
         (at <= now).then_some(visit)
     }
 
-    /// Closes one door whose time has come by `now`; call it until it returns `None`.
+    /// Closes one door whose deadline is not after `now`. Call it until it returns `None`.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Step> {
         let visit = self.due(now)?;
         self.deadlines.pop_first();
@@ -310,9 +310,8 @@ impl Doors {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Closes every door and opens none again. A door whose command is under way is closed
-    /// when that has ended. One that `stays` open without this process is not closed, only
-    /// forgotten.
+    /// Closes every door and opens none again. A door with a running task is closed when the task
+    /// ends. A door that `stays` open without this process is removed without being closed.
     pub(crate) fn stop(&mut self, stays: impl Fn(&Visit) -> bool) -> Vec<Step> {
         self.stopping = true;
         let due = std::mem::take(&mut self.deadlines);
@@ -327,7 +326,7 @@ impl Doors {
             .collect()
     }
 
-    /// Whether no door is open and no command under way.
+    /// Whether no door is open and no task is running.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.leases.is_empty()
@@ -340,7 +339,7 @@ impl Doors {
             .map(|(visit, lease)| lease.open_door(*visit))
     }
 
-    /// Begins to close a door that has no task under way and no deadline any more.
+    /// Starts to close a door that has no running task and no deadline.
     fn close(&mut self, visit: Visit) -> Step {
         let Some(lease) = self.leases.get_mut(&visit) else {
             return Step::Closed(visit);
@@ -358,7 +357,7 @@ impl Doors {
 }
 
 impl Lease {
-    /// When it wants to be looked at, in the phases that have a deadline.
+    /// The entry in `deadlines`, in the phases that have one.
     fn deadline(&self) -> Duration {
         match self.phase {
             Phase::Retrying { at, .. } => at,

@@ -1,5 +1,5 @@
-//! Running a door's commands: an argv each, a bounded number at once, a time limit for
-//! each, and what they print goes to the log.
+//! Runs the commands of doors: an argv without a shell, a bounded number in parallel, a time
+//! limit for each, and their output in the log.
 
 use std::{
     fmt,
@@ -26,12 +26,12 @@ use tracing::{info, warn};
 
 use knockd_types::command::Command;
 
-/// Where programs without a slash are looked for, and what they find as `PATH`.
+/// The search path for programs without a slash, and the `PATH` of every command.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const NULL: &str = "/dev/null";
 
-/// Whether a command's program is where it would be looked for.
+/// Whether a command's program exists in the search path.
 #[must_use]
 pub fn is_there(program: &str) -> bool {
     if program.contains('/') {
@@ -43,31 +43,31 @@ pub fn is_there(program: &str) -> bool {
     }
 }
 
-/// Lines of one command's output that are logged; the rest is read and left out.
+/// Lines of one command's output that are logged. The rest is read and discarded.
 const MAX_LINES: usize = 100;
 
-/// Bytes of one such line that are logged.
+/// Bytes of one output line that are logged.
 const MAX_LINE: usize = 1024;
 
-/// How long output is still read after its command has ended: something that it left
-/// running in the background may hold the pipe open for ever.
+/// How long output is read after a command has exited. A background process that the command left
+/// behind may keep the pipe open forever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
 /// How a command ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// With exit status 0.
+    /// It exited with status 0.
     Succeeded,
-    /// With another one, or by a signal.
+    /// It exited with another status, or a signal terminated it.
     Failed(ExitStatus),
-    /// It was killed with its whole process group.
+    /// It exceeded the time limit and was killed with its process group.
     TimedOut(Duration),
-    /// It was never started.
+    /// It could not be started.
     NotStarted(io::Error),
 }
 
 impl Ending {
-    /// Whether it did what it was there for.
+    /// Whether the command succeeded.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         matches!(self, Self::Succeeded)
@@ -89,26 +89,26 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Starts commands and says how each ended. `T` tells the commands apart.
+/// Starts commands and reports how each one ended. `T` identifies a command.
 ///
-/// A command beyond the bound waits for its turn. How many can wait is bounded by whoever
-/// asks: one per open door.
+/// Commands beyond the bound wait in a queue. The caller bounds the queue: one command per open
+/// door.
 #[derive(Debug)]
 pub struct Executor<T> {
     slots: Arc<Semaphore>,
     time_limit: Duration,
-    /// What every command has as its standard input.
+    /// `/dev/null`, the standard input of every command.
     null: Arc<File>,
     endings: mpsc::UnboundedSender<(T, Ending)>,
 }
 
 impl<T: Copy + Send + 'static> Executor<T> {
-    /// An executor for `at_once` commands of at most `time_limit` each, and where the
-    /// endings come out.
+    /// An executor that runs up to `at_once` commands in parallel, each for up to `time_limit`,
+    /// and the channel that reports how they end.
     ///
     /// # Errors
     ///
-    /// There is no `/dev/null`.
+    /// Returns an error if `/dev/null` cannot be opened.
     pub fn new(
         at_once: NonZeroUsize,
         time_limit: Duration,
@@ -124,15 +124,14 @@ impl<T: Copy + Send + 'static> Executor<T> {
         Ok((executor, received))
     }
 
-    /// Goes over to other bounds; what has been started keeps to the old ones.
+    /// Changes the bounds. Commands that were started before keep the old ones.
     pub fn set_limits(&mut self, at_once: NonZeroUsize, time_limit: Duration) {
         self.slots = Arc::new(Semaphore::new(at_once.get()));
         self.time_limit = time_limit;
     }
 
-    /// Starts `command`, at once if there is a free slot and otherwise as soon as there is, and
-    /// calls `begun` when it runs. Its ending is told with `id`; its output is logged behind
-    /// `label`.
+    /// Starts `command` as soon as a slot is free and calls `begun` when it runs. `id` identifies
+    /// the command when its end is reported; `label` prefixes its output in the log.
     pub fn start(
         &self,
         id: T,
@@ -147,7 +146,7 @@ impl<T: Copy + Send + 'static> Executor<T> {
             Ok(child)
         };
         let slots = Arc::clone(&self.slots);
-        // Fails as long as somebody waits: nobody is overtaken.
+        // Fails while another command waits, so the order of requests is kept.
         let launched = match Arc::clone(&slots).try_acquire_owned() {
             Ok(slot) => Ok((slot, launch())),
             Err(_) => Err(launch),
@@ -164,13 +163,13 @@ impl<T: Copy + Send + 'static> Executor<T> {
                 Ok(child) => attend(child, &label.into(), time_limit).await,
                 Err(error) => Ending::NotStarted(error),
             };
-            // Nobody listens any more only when the daemon has stopped.
+            // The receiver is dropped only when the daemon stops.
             let _ = endings.send((id, ending));
         });
     }
 }
 
-/// Waits for the end of `child`, whose output is logged behind `label`.
+/// Waits for the end of `child` and logs its output with the prefix `label`.
 async fn attend(mut child: Child, label: &Arc<str>, time_limit: Duration) -> Ending {
     let output = [
         child.stdout.take().map(|pipe| log_output(pipe, label)),
@@ -196,7 +195,7 @@ async fn attend(mut child: Child, label: &Arc<str>, time_limit: Duration) -> End
 fn spawn(command: &Command, null: &File) -> io::Result<Child> {
     let mut process = tokio::process::Command::new(&command.program);
     if let Some(account) = &command.account {
-        // The other groups go as well.
+        // This also drops the supplementary groups.
         process.uid(account.uid).gid(account.gid);
     }
     let child = process
@@ -216,14 +215,14 @@ fn spawn(command: &Command, null: &File) -> io::Result<Child> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-    // The kernel wakes this process as soon as it has begun with the command, and would have it
-    // run on in its place.
+    // The kernel may prefer this process to the command that it just started. The command is
+    // more urgent.
     thread::yield_now();
     Ok(child)
 }
 
-/// Kills the whole process group of `child`, which is not reaped yet, so that its number
-/// cannot be anybody else's.
+/// Kills the process group of `child`. The child is not reaped yet, so its process group id cannot
+/// have been reused.
 async fn kill(child: &mut Child) {
     let group = child
         .id()
@@ -232,7 +231,7 @@ async fn kill(child: &mut Child) {
     if let Some(group) = group
         && let Err(error) = kill_process_group(group, Signal::KILL)
     {
-        // Nor wait for it, then: whoever wants the slot would wait for ever.
+        // Do not wait for the child: it would occupy its slot forever.
         warn!("cannot kill process group {group:?}: {error}");
         return;
     }
@@ -241,8 +240,8 @@ async fn kill(child: &mut Child) {
     }
 }
 
-/// Logs what comes out of `pipe`, line by line, and reads on when it has logged enough, so
-/// that no command hangs on a full pipe.
+/// Logs the output from `pipe` line by line. Continues to read after the last logged line, so that
+/// no command blocks on a full pipe.
 fn log_output(
     mut pipe: impl AsyncRead + Unpin + Send + 'static,
     label: &Arc<str>,
@@ -251,7 +250,7 @@ fn log_output(
     tokio::spawn(async move {
         let mut lines = Lines::default();
         let mut buffer = [0; 4096];
-        // A read error ends the output like its end does: there is no more of it.
+        // A read error ends the output, just like end of file.
         while let Ok(len @ 1..) = pipe.read(&mut buffer).await {
             for line in lines.push(&buffer[..len]) {
                 info!("{label}: {line}");
@@ -263,7 +262,7 @@ fn log_output(
     })
 }
 
-/// Splits output into the lines that are logged.
+/// Splits output into lines and limits their number and length.
 #[derive(Debug, Default)]
 struct Lines {
     line: Vec<u8>,
@@ -302,7 +301,7 @@ impl Lines {
             return None;
         }
         self.logged += 1;
-        // Escaped, so that a command cannot forge a log line or move a terminal's cursor.
+        // Escaped, so that a command can neither forge a log line nor control a terminal.
         Some(
             String::from_utf8_lossy(&line)
                 .chars()
@@ -366,7 +365,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.split_once('='))
             .map(|(name, _)| name)
-            // What sh itself sets.
+            // Variables that sh sets itself.
             .filter(|name| !matches!(*name, "PWD" | "OLDPWD" | "SHLVL" | "_"))
             .collect();
         names.sort_unstable();
@@ -383,7 +382,7 @@ mod tests {
         assert_eq!(ending.to_string(), "was killed: it took longer than 500ms");
         let child = fs::read_to_string(file).unwrap();
         let status = Path::new("/proc").join(child.trim()).join("status");
-        // Until init has reaped it, a killed process is a zombie.
+        // A killed process is a zombie until init reaps it.
         let is_gone =
             || fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ"));
         let deadline = Instant::now() + LONG;

@@ -1,5 +1,5 @@
-//! The doors that are open, and whose closing command is owed: on disk before they open, so
-//! that a daemon that was killed closes them when it is started again.
+//! The lease journal: the open doors that have to be closed. A record is on disk before its door
+//! opens, so that a daemon that was killed closes the door after its restart.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -23,51 +23,51 @@ const LEASES: TableDefinition<'_, Key, Value> = TableDefinition::new("leases");
 /// The file in `state_dir`.
 const FILE: &str = "leases.redb";
 
-/// What becomes of doors while the file is broken.
+/// The effect of a broken file.
 const CONSEQUENCE: &str =
     "a door that is open when knockd is killed stays open until it is repaired or removed";
 
-/// A door that is open to somebody.
+/// A door that is open for a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRecord {
     /// The door's name.
     pub door: String,
-    /// To whom it is open.
+    /// The source address that the door is open for.
     pub source: IpAddr,
     /// The name of the client that knocked.
     pub client: String,
     /// The lease in seconds.
     pub seconds: u64,
-    /// When it ends, in Unix milliseconds.
+    /// The end of the lease in Unix milliseconds.
     pub until: u64,
-    /// Whether `run` has succeeded; without that the next knock runs it.
+    /// Whether `run` has succeeded. If not, the next knock runs it.
     pub opened: bool,
 }
 
-/// The leases on disk.
+/// The lease journal on disk.
 #[derive(Debug)]
 pub(crate) struct Leases(Store);
 
 impl Leases {
-    /// The leases in `state_dir`.
+    /// The journal in `state_dir`.
     ///
-    /// A file that is damaged or cannot be written is no reason not to start: the second
-    /// value says what is wrong, and everything else here fails until it is right.
+    /// The daemon also starts with a file that is damaged or not writable: the second value is
+    /// the error, and all other functions fail until the file is repaired.
     ///
     /// # Errors
     ///
-    /// Another daemon has it open.
+    /// Returns an error if another daemon has the journal open.
     pub(crate) fn open(state_dir: &Path) -> Result<(Self, Option<anyhow::Error>)> {
         let path = state_dir.join(FILE);
         let (store, trouble) = Store::open(path.clone(), path, CONSEQUENCE)?;
         Ok((Self(store), trouble))
     }
 
-    /// Puts `record` on disk, in the place of an older one for the same door and source.
+    /// Writes `record` to disk. It replaces an earlier record of the same door and source.
     ///
     /// # Errors
     ///
-    /// The store does not work: a door that opens all the same stays open if the daemon is killed.
+    /// Returns an error if the journal has failed: the door stays open if the daemon is killed.
     pub(crate) fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
         self.0.with(|database| {
             let transaction = database.begin_write()?;
@@ -87,11 +87,11 @@ impl Leases {
         })
     }
 
-    /// Forgets the lease of `source` at `door`, which is closed.
+    /// Removes the record of `door` and `source` after the door was closed.
     ///
     /// # Errors
     ///
-    /// The store does not work: the door is closed once more at the next start.
+    /// Returns an error if the journal has failed: the door is closed again at the next start.
     pub(crate) fn end(&mut self, door: &str, source: IpAddr) -> Result<()> {
         self.0.with(|database| {
             let transaction = database.begin_write()?;
@@ -103,11 +103,11 @@ impl Leases {
         })
     }
 
-    /// The leases that a daemon before this one has left.
+    /// The records of a previous daemon process.
     ///
     /// # Errors
     ///
-    /// The store does not work.
+    /// Returns an error if the journal has failed.
     pub(crate) fn all(&mut self) -> Result<Vec<LeaseRecord>> {
         self.0.with(leases)
     }

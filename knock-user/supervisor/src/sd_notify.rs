@@ -1,7 +1,7 @@
-//! What systemd is told, where it has started this process: the protocol of sd_notify(3).
+//! Notifications to systemd with the protocol of sd_notify(3).
 //!
-//! Of our own, since libraries for it wait for systemd where its queue is full, and the loop
-//! must not: such a message is left out.
+//! Not a library, since the available ones block when the queue of systemd's socket is full. The
+//! event loop must not block, so such a message is dropped.
 
 use std::{
     env,
@@ -22,14 +22,14 @@ use tracing::{debug, warn};
 
 use knockd_runtime::clock::monotonic;
 
-/// The service manager, or nobody.
+/// The connection to the service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     listener: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Watchdog>,
 }
 
-/// A watchdog that ends a service from which it does not hear.
+/// systemd's watchdog, which stops a service that does not send keep-alive messages.
 #[derive(Debug)]
 struct Watchdog {
     interval: Duration,
@@ -37,8 +37,8 @@ struct Watchdog {
 }
 
 impl ServiceManager {
-    /// The one that has started this process, as it says in the environment (`NOTIFY_SOCKET`,
-    /// `WATCHDOG_USEC`, `WATCHDOG_PID`).
+    /// The service manager that started this process, according to the environment variables
+    /// `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     #[must_use]
     pub fn from_environment() -> Self {
         let Some(path) = env::var_os("NOTIFY_SOCKET") else {
@@ -59,7 +59,7 @@ impl ServiceManager {
             },
             Err(error) => {
                 warn!(
-                    "systemd cannot be told anything at {}: {error}",
+                    "cannot send notifications to systemd at {}: {error}",
                     path.display()
                 );
                 Self::default()
@@ -67,35 +67,35 @@ impl ServiceManager {
         }
     }
 
-    /// Tells that everything is in force, `listening` on this.
+    /// Reports that the daemon is ready and `listening` on these interfaces.
     pub fn ready(&self, listening: &str) {
         self.tell(&format!("READY=1\n{}", status(listening)));
     }
 
-    /// Tells what it listens on now.
+    /// Reports a change of the interfaces.
     pub fn listening(&self, listening: &str) {
         self.tell(&status(listening));
     }
 
-    /// Tells that another configuration is read, which [`ready`](Self::ready) ends.
+    /// Reports the start of a reload, which [`ready`](Self::ready) completes.
     pub fn reloading(&self) {
         let now = monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
-    /// Tells that the end has begun.
+    /// Reports the start of the shutdown.
     pub fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=closing every open door");
     }
 
-    /// When the watchdog has to hear from the loop, on the clock of [`monotonic`]; `None`
-    /// where there is none.
+    /// When the next keep-alive message is due, on the clock of [`monotonic`]; `None` without a
+    /// watchdog.
     #[must_use]
     pub fn watchdog_deadline(&self) -> Option<Duration> {
         self.watchdog.as_ref().map(|watchdog| watchdog.next)
     }
 
-    /// Tells the watchdog that the loop goes round.
+    /// Sends a keep-alive message to the watchdog.
     pub fn feed_watchdog(&mut self) {
         let Some(watchdog) = &mut self.watchdog else {
             return;
@@ -109,17 +109,17 @@ impl ServiceManager {
             return;
         };
         if let Err(error) = socket.send_to_addr(message.as_bytes(), address) {
-            debug!("systemd does not hear {message:?}: {error}");
+            debug!("cannot send {message:?} to systemd: {error}");
         }
     }
 }
 
 fn status(listening: &str) -> String {
-    // A line of its own would be another message.
+    // A line feed would start another assignment.
     format!("STATUS=listening on {}", listening.replace('\n', " "))
 }
 
-/// The address that `NOTIFY_SOCKET` has as `path`; in the abstract namespace if it begins with @.
+/// The address in `NOTIFY_SOCKET`. A leading `@` means the abstract namespace.
 fn address(path: &OsStr) -> io::Result<SocketAddr> {
     match path.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -128,8 +128,8 @@ fn address(path: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-/// How often the watchdog is fed: at half of its time, as sd_watchdog_enabled(3) advises. Only if
-/// it is this process that it watches.
+/// The keep-alive interval: half of the watchdog's timeout, as sd_watchdog_enabled(3) recommends.
+/// `None` if the watchdog is for another process.
 fn interval(variable: impl Fn(&str) -> Option<OsString>) -> Option<Duration> {
     let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
     let is_ours = variable("WATCHDOG_PID").is_none()
@@ -171,7 +171,7 @@ mod tests {
             listener: Some((socket, address)),
             watchdog: None,
         };
-        // More than any queue of a datagram socket holds by default.
+        // More than the default queue of a datagram socket.
         for _ in 0..4096 {
             manager.listening("srv0");
         }

@@ -32,11 +32,11 @@ enum Hangup {
 }
 
 impl StopSignals {
-    /// From here on the signals end nothing by themselves.
+    /// Installs the handlers, which replace the default action.
     ///
     /// # Errors
     ///
-    /// They cannot be received.
+    /// Returns an error if a handler cannot be installed.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

@@ -88,11 +88,11 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// Listens where the `settings` say.
+/// Binds the socket from `settings`.
 ///
 /// # Errors
 ///
-/// A sentence that says what is in the way and what to do.
+/// Returns an error with the reason and the way out if the address cannot be bound.
 pub(crate) fn bind(settings: Settings) -> Result<OwnedFd> {
     let listen = settings.listen;
     let bind = || {
@@ -108,10 +108,10 @@ pub(crate) fn bind(settings: Settings) -> Result<OwnedFd> {
 fn unlistenable(error: io::Error, listen: SocketAddr) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
-            "metrics.listen: {listen} is taken: `ss -ltnp` names the program that listens there; stop that, or set another `listen` in [metrics]"
+            "metrics.listen: {listen} is in use: `ss -ltnp` shows the program that listens there; stop it, or set another `listen` in [metrics]"
         ),
         io::ErrorKind::AddrNotAvailable => anyhow!(
-            "metrics.listen: this host has no address {}: `ip address` lists those that it has",
+            "metrics.listen: this host has no address {}: `ip address` lists its addresses",
             listen.ip()
         ),
         _ => anyhow!(error).context(format!("metrics.listen: {listen}")),

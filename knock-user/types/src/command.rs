@@ -2,15 +2,15 @@
 
 use crate::account::Account;
 
-/// A command that can be run: its argv and its environment but for `PATH`.
+/// A command, ready to run: its argv, and its environment without `PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The program, looked for in a fixed `PATH` unless it has a slash.
+    /// The program. Without a slash it is searched in a fixed `PATH`.
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// `KNOCK_IP`, `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`.
     pub environment: Vec<(&'static str, String)>,
-    /// Who it runs as, if not as knockd itself.
+    /// The user and group that it runs as. `None`: those of knockd.
     pub account: Option<Account>,
 }

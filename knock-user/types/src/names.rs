@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-/// How long a door can be open at most: a time that can be added to every clock.
+/// The longest lease. Short enough that adding it to a clock never overflows.
 pub const MAX_LEASE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Who opened a door that no client knocked at. No client has this name.
@@ -23,8 +23,8 @@ pub fn is_unicast(address: IpAddr) -> bool {
     !special
 }
 
-/// The file in the folder that is the listener's own.
+/// The file name, in the listener's own directory.
 pub const KNOCKS_FILE: &str = "accepted.redb";
 
-/// That folder in `state_dir`.
+/// The listener's directory in `state_dir`.
 pub const KNOCKS_FOLDER: &str = "knocks";

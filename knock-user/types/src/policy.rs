@@ -13,14 +13,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// The clients and the doors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Policy {
-    /// Who may knock.
+    /// The clients that may knock.
     pub clients: Vec<Client>,
     /// What for.
     pub doors: Vec<Door>,
 }
 
 impl Policy {
-    /// Whether there is a client whose knocks have to be remembered.
+    /// Whether a client uses the sealed protocol, which needs the replay store.
     #[must_use]
     pub fn has_sealed_clients(&self) -> bool {
         let mut clients = self.clients.iter();
@@ -46,16 +46,16 @@ pub struct Door {
     pub number: u32,
     /// Its name, which a sealed client knocks.
     pub name: String,
-    /// Indices of the clients that may open it.
+    /// Indices of the clients that may open the door.
     pub clients: Vec<usize>,
     /// What a classic client knocks.
     #[serde(serialize_with = "write_sequence", deserialize_with = "read_sequence")]
     pub sequence: Option<Sequence>,
-    /// How long it stays open.
+    /// How long the door stays open.
     pub lease: Duration,
-    /// How long it stays open at most for whom asks.
+    /// The longest time that a sealed knock may request.
     pub max_lease: Duration,
-    /// Whether a sealed knock has to name its source.
+    /// Whether a sealed knock has to be bound to its source address.
     pub require_binding: bool,
 }
 

@@ -31,7 +31,7 @@ pub struct Status {
     pub sources_in_progress: usize,
     /// How many are following with `tail`.
     pub tails: usize,
-    /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty for lines.
+    /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty with `--lines`.
     pub kernel: BTreeMap<String, u64>,
     /// The daemon's counters.
     pub daemon: Counters,
@@ -59,7 +59,7 @@ pub struct DoorStatus {
     pub door: String,
     /// Who knocked last.
     pub client: String,
-    /// To whom it is open.
+    /// The source address that the door is open for.
     pub source: IpAddr,
     /// The ports that it opens in the kernel.
     pub ports: Vec<String>,

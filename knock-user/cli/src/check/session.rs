@@ -1,4 +1,5 @@
-//! The ssh session that somebody types in, who must not lock himself out with a gate.
+//! A warning for administrators who could lock themselves out: they configure a gate in an ssh
+//! session that the gate would refuse.
 
 use std::{
     env, fs, iter,
@@ -11,34 +12,37 @@ use knock_common::gate::{Mode, Transport};
 use knockd_config::model::Config;
 use knockd_types::rules::Port;
 
-/// What sshd sets for a session (sshd(8)): the client's address and port, then the server's.
+/// Set by sshd (ssh(1), ENVIRONMENT): client address and port, then server address and port.
 const VARIABLE: &str = "SSH_CONNECTION";
 
-/// Between a login and what is run there stand a handful of processes; more are no login.
+/// The number of ancestors that are searched. Only a few processes lie between a login and its
+/// commands.
 const MAX_ANCESTORS: usize = 64;
 
 /// An ssh session on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Session {
-    /// Where it comes from.
+    /// The client's address.
     peer: IpAddr,
-    /// Where it came in.
+    /// The server's port.
     port: Port,
 }
 
 impl Session {
-    /// The session that this process runs in, as far as that can be found out.
+    /// The session that this process runs in, if it can be determined.
     fn current() -> Option<Self> {
         let own = env::var(VARIABLE).ok();
         own.and_then(|connection| Self::parse(&connection))
             .or_else(|| Self::of_ancestors(Path::new("/proc")))
     }
 
-    /// The session of the nearest ancestor that knows one: sudo keeps it from its children.
+    /// The session in the environment of the nearest ancestor that has one: sudo removes the
+    /// variable from its children's environment.
     fn of_ancestors(proc: &Path) -> Option<Self> {
         let parents = iter::successors(parent(&proc.join("self")), |process| parent(process));
         parents.take(MAX_ANCESTORS).find_map(|process| {
-            // Another user's is not readable, which hides the session from its owner at worst.
+            // The environment of another user's process is not readable. At worst the warning
+            // is missing.
             let environment = fs::read(process.join("environ")).ok()?;
             Self::in_environment(&environment)
         })
@@ -68,35 +72,34 @@ impl Session {
     }
 }
 
-/// The folder in `/proc` of the parent of the process whose folder is `process`.
+/// The parent's directory in `/proc`, given the directory `process` of a process.
 fn parent(process: &Path) -> Option<PathBuf> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let mut lines = status.lines();
     let id: u32 = lines.find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?;
-    // The first process of a namespace has none in it.
+    // The first process of a PID namespace has no parent inside it.
     (id != 0).then(|| process.with_file_name(id.to_string()))
 }
 
-/// An address; that of a link has the link's name behind a percent sign.
+/// An address. A link-local address has its interface after a percent sign.
 fn address(text: &str) -> Option<IpAddr> {
     let address = match text.split_once('%') {
         Some((_, "")) => return None,
         Some((address, _)) => IpAddr::V6(address.parse().ok()?),
         None => text.parse().ok()?,
     };
-    // A socket for both families has an IPv4 peer as IPv4-mapped address.
+    // A dual-stack socket reports an IPv4 peer as an IPv4-mapped address.
     Some(address.to_canonical())
 }
 
 fn number(text: &str) -> Option<u16> {
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| is_plain && *number > 0)
 }
 
-/// What the user of the ssh session that this process runs in has to know before the gate of
-/// `config` is in force: the session goes on, but he may not get into another one. `None` if
-/// there is no such session, or nothing to fear.
+/// A warning if this process runs in an ssh session that the gate of `config` would refuse: the
+/// session itself continues, but the user cannot open another one without a knock.
 #[must_use]
 pub fn warning(config: &Config) -> Option<String> {
     warning_for(config, Session::current()?)
@@ -106,7 +109,7 @@ fn warning_for(config: &Config, session: Session) -> Option<String> {
     let rules = &config.gate.as_ref()?.rules;
     let Session { peer, port } = session;
     let is_let_in = rules.trusted.iter().any(|network| network.contains(&peer));
-    // What comes from this host itself does not come in where the gate is.
+    // Connections of this host to itself do not pass the gate.
     if is_let_in
         || peer.is_loopback()
         || rules.mode == Mode::Observe
@@ -117,17 +120,17 @@ fn warning_for(config: &Config, session: Session) -> Option<String> {
     let (next, advice) = if config.opens(port) {
         (
             "needs a knock",
-            "Keep this one open until a knock has let another one in",
+            "Keep this one open until a knock has admitted another one",
         )
     } else {
         (
-            "is kept out, since no door opens that port",
+            "is refused, since no door opens that port",
             "Add a door that does",
         )
     };
     Some(format!(
         "this ssh session comes from {peer} to {port}, which the gate protects, and {peer} is not in \
-         `gate.trusted`: this session goes on, the next one {next}. {advice}, or add {peer} to `trusted`"
+         `gate.trusted`: this session continues, the next one {next}. {advice}, or add {peer} to `trusted`"
     ))
 }
 

@@ -1,50 +1,51 @@
-//! The other knockd's commands as ours.
+//! Converts the commands of the other knockd.
 
 use thiserror::Error;
 
 use crate::import::shell::{self, ADDRESS, MARK, Refusal};
 
-/// What is run for whom; empty is nothing.
+/// The commands per address family. An empty text means no command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Commands<'a> {
     pub(super) ipv4: &'a str,
     pub(super) ipv6: &'a str,
 }
 
-/// A command as our configuration has it.
+/// A converted command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
-    /// Program and arguments, with our placeholders.
+    /// Program and arguments, with the placeholders of knockd.toml.
     pub(super) argv: Vec<String>,
-    /// What somebody should know who finds another command than he wrote.
+    /// Explains a difference from the original command.
     pub(super) note: Option<&'static str>,
 }
 
-/// Why a command cannot be carried over.
+/// Why a command cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Untranslatable {
-    /// There is no place for the address.
+    /// The address cannot be substituted by a variable.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The address would be pasted into the text of a shell that cannot be told of the variable.
-    #[error("it gives %IP% to a shell that another program starts")]
+    /// The address is part of a script for a shell that another program starts. This shell may
+    /// not have the variable in its environment.
+    #[error("it passes %IP% to a shell that another program starts")]
     HandedOn,
 }
 
 const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "mksh", "sh", "zsh"];
 
-/// Programs that give their arguments to a shell.
+/// Programs that pass their arguments to a shell.
 const SHELL_STARTERS: [&str; 3] = ["runuser", "ssh", "su"];
 
-const NEEDS_SHELL: &str = "needs a shell, which finds the address in $KNOCK_IP";
-const TWO_FAMILIES: &str = "is one command for IPv6 and another, or nothing, for IPv4";
+const NEEDS_SHELL: &str = "needs a shell, which reads the address from $KNOCK_IP";
+const TWO_FAMILIES: &str = "differs between IPv4 and IPv6, so a shell selects the command";
 
 impl Commands<'_> {
-    /// The one command for both families, if any is to be run.
+    /// One command for both address families, or `None` if both are empty.
     ///
     /// # Errors
     ///
-    /// [`Untranslatable`].
+    /// Returns an error if the command cannot be converted.
     pub(super) fn translate(self) -> Result<Option<Command>, Untranslatable> {
         if self.ipv4 == self.ipv6 {
             return match self.ipv4 {
@@ -52,7 +53,7 @@ impl Commands<'_> {
                 text => one(text).map(Some),
             };
         }
-        // An address of IPv6 has colons in it, and no address of IPv4 has.
+        // Only IPv6 addresses contain colons.
         let script = format!(
             "case \"$KNOCK_IP\" in\n*:*)\n{}\n;;\n*)\n{}\n;;\nesac",
             branch(self.ipv6)?,
@@ -89,12 +90,12 @@ impl Command {
     }
 }
 
-/// `text` with our placeholders: [`MARK`] is one, and nothing else.
+/// `text` with [`MARK`] replaced by the placeholder for the address, and percent signs escaped.
 fn template(text: &str) -> String {
     text.replace('%', "%%").replace(MARK, ADDRESS)
 }
 
-/// `words` with the variable in the address's place where one of them is a shell's text.
+/// Replaces the address by the variable in a word that is a script for a shell.
 fn with_nested_script(
     mut words: Vec<String>,
 ) -> Result<(Vec<String>, Option<&'static str>), Untranslatable> {
@@ -109,12 +110,12 @@ fn with_nested_script(
             Ok((words, Some(NEEDS_SHELL)))
         }
         None if !has_text => Ok((words, None)),
-        // What starts it may keep the variable from it, as sudo does.
+        // The starting program may clear the environment, as sudo does.
         _ => Err(Untranslatable::HandedOn),
     }
 }
 
-/// The text in `sh -c TEXT`, which may have other options before the `-c`.
+/// The script in `sh -c SCRIPT`. Other options may precede `-c`.
 fn nested_script(words: &mut [String]) -> Option<&mut String> {
     let (shell, arguments) = words.split_first_mut()?;
     if !SHELLS.contains(&file_name(shell)) {
@@ -137,7 +138,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether `word` has the address in it and is more than an address, an option or a path.
+/// Whether `word` contains the address and is more than an address, an option or a path.
 fn is_text(word: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || c == MARK || "-_./:=,@%+".contains(c);
     word.contains(MARK) && !word.chars().all(is_plain)
@@ -172,7 +173,7 @@ mod tests {
         );
         assert_eq!(both("x %IP%").unwrap().unwrap().note, None);
         assert_eq!(both(""), Ok(None));
-        // What the other knockd would not replace is not replaced here either.
+        // Only what the other knockd replaces is replaced.
         assert_eq!(argv("x '%I''P%' %%IP%IP%"), ["x", "%%IP%%", "%%%IP%IP%%"]);
     }
 
@@ -213,7 +214,7 @@ mod tests {
             argv("sh -c 'echo 1; echo 2'"),
             ["sh", "-c", "echo 1; echo 2"]
         );
-        // Arguments of a script are no script.
+        // Arguments of a script file are not a script.
         assert_eq!(
             argv("sh /root/open.sh -c %IP%"),
             ["sh", "/root/open.sh", "-c", "%IP%"]

@@ -1,41 +1,41 @@
-//! A section of the other knockd as one of our doors.
+//! Converts a section of the other knockd to a door.
 
 use crate::import::{
     command::{Command, Commands},
     source::{Directive, Section},
 };
 
-/// The other knockd's `Cmd_Timeout` where there is none, in seconds.
+/// The other knockd's default of `Cmd_Timeout`, in seconds.
 const DEFAULT_TIMEOUT: u64 = 10;
 
-/// The longest time that a door of ours may be open, in seconds: 365 days.
+/// The maximum of a door's `for`, in seconds: 365 days.
 const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
-/// What became of a section.
+/// A converted or skipped section.
 #[derive(Debug)]
 pub(super) struct Door {
-    /// Where the section begins.
+    /// The line where the section begins.
     pub(super) line: usize,
-    /// As the section had it.
+    /// The section's name.
     pub(super) section: String,
-    /// What is not in the door, or not as it was, and what to do about it.
+    /// What was skipped or changed, and the way out.
     pub(super) notes: Vec<String>,
-    /// What it does, or why it is left out.
+    /// The door's commands, or the reason why it is skipped.
     pub(super) work: Result<Work, String>,
-    /// The interfaces that it named.
+    /// The interfaces that the section names.
     pub(super) interfaces: Vec<String>,
 }
 
-/// What a door does.
+/// The commands of a door.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Work {
     pub(super) run: Command,
     pub(super) close: Option<Command>,
-    /// How long it is open, in seconds.
+    /// The door's `for`, in seconds.
     pub(super) seconds: u64,
 }
 
-/// The directives that count, of which each may stand once.
+/// The directives that are converted. Of duplicates the last one counts.
 #[derive(Default)]
 struct Directives<'a> {
     start: Option<&'a Directive>,
@@ -74,7 +74,7 @@ impl From<&Section> for Door {
         door.work = door.work(&directives);
         if door.work.is_err() {
             for directive in directives.all() {
-                door.note(directive, "is left out with the door");
+                door.note(directive, "is skipped with the door");
             }
         }
         door
@@ -87,7 +87,7 @@ impl Door {
         self.notes.push(format!("line {line}: {key}: {message}"));
     }
 
-    /// Puts `directive` in its place, or says why there is none.
+    /// Stores `directive` in `directives`, or notes why it is skipped.
     fn take<'a>(&mut self, directive: &'a Directive, directives: &mut Directives<'a>) {
         let place = match &directive.key[..] {
             "start_command" | "command" => &mut directives.start,
@@ -99,7 +99,7 @@ impl Door {
         };
         if let Some(before) = place.replace(directive) {
             let message = format!(
-                "line {} says it again, and the last one counts",
+                "is overridden by line {}, since the last one counts",
                 directive.line
             );
             self.note(before, &message);
@@ -107,7 +107,7 @@ impl Door {
         if !directive.is_utf8 {
             self.note(
                 directive,
-                "is no UTF-8 and was read as Latin-1: look whether the command is right",
+                "is not UTF-8 and was read as Latin-1: check the command",
             );
         }
     }
@@ -116,20 +116,20 @@ impl Door {
         let value = &directive.value;
         let message = match &directive.key[..] {
             "sequence" => format!(
-                "its length was {}, and its ports stay a secret: see the top",
+                "had {} ports, which stay a secret: see the top of this file",
                 value.split(',').count()
             ),
             "one_time_sequences" => {
-                format!("{value:?} is not needed: a sealed knock holds once")
+                format!("{value:?} is not needed: a sealed knock is single-use")
             }
             "seq_timeout" | "timeout" => format!(
-                "{value:?} was for the old sequence; how long a knock may take now says `sequence_timeout`"
+                "{value:?} applied to the port sequence; the limit for a knock is `sequence_timeout`"
             ),
             "tcpflags" => {
-                format!("{value:?} is not needed: a knock is SYNs, and nothing else counts")
+                format!("{value:?} is not needed: a knock consists of SYNs only")
             }
             "target" => format!(
-                "{value:?} has no counterpart: knocks count whatever address they go to; on a router, see `window.verdict`"
+                "{value:?} has no counterpart: a knock may go to any address; on a router, see `window.verdict`"
             ),
             "interface" => {
                 self.interfaces.push(value.clone());
@@ -138,8 +138,7 @@ impl Door {
             "usesyslog" | "logfile" | "pidfile" => "belongs to [options]".into(),
             key => {
                 let (line, key) = (directive.line, key.escape_debug());
-                self.notes
-                    .push(format!("line {line}: {key}: there is no such key"));
+                self.notes.push(format!("line {line}: {key}: unknown key"));
                 return;
             }
         };
@@ -150,22 +149,22 @@ impl Door {
         let value = |directive: Option<&Directive>| {
             directive.map_or("", |found| &found.value[..]).to_owned()
         };
-        // What is not said for IPv6 is as it is for IPv4, but said to be nothing it is nothing.
+        // Without an IPv6 directive the IPv4 command applies. An empty directive means no command.
         let start = value(directives.start);
         let start_ipv6 = value(directives.start_ipv6.or(directives.start));
         let mut stop = value(directives.stop);
         let mut stop_ipv6 = value(directives.stop_ipv6.or(directives.stop));
         let run = self
             .command("run", &start, &start_ipv6)?
-            .ok_or("it has no command, and a door of ours does something")?;
-        // Nothing is closed that did not open.
+            .ok_or("it has no command")?;
+        // The other knockd runs no stop command where no start command ran.
         let ipv4 = (&start, &mut stop, directives.stop);
         let ipv6 = (&start_ipv6, &mut stop_ipv6, directives.stop_ipv6);
         for (start, stop, directive) in [ipv4, ipv6] {
             if start.is_empty() && !stop.is_empty() {
                 stop.clear();
                 if let Some(directive) = directive {
-                    self.note(directive, "is not run where nothing is at the start");
+                    self.note(directive, "is not run for a family without a start_command");
                 }
             }
         }
@@ -178,31 +177,32 @@ impl Door {
         })
     }
 
-    /// The command called `key` in our configuration.
+    /// The converted command for `key` in knockd.toml.
     fn command(&mut self, key: &str, ipv4: &str, ipv6: &str) -> Result<Option<Command>, String> {
         let command = Commands { ipv4, ipv6 }.translate().map_err(|error| {
             format!(
-                "what would be `{key}` cannot be carried over, since {error}. Put it into a script, which finds the address in $KNOCK_IP, and write a [[door]] that runs it"
+                "the command for `{key}` cannot be converted: {error}. Move it to a script, which reads the address from $KNOCK_IP, and write a [[door]] that runs the script"
             )
         })?;
         if let Some(note) = command.as_ref().and_then(|command| command.note) {
             self.notes.push(format!("`{key}` {note}"));
         }
         if [ipv4, ipv6].iter().any(|text| text.contains("sleep")) {
-            let killed = "is killed after `limits.command_timeout`, asleep or not";
-            let instead = "let `close` and `for` do what comes after the sleep";
+            let killed = "is killed after `limits.command_timeout`, including sleeps";
+            let instead = "use `close` and `for` for what follows the sleep";
             self.notes.push(format!("`{key}` {killed}: {instead}"));
         }
         Ok(command)
     }
 
-    /// How long the door is open.
+    /// The door's `for`, in seconds.
     fn seconds(&mut self, timeout: Option<&Directive>, is_closed: bool) -> u64 {
         if !is_closed {
             if let Some(timeout) = timeout {
-                self.note(timeout, "without a stop_command it means nothing");
+                self.note(timeout, "has no effect without a stop_command");
             }
-            // A knock at a door that is open runs nothing, but there every knock did.
+            // A knock for an open door runs nothing, but the other knockd runs the command on
+            // every knock: keep the door open as briefly as possible.
             return 1;
         }
         let Some(timeout) = timeout else {
@@ -211,13 +211,13 @@ impl Door {
         let read = leading_number(&timeout.value);
         let seconds = u64::try_from(read).unwrap_or(0).clamp(1, MAX_TIMEOUT);
         if timeout.value != seconds.to_string() {
-            let message = format!("{:?} is {seconds}s here: look at `for`", timeout.value);
+            let message = format!("{:?} becomes {seconds}s: check `for`", timeout.value);
             self.note(timeout, &message);
         }
         seconds
     }
 
-    /// Whether this door undoes what `other` does, as far as that can be seen.
+    /// Whether this door seems to undo what `other` does.
     pub(super) fn seems_to_close(&self, other: &Self) -> bool {
         let (Ok(ours), Ok(theirs)) = (&self.work, &other.work) else {
             return false;
@@ -232,7 +232,7 @@ impl Door {
     }
 }
 
-/// Whether `ours` is `theirs` but for what makes iptables delete what it had added.
+/// Whether `ours` equals `theirs` except that it deletes an iptables rule instead of adding it.
 fn takes_back(ours: &[String], theirs: &[String]) -> bool {
     let adds = |word: &str| matches!(word, "-A" | "-I" | "--append" | "--insert");
     let deletes = |word: &str| matches!(word, "-D" | "--delete");
@@ -242,7 +242,7 @@ fn takes_back(ours: &[String], theirs: &[String]) -> bool {
         && ours != theirs
 }
 
-/// What C's `atoi()` makes of `text`.
+/// The result of C's `atoi()` for `text`.
 fn leading_number(text: &str) -> i64 {
     let text = text.trim_start();
     let (sign, digits) = match text.strip_prefix('-') {

@@ -1,24 +1,24 @@
-//! What a shell makes of a command line: nothing but words, or more than that.
+//! Analyses shell commands: plain words become an argv, other commands stay shell scripts.
 //!
-//! The other knockd pastes the address into the text, and gives it to `/bin/sh`. Here a command is
-//! an argv; where a shell is needed all the same, it finds the address in a variable.
+//! The other knockd inserts the address into the text and passes it to `/bin/sh`. In knockd.toml a
+//! command is an argv. Where a shell is needed, it reads the address from a variable.
 
 use std::{iter::Peekable, str::Chars};
 
 use thiserror::Error;
 
-/// What stands for the address, in the other knockd's commands and in ours.
+/// The placeholder for the address, in the other knockd's commands and in knockd.toml.
 pub(super) const ADDRESS: &str = "%IP%";
 
-/// Stands for [`ADDRESS`] while text is taken apart. The source has no NUL.
+/// Represents [`ADDRESS`] during the analysis. The source contains no NUL.
 pub(super) const MARK: char = '\0';
 
-/// Bare, each of them asks for more than words: operators, expansions, globs, comments, and
-/// braces, which some shells expand.
+/// Characters that need a shell if they are not quoted: operators, expansions, globs, comments,
+/// and braces, which some shells expand.
 const SPECIAL: &str = ";&|<>()$`*?[]{}~#";
 
-/// Words that are no programs where a command begins: POSIX's reserved words and special
-/// built-ins, and the built-ins that could not do their work in another process.
+/// Words that are not programs at the start of a command: POSIX reserved words and special
+/// built-ins, and built-ins that have no effect in another process.
 const SHELL_WORDS: &[&str] = &[
     "!", ".", ":", "[[", "alias", "bg", "break", "case", "cd", "command", "continue", "do", "done",
     "elif", "else", "esac", "eval", "exec", "exit", "export", "fg", "fi", "for", "function",
@@ -27,21 +27,21 @@ const SHELL_WORDS: &[&str] = &[
     "unset", "until", "wait", "while",
 ];
 
-/// Why the address cannot get into a command by a variable.
+/// Why the address in a command cannot be replaced by a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Refusal {
-    /// A quote, a bracket or a backslash is left over.
-    #[error("its quotes, brackets or backslashes do not match, so no shell runs it as it is meant")]
+    /// A quote, a bracket or a backslash has no counterpart.
+    #[error("its quotes, brackets or backslashes do not match")]
     Unbalanced,
-    /// Text in which a variable would stand for something else than the address.
+    /// The variable could expand to something other than the address here.
     #[error(
-        "%IP% stands in `…`, ${{…}}, or quotes in quotes, where no variable can safely take its place"
+        "%IP% is inside `…`, ${{…}}, or nested quotes, where a variable cannot safely replace it"
     )]
     Unclear,
 }
 
-/// The words of `text`, if a shell would see nothing but words in it and run the first.
-/// [`MARK`] stands for the address.
+/// The words of `text`, if a shell would only split it into words and run the first one.
+/// [`MARK`] represents the address.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let text = text.replace(ADDRESS, &MARK.to_string());
     if !is_plain(&text) {
@@ -54,7 +54,7 @@ pub(super) fn words(text: &str) -> Option<Vec<String>> {
     is_program.then_some(words)
 }
 
-/// Whether nothing in `text` asks for more than a split into words.
+/// Whether `text` needs no more than a split into words.
 fn is_plain(text: &str) -> bool {
     let mut quote = None;
     let mut chars = text.chars();
@@ -73,15 +73,16 @@ fn is_plain(text: &str) -> bool {
     true
 }
 
-/// `text` for `sh -c`, where the variable `KNOCK_IP` stands for the address. In `text` that is
-/// [`ADDRESS`] or [`MARK`].
+/// `text` as a script for `sh -c`, with the address ([`ADDRESS`] or [`MARK`]) replaced by the
+/// variable `KNOCK_IP`.
 ///
 /// # Errors
 ///
-/// [`Refusal`]. Text without the address is only refused where nothing else can be said of it.
+/// Returns an error if the address cannot be replaced safely. Text without the address is only
+/// refused if it is unbalanced.
 pub(super) fn script(text: &str) -> Result<String, Refusal> {
     let text = text.replace(ADDRESS, &MARK.to_string());
-    // In a `case`, a pattern ends in a bracket that nothing opened: where `$(` ends is unclear.
+    // A `case` pattern ends with an unmatched parenthesis, so the end of `$(` is unclear.
     let rewritten = if text.contains("case") && text.contains("$(") {
         Err(Refusal::Unclear)
     } else {
@@ -93,10 +94,10 @@ pub(super) fn script(text: &str) -> Result<String, Refusal> {
     }
 }
 
-/// What the text is inside of.
+/// A syntactic context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Context {
-    /// `(…)` and `$(…)`, where quoting begins anew.
+    /// `(…)` and `$(…)`, where quoting starts afresh.
     Parenthesis,
     /// `"…"`
     Quotes,
@@ -106,11 +107,11 @@ enum Context {
     Backticks,
 }
 
-/// Goes through shell text once, and writes it again with the variable in the marks' places.
+/// Copies shell text and replaces each mark by the variable, in one pass.
 struct Rewriter<'a> {
     rest: Peekable<Chars<'a>>,
     written: String,
-    /// The innermost last; none is the command itself.
+    /// The innermost context is last. Empty at the top level of the command.
     contexts: Vec<Context>,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Rewriter<'a> {
                 (Some(Context::Brace), '}') => self.close(c),
                 (Some(Context::Parenthesis), ')') => self.close(c),
                 (Some(Context::Backticks), '`') => self.close(c),
-                // Quotes in braces mean one thing or another, by what is around them.
+                // The meaning of quotes in braces depends on the surrounding context.
                 (Some(Context::Brace), '"' | '\'') => return Err(Refusal::Unclear),
                 (Some(Context::Parenthesis), '(') => self.open(Context::Parenthesis, c),
                 (Some(Context::Quotes), '\'' | '#') => self.written.push(c),
@@ -165,8 +166,8 @@ impl<'a> Rewriter<'a> {
         self.written.push(c);
     }
 
-    /// The variable, so quoted that nothing around it is part of its name and nothing in it is
-    /// taken apart.
+    /// Writes the variable, quoted so that no adjacent text becomes part of its name and its
+    /// value is not split.
     fn address(&mut self) -> Result<(), Refusal> {
         let is_unclear = |context| matches!(context, &Context::Brace | &Context::Backticks);
         if self.contexts.iter().any(is_unclear) {
@@ -181,7 +182,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// What stands behind a backslash.
+    /// Handles the text after a backslash.
     fn escaped(&mut self) -> Result<(), Refusal> {
         if self.contexts.contains(&Context::Backticks) {
             return Err(Refusal::Unclear);
@@ -189,13 +190,13 @@ impl<'a> Rewriter<'a> {
         let quoted = self.contexts.last() == Some(&Context::Quotes);
         match self.rest.next() {
             None => Err(Refusal::Unbalanced),
-            // An address begins with nothing that a backslash changes: in quotes the backslash
-            // stays, elsewhere it goes.
+            // A backslash does not change the first character of an address: inside quotes the
+            // backslash remains, elsewhere the shell removes it.
             Some(MARK) => {
                 self.written.push_str(if quoted { r"\\" } else { "" });
                 self.address()
             }
-            // The rest of a word, or a comment?
+            // The `#` may continue a word or start a comment.
             Some(_) if self.rest.peek() == Some(&'#') => Err(Refusal::Unclear),
             Some(c) => {
                 self.written.extend(['\\', c]);
@@ -204,16 +205,16 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// What stands behind a dollar sign.
+    /// Handles the text after a dollar sign.
     fn expansion(&mut self) -> Result<(), Refusal> {
         self.written.push('$');
         let quoted = self.contexts.last() == Some(&Context::Quotes);
         let opened = match self.rest.peek() {
             Some('(') => Context::Parenthesis,
             Some('{') => Context::Brace,
-            // Quotes that not every shell has.
+            // Not every shell has these quotes.
             Some('\'' | '"') if !quoted => return Err(Refusal::Unclear),
-            // `$#` and `$$` are names.
+            // `$#` and `$$` are special parameters.
             Some('#' | '$') => {
                 self.written.extend(self.rest.next());
                 return Ok(());
@@ -225,7 +226,8 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// The name of a variable, of which pasted text would have become a part.
+    /// Copies the name of a variable. An address directly after it is unclear: the inserted text
+    /// would be part of the name.
     fn name(&mut self) -> Result<(), Refusal> {
         let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
         while let Some(c) = self.rest.next_if(is_name) {
@@ -237,7 +239,8 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// `'…'`, in which nothing is special. The address leaves and enters it again.
+    /// Copies `'…'`, in which nothing is special. For the address the quotes are closed and
+    /// opened again.
     fn single_quotes(&mut self) -> Result<(), Refusal> {
         self.written.push('\'');
         while let Some(c) = self.rest.next() {
@@ -259,7 +262,7 @@ impl<'a> Rewriter<'a> {
     ///
     /// # Errors
     ///
-    /// Behind the end of a bracket or a `` ` `` that could be as well.
+    /// Returns an error after a closing parenthesis or `` ` ``, where this is unclear.
     fn is_at_word(&self) -> Result<bool, Refusal> {
         match self.written.chars().next_back() {
             None | Some(' ' | '\t' | ';' | '&' | '|' | '<' | '>' | '(') => Ok(true),
@@ -268,7 +271,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// A `#`, and the rest if that is a comment, which says nothing and is left out.
+    /// Handles a `#`. A comment at the top level is dropped.
     fn comment(&mut self) -> Result<(), Refusal> {
         if !self.is_at_word()? {
             self.written.push('#');

@@ -1,56 +1,57 @@
-//! The other knockd's configuration, as its own parser reads it: knockd(1), and `parseconfig()`
-//! in version 0.8, which is that of Debian 12 and later.
+//! Parses the other knockd's configuration like that daemon: see its knockd(1), and
+//! `parseconfig()` in version 0.8, the version in Debian 12 and later.
 
 use std::{fmt, fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Far beyond any real configuration: protects against a wrong file.
+/// The largest file that is read, in bytes. Far beyond any real configuration: a larger file is
+/// a wrong path.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 
-/// As much of a line as its `fgets()` takes; what is behind that would be a line of its own.
+/// The length of a line that its `fgets()` reads. The rest would become another line.
 const MAX_LINE_LEN: usize = 4094;
 
-/// More doors than anybody has. It also leaves enough of the 65536 tags of door names.
+/// More doors than any real configuration. Leaves enough of the 65536 door tags.
 const MAX_DOORS: usize = 1024;
 
-/// So many mistakes are told; a file of another kind has one in every line.
+/// How many errors are shown. A file of another kind has one in every line.
 const MAX_MISTAKES: usize = 10;
 
-/// What stands in the file.
+/// The parsed file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
     /// The directives of every `[options]`.
     pub(super) options: Vec<Directive>,
-    /// The other sections in their order. A name may stand twice: these are two doors.
+    /// The other sections in file order. Sections with the same name are separate doors.
     pub(super) doors: Vec<Section>,
 }
 
 /// A section that is a door.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Section {
-    /// Where it begins, counted from 1.
+    /// The line number of the header, from 1.
     pub(super) line: usize,
-    /// As it stands between the brackets.
+    /// The text between the brackets.
     pub(super) name: String,
-    /// What stands in it.
+    /// The section's directives.
     pub(super) directives: Vec<Directive>,
 }
 
 /// `key = value`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Directive {
-    /// Where it stands, counted from 1.
+    /// The line number, from 1.
     pub(super) line: usize,
-    /// In lower case, since its case says nothing.
+    /// In lower case: keys are case-insensitive.
     pub(super) key: String,
-    /// Empty if there is none.
+    /// The value; empty if there is none.
     pub(super) value: String,
     /// Whether the line is UTF-8. If not, it was read as Latin-1.
     pub(super) is_utf8: bool,
 }
 
-/// What cannot be read, a line each: `FILE:LINE: MESSAGE`.
+/// The invalid lines, displayed one per line: `FILE:LINE: MESSAGE`.
 #[derive(Debug)]
 struct Mistakes {
     file: String,
@@ -62,7 +63,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or has lines that are nothing, with file and line.
+    /// Returns an error if the file cannot be read, or has invalid lines.
     pub(super) fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let mut bytes = Vec::new();
@@ -75,11 +76,11 @@ impl Source {
         Self::parse(&bytes).map_err(|mistakes| Mistakes { file, mistakes }.into())
     }
 
-    /// What `bytes` say.
+    /// Parses `bytes`.
     ///
     /// # Errors
     ///
-    /// Every line, counted from 1, that is nothing, and why.
+    /// Returns an error with the number of every invalid line, from 1, and the reason.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Vec<(usize, &'static str)>> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
@@ -98,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Takes in a line of the section that `section` is.
+    /// Parses a line. `section` is the current section.
     fn line(
         &mut self,
         number: usize,
@@ -106,10 +107,10 @@ impl Source {
         section: &mut Option<Place>,
     ) -> Result<(), &'static str> {
         if bytes.len() > MAX_LINE_LEN {
-            return Err("the line is so long that knockd would cut it in two");
+            return Err("the line is so long that the other knockd would split it");
         }
         if bytes.contains(&0) {
-            return Err("the line holds a NUL byte");
+            return Err("the line contains a NUL byte");
         }
         let (text, is_utf8) = decoded(bytes);
         let text = trimmed(&text);
@@ -126,7 +127,7 @@ impl Source {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (trimmed(key).to_ascii_lowercase(), trimmed(value)),
             None if text.eq_ignore_ascii_case("usesyslog") => ("usesyslog".into(), ""),
-            None => return Err("this is no `key = value` and no [section]"),
+            None => return Err("this is neither `key = value` nor [section]"),
         };
         let directives = match section {
             Some(Place::Options) => Some(&mut self.options),
@@ -134,7 +135,7 @@ impl Source {
             None => None,
         };
         directives
-            .ok_or("a directive stands before the first [section]")?
+            .ok_or("a directive has to be in a [section]")?
             .push(Directive {
                 line: number,
                 key,
@@ -144,12 +145,12 @@ impl Source {
         Ok(())
     }
 
-    /// Begins the section called `name`.
+    /// Starts the section called `name`.
     fn section(&mut self, line: usize, name: &str) -> Result<Place, &'static str> {
         if name.is_empty() {
             return Err("the section has no name");
         }
-        // Of all names, only this one's case counts there.
+        // The other knockd compares this name case-sensitively.
         if name == "options" {
             return Ok(Place::Options);
         }
@@ -165,14 +166,14 @@ impl Source {
     }
 }
 
-/// Where a directive belongs.
+/// The current section.
 enum Place {
     Options,
     /// The last of the doors.
     Door,
 }
 
-/// `bytes` as text, and whether they are UTF-8. In Latin-1 everything is text.
+/// `bytes` as text, and whether they are UTF-8. Any bytes are valid Latin-1.
 fn decoded(bytes: &[u8]) -> (String, bool) {
     match str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), true),
@@ -180,7 +181,8 @@ fn decoded(bytes: &[u8]) -> (String, bool) {
     }
 }
 
-/// `text` without what C's `isspace()` takes for blanks at its ends; Unicode has more.
+/// `text` without leading and trailing white space as defined by C's `isspace()`, which is less
+/// than Unicode white space.
 fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r'])
 }
@@ -267,10 +269,10 @@ mod tests {
         assert_eq!(mistake(b"[a]\n\nnonsense\n").0, 3);
         assert_eq!(
             mistake(b"[a\n").1,
-            "this is no `key = value` and no [section]"
+            "this is neither `key = value` nor [section]"
         );
         assert_eq!(mistake(b"[]\n").1, "the section has no name");
-        assert_eq!(mistake(b"[a]\nx = \0\n").1, "the line holds a NUL byte");
+        assert_eq!(mistake(b"[a]\nx = \0\n").1, "the line contains a NUL byte");
         let long = format!("[a]\nx = {}\n", "y".repeat(MAX_LINE_LEN));
         assert_eq!(mistake(long.as_bytes()).0, 2);
         let exact = format!("[a]\nx={}\n", "y".repeat(MAX_LINE_LEN - 2));

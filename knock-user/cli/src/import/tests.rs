@@ -6,7 +6,7 @@ use super::*;
 use knockd_config::{model::Config, template::Expansion};
 use knockd_types::interface::Wanted;
 
-/// What Debian 12 installs, but for its blanks.
+/// The file that Debian 12 installs, without its blank lines and indentation.
 const DEBIAN: &str = "
 [options]
 \tUseSyslog
@@ -30,7 +30,7 @@ const DEBIAN: &str = "
 \ttcpflags = syn
 ";
 
-/// The second, third and fourth example of knockd(1), the interesting lines of each.
+/// The relevant lines of the second, third and fourth example in knockd(1).
 const MANUAL: &str = "
 [options]
 logfile = /var/log/knockd.log
@@ -60,7 +60,7 @@ fn imported(text: &[u8]) -> Import {
     Import::new(&Source::parse(text).unwrap(), Path::new("/etc/knockd.conf"))
 }
 
-/// The import of `text`, and what knockd makes of it when it has a client.
+/// The import of `text`, and the resulting configuration with a client added.
 fn loaded(text: &str) -> (Import, Config) {
     let import = imported(text.as_bytes());
     let folder = tempfile::tempdir().unwrap();
@@ -75,8 +75,7 @@ fn loaded(text: &str) -> (Import, Config) {
     (import, config)
 }
 
-/// Program and arguments of what `config` runs for `address` at door `door`: at its opening and
-/// its closing.
+/// Program and arguments that `config` runs for `address` when `door` opens and closes.
 fn argvs(config: &Config, door: usize, address: &str) -> (String, Option<String>) {
     let expansion = Expansion {
         source: address.parse::<IpAddr>().unwrap(),
@@ -121,7 +120,7 @@ fn the_file_that_debian_installs_is_carried_over() {
         run,
         "/usr/local/sbin/knock_add -i -c INPUT -p tcp -d 443 -f 192.0.2.7"
     );
-    // Otherwise a second knock within that time would run nothing.
+    // A longer lease would suppress the command of a second knock.
     assert_eq!(config.doors[0].lease, Duration::from_secs(1));
     let comments = comments(&import);
     for line in [3, 6, 7, 9, 12, 13, 15, 18, 19, 21] {
@@ -130,11 +129,8 @@ fn the_file_that_debian_installs_is_carried_over() {
             "{line}: {comments}"
         );
     }
-    assert!(
-        comments.contains("seems to take back what \"openSSH\" does"),
-        "{comments}"
-    );
-    assert_eq!(comments.matches("seems to take back").count(), 1);
+    assert!(comments.contains("seems to undo \"openSSH\""), "{comments}");
+    assert_eq!(comments.matches("seems to undo").count(), 1);
     for secret in ["7000", "8000", "9000", "12345", "13579"] {
         assert!(!import.text.contains(secret), "{}", import.text);
     }
@@ -181,7 +177,7 @@ fn what_ipv6_is_not_told_is_as_for_ipv4_and_what_is_empty_is_nothing() {
     );
     // The other knockd's default.
     assert_eq!(config.doors[0].lease, Duration::from_secs(10));
-    // Where nothing is run at the start, nothing is at the end.
+    // Without a start command no stop command is run.
     let (_, config) = loaded("[a]\ncommand =\ncommand_6 = open\nstop_command = close\n");
     assert!(
         argvs(&config, 0, "192.0.2.7")
@@ -208,10 +204,10 @@ fn the_last_of_a_key_counts_and_times_are_read_as_c_does() {
     assert_eq!(seconds, [7, 1, 365 * 24 * 60 * 60, 1]);
     let comments = comments(&import);
     for comment in [
-        "line 2: start_command: line 3 says it again, and the last one counts",
-        "line 5: cmd_timeout: \"7 s\" is 7s here",
-        "line 9: cmd_timeout: \"0\" is 1s here",
-        "line 16: cmd_timeout: without a stop_command it means nothing",
+        "line 2: start_command: is overridden by line 3, since the last one counts",
+        "line 5: cmd_timeout: \"7 s\" becomes 7s",
+        "line 9: cmd_timeout: \"0\" becomes 1s",
+        "line 16: cmd_timeout: has no effect without a stop_command",
     ] {
         assert!(comments.contains(comment), "{comment}: {comments}");
     }
@@ -247,28 +243,22 @@ fn a_door_that_cannot_be_carried_over_is_told_and_the_others_are() {
         panic!("{:?}", import.left_out);
     };
     assert!(
-        a.starts_with("1: [a] is left out: what would be `run` cannot"),
+        a.starts_with("1: [a] is skipped: the command for `run` cannot"),
         "{a}"
     );
+    assert!(b.starts_with("4: [b] is skipped: it has no command"), "{b}");
     assert!(
-        b.starts_with("4: [b] is left out: it has no command"),
-        "{b}"
-    );
-    assert!(
-        c.starts_with("6: [c] is left out: what would be `close` cannot"),
+        c.starts_with("6: [c] is skipped: the command for `close` cannot"),
         "{c}"
     );
     let comments = comments(&import);
+    assert!(comments.contains("# [a], line 1, is skipped"), "{comments}");
     assert!(
-        comments.contains("# [a], line 1, is left out"),
+        comments.contains("line 3: sequence: had 1 ports"),
         "{comments}"
     );
     assert!(
-        comments.contains("line 3: sequence: its length was 1"),
-        "{comments}"
-    );
-    assert!(
-        comments.contains("line 8: stop_command: is left out with the door"),
+        comments.contains("line 8: stop_command: is skipped with the door"),
         "{comments}"
     );
 }
@@ -294,7 +284,7 @@ fn names_are_made_to_fit() {
     assert_eq!(*names[0], "é".repeat(32));
     assert_eq!(*names[1], format!("{}-2", "é".repeat(31)));
     assert_eq!(names[2..], ["ssh", "ssh-2", "door", "a-b", "door-2"]);
-    assert!(comments(&import).contains("[ssh], line 7\n#   is called \"ssh-2\" here"));
+    assert!(comments(&import).contains("[ssh], line 7\n#   is renamed to \"ssh-2\""));
 }
 
 #[test]
@@ -313,10 +303,10 @@ fn what_is_unknown_or_not_utf8_is_told() {
     let import = imported(b"[options]\nlogfiles = x\n[a]\ncommand = say caf\xe9\nSeqence = 7000\n\x1b[1m = y\nTarget = 192.0.2.1\n");
     let comments = comments(&import);
     for comment in [
-        "# line 2: logfiles: there is no such key",
-        "line 4: command: is no UTF-8 and was read as Latin-1",
-        "line 5: seqence: there is no such key",
-        "line 6: \\u{1b}[1m: there is no such key",
+        "# line 2: logfiles: unknown key",
+        "line 4: command: is not UTF-8 and was read as Latin-1",
+        "line 5: seqence: unknown key",
+        "line 6: \\u{1b}[1m: unknown key",
         "line 7: target: \"192.0.2.1\" has no counterpart",
     ] {
         assert!(comments.contains(comment), "{comment}: {comments}");
@@ -338,15 +328,15 @@ fn nothing_is_written_where_no_door_is_left() {
     );
     fs::write(&source, "[a]\nsequence = 1\n").unwrap();
     let error = import(&source, Some(&output)).unwrap_err().to_string();
-    assert!(error.contains("no door can be carried over"), "{error}");
+    assert!(error.contains("no door can be converted"), "{error}");
     assert!(
-        error.contains("knockd.conf:1: [a] is left out: it has no command"),
+        error.contains("knockd.conf:1: [a] is skipped: it has no command"),
         "{error}"
     );
     assert!(!output.exists());
 }
 
-/// Lines such as a configuration has, and some that it should not have.
+/// Lines of a configuration, valid and invalid ones.
 fn source() -> impl Strategy<Value = String> {
     let key = "(command|start_command|stop_command|command_6|stop_command_6|cmd_timeout|sequence|interface|target|tcpflags|[a-z_]{1,5})";
     let value = r#"([ab%$'"\\;#\t é\x01-]|%IP%|sh -c |sudo |`|\$\(|\)|[0-9]{1,3}){0,12}"#;
@@ -394,7 +384,7 @@ proptest! {
             for directive in &section.directives {
                 let is_told = |note: &String| note.starts_with(&format!("line {}: ", directive.line));
                 let told = door.notes.iter().any(is_told);
-                // What is told of a door stands in the file.
+                // All notes are in the output.
                 prop_assert!(door.notes.iter().all(|note| import.text.contains(note)));
                 prop_assert!(told || is_carried(&door, &directive.key), "{directive:?} {door:?}");
             }
@@ -402,7 +392,7 @@ proptest! {
     }
 }
 
-/// Whether the directive called `key` has found its place in `door`, as far as the places tell.
+/// Whether `door` contains the directive called `key`.
 fn is_carried(door: &Door, key: &str) -> bool {
     let Ok(work) = &door.work else {
         return false;
@@ -410,7 +400,7 @@ fn is_carried(door: &Door, key: &str) -> bool {
     match key {
         "command" | "start_command" | "command_6" | "start_command_6" => true,
         "cmd_timeout" => work.close.is_some(),
-        // An empty one says that nothing is run.
+        // An empty one means no command.
         "stop_command" | "stop_command_6" => true,
         _ => false,
     }

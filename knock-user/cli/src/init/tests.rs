@@ -60,7 +60,7 @@ fn init_makes_everything_that_the_daemon_needs() {
     assert!(!text.contains('{') && !text.contains('}'), "{text}");
 }
 
-/// `text` with every line uncommented that is TOML.
+/// `text` with every commented line of TOML uncommented.
 fn uncommented(text: &str) -> String {
     let uncommented = text.lines().map(|line| match line.strip_prefix("# ") {
         Some(code) if code.parse::<toml::Table>().is_ok() => code,
@@ -78,12 +78,12 @@ fn what_init_comments_out_is_right_too() {
     let gate = config.gate.unwrap();
     assert_eq!(gate.rules.protect, config.doors[0].opening.ports);
     assert_eq!(gate.rules.trusted.len(), 1);
-    // Nothing that could be uncommented is left.
+    // No commented setting is left.
     let comments = text.lines().filter(|line| line.starts_with('#'));
     for comment in comments {
         assert!(!comment.contains(" = "), "{comment}");
     }
-    // The door opens the port alone as well.
+    // The door is also valid with `open` alone.
     let is_command = |line: &&str| line.starts_with("run") || line.starts_with("close");
     let text: Vec<_> = text.lines().filter(|line| !is_command(line)).collect();
     let config = Config::parse(&text.join("\n"), &folder.config()).unwrap();
@@ -100,12 +100,12 @@ fn init_never_overwrites() {
     assert_eq!(fs::read(folder.config()).unwrap(), before);
     assert_eq!(folder.files(), ["knockd.toml", "laptop.key"]);
 
-    // A key that is left from before is not overwritten either.
+    // An existing key is not overwritten either.
     let folder = Folder::new();
     fs::create_dir(folder.path("etc")).unwrap();
     fs::write(folder.path("etc/laptop.key"), "precious").unwrap();
     let error = folder.init("laptop").unwrap_err().to_string();
-    assert!(error.contains("laptop.key is there already"), "{error}");
+    assert!(error.contains("laptop.key exists already"), "{error}");
     assert_eq!(folder.files(), ["laptop.key"]);
 }
 
@@ -132,7 +132,7 @@ fn adding_a_client_keeps_the_comments() {
         .map(|client| &client.name[..])
         .collect();
     assert_eq!(names, ["laptop", "phone"]);
-    // Whoever may open is left out in the door: the new client may.
+    // The door does not name its clients, so the new client may open it.
     assert_eq!(config.doors[0].clients, [0, 1]);
     assert_eq!(mode(&folder.config()), 0o600);
 }

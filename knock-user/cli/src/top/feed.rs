@@ -1,4 +1,4 @@
-//! What the control socket says: an answer to `status` each second, and the verdicts as they come.
+//! Reads from the control socket: the status once per second, and verdicts as they occur.
 
 use std::{
     io,
@@ -20,24 +20,24 @@ use crate::control::unanswered;
 use crate::top::view::Update;
 use knockd_types::{event::Notice, status::Status};
 
-/// Updates that wait to be shown. Beyond that the daemon is not read from, which then leaves
-/// notices out and says so.
+/// The capacity of the update queue. When it is full the socket is not read, and the daemon drops
+/// notices and reports their number.
 pub const MAX_LAG: usize = 256;
 
-/// How often the daemon is asked, and looked for again when it has gone.
+/// The polling interval, also for reconnecting.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an answer may take.
+/// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The longest line that is read, in bytes: a status with tens of thousands of doors.
+/// The longest line that is read, in bytes. Enough for a status with tens of thousands of doors.
 const MAX_LINE: u64 = 16 << 20;
 
-/// Asks for the daemon's status.
+/// Requests the daemon's status.
 ///
 /// # Errors
 ///
-/// No daemon answers at `socket`, or not in time, or something that is no status.
+/// Returns an error if no daemon answers at `socket` in time, or the answer is not a status.
 pub async fn status(socket: &Path) -> Result<Status> {
     let answer = async {
         let mut stream = ask(socket, "status").await?;
@@ -48,25 +48,25 @@ pub async fn status(socket: &Path) -> Result<Status> {
         .context("knockd does not answer")?
 }
 
-/// What becomes of knocks, told by the daemon as it happens.
+/// A subscription to the daemon's verdicts.
 #[derive(Debug)]
 pub struct Verdicts(BufReader<UnixStream>);
 
 impl Verdicts {
-    /// Follows from now on.
+    /// Subscribes to verdicts.
     ///
     /// # Errors
     ///
-    /// No daemon answers at `socket`.
+    /// Returns an error if no daemon answers at `socket`.
     pub async fn connect(socket: &Path) -> Result<Self> {
         Ok(Self(ask(socket, "verdicts").await?))
     }
 
-    /// The next notice. Dropped half-way it may have swallowed a part of one.
+    /// The next notice. Not cancel-safe: dropping the future may lose a part of a notice.
     ///
     /// # Errors
     ///
-    /// The daemon has stopped, or says something that is no notice.
+    /// Returns an error if the daemon has stopped, or sends something other than a notice.
     pub async fn next(&mut self) -> Result<Notice> {
         read(&mut self.0).await
     }
@@ -87,16 +87,16 @@ async fn read<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> Result
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof))
             .context("knockd stopped before it answered");
     }
-    serde_json::from_slice(&line)
-        .context("knockd's answer is not understood: is it of another version?")
+    serde_json::from_slice(&line).context("knockd's answer is invalid: do the versions differ?")
 }
 
-/// Asks and follows for as long as it lives.
+/// The tasks that poll the status and follow the verdicts. Dropping this stops them.
 #[derive(Debug)]
 pub struct Feed(JoinSet<()>);
 
 impl Feed {
-    /// Tells `updates` what the daemon at `socket` says, also after it was started again.
+    /// Sends what the daemon at `socket` reports to `updates`. Reconnects after a restart of the
+    /// daemon.
     #[must_use]
     pub fn start(socket: &Path, updates: &mpsc::Sender<Update>) -> Self {
         let mut tasks = JoinSet::new();
@@ -105,13 +105,13 @@ impl Feed {
         Self(tasks)
     }
 
-    /// Waits until one half has ended, which it does by itself only in a panic.
+    /// Waits until one of the tasks has ended. While `updates` is open, only a panic ends them.
     pub async fn ended(&mut self) {
         self.0.join_next().await;
     }
 }
 
-/// Ends when nobody wants updates any more.
+/// Ends when the receiver of the updates is dropped.
 async fn poll(socket: PathBuf, updates: mpsc::Sender<Update>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,7 +127,7 @@ async fn poll(socket: PathBuf, updates: mpsc::Sender<Update>) {
     }
 }
 
-/// What follows "knockd".
+/// The reason, worded to follow "knockd".
 fn why(error: &anyhow::Error) -> String {
     let kind = error
         .chain()
@@ -141,13 +141,13 @@ fn why(error: &anyhow::Error) -> String {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::UnexpectedEof,
         ) => "has stopped".into(),
-        Some(kind) => format!("cannot be asked ({kind})"),
-        None if error.is::<serde_json::Error>() => "is of another version".into(),
+        Some(kind) => format!("cannot be reached ({kind})"),
+        None if error.is::<serde_json::Error>() => "has another version".into(),
         None => "does not answer".into(),
     }
 }
 
-/// Ends like [`poll`].
+/// Ends when the receiver of the updates is dropped, like [`poll`].
 async fn follow(socket: PathBuf, updates: mpsc::Sender<Update>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,7 +162,7 @@ async fn follow(socket: PathBuf, updates: mpsc::Sender<Update>) {
     }
 }
 
-/// Fails when the daemon has gone; `Ok` when nobody wants updates any more.
+/// Returns an error when the daemon has stopped, and `Ok` when the receiver is dropped.
 async fn follow_once(socket: &Path, updates: &mpsc::Sender<Update>) -> Result<()> {
     let mut verdicts = Verdicts::connect(socket).await?;
     loop {
@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    /// Why no status comes from a daemon that says `answer` and no more.
+    /// The reason that is shown if the daemon sends `answer` and nothing else.
     async fn refusal(answer: &'static str) -> String {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("socket");
@@ -204,11 +204,11 @@ mod tests {
     async fn it_is_known_why_there_is_no_answer() {
         assert_eq!(refusal("").await, "has stopped");
         assert_eq!(refusal("{\"version\": \"1.2").await, "has stopped");
-        assert_eq!(refusal("{\"version\": 1}\n").await, "is of another version");
+        assert_eq!(refusal("{\"version\": 1}\n").await, "has another version");
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("socket");
         assert_eq!(why(&status(&socket).await.unwrap_err()), "has stopped");
-        // A socket that nobody listens at, and a file that is none.
+        // A socket without a listener, and a file that is not a socket.
         drop(UnixListener::bind(&socket).unwrap());
         assert_eq!(why(&status(&socket).await.unwrap_err()), "has stopped");
         let file = folder.path().join("file");

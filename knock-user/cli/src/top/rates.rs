@@ -1,4 +1,4 @@
-//! Rates out of counters that only grow: how much came in each second.
+//! Computes rates per second from monotonic counters.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,24 +6,24 @@ use knock_common::counters::Outcome;
 
 use knockd_types::status::Status;
 
-/// How many readings are remembered: a wide screen full, one a second.
+/// How many readings are kept: one per second and column of a wide screen.
 pub const HISTORY: usize = 512;
 
-/// What a rate is shown of.
+/// A counted quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// Packets that the kernel's half has seen, or SYNs that came as lines.
+    /// Packets that the eBPF program has seen, or SYNs from `--lines`.
     Packets,
-    /// Knocks that were accepted.
+    /// Accepted knocks.
     Accepted,
-    /// Blocks and knocks that were refused, for whatever reason.
+    /// Refused blocks and knocks, for any reason.
     Refused,
-    /// Packets that the gate refused, or would have.
+    /// Packets that the gate dropped, or would have dropped in observe mode.
     GateDrops,
 }
 
 impl Count {
-    /// All of them, in the order of the screen.
+    /// All quantities, in the order on the screen.
     pub const ALL: [Self; 4] = [
         Self::Packets,
         Self::Accepted,
@@ -49,16 +49,16 @@ impl Count {
     }
 }
 
-/// Whatever the other end says, the sum of it is a number.
+/// The saturating sum. The values come from another process and may be arbitrary.
 fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// The rates of every [`Count`], as far back as [`HISTORY`].
+/// The rates of every [`Count`] for the last [`HISTORY`] readings.
 #[derive(Debug, Default)]
 pub struct Rates {
     last: Option<Reading>,
-    /// Per second, the newest first; `None` where the daemon has started again.
+    /// Rates per second, the newest first. `None` where the daemon restarted.
     history: VecDeque<[Option<u64>; Count::ALL.len()]>,
 }
 
@@ -70,7 +70,7 @@ struct Reading {
 }
 
 impl Rates {
-    /// Takes the counters of `status`, which came at `now` on any clock that only grows.
+    /// Records the counters of `status`, received at `now` on any monotonic clock.
     pub fn read(&mut self, status: &Status, now: Duration) {
         let reading = Reading {
             at: now,
@@ -83,19 +83,19 @@ impl Rates {
         }
     }
 
-    /// How many there have been since the daemon started; `None` before the first reading.
+    /// The total since the start of the daemon; `None` before the first reading.
     #[must_use]
     pub fn total(&self, count: Count) -> Option<u64> {
         self.last.map(|last| last.totals[count as usize])
     }
 
-    /// How many a second there were of late; `None` if that cannot be said.
+    /// The current rate per second; `None` if unknown.
     #[must_use]
     pub fn current(&self, count: Count) -> Option<u64> {
         self.newest_first(count).next().flatten()
     }
 
-    /// How many a second there were, reading by reading.
+    /// The rate per second for each reading, the newest first.
     pub fn newest_first(&self, count: Count) -> impl Iterator<Item = Option<u64>> {
         self.history.iter().map(move |rates| rates[count as usize])
     }
@@ -109,7 +109,7 @@ impl Reading {
         }
         let mut rates = self.totals.map(Some);
         for (rate, before) in rates.iter_mut().zip(last.totals) {
-            // A counter that has gone back began anew.
+            // A counter that went back was reset.
             *rate = rate
                 .and_then(|total| total.checked_sub(before))
                 .map(|new| per_second(new, ms));
@@ -118,7 +118,7 @@ impl Reading {
     }
 }
 
-/// Rounded, but never down to nothing: a single knock is to be seen.
+/// The rounded rate. Not rounded down to zero: a single knock has to be visible.
 fn per_second(new: u64, ms: u128) -> u64 {
     let rate = (u128::from(new) * 1000 + ms / 2) / ms;
     u64::try_from(rate)
@@ -133,7 +133,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A status at `uptime` with so many packets seen and knocks accepted.
+    /// A status with this uptime and these counters.
     fn counted(uptime_seconds: u64, packets: u64, accepted: u64) -> Status {
         let mut status = status();
         status.uptime_seconds = uptime_seconds;
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(rates.current(Count::Packets), None);
         rates.read(&counted(102, 7000, 8), 3 * SECOND);
         assert_eq!(rates.current(Count::Packets), Some(1000));
-        // One in two seconds is not none.
+        // One in two seconds is not rounded to zero.
         assert_eq!(rates.current(Count::Accepted), Some(1));
         rates.read(&counted(103, 7000, 8), 4 * SECOND);
         assert_eq!(of(&rates, Count::Packets), [Some(0), Some(1000)]);
@@ -166,7 +166,7 @@ mod tests {
         let mut rates = Rates::default();
         rates.read(&counted(100, 5000, 7), SECOND);
         rates.read(&counted(101, 5010, 7), 2 * SECOND);
-        // Its counters may have passed the old ones by the time that it answers.
+        // The new counters may already exceed the old ones.
         rates.read(&counted(3, 9000, 7), 6 * SECOND);
         rates.read(&counted(4, 9020, 7), 7 * SECOND);
         assert_eq!(of(&rates, Count::Packets), [Some(20), None, Some(10)]);
@@ -203,7 +203,7 @@ mod tests {
         rates.read(&absurd, SECOND + Duration::from_millis(1));
         assert_eq!(rates.current(Count::Packets), Some(u64::MAX));
         assert_eq!(rates.current(Count::Refused), Some(u64::MAX));
-        // Twice at one moment.
+        // Two readings at the same time.
         rates.read(&absurd, SECOND + Duration::from_millis(1));
         assert_eq!(rates.current(Count::Packets), None);
     }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(rates.total(Count::Refused), Some(5));
         assert_eq!(rates.total(Count::GateDrops), Some(11));
         assert_eq!(rates.total(Count::Packets), Some(111));
-        // Lines come without a kernel.
+        // With `--lines` there are no kernel counters.
         status.kernel.clear();
         status.daemon.events = 16;
         rates.read(&status, 2 * SECOND);

@@ -1,4 +1,4 @@
-//! The terminal: taken, drawn on, and always given back.
+//! The terminal: set up, drawn on, and always restored.
 
 use std::thread;
 
@@ -21,11 +21,11 @@ use crate::top::{
 };
 use knockd_runtime::clock::monotonic;
 
-/// Keys that wait to be looked at.
+/// The capacity of the input queue.
 const MAX_INPUTS: usize = 64;
 
-/// The terminal in raw mode with its other screen shown. Dropping it, or a panic anywhere,
-/// gives it back as it was.
+/// The terminal in raw mode with its alternate screen. Dropping this value, or a panic, restores
+/// the terminal.
 #[derive(Debug)]
 pub struct Screen {
     terminal: DefaultTerminal,
@@ -33,13 +33,13 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal.
+    /// Sets up the terminal.
     ///
     /// # Errors
     ///
-    /// There is none, or it cannot be set up.
+    /// Returns an error if there is no terminal, or it cannot be set up.
     pub fn open() -> Result<Self> {
-        // Its hook gives the terminal back before the panic's message is printed.
+        // ratatui's panic hook restores the terminal before the message is printed.
         let terminal = ratatui::try_init().inspect_err(|_| give_back())?;
         Ok(Self {
             terminal,
@@ -51,7 +51,7 @@ impl Screen {
     ///
     /// # Errors
     ///
-    /// The terminal has gone.
+    /// Returns an error if the terminal was closed.
     pub fn draw(&mut self, view: &mut View) -> Result<()> {
         let ui = Ui {
             now: monotonic(),
@@ -71,23 +71,23 @@ impl Drop for Screen {
 }
 
 fn give_back() {
-    // Fails only where there is no terminal any more.
+    // Fails only if the terminal was closed.
     let _ = ratatui::try_restore();
 }
 
-/// The terminal's columns, if there is a terminal.
+/// The terminal's width in columns, if there is a terminal.
 #[must_use]
 pub fn width() -> Option<u16> {
     let columns = window_size().ok()?.columns;
     (columns > 0).then_some(columns)
 }
 
-/// Keys, and changes of the terminal's size.
+/// Key presses and changes of the terminal's size.
 #[derive(Debug)]
 pub struct Inputs(mpsc::Receiver<Input>);
 
 impl Inputs {
-    /// Reads them on a thread that ends with the process: nothing wakes it but a key.
+    /// Reads input on a thread. The thread ends with the process: only input wakes it.
     #[must_use]
     pub fn read() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_INPUTS);
@@ -101,13 +101,13 @@ impl Inputs {
         Self(receiver)
     }
 
-    /// The next one; `None` when the terminal has gone.
+    /// The next input; `None` after the terminal was closed.
     pub async fn next(&mut self) -> Option<Input> {
         self.0.recv().await
     }
 }
 
-/// The signals that end it like a key does.
+/// The signals that quit: SIGTERM, SIGINT and SIGHUP.
 #[derive(Debug)]
 pub struct Quit {
     terminate: Signal,
@@ -116,11 +116,11 @@ pub struct Quit {
 }
 
 impl Quit {
-    /// From here on the signals end nothing by themselves.
+    /// Installs the handlers, which replace the default action.
     ///
     /// # Errors
     ///
-    /// They cannot be received.
+    /// Returns an error if a handler cannot be installed.
     pub fn new() -> Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -129,7 +129,7 @@ impl Quit {
         })
     }
 
-    /// Waits for one.
+    /// Waits for one of the signals.
     pub async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,4 +1,4 @@
-//! Keys, and frames for pipes.
+//! Tests of keys, and of frames for pipes.
 
 use clap::Parser;
 

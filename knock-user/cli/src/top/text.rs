@@ -1,11 +1,11 @@
-//! Text that is safe to show, and as wide as there is room for.
+//! Makes text safe to show and fits it into the available width.
 
 use std::{fmt::Write as _, time::Duration};
 
 use ratatui::{buffer::Buffer, text::Span};
 
-/// `text` with everything escaped that moves a cursor, ends a line or turns the direction of
-/// writing round: a name or a command's words must not draw a screen of their own.
+/// `text` with control characters, line separators and bidirectional controls escaped: names and
+/// the output of commands must not control the terminal.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
@@ -19,8 +19,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// Line and paragraph separators, and what steers the direction of writing (Unicode 16, table
-/// 23-2; UAX #9).
+/// Line and paragraph separators, and bidirectional controls (Unicode 16, table 23-2; UAX #9).
 fn turns(c: char) -> bool {
     matches!(
         c,
@@ -28,13 +27,13 @@ fn turns(c: char) -> bool {
     )
 }
 
-/// The columns that `text` takes.
+/// The width of `text` in columns.
 #[must_use]
 pub fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// `text`, made [`plain`], in at most `room` columns; `…` stands for what is left out.
+/// [`plain`] `text` in at most `room` columns. A truncated text ends with `…`.
 #[must_use]
 pub fn fit(text: &str, room: usize) -> String {
     let text = plain(text);
@@ -57,7 +56,7 @@ pub fn fit(text: &str, room: usize) -> String {
     fitting
 }
 
-/// A time in its two largest units, such as `59m 03s`.
+/// A duration in its two largest units, such as `59m 03s`.
 #[must_use]
 pub fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -72,20 +71,20 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// How long ago `since` was, as [`duration`] writes it.
+/// The time since `since`, formatted by [`duration`].
 #[must_use]
 pub fn ago(since: Duration, now: Duration) -> String {
     duration(now.saturating_sub(since).as_secs())
 }
 
-/// The lines of `buffer`, without what is blank at their ends.
+/// The lines of `buffer` without trailing blanks.
 #[must_use]
 pub fn lines(buffer: &Buffer) -> String {
     let mut text = String::new();
     let columns = usize::from(buffer.area.width).max(1);
     for row in buffer.content.chunks(columns) {
         let mut line = String::new();
-        // A wide character's second column is a blank that nobody sees.
+        // The second cell of a wide character is an invisible blank.
         let mut hidden = 0;
         for cell in row {
             if hidden == 0 {
@@ -118,7 +117,7 @@ mod tests {
         assert_eq!(fit("laptop", 5), "lapt…");
         assert_eq!(fit("laptop", 1), "…");
         assert_eq!(fit("laptop", 0), "");
-        // Two columns each: a half one is none.
+        // Each character has two columns and is kept or removed as a whole.
         assert_eq!(fit("門門門", 4), "門…");
         assert_eq!(fit("\u{1b}[2J", 6), r"\u{1b…");
     }

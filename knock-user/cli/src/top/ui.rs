@@ -1,4 +1,4 @@
-//! The view as cells. Whatever the daemon says goes through [`text::fit`] on its way there.
+//! Draws the view. All text from the daemon passes through [`text::fit`].
 
 mod doors;
 mod plan;
@@ -16,31 +16,31 @@ use self::{doors::Doors, plan::Plan};
 use crate::top::{rates::Count, text, verdict::Meaning, view::View};
 use knockd_types::status::{GateStatus, Status};
 
-/// The fewest columns that something can be told in.
+/// The minimum width in columns.
 pub const LEAST_WIDTH: u16 = 40;
 
-/// The fewest lines.
+/// The minimum height in lines.
 pub const LEAST_HEIGHT: u16 = 10;
 
-/// From this width on there is room for what is nice to know.
+/// The width in columns from which optional columns are shown.
 const WIDE: u16 = 60;
 
-/// The columns of a rate's name, its number, and how many there were in all.
+/// The widths of a rate's name, its value, and the total, in columns.
 const NAME: usize = 15;
 const RATE: usize = 11;
 const TOTAL: usize = 15;
 
-/// What a meaning looks like.
+/// How a meaning is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Palette {
     /// Green, yellow and red.
     Colours,
-    /// Bold at the most.
+    /// No colours; bold for errors.
     Plain,
 }
 
 impl Palette {
-    /// Colours, unless `NO_COLOR` is set to anything (<https://no-color.org>).
+    /// Colours, unless `NO_COLOR` is set and not empty (<https://no-color.org>).
     #[must_use]
     pub fn from_env() -> Self {
         if env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
@@ -65,25 +65,25 @@ impl Palette {
     }
 }
 
-/// How a view is drawn.
+/// Parameters of a drawing.
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
-    /// The time on the view's clock.
+    /// The current time on the view's clock.
     pub now: Duration,
     /// The colours.
     pub palette: Palette,
-    /// Whether there is a keyboard to tell the keys of.
+    /// Whether to show the help line with the keys.
     pub keys: bool,
 }
 
-/// The lines that all of `view` takes.
+/// The height of the complete `view` in lines.
 #[must_use]
 pub fn height(view: &View) -> u16 {
     Plan::of_all(view).height()
 }
 
 impl Ui {
-    /// Draws `view` on `area`, and holds its first door within what there is.
+    /// Draws `view` in `area` and clamps its scroll position.
     pub fn render(&self, view: &mut View, area: Rect, buffer: &mut Buffer) {
         let mut page = Page {
             area,
@@ -107,7 +107,7 @@ impl Ui {
         self.verdicts(view, plan.verdicts, &mut page);
         if plan.help {
             page.row = area.height - 1;
-            let keys = "q quit   ↑ ↓ PgUp PgDn Home End move through the doors";
+            let keys = "q quit   ↑ ↓ PgUp PgDn Home End scroll the doors";
             page.line(keys, Style::new().add_modifier(Modifier::DIM));
         }
     }
@@ -119,7 +119,7 @@ impl Ui {
                 let ago = text::ago(heard, self.now);
                 let bad = self.palette.style(Meaning::Bad);
                 page.line(
-                    &format!("knockd {why}; this is from {ago} ago, trying again"),
+                    &format!("knockd {why}; showing data from {ago} ago, reconnecting"),
                     bad.add_modifier(Modifier::REVERSED),
                 );
             }
@@ -185,8 +185,8 @@ impl Ui {
         let what = match (view.is_following(), view.verdicts().is_empty()) {
             (true, false) => "last verdicts (UTC)",
             (true, true) => "no verdict yet",
-            (false, false) => "last verdicts (UTC), no more are told now",
-            (false, true) => "no verdicts are told now",
+            (false, false) => "last verdicts (UTC), not connected",
+            (false, true) => "no verdicts: not connected",
         };
         if rows > 1 || view.verdicts().is_empty() {
             page.line(what, heading());
@@ -211,7 +211,7 @@ fn heading() -> Style {
 
 fn title(status: &Status) -> String {
     format!(
-        "knockd up {}, {} knocks in progress, version {}, {} following",
+        "knockd up {}, {} knocks in progress, version {}, {} tail subscribers",
         text::duration(status.uptime_seconds),
         status.sources_in_progress,
         status.version,
@@ -262,7 +262,7 @@ fn gate(gate: &GateStatus) -> (String, Meaning) {
     (line, meaning)
 }
 
-/// An observing gate counts what it would have dropped.
+/// The label of a rate. A gate in observe mode counts what it would drop.
 fn name(count: Count, status: Option<&Status>) -> &'static str {
     let gate = status.and_then(|status| status.gate.as_ref());
     match count {
@@ -274,7 +274,7 @@ fn name(count: Count, status: Option<&Status>) -> &'static str {
     }
 }
 
-/// Lines from the top of an area to its bottom; what is below is left out.
+/// Writes lines from the top of an area. Lines below its end are dropped.
 struct Page<'a> {
     area: Rect,
     row: u16,
@@ -282,7 +282,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Where the next line comes.
+    /// The area of the next line, if there is room.
     fn next(&self) -> Option<Rect> {
         (self.row < self.area.height).then(|| Rect {
             y: self.area.y + self.row,

@@ -1,43 +1,43 @@
-//! What became of a knock, in a line.
+//! Formats the outcome of a knock as one line.
 
 use crate::top::text;
 use knockd_types::event::{Event, Notice, Visitor};
 
-/// The longest line that is kept, in characters: wider than screens are.
+/// The longest line that is kept, in characters. Wider than any screen.
 const MAX_LINE: usize = 400;
 
-/// What something means to whoever looks after the daemon.
+/// What an event means for the administrator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// Nothing to look at.
+    /// Nothing to do.
     Nothing,
-    /// Somebody is let in.
+    /// A client is admitted.
     Good,
-    /// It may be right or not.
+    /// Possibly a problem.
     Care,
-    /// It is wrong.
+    /// A problem.
     Bad,
 }
 
-/// One line, safe to show.
+/// One line, safe to display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The time of day in UTC, when it happened last.
+    /// The time of day of the last occurrence, in UTC.
     pub time: String,
-    /// What it means.
+    /// The meaning.
     pub meaning: Meaning,
-    /// What happened.
+    /// The text.
     pub text: String,
-    /// How often it happened, one after the other.
+    /// The number of consecutive occurrences.
     pub times: u64,
 }
 
 impl Verdict {
-    /// The line of `notice`; `None` if it says nothing that the screen does not show anyway.
+    /// The line for `notice`, or `None` if the rest of the screen shows the same information.
     #[must_use]
     pub fn of(notice: &Notice) -> Option<Self> {
         let (meaning, text) = line(&notice.event)?;
-        // RFC 3339 has the time of day there. Whoever sends something else gets that cut.
+        // The time of day in RFC 3339. Any other text is cut in the same way.
         let time = notice.time.chars().skip(11).take(8).collect::<String>();
         Some(Self {
             time: text::plain(&time),
@@ -47,7 +47,7 @@ impl Verdict {
         })
     }
 
-    /// Whether both tell of the same thing.
+    /// Whether both have the same meaning and text.
     #[must_use]
     pub fn repeats(&self, other: &Self) -> bool {
         (self.meaning, &self.text) == (other.meaning, &other.text)
@@ -90,7 +90,7 @@ fn line(event: &Event) -> Option<(Meaning, String)> {
         Event::Trouble { message } => (Meaning::Bad, message.clone()),
         Event::Lost { notices } => (
             Meaning::Care,
-            format!("{notices} lines are left out: there are too many"),
+            format!("{notices} verdicts dropped: too many at once"),
         ),
         Event::Following { .. }
         | Event::Kernel { .. }

@@ -1,4 +1,4 @@
-//! What the screen shows: the last status, rates, and the last verdicts. All of it is bounded.
+//! The data on the screen: the last status, the rates, and the last verdicts. All are bounded.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,23 +8,23 @@ use knockd_types::{
     status::{DoorStatus, Status},
 };
 
-/// The verdicts that are kept: more than a screen has lines.
+/// The number of verdicts that are kept. More than the lines of a screen.
 pub const MAX_VERDICTS: usize = 256;
 
-/// What the feed brings.
+/// An update from the feed.
 #[derive(Debug)]
 pub enum Update {
-    /// The daemon has answered.
+    /// The daemon's status.
     Status(Box<Status>),
-    /// It has not, and why not: what follows "knockd".
+    /// The daemon does not answer. The reason is worded to follow "knockd".
     Silent(String),
-    /// Something has happened.
+    /// A notice of the daemon.
     Notice(Notice),
-    /// Nothing that happens is told any more.
+    /// The subscription to notices has ended.
     Deaf,
 }
 
-/// The daemon, as far as it is known.
+/// The known state of the daemon.
 #[derive(Debug, Default)]
 pub struct View {
     status: Option<Status>,
@@ -34,12 +34,12 @@ pub struct View {
     /// The newest first.
     verdicts: VecDeque<Verdict>,
     is_following: bool,
-    /// The first door that is shown, an index. Drawing holds it within what there is.
+    /// The index of the first visible door. Drawing clamps it.
     pub first_door: usize,
 }
 
 impl View {
-    /// Takes in `update`, which came at `now` on `CLOCK_MONOTONIC`.
+    /// Applies `update`, received at `now` on `CLOCK_MONOTONIC`.
     pub fn apply(&mut self, update: Update, now: Duration) {
         match update {
             Update::Status(status) => {
@@ -62,7 +62,7 @@ impl View {
             return;
         };
         match self.verdicts.front_mut() {
-            // Somebody who tries again and again must not push out what went before.
+            // A repeated verdict must not push out earlier ones.
             Some(last) if last.repeats(&verdict) => {
                 last.times = last.times.saturating_add(1);
                 last.time = verdict.time;
@@ -74,19 +74,20 @@ impl View {
         }
     }
 
-    /// The last answer.
+    /// The last status.
     #[must_use]
     pub fn status(&self) -> Option<&Status> {
         self.status.as_ref()
     }
 
-    /// The doors that were open then.
+    /// The open doors in the last status.
     #[must_use]
     pub fn doors(&self) -> &[DoorStatus] {
         self.status.as_ref().map_or(&[], |status| &status.doors)
     }
 
-    /// Why there is no newer answer, and when the last one came; `None` while the daemon answers.
+    /// Why there is no newer status, and the time of the last one; `None` while the daemon
+    /// answers.
     #[must_use]
     pub fn silence(&self) -> Option<(&str, Duration)> {
         self.silent.as_deref().map(|why| (why, self.heard))
@@ -104,7 +105,7 @@ impl View {
         &self.verdicts
     }
 
-    /// Whether everything that happens now is told.
+    /// Whether the subscription to notices is active.
     #[must_use]
     pub fn is_following(&self) -> bool {
         self.is_following
@@ -151,7 +152,7 @@ pub(super) mod tests {
         }
     }
 
-    /// The door of client number `number`.
+    /// A door that is open for client number `number`.
     pub(in super::super) fn door(number: u16) -> DoorStatus {
         let [high, low] = number.to_be_bytes();
         DoorStatus {

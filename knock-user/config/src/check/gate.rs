@@ -1,4 +1,4 @@
-//! What a gate and the doors that open it can get wrong together.
+//! Validation of the gate together with the doors that open it.
 
 use std::num::NonZeroU32;
 
@@ -29,7 +29,7 @@ impl Checker<'_> {
         self.before_the_gate(&gate.protect, window);
         self.protected(doors, &protect);
         if let Some(network) = gate.trusted.get(MAX_TRUSTED as usize) {
-            let message = format!("more than {MAX_TRUSTED} networks cannot be trusted: join some");
+            let message = format!("at most {MAX_TRUSTED} networks can be trusted: merge some");
             self.problem_at(network, message);
         }
         let prefix_lens = self.prefix_lens(doors)?;
@@ -48,7 +48,7 @@ impl Checker<'_> {
         })
     }
 
-    /// What `entry` opens in the kernel.
+    /// What `entry` opens in the gate.
     pub(super) fn opening(&mut self, entry: &file::Door) -> Opening {
         let name = entry.name.get_ref().as_str();
         let ports = match &entry.open {
@@ -56,13 +56,13 @@ impl Checker<'_> {
             None => Vec::new(),
         };
         if entry.open.is_none() && entry.run.is_none() {
-            let message = format!("door `{name}` has neither `run` nor `open`: nothing would open");
+            let message = format!("door `{name}` has neither `run` nor `open`: add one of them");
             self.problem_at(&entry.name, message);
         }
         if let Some(prefix_len) = &entry.ipv6_prefix
             && entry.open.is_none()
         {
-            let message = format!("this counts for `open`, which door `{name}` does not have");
+            let message = format!("this only affects `open`, which door `{name}` does not have");
             self.problem_at(prefix_len, message);
         }
         Opening {
@@ -71,39 +71,40 @@ impl Checker<'_> {
         }
     }
 
-    /// The ports of `list`, each of them once. Without any, `dispensable` can be left out.
+    /// The ports of `list`. Duplicates and an empty list are problems; the message about the
+    /// latter suggests leaving `dispensable` out.
     fn ports(&mut self, list: &Spanned<Vec<Spanned<Port>>>, dispensable: &str) -> Vec<Port> {
         let mut ports = Vec::new();
         for port in list.get_ref() {
             if ports.contains(port.get_ref()) {
-                self.problem_at(port, format!("{} stands here twice", port.get_ref()));
+                self.problem_at(port, format!("{} is listed twice", port.get_ref()));
             }
             ports.push(*port.get_ref());
         }
         if ports.is_empty() {
             let message = format!(
-                "there is no port here: name one such as \"tcp/22\", or leave {dispensable} out"
+                "no port is listed: add one such as \"tcp/22\", or leave {dispensable} out"
             );
             self.problem_at(list, message);
         }
         ports
     }
 
-    /// Without a gate nothing can be opened in it.
+    /// Without a gate, a door must not have `open`.
     fn nothing_to_open(&mut self, doors: &[file::Door]) {
         for open in doors.iter().filter_map(|door| door.open.as_ref()) {
-            let message = "there is no [gate] that keeps a port closed: add one, or let `run` open";
+            let message = "there is no [gate] that keeps a port closed: add one, or use `run`";
             self.problem_at(open, message.into());
         }
     }
 
-    /// No port of the window can be protected: the program takes those out first.
+    /// A port of the window cannot be protected: the eBPF program matches the window first.
     fn before_the_gate(&mut self, protect: &Spanned<Vec<Spanned<Port>>>, window: Window) {
         for port in protect.get_ref() {
             let Port { transport, number } = *port.get_ref();
             if transport == Transport::Tcp && window.offset_of(number).is_some() {
                 let message = format!(
-                    "tcp/{number} is in the window, {} to {}, which comes before the gate: choose another `window.base`",
+                    "tcp/{number} is in the window ({} to {}), which is matched before the gate: choose another `window.base`",
                     window.base(),
                     window.port(u8::MAX)
                 );
@@ -112,13 +113,13 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether all that the doors open is closed before.
+    /// Checks that every port that a door opens is protected.
     fn protected(&mut self, doors: &[file::Door], protect: &[Port]) {
         let opened = doors.iter().filter_map(|door| door.open.as_ref());
         for port in opened.flat_map(Spanned::get_ref) {
             if !protect.contains(port.get_ref()) {
                 let message = format!(
-                    "{} is open to everybody, since `gate.protect` does not name it",
+                    "{} is not closed in the first place: add it to `gate.protect`",
                     port.get_ref()
                 );
                 self.problem_at(port, message);
@@ -126,7 +127,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The prefix lengths of all that is opened.
+    /// The prefix lengths that the doors use.
     fn prefix_lens(&mut self, doors: &[file::Door]) -> Option<PrefixLens> {
         let mut lens = Vec::new();
         for door in doors {
@@ -134,7 +135,7 @@ impl Checker<'_> {
             lens.push(prefix_len(door));
             if PrefixLens::new(lens.iter().copied()).is_none() {
                 let message = format!(
-                    "this is one more than {MAX_PREFIX_LENS} different `ipv6_prefix`es of doors; it is {HOST} where it is left out"
+                    "the doors have more than {MAX_PREFIX_LENS} different values of `ipv6_prefix` (default: {HOST}): use one of the others here"
                 );
                 match &door.ipv6_prefix {
                     Some(prefix_len) => self.problem_at(prefix_len, message),
@@ -147,7 +148,7 @@ impl Checker<'_> {
     }
 }
 
-/// How much of an IPv6 address counts at `door`.
+/// How many leading bits of an IPv6 address `door` compares.
 fn prefix_len(door: &file::Door) -> u8 {
     let given = door.ipv6_prefix.as_ref();
     given.map_or(HOST, |prefix_len| prefix_len.get_ref().clone().into())

@@ -85,7 +85,7 @@ fn a_gates_mistakes_name_file_line_and_key() {
         (
             "[\"tcp/22\", \"udp/51820\"]\n",
             "[]\n",
-            "knockd.toml:7: protect: there is no port here: name one such as \"tcp/22\", or leave [gate] out",
+            "knockd.toml:7: protect: no port is listed: add one such as \"tcp/22\", or leave [gate] out",
         ),
         (
             "[\"tcp/22\", \"udp/51820\"]\n",
@@ -95,12 +95,12 @@ fn a_gates_mistakes_name_file_line_and_key() {
         (
             "[\"tcp/22\", \"udp/51820\"]\n",
             "[\n  \"tcp/22\",\n  \"udp/51820\",\n  \"tcp/22\",\n]\n",
-            "knockd.toml:10: protect: tcp/22 stands here twice",
+            "knockd.toml:10: protect: tcp/22 is listed twice",
         ),
         (
             "\"udp/51820\"]\nt",
             "\"udp/51820\", \"tcp/61255\"]\nt",
-            "knockd.toml:7: protect: tcp/61255 is in the window, 61000 to 61255, which comes before the gate",
+            "knockd.toml:7: protect: tcp/61255 is in the window (61000 to 61255), which is matched before the gate",
         ),
         (
             "protect = [\"tcp/22\", \"udp/51820\"]\n",
@@ -145,27 +145,27 @@ fn a_gates_mistakes_name_file_line_and_key() {
         (
             "open = [\"tcp/22\"]\nclose = [\"logger\", \"closed\"]",
             "close = [\"logger\", \"closed\"]",
-            "knockd.toml:13: name: door `ssh` has neither `run` nor `open`: nothing would open",
+            "knockd.toml:13: name: door `ssh` has neither `run` nor `open`: add one of them",
         ),
         (
             "open = [\"tcp/22\"]",
             "open = []",
-            "knockd.toml:14: open: there is no port here: name one such as \"tcp/22\", or leave `open` out",
+            "knockd.toml:14: open: no port is listed: add one such as \"tcp/22\", or leave `open` out",
         ),
         (
             "\"udp/51820\", \"tcp/22\"]",
             "\"udp/51820\", \"udp/51820\"]",
-            "knockd.toml:19: open: udp/51820 stands here twice",
+            "knockd.toml:19: open: udp/51820 is listed twice",
         ),
         (
             "\"udp/51820\", \"tcp/22\"]",
             "\"udp/51820\", \"udp/22\"]",
-            "knockd.toml:19: open: udp/22 is open to everybody, since `gate.protect` does not name it",
+            "knockd.toml:19: open: udp/22 is not closed in the first place: add it to `gate.protect`",
         ),
         (
             "open = [\"udp/51820\", \"tcp/22\"]\n",
             "",
-            "knockd.toml:19: ipv6_prefix: this counts for `open`, which door `vpn` does not have",
+            "knockd.toml:19: ipv6_prefix: this only affects `open`, which door `vpn` does not have",
         ),
         (
             "ipv6_prefix = 64",
@@ -226,7 +226,7 @@ fn the_window_is_closed_to_the_gate_and_its_neighbours_are_not() {
 #[test]
 fn doors_have_four_prefix_lengths_between_them() {
     let folder = Folder::new();
-    // Two are there already: 128, which is that of a door without, and 64.
+    // Two lengths exist already: the default, 128, and 64.
     let with_doors = |prefixes: &[&str]| {
         let doors = prefixes.iter().enumerate().map(|(index, prefix)| {
             format!("[[door]]\nname = \"door{index}\"\nopen = [\"tcp/22\"]\n{prefix}\n")
@@ -247,9 +247,9 @@ fn doors_have_four_prefix_lengths_between_them() {
             "ipv6_prefix = 48",
             "ipv6_prefix = 40"
         ])),
-        "knockd.toml:33: ipv6_prefix: this is one more than 4 different `ipv6_prefix`es of doors; it is 128 where it is left out"
+        "knockd.toml:33: ipv6_prefix: the doors have more than 4 different values of `ipv6_prefix` (default: 128): use one of the others here"
     );
-    // The fifth may be the one that is left out.
+    // The fifth length may be the default.
     let fifth = with_doors(&[
         "ipv6_prefix = 56",
         "ipv6_prefix = 48",
@@ -263,10 +263,10 @@ fn doors_have_four_prefix_lengths_between_them() {
     );
     let error = folder.error(&fifth);
     assert!(
-        error.starts_with("knockd.toml:37: open: this is one more than 4"),
+        error.starts_with("knockd.toml:37: open: the doors have more than 4"),
         "{error}"
     );
-    // A door that opens nothing in the kernel has none.
+    // A door without `open` has no prefix length.
     let command = "[[door]]\nname = \"command\"\nrun = [\"true\"]\n";
     let text = with_doors(&["ipv6_prefix = 56", "ipv6_prefix = 48", "ipv6_prefix = 40"]);
     let text = text.replacen(
@@ -288,10 +288,10 @@ fn a_thousand_networks_may_be_trusted() {
     };
     let config = folder.load(&trusting(1024)).unwrap();
     assert_eq!(config.gate.unwrap().rules.trusted.len(), 1024);
-    // The first one too many stands 1025 lines below the key.
+    // The first excess entry is 1025 lines below the key.
     assert_eq!(
         folder.error(&trusting(1025)),
-        "knockd.toml:1033: trusted: more than 1024 networks cannot be trusted: join some"
+        "knockd.toml:1033: trusted: at most 1024 networks can be trusted: merge some"
     );
 }
 
@@ -313,27 +313,27 @@ fn pins_have_a_folder_of_their_own_in_a_bpf_filesystem() {
         assert_eq!(pinning(path).unwrap(), Path::new(path));
     }
     for (path, expected) in [
-        ("knockd", "`knockd` does not begin with `/`"),
-        ("", "`` does not begin with `/`"),
+        ("knockd", "`knockd` is not an absolute path"),
+        ("", "`` is not an absolute path"),
         (
             "/sys/fs/bpf",
-            "`/sys/fs/bpf` is everybody's: take a folder in it",
+            "`/sys/fs/bpf` is shared with other programs: use a directory below it",
         ),
         (
             "/sys/fs/bpf/",
-            "`/sys/fs/bpf` is everybody's: take a folder in it",
+            "`/sys/fs/bpf` is shared with other programs: use a directory below it",
         ),
         (
             "/sys/fs/bpf/knockd.d",
-            "`/sys/fs/bpf/knockd.d` has a dot in it",
+            "`/sys/fs/bpf/knockd.d` contains a dot",
         ),
         (
             "/sys/fs/bpf/a.b/knockd",
-            "`/sys/fs/bpf/a.b/knockd` has a dot in it",
+            "`/sys/fs/bpf/a.b/knockd` contains a dot",
         ),
         (
             "/sys/fs/bpf/../knockd",
-            "`/sys/fs/bpf/../knockd` has a dot in it",
+            "`/sys/fs/bpf/../knockd` contains a dot",
         ),
     ] {
         let error = folder.error(&with("/sys/fs/bpf/knockd", path));

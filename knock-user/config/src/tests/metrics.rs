@@ -27,7 +27,7 @@ fn what_is_no_address_with_a_port_is_refused() {
         "",
     ] {
         let error = folder.error(&listening(&format!("{listen:?}")));
-        let expected = "listen: this is no address with a port";
+        let expected = "listen: this is not an address with a port";
         assert!(error.contains(expected), "{listen}: {error}");
     }
     let error = folder.error(&format!("{GOOD}\n[metrics]\n"));

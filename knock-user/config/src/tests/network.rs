@@ -17,7 +17,7 @@ fn networks_and_addresses_may_be_trusted() {
         ("fc00::/7", "fc00::/7"),
         ("fe80::/10", "fe80::/10"),
         ("::1", "::1/128"),
-        // Beside the IPv4-mapped addresses, on both sides.
+        // The neighbours of the IPv4-mapped range.
         ("::/81", "::/81"),
         ("::fffe:0:0/96", "::fffe:0:0/96"),
         ("::1:0:0:0/80", "::1:0:0:0/80"),
@@ -33,52 +33,52 @@ fn nobody_trusts_everybody_by_mistake() {
     for (text, expected) in [
         (
             "0.0.0.0/0",
-            "`0.0.0.0/0` is everybody; leave [gate] out if that is meant",
+            "`0.0.0.0/0` contains every address; if that is intended, leave [gate] out",
         ),
         (
             "::/0",
-            "`::/0` is everybody; leave [gate] out if that is meant",
+            "`::/0` contains every address; if that is intended, leave [gate] out",
         ),
         (
             "::/64",
-            "`::/64` is everybody with an IPv4 address, since the IPv4-mapped addresses are in it",
+            "`::/64` contains every IPv4 address, in IPv4-mapped form: use a smaller network",
         ),
         (
             "::ffff:0:0/96",
-            "`::ffff:0:0/96` is everybody with an IPv4 address",
+            "`::ffff:0:0/96` contains every IPv4 address",
         ),
-        ("::/1", "`::/1` is everybody with an IPv4 address"),
+        ("::/1", "`::/1` contains every IPv4 address"),
         (
             "::ffff:192.0.2.0/120",
-            "`::ffff:192.0.2.0/120` is a network of IPv4: write `192.0.2.0/24`",
+            "`::ffff:192.0.2.0/120` is an IPv4 network: write `192.0.2.0/24`",
         ),
         (
             "::ffff:192.0.2.7",
-            "`::ffff:192.0.2.7` is a network of IPv4: write `192.0.2.7/32`",
+            "`::ffff:192.0.2.7` is an IPv4 network: write `192.0.2.7/32`",
         ),
         (
             "::ffff:128.0.0.0/97",
-            "`::ffff:128.0.0.0/97` is a network of IPv4: write `128.0.0.0/1`",
+            "`::ffff:128.0.0.0/97` is an IPv4 network: write `128.0.0.0/1`",
         ),
         (
             "128.0.0.0/1",
-            "`128.0.0.0/1` is too large to be trusted: a network has a prefix of at least 8 bits here",
+            "`128.0.0.0/1` is too large to be trusted: use a prefix of at least 8 bits",
         ),
         (
             "2000::/3",
-            "`2000::/3` is too large to be trusted: a network has a prefix of at least 7 bits here",
+            "`2000::/3` is too large to be trusted: use a prefix of at least 7 bits",
         ),
         (
             "192.0.2.7/24",
-            "`192.0.2.7/24` has bits behind its prefix: the network is 192.0.2.0/24",
+            "`192.0.2.7/24` has bits set after its prefix: the network is 192.0.2.0/24",
         ),
         (
             "example.net",
-            "`example.net` is no network such as \"192.0.2.0/24\", and no address",
+            "`example.net` is neither a network such as \"192.0.2.0/24\" nor an address",
         ),
-        ("192.0.2.0/33", "`192.0.2.0/33` is no network"),
-        ("192.0.2/24", "`192.0.2/24` is no network"),
-        ("", "`` is no network"),
+        ("192.0.2.0/33", "`192.0.2.0/33` is neither a network"),
+        ("192.0.2/24", "`192.0.2/24` is neither a network"),
+        ("", "`` is neither a network"),
     ] {
         let error = folder.error(&GATE.replace("192.0.2.0/24", text));
         let expected = format!("knockd.toml:8: trusted: {expected}");
@@ -86,7 +86,7 @@ fn nobody_trusts_everybody_by_mistake() {
     }
 }
 
-/// Whether `network` is a mistake: it has far ends of a family in it, or IPv4 and IPv6 at once.
+/// Whether `network` is a mistake: it spans most of an address family, or contains IPv4 and IPv6.
 fn is_everybody(network: IpNet, ipv4: u32) -> bool {
     let has = |address: &str| network.contains(&address.parse::<IpAddr>().unwrap());
     has("1.1.1.1") && has("203.0.113.1")
@@ -116,13 +116,13 @@ proptest! {
                 prop_assert_eq!(IpNet::from(trusted), network);
                 prop_assert!(!is_everybody(network, ipv4), "{}", network);
             }
-            // And no small one is refused.
+            // No small network is refused.
             Err(_) => prop_assert!(len < 8 || is_everybody(network, ipv4) || is_mapped(network)),
         }
     }
 }
 
-/// Any address, those with few bits more often: the IPv4-mapped ones are among them.
+/// Any address. Addresses with many leading zeros, such as IPv4-mapped ones, are more frequent.
 fn address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
         any::<IpAddr>(),

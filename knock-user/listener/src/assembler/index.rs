@@ -1,20 +1,20 @@
-//! Where the sources lie, by the hashes of their addresses.
+//! A hash table from addresses to slots.
 
 use std::{hint::black_box, iter, mem};
 
-/// A table of which one look at one line of the processor's cache is mostly all that it takes.
-/// Among a million sources a look is a wait for memory: a table that keeps its slots apart from
-/// what it compares, like hashbrown's, makes it two, one after the other.
+/// A hash table in which a look-up usually touches a single cache line. With a million sources
+/// each touched line is a cache miss. A table that stores its control bytes apart from its slots,
+/// such as hashbrown, has two dependent misses.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// A power of two, or none. Whoever finds his line full is in the first behind it that was
-    /// not.
+    /// The length is a power of two, or zero. An entry whose line is full is in the next line with
+    /// a free place (linear probing).
     lines: Vec<Line>,
-    /// Slots in all of them: at most three quarters of the places.
+    /// The number of entries: at most three quarters of the places.
     len: usize,
 }
 
-/// Places that are compared all at once.
+/// Places per line, which are compared together.
 const WIDTH: usize = 8;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,11 +24,11 @@ struct Line {
     slots: [u32; WIDTH],
 }
 
-/// The hash of a place that is free, which no [`short`] one is.
+/// The hash in a free place. [`short`] never returns it.
 const FREE: u32 = 0;
 
-/// As much of a hash as tells where a slot belongs in any table, so that no address has to be
-/// hashed again.
+/// The stored part of a hash. It is enough to find the line in a table of any size, so growing
+/// needs no rehashing.
 fn short(hash: u64) -> u32 {
     const TAKEN: u32 = 1 << 31;
     let upper = u32::try_from(hash >> 32).unwrap_or_default();
@@ -36,7 +36,7 @@ fn short(hash: u64) -> u32 {
 }
 
 impl Line {
-    /// The places with `hash`. No branch for each of them, half of which would be a surprise.
+    /// The places with `hash`. Without a branch per place, which would often be mispredicted.
     fn places(&self, hash: u32) -> impl Iterator<Item = usize> + use<> {
         let mut bits = (0..WIDTH).fold(0, |bits, place| {
             bits | u32::from(self.hashes[place] == hash) << place
@@ -54,7 +54,7 @@ impl Line {
 }
 
 impl Index {
-    /// The first of the slots under `hash` that `is_it`; seldom it is asked about another's.
+    /// The first slot under `hash` for which `is_it` is true. Collisions are rare.
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let hash = short(hash);
         for line in self.from(hash).map(|line| &self.lines[line]) {
@@ -67,20 +67,20 @@ impl Index {
         None
     }
 
-    /// Every line, in the order in which they are looked at for `hash`.
+    /// The probe sequence of `hash`: all lines, in order.
     fn from(&self, hash: u32) -> impl Iterator<Item = usize> + use<> {
         let lines = self.lines.len();
         (0..lines).map(move |step| (hash as usize).wrapping_add(step) & (lines - 1))
     }
 
-    /// Has what is under `hash` brought near.
+    /// Loads the line of `hash` into the cache.
     pub(super) fn touch(&self, hash: u64) {
         if let Some(line) = self.from(short(hash)).next() {
             black_box(self.lines[line].hashes[0]);
         }
     }
 
-    /// Puts `slot`, which is not there, under `hash`.
+    /// Inserts `slot`, which must not be in the table, under `hash`.
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
         if (self.len + 1) * 4 > self.lines.len() * WIDTH * 3 {
             self.grow();
@@ -111,7 +111,7 @@ impl Index {
         }
     }
 
-    /// Takes out `slot`, which is under `hash`.
+    /// Removes `slot`, which is under `hash`.
     pub(super) fn remove(&mut self, hash: u64, slot: u32) {
         let hash = short(hash);
         let mut hole = None;
@@ -136,8 +136,7 @@ impl Index {
         }
     }
 
-    /// A place in the line `at` of somebody who would not be found beyond a hole in the line
-    /// `hole`.
+    /// A place in line `at` whose entry could not be found if line `hole` had a free place.
     fn beyond(&self, hole: usize, at: usize) -> Option<usize> {
         let back = |line: usize| at.wrapping_sub(line) & (self.lines.len() - 1);
         let hashes = self.lines[at].hashes;
@@ -146,7 +145,7 @@ impl Index {
             .position(|hash| *hash != FREE && back(*hash as usize) >= back(hole))
     }
 
-    /// Moves whoever is at `from` into the hole, if there is one.
+    /// Moves the entry at `from` into the hole, if there is one.
     fn fill(&mut self, hole: Option<(usize, usize)>, from: (usize, usize)) {
         if let Some((line, place)) = hole {
             self.lines[line].hashes[place] = self.lines[from.0].hashes[from.1];
@@ -166,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// One of a few lines in any table, and of two hashes there.
+    /// A hash in one of a few lines of a table of any size, with two hashes per line.
     fn hash() -> impl Strategy<Value = u64> {
         (
             prop_oneof![0_u64..3, 0x0fff_fffe..0x1000_0000_u64],

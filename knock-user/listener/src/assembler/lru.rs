@@ -1,30 +1,29 @@
-//! In which order the sources were seen.
+//! The order in which the sources were seen last (LRU).
 
 use std::{collections::VecDeque, hint::black_box, mem};
 
-/// Places that may be left besides as many as there are sources, so that few sources do not have
-/// it put in order all the time.
+/// Vacant places that are allowed in addition to the number of sources, so that few sources do not
+/// cause constant compaction.
 const SPARE: usize = 1024;
 
-/// A place that its source has left.
+/// Marks a vacant place.
 const LEFT: u32 = u32::MAX;
 
-/// The sources' slots, the least recently seen first. Whoever is seen again goes to the end and
-/// leaves a place behind. In a list with links he would have neighbours, who may be anywhere in
-/// memory and would have to be told.
+/// The slots of the sources, the least recently seen first. A source that is seen again moves to
+/// the end and leaves a vacant place. A linked list would have to update two neighbours, each of
+/// them a cache miss.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// The first was not left.
+    /// The first place is not vacant.
     places: VecDeque<u32>,
-    /// The number of the first place. There are fewer places than numbers, which begin again
-    /// after the last.
+    /// The number of the first place. Numbers wrap around; there are more numbers than places.
     first: u32,
-    /// The number of the place behind the last.
+    /// The number of the place after the last one.
     next: u32,
 }
 
 impl Order {
-    /// The number of the place that `slot` has from now on, at the end.
+    /// Appends `slot` and returns the number of its place.
     pub(super) fn push(&mut self, slot: u32) -> u32 {
         let number = self.next;
         self.places.push_back(slot);
@@ -32,7 +31,7 @@ impl Order {
         number
     }
 
-    /// Leaves the place with this number.
+    /// Vacates the place with this number.
     pub(super) fn leave(&mut self, number: u32) {
         let place = self.place(number);
         self.places[place] = LEFT;
@@ -46,23 +45,23 @@ impl Order {
         number.wrapping_sub(self.first) as usize
     }
 
-    /// Has the place with this number brought near.
+    /// Loads the place with this number into the cache.
     pub(super) fn touch(&self, number: u32) {
         black_box(self.places.get(self.place(number)).copied());
     }
 
-    /// The slot of the source that was seen least recently.
+    /// The slot of the least recently seen source.
     pub(super) fn oldest(&self) -> Option<u32> {
         self.places.front().copied()
     }
 
-    /// Whether most places were left by one of `sources`.
+    /// Whether most places are vacant, given the number of `sources`.
     pub(super) fn is_sparse(&self, sources: usize) -> bool {
         self.places.len() > 2 * sources + SPARE
     }
 
-    /// Gives up the places that were left. The others have new numbers: `tell` is called with each
-    /// slot and its number.
+    /// Removes the vacant places. The others get new numbers: `tell` is called with each slot and
+    /// its new number.
     pub(super) fn close_up(&mut self, mut tell: impl FnMut(u32, u32)) {
         let before = mem::take(self);
         for slot in before.into_slots() {
@@ -70,7 +69,7 @@ impl Order {
         }
     }
 
-    /// Every slot, that of the least recently seen source first.
+    /// All slots, the least recently seen source first.
     pub(super) fn into_slots(self) -> impl Iterator<Item = u32> {
         self.places.into_iter().filter(|slot| *slot != LEFT)
     }

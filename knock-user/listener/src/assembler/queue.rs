@@ -10,25 +10,25 @@ use knock_common::{
 
 use knockd_types::syn::Syn;
 
-/// Events kept per source: four knocks' worth, so that a knock survives the noise that its
-/// source sends meanwhile.
+/// Events that are kept per source: four complete knocks, so that a knock is found despite
+/// background noise from the same source.
 pub(super) const MAX_EVENTS: usize = 64;
 
-/// Candidates that one event can complete: the last 16 events, and every run of 16
-/// consecutive source ports that the event's own port is part of.
+/// Candidates that one event can complete: the last 16 events, and every run of 16 consecutive
+/// source ports that contains the event's port.
 const MAX_CANDIDATES: usize = 1 + BLOCK_LEN;
 
-/// What one event completes.
+/// The candidate blocks that one event completes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// Blocks to try against every key, the likeliest first; often none.
+    /// Blocks to try with every key, the most likely first. Usually empty.
     pub blocks: ArrayVec<Block, MAX_CANDIDATES>,
-    /// Blocks that were left out because the source has tried too many.
+    /// Blocks that were dropped because the source exceeded its rate limit.
     pub limited: usize,
 }
 
-/// Blocks from one source that are tried against the keys: 256 a second, four times what
-/// one source's events can complete under the kernel's default rate.
+/// The rate limit of blocks from one source that are tried with the keys: 256 per second, four
+/// times the number that the kernel's default event rate allows.
 const ATTEMPTS: Rate = {
     let (Some(per_second), Some(burst)) = (NonZeroU32::new(256), NonZeroU32::new(256)) else {
         panic!("both are above zero")
@@ -36,29 +36,29 @@ const ATTEMPTS: Rate = {
     Rate::new(per_second, burst)
 };
 
-/// Events that lie with their source: half a knock. Only from the next on a queue has memory of
-/// its own, and most sources never send so many.
+/// Events that are stored inside the source itself. A longer queue is allocated on the heap; most
+/// sources never send so many SYNs.
 const FEW: usize = 8;
 
-/// The SYNs of one source that may yet become a knock, by arrival.
+/// The SYNs of one source that may become part of a knock, in order of arrival.
 #[derive(Debug)]
 pub(super) enum Queue {
     Few(ArrayVec<Event, FEW>),
-    /// It stays so, that its attempts are not forgotten before the source is.
+    /// Never turned back into `Few`: the rate limit has to last as long as the source.
     Many {
         events: Vec<Event>,
-        /// The bucket of [`ATTEMPTS`].
+        /// The state of the token bucket of [`ATTEMPTS`].
         attempts: u64,
     },
 }
 
-/// One SYN. Packed, since there may be millions: 12 bytes and not 16.
+/// One SYN. Packed to 12 bytes instead of 16, since there may be millions.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed(4))]
 pub(super) struct Event {
-    /// Nanoseconds, like all times of a queue: half of what a [`Duration`] takes.
+    /// Nanoseconds, like all times in a queue: half the size of a [`Duration`].
     pub(super) at: u64,
-    /// Zero where there is none.
+    /// Zero if there is none.
     source_port: u16,
     has_source_port: bool,
     offset: u8,
@@ -85,7 +85,7 @@ impl From<&Syn> for Event {
     }
 }
 
-/// As nanoseconds, which a `u64` has room for until 584 years after the machine's start.
+/// `time` in nanoseconds. A `u64` is enough for 584 years of uptime.
 pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -104,21 +104,22 @@ impl Queue {
         }
     }
 
-    /// When the first and the last event were: where a queue begins and ends in memory.
+    /// The times of the first and the last event. Reading them loads both ends of the queue into
+    /// the cache.
     pub(super) fn ends(&self) -> (Option<u64>, Option<u64>) {
         let at = |event: &Event| event.at;
         let events = self.events();
         (events.first().map(at), events.last().map(at))
     }
 
-    /// Whether all of it is older than `timeout` at `now`, both in nanoseconds.
+    /// Whether all events are older than `timeout` at `now`, both in nanoseconds.
     pub(super) fn is_over(&self, now: u64, timeout: u64) -> bool {
         self.events()
             .last()
             .is_none_or(|event| event.is_over(now, timeout))
     }
 
-    /// Takes out what is older than `timeout` at `now`, both in nanoseconds.
+    /// Removes the events that are older than `timeout` at `now`, both in nanoseconds.
     pub(super) fn expire(&mut self, now: u64, timeout: u64) {
         let over = self
             .events()
@@ -140,8 +141,8 @@ impl Queue {
         self.events().len()
     }
 
-    /// Whether `event` is new; then it has its place by arrival. Several receive queues of
-    /// a network card hand events over slightly out of order.
+    /// Inserts `event` by time of arrival, unless it is a retransmission. Returns whether it was
+    /// inserted. The receive queues of a network card deliver events slightly out of order.
     pub(super) fn insert(&mut self, event: Event) -> bool {
         let retransmission = event.has_source_port
             && self.events().iter().any(|queued| {
@@ -172,7 +173,7 @@ impl Queue {
         true
     }
 
-    /// The blocks that `event`, just inserted, completes.
+    /// The blocks that `event`, which was just inserted, completes.
     pub(super) fn candidates(&mut self, event: &Event) -> Candidates {
         let (events, attempts) = match self {
             Self::Many { events, attempts } if events.len() >= BLOCK_LEN => (events, attempts),
@@ -214,12 +215,12 @@ fn by_arrival(events: &[Event]) -> Option<Block> {
     Some(Block(offsets))
 }
 
-/// Every 16 of `events` with consecutive source ports that `event` is one of, in source-port
-/// order. Of several events with one source port the latest counts: a client that knocks again
-/// from the same ports means its new knock.
+/// Every run of 16 `events` with consecutive source ports that contains `event`, ordered by source
+/// port. Of several events with one source port the latest counts: the client has knocked again
+/// from the same ports.
 fn by_source_port(events: &[Event], event: &Event) -> impl Iterator<Item = Block> + use<> {
     const AROUND: usize = 2 * BLOCK_LEN - 1;
-    /// The place of `event` itself.
+    /// The index of `event` itself.
     const MIDDLE: usize = BLOCK_LEN - 1;
     let mut offsets: [Option<u8>; AROUND] = [None; AROUND];
     if let Some(port) = event.source_port()

@@ -1,4 +1,4 @@
-//! Every source's queue, found by its address and kept in the order in which they were seen.
+//! The queues of all sources: found by address, and ordered by the time of the last event.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -11,26 +11,26 @@ use slab::Slab;
 
 use crate::assembler::{index::Index, lru::Order, queue::Queue};
 
-/// Slots from which on memory is given back.
+/// The capacity from which unused memory is released.
 const MANY: usize = 1024;
 
-/// The sources in one piece of memory, where each of them is, and their order.
+/// The sources in a slab, the index of their addresses, and their order.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     index: Index,
     sources: Slab<Source>,
     order: Order,
-    /// An attacker chooses the addresses: hence a hasher that he cannot predict.
+    /// Randomly seeded, since an attacker chooses the addresses.
     hasher: RandomState,
 }
 
-/// In two lines of the processor's cache, unless it has more than half a knock.
+/// One source: two cache lines, plus the heap if the queue has more than 8 events.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Source {
     address: IpAddr,
     queue: Queue,
-    /// Its number in the order.
+    /// The number of its place in the order.
     seen: u32,
 }
 
@@ -54,9 +54,8 @@ impl Sources {
         }
     }
 
-    /// Where the sources with these hashes probably are, all of which are brought near. Among
-    /// many sources each step to a queue waits for memory; step by step for all, they wait
-    /// together.
+    /// The probable slots of the sources with these hashes. Loads them into the cache, one step
+    /// at a time for all of them, so that their cache misses overlap.
     pub(super) fn sight(
         &self,
         hashes: impl Iterator<Item = u64> + Clone,
@@ -74,13 +73,13 @@ impl Sources {
         })
     }
 
-    /// The queue of the source that was seen least recently.
+    /// The queue of the least recently seen source.
     pub(super) fn oldest(&self) -> Option<&Queue> {
         let slot = self.order.oldest()?;
         Some(&self.sources[slot as usize].queue)
     }
 
-    /// Takes out the source that was seen least recently.
+    /// Removes the least recently seen source.
     pub(super) fn remove_oldest(&mut self) {
         if let Some(slot) = self.order.oldest() {
             let hash = self.hash(&self.sources[slot as usize].address);
@@ -88,7 +87,7 @@ impl Sources {
         }
     }
 
-    /// Takes out the source at `address`.
+    /// Removes the source at `address`.
     pub(super) fn remove(&mut self, address: &IpAddr) {
         let hash = self.hash(address);
         if let Some(slot) = self.find(address, hash, None) {
@@ -102,7 +101,7 @@ impl Sources {
         self.order.leave(source.seen);
     }
 
-    /// The slot of `address`, whose hash is `hash` and which was probably `sighted` there.
+    /// The slot of `address` with hash `hash`. `sighted` is its probable slot.
     pub(super) fn find(&self, address: &IpAddr, hash: u64, sighted: Option<u32>) -> Option<u32> {
         let is_it = |slot| {
             let source = self.sources.get(slot as usize);
@@ -113,14 +112,14 @@ impl Sources {
             .or_else(|| self.index.find(hash, is_it))
     }
 
-    /// The slot, with an empty queue, of `address`, which is new and whose hash is `hash`.
+    /// Inserts the new `address` with hash `hash` and an empty queue. Returns its slot.
     pub(super) fn insert(&mut self, address: IpAddr, hash: u64) -> u32 {
         self.put(address, Queue::default(), hash)
     }
 
     fn put(&mut self, address: IpAddr, queue: Queue, hash: u64) -> u32 {
         let entry = self.sources.vacant_entry();
-        let slot = u32::try_from(entry.key()).expect("no machine has room for so many sources");
+        let slot = u32::try_from(entry.key()).expect("memory limits the number of sources");
         let seen = self.order.push(slot);
         entry.insert(Source {
             address,
@@ -131,7 +130,7 @@ impl Sources {
         slot
     }
 
-    /// The queue in `slot`, as that of the source that was seen last.
+    /// The queue in `slot`. Its source becomes the most recently seen one.
     pub(super) fn see(&mut self, slot: u32) -> &mut Queue {
         if self.order.is_sparse(self.sources.len()) {
             self.order
@@ -143,7 +142,7 @@ impl Sources {
         &mut source.queue
     }
 
-    /// Gives memory back if most of it is not used any more.
+    /// Releases memory if most of it is unused.
     pub(super) fn shrink(&mut self) {
         let capacity = self.sources.capacity();
         if capacity < MANY || self.len() > capacity / 8 {

@@ -29,7 +29,7 @@ fn blocks(progress: Option<&Candidates>) -> &[Block] {
     progress.map_or(&[], |candidates| &candidates.blocks)
 }
 
-/// Every block that `knocks` complete, as the daemon would try them.
+/// All blocks that `knocks` complete, in the order in which the daemon tries them.
 fn candidates(assembler: &mut Assembler, knocks: &[Syn]) -> Vec<Block> {
     knocks
         .iter()
@@ -37,7 +37,7 @@ fn candidates(assembler: &mut Assembler, knocks: &[Syn]) -> Vec<Block> {
         .collect()
 }
 
-/// The SYNs of `block` in order, from the 16 source ports behind `first_port`, 2 ms apart.
+/// The SYNs of `block` in order, from 16 source ports starting at `first_port`, 2 ms apart.
 fn series(block: [u8; 16], first_port: u16, start_ms: u64) -> Vec<Syn> {
     (0_u16..)
         .zip(block)
@@ -59,7 +59,7 @@ fn sixteen_syns_make_one_block() {
 fn arrival_order_is_enough() {
     let mut knocks = series(BLOCK, PORT, 0);
     for (i, knock) in (0_u16..).zip(&mut knocks) {
-        // A NAT's choice of source ports, or a source of lines that has none.
+        // Source ports chosen by a NAT, or `--lines` without source ports.
         knock.source_port = (i % 2 == 0).then_some(PORT.wrapping_mul(i + 7));
     }
     assert_eq!(candidates(&mut assembler(), &knocks), [Block(BLOCK)]);
@@ -123,7 +123,7 @@ fn the_least_recently_seen_source_makes_room() {
         ..knocks[9]
     });
     assert_eq!((assembler.sources(), assembler.evicted()), (4, 1));
-    // Source 1 was seen after source 2, which went.
+    // Source 1 was seen after source 2, so source 2 was evicted.
     assert_eq!(candidates(&mut assembler, &knocks[9..]), [Block(BLOCK)]);
 }
 
@@ -208,11 +208,11 @@ fn memory_is_given_back_and_who_is_left_goes_on() {
     assert!(slots < 10 && table < 10, "{slots} {table}");
 }
 
-/// What a source does, or is done to.
+/// An operation on the assembler.
 #[derive(Clone, Debug)]
 enum Step {
-    /// SYNs that are sighted together: source, source port, offset, and how much later than
-    /// the one before.
+    /// SYNs that are looked up together: source, source port, offset, and time since the
+    /// previous one.
     Push(Vec<(u8, Option<u16>, u8, u64)>),
     Accept(u8),
     Forget(u64),
@@ -236,7 +236,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same as [`Assembler`], of the simplest kind: the source seen last is at the end.
+/// A simple reference model of [`Assembler`]: the most recently seen source is at the end.
 struct Model {
     sources: Vec<(IpAddr, Queue)>,
     most: usize,
@@ -346,7 +346,7 @@ proptest! {
             .flat_map(|knock| std::iter::repeat_n(knock, copies))
             .collect();
         let found = candidates(&mut assembler, &series);
-        // Noise that happens to be one of the SYNs takes its place in the arrival order.
+        // Noise that equals one of the SYNs takes its position in the order of arrival.
         prop_assert!(found.contains(&Block(block)));
     }
 
@@ -359,7 +359,7 @@ proptest! {
         for (i, knock) in (100..).zip(&mut knocks) {
             knock.at = Duration::from_millis(i);
         }
-        // Where both have the same byte in the same place, that SYN is a retransmission.
+        // If both have the same byte at the same position, this SYN is a retransmission.
         let found = candidates(&mut assembler, &knocks);
         prop_assert!(first == second || found.contains(&Block(second)));
     }

@@ -1,5 +1,4 @@
-//! The HTTP server that a Prometheus server scrapes. Bounded in every way that somebody who
-//! connects to it could make grow.
+//! The HTTP server that Prometheus scrapes. Everything that a peer could make grow is bounded.
 
 use std::{
     os::fd::OwnedFd,
@@ -28,19 +27,19 @@ use tracing::{debug, warn};
 use crate::metrics::{latency::Latencies, page};
 use crate::query;
 
-/// The only page.
+/// The path of the only page.
 const PATH: &str = "/metrics";
 
-/// Connections at the same time. More wait in the socket's backlog.
+/// The number of concurrent connections. Further ones wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 8;
 
-/// How long a connection may last, from its first byte to the answer's last.
+/// The time limit of a connection.
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
-/// The longest request, in bytes: the least that hyper allows, and far more than a scrape has.
+/// The longest request in bytes: the minimum that hyper allows, and far more than a scrape needs.
 const MAX_REQUEST: usize = 8192;
 
-/// The listening socket.
+/// The HTTP server.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     listener: TcpListener,
@@ -49,11 +48,11 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// The server behind a `listener` of [`bind`].
+    /// A server for the socket `listener` from [`bind`].
     ///
     /// # Errors
     ///
-    /// It cannot be waited for.
+    /// Returns an error if the socket cannot be registered with the event loop.
     pub(crate) fn from_listener(listener: OwnedFd) -> Result<Self> {
         Ok(Self {
             listener: TcpListener::from_std(listener.into())?,
@@ -62,13 +61,13 @@ impl Exporter {
         })
     }
 
-    /// What the daemon's loop is to tell of the doors that it opens.
+    /// The latency histograms, for the event loop to update.
     #[must_use]
     pub(crate) fn latencies(&self) -> Latencies {
         self.latencies.clone()
     }
 
-    /// Serves connections for ever. What they ask for comes from the loop behind `requests`.
+    /// Serves connections forever. The event loop provides the data through `requests`.
     pub(crate) async fn serve(self, requests: mpsc::Sender<query::Request>) {
         let scraper = Arc::new(Scraper {
             requests,
@@ -89,13 +88,13 @@ impl Exporter {
                         match timeout(CONNECTION_TIME, scraper.serve(stream)).await {
                             Ok(Ok(())) => {}
                             Ok(Err(error)) => debug!("metrics for {peer}: {error}"),
-                            Err(_) => debug!("metrics for {peer}: it took too long"),
+                            Err(_) => debug!("metrics for {peer}: timed out"),
                         }
                         drop(slot);
                     });
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to be closed.
+                    // Probably out of file descriptors: wait until some are closed.
                     warn!("metrics: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -104,10 +103,10 @@ impl Exporter {
     }
 }
 
-/// What the connections share.
+/// The shared state of the connections.
 struct Scraper {
     requests: mpsc::Sender<query::Request>,
-    /// Held while the loop is asked: however many scrape, a knock waits for one of them at most.
+    /// Held during a request to the event loop: a knock waits for at most one scrape.
     turn: Mutex<()>,
     latencies: Latencies,
     started: SystemTime,
@@ -132,7 +131,7 @@ impl Scraper {
     ) -> hyper::http::Result<Response<Full<Bytes>>> {
         let response = Response::builder();
         if request.uri().path() != PATH {
-            let elsewhere = format!("metrics are at {PATH}\n");
+            let elsewhere = format!("the metrics are at {PATH}\n");
             return response
                 .status(StatusCode::NOT_FOUND)
                 .body(elsewhere.into());
@@ -170,8 +169,7 @@ mod tests {
     use super::*;
     use crate::metrics::snapshot::Snapshot;
 
-    /// An exporter on a free port with a loop behind it that has accepted one knock, and its
-    /// address.
+    /// The address of an exporter on a free port. Its event loop has accepted one knock.
     async fn exporter() -> SocketAddr {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let exporter = Exporter::from_listener(bind(Settings { listen }).unwrap()).unwrap();
@@ -191,10 +189,10 @@ mod tests {
         listen
     }
 
-    /// What comes back for `request`, until the connection is closed.
+    /// The answer to `request`, until the connection is closed.
     async fn ask(exporter: SocketAddr, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(exporter).await.unwrap();
-        // It may hang up in the middle of it.
+        // The server may close the connection before it has read everything.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -267,7 +265,7 @@ mod tests {
         let answer = ask(exporter, b"GET /metrics HTTP/1.1\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         for stream in &mut silent {
-            // Its end, or a reset.
+            // End of file, or a reset.
             assert!(!stream.read(&mut [0]).await.is_ok_and(|len| len > 0));
         }
     }
@@ -290,9 +288,9 @@ mod tests {
         let taken = exporter().await;
         let error = bind(Settings { listen: taken }).unwrap_err();
         let error = error.to_string();
-        assert!(error.contains(&format!("{taken} is taken")), "{error}");
+        assert!(error.contains(&format!("{taken} is in use")), "{error}");
         assert!(error.contains("ss -ltnp"), "{error}");
-        // RFC 5737: no host has it.
+        // A documentation address (RFC 5737), which no host has.
         let listen = "192.0.2.1:9811".parse().unwrap();
         let error = bind(Settings { listen }).unwrap_err();
         let expected = "this host has no address 192.0.2.1";

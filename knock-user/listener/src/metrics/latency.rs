@@ -1,16 +1,16 @@
-//! How long it takes from a knock's last SYN to what it opens.
+//! Histograms of the time from a knock's last SYN to the opening.
 
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, Result, core::Collector};
 
-/// Upper bounds in seconds: from the ring buffer's own delay to a host that does not keep up.
+/// Upper bounds in seconds: from the latency of the ring buffer to an overloaded host.
 const BUCKETS: [f64; 17] = [
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0,
     2.5, 5.0, 10.0,
 ];
 
-/// The latencies of every door that a knock has opened since the start. Clones share them.
+/// The latencies of all openings since the start. Clones share the histograms.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
     gate: Histogram,
@@ -18,11 +18,11 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// Nothing has been opened yet.
+    /// Empty histograms.
     ///
     /// # Errors
     ///
-    /// The names or the buckets are no good, which a test rules out.
+    /// Returns an error if a name or a bucket is invalid, which a test rules out.
     pub(crate) fn new() -> Result<Self> {
         let histogram = |name, help| {
             Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()))
@@ -39,12 +39,12 @@ impl Latencies {
         })
     }
 
-    /// A gate was open so long after its knock's last SYN came.
+    /// Records that the gate was open `time` after the arrival of the knock's last SYN.
     pub(crate) fn gate_opened(&self, time: Duration) {
         self.gate.observe(time.as_secs_f64());
     }
 
-    /// A command was started so long after its knock's last SYN came.
+    /// Records that the command was started `time` after the arrival of the knock's last SYN.
     pub(crate) fn command_started(&self, time: Duration) {
         self.command.observe(time.as_secs_f64());
     }
@@ -58,7 +58,7 @@ impl Latencies {
 mod tests {
     use super::*;
 
-    /// How many observations each bucket has, those of the buckets below it included.
+    /// The cumulative count of each bucket.
     fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
         let families = histogram.collect();
         let buckets = families[0].get_metric()[0].get_histogram().get_bucket();

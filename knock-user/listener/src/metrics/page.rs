@@ -1,8 +1,8 @@
-//! The page that is scraped, in Prometheus' text format.
+//! The metrics page in Prometheus' text format.
 //!
-//! Names follow Prometheus' rules ("Metric and label naming"). A label tells apart what adds up
-//! to something: every packet has one outcome, every refusal one reason. Counters of which one
-//! counts part of another have a name each.
+//! Names follow Prometheus' conventions ("Metric and label naming"). Counters that add up to a
+//! total share a name and differ in a label: every packet has one outcome, every refusal one
+//! reason. A counter that counts a part of another counter has its own name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,14 +11,14 @@ use prometheus::{Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, Result, Text
 
 use crate::metrics::{latency::Latencies, snapshot::Snapshot};
 
-/// The daemon's counters that begin so are reasons of one metric.
+/// The daemon's counters with this prefix become the reasons of one metric.
 const REFUSED: &str = "refused_";
 
-/// The text of `snapshot` and of the `latencies` until now, of a daemon that was `started` then.
+/// Formats `snapshot` and `latencies` of a daemon that was started at `started`.
 ///
 /// # Errors
 ///
-/// A name is no good or stands for two metrics, which a test rules out.
+/// Returns an error if a name is invalid or used twice, which a test rules out.
 pub(crate) fn render(
     snapshot: &Snapshot,
     latencies: &Latencies,
@@ -28,26 +28,26 @@ pub(crate) fn render(
     page.identity(started)?;
     page.counters(
         "knockd_packets_total",
-        "Packets that the XDP program saw, by what became of them",
+        "Packets that the XDP program saw, by outcome",
         ["outcome"],
         (snapshot.kernel.iter()).map(|(outcome, count)| ([outcome.as_str()], *count)),
     )?;
     page.daemon(snapshot)?;
     page.gauges(
         "knockd_open_doors",
-        "Sources that a door is open to",
+        "Sources that a door is open for",
         ["door"],
         (snapshot.open_doors.iter()).map(|(door, sources)| ([door.as_str()], *sources)),
     )?;
     page.gauges(
         "knockd_sources_in_progress",
-        "Sources with a half-finished knock",
+        "Sources with an incomplete sequence",
         [],
         [([], snapshot.sources_in_progress)],
     )?;
     page.gauges(
         "knockd_tails",
-        "Those who follow the daemon with knockd tail",
+        "Subscribers of knockd tail",
         [],
         [([], snapshot.tails)],
     )?;
@@ -61,18 +61,18 @@ pub(crate) fn render(
 struct Page(Registry);
 
 impl Page {
-    /// Who is asked, and since when it runs.
+    /// The version and the start time of the daemon.
     fn identity(&self, started: SystemTime) -> Result<()> {
         self.gauges(
             "knockd_build_info",
-            "The daemon that is running",
+            "Version of the running daemon",
             ["version"],
             [([env!("CARGO_PKG_VERSION")], 1)],
         )?;
-        // The name that Prometheus' own client libraries use.
+        // The conventional name in Prometheus' client libraries.
         let start = Gauge::new(
             "process_start_time_seconds",
-            "When the daemon was started, in seconds since 1970",
+            "Start time of the daemon, in seconds since 1970",
         )?;
         let since_1970 = started.duration_since(UNIX_EPOCH);
         start.set(since_1970.unwrap_or(Duration::ZERO).as_secs_f64());
@@ -84,7 +84,7 @@ impl Page {
         let counters = snapshot.daemon.each();
         self.counters(
             "knockd_refusals_total",
-            "Blocks and knocks that were refused, by why",
+            "Blocks and knocks that were refused, by reason",
             ["reason"],
             counters.filter_map(|(name, count, _)| Some(([name.strip_prefix(REFUSED)?], count))),
         )?;
@@ -96,14 +96,14 @@ impl Page {
         Ok(())
     }
 
-    /// Where the program is attached, and the gate.
+    /// The interfaces and the gate.
     fn places(&self, snapshot: &Snapshot) -> Result<()> {
         let attached: Vec<_> = (snapshot.attachments.iter())
             .map(|attachment| (&attachment.interface, attachment.mode.to_string()))
             .collect();
         self.gauges(
             "knockd_interface_info",
-            "Interfaces that the XDP program is attached to, and how it runs there",
+            "Interfaces that the XDP program is attached to, with the attach mode",
             ["interface", "mode"],
             (attached.iter()).map(|(interface, mode)| ([interface.as_str(), mode.as_str()], 1)),
         )?;
@@ -113,13 +113,13 @@ impl Page {
         });
         self.gauges(
             "knockd_gate_info",
-            "What the gate does with connections that nobody knocked for",
+            "Mode of the gate: whether connections without a lease are dropped or only counted",
             ["mode"],
             mode.map(|mode| ([mode], 1)),
         )?;
         self.gauges(
             "knockd_gate_leases",
-            "Leases in the kernel, one for each source and port",
+            "Leases in the kernel, one per source and port",
             [],
             snapshot.leases.map(|leases| ([], leases)),
         )

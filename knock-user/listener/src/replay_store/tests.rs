@@ -65,7 +65,7 @@ fn a_file_that_was_copied_in_the_middle_of_it_remembers() {
     let folder = Folder::new();
     let mut store = folder.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // As a crash would leave it: the database was never closed.
+    // The state after a crash: the database was not closed.
     let copy = Folder::new();
     fs::copy(folder.file(), copy.file()).unwrap();
     refused(
@@ -79,22 +79,22 @@ fn what_has_grown_old_is_dropped_and_never_accepted_again() {
     let folder = Folder::new();
     let mut store = folder.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // Block 2 makes the store forget block 1.
+    // Block 2 causes the removal of block 1.
     let later = NOW + DAY + 60_001;
     accepts(&mut store, 2, later, later).unwrap();
     let transaction = store.0.database.as_ref().unwrap().begin_write().unwrap();
     assert_eq!(transaction.open_table(ACCEPTED).unwrap().len().unwrap(), 1);
     drop(transaction);
-    // The clock is set back, and somebody has kept block 1, and one that never arrived.
+    // The clock is set back. An attacker has recorded block 1, and a block that never arrived.
     refused(
         accepts(&mut store, 1, NOW, NOW + 10),
-        "older than what is remembered",
+        "older than the replay store",
     );
     refused(
         accepts(&mut store, 3, NOW - 5, NOW + 10),
-        "older than what is remembered",
+        "older than the replay store",
     );
-    // A new knock by the old time is fine.
+    // A new knock after the horizon is accepted.
     accepts(&mut store, 4, NOW + 1, NOW + 10).unwrap();
 }
 
@@ -103,12 +103,12 @@ fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
     let folder = Folder::new();
     let mut store = folder.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // Hours of knocks by a clock that is 20 hours ahead, each making others stale.
+    // Hours of knocks with a clock that is 20 hours ahead; each makes earlier blocks stale.
     for n in 0..30 {
         let ahead = NOW + 20 * HOUR + n * HOUR / 10;
         accepts(&mut store, 100 + n, ahead, ahead).unwrap();
     }
-    // It is set right: whoever knocks by the true time is let in, once.
+    // The clock is corrected: a knock with the true time is accepted, once.
     let now = NOW + 3 * HOUR;
     accepts(&mut store, 2, now, now).unwrap();
     refused(accepts(&mut store, 2, now, now + 1), "accepted before");
@@ -181,13 +181,13 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
         assert!(
             trouble
                 .as_ref()
-                .is_some_and(|text| text.contains("left as it is")),
+                .is_some_and(|text| text.contains("is left unchanged")),
             "{trouble:?}"
         );
-        refused(accepts(&mut store, 1, NOW, NOW), "does not work");
-        refused(accepts(&mut store, 777, NOW, NOW), "does not work");
+        refused(accepts(&mut store, 1, NOW, NOW), "has failed");
+        refused(accepts(&mut store, 777, NOW, NOW), "has failed");
     }
-    // Repaired, by whatever means, it works again without a restart.
+    // After a repair the store works again without a restart.
     let (mut store, _) = Knocks::open(folder.0.path(), folder.0.path()).unwrap();
     fs::write(folder.file(), &whole).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW), "accepted before");
@@ -209,16 +209,16 @@ fn beyond_its_bound_nothing_is_accepted() {
     transaction.commit().unwrap();
     refused(
         accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
-        "remembered already",
+        "the replay store is full",
     );
-    // A minute later those make room whose time is out.
+    // A minute later, blocks outside `max_skew` are removed for new ones.
     accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever the clock does and however often the daemon is restarted.
+    /// For every sequence of clock changes and restarts.
     #[test]
     fn no_block_is_accepted_twice(
         steps in prop::collection::vec((0_u64..8, 0_u64..4, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
@@ -228,7 +228,7 @@ proptest! {
         let mut accepted = std::collections::HashSet::new();
         for (n, days, clock, restart) in steps {
             let now = NOW + days * DAY + clock;
-            // A block is made once, at one time: here the number says when.
+            // A block has one timestamp: here it follows from its number.
             let made_at = NOW + n % 4 * DAY + n * 20_000;
             let fresh = now.abs_diff(made_at) <= 60_000;
             if fresh && accepts(&mut store, n, made_at, now).is_ok() {

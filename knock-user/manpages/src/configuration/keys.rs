@@ -1,9 +1,9 @@
-//! Every key that there is.
+//! The table of all keys of the configuration.
 
 use super::{Default, Key, Table, Values};
 
 const NAME: Values = Values::Other {
-    what: "A text of 1 to 64 bytes without control characters",
+    what: "A string of 1 to 64 bytes without control characters",
     right: &["\"a\"", "\"Büro 1\""],
     wrong: &["\"\"", "\"a\\nb\"", "1"],
 };
@@ -15,7 +15,7 @@ const LEASE: Values = Values::Duration {
 };
 
 const COMMAND: Values = Values::Other {
-    what: "A list of texts, the program and its arguments",
+    what: "A list of strings: the program and its arguments",
     right: &["[\"true\"]", "[\"/bin/echo\", \"%IP%\", \"100%%\"]"],
     wrong: &["[]", "[\"echo\", \"%NAME%\"]", "\"echo\""],
 };
@@ -51,28 +51,28 @@ pub(super) const TABLES: &[Table] = &[
             Key {
                 name: "interfaces",
                 values: Values::Other {
-                    what: "A list of names of interfaces; `[\"*\"]` is everything but loopback \
+                    what: "A list of interface names; `[\"*\"]` is all interfaces except loopback \
                            interfaces and tunnels",
                     right: &["[]", "[\"*\"]", "[\"eth0\", \"wan\"]"],
                     wrong: &["[\"a name that is too long\"]", "[\"a/b\"]", "\"eth0\""],
                 },
                 default: Default::Value("[]"),
-                meaning: "Where to listen. `--iface` on the command line replaces it, and without \
-                          either knockd does not start. An interface may come later, and come again.",
+                meaning: "The interfaces to listen on. `--iface` on the command line overrides this. One \
+                          of them is required. An interface may appear, disappear and reappear later.",
             },
             Key {
                 name: "state_dir",
                 values: PATH,
                 default: Default::Value("\"/var/lib/knockd\""),
-                meaning: "Where accepted sealed knocks and open doors are remembered: a folder of this \
-                          daemon alone, made if need be.",
+                meaning: "The directory of the replay store and the lease journal. Created if necessary. \
+                          Every daemon needs its own.",
             },
             Key {
                 name: "user",
                 values: USER,
-                default: Default::None("`knockd`, or else `nobody`, with a warning"),
-                meaning: "Who the network-facing process runs as: any user but root. Without root's \
-                          rights knockd stays the user that it is.",
+                default: Default::None("`knockd`, else `nobody`, with a warning"),
+                meaning: "The user that the listener runs as: any user but root. If knockd is not started \
+                          as root, the listener runs as the same user as knockd.",
             },
             Key {
                 name: "max_skew",
@@ -82,7 +82,8 @@ pub(super) const TABLES: &[Table] = &[
                     whole_seconds: false,
                 },
                 default: Default::Value("\"60s\""),
-                meaning: "How far a sealed knock's time may be from this host's.",
+                meaning: "The largest accepted difference between the timestamp of a sealed knock and the \
+                          clock of this host.",
             },
             Key {
                 name: "sequence_timeout",
@@ -92,14 +93,14 @@ pub(super) const TABLES: &[Table] = &[
                     whole_seconds: false,
                 },
                 default: Default::Value("\"15s\""),
-                meaning: "How long a SYN waits for the rest of its knock.",
+                meaning: "How long a SYN is kept while the rest of its knock is missing.",
             },
             Key {
                 name: "control_socket",
                 values: PATH,
                 default: Default::Value("\"/run/knockd/knockd.sock\""),
-                meaning: "The Unix socket by which `knockd status` and the other commands find the \
-                          running daemon. Its folder is made if need be.",
+                meaning: "The Unix socket of the running daemon, for `knockd status` and other commands. \
+                          Its directory is created if necessary.",
             },
         ],
     },
@@ -114,46 +115,46 @@ pub(super) const TABLES: &[Table] = &[
                     most: Some(65280),
                 },
                 default: Default::Value("61000"),
-                meaning: "The first of the 256 ports that are knocked on; the client's `--base`.",
+                meaning: "The first of the 256 ports of the window; the client's `--base`.",
             },
             Key {
                 name: "verdict",
                 values: Values::Choice(&["drop", "pass"]),
                 default: Default::Value("\"drop\""),
-                meaning: "What becomes of a SYN to the window: it is answered by nothing, or the host \
-                          gets it, and as a rule answers with a reset.",
+                meaning: "What happens to a SYN to the window: `drop` discards it without an answer, `pass` \
+                          passes it to the host, which normally answers with a reset.",
             },
         ],
     },
     Table {
         header: "[limits]",
-        about: "The bounds of everything that somebody outside could make grow.",
+        about: "Limits of everything that untrusted network input could make grow.",
         keys: &[
             Key {
                 name: "events_per_second",
                 values: AT_LEAST_ONE,
                 default: Default::Value("64"),
-                meaning: "How many SYNs to the window of one source the kernel hands on, on average. \
-                          A SYN beyond is dropped or passed like any other, and counted.",
+                meaning: "The average rate of SYNs to the window that the kernel passes to knockd per \
+                          source. Further SYNs are counted and otherwise ignored; `verdict` still applies.",
             },
             Key {
                 name: "event_burst",
                 values: AT_LEAST_ONE,
                 default: Default::Value("128"),
-                meaning: "The same, at once.",
+                meaning: "The largest burst of such SYNs per source.",
             },
             Key {
                 name: "sources",
                 values: AT_LEAST_ONE,
                 default: Default::Value("65536"),
-                meaning: "How many addresses can have a knock in progress; the one that was seen least \
-                          recently goes first.",
+                meaning: "How many source addresses can have an incomplete sequence. The least recently \
+                          seen one is evicted first.",
             },
             Key {
                 name: "open_doors",
                 values: AT_LEAST_ONE,
                 default: Default::Value("4096"),
-                meaning: "How many doors can be open, over all sources; a knock beyond is refused.",
+                meaning: "How many doors can be open, over all sources. Further knocks are refused.",
             },
             Key {
                 name: "leases",
@@ -162,27 +163,27 @@ pub(super) const TABLES: &[Table] = &[
                     most: Some(1_048_576),
                 },
                 default: Default::Value("16384"),
-                meaning: "How many leases the gate can have, over all sources and ports: a door that \
-                          opens two ports takes two.",
+                meaning: "How many leases the gate can have, over all sources and ports. A door with two \
+                          ports needs two leases per source.",
             },
             Key {
                 name: "commands",
                 values: AT_LEAST_ONE,
                 default: Default::Value("16"),
-                meaning: "How many commands run at the same time; others wait.",
+                meaning: "How many commands run at the same time. Further commands wait.",
             },
             Key {
                 name: "command_timeout",
                 values: LEASE,
                 default: Default::Value("\"30s\""),
-                meaning: "After this time a command is killed, with its process group.",
+                meaning: "The time limit of a command. After that its process group is killed.",
             },
         ],
     },
     Table {
         header: "[gate]",
-        about: "Keeps ports closed in the kernel, before any firewall. Without this table there is \
-                no gate.",
+        about: "The gate keeps ports closed in the kernel, before any firewall. Without this table there \
+                is no gate.",
         keys: &[
             Key {
                 name: "protect",
@@ -198,7 +199,7 @@ pub(super) const TABLES: &[Table] = &[
                     ],
                 },
                 default: Default::Required,
-                meaning: "What is reached with a knock only.",
+                meaning: "The ports that only admitted sources can reach.",
             },
             Key {
                 name: "trusted",
@@ -214,13 +215,13 @@ pub(super) const TABLES: &[Table] = &[
                     ],
                 },
                 default: Default::Value("[]"),
-                meaning: "Who needs no knock. Put the network there that you administer from.",
+                meaning: "Sources that need no knock. Add the network that you administer from.",
             },
             Key {
                 name: "mode",
                 values: Values::Choice(&["enforce", "observe"]),
                 default: Default::Value("\"enforce\""),
-                meaning: "Whether anything is dropped, or only counted as if it were.",
+                meaning: "Whether the gate drops packets, or only counts what it would drop.",
             },
             Key {
                 name: "udp_idle",
@@ -230,29 +231,31 @@ pub(super) const TABLES: &[Table] = &[
                     whole_seconds: true,
                 },
                 default: Default::Value("\"2m\""),
-                meaning: "How far apart a lease's datagrams may be to keep it going beyond its door's time.",
+                meaning: "UDP traffic extends a lease beyond its door's time. This is the longest gap between \
+                          two datagrams.",
             },
             Key {
                 name: "on_stop",
                 values: Values::Choice(&["closed", "open"]),
                 default: Default::Value("\"closed\""),
-                meaning: "Whether the ports stay protected when knockd stops.",
+                meaning: "Whether the ports stay protected (`closed`) after knockd has stopped.",
             },
             Key {
                 name: "pin_dir",
                 values: Values::Other {
-                    what: "An absolute path, without dots in its names below /sys/fs/bpf",
+                    what: "An absolute path; below /sys/fs/bpf, names must not contain dots",
                     right: &["\"/sys/fs/bpf/other\""],
                     wrong: &["\"bpf\"", "\"/sys/fs/bpf\"", "\"/sys/fs/bpf/a.b\""],
                 },
                 default: Default::Value("\"/sys/fs/bpf/knockd\""),
-                meaning: "Where the kernel keeps the gate: a folder of it alone in a bpf filesystem.",
+                meaning: "The directory of the gate's pinned objects, in a bpf filesystem. Not to be shared \
+                          with other programs.",
             },
         ],
     },
     Table {
         header: "[metrics]",
-        about: "Counters for Prometheus, over HTTP at /metrics. Without this table there are none.",
+        about: "Metrics for Prometheus over HTTP at /metrics. Without this table there is no endpoint.",
         keys: &[Key {
             name: "listen",
             values: Values::Other {
@@ -266,60 +269,60 @@ pub(super) const TABLES: &[Table] = &[
                 ],
             },
             default: Default::Required,
-            meaning: "Where Prometheus asks. Whoever reaches it can read them.",
+            meaning: "The address of the endpoint. Anyone who can connect to it can read the metrics.",
         }],
     },
     Table {
         header: "[[client]]",
-        about: "Who may knock: at least one such table. `knockd client add` adds one with a key of its own.",
+        about: "A client that may knock; at least one is required. `knockd client add` adds one with its own key.",
         keys: &[
             Key {
                 name: "name",
                 values: NAME,
                 default: Default::Required,
-                meaning: "The client's name in the log and in `%CLIENT%`.",
+                meaning: "The client's name, as in the log and in `%CLIENT%`.",
             },
             Key {
                 name: "protocol",
                 values: Values::Choice(&["sealed", "classic"]),
                 default: Default::Value("\"sealed\""),
-                meaning: "How the client knocks. A classic knock can be sent again by whoever sees it.",
+                meaning: "The client's protocol. A recorded classic knock can be replayed.",
             },
             Key {
                 name: "key_file",
                 values: PATH,
                 default: Default::None("none; then `passphrase_file` is required"),
-                meaning: "The client's key, in a file of which the path is relative to this one. It is \
-                          refused if group or others can read or write it. Two clients need different keys.",
+                meaning: "The file with the client's key; the path is relative to the configuration file. Group \
+                          and others must not have access. Every client needs its own key.",
             },
             Key {
                 name: "passphrase_file",
                 values: PATH,
                 default: Default::None("none; then `key_file` is required"),
-                meaning: "A passphrase in the place of a key, and what a classic client has. A newline \
-                          at its end does not count.",
+                meaning: "The file with a passphrase instead of a key. Required for a classic client. A trailing \
+                          newline is ignored.",
             },
         ],
     },
     Table {
         header: "[[door]]",
-        about: "What a knock opens: at least one such table, each with `run`, `open` or both.",
+        about: "A door that a knock opens; at least one is required. Each has `run`, `open` or both.",
         keys: &[
             Key {
                 name: "name",
                 values: NAME,
                 default: Default::Required,
-                meaning: "What a sealed client knocks for, and the door's name in the log and in `%DOOR%`.",
+                meaning: "The door's name, as in `knock SERVER NAME`, in the log and in `%DOOR%`.",
             },
             Key {
                 name: "clients",
                 values: Values::Other {
-                    what: "A list of clients' names",
+                    what: "A list of names of clients",
                     right: &["[\"laptop\"]"],
                     wrong: &["[]", "[\"nobody\"]", "\"laptop\""],
                 },
                 default: Default::None("every client"),
-                meaning: "Who may open it.",
+                meaning: "The clients that may open the door.",
             },
             Key {
                 name: "sequence",
@@ -336,24 +339,24 @@ pub(super) const TABLES: &[Table] = &[
                     ],
                 },
                 default: Default::None("none; required where a classic client may open the door"),
-                meaning: "What a classic client knocks. No two doors have the same one; zeros at the end \
-                          tell no two apart.",
+                meaning: "The sequence of classic clients. Every door needs a different one; trailing zeros \
+                          are ignored.",
             },
             Key {
                 name: "run",
                 values: COMMAND,
-                default: Default::None("nothing is run; then `open` is required"),
-                meaning: "The command that opens the door.",
+                default: Default::None("none; then `open` is required"),
+                meaning: "The command that runs when the door opens.",
             },
             Key {
                 name: "open",
                 values: Values::Other {
-                    what: "A list of ports of `gate.protect`",
+                    what: "A list of ports in `gate.protect`",
                     right: &["[\"tcp/2222\"]"],
                     wrong: &["[\"tcp/23\"]", "\"tcp/2222\""],
                 },
-                default: Default::None("nothing is opened in the kernel; then `run` is required"),
-                meaning: "What the gate opens to the address that knocked.",
+                default: Default::None("none; then `run` is required"),
+                meaning: "The ports that the gate opens for the source address of the knock.",
             },
             Key {
                 name: "ipv6_prefix",
@@ -362,44 +365,46 @@ pub(super) const TABLES: &[Table] = &[
                     most: Some(128),
                 },
                 default: Default::Value("128"),
-                meaning: "How many bits of an IPv6 address have to agree with that of who knocked for \
-                          `open` to hold. There can be four different numbers.",
+                meaning: "`open` applies to all IPv6 addresses that share this many leading bits with the source \
+                          of the knock. All doors together can have four different values.",
             },
             Key {
                 name: "close",
                 values: COMMAND,
-                default: Default::None("nothing is run"),
-                meaning: "The command that closes the door: when its time is over, and when knockd stops.",
+                default: Default::None("none"),
+                meaning: "The command that runs when the door closes: when its time is over, and when knockd \
+                          stops.",
             },
             Key {
                 name: "for",
                 values: LEASE,
                 default: Default::Value("\"30s\""),
-                meaning: "How long the door is open.",
+                meaning: "How long the door stays open.",
             },
             Key {
                 name: "max_for",
                 values: LEASE,
-                default: Default::None("the door's `for`, which it is at least"),
-                meaning: "What a sealed client may ask for at most.",
+                default: Default::None("the door's `for`, which is also the minimum"),
+                meaning: "The longest time that a sealed knock may request.",
             },
             Key {
                 name: "require_binding",
                 values: Values::Flag,
                 default: Default::Value("false"),
-                meaning: "Whether a sealed knock must name the address that it comes from.",
+                meaning: "Whether a sealed knock has to be bound to its source address.",
             },
             Key {
                 name: "user",
                 values: USER,
-                default: Default::None("the user of knockd, which is root as a rule"),
-                meaning: "Who `run` and `close` run as.",
+                default: Default::None("the user that runs knockd, normally root"),
+                meaning: "The user that `run` and `close` run as.",
             },
             Key {
                 name: "group",
                 values: GROUP,
-                default: Default::None("the user's own"),
-                meaning: "The one group that they run in; only with `user`.",
+                default: Default::None("the primary group of `user`"),
+                meaning: "The group that `run` and `close` run with, without supplementary groups. Only with \
+                          `user`.",
             },
         ],
     },

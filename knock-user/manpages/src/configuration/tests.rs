@@ -1,4 +1,4 @@
-//! The page and the parser say the same.
+//! Tests that the page agrees with the parser.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
@@ -9,7 +9,7 @@ use toml_edit::{DocumentMut, Item, Value};
 
 use super::{Default, EXAMPLE, Key, Table, Values, keys::TABLES};
 
-/// Right as it is, with every table that a key may need, and no key that has a default.
+/// A valid configuration with every table that a key may need, and no key that has a default.
 const MINIMAL: &str = r#"
 [gate]
 protect = ["tcp/2222"]
@@ -27,7 +27,7 @@ open = ["tcp/2222"]
 run = ["true"]
 "#;
 
-/// A configuration's folder, with a client's secrets.
+/// A configuration directory with a client's secrets.
 struct Folder(TempDir);
 
 impl Folder {
@@ -51,25 +51,25 @@ impl Folder {
         Config::parse(text, &self.0.path().join("knockd.toml"))
     }
 
-    /// The minimal configuration, but for `value` at `key`.
+    /// The minimal configuration with `key` set to `value`.
     fn with(&self, table: &Table, key: &Key, value: &str) -> Result<Config> {
         let mut value = value.to_owned();
         let mut document: DocumentMut = MINIMAL.parse().unwrap();
         match key.name {
-            // A client has one secret, and its file is there.
+            // A client has exactly one secret, and its file has to exist.
             "key_file" | "passphrase_file" if value.starts_with('"') => {
                 without_key(&mut document);
                 value = format!("\"laptop.{}\"", key.name.trim_end_matches("_file"));
             }
-            // A classic client has a passphrase, and a door has a sequence for him.
+            // A classic client needs a passphrase, and its door needs a sequence.
             "protocol" if value == "\"classic\"" => {
                 without_key(&mut document);
                 document["client"][0]["passphrase_file"] = toml_edit::value("laptop.passphrase");
                 document["door"][0]["sequence"] = toml_edit::value(Value::from_iter([1]));
             }
-            // It is that of a user.
+            // A group requires a user.
             "group" => document["door"][0]["user"] = toml_edit::value("nobody"),
-            // It is at least what the door has anyway.
+            // `max_for` must not be less than `for`.
             "max_for" => document["door"][0]["for"] = toml_edit::value("1s"),
             _ => {}
         }
@@ -95,7 +95,7 @@ fn without_key(document: &mut DocumentMut) {
     client.remove("key_file");
 }
 
-/// The table of the document that is written `header`.
+/// The table with this header in the document.
 fn place<'a>(document: &'a mut DocumentMut, header: &str) -> &'a mut Item {
     let name = header.trim_matches(['[', ']']);
     match (name.is_empty(), header.starts_with("[[")) {
@@ -111,7 +111,7 @@ fn keys() -> impl Iterator<Item = (&'static Table, &'static Key)> {
         .flat_map(|table| table.keys.iter().map(move |key| (table, key)))
 }
 
-/// What stands between backticks in an error that lists what was expected.
+/// The words between backticks in an error that lists the expected keys.
 fn expected(error: &str) -> BTreeSet<&str> {
     let (_, list) = error.split_once("expected").unwrap();
     list.split('`').skip(1).step_by(2).collect()
@@ -176,7 +176,7 @@ fn bounds_are_the_parsers() {
 }
 
 impl Values {
-    /// Values in TOML that are just right, and such that are just wrong.
+    /// TOML values just inside and just outside the valid range.
     fn samples(&self) -> (Vec<String>, Vec<String>) {
         let owned = |values: &[&str]| values.iter().map(ToString::to_string).collect();
         let quoted = |value: &str| format!("\"{value}\"");
@@ -216,7 +216,7 @@ fn the_example_is_right() {
     Folder::new().parse(EXAMPLE).unwrap();
 }
 
-/// The README has its own words for each key, but no key and no default of its own.
+/// The README describes the keys in its own words. Keys and defaults have to agree.
 #[test]
 fn the_readme_says_the_same() {
     let readme = include_str!("../../../../README.md");
@@ -234,7 +234,7 @@ fn the_readme_says_the_same() {
             .collect();
         let known = table.keys.iter().map(|key| key.name).collect();
         assert_eq!(keys, known, "{}", table.header);
-        // Of these it shows what one of them looks like.
+        // For `interfaces` the README shows an example instead of the default.
         for key in table.keys.iter().filter(|key| key.name != "interfaces") {
             if let Default::Value(value) = key.default {
                 let mut shown = place[key.name].as_value().unwrap().clone();

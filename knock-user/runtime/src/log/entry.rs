@@ -1,4 +1,4 @@
-//! What one entry of the log says, in whatever format.
+//! The content of a log entry, independent of the format.
 
 use std::fmt::Debug;
 
@@ -8,13 +8,13 @@ use tracing::{
     field::{Field, Visit},
 };
 
-/// The field in which a [`knockd_types::event::Event`] comes, as JSON.
+/// The field with the JSON of a [reported](crate::daemon::report) event.
 pub const EVENT: &str = "event";
 
-/// What every entry has; no field takes its place.
+/// The keys that every entry has. Other fields must not override them.
 const RESERVED: [&str; 3] = ["time", "level", "message"];
 
-/// A message, and the fields of the event that it tells of.
+/// A message and the fields of its event.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) message: String,

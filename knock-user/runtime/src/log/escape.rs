@@ -1,13 +1,13 @@
 //! Text from outside, made fit for one line of a log or a terminal.
 
-/// `text` with everything escaped that misleads a terminal; its lines stay.
+/// `text` with terminal controls escaped. Line feeds stay.
 #[must_use]
 pub fn legible(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(one_line).collect();
     lines.join("\n")
 }
 
-/// `text` with everything escaped that ends a line or misleads a terminal.
+/// `text` with line ends and terminal controls escaped.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -20,8 +20,8 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
-/// Whether `c` is a control character, or one of those that Unicode has for new lines and
-/// for turning the direction of writing.
+/// Whether `c` is a control character, a Unicode line or paragraph separator, or a bidirectional
+/// control.
 pub(super) fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(

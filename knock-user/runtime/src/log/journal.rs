@@ -1,4 +1,4 @@
-//! The log as entries of systemd's journal, by its native protocol
+//! Writes log entries to the systemd journal with its native protocol
 //! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL>).
 
 use std::{
@@ -20,8 +20,8 @@ use crate::log::{entry::Entry, escape::one_line};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// The journal's socket. A journal that does not keep up loses entries, and is told how many;
-/// it never holds the daemon up.
+/// The journal's socket. Sending never blocks the daemon. If the journal does not keep up, entries
+/// are dropped and their number is logged later.
 #[derive(Debug)]
 pub(super) struct Journal {
     socket: UnixDatagram,
@@ -31,11 +31,11 @@ pub(super) struct Journal {
 impl Journal {
     /// # Errors
     ///
-    /// There is no journal.
+    /// Returns an error if the journal's socket does not exist or is not writable.
     pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        // An empty datagram is no entry.
+        // The journal ignores an empty datagram.
         socket.send_to(&[], SOCKET)?;
         Ok(Self {
             socket,
@@ -46,12 +46,13 @@ impl Journal {
     fn send(&self, entry: &[u8]) -> io::Result<()> {
         let lost = self.lost.load(Ordering::Relaxed);
         if lost > 0 {
-            let message = format!("{lost} entries are lost: the journal was too slow or away");
+            let message =
+                format!("{lost} log entries lost: the journal was too slow or unavailable");
             let notice = datagram(Level::WARN, &message, &[]);
             self.socket.send_to(notice.as_bytes(), SOCKET)?;
             self.lost.store(0, Ordering::Relaxed);
         }
-        // Not connected: a journal that is started again has a new socket.
+        // Not connected, because a restarted journal has a new socket.
         self.socket.send_to(entry, SOCKET).map(|_| ())
     }
 }
@@ -69,7 +70,7 @@ impl io::Write for &Journal {
     }
 }
 
-/// Writes an entry as the journal's datagram.
+/// Formats an entry as a datagram for the journal.
 #[derive(Debug)]
 pub(super) struct Entries;
 
@@ -93,7 +94,7 @@ where
     }
 }
 
-/// One `NAME=value` per line, which holds for values of one line.
+/// One `NAME=value` per line. This form requires values without line feeds.
 fn datagram(level: Level, message: &str, fields: &[(&str, &Value)]) -> String {
     let mut datagram = format!(
         "PRIORITY={}\nSYSLOG_IDENTIFIER=knockd\nMESSAGE={}\n",
@@ -114,13 +115,13 @@ fn datagram(level: Level, message: &str, fields: &[(&str, &Value)]) -> String {
         let value = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        // A `String` takes everything.
+        // Writing to a string cannot fail.
         let _ = writeln!(datagram, "KNOCKD_{name}={}", one_line(&value));
     }
     datagram
 }
 
-/// syslog(3)'s.
+/// The priority of `level` in syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

@@ -1,4 +1,4 @@
-//! The log as one JSON object per line.
+//! Writes log entries as one JSON object per line.
 
 use std::{fmt, fmt::Write as _, time::SystemTime};
 
@@ -12,7 +12,7 @@ use tracing_subscriber::{
 
 use crate::log::{entry::Entry, escape::misleads};
 
-/// Writes an entry as an object of `time`, `level`, `message` and the event's own fields.
+/// Formats an entry as an object with `time`, `level`, `message` and the event's fields.
 #[derive(Debug)]
 pub(super) struct Json;
 
@@ -50,13 +50,12 @@ where
     }
 }
 
-/// JSON lets most characters stand for themselves in a string; some readers of lines and all
-/// terminals take more of them for commands than JSON does.
+/// Escapes characters that JSON permits in strings but that line readers or terminals interpret.
 fn ascii_where_it_matters(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {
         if misleads(c) {
-            // All of them have four digits at most.
+            // All of these characters have at most four hexadecimal digits.
             let _ = write!(line, "\\u{:04x}", u32::from(c));
         } else {
             line.push(c);

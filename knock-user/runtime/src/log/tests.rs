@@ -14,7 +14,7 @@ use knockd_types::{
     reason::Reason,
 };
 
-/// Where a log is written to.
+/// The destination of a log.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -43,7 +43,7 @@ impl<'a> MakeWriter<'a> for Sink {
     }
 }
 
-/// What `work` logs in `format`.
+/// The output that `work` logs in `format`.
 fn logged(format: Format, work: impl FnOnce()) -> String {
     let sink = Sink::default();
     let log = tracing_subscriber::fmt()
@@ -84,7 +84,7 @@ fn refusal(client: &str, detail: &str) -> Event {
     }
 }
 
-/// `line` without what stands between quotes.
+/// `line` without quoted text.
 fn unquoted(line: &str) -> String {
     let (mut outside, mut is_quoted) = (String::new(), false);
     let mut chars = line.chars();
@@ -99,7 +99,7 @@ fn unquoted(line: &str) -> String {
     outside
 }
 
-/// The names of an entry of the journal.
+/// The field names of a journal entry.
 fn names(entry: &str) -> Vec<&str> {
     let lines = entry.strip_suffix('\n').unwrap().split('\n');
     lines.map(|line| line.split_once('=').unwrap().0).collect()
@@ -165,7 +165,7 @@ fn what_is_no_event_is_a_message_in_every_format() {
     );
 }
 
-/// Names and reasons as an attacker would like them.
+/// Names and reasons that an attacker could choose.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         Just("\n"),
@@ -219,7 +219,7 @@ proptest! {
         prop_assert_eq!(&object["client"], &client);
         prop_assert_eq!(&object["detail"], &detail);
         prop_assert_eq!(object.as_object().unwrap().len(), 8);
-        // A second key of one name would win with some readers.
+        // Some readers use the last of several equal keys.
         let keys = unquoted(line).matches(':').count();
         prop_assert_eq!(keys, 8);
     }

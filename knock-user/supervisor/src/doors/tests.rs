@@ -35,7 +35,7 @@ fn task(action: Action) -> Task {
 
 const START_CLOSE: fn() -> Option<Step> = || Some(Step::Start(task(Action::Close)));
 
-/// A door that was opened to visitor 1 at second 0.
+/// A door that was opened for source 1 at second 0.
 fn opened() -> Doors {
     let mut doors = doors();
     assert_eq!(
@@ -183,7 +183,11 @@ fn a_revoked_door_is_closed_at_once_or_as_soon_as_it_can() {
     );
 
     doors.knock(visit(1), TERMS, secs(10));
-    assert_eq!(doors.revoke(visit(1), secs(11)), None, "run is under way");
+    assert_eq!(
+        doors.revoke(visit(1), secs(11)),
+        None,
+        "`run` has not ended"
+    );
     assert_eq!(doors.finished(visit(1), true, secs(12)), START_CLOSE());
     doors.finished(visit(1), false, secs(12));
     assert_eq!(doors.revoke(visit(1), secs(12)), START_CLOSE());
@@ -223,7 +227,7 @@ fn stopping_closes_everything_once_and_opens_nothing() {
         doors.finished(visit(1), true, secs(7)),
         Some(Step::Closed(visit(1)))
     );
-    // Visitor 2's opening was under way.
+    // The opening for source 2 was running.
     assert!(matches!(
         doors.finished(visit(2), true, secs(8)),
         Some(Step::Start(Task {
@@ -290,8 +294,8 @@ fn input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// Whatever happens: at most one task per visit, every opening is followed by a closing,
-    /// and after `stop` everything ends.
+    /// For every sequence of inputs: at most one task per door key, every opening is followed by
+    /// a closing, and everything ends after `stop`.
     #[test]
     fn every_opening_is_closed(inputs in prop::collection::vec(input(), 0..200)) {
         let mut doors = doors();

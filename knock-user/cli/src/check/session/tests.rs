@@ -16,8 +16,8 @@ fn session(peer: &str, number: u16) -> Session {
     }
 }
 
-/// A `/proc` of processes, each its id, its parent's and its environment, if that is readable.
-/// The first is this process.
+/// A `/proc` with processes: each has an id, its parent's id, and its environment, if that is
+/// readable. The first one is this process.
 struct Proc(tempfile::TempDir);
 
 impl Proc {
@@ -82,7 +82,7 @@ fn the_nearest_ancestor_with_a_session_counts() {
     let proc = Proc::new(&[
         (70, 60, Some("")),
         (60, 50, Some(no_name)),
-        // Another user's.
+        // Of another user.
         (50, 40, None),
         (40, 30, Some(near)),
         (30, 1, Some(far)),
@@ -107,8 +107,7 @@ fn what_is_no_session_is_passed_over() {
 #[test]
 fn the_walk_ends() {
     let good = format!("SSH_CONNECTION={CONNECTION}\0");
-    // At the first process, at one that is gone, and in a circle, which ids that are used
-    // again could make.
+    // At the first process, at one that has exited, and in a cycle, which reused ids could form.
     let ends = Proc::new(&[(2, 1, None), (1, 0, None), (0, 0, Some(&good))]);
     assert_eq!(ends.session(), None);
     assert_eq!(Proc::new(&[(2, 3, None)]).session(), None);
@@ -155,8 +154,8 @@ fn who_would_be_kept_out_is_warned() {
     assert_eq!(
         text("192.0.2.5", 22).unwrap(),
         "this ssh session comes from 192.0.2.5 to tcp/22, which the gate protects, and 192.0.2.5 \
-         is not in `gate.trusted`: this session goes on, the next one needs a knock. Keep this one \
-         open until a knock has let another one in, or add 192.0.2.5 to `trusted`"
+         is not in `gate.trusted`: this session continues, the next one needs a knock. Keep this one \
+         open until a knock has admitted another one, or add 192.0.2.5 to `trusted`"
     );
     assert!(text("2001:db8:2::5", 22).unwrap().contains("a knock"));
     let unopened = text("192.0.2.5", 2222).unwrap();

@@ -6,7 +6,7 @@ use super::*;
 
 const ADDRESSES: [&str; 2] = ["192.0.2.7", "2001:db8::7"];
 
-/// What `/bin/sh` prints of `text`. There is no program to be found, and no file.
+/// The output of `/bin/sh` for `text`, with an empty search path and an empty directory.
 fn shell(text: &str, address: &str) -> (String, bool) {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("/bin/sh")
@@ -21,7 +21,7 @@ fn shell(text: &str, address: &str) -> (String, bool) {
     (printed, output.status.success())
 }
 
-/// That the script prints what the text does with the address pasted into it.
+/// Asserts that the script prints the same as the text with the address inserted.
 fn assert_same(text: &str, script: &str) {
     for address in ADDRESSES {
         let pasted = text.replace(ADDRESS, address);
@@ -79,7 +79,7 @@ fn where_a_variable_could_stand_for_something_else_it_is_refused() {
         r"echo a\ #%IP%",
     ] {
         assert_eq!(script(text), Err(Refusal::Unclear), "{text}");
-        // Without the address the shell may see to it.
+        // Without the address the text is passed on unchanged.
         let text = text.replace(ADDRESS, "x");
         assert_eq!(script(&text), Ok(text.clone()));
     }
@@ -147,7 +147,7 @@ fn what_is_more_than_words_is_left_to_a_shell() {
     }
 }
 
-/// Text made of what shells care about. A lone `&` would make the output a race.
+/// Text with shell syntax. There is no single `&`, which would make the output a race.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",
@@ -193,7 +193,7 @@ fn text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn a_script_does_what_the_pasted_text_did(text in text()) {
-        // No two shells have the same process id.
+        // The process id differs between the two shells.
         prop_assume!(!text.contains("$$"));
         let text = format!("printf '<%s>' {text}");
         if let Ok(script) = script(&text) {

@@ -7,13 +7,13 @@ use knockd_types::status::DoorStatus;
 
 use crate::top::ui::WIDE;
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: usize = 2;
 
-/// What a name is cut down to before an address loses anything.
+/// The width to which names are truncated before addresses are.
 const LEAST: usize = 4;
 
-/// The doors, and the columns that they are shown in, with their widths.
+/// The doors, and the columns of the table with their widths.
 pub(super) struct Doors<'a> {
     doors: &'a [DoorStatus],
     columns: Vec<(Column, usize)>,
@@ -71,7 +71,7 @@ impl<'a> Doors<'a> {
         }
     }
 
-    /// How many there are, and how many are not `seen`.
+    /// The number of doors, and how many are outside the visible range `seen`.
     pub(super) fn heading(&self, seen: &Range<usize>) -> String {
         let mut heading = format!("doors open: {}", self.doors.len());
         let below = self.doors.len().saturating_sub(seen.end);
@@ -88,7 +88,7 @@ impl<'a> Doors<'a> {
         self.row(|column| column.title().to_owned())
     }
 
-    /// A line for each door that is `seen`.
+    /// A line for each door in the visible range `seen`.
     pub(super) fn lines(&self, seen: &Range<usize>) -> impl Iterator<Item = (String, Meaning)> {
         let doors = self.doors.iter().skip(seen.start).take(seen.len());
         doors.map(|door| (self.row(|column| column.of(door)), meaning(&door.state)))
@@ -107,7 +107,7 @@ impl<'a> Doors<'a> {
     }
 }
 
-/// The columns that have something to say, as wide as that is.
+/// The columns that are not empty, with their natural widths.
 fn columns(doors: &[DoorStatus], is_wide: bool) -> Vec<(Column, usize)> {
     Column::ALL
         .into_iter()
@@ -120,7 +120,7 @@ fn columns(doors: &[DoorStatus], is_wide: bool) -> Vec<(Column, usize)> {
         .collect()
 }
 
-/// `columns` within `room`: names are cut before addresses, and the widest first.
+/// `columns` shrunk to fit into `room`: names before addresses, the widest column first.
 fn shrunk(mut columns: Vec<(Column, usize)>, room: usize) -> Vec<(Column, usize)> {
     let gaps = GAP * columns.len().saturating_sub(1);
     let taken: usize = columns.iter().map(|(_, width)| width).sum();

@@ -1,37 +1,37 @@
-//! Who gets how many of the screen's lines.
+//! Divides the lines of the screen between its parts.
 
 use crate::top::{rates::Count, view::View};
 
-/// The daemon, its interfaces and its gate.
+/// The lines of the head: daemon, interfaces and gate.
 const HEAD: u16 = 3;
 
-/// From this height on there are titles over the doors and a line about keys.
+/// The height from which the column titles and the help line are shown.
 const TALL: u16 = 16;
 
-/// From this height on there is air between the parts.
+/// The height from which the parts are separated by blank lines.
 const AIRY: u16 = 20;
 
-/// The most lines that anything is printed in. The doors beyond are counted.
+/// The maximum number of lines of a part. Further doors are only counted.
 const MAX_HEIGHT: u16 = 8192;
 
 /// The lines of each part of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Between two parts.
+    /// Blank lines between two parts.
     pub(super) blank: u16,
-    /// Of the doors, with heading and titles.
+    /// Lines for the doors, with heading and titles.
     pub(super) doors: u16,
-    /// Whether the doors have titles.
+    /// Whether the column titles are shown.
     pub(super) titles: bool,
-    /// Of the verdicts, with their heading if there is more than one line.
+    /// Lines for the verdicts, including the heading if there is more than one line.
     pub(super) verdicts: u16,
-    /// Whether the last line tells the keys.
+    /// Whether the last line shows the keys.
     pub(super) help: bool,
 }
 
 impl Plan {
-    /// For a screen of `height` lines. The doors come first, but not with all of them: without
-    /// the last verdicts nobody sees why somebody is not let in.
+    /// The plan for a screen of `height` lines. Doors have priority, but a third of the room is
+    /// reserved for the last verdicts: they show why clients are refused.
     pub(super) fn of(view: &View, height: u16, keys: bool) -> Self {
         let is_tall = height >= TALL;
         let titles = is_tall && !view.doors().is_empty();
@@ -49,7 +49,7 @@ impl Plan {
         plan
     }
 
-    /// For as many lines as it takes.
+    /// The plan for an unlimited height.
     pub(super) fn of_all(view: &View) -> Self {
         let titles = !view.doors().is_empty();
         Self {
@@ -61,7 +61,7 @@ impl Plan {
         }
     }
 
-    /// All lines together.
+    /// The total height.
     pub(super) fn height(&self) -> u16 {
         let rates = Count::ALL.map(|_| 1_u16).iter().sum::<u16>();
         let parts = [self.doors, self.verdicts, u16::from(self.help)];
@@ -69,7 +69,7 @@ impl Plan {
         parts.into_iter().fold(fixed, u16::saturating_add)
     }
 
-    /// The doors that are seen at the same time.
+    /// The number of doors that are visible at the same time.
     pub(super) fn door_rows(&self) -> usize {
         usize::from(self.doors)
             .saturating_sub(1)

@@ -75,7 +75,7 @@ fn the_usual_terminal() {
     assert_eq!(
         shown[..16],
         [
-            "knockd up 2h 03m, 4 knocks in progress, version 1.2.3, 0 following".to_owned(),
+            "knockd up 2h 03m, 4 knocks in progress, version 1.2.3, 0 tail subscribers".to_owned(),
             "on eth0 native, window 61000 to 61255".to_owned(),
             "gate enforces tcp/22, leases: 1".to_owned(),
             blank(),
@@ -172,7 +172,7 @@ fn many_doors_are_counted_and_moved_through() {
     let shown = lines(&mut view, 80, 24);
     assert_eq!(shown[heading], "doors open: 500, 490 more above");
     assert!(shown[heading + 11].contains("client-499 "));
-    // From there a step back is one.
+    // The position is clamped, so that one step back has an effect.
     assert_eq!(view.first_door, 490);
 }
 
@@ -238,7 +238,7 @@ fn no_field_moves_the_terminals_cursor() {
             .map(ratatui::buffer::Cell::symbol)
             .collect();
         assert!(!symbols.contains(|c: char| c.is_control() || c == '\u{202e}'));
-        // Silence, interface, gate twice, door four times, verdict twice: all of it is there.
+        // Reason, interface, gate twice, door four times, verdict twice: all fields are shown.
         assert!(symbols.matches(r"\u{9b}").count() >= 9, "{symbols}");
     }
 }
@@ -251,10 +251,10 @@ fn a_silent_daemon_is_seen_at_once() {
     let shown = lines(&mut view, 80, 24);
     assert_eq!(
         shown[0],
-        "knockd has stopped; this is from 12s ago, trying again"
+        "knockd has stopped; showing data from 12s ago, reconnecting"
     );
     assert!(shown[11].starts_with("ssh"));
-    assert!(shown.contains(&"last verdicts (UTC), no more are told now".to_owned()));
+    assert!(shown.contains(&"last verdicts (UTC), not connected".to_owned()));
     let buffer = draw(&mut view, 80, 24, Palette::Colours);
     assert_eq!(colour_of(&buffer, "knockd"), Color::Red);
     assert!(buffer.content[0].modifier.contains(Modifier::REVERSED));

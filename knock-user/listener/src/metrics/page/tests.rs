@@ -11,7 +11,7 @@ use knockd_types::{
 
 const DASHBOARD: &str = include_str!("../../../../grafana/knockd.json");
 
-/// A daemon with everything that there is to be told.
+/// A snapshot with a value for every metric.
 fn busy() -> Snapshot {
     let kernel = Outcome::ALL.iter().zip(1..);
     Snapshot {
@@ -44,7 +44,7 @@ fn page(snapshot: &Snapshot) -> String {
     render(snapshot, &latencies, started).unwrap()
 }
 
-/// What is before a sample's value: its name and its labels.
+/// A sample's name and labels, without its value.
 fn samples(page: &str) -> impl Iterator<Item = (&str, &str)> {
     page.lines()
         .filter(|line| !line.starts_with('#'))
@@ -130,7 +130,7 @@ fn metrics(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     metrics
 }
 
-/// Every word of a query, the text in quotation marks left out.
+/// Every word of a query outside quotation marks.
 fn words(query: &str) -> BTreeSet<&str> {
     let unquoted = query.split('"').step_by(2);
     unquoted
@@ -138,7 +138,7 @@ fn words(query: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The queries of the dashboard's panels, each with its legend.
+/// The queries of the dashboard's panels, with their legends.
 fn queries(dashboard: &Value) -> Vec<(&str, &str)> {
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels
@@ -170,7 +170,7 @@ fn the_dashboard_asks_for_what_there_is() {
         let labels: BTreeSet<_> = asked.iter().flat_map(|metric| &metrics[metric]).collect();
         let shown = legend.split("{{").skip(1);
         for label in shown.map(|rest| rest.split("}}").next().unwrap()) {
-            // What Prometheus adds itself.
+            // Added by Prometheus itself.
             let added = ["instance", "job"].contains(&label);
             assert!(added || labels.contains(&label), "{query}: {legend}");
         }
