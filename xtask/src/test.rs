@@ -144,6 +144,7 @@ fn deny(workspace: &Workspace, _: &Tools) -> Result<()> {
 fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let mut clippy = ebpf_cargo(workspace, tools)?;
     clippy.args(["clippy", "--quiet", "--release", "--package", "knock-ebpf"]);
+    clippy.args(["--package", "knock-bench-ebpf"]);
     clippy.args(["--target", "bpfel-unknown-none", "--target-dir"]);
     clippy.arg(workspace.tools().join("ebpf-lints"));
     if tools.builds_core() {

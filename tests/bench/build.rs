@@ -1,5 +1,4 @@
-//! Tells where knock-user's build script has left the programs for the kernel, and compiles the
-//! command that the daemons run.
+//! Compiles the benchmarks' XDP programs and the command that the daemons run.
 
 use std::{
     env,
@@ -7,7 +6,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// An executable without a dynamic linker, at a fixed address, that begins where it says.
+/// A static executable at a fixed address, whose entry point is `_start`.
 const OPTIONS: &[&str] = &[
     "--edition=2024",
     "-Copt-level=2",
@@ -17,10 +16,9 @@ const OPTIONS: &[&str] = &[
     "-Clink-args=-nostartfiles -nostdlib -static -no-pie",
 ];
 
-fn main() -> ExitCode {
-    if let Ok(objects) = env::var("DEP_KNOCK_XDP_OBJECTS") {
-        println!("cargo::rustc-env=XDP_OBJECTS={objects}");
-    }
+fn main() -> anyhow::Result<ExitCode> {
+    let ebpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("ebpf");
+    let out = knock_ebpf_build::build("knock-bench-ebpf", &ebpf)?;
     println!("cargo::rerun-if-changed=stamp.rs");
     let variable = |name| env::var_os(name).unwrap_or_default();
     let status = Command::new(variable("RUSTC"))
@@ -28,9 +26,9 @@ fn main() -> ExitCode {
         .arg("--target")
         .arg(variable("TARGET"))
         .arg("-o")
-        .arg(Path::new(&variable("OUT_DIR")).join("stamp"))
+        .arg(out.join("stamp"))
         .arg("stamp.rs")
-        .status();
-    // The compiler has said what is wrong.
-    ExitCode::from(u8::from(!status.is_ok_and(|status| status.success())))
+        .status()?;
+    // The compiler has printed the reason.
+    Ok(ExitCode::from(u8::from(!status.success())))
 }

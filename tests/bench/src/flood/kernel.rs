@@ -16,7 +16,7 @@ use nix::net::if_::if_nametoindex;
 
 use super::{ANYWHERE, Flood};
 
-static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("XDP_OBJECTS"), "/flood-xdp"));
+static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flood-xdp"));
 
 /// SYNs that one system call makes: for a quarter of a second, since the kernel needs a hundredth
 /// to put things away after each.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, programs::Xdp as Program};
 
-static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("XDP_OBJECTS"), "/empty-xdp"));
+static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty-xdp"));
 
 /// They, loaded. Dropping them detaches them from every interface.
 #[derive(Debug)]

@@ -1,10 +1,7 @@
 //! Puts what was found beside the sources, if it was a full run of everything, and else into
 //! the target directory.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -12,6 +9,9 @@ use crate::{plot, report::Report, scenario::SCENARIOS, table};
 
 /// The scenario whose plot is in the README.
 const SHOWN: &str = "latency";
+
+/// The directory of published results, as README.md names it.
+const FOLDER: &str = "tests/bench/results";
 
 /// Between these lines the README has what was found.
 const BEGIN: &str = "<!-- bench -->";
@@ -25,7 +25,7 @@ const END: &str = "<!-- /bench -->";
 pub(crate) fn publish(found: &Path) -> Result<()> {
     let report = Report::read(found)?;
     let folder = if report.is_publishable() {
-        sources().join("tests").join("bench")
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("results")
     } else {
         found.to_owned()
     };
@@ -35,7 +35,7 @@ pub(crate) fn publish(found: &Path) -> Result<()> {
     if report.is_publishable() {
         report.write(&folder)?;
         copy(&found.join("peers"), &folder.join("peers"))?;
-        let readme = sources().join("README.md");
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
         let text = fs::read_to_string(&readme)?;
         fs::write(&readme, with_figures(&text, &figures(&report, &plots))?)?;
     }
@@ -44,11 +44,6 @@ pub(crate) fn publish(found: &Path) -> Result<()> {
     let failed = report.failed();
     ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
-}
-
-/// The project's folder.
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("")
 }
 
 /// Draws every scenario that can be drawn; their names.
@@ -89,7 +84,7 @@ fn figures(report: &Report, plots: &[&str]) -> String {
     let mut figures = table::markdown(report);
     let shown = plots.iter().find(|name| **name == SHOWN);
     if let Some(name) = shown.or(plots.first()) {
-        figures.push_str(&format!("\n![{name}](tests/bench/{})\n", file(name)));
+        figures.push_str(&format!("\n![{name}]({FOLDER}/{})\n", file(name)));
     }
     figures
 }
