@@ -1,4 +1,4 @@
-//! A bad cable between those who knock and a server.
+//! A client and a server with an impaired link between them.
 
 use std::{net::Ipv4Addr, process::Command, time::Duration};
 
@@ -11,26 +11,26 @@ use knock_tests::{
 };
 
 use crate::{
-    lab::{FIREWALL, Site, knocker, run},
+    context::Context,
+    lab::{FIREWALL, Site, client_address, run},
     peer::{Daemon, Subject},
-    scenario::Context,
 };
 
-/// A client with many addresses, a server with as many, and a daemon on it. From each of the
-/// client's addresses one of the server's is reached, so that the route chooses the source.
+/// A client and a server with the same number of addresses, and a daemon on the server. The client
+/// has one route per address pair, so that the destination address determines the source address.
 pub(crate) struct Line {
     pub(crate) client: Namespace,
     pub(crate) site: Site,
-    // In the order in which they are to go.
+    // Fields are dropped in this order.
     _daemon: Daemon,
     _relay: Relay,
     _cable: Namespace,
     _server: Namespace,
 }
 
-/// The address under which the `index`-th of those who knock reaches the server.
-pub(crate) fn server(index: u32) -> Ipv4Addr {
-    knocker(index + (1 << 16))
+/// The server address for the `index`-th client address.
+pub(crate) fn server_address(index: u32) -> Ipv4Addr {
+    client_address(index + (1 << 16))
 }
 
 const PERFECT: Impairment = Impairment {
@@ -41,11 +41,12 @@ const PERFECT: Impairment = Impairment {
 };
 
 impl Line {
-    /// With `knockers` addresses. What happens on the way follows from `impairment` and `seed`.
+    /// A line with `clients` client addresses. `impairment` and `seed` determine which packets are
+    /// lost or delayed.
     pub(crate) fn new(
         context: &Context,
         subject: Subject,
-        knockers: u32,
+        clients: u32,
         impairment: Impairment,
         seed: u64,
     ) -> Result<Self> {
@@ -60,13 +61,13 @@ impl Line {
                  netns {}",
                 path.display()
             ))?;
-            // The relay passes on what it sees: checksums have to be there already.
+            // The relay forwards frames unchanged, so the sender must compute the checksums.
             run(host.command("ethtool").args(["-K", ours, "tx", "off"]))?;
             host.ip(&format!("link set {ours} up"))?;
             cable.ip(&format!("link set {theirs} up"))?;
         }
         let site = Site::new(context.out())?;
-        addresses(&site, &server, &client, knockers)?;
+        addresses(&site, &server, &client, clients)?;
         site.firewall(&server, FIREWALL)?;
         let sender = Sender::new(&client, Pair::CLIENT_INTERFACE)?;
         let relay = |impairment| Relay::start(&cable, "left", "right", impairment, seed);
@@ -74,7 +75,7 @@ impl Line {
             let _relay = relay(PERFECT)?;
             subject.start(context, &server, &site, &sender)?
         };
-        site.stamps.forget();
+        site.stamps.clear();
         Ok(Self {
             client,
             site,
@@ -86,17 +87,16 @@ impl Line {
     }
 }
 
-fn addresses(site: &Site, host: &Namespace, client: &Namespace, knockers: u32) -> Result<()> {
+fn addresses(site: &Site, host: &Namespace, client: &Namespace, clients: u32) -> Result<()> {
     let mut theirs = format!("address add {}/24 dev srv0\n", Pair::SERVER_V4);
     let mut ours = String::new();
     let mac = Pair::SERVER_MAC.map(|byte| format!("{byte:02x}")).join(":");
-    for index in 0..knockers {
-        let (source, server) = (knocker(index), server(index));
+    for index in 0..clients {
+        let (source, server) = (client_address(index), server_address(index));
         theirs += &format!("address add {server}/15 dev srv0\n");
         ours += &format!("address add {source}/15 dev cli0\n");
         ours += &format!("route add {server}/32 dev cli0 src {source}\n");
-        // A client knows its router: SYNs that wait for an answer of the neighbour may overtake
-        // each other.
+        // SYNs that wait for neighbour discovery could be reordered.
         ours += &format!("neighbour add {server} lladdr {mac} dev cli0 nud permanent\n");
     }
     for (namespace, batch) in [(host, theirs), (client, ours)] {

@@ -1,19 +1,18 @@
-//! A clock that stands still while others have the processor.
+//! CPU time of this thread, which other processes on the machine do not affect.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The processor time of this thread, with the kernel's for it and with the interrupts that
-/// came meanwhile.
+/// The CPU time of this thread, in user and kernel mode, with the interrupts that it served.
 pub(crate) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // It begins at zero and runs forward.
+    // The clock starts at zero and is monotonic, so the conversion cannot fail.
     time.try_into().unwrap_or_default()
 }
 
-/// Nanoseconds of this thread for each of the `count` things that `work` does.
+/// Nanoseconds of CPU time for each of the `count` operations of `work`.
 pub(crate) fn per_each(count: u32, work: impl FnOnce() -> Result<()>) -> Result<f64> {
     let begun = thread_time();
     work()?;

@@ -1,4 +1,4 @@
-//! A server with a firewall, a client, and the moments at which the server's commands began.
+//! A server with a firewall, a client, and the start times of the server's commands.
 
 use std::{
     collections::HashMap,
@@ -22,13 +22,13 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-/// What the daemons run, as the build script has compiled it.
+/// The command that the daemons run; the build script compiles it.
 const STAMP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stamp"));
 
-/// What a command writes: when it began, and for whom.
+/// The length of a record that a command writes: its start time and the client address.
 const RECORD: usize = 64;
 
-/// A server drops what no rule lets in, or nobody would have to knock.
+/// The firewall of a server that needs port knocking: it drops all SYNs.
 pub(crate) const FIREWALL: &str = "
 table inet bench {
     chain input {
@@ -38,27 +38,27 @@ table inet bench {
 }
 ";
 
-/// A pair of hosts, and a folder for the daemon on the server.
+/// A pair of hosts, and a directory for the daemon on the server.
 #[derive(Debug)]
 pub(crate) struct Lab {
     pub(crate) pair: Pair,
-    /// Frames from the client's side of the cable.
+    /// Sends frames from the client's end of the veth pair.
     pub(crate) sender: Sender,
     pub(crate) site: Site,
 }
 
 impl Lab {
-    /// Its files lie in `folder`, on a disk as the daemon's own would be.
+    /// A lab with its files in `folder`. It should be on a disk, like the daemon's state directory.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let pair = Pair::new()?;
-        // A veth is polled, as a network card is, if it is to collect segments (GRO) or has an
-        // XDP program, and only then what XDP sends arrives at it.
+        // A veth uses NAPI only with GRO or an XDP program. Without NAPI it does not receive the
+        // frames that XDP redirects to its peer.
         let interface = Pair::SERVER_INTERFACE;
         run(pair
             .server
             .command("ethtool")
             .args(["-K", interface, "gro", "on"]))?;
-        // Whoever knocks has an address of his own; nothing is sent to it.
+        // The client addresses are outside the link's network.
         pair.server.ip("route add default dev srv0")?;
         let site = Site::new(folder)?;
         site.firewall(&pair.server, FIREWALL)?;
@@ -66,25 +66,23 @@ impl Lab {
         Ok(Self { pair, sender, site })
     }
 
-    /// Packets that have come to the server's interface so far.
+    /// The number of packets that the server's interface has received.
     pub(crate) fn arrived(&self) -> Result<u64> {
         self.pair.server.run(|| {
             let interfaces = InterfaceDeviceStatus::from_file("/proc/thread-self/net/dev")?;
             let server = interfaces.0.get(Pair::SERVER_INTERFACE);
-            Ok(server
-                .context("the server has lost its interface")?
-                .recv_packets)
+            Ok(server.context("the server has no interface")?.recv_packets)
         })
     }
 }
 
-/// The `index`-th of those who knock, each from an address of his own.
-pub(crate) fn knocker(index: u32) -> Ipv4Addr {
+/// The address of the `index`-th client.
+pub(crate) fn client_address(index: u32) -> Ipv4Addr {
     let first = u32::from(Ipv4Addr::new(198, 18, 0, 1));
     Ipv4Addr::from(first + index)
 }
 
-/// The folder of a daemon, and what its commands leave.
+/// The directory of a daemon, and the start times of its commands.
 #[derive(Debug)]
 pub(crate) struct Site {
     folder: TempDir,
@@ -92,7 +90,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A site in a folder of its own in `parent`.
+    /// A site in a new directory in `parent`.
     pub(crate) fn new(parent: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("site").tempdir_in(parent)?;
         let stamp = folder.path().join("stamp");
@@ -102,17 +100,17 @@ impl Site {
         Ok(Self { folder, stamps })
     }
 
-    /// A file or folder of the site.
+    /// The path of a file or directory of the site.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The site's folder, as configurations name it.
+    /// The site's directory as text for configuration files.
     pub(crate) fn folder(&self) -> String {
         self.folder.path().display().to_string()
     }
 
-    /// Writes a file that only its owner can read, which daemons ask of their secrets.
+    /// Writes a file with mode 0600, which daemons require for secrets.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path(name);
         fs::write(&path, text)?;
@@ -120,24 +118,24 @@ impl Site {
         Ok(path)
     }
 
-    /// `text` without what changes from run to run, for whoever reads it.
+    /// `text` with a fixed path instead of the site's, which differs between runs.
     pub(crate) fn portable(&self, text: &str) -> String {
         text.replace(&self.folder(), "/srv/bench")
     }
 
-    /// Loads nftables' `rules` in `namespace`.
+    /// Loads nftables `rules` in `namespace`.
     pub(crate) fn firewall(&self, namespace: &Namespace, rules: &str) -> Result<()> {
         let file = self.write("rules.nft", rules)?;
         run(namespace.command("nft").arg("--file").arg(file))
     }
 }
 
-/// Runs `command` to its end.
+/// Runs `command` and waits for it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
-/// What `command` prints.
+/// Runs `command` and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
@@ -150,7 +148,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Now, in nanoseconds of the clock that the commands read.
+/// The current time in nanoseconds of `CLOCK_MONOTONIC`, which the commands use.
 pub(crate) fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     nanoseconds(now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned())
@@ -160,7 +158,7 @@ fn nanoseconds(seconds: u64, nanoseconds: u64) -> u64 {
     seconds * 1_000_000_000 + nanoseconds
 }
 
-/// When the command of each knock began.
+/// The start time of the command of each client.
 #[derive(Debug)]
 pub(crate) struct Stamps {
     fifo: File,
@@ -177,7 +175,7 @@ struct Seen {
 impl Stamps {
     fn new(path: &Path) -> Result<Self> {
         rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
-        // For both, so that there is always somebody at the other end.
+        // A FIFO without a reader would block the commands; one without a writer would end the reader.
         let fifo = OpenOptions::new().read(true).write(true).open(path)?;
         let seen = Arc::new(Seen::default());
         let reader = thread::spawn({
@@ -191,7 +189,8 @@ impl Stamps {
         })
     }
 
-    /// When the first command for `source` began, if it does within `timeout`; see [`now`].
+    /// The start time of the first command for `source`, see [`now`]; none if there is no command
+    /// within `timeout`.
     pub(crate) fn wait(&self, source: Ipv4Addr, timeout: Duration) -> Option<u64> {
         let name = source.to_string();
         let deadline = Instant::now() + timeout;
@@ -209,7 +208,7 @@ impl Stamps {
         }
     }
 
-    /// How many of `sources` had their command, or have it within `timeout` together.
+    /// How many of `sources` have had a command after `timeout`.
     pub(crate) fn count(
         &self,
         sources: impl IntoIterator<Item = Ipv4Addr>,
@@ -223,15 +222,15 @@ impl Stamps {
             .count()
     }
 
-    /// Forgets all that began so far.
-    pub(crate) fn forget(&self) {
+    /// Removes all start times.
+    pub(crate) fn clear(&self) {
         self.seen.lock().clear();
     }
 }
 
 impl Drop for Stamps {
     fn drop(&mut self) {
-        // A record without a name, which no command writes.
+        // A record without an address, which no command writes, ends the reader.
         let _ = self.fifo.write_all(&[0; RECORD]);
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -246,7 +245,7 @@ impl Seen {
 
     fn collect(&self, mut fifo: File) {
         let mut record = [0; RECORD];
-        // One `write` is one record: the kernel does not mix those that are so short.
+        // One `write` is one record: writes of up to PIPE_BUF bytes are atomic (pipe(7)).
         while fifo.read_exact(&mut record).is_ok() {
             let (seconds, rest) = record.split_at(8);
             let (fraction, name) = rest.split_at(8);

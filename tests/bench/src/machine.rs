@@ -1,26 +1,26 @@
-//! Where it was measured.
+//! The machine on which the benchmarks run.
 
 use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
 
-/// A machine and its kernel, in words.
+/// A machine and its kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The processor's model.
+    /// The CPU model.
     pub(crate) processor: String,
-    /// How many of them the kernel schedules on.
+    /// The number of CPUs that are available to this process.
     pub(crate) cores: usize,
-    /// Bytes.
+    /// Memory in bytes.
     pub(crate) memory: u64,
-    /// Whether it says that it is a virtual machine.
+    /// Whether the CPU reports a hypervisor.
     pub(crate) is_virtual: bool,
-    /// Its release.
+    /// The kernel release.
     pub(crate) kernel: String,
 }
 
 impl Machine {
-    /// This one.
+    /// The machine of this process.
     pub(crate) fn this() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
@@ -43,7 +43,7 @@ fn memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The first value of `name` in lines of `name : value`.
+/// The value of the first line `name : value` of `text`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;

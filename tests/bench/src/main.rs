@@ -1,13 +1,14 @@
-//! What knockd costs, beside its peers.
+//! Benchmarks of knockd-xdp and its peers.
 //!
-//! A [`scenario`] yields [measurements](record::Measurement); together they are a
-//! [`report`], which is drawn as [tables](table) and [plots](plot) and
-//! [published](publish). `cargo xtask bench` builds everything and calls this: `measure` as
-//! root, `publish` as whoever called.
+//! A [`scenario`] yields [measurements](record::Measurement). A [`report`] contains those of all
+//! scenarios; it is shown as [tables](table) and [plots](plot) and [published](publish).
+//! `cargo xtask bench` builds everything and calls this program: `measure` as root, `publish` as the
+//! calling user.
 
 mod attack;
 mod cable;
 mod clock;
+mod context;
 mod flood;
 mod lab;
 mod machine;
@@ -27,11 +28,12 @@ use anyhow::{Result, bail, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    context::{Context, Effort},
     report::{Report, Section},
-    scenario::{Context, Effort, SCENARIOS, Scenario},
+    scenario::{SCENARIOS, definition::Scenario},
 };
 
-/// What knockd costs, beside its peers; called by `cargo xtask bench`
+/// Benchmarks of knockd-xdp and its peers; run them with `cargo xtask bench`
 #[derive(Debug, Parser)]
 struct Cli {
     /// The target directory with the release build and the tools
@@ -43,31 +45,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run scenarios, as root, and keep what was measured in the target directory
+    /// Run scenarios as root and save the results in the target directory
     Measure {
-        /// Fewer repetitions: all of it takes less than three minutes
+        /// Fewer repetitions: all scenarios take less than three minutes
         #[arg(long)]
         quick: bool,
         /// The commit that was built
         #[arg(long, default_value = "unknown")]
         commit: String,
-        /// These alone
+        /// The scenarios to run (default: all)
         #[arg(value_name = "SCENARIO", value_parser = named)]
         scenarios: Vec<&'static Scenario>,
     },
-    /// Write tables and plots of what was measured last
+    /// Write tables and plots of the last results
     Publish,
-    /// Turn ulogd2's log into lines for `knockd --lines`
+    /// Convert ulogd2's log to lines for `knockd --lines`
     #[command(hide = true)]
     Lines { log: PathBuf, lines: PathBuf },
-    /// Fill the daemon's assembler and print by how many bytes this process has grown
+    /// Fill the daemon's assembler and print the growth of this process in bytes
     #[command(hide = true)]
     Grow {
         sources: usize,
-        /// With full queues, and after as many others
+        /// Fill every queue, after as many other sources have been evicted
         #[arg(long)]
         full: bool,
-        /// After all of them have timed out
+        /// Let all sources time out
         #[arg(long, conflicts_with = "full")]
         gone: bool,
     },
@@ -84,7 +86,7 @@ fn main() -> Result<()> {
         } => {
             ensure!(
                 rustix::process::geteuid().is_root(),
-                "measuring needs root, for BPF and namespaces: call `cargo xtask bench`"
+                "benchmarks need root for BPF and namespaces: run `cargo xtask bench`"
             );
             let effort = if quick { Effort::Quick } else { Effort::Full };
             let context = Context::new(effort, &cli.target, &out)?;
@@ -108,12 +110,13 @@ fn named(name: &str) -> Result<&'static Scenario> {
         Some(scenario) => Ok(scenario),
         None => {
             let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-            bail!("there are: {}", names.join(", "))
+            bail!("the scenarios are: {}", names.join(", "))
         }
     }
 }
 
-/// Runs `chosen`, or every scenario if none is. One that fails is a section that says so.
+/// Runs the `chosen` scenarios, or all if none is chosen. The section of a scenario that fails
+/// contains the error.
 fn measure(context: &Context, commit: String, chosen: &[&'static Scenario]) -> Report {
     let mut report = Report::new(context.effort, commit, chosen.is_empty());
     let all = SCENARIOS.iter();
@@ -124,7 +127,8 @@ fn measure(context: &Context, commit: String, chosen: &[&'static Scenario]) -> R
     };
     for scenario in scenarios {
         eprintln!("measuring {}: {}", scenario.name, scenario.title);
-        let section = Section::new(scenario, (scenario.run)(context));
+        let found = (scenario.run)(context);
+        let section = Section::new(scenario.name, scenario.title, scenario.method, found);
         if let Some(failure) = &section.failure {
             eprintln!("{}: {failure}", scenario.name);
         }

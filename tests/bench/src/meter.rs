@@ -1,4 +1,4 @@
-//! What processes, and the whole machine, have used.
+//! Resource usage of processes and of the whole machine.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,25 +13,25 @@ use procfs::{
     ticks_per_second,
 };
 
-/// What a daemon has used since its start, with all processes that it consists of.
+/// The resource usage of all processes of a daemon since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Processor time, in the program and for it in the kernel, with that of its commands.
+    /// CPU time in user and kernel mode, with that of terminated children.
     pub(crate) cpu: Duration,
-    /// How often one of its threads has waited and was woken.
+    /// Voluntary context switches of all threads.
     pub(crate) wakeups: u64,
-    /// What it has in memory, in bytes, a page that processes share divided among them.
+    /// Proportional set size (PSS) in bytes.
     pub(crate) memory: u64,
-    /// The most that it ever had there, in bytes.
+    /// The sum of the peak resident set sizes in bytes.
     pub(crate) peak: u64,
 }
 
 impl Usage {
-    /// Of `roots`, which run, and of the processes that those have started.
+    /// The usage of the running processes `roots` and their descendants.
     pub(crate) fn of(roots: &[u32]) -> Result<Self> {
         let mut sum = Self::default();
         for process in family(roots)? {
-            // One that just ended is part of its parent's time.
+            // A process that has just terminated is counted in its parent's time.
             if let Ok(usage) = Self::single(&process) {
                 sum.cpu += usage.cpu;
                 sum.wakeups += usage.wakeups;
@@ -58,7 +58,7 @@ impl Usage {
         })
     }
 
-    /// What was used since `earlier`; memory stays what it is.
+    /// The usage since `earlier`. The memory values are those of `self`.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             cpu: self.cpu.saturating_sub(earlier.cpu),
@@ -68,14 +68,14 @@ impl Usage {
     }
 }
 
-/// The resident memory of a process, its part of what it shares with others included.
+/// The proportional set size of a process.
 fn resident(process: &Process) -> Result<u64> {
     let maps = process.smaps_rollup()?.memory_map_rollup;
     let parts = maps.iter().filter_map(|map| map.extension.map.get("Pss"));
     Ok(parts.sum())
 }
 
-/// The processor time of a process, with that of threads which have ended, to the nanosecond.
+/// The CPU time of a process in nanosecond resolution, with that of terminated threads.
 fn running_time(process: i32) -> Result<Duration> {
     let clock = clock_getcpuclockid(Pid::from_raw(process))?;
     Ok(clock_gettime(clock)?.into())
@@ -84,14 +84,14 @@ fn running_time(process: i32) -> Result<Duration> {
 /// `roots` and their descendants.
 fn family(roots: &[u32]) -> Result<Vec<Process>> {
     let mut others = Vec::new();
-    for process in all_processes().context("/proc cannot be read")? {
+    for process in all_processes().context("cannot read /proc")? {
         let Ok(process) = process else { continue };
         if let Ok(stat) = process.stat() {
             others.push((process, stat.ppid));
         }
     }
     let mut ids: HashSet<i32> = roots.iter().map(|id| id.cast_signed()).collect();
-    // Until a generation brings nobody new.
+    // Each pass adds one generation, in the worst case.
     loop {
         let known = ids.len();
         for (process, parent) in &others {
@@ -107,22 +107,22 @@ fn family(roots: &[u32]) -> Result<Vec<Process>> {
     Ok(others.into_iter().map(|(process, _)| process).collect())
 }
 
-/// What all processors of the machine have done, interrupts included.
+/// The CPU time that the whole machine has spent, with interrupts.
 ///
-/// The kernel counts work by looking, at each tick of a few milliseconds, at what a processor
-/// does just then, and a flood that comes in bursts between the ticks is hardly seen. Idleness
-/// it measures, so work is the time that was not idle.
+/// The kernel samples busy time at each timer tick, so it misses most of a flood that arrives in
+/// bursts between the ticks. It measures idle time exactly. Therefore busy time is all time that
+/// was not idle.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     now: Duration,
-    /// Of all processors together, and what other machines have taken from them.
+    /// Idle and stolen time of all CPUs.
     idle: Duration,
 }
 
 impl Work {
-    /// From when on it counts.
+    /// Starts to measure.
     pub(crate) fn begin() -> Result<Self> {
-        let statistics = KernelStats::current().context("/proc/stat cannot be read")?;
+        let statistics = KernelStats::current().context("cannot read /proc/stat")?;
         let total = statistics.total;
         let idle = total.idle + total.iowait.unwrap_or(0) + total.steal.unwrap_or(0);
         let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
@@ -133,7 +133,7 @@ impl Work {
         })
     }
 
-    /// The processor time of all that was done since, to some 10 ms.
+    /// The CPU time since [`Work::begin`], in a resolution of about 10 ms.
     pub(crate) fn done(self) -> Result<Duration> {
         let end = Self::begin()?;
         let idle = end.idle.saturating_sub(self.idle);

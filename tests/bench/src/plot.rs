@@ -1,51 +1,30 @@
-//! What was found, as a drawing.
+//! Plots of the results.
 
 mod bars;
+mod canvas;
 mod lines;
 
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use plotters::prelude::{IntoDrawingArea as _, RGBColor, SVGBackend};
 
-use crate::{
-    record::{Measurement, Unit},
-    report::Section,
-};
+use crate::{record::Unit, report::Section};
 
-/// How a scenario is drawn.
+/// How the results of a scenario are plotted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Plot {
-    /// A bar for every figure in this unit.
+    /// A bar for every figure with this unit.
     Bars(Unit),
-    /// A line for every subject, from figures in `unit` that stand at some `x`.
+    /// A line for every subject, through the figures with this unit that have an `x`.
     Lines {
-        /// What the other axis counts.
+        /// The unit of the vertical axis.
         unit: Unit,
-        /// What `x` is.
+        /// The label of the horizontal axis.
         x: &'static str,
     },
 }
 
-const FONT: &str = "sans-serif";
-const TITLE: u32 = 20;
-const TEXT: u32 = 14;
-/// Pixels.
-const WIDTH: u32 = 860;
-
-/// Told apart by everybody, also by the colour-blind (Okabe and Ito).
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(213, 94, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(204, 121, 167),
-];
-
-type Canvas<'a> = plotters::drawing::DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-
-/// Draws `section` into `file`; whether there was something to draw.
+/// Plots `section` into `file`. Returns false if it has nothing to plot.
 pub(crate) fn draw(plot: Plot, section: &Section, file: &Path) -> Result<bool> {
     let unit = match plot {
         Plot::Bars(unit) | Plot::Lines { unit, .. } => unit,
@@ -62,26 +41,6 @@ pub(crate) fn draw(plot: Plot, section: &Section, file: &Path) -> Result<bool> {
         Plot::Bars(_) => bars::draw(&section.title, &shown, file),
         Plot::Lines { x, .. } => lines::draw(&section.title, x, &shown, file),
     };
-    drawn.map_err(|error| anyhow!("{} cannot be drawn: {error}", file.display()))?;
+    drawn.map_err(|error| anyhow!("cannot plot {}: {error}", file.display()))?;
     Ok(true)
-}
-
-fn canvas(file: &Path, height: u32) -> Canvas<'_> {
-    SVGBackend::new(file, (WIDTH, height)).into_drawing_area()
-}
-
-/// The subjects, each once, in the order in which they are told.
-fn subjects<'a>(measurements: &[&'a Measurement]) -> Vec<&'a str> {
-    let mut subjects = Vec::new();
-    for measurement in measurements {
-        if !subjects.contains(&measurement.subject.as_str()) {
-            subjects.push(&measurement.subject);
-        }
-    }
-    subjects
-}
-
-fn colour(subjects: &[&str], subject: &str) -> RGBColor {
-    let place = subjects.iter().position(|other| *other == subject);
-    COLOURS[place.unwrap_or(0) % COLOURS.len()]
 }

@@ -1,28 +1,28 @@
-//! What was measured.
+//! Measurements and their units.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-/// One figure, of one subject in one case.
+/// One figure for one subject in one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
-    /// What was done, the same for all subjects that are compared.
+    /// What was measured. Subjects of the same case are compared.
     pub(crate) case: String,
-    /// To whom.
+    /// The program that was measured.
     pub(crate) subject: String,
-    /// What the figure counts.
+    /// The unit of the figure.
     pub(crate) unit: Unit,
     /// The figure.
     pub(crate) summary: Summary,
-    /// Where it stands on the axis of a plot with lines.
+    /// The position on the horizontal axis of a line chart.
     pub(crate) x: Option<f64>,
-    /// The subject that it is compared with, in the same case and unit.
+    /// The subject with which it is compared, in the same case and unit.
     pub(crate) baseline: Option<String>,
-    /// What it should be.
+    /// The target for the figure.
     pub(crate) target: Option<Target>,
 }
 
-/// What a figure should be, and whether it is.
+/// A target, and whether the figure meets it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Target {
     pub(crate) text: String,
@@ -30,7 +30,7 @@ pub(crate) struct Target {
 }
 
 impl Measurement {
-    /// A figure of which there are `samples`, one at least.
+    /// A measurement with the summary of `samples`, at least one.
     pub(crate) fn new(
         case: impl Into<String>,
         subject: impl Into<String>,
@@ -48,19 +48,19 @@ impl Measurement {
         }
     }
 
-    /// The same at `x` of the plot's axis.
+    /// Sets the position on the horizontal axis.
     pub(crate) fn at(mut self, x: f64) -> Self {
         self.x = Some(x);
         self
     }
 
-    /// The same, told as a multiple of `subject`'s figure too.
+    /// Sets `subject` as the baseline: the table shows the ratio to its figure.
     pub(crate) fn beside(mut self, subject: impl Into<String>) -> Self {
         self.baseline = Some(subject.into());
         self
     }
 
-    /// The same with what it should be.
+    /// Sets the target.
     pub(crate) fn target(mut self, text: impl Into<String>, reached: bool) -> Self {
         self.target = Some(Target {
             text: text.into(),
@@ -75,16 +75,16 @@ impl Measurement {
     }
 }
 
-/// The middle of some samples and how far they lie apart.
+/// The median and the quartiles of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// How many there are.
+    /// The number of samples.
     pub(crate) samples: usize,
-    /// Half of them are below it.
+    /// The median.
     pub(crate) median: f64,
-    /// A quarter of them is below it.
+    /// The first quartile.
     pub(crate) lower: f64,
-    /// A quarter of them is above it.
+    /// The third quartile.
     pub(crate) upper: f64,
 }
 
@@ -99,8 +99,8 @@ impl Summary {
     }
 }
 
-/// The value below which the part `q`, 0 to 1, of `samples` lies; between two samples it is
-/// interpolated. NaN of no samples.
+/// The quantile `q` (0 to 1) of `samples`, interpolated linearly between two samples. NaN without
+/// samples.
 pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -110,7 +110,7 @@ pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "there are far fewer samples than 2^52, and none below zero"
+        reason = "the index is not negative and far below 2^52"
     )]
     let (below, part) = {
         let place = q * last as f64;
@@ -120,7 +120,7 @@ pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * part
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Unit {
@@ -128,14 +128,14 @@ pub(crate) enum Unit {
     Nanoseconds,
     /// Memory, in bytes.
     Bytes,
-    /// A part of a hundred.
+    /// A share in percent.
     Percent,
-    /// How often in a second.
+    /// A rate per second.
     PerSecond,
 }
 
 impl Unit {
-    /// A figure as people read it, with three digits and its unit.
+    /// Formats `value` with three significant digits, a unit prefix and the unit.
     pub(crate) fn show(self, value: f64) -> String {
         let (steps, names): (&[f64], &[&str]) = match self {
             Self::Nanoseconds => (&[1.0, 1e3, 1e6, 1e9], &["ns", "µs", "ms", "s"]),
@@ -152,7 +152,7 @@ impl Unit {
     }
 }
 
-/// `value` with three digits where it has a fraction.
+/// Formats `value` with three significant digits, or all digits of the integer part.
 pub(crate) fn digits(value: f64) -> String {
     let size = value.abs();
     let places = match size {
@@ -163,7 +163,7 @@ pub(crate) fn digits(value: f64) -> String {
     format!("{value:.places$}")
 }
 
-/// A whole number as people read it: `10,000`.
+/// Formats an integer with separators: `10,000`.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -176,11 +176,11 @@ pub(crate) fn thousands(value: f64) -> String {
     text
 }
 
-/// Something that is measured again and again.
+/// Takes one sample of a subject.
 pub(crate) type Subject<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
-/// Measures each of `subjects` in turn, `rounds` times, so that what disturbs the machine
-/// disturbs all of them; the samples of each. The first round only warms up.
+/// Samples each of `subjects` in turn, `rounds` times, so that a disturbance of the machine affects
+/// all of them. Returns the samples of each subject. The first round is a warm-up and not recorded.
 pub(crate) fn interleave(rounds: usize, subjects: &mut [Subject<'_>]) -> Result<Vec<Vec<f64>>> {
     let mut samples = vec![Vec::with_capacity(rounds); subjects.len()];
     for round in 0..=rounds {
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_lie_between_samples() {
+    fn quantiles_are_interpolated() {
         let samples = [4.0, 1.0, 3.0, 2.0];
         assert_eq!(quantile(&samples, 0.5), 2.5);
         assert_eq!(quantile(&samples, 0.0), 1.0);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_have_three_digits_and_a_unit() {
+    fn figures_have_three_significant_digits_and_a_unit() {
         for (unit, value, shown) in [
             (Unit::Nanoseconds, 34.26, "34.3 ns"),
             (Unit::Nanoseconds, 1234.0, "1.23 µs"),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_in_groups_of_three() {
+    fn integers_have_thousands_separators() {
         for (value, shown) in [
             (1.0, "1"),
             (100.0, "100"),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_take_turns() {
+    fn subjects_are_sampled_in_turn() {
         let turns = std::cell::RefCell::new(String::new());
         let subject = |name: char| -> Subject<'_> {
             let turns = &turns;

@@ -1,4 +1,4 @@
-//! All that one run has found.
+//! The results of one run.
 
 use std::{
     fs,
@@ -10,46 +10,46 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    context::Effort,
     machine::Machine,
     record::{Measurement, Unit},
-    scenario::{Effort, Scenario},
 };
 
-/// The file of it, for other programs.
+/// The machine-readable results.
 const FILE: &str = "results.json";
 
-/// What one run has found, and where.
+/// The results of one run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
-    /// `2026-11-22`, UTC.
+    /// The day in UTC: `2026-11-22`.
     pub(crate) date: String,
-    /// The commit that was built.
+    /// The commit of the programs.
     pub(crate) commit: String,
     pub(crate) effort: Effort,
-    /// Whether every scenario was to run.
+    /// Whether all scenarios were selected.
     pub(crate) all: bool,
-    /// How long it took.
+    /// The duration of the run.
     pub(crate) took_seconds: u64,
     pub(crate) sections: Vec<Section>,
     #[serde(skip, default = "Instant::now")]
     pub(crate) begun: Instant,
 }
 
-/// What one scenario has found.
+/// The results of one scenario.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Section {
-    /// The scenario's name.
+    /// The name of the scenario.
     pub(crate) scenario: String,
     pub(crate) title: String,
     pub(crate) method: String,
     pub(crate) measurements: Vec<Measurement>,
-    /// Why there are none.
+    /// The error if the scenario failed.
     pub(crate) failure: Option<String>,
 }
 
 impl Report {
-    /// An empty one, of this machine and this day.
+    /// A report of this machine and day without results.
     pub(crate) fn new(effort: Effort, commit: String, all: bool) -> Self {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         Self {
@@ -64,15 +64,15 @@ impl Report {
         }
     }
 
-    /// What an earlier run has left in `folder`.
+    /// Reads the report of an earlier run from `folder`.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let file = folder.join(FILE);
         let text = fs::read(&file)
-            .with_context(|| format!("{}: nothing was measured yet", file.display()))?;
+            .with_context(|| format!("{}: there are no results yet", file.display()))?;
         serde_json::from_slice(&text).with_context(|| file.display().to_string())
     }
 
-    /// Leaves it in `folder`.
+    /// Writes the report to `folder`.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let file = folder.join(FILE);
         let mut text = serde_json::to_string_pretty(self)?;
@@ -80,12 +80,12 @@ impl Report {
         fs::write(&file, text).with_context(|| file.display().to_string())
     }
 
-    /// Whether it is to stand beside the sources: a full run of everything.
+    /// Whether the report may be published: it is of a full run of all scenarios without failures.
     pub(crate) fn is_publishable(&self) -> bool {
         self.all && self.effort == Effort::Full && self.failed().is_empty()
     }
 
-    /// The scenarios that have failed.
+    /// The scenarios that failed.
     pub(crate) fn failed(&self) -> Vec<&str> {
         let failed = self
             .sections
@@ -96,21 +96,27 @@ impl Report {
 }
 
 impl Section {
-    pub(crate) fn new(scenario: &Scenario, found: Result<Vec<Measurement>>) -> Self {
+    /// The section of the scenario with this name, title and method.
+    pub(crate) fn new(
+        scenario: &str,
+        title: &str,
+        method: &str,
+        found: Result<Vec<Measurement>>,
+    ) -> Self {
         let (measurements, failure) = match found {
             Ok(measurements) => (measurements, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
         Self {
-            scenario: scenario.name.to_owned(),
-            title: scenario.title.to_owned(),
-            method: scenario.method.to_owned(),
+            scenario: scenario.to_owned(),
+            title: title.to_owned(),
+            method: method.to_owned(),
             measurements,
             failure,
         }
     }
 
-    /// `measurement` as a multiple of what it is compared with.
+    /// The ratio of `measurement` to its baseline.
     pub(crate) fn ratio(&self, measurement: &Measurement) -> Option<f64> {
         let baseline = measurement.baseline.as_ref()?;
         let other = self.find(&measurement.case, baseline, measurement.unit)?;

@@ -1,18 +1,18 @@
-//! What was found, as text and as Markdown.
+//! Tables of the results, as plain text and as Markdown.
 
 use std::fmt::Write as _;
 
 use crate::{
+    context::Effort,
     record::{Measurement, Unit, digits},
     report::{Report, Section},
-    scenario::Effort,
 };
 
 const HEADINGS: [&str; 6] = ["case", "subject", "median", "quartiles", "ratio", "target"];
 
 type Row = [String; HEADINGS.len()];
 
-/// For a terminal.
+/// Plain text for a terminal.
 pub(crate) fn text(report: &Report) -> String {
     let mut text = format!("\n{}\n", machine(report));
     for section in &report.sections {
@@ -38,7 +38,7 @@ pub(crate) fn text(report: &Report) -> String {
     text
 }
 
-/// For a page.
+/// Markdown for the page.
 pub(crate) fn markdown(report: &Report) -> String {
     let mut text = format!("{}\n", machine(report));
     for section in &report.sections {
@@ -88,7 +88,7 @@ fn rows(section: &Section) -> Vec<Row> {
         .collect()
 }
 
-/// A row; its case is left out where it is the `last` one's.
+/// A table row. The case is omitted if it is the `last` row's.
 fn row<'a>(section: &Section, measurement: &'a Measurement, last: &mut &'a str) -> Row {
     let unit = measurement.unit;
     let summary = measurement.summary;

@@ -1,22 +1,22 @@
-//! The programs that do next to nothing, which the real one is held against.
+//! The baseline programs, with which knockd's XDP program is compared.
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, programs::Xdp as Program};
 
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty-xdp"));
 
-/// They, loaded. Dropping them detaches them from every interface.
+/// The loaded baseline programs. Dropping this detaches them from every interface.
 #[derive(Debug)]
 pub(crate) struct Empty {
     ebpf: Ebpf,
 }
 
 impl Empty {
-    /// Loads them; they are attached to nothing yet.
+    /// Loads the programs without attaching them.
     ///
     /// # Errors
     ///
-    /// The kernel does not take them.
+    /// Returns an error if the kernel rejects a program.
     pub(crate) fn load() -> Result<Self> {
         let mut empty = Self {
             ebpf: Ebpf::load(PROGRAM)?,
@@ -24,25 +24,25 @@ impl Empty {
         for program in ["empty_xdp", "look_up_xdp"] {
             let program = empty.find(program)?;
             let loaded = program.load();
-            loaded.context("the kernel does not take an empty XDP program")?;
+            loaded.context("the kernel rejects a baseline XDP program")?;
         }
         Ok(empty)
     }
 
-    /// The one that passes every packet and does nothing else.
+    /// The program that only passes every packet.
     ///
     /// # Errors
     ///
-    /// The object does not hold it, which the build rules out.
+    /// Returns an error if the object does not contain the program, which the build rules out.
     pub(crate) fn program(&mut self) -> Result<&mut Program> {
         self.find("empty_xdp")
     }
 
-    /// The one that looks once for a lease besides, and finds none.
+    /// The program that looks up one lease, which does not exist, and passes every packet.
     ///
     /// # Errors
     ///
-    /// Like [`Empty::program`].
+    /// See [`Empty::program`].
     pub(crate) fn look_up(&mut self) -> Result<&mut Program> {
         self.find("look_up_xdp")
     }
@@ -51,7 +51,7 @@ impl Empty {
         let program = self
             .ebpf
             .program_mut(name)
-            .with_context(|| format!("the object holds no program `{name}`"))?;
+            .with_context(|| format!("the object contains no program `{name}`"))?;
         Ok(program.try_into()?)
     }
 }

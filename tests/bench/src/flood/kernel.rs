@@ -1,4 +1,4 @@
-//! A flood that the kernel makes by itself, as fast as it can.
+//! A flood at the highest possible rate, which the kernel generates.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,23 +14,23 @@ use aya::{
 use knock_tests::{frame::Frame, link::Pair, netns::Namespace};
 use nix::net::if_::if_nametoindex;
 
-use super::{ANYWHERE, Flood};
+use super::definition::{Flood, RANDOM_SOURCES};
 
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flood-xdp"));
 
-/// SYNs that one system call makes: for a quarter of a second, since the kernel needs a hundredth
-/// to put things away after each.
+/// SYNs per system call. A call takes about 250 ms, because the kernel needs about 10 ms for its
+/// cleanup.
 const SYNS: u32 = 1 << 18;
 
-/// SYNs that go out together, as they come in from a network card.
+/// SYNs per batch, as many as a network card delivers.
 const BATCH: u32 = 64;
 
-/// Floods from the end of `client`'s cable until it `is_over`.
-pub(super) fn pour(flood: &Flood, client: &Namespace, is_over: &AtomicBool) -> Result<()> {
+/// Sends `flood` from the client's interface until `is_over` is set.
+pub(super) fn send(flood: &Flood, client: &Namespace, is_over: &AtomicBool) -> Result<()> {
     let mut ebpf = load(flood)?;
     let cable = ebpf
         .map_mut("CABLE")
-        .context("the object holds no map `CABLE`")?;
+        .context("the object contains no map `CABLE`")?;
     client.run(|| {
         let index = if_nametoindex(Pair::CLIENT_INTERFACE)?;
         Ok(DevMap::try_from(cable)?.set(0, index, None, 0)?)
@@ -47,31 +47,34 @@ pub(super) fn pour(flood: &Flood, client: &Namespace, is_over: &AtomicBool) -> R
     Ok(())
 }
 
-/// The program, which sends nothing yet.
+/// Loads the program and configures the SYNs.
 fn load(flood: &Flood) -> Result<Ebpf> {
     let mut ebpf = Ebpf::load(PROGRAM)?;
     let (address, addresses) = match flood.source {
         Some(source) => (source.to_bits(), 1),
-        None => (ANYWHERE.start, ANYWHERE.end - ANYWHERE.start),
+        None => (
+            RANDOM_SOURCES.start,
+            RANDOM_SOURCES.end - RANDOM_SOURCES.start,
+        ),
     };
     let ports = u32::try_from(flood.ports.len())?;
     let ranges = ebpf
         .map_mut("RANGES")
-        .context("the object holds no map `RANGES`")?;
+        .context("the object contains no map `RANGES`")?;
     let ranges: Result<Array<_, [u32; 4]>, _> = ranges.try_into();
     ranges?.set(0, [address, addresses, flood.ports.start.into(), ports], 0)?;
     let loaded = program(&mut ebpf)?.load();
-    loaded.context("the kernel does not take the program that floods")?;
+    loaded.context("the kernel rejects the flood program")?;
     Ok(ebpf)
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Program> {
     let program = ebpf.program_mut("flood_xdp");
-    let program = program.context("the object holds no program `flood_xdp`")?;
+    let program = program.context("the object contains no program `flood_xdp`")?;
     Ok(program.try_into()?)
 }
 
-/// What all others are made of.
+/// The SYN that the program modifies.
 fn syn() -> Result<Vec<u8>> {
     let any = |address: Ipv4Addr| SocketAddr::new(IpAddr::V4(address), 1);
     Frame::syn(any(Pair::CLIENT_V4), any(Pair::SERVER_V4)).bytes()
@@ -84,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_makes_whole_syns() {
+    fn the_program_makes_valid_syns() {
         needs_bpf!();
         let hostile = Ipv4Addr::new(198, 18, 0, 1);
         for source in [None, Some(hostile)] {
@@ -97,7 +100,7 @@ mod tests {
             let mut frame = syn().unwrap();
             for _ in 0..1000 {
                 let before = frame.clone();
-                // Without the interface of its cable it sends nothing.
+                // `CABLE` is empty, so the program sends nothing.
                 program(&mut ebpf)
                     .unwrap()
                     .test_run(TestRunOptions {
@@ -108,11 +111,11 @@ mod tests {
                     .unwrap();
                 let address = Ipv4Addr::from_octets(frame[26..30].try_into().unwrap());
                 let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-                let is_meant = match source {
+                let is_expected = match source {
                     Some(source) => address == source,
-                    None => ANYWHERE.contains(&address.to_bits()),
+                    None => RANDOM_SOURCES.contains(&address.to_bits()),
                 };
-                assert!(is_meant && flood.ports.contains(&port(36)));
+                assert!(is_expected && flood.ports.contains(&port(36)));
                 let source = SocketAddr::new(address.into(), port(34));
                 let server = SocketAddr::new(Pair::SERVER_V4.into(), port(36));
                 assert_eq!(frame, Frame::syn(source, server).bytes().unwrap());

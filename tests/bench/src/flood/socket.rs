@@ -1,4 +1,4 @@
-//! A flood from a socket, as many SYNs a second as it is told.
+//! A flood from a packet socket at a given rate.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,17 +14,17 @@ use knock_tests::{
     wire::{Burst, Sender},
 };
 
-use super::{ANYWHERE, Flood};
+use super::definition::{Flood, RANDOM_SOURCES};
 
-/// Frames that one system call sends.
+/// Frames per system call.
 const BURST: usize = 64;
 
-/// Shorter pauses last longer than they should.
+/// The shortest pause; the timer resolution makes shorter ones too long.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Floods through `cable` with so many SYNs a second until it `is_over`.
-pub(super) fn pour(flood: &Flood, rate: u32, cable: Sender, is_over: &AtomicBool) -> Result<()> {
-    let mut burst = Burst::new(cable, BURST);
+/// Sends `flood` through `sender` with `rate` SYNs per second until `is_over` is set.
+pub(super) fn send(flood: &Flood, rate: u32, sender: Sender, is_over: &AtomicBool) -> Result<()> {
+    let mut burst = Burst::new(sender, BURST);
     let mut syns = vec![Syn::new()?; BURST];
     let mut frames: Vec<Vec<u8>> = syns.iter().map(|syn| syn.0.clone()).collect();
     let mut random = fastrand::Rng::new();
@@ -52,14 +52,14 @@ pub(super) fn pour(flood: &Flood, rate: u32, cable: Sender, is_over: &AtomicBool
     Ok(())
 }
 
-/// Of an Ethernet frame with IPv4 and TCP, both without options.
+/// Offsets in an Ethernet frame with IPv4 and TCP headers without options.
 const IP: usize = 14;
 const IP_CHECKSUM: usize = IP + 10;
 const IP_SOURCE: usize = IP + 12;
 const TCP: usize = IP + 20;
 const TCP_CHECKSUM: usize = TCP + 16;
 
-/// A SYN that is changed where SYNs differ, which is much faster than making another.
+/// A SYN whose addresses and ports are modified in place, which is much faster than a new frame.
 #[derive(Clone, Debug)]
 struct Syn(Vec<u8>);
 
@@ -74,7 +74,7 @@ impl Syn {
     fn vary(&mut self, flood: &Flood, random: &mut fastrand::Rng) {
         let source = flood
             .source
-            .unwrap_or_else(|| Ipv4Addr::from(random.u32(ANYWHERE)));
+            .unwrap_or_else(|| Ipv4Addr::from(random.u32(RANDOM_SOURCES)));
         let [high, low] = [0, 2].map(|at| {
             let octets = source.octets();
             u16::from_be_bytes([octets[at], octets[at + 1]])
@@ -87,7 +87,7 @@ impl Syn {
         self.set(TCP + 2, port, &[TCP_CHECKSUM]);
     }
 
-    /// Puts `value` at `at`, and keeps the checksums that cover it right (RFC 1624).
+    /// Writes `value` at `at`, and updates the checksums that cover it (RFC 1624).
     fn set(&mut self, at: usize, value: u16, checksums: &[usize]) {
         let old = self.get(at);
         for &place in checksums {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_varied_syn_is_a_whole_one() {
+    fn a_modified_syn_is_valid() {
         let flood = Flood {
             rate: None,
             source: None,

@@ -1,4 +1,4 @@
-//! fwknop, the single packet authoriser.
+//! fwknop (single packet authorization).
 
 use std::{
     fs,
@@ -11,29 +11,29 @@ use std::{
 use anyhow::{Context as _, Result};
 use knock_tests::{frame::Frame, link::Pair, netns::Namespace, process::Running};
 
-use super::{Daemon, SOURCE_PORT, program, with_libraries};
+use super::daemon::{Daemon, SOURCE_PORT, program, with_libraries};
 use crate::{
+    context::Context,
     lab::{Site, output, run},
-    scenario::Context,
 };
 
 const PORT: u16 = 62201;
 
-/// How fwknopd gets its packets.
+/// How fwknopd receives packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// From a socket, where the kernel wakes it: the faster way.
+    /// From a UDP socket: the kernel wakes it for each packet.
     Udp,
-    /// From a capture that it looks at ten times a second. Its default.
+    /// From a packet capture that it polls ten times per second, its default.
     Pcap,
 }
 
-/// Of its manual; everything else is left as it comes.
+/// Settings from its manual; all others keep their defaults.
 const UDP: &str = "ENABLE_UDP_SERVER           Y;\nUDPSERV_PORT                62201;\n";
 const PCAP: &str = "PCAP_FILTER                 udp port 62201;\n\
                     PCAP_LOOP_SLEEP             100000;\n";
 
-/// AES and HMAC, as its manual wants it; a command in the place of a rule for iptables, which
+/// AES and HMAC, as its manual recommends. A command takes the place of the iptables rule, which
 /// would be slower.
 const ACCESS: &str = "SOURCE                      ANY
 {keys}
@@ -43,14 +43,14 @@ CMD_CYCLE_CLOSE             NONE
 CMD_CYCLE_TIMER             1
 ";
 
-/// What the client is called by.
+/// The client's configuration.
 const STANZA: &str = "[bench]
 ACCESS                      tcp/22
 {keys}
 USE_HMAC                    Y
 ";
 
-/// fwknopd on interface `srv0` of `host`.
+/// Starts fwknopd on interface `srv0` of `host`.
 pub(crate) fn start(
     context: &Context,
     host: &Namespace,
@@ -63,10 +63,10 @@ pub(crate) fn start(
         Input::Pcap => ("fwknopd-pcap.conf", PCAP),
     };
     let configuration = site.write("fwknopd.conf", text)?;
-    context.show_configuration(name, text)?;
+    context.save_configuration(name, text)?;
     let text = ACCESS.replace("{folder}", &site.folder());
     let shown = site.portable(&text).replace("{keys}", HIDDEN);
-    context.show_configuration("fwknopd-access.conf", &shown)?;
+    context.save_configuration("fwknopd-access.conf", &shown)?;
     let access = site.write(
         "access.conf",
         &text.replace("{keys}", client.keys.trim_end()),
@@ -90,15 +90,15 @@ pub(crate) fn start(
     ))
 }
 
-/// In the place of the keys, in what is shown.
+/// Replaces the keys in the published configuration.
 const HIDDEN: &str = "KEY_BASE64                  (of fwknop --key-gen)\n\
                       HMAC_KEY_BASE64             (of fwknop --key-gen)";
 
-/// fwknop, with the keys that it has made.
+/// fwknop and the keys that it generated.
 #[derive(Debug)]
 struct Client {
     program: PathBuf,
-    /// Where it finds the others of its package.
+    /// The search path for the package's libraries.
     libraries: std::ffi::OsString,
     home: PathBuf,
     keys: String,
@@ -125,7 +125,7 @@ impl Client {
         let stanza = STANZA.replace("{keys}", keys.trim_end());
         site.write("home/.fwknoprc", &stanza)?;
         let shown = STANZA.replace("{keys}", HIDDEN);
-        context.show_configuration("fwknoprc", &shown)?;
+        context.save_configuration("fwknoprc", &shown)?;
         Ok(Self {
             program,
             libraries,
@@ -135,7 +135,7 @@ impl Client {
         })
     }
 
-    /// A packet of now from `source`, made by the client and not sent.
+    /// A packet from `source` with the current time, which the client makes but does not send.
     fn packet(&self, source: Ipv4Addr) -> Result<Vec<u8>> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let file = self.home.join(format!("packet-{serial}"));
@@ -144,9 +144,9 @@ impl Client {
             .env("HOME", &self.home)
             .env("LD_LIBRARY_PATH", &self.libraries);
         fwknop.args(["--test", "--save-packet"]).arg(&file);
-        call(&mut fwknop, source.into(), Pair::SERVER_V4.into());
+        add_arguments(&mut fwknop, source.into(), Pair::SERVER_V4.into());
         run(&mut fwknop)?;
-        let packet = fs::read_to_string(&file).context("fwknop has not left its packet")?;
+        let packet = fs::read_to_string(&file).context("fwknop did not save its packet")?;
         fs::remove_file(&file)?;
         let source = SocketAddr::new(IpAddr::V4(source), SOURCE_PORT);
         let server = SocketAddr::new(Pair::SERVER_V4.into(), PORT);
@@ -156,13 +156,13 @@ impl Client {
     }
 }
 
-fn call(fwknop: &mut Command, source: IpAddr, server: IpAddr) {
+fn add_arguments(fwknop: &mut Command, source: IpAddr, server: IpAddr) {
     fwknop.args(["--named-config", "bench"]);
     fwknop.args(["--allow-ip", &source.to_string()]);
     fwknop.args(["--destination", &server.to_string()]);
 }
 
-/// The client, which is to knock on `server` from `host`, where it has the address `source`.
+/// The client command that knocks on `server` from the address `source` of `host`.
 pub(crate) fn client(
     context: &Context,
     host: &Namespace,
@@ -173,6 +173,6 @@ pub(crate) fn client(
     let mut fwknop = host.command(program(context, "fwknop")?);
     with_libraries(context, &mut fwknop)?;
     fwknop.env("HOME", site.path("home"));
-    call(&mut fwknop, source, server);
+    add_arguments(&mut fwknop, source, server);
     Ok(fwknop)
 }

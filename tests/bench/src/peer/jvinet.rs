@@ -1,4 +1,4 @@
-//! jvinet's knockd.
+//! knockd 0.8 by jvinet.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,13 +8,13 @@ use std::{
 use anyhow::Result;
 use knock_tests::{frame::Frame, link::Pair, netns::Namespace, process::Running};
 
-use super::{Daemon, SOURCE_PORT, program, with_libraries};
-use crate::{lab::Site, scenario::Context};
+use super::daemon::{Daemon, SOURCE_PORT, program, with_libraries};
+use crate::{context::Context, lab::Site};
 
-/// Three ports, as in its manual, but in our window, so that one flood hits both.
+/// Three ports, as in its manual, but inside knockd-xdp's window: the same flood reaches both.
 pub(crate) const SEQUENCE: [u16; 3] = [61010, 61120, 61230];
 
-/// As in the first example of its manual. `tcpflags` has it look at SYNs alone.
+/// As in the first example of its manual. `tcpflags` restricts it to SYNs.
 const CONFIGURATION: &str = "[options]
     logfile = {folder}/knockd.log
 
@@ -25,14 +25,14 @@ const CONFIGURATION: &str = "[options]
     command     = {folder}/stamp {folder}/stamps %IP%
 ";
 
-/// The daemon on interface `srv0` of `host`.
+/// Starts the daemon on interface `srv0` of `host`.
 pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<Daemon> {
     let sequence = SEQUENCE.map(|port| port.to_string()).join(",");
     let text = CONFIGURATION
         .replace("{folder}", &site.folder())
         .replace("{sequence}", &sequence);
     let file = site.write("knockd.conf", &text)?;
-    context.show_configuration("knockd.conf", &site.portable(&text))?;
+    context.save_configuration("knockd.conf", &site.portable(&text))?;
     let mut knockd = host.command(program(context, "knockd")?);
     with_libraries(context, &mut knockd)?;
     knockd.args(["--interface", Pair::SERVER_INTERFACE, "--config"]);
@@ -48,7 +48,7 @@ pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<
     Ok(Daemon::new(vec![Running::spawn(knockd)?], Box::new(knocks)))
 }
 
-/// Its client, which is to knock on `server` from `host`.
+/// The client command that knocks on `server` from `host`.
 pub(crate) fn client(context: &Context, host: &Namespace, server: IpAddr) -> Result<Command> {
     let mut knock = host.command(program(context, "knock")?);
     knock.arg(server.to_string());

@@ -1,5 +1,5 @@
-//! The way of the original: the firewall logs SYNs, a program makes lines of that, and the
-//! daemon reads them.
+//! The path of the original: the firewall logs SYNs, a program converts the log to lines, and the
+//! daemon reads the lines.
 
 use std::{
     env,
@@ -12,10 +12,13 @@ use anyhow::{Context as _, Result};
 use knock_tests::{netns::Namespace, process::Running};
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::{Daemon, ours, program, with_libraries};
-use crate::{lab::Site, scenario::Context};
+use super::{
+    daemon::{Daemon, program, with_libraries},
+    ours,
+};
+use crate::{context::Context, lab::Site};
 
-/// SYNs to the window, to whoever listens to group 7.
+/// Logs SYNs to the window to netlink group 7.
 const RULES: &str = "table inet portknock {
     chain input {
         type filter hook input priority filter - 1
@@ -24,8 +27,8 @@ const RULES: &str = "table inet portknock {
 }
 ";
 
-/// Packets come in bundles of up to a hundred, which saves the most, but wait a hundredth of a
-/// second at most; lines come one by one. The buffer is as large as the manual has it.
+/// The kernel queues up to 100 packets for at most 10 ms, which costs the least CPU time. Each line
+/// is written at once. The buffer sizes are the manual's.
 const CONFIGURATION: &str = r#"[global]
 logfile="{folder}/ulogd.log"
 loglevel=5
@@ -50,37 +53,37 @@ const PLUGINS: &[&str] = &[
     "output_GPRINT",
 ];
 
-/// ulogd2, the program between, and our daemon, on `host`.
+/// Starts ulogd2, the converter and knockd-xdp on `host`.
 pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<Daemon> {
     site.firewall(host, RULES)?;
-    context.show_configuration("ulogd-rules.nft", RULES)?;
+    context.save_configuration("ulogd-rules.nft", RULES)?;
     let [log, lines] = ["ulogd.fifo", "lines.fifo"].map(|name| site.path(name));
     for fifo in [&log, &lines] {
         rustix::fs::mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
     }
     let text = CONFIGURATION.replace("{folder}", &site.folder());
     let shown = site.portable(&text).replace("{plugins}", "");
-    context.show_configuration("ulogd.conf", &shown)?;
+    context.save_configuration("ulogd.conf", &shown)?;
     let configuration = site.write("ulogd.conf", &text.replace("{plugins}", &plugins(context)?))?;
 
     let mut ulogd = host.command(program(context, "ulogd")?);
     with_libraries(context, &mut ulogd)?;
     ulogd.arg("--configfile").arg(configuration);
-    let mut between = host.command(env::current_exe()?);
-    between.arg("lines").arg(log).arg(&lines);
+    let mut converter = host.command(env::current_exe()?);
+    converter.arg("lines").arg(log).arg(&lines);
 
     ours::configure(context, site, ours::Kind::Sealed, 1)?;
     let mut knockd = host.command(context.binary("knockd"));
     knockd.arg("--lines").arg(&lines);
     knockd.arg("--config").arg(site.path("knockd.toml"));
     let mut running = Vec::new();
-    for command in [knockd, between, ulogd] {
+    for command in [knockd, converter, ulogd] {
         running.push(Running::spawn(command)?);
     }
     Ok(Daemon::new(running, ours::knocks(ours::Kind::Sealed)?))
 }
 
-/// Where ulogd2 finds its parts, if it is not installed.
+/// The configuration lines for the unpacked plugins of ulogd2. An installed ulogd2 needs none.
 fn plugins(context: &Context) -> Result<String> {
     let mut lines = String::new();
     let libraries = context.peers().join("usr/lib");
@@ -96,8 +99,8 @@ fn plugins(context: &Context) -> Result<String> {
     Ok(lines)
 }
 
-/// Turns what ulogd2 writes into `log` into lines `destination_port source_ip` in `lines`,
-/// until it ends: the part of `ulogport`.
+/// Converts ulogd2's `log` to lines `destination_port source_ip` in `lines` until end of file, as
+/// `ulogport` does.
 pub(crate) fn convert(log: &Path, lines: &Path) -> Result<()> {
     let log = File::open(log).with_context(|| log.display().to_string())?;
     let lines = OpenOptions::new()

@@ -1,4 +1,4 @@
-//! Our own daemon.
+//! knockd-xdp.
 
 use std::{fmt::Write as _, net::IpAddr, process::Command};
 
@@ -16,10 +16,10 @@ use knock_tests::{
 
 use knock_user::client::Copies;
 
-use super::{Daemon, Knocks, block};
-use crate::{lab::Site, scenario::Context};
+use super::daemon::{Daemon, Knocks, block};
+use crate::{context::Context, lab::Site};
 
-/// What knocks are made of.
+/// The protocol of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sealed,
@@ -28,8 +28,8 @@ pub(crate) enum Kind {
 
 const SEQUENCE: &[u8] = &[1, 2, 3, 4];
 
-/// A door that closes at once, so that it can be opened for the next; and a user who is there also
-/// where no package has made one.
+/// The door closes after a second, so that few doors are open at a time. The user `nobody` exists
+/// on machines without the package, too.
 const CONFIGURATION: &str = r#"control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
 user = "nobody"
@@ -42,7 +42,8 @@ for = "1s"
 
 "#;
 
-/// The daemon on interface `srv0` of `host`, with `clients` clients, of which the last knocks.
+/// Starts the daemon on interface `srv0` of `host` with `clients` clients, of which the last one
+/// knocks.
 pub(crate) fn start(
     context: &Context,
     host: &Namespace,
@@ -89,10 +90,10 @@ pub(super) fn configure(context: &Context, site: &Site, kind: Kind, clients: u32
         Kind::Classic => "knockd-xdp-classic.toml",
         Kind::Sealed => "knockd-xdp-sealed.toml",
     };
-    context.show_configuration(file, &site.portable(&text))
+    context.save_configuration(file, &site.portable(&text))
 }
 
-/// What knocks on it.
+/// The knocks of the last client.
 pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
     Ok(match kind {
         Kind::Classic => {
@@ -110,12 +111,12 @@ pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
     })
 }
 
-/// How often our client sends a knock by itself.
+/// How many times the client sends each knock by default.
 pub(crate) fn copies() -> u32 {
     u32::from(Copies::DEFAULT.get())
 }
 
-/// Our client, which is to knock on `server` from `host`.
+/// The client command that knocks on `server` from `host`.
 pub(crate) fn client(context: &Context, host: &Namespace, site: &Site, server: IpAddr) -> Command {
     let mut knock = host.command(context.binary("knock"));
     knock.arg("--key-file").arg(site.path("laptop.key"));

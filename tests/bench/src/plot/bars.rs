@@ -1,4 +1,4 @@
-//! A bar for every figure, with its quartiles.
+//! Bar charts: a bar for every figure, with its quartiles.
 
 use std::{error::Error, path::Path};
 
@@ -11,13 +11,13 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::{FONT, TEXT, TITLE, canvas, colour, subjects};
+use super::canvas::{FONT, TEXT, TITLE, canvas, colour, subjects};
 use crate::record::Measurement;
 
-/// Pixels of a bar with the space around it, and of what is above and below them all.
+/// Pixels of a bar with its margin, and of the space above and below all bars together.
 const BAR: u32 = 26;
 const FRAME: u32 = 60;
-/// Beyond this factor the shortest bars could not be seen: then lengths are logarithms.
+/// The largest ratio of two bars on a linear scale: beyond it the shortest would be invisible.
 const LINEAR: f64 = 100.0;
 
 pub(super) fn draw(
@@ -36,7 +36,7 @@ pub(super) fn draw(
         .caption(title, (FONT, TITLE))
         .margin(10)
         .y_label_area_size(360)
-        // The first on top.
+        // The vertical axis points up; the first bar is on top.
         .build_cartesian_2d(0.0..1.2, (0..count - 1).into_segmented())?;
     let name = |place: &SegmentValue<usize>| match place {
         SegmentValue::CenterOf(place) | SegmentValue::Exact(place) => {
@@ -83,7 +83,7 @@ pub(super) fn draw(
     Ok(())
 }
 
-/// From figures to lengths, of which the longest is 1.
+/// Maps figures to lengths; the longest is 1.
 enum Scale {
     Linear { longest: f64 },
     Logarithmic { shortest: f64, longest: f64 },
@@ -96,7 +96,7 @@ impl Scale {
         if longest / shortest <= LINEAR {
             Self::Linear { longest }
         } else {
-            // The shortest can be seen.
+            // Otherwise the shortest bar would have length 0.
             let shortest = shortest / 2.0;
             Self::Logarithmic { shortest, longest }
         }

@@ -1,4 +1,4 @@
-//! A line for every subject, on logarithmic axes.
+//! Line charts: a line for every subject, on logarithmic axes.
 
 use std::{error::Error, ops::Range, path::Path};
 
@@ -7,7 +7,7 @@ use plotters::prelude::{
     SeriesLabelPosition, WHITE,
 };
 
-use super::{FONT, TEXT, TITLE, canvas, colour, subjects};
+use super::canvas::{FONT, TEXT, TITLE, canvas, colour, subjects};
 use crate::record::{Measurement, thousands};
 
 /// Pixels.
@@ -81,7 +81,7 @@ pub(super) fn draw(
     Ok(())
 }
 
-/// A range with all `figures` well inside.
+/// A range from half of the least to twice the greatest of `figures`.
 fn around(figures: impl Iterator<Item = f64> + Clone) -> Range<f64> {
     let most = figures.clone().fold(f64::MIN_POSITIVE, f64::max);
     let least = figures.filter(|figure| *figure > 0.0).fold(most, f64::min);

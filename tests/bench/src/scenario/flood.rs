@@ -1,37 +1,39 @@
-//! Floods of SYNs into the window, and what they do to those who knock meanwhile.
+//! SYN floods to the window, and their effect on valid knocks.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Effort, Scenario};
+use super::definition::Scenario;
 use crate::{
     attack::{Attack, Outcome},
+    context::{Context, Effort},
     flood::Flood,
     lab::Lab,
     peer::{Subject, ours},
     plot::Plot,
-    record::{Measurement, Unit},
+    record::{Measurement, Unit, thousands},
 };
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "flood",
-    title: "A flood into the window",
-    method: "SYNs from random addresses to random ports of the window, from one thread on the \
-             other end of a veth, as fast as it goes made by the kernel itself (live frames of \
-             `BPF_PROG_TEST_RUN`), and 100 genuine knocks from addresses of their own; \
-             knockd's three ports are in the window. The daemon's CPU is that of its processes, \
-             in the program and in the kernel for it, and the machine's is all that its \
-             processors did, the making of the flood and the interrupts included; both before \
-             the genuine knocks begin. A firewall behind the daemons drops every SYN.",
+    title: "SYN flood to the window",
+    method: "One thread at the other end of a veth pair sends SYNs from random addresses to random \
+             ports of the window; at the unlimited rate the kernel generates them \
+             (`BPF_PROG_TEST_RUN` with live frames). Then the flood continues with 100 valid \
+             knocks, each from its own address. The three ports of knockd 0.8 are in the window. \
+             Daemon CPU time is that of the daemon's processes in user and kernel mode. System \
+             CPU time is that of the whole machine, with the generation of the flood and the \
+             interrupts. Both are measured before the valid knocks start. A firewall behind the \
+             daemons drops every SYN.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
-        x: "SYNs a second",
+        x: "SYNs per second",
     }),
 };
 
-/// No daemon at all, and one after the other.
+/// No daemon, and each daemon alone.
 const SUBJECTS: [Option<Subject>; 4] = [
     None,
     Some(Subject::Sealed),
@@ -39,13 +41,13 @@ const SUBJECTS: [Option<Subject>; 4] = [
     Some(Subject::Log),
 ];
 
-/// The machine without a daemon.
-pub(super) const NOBODY: &str = "no daemon";
+/// The subject of a measurement without a daemon.
+pub(super) const NO_DAEMON: &str = "no daemon";
 
-/// Genuine knocks in each flood.
+/// Valid knocks per flood.
 const KNOCKS: u32 = 100;
 
-/// SYNs a second; the last is as many as the machine makes.
+/// SYNs per second; the last rate is unlimited.
 pub(super) fn rates(effort: Effort) -> &'static [Option<u32>] {
     effort.pick(
         &[Some(10_000), None],
@@ -53,15 +55,15 @@ pub(super) fn rates(effort: Effort) -> &'static [Option<u32>] {
     )
 }
 
-/// A rate as it stands in tables.
-pub(super) fn told(rate: Option<u32>) -> String {
+/// A rate for tables.
+pub(super) fn label(rate: Option<u32>) -> String {
     rate.map_or_else(
-        || "as fast as it goes".to_owned(),
-        |rate| format!("{} 000 a second", rate / 1000),
+        || "unlimited rate".to_owned(),
+        |rate| format!("{} SYN/s", thousands(rate.into())),
     )
 }
 
-/// A daemon, or none, and what each flood with it has come to.
+/// A daemon or none, and the outcomes of its floods.
 type Found = (Option<Subject>, Vec<Outcome>);
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
@@ -71,23 +73,23 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         for _ in 0..context.effort.pick(1, 3) {
             for (subject, outcomes) in &mut found {
                 let outcome = attack(context, *subject, *rate)
-                    .with_context(|| format!("{}, {}", name(*subject), told(*rate)))?;
+                    .with_context(|| format!("{}, {}", name(*subject), label(*rate)))?;
                 outcomes.push(outcome);
             }
         }
         measurements.extend(
             Finding {
-                rate: told(*rate),
+                rate: label(*rate),
                 found,
             }
-            .tell(),
+            .measurements(),
         );
     }
     Ok(measurements)
 }
 
 fn name(subject: Option<Subject>) -> &'static str {
-    subject.map_or(NOBODY, Subject::name)
+    subject.map_or(NO_DAEMON, Subject::name)
 }
 
 fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Result<Outcome> {
@@ -101,8 +103,8 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
             ports: 61000..61256,
         },
         lasts: Duration::from_secs(context.effort.pick(1, 2)),
-        knockers: 0..KNOCKS,
-        // What the clients do by themselves.
+        clients: 0..KNOCKS,
+        // The default of each client.
         copies: if subject == Some(Subject::Sealed) {
             ours::copies()
         } else {
@@ -112,7 +114,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
     attack.run(&lab, daemon.as_ref())
 }
 
-/// What was found at one rate.
+/// The outcomes at one rate.
 struct Finding {
     rate: String,
     found: Vec<Found>,
@@ -120,10 +122,10 @@ struct Finding {
 
 #[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
 impl Finding {
-    fn tell(&self) -> Vec<Measurement> {
-        let is_daemon = |measurement: &Measurement| measurement.subject != NOBODY;
-        let sent = self.figures("SYNs that arrived", Unit::PerSecond, Outcome::rate);
-        let peak = self.figures("the daemon's peak memory", Unit::Bytes, |outcome| {
+    fn measurements(&self) -> Vec<Measurement> {
+        let is_daemon = |measurement: &Measurement| measurement.subject != NO_DAEMON;
+        let received = self.figures("SYNs received", Unit::PerSecond, Outcome::rate);
+        let peak = self.figures("peak daemon memory", Unit::Bytes, |outcome| {
             outcome.daemon.peak as f64
         });
         let accepted = self.accepted().filter(is_daemon);
@@ -131,12 +133,12 @@ impl Finding {
         accepted
             .chain(daemon)
             .chain(self.machine())
-            .chain(sent)
+            .chain(received)
             .chain(peak.filter(is_daemon))
             .collect()
     }
 
-    /// A figure of every subject.
+    /// One figure per subject.
     fn figures<'a>(
         &'a self,
         case: &'a str,
@@ -156,23 +158,23 @@ impl Finding {
 
     fn accepted(&self) -> impl Iterator<Item = Measurement> {
         let share = |outcome: &Outcome| outcome.accepted as f64 / f64::from(KNOCKS) * 100.0;
-        let all = self.figures("genuine knocks accepted", Unit::Percent, share);
+        let all = self.figures("valid knocks accepted", Unit::Percent, share);
         all.zip(&self.found)
             .map(|(measurement, (subject, outcomes))| match subject {
                 Some(Subject::Sealed) => {
                     let reached = outcomes
                         .iter()
                         .all(|outcome| outcome.accepted == KNOCKS as usize);
-                    measurement.target("100 of 100, each time", reached)
+                    measurement.target("100 of 100 in every run", reached)
                 }
                 _ => measurement,
             })
     }
 
-    /// What the daemons have spent.
+    /// The CPU time of the daemons.
     fn daemon(&self) -> impl Iterator<Item = Measurement> {
         let cost = |outcome: &Outcome| outcome.per_syn(outcome.daemon.cpu);
-        let all = || self.figures("the daemon's CPU for each SYN", Unit::Nanoseconds, cost);
+        let all = || self.figures("daemon CPU time per SYN", Unit::Nanoseconds, cost);
         let log = Subject::Log.name();
         let tenth = all()
             .find(|measurement| measurement.subject == log)
@@ -185,19 +187,19 @@ impl Finding {
                 subject if subject == log => measurement,
                 subject if subject == Subject::Sealed.name() => measurement
                     .beside(log)
-                    .target("≤ a tenth of the log's way", reached),
+                    .target("≤ 1/10 of nftables and ulogd2", reached),
                 _ => measurement.beside(log),
             }
         })
     }
 
-    /// What the whole machine has spent.
+    /// The CPU time of the whole machine.
     fn machine(&self) -> impl Iterator<Item = Measurement> {
         let cost = |outcome: &Outcome| outcome.per_syn(outcome.machine);
-        let all = self.figures("the machine's CPU for each SYN", Unit::Nanoseconds, cost);
+        let all = self.figures("system CPU time per SYN", Unit::Nanoseconds, cost);
         all.map(|measurement| match measurement.subject.as_str() {
-            NOBODY => measurement,
-            _ => measurement.beside(NOBODY),
+            NO_DAEMON => measurement,
+            _ => measurement.beside(NO_DAEMON),
         })
     }
 }

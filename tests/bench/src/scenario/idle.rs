@@ -1,11 +1,12 @@
-//! What a daemon costs on which nobody knocks.
+//! Idle daemons.
 
 use std::{thread, time::Duration};
 
 use anyhow::Result;
 
-use super::{Context, Scenario};
+use super::definition::Scenario;
 use crate::{
+    context::Context,
     lab::Lab,
     peer::Subject,
     record::{Measurement, Unit},
@@ -13,11 +14,11 @@ use crate::{
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "idle",
-    title: "A daemon on which nobody knocks",
-    method: "All daemons side by side, each after one knock whose door has closed again, without \
-             any traffic for a minute (ten seconds with --quick). A wakeup is a voluntary context \
-             switch of any thread of any of its processes; memory is what these have resident, a \
-             page that several share divided among them.",
+    title: "Idle daemon",
+    method: "All daemons run at the same time without traffic for one minute (10 s with `--quick`). \
+             Before that, each daemon accepts one knock and closes the door again. A wakeup is a \
+             voluntary context switch of a thread of the daemon. Memory is the proportional set \
+             size (PSS) of all processes of the daemon.",
     run,
     plot: None,
 };
@@ -29,9 +30,9 @@ const SUBJECTS: [Subject; 4] = [
     Subject::FwknopPcap,
 ];
 
-/// What the first knock has left to be done is done by then: its door was open for a second, and
-/// threads that helped wait ten seconds for more work before they end.
-const SETTLES: Duration = Duration::from_secs(12);
+/// By then, all work for the first knock is done: its door closes after one second, and idle
+/// threads of a thread pool terminate after ten seconds.
+const SETTLING_TIME: Duration = Duration::from_secs(12);
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -43,7 +44,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         let daemon = subject.start(context, &lab.pair.server, &lab.site, &lab.sender)?;
         daemons.push((subject, lab, daemon));
     }
-    thread::sleep(SETTLES);
+    thread::sleep(SETTLING_TIME);
     let time = Duration::from_secs(context.effort.pick(10, 60));
     let before: Vec<_> = daemons
         .iter()
@@ -59,8 +60,8 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         let name = subject.name();
         let all = [
             Measurement::new("wakeups", name, Unit::PerSecond, &[wakeups]),
-            Measurement::new("CPU, of one processor", name, Unit::Percent, &[share]),
-            Measurement::new("memory", name, Unit::Bytes, &[memory]),
+            Measurement::new("CPU usage (of one CPU)", name, Unit::Percent, &[share]),
+            Measurement::new("memory (PSS)", name, Unit::Bytes, &[memory]),
         ];
         let all = match subject {
             Subject::Sealed => {
@@ -71,7 +72,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
                     resident.target("≤ 12 MiB", memory <= 12.0 * MIB),
                 ]
             }
-            // Not all of them have figures to be a multiple of.
+            // A ratio would divide by figures that can be zero.
             _ => all,
         };
         for (table, measurement) in tables.iter_mut().zip(all) {

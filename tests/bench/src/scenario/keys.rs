@@ -1,4 +1,4 @@
-//! Many clients whose keys are tried.
+//! Decryption attempts with the keys of many clients.
 
 use std::{
     hint::black_box,
@@ -17,19 +17,21 @@ use knock_common::protocol::{
 };
 use knock_user::daemon::auth::{Arrival, Authenticator, Client, Door, Secret, Terms};
 
-use super::{Context, Scenario};
+use super::definition::Scenario;
 use crate::{
     clock::per_each,
+    context::Context,
     plot::Plot,
     record::{Measurement, Subject, Unit, interleave, thousands},
 };
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "keys",
-    title: "Keys that are tried",
-    method: "The daemon's authenticator with a block that no client's key fits, so that all of \
-             them are tried, beside as many bare AES decryptions of one block (AES-256 for sealed \
-             clients, AES-128 for classic ones; crate `aes`, every key schedule ready).",
+    title: "Search for the client's key",
+    method: "The daemon's authenticator checks a block that is invalid under every key, so it tries \
+             all keys. The baseline is the same number of plain AES decryptions of one block \
+             (AES-256 for sealed clients, AES-128 for classic clients; crate `aes`, precomputed \
+             key schedules).",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
@@ -39,8 +41,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 const COUNTS: [u32; 3] = [1, 100, 10_000];
 
-/// The attempt with ten thousand keys may cost that much more than a hundred times the one
-/// with a hundred.
+/// The cost with 10,000 keys may be this factor above 100 times the cost with 100 keys.
 const LINEAR: f64 = 1.5;
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
@@ -57,7 +58,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     Ok(found)
 }
 
-/// How a client knocks, which is a choice of cipher.
+/// The protocol of the clients, which determines the cipher.
 #[derive(Clone, Copy)]
 enum Kind {
     Sealed,
@@ -91,7 +92,7 @@ impl Kind {
     }
 }
 
-/// One block against `count` keys, bare and by the authenticator.
+/// Measures one block against `count` keys: plain decryptions, and the authenticator.
 fn attempt(kind: Kind, count: u32, context: &Context) -> Result<[Measurement; 2]> {
     let mut random = fastrand::Rng::with_seed(1);
     let keys: Vec<[u8; SECRET_KEY_LEN]> = (0..count)
@@ -100,7 +101,7 @@ fn attempt(kind: Kind, count: u32, context: &Context) -> Result<[Measurement; 2]
     let blocks: Vec<Block> = (0..64)
         .map(|_| Block(std::array::from_fn(|_| random.u8(..))))
         .collect();
-    // So many that the clock is not what is measured.
+    // Enough attempts that the overhead of the clock is negligible.
     let attempts = (context.effort.pick(50_000, 500_000) / count).max(1);
     let authenticator = authenticator(kind, &keys);
     let bare: Subject<'_> = match kind {
@@ -155,7 +156,7 @@ fn authenticator(kind: Kind, keys: &[[u8; SECRET_KEY_LEN]]) -> Authenticator {
     })
 }
 
-/// Decrypts each of `blocks` once with each of `keys`, and looks at nothing.
+/// Decrypts blocks with each of `keys`, and ignores the results.
 fn decryptions<'a, C>(
     keys: &[[u8; SECRET_KEY_LEN]],
     blocks: &'a [Block],
@@ -175,7 +176,7 @@ where
     })
 }
 
-/// A cipher with its key schedule ready.
+/// A cipher with a precomputed key schedule.
 trait Cipher {
     fn ready(key: &[u8; SECRET_KEY_LEN]) -> Self;
     fn decrypted(&self, block: [u8; BLOCK_LEN]) -> [u8; BLOCK_LEN];
@@ -207,8 +208,7 @@ impl Cipher for Aes128 {
     }
 }
 
-/// Nanoseconds for each of `attempts` with one of `blocks` after the other; each has to go as
-/// it is meant to.
+/// Nanoseconds per attempt. Attempts use `blocks` in turn; each `attempt` must return true.
 fn per_block(
     blocks: &[Block],
     attempts: u32,
@@ -216,18 +216,18 @@ fn per_block(
 ) -> Result<f64> {
     per_each(attempts, || {
         let blocks = blocks.iter().cycle().take(attempts as usize);
-        let as_meant = blocks.fold(true, |as_meant, block| as_meant & attempt(black_box(block)));
-        ensure!(as_meant, "a key fits that ought not to");
+        let invalid = blocks.fold(true, |invalid, block| invalid & attempt(black_box(block)));
+        ensure!(invalid, "a random block is valid under a key");
         Ok(())
     })
 }
 
-/// What each further key costs, from the attempts with a hundred and with ten thousand.
+/// The cost of each additional key, from the attempts with 100 and with 10,000 keys.
 fn slope(kind: Kind, medians: &[[f64; 2]]) -> Vec<Measurement> {
     let [_, hundred, most] = medians else {
         return Vec::new();
     };
-    let case = format!("each further {} client", kind.name());
+    let case = format!("each additional {} client", kind.name());
     let keys = f64::from(COUNTS[2] - COUNTS[1]);
     let cost = |subject: usize| (most[subject] - hundred[subject]) / keys;
     let linear = most[1] <= LINEAR * 100.0 * hundred[1];
@@ -239,6 +239,6 @@ fn slope(kind: Kind, medians: &[[f64; 2]]) -> Vec<Measurement> {
         bare,
         knockd
             .beside(kind.bare())
-            .target("linear in the clients", linear),
+            .target("linear in the number of clients", linear),
     ]
 }

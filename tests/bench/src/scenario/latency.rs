@@ -1,12 +1,13 @@
-//! How long it takes from a knock's last packet to the first instruction of its command.
+//! The latency from the last packet of a knock to the first instruction of its command.
 
 use std::{process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Scenario, flood::NOBODY};
+use super::{definition::Scenario, flood::NO_DAEMON};
 use crate::{
-    lab::{Lab, Site, knocker, now},
+    context::Context,
+    lab::{Lab, Site, client_address, now},
     peer::{Daemon, Subject, send},
     plot::Plot,
     record::{Measurement, Unit, quantile},
@@ -14,14 +15,14 @@ use crate::{
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "latency",
-    title: "From the last packet of a knock to the command's first instruction",
-    method: "A clock is read right before the last packet is handed to the cable, and by the \
-             command, a program of four system calls without dynamic linker or library, as its \
-             first act. One knock at a time, each from another address, in random distances of \
-             up to 20 ms; the daemons run side by side and are knocked on in turn, fwknopd with \
-             its capture in every fifth round only. A sealed knock is on disk before its command. \
-             *No daemon* is a process that has waited as long and starts the command, no more: \
-             the clock is read right before that.",
+    title: "Latency from the last packet of a knock to the command",
+    method: "The sender reads the clock right before it sends the last packet. The command reads it \
+             in its first instructions; it is a static program of four system calls. There is one \
+             knock at a time, each from another address, after a random pause of up to 20 ms. All \
+             daemons run at the same time and receive knocks in turn, fwknopd with pcap only in \
+             every fifth round. A sealed knock is written to disk before its command starts. \
+             *No daemon* is a process that reads the clock and starts the command after the same \
+             pause.",
     run,
     plot: Some(Plot::Bars(Unit::Nanoseconds)),
 };
@@ -37,7 +38,7 @@ const SUBJECTS: [Subject; 5] = [
 const P50: &str = "median";
 const P99: &str = "99th percentile";
 
-/// Longer than a command ever took to begin.
+/// The longest wait for a command.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
@@ -52,7 +53,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let mut alone = Vec::new();
     for index in 0..context.effort.pick(50, 1000) {
         for ((subject, lab, daemon), samples) in fields.iter().zip(&mut samples) {
-            // It alone would take as long as all others.
+            // It would take as long as all other daemons together.
             if *subject == Subject::FwknopPcap && index % 5 > 0 {
                 continue;
             }
@@ -64,8 +65,8 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     }
     let medians: Vec<_> = samples.iter().map(|all| quantile(all, 0.5)).collect();
     let mut measurements = vec![
-        Measurement::new(P50, NOBODY, Unit::Nanoseconds, &alone),
-        Measurement::new(P99, NOBODY, Unit::Nanoseconds, &[quantile(&alone, 0.99)]),
+        Measurement::new(P50, NO_DAEMON, Unit::Nanoseconds, &alone),
+        Measurement::new(P99, NO_DAEMON, Unit::Nanoseconds, &[quantile(&alone, 0.99)]),
     ];
     for (subject, samples) in SUBJECTS.iter().zip(&samples) {
         let name = subject.name();
@@ -75,27 +76,27 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         measurements.push(with_targets(*subject, median, &medians));
         measurements.push(with_targets(*subject, tail, &medians));
     }
-    // Told percentile by percentile.
+    // The table shows one percentile after the other.
     measurements.sort_by_key(|measurement| measurement.case == P99);
     Ok(measurements)
 }
 
-/// Nanoseconds of the `index`-th knock.
+/// The latency of the `index`-th knock in nanoseconds.
 #[expect(clippy::cast_precision_loss, reason = "a few seconds at most")]
 fn knock(lab: &Lab, daemon: &Daemon, index: u32) -> Result<f64> {
-    let source = knocker(index);
+    let source = client_address(index);
     let knock = daemon.knock(source)?;
     pause();
     let sent = send(&lab.sender, &knock)?;
     let began = lab.site.stamps.wait(source, PATIENCE);
-    let began = began.context("its command did not begin")?;
+    let began = began.context("its command did not start")?;
     Ok(began.saturating_sub(sent) as f64)
 }
 
-/// Nanoseconds of the command without a knock.
+/// The latency of the command without a knock in nanoseconds.
 #[expect(clippy::cast_precision_loss, reason = "a few seconds at most")]
 fn command_alone(site: &Site, index: u32) -> Result<f64> {
-    let source = knocker(index);
+    let source = client_address(index);
     let mut command = Command::new(site.path("stamp"));
     command.arg(site.path("stamps")).arg(source.to_string());
     pause();
@@ -103,16 +104,16 @@ fn command_alone(site: &Site, index: u32) -> Result<f64> {
     let mut child = command.spawn()?;
     let began = site.stamps.wait(source, PATIENCE);
     child.wait()?;
-    let began = began.context("the command did not begin by itself")?;
+    let began = began.context("the command without a knock did not start")?;
     Ok(began.saturating_sub(started) as f64)
 }
 
-/// Nobody knocks at a time that anybody has foreseen.
+/// A random pause, so that knocks are not synchronised with timers of a daemon.
 fn pause() {
     thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
 }
 
-/// Ours have them; all are compared with the sealed one.
+/// Adds the targets of knockd-xdp. The baseline is knockd-xdp with a sealed client.
 fn with_targets(subject: Subject, measurement: Measurement, medians: &[f64]) -> Measurement {
     let value = measurement.median();
     let measurement = match subject {
@@ -131,7 +132,7 @@ fn with_targets(subject: Subject, measurement: Measurement, medians: &[f64]) -> 
         .map(|(_, median)| *median)
         .fold(f64::INFINITY, f64::min);
     measurement.target(
-        "≤ 300 µs, and 50 × faster than each peer",
+        "≤ 300 µs and 50 × faster than each peer",
         value <= 300e3 && value * 50.0 <= fastest,
     )
 }

@@ -1,4 +1,4 @@
-//! One call of each client over a bad cable.
+//! Client calls over a link with packet loss or reordering.
 
 use std::{
     net::IpAddr,
@@ -11,10 +11,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use knock_tests::relay::Impairment;
 
-use super::{Context, Scenario};
+use super::definition::Scenario;
 use crate::{
-    cable::{Line, server},
-    lab::knocker,
+    cable::{Line, server_address},
+    context::Context,
+    lab::client_address,
     peer::{Subject, fwknop, jvinet, ours},
     plot::Plot,
     record::{Measurement, Unit},
@@ -22,25 +23,24 @@ use crate::{
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "lossy",
-    title: "One call of the client over a bad cable",
-    method: "The real clients with their default settings, each call from an address that has \
-             not knocked before, over a relay that loses packets or holds a quarter of them \
-             back for up to 20 ms. A call has succeeded if its command has begun. The relay's \
-             choices follow from a seed, the same for all. Eight call at the same time. \
-             jvinet's knockd is called by one after the other too, for whenever a knock is \
-             complete it forgets those that others have begun since that one began.",
+    title: "Client calls over a lossy link",
+    method: "The real clients run with their default settings, each call from a new address. A relay \
+             drops packets, or delays 25 % of them by up to 20 ms. A call succeeds if its command \
+             starts. All daemons get the same seed for the random decisions of the relay. Eight \
+             calls run at the same time. For knockd 0.8 sequential calls are measured as well: when \
+             it completes a knock, it discards the incomplete knocks that started later.",
     run,
     plot: Some(Plot::Bars(Unit::Percent)),
 };
 
-/// Those who call a daemon.
+/// A daemon, and the number of simultaneous calls.
 #[derive(Clone, Copy, Debug)]
 struct Callers {
     subject: Subject,
     count: usize,
 }
 
-/// More of them at the same time would measure this machine.
+/// With more simultaneous calls the machine would be the bottleneck.
 const EIGHT: usize = 8;
 
 const CALLERS: [Callers; 4] = [
@@ -55,80 +55,80 @@ impl Callers {
         Self { subject, count }
     }
 
-    /// As they stand in tables.
+    /// The name in tables.
     fn name(self) -> String {
         let name = self.subject.name();
         match self.count {
-            1 => format!("{name}, one after the other"),
+            1 => format!("{name}, sequential calls"),
             _ => name.to_owned(),
         }
     }
 }
 
-/// After it, one who calls alone makes way for the next: whatever the cable held back has
-/// arrived, and every daemon has begun its command.
-const ALONE: Duration = Duration::from_millis(200);
+/// The longest wait between sequential calls. By then all delayed packets have arrived and every
+/// daemon has started its command.
+const SEQUENTIAL_WAIT: Duration = Duration::from_millis(200);
 
-/// How long after the last call a command may still begin.
+/// How long after the last call a command may still start.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const HOLD: Duration = Duration::from_millis(20);
 
-/// What the cable does, in percent: how much it loses, and how much it holds back.
+/// The impairments of the link, in percent of the packets.
 #[derive(Clone, Copy, Debug)]
-struct Weather {
+struct Conditions {
     loss: u8,
     reordering: u8,
 }
 
-const fn loss(loss: u8) -> Weather {
-    Weather {
+const fn loss(loss: u8) -> Conditions {
+    Conditions {
         loss,
         reordering: 0,
     }
 }
 
-const REORDERING: Weather = Weather {
+const REORDERING: Conditions = Conditions {
     loss: 0,
     reordering: 25,
 };
 
-const QUICK: &[Weather] = &[loss(10), REORDERING];
-const FULL: &[Weather] = &[loss(0), loss(2), loss(5), loss(10), loss(20), REORDERING];
+const QUICK: &[Conditions] = &[loss(10), REORDERING];
+const FULL: &[Conditions] = &[loss(0), loss(2), loss(5), loss(10), loss(20), REORDERING];
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
-    let weathers = context.effort.pick(QUICK, FULL);
+    let conditions = context.effort.pick(QUICK, FULL);
     let mut measurements = Vec::new();
-    for weather in weathers {
+    for conditions in conditions {
         let mut shares = Vec::new();
         for callers in CALLERS {
-            let share = share(context, callers, *weather)
-                .with_context(|| format!("{}, {}", callers.name(), told(*weather)))?;
+            let share = share(context, callers, *conditions)
+                .with_context(|| format!("{}, {}", callers.name(), label(*conditions)))?;
             shares.push((callers, share));
         }
-        measurements.extend(tell(*weather, &shares));
+        measurements.extend(self::measurements(*conditions, &shares));
     }
     Ok(measurements)
 }
 
-fn told(weather: Weather) -> String {
-    match weather {
-        Weather {
+fn label(conditions: Conditions) -> String {
+    match conditions {
+        Conditions {
             loss,
             reordering: 0,
-        } => format!("{loss} % lost"),
-        Weather { reordering, .. } => format!("{reordering} % held back"),
+        } => format!("{loss} % loss"),
+        Conditions { reordering, .. } => format!("{reordering} % reordered"),
     }
 }
 
-/// How many calls of a hundred succeed.
-fn share(context: &Context, callers: Callers, weather: Weather) -> Result<f64> {
+/// The share of calls that succeed, in percent.
+fn share(context: &Context, callers: Callers, conditions: Conditions) -> Result<f64> {
     let Callers { subject, count } = callers;
     let calls = context.effort.pick(40, 300);
     let impairment = Impairment {
-        loss: f64::from(weather.loss) / 100.0,
+        loss: f64::from(conditions.loss) / 100.0,
         duplication: 0.0,
-        reordering: f64::from(weather.reordering) / 100.0,
+        reordering: f64::from(conditions.reordering) / 100.0,
         hold: HOLD,
     };
     let line = Line::new(context, subject, calls, impairment, 1)?;
@@ -144,7 +144,9 @@ fn share(context: &Context, callers: Callers, weather: Weather) -> Result<f64> {
                         }
                         call(context, &line, subject, index)?;
                         if count == 1 {
-                            line.site.stamps.wait(knocker(index), ALONE);
+                            line.site
+                                .stamps
+                                .wait(client_address(index), SEQUENTIAL_WAIT);
                         }
                     }
                 })
@@ -153,16 +155,22 @@ fn share(context: &Context, callers: Callers, weather: Weather) -> Result<f64> {
         callers.into_iter().try_for_each(|caller| {
             caller
                 .join()
-                .unwrap_or_else(|_| Err(anyhow!("a caller has panicked")))
+                .unwrap_or_else(|_| Err(anyhow!("a caller thread panicked")))
         })
     })?;
-    let count = line.site.stamps.count((0..calls).map(knocker), PATIENCE);
+    let count = line
+        .site
+        .stamps
+        .count((0..calls).map(client_address), PATIENCE);
     Ok(f64::from(u32::try_from(count)?) / f64::from(calls) * 100.0)
 }
 
-/// Calls the client once, from the `index`-th address.
+/// Runs the client once, from the `index`-th address.
 fn call(context: &Context, line: &Line, subject: Subject, index: u32) -> Result<()> {
-    let (source, server) = (IpAddr::V4(knocker(index)), IpAddr::V4(server(index)));
+    let (source, server) = (
+        IpAddr::V4(client_address(index)),
+        IpAddr::V4(server_address(index)),
+    );
     let mut client = match subject {
         Subject::Jvinet => jvinet::client(context, &line.client, server)?,
         Subject::FwknopUdp | Subject::FwknopPcap => {
@@ -175,25 +183,26 @@ fn call(context: &Context, line: &Line, subject: Subject, index: u32) -> Result<
     run_quietly(&mut client)
 }
 
-/// Like a user who does not look.
+/// Runs `client` without a terminal.
 fn run_quietly(client: &mut Command) -> Result<()> {
     let output = client.stdin(Stdio::null()).output()?;
-    // One that cannot even send would be a mistake of the bench, and not the cable's.
+    // The link cannot make a client fail: an error is a mistake of the benchmark.
     anyhow::ensure!(output.status.success(), "{client:?} failed: {output:?}");
     Ok(())
 }
 
-fn tell(weather: Weather, shares: &[(Callers, f64)]) -> Vec<Measurement> {
+fn measurements(conditions: Conditions, shares: &[(Callers, f64)]) -> Vec<Measurement> {
     let peers = shares
         .iter()
         .filter(|(callers, _)| callers.subject != Subject::Sealed);
     let best = peers.map(|(_, share)| *share).fold(0.0, f64::max);
-    let tell = |(callers, share): &(Callers, f64)| {
-        let told = Measurement::new(told(weather), callers.name(), Unit::Percent, &[*share]);
+    let measurement = |(callers, share): &(Callers, f64)| {
+        let measurement =
+            Measurement::new(label(conditions), callers.name(), Unit::Percent, &[*share]);
         match callers.subject {
-            Subject::Sealed => told.target("not below a peer", *share >= best),
-            _ => told,
+            Subject::Sealed => measurement.target("not below any peer", *share >= best),
+            _ => measurement,
         }
     };
-    shares.iter().map(tell).collect()
+    shares.iter().map(measurement).collect()
 }

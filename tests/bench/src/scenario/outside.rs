@@ -1,4 +1,4 @@
-//! Floods of SYNs to other ports than those of the window: what everybody pays all the time.
+//! SYN floods to ports outside the window: the cost for traffic that is not for knockd.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use aya::programs::XdpMode;
 use knock_tests::link::Pair;
 
 use super::{
-    Context, Scenario,
-    flood::{NOBODY, rates, told},
+    definition::Scenario,
+    flood::{NO_DAEMON, label, rates},
 };
 use crate::{
     attack::{Attack, Outcome},
+    context::Context,
     flood::Flood,
     lab::Lab,
     peer::Subject,
@@ -22,17 +23,17 @@ use crate::{
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "outside",
-    title: "A flood outside the window",
-    method: "SYNs from random addresses to other ports. What counts is the processor time of the \
-             whole machine, the making of the flood included, for each SYN; with our daemon, with \
-             an XDP program that does nothing in its place, with the same once more, which tells \
-             how far two figures lie apart that should be equal, and with none.",
+    title: "SYN flood outside the window",
+    method: "SYNs from random addresses to ports outside the window. The figure is the CPU time of \
+             the whole machine per SYN, with the generation of the flood. The subjects are knockd, \
+             an empty XDP program, the same empty program again (the difference between the two is \
+             the measurement error), and no XDP program.",
     run,
     plot: Some(Plot::Bars(Unit::Nanoseconds)),
 };
 
 const EMPTY: &str = "empty XDP program";
-const AGAIN: &str = "empty XDP program, again";
+const AGAIN: &str = "empty XDP program, repeated";
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
     let bare = Lab::new(context.out())?;
@@ -42,7 +43,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let subject = Subject::Sealed;
     let _daemon = subject.start(context, &ours.pair.server, &ours.site, &ours.sender)?;
     let labs = [
-        (NOBODY, bare),
+        (NO_DAEMON, bare),
         (EMPTY, empty),
         (subject.name(), ours),
         (AGAIN, again),
@@ -57,7 +58,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
                 ports: 20_000..30_000,
             },
             lasts: Duration::from_secs(context.effort.pick(1, 2)),
-            knockers: 0..0,
+            clients: 0..0,
             copies: 0,
         };
         let cost = |lab| {
@@ -69,14 +70,14 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
             .map(|(_, lab)| -> Measured<'_> { Box::new(|| cost(lab)) });
         let samples = interleave(context.effort.pick(1, 3), &mut subjects)?;
         let all = labs.iter().zip(&samples).map(|((name, _), samples)| {
-            Measurement::new(told(*rate), *name, Unit::Nanoseconds, samples).beside(EMPTY)
+            Measurement::new(label(*rate), *name, Unit::Nanoseconds, samples).beside(EMPTY)
         });
-        measurements.extend(judged(all.collect()));
+        measurements.extend(with_target(all.collect()));
     }
     Ok(measurements)
 }
 
-/// A server on whose interface the program is that does nothing.
+/// A lab with the empty program on the interface of the server.
 fn with_empty_program(context: &Context) -> Result<(Lab, Empty)> {
     let lab = Lab::new(context.out())?;
     let mut empty = Empty::load()?;
@@ -84,14 +85,14 @@ fn with_empty_program(context: &Context) -> Result<(Lab, Empty)> {
         let attached = empty
             .program()?
             .attach(Pair::SERVER_INTERFACE, XdpMode::Driver);
-        attached.context("the empty program cannot be attached")?;
+        attached.context("cannot attach the empty program")?;
         Ok(())
     })?;
     Ok((lab, empty))
 }
 
-/// Ours has a target.
-fn judged(all: Vec<Measurement>) -> Vec<Measurement> {
+/// Adds the target of knockd-xdp.
+fn with_target(all: Vec<Measurement>) -> Vec<Measurement> {
     let most = all
         .iter()
         .filter(|measurement| [EMPTY, AGAIN].contains(&measurement.subject.as_str()))
@@ -104,7 +105,7 @@ fn judged(all: Vec<Measurement>) -> Vec<Measurement> {
                 return measurement;
             }
             let reached = measurement.median() <= most;
-            measurement.target("within the spread of the empty programs, or 2 %", reached)
+            measurement.target("within the spread of the empty programs or 2 %", reached)
         })
         .collect()
 }

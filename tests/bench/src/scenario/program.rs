@@ -1,4 +1,4 @@
-//! What the XDP program adds to a packet's way.
+//! The cost of the XDP program per packet.
 
 mod drained;
 mod packet;
@@ -7,20 +7,21 @@ mod subject;
 use anyhow::Result;
 
 use self::subject::{EMPTY, GATED, LOOK_UP, PLAIN, Programs, compare};
-use super::{Context, Effort, Scenario};
+use super::definition::Scenario;
 use crate::{
+    context::{Context, Effort},
     plot::Plot,
     record::{Measurement, Unit},
 };
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "program",
-    title: "What the XDP program adds to a packet",
-    method: "Processor time per packet through `BPF_PROG_TEST_RUN`, beside a program that does \
-             nothing, by turns in one run. The gate protects `tcp/22` and `udp/51820`. A SYN to \
-             the window is *drained* while the daemon's reader takes the events from the ring; \
-             it is *alone* when it comes after a pause, in which the reader has gone to sleep, and \
-             then the figure is that of this one packet.",
+    title: "Cost of the XDP program per packet",
+    method: "CPU time per packet with `BPF_PROG_TEST_RUN`. The baseline is an empty program; both \
+             programs run in turn. The gate protects `tcp/22` and `udp/51820`. In the case *ring \
+             buffer drained* the daemon's reader consumes the events at the same time. In the case \
+             *reader asleep* each SYN follows a pause, so it wakes the reader; the figure is the \
+             kernel's for this single packet.",
     run,
     plot: Some(Plot::Bars(Unit::Nanoseconds)),
 };
@@ -29,7 +30,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // The rings are registered with it.
+    // The ring buffers are registered with the runtime.
     let entered = runtime.enter();
     let programs = Programs::load()?;
     drop(entered);
@@ -40,7 +41,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     Ok(found)
 }
 
-/// What is for nobody here.
+/// Packets to ports that are neither in the window nor protected.
 fn other_ports(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
     let mut found = Vec::new();
     for (case, frame) in packet::to_other_ports()? {
@@ -60,7 +61,7 @@ fn other_ports(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> 
     Ok(found)
 }
 
-/// What the gate judges.
+/// Packets to protected ports.
 fn gate(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
     let mut found = Vec::new();
     for (case, frame) in packet::to_the_gate()? {
@@ -72,7 +73,7 @@ fn gate(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
         let [empty, look_up, gated] = compare(case, &frame, subjects, effort)?;
         let most = 0.5 * empty.median() + look_up.median();
         let reached = gated.median() <= most;
-        let target = format!("≤ 1.5 × and a look-up, {}", gated.unit.show(most));
+        let target = format!("≤ 1.5 × plus one lookup ({})", gated.unit.show(most));
         found.extend([
             empty,
             look_up.beside(EMPTY),
@@ -82,12 +83,15 @@ fn gate(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
     Ok(found)
 }
 
-/// SYNs to the window that nobody reads.
+/// SYNs to the window without a reader.
 fn window(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
     let mut found = Vec::new();
     for (case, program) in [
-        ("SYN to the window, its source over budget", &programs.plain),
-        ("SYN to the window, the ring full", &programs.unlimited),
+        (
+            "SYN to the window, source over its event rate",
+            &programs.plain,
+        ),
+        ("SYN to the window, ring buffer full", &programs.unlimited),
     ] {
         let subjects = [(EMPTY, &programs.empty), (PLAIN, program)];
         let [empty, knockd] = compare(case, &packet::knock()?, subjects, effort)?;

@@ -1,5 +1,6 @@
-//! Many knocks in progress at once.
+//! Incomplete knocks from many sources.
 
+mod label;
 mod memory;
 mod peer;
 mod stream;
@@ -7,60 +8,62 @@ mod stream;
 use anyhow::Result;
 
 pub(crate) use self::memory::grow;
-use self::stream::{Order, Stream};
-use super::{Context, Scenario};
+use self::{
+    label::{SUBJECT, sources},
+    stream::{Senders, Stream},
+};
+use super::definition::Scenario;
 use crate::{
+    context::Context,
     plot::Plot,
-    record::{Measurement, Subject, Unit, interleave, thousands},
+    record::{Measurement, Subject, Unit, interleave},
 };
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "sources",
-    title: "Knocks in progress",
-    method: "The daemon's assembler with so many sources, each with half a knock: every SYN is of \
-             another source than the one before, and so late that the oldest of its own source \
-             has just timed out. They come in batches of 256, as the daemon reads them in a \
-             flood. The sources take turns, or send in another order each time, which is no \
-             more that of memory; or each SYN is of a new source, and so many are there already \
-             that the oldest makes room. As many SYNs as are measured come before and are not. \
-             `limits.sources` is raised for a million. Memory is that of a process that does \
-             nothing else. jvinet's knockd looks through all knocks in progress with each SYN to \
-             one of its ports: its figure is its processor time for one of somebody who has not \
-             begun, 5000 of which come in a second.",
+    title: "Incomplete knocks",
+    method: "The daemon's assembler holds this number of sources, each with an incomplete knock. \
+             Every SYN comes from another source than the one before, and the oldest SYN of its \
+             source has just timed out. SYNs come in batches of 256, as the daemon reads them \
+             during a flood. The sources send round-robin; or in a new random order each round, \
+             which is not their order in memory; or each SYN comes from a new source and evicts \
+             the oldest one. An equal number of SYNs precedes the measurement as a warm-up. \
+             `limits.sources` is raised for 1,000,000 sources. Memory is the growth of a process \
+             that does nothing else. knockd 0.8 searches all incomplete knocks for each SYN to one \
+             of its ports. Its figure is its CPU time per SYN from a source without an incomplete \
+             knock, at 5,000 SYNs per second.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
-        x: "sources with half a knock",
+        x: "sources with an incomplete knock",
     }),
 };
 
-const SUBJECT: &str = "knockd";
-
-/// From here on the cost of a SYN must not grow by more than [`FLAT`].
+/// From this number of sources to the greatest, the cost per SYN may grow by the factor [`FLAT`].
 const FROM: usize = 1000;
 const FLAT: f64 = 1.5;
 const COUNTS: [usize; 3] = [1, FROM, 1_000_000];
 
-/// As far as jvinet's knockd goes: with ten times as many a SYN would take milliseconds.
+/// The numbers for knockd 0.8: with ten times as many sources a SYN would take milliseconds.
 const PEER_COUNTS: [u32; 3] = [1, 1000, 10_000];
 
-/// `limits.sources` where nothing is configured.
+/// The default of `limits.sources`.
 const DEFAULT_SOURCES: usize = 65_536;
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
-    let turns = COUNTS.map(|count| (count, Order::Turns));
+    let turns = COUNTS.map(|count| (count, Senders::RoundRobin));
     let others = [
-        (FROM, Order::Any),
-        (1_000_000, Order::Any),
-        (FROM, Order::New),
-        (DEFAULT_SOURCES, Order::New),
+        (FROM, Senders::Shuffled),
+        (1_000_000, Senders::Shuffled),
+        (FROM, Senders::New),
+        (DEFAULT_SOURCES, Senders::New),
     ];
     let cases = [&turns[..], &others].concat();
     let batches = context.effort.pick(500, 2000);
-    // All of them at once, so that what disturbs the machine disturbs all.
+    // All streams in turn, so that a disturbance of the machine affects all of them.
     let mut streams: Vec<_> = cases
         .iter()
-        .map(|(count, order)| Stream::new(*count, *order))
+        .map(|(count, senders)| Stream::new(*count, *senders))
         .collect();
     let mut subjects: Vec<Subject<'_>> = streams
         .iter_mut()
@@ -70,38 +73,32 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let mut found: Vec<_> = cases
         .iter()
         .zip(&samples)
-        .map(|((count, order), samples)| timed(*count, *order, samples))
+        .map(|((count, senders), samples)| timed(*count, *senders, samples))
         .collect();
     if let [_, from, most, ..] = &mut found[..] {
         let growth = most.median() / from.median();
-        *most = most
-            .clone()
-            .target(format!("≤ {FLAT} × that of {}", name(FROM)), growth <= FLAT);
+        *most = most.clone().target(
+            format!("≤ {FLAT} × that of {}", sources(FROM)),
+            growth <= FLAT,
+        );
     }
     let rounds = context.effort.pick(1, 5);
     for count in PEER_COUNTS {
         found.push(peer::per_event(context, count, rounds)?);
     }
     for count in COUNTS.into_iter().skip(1) {
-        found.push(memory::of_halves(count, rounds)?);
+        found.push(memory::of_incomplete(count, rounds)?);
     }
     found.push(memory::of_full(DEFAULT_SOURCES, rounds)?);
-    found.push(memory::of_gone(DEFAULT_SOURCES, rounds)?);
+    found.push(memory::of_timed_out(DEFAULT_SOURCES, rounds)?);
     Ok(found)
 }
 
-fn timed(count: usize, order: Order, samples: &[f64]) -> Measurement {
+fn timed(count: usize, senders: Senders, samples: &[f64]) -> Measurement {
     let of = |case| Measurement::new(case, SUBJECT, Unit::Nanoseconds, samples);
-    match order {
-        Order::Turns => of(name(count)).at(count as f64),
-        Order::Any => of(format!("{}, in another order each time", name(count))),
-        Order::New => of(format!("{}, and each SYN of a new one", name(count))),
-    }
-}
-
-fn name(count: usize) -> String {
-    match count {
-        1 => "one source".to_owned(),
-        _ => format!("{} sources", thousands(count as f64)),
+    match senders {
+        Senders::RoundRobin => of(sources(count)).at(count as f64),
+        Senders::Shuffled => of(format!("{}, shuffled each round", sources(count))),
+        Senders::New => of(format!("{}, each SYN from a new source", sources(count))),
     }
 }

@@ -1,4 +1,4 @@
-//! SYNs to the window while the daemon's own reader takes them from the ring.
+//! SYNs to the window while the daemon's reader consumes the ring buffer.
 
 use std::{
     sync::{
@@ -24,24 +24,24 @@ use super::{
 };
 use crate::{
     clock::thread_time,
+    context::Effort,
     record::{Measurement, Unit, interleave},
-    scenario::Effort,
 };
 
-/// What a knocking client leaves between two SYNs.
+/// The client's default pause between two SYNs.
 const PAUSE: Duration = Duration::from_millis(2);
-/// What a SYN may cost more than the empty program, in nanoseconds.
+/// The target for the cost of a SYN above the empty program, in nanoseconds.
 const MOST: f64 = 200.0;
 
 pub(super) fn run(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     let mut found = sustained(empty, effort)?;
-    found.extend(alone(empty, effort)?);
+    found.extend(asleep(empty, effort)?);
     Ok(found)
 }
 
-/// One SYN after another, as fast as they go.
+/// SYNs without pauses.
 fn sustained(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
-    const CASE: &str = "SYN to the window, drained";
+    const CASE: &str = "SYN to the window, ring buffer drained";
     let reader = Reader::start()?;
     let frame = packet::knock()?;
     let repeat = effort.pick(50_000, 200_000);
@@ -63,15 +63,17 @@ fn sustained(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     let sent = u64::from(repeat) * (rounds as u64 + 1);
     Ok(vec![
         empty,
-        knockd.beside(EMPTY).target("≤ empty + 200 ns", reached),
+        knockd
+            .beside(EMPTY)
+            .target("≤ empty program + 200 ns", reached),
         share(
-            "SYN to the window, drained: that found room in the ring",
+            "SYN to the window, ring buffer drained: events stored",
             drained.events,
             sent,
         ),
         Measurement::new(
-            "SYN to the window, drained: reading one",
-            "knockd, its reader",
+            "SYN to the window, ring buffer drained: read one event",
+            "knockd, reader",
             Unit::Nanoseconds,
             &[drained.time.as_secs_f64() * 1e9 / drained.events as f64],
         ),
@@ -83,9 +85,9 @@ fn share(case: &str, part: u64, whole: u64) -> Measurement {
     Measurement::new(case, PLAIN, Unit::Percent, &[percent])
 }
 
-/// One SYN, and then nothing for so long that the reader sleeps: what waking him costs.
-fn alone(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
-    const CASE: &str = "SYN to the window, alone";
+/// Single SYNs with pauses, so that each one wakes the reader.
+fn asleep(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
+    const CASE: &str = "SYN to the window, reader asleep";
     let reader = Reader::start()?;
     let frame = packet::knock()?;
     let mut samples = interleave(
@@ -104,8 +106,8 @@ fn alone(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     ])
 }
 
-/// Nanoseconds that the kernel sees one packet take after a pause. The call around it takes
-/// far longer, so that this thread's time would say nothing.
+/// The kernel's figure for one packet after a pause, in nanoseconds. The system call takes much
+/// longer than the program, so the CPU time of this thread would be useless.
 fn once(program: &Program, frame: &[u8]) -> Result<f64> {
     thread::sleep(PAUSE);
     let result = program.test_run(TestRunOptions {
@@ -115,19 +117,19 @@ fn once(program: &Program, frame: &[u8]) -> Result<f64> {
     Ok(result.duration.as_secs_f64() * 1e9)
 }
 
-/// A thread that drains the ring as the daemon does.
+/// A thread that consumes the ring buffer as the daemon does.
 struct Reader {
-    /// What fills the ring.
+    /// The program that fills the ring buffer.
     program: Program,
     events: Arc<AtomicU64>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<Duration>>,
 }
 
-/// What a reader has done.
+/// What a reader has consumed.
 struct Drained {
     events: u64,
-    /// Of the processor.
+    /// CPU time.
     time: Duration,
 }
 
@@ -165,12 +167,12 @@ impl Reader {
                 stop,
                 thread,
             }),
-            // Its error says why.
-            Err(_) => Err(join(thread).err().context("the reader has ended")?),
+            // The error of the thread is the reason.
+            Err(_) => Err(join(thread).err().context("the reader terminated")?),
         }
     }
 
-    /// Lets it read what is on the ring yet, and ends it.
+    /// Stops the reader after it has consumed all events.
     fn stop(self) -> Result<Drained> {
         let _ = self.stop.send(());
         let time = join(self.thread)?;
@@ -184,5 +186,5 @@ impl Reader {
 fn join(thread: JoinHandle<Result<Duration>>) -> Result<Duration> {
     thread
         .join()
-        .map_err(|_| anyhow!("the reader has panicked"))?
+        .map_err(|_| anyhow!("the reader thread panicked"))?
 }

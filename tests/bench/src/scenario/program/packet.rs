@@ -1,4 +1,4 @@
-//! The packets that the program is given.
+//! The packets for the programs.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,17 +9,17 @@ use knock_tests::{
     link::Pair,
 };
 
-/// What a packet is, and its bytes.
+/// The description and the bytes of a packet.
 type Packet = (&'static str, Vec<u8>);
 
-/// From a port that no packet here is for.
+/// The source port; it is neither in the window nor protected.
 const SOURCE_PORT: u16 = 40_000;
-/// A protected port of each kind, and one that is not.
+/// A protected port per protocol, and an unprotected port.
 pub(super) const TCP: u16 = 22;
 pub(super) const UDP: u16 = 51_820;
 const OTHER: u16 = 443;
 
-/// What a machine is full of: for no port of the window, and none that is protected.
+/// Ordinary traffic: to ports that are neither in the window nor protected.
 pub(super) fn to_other_ports() -> Result<Vec<Packet>> {
     let segment = |ports| {
         frame(Frame::syn, Pair::CLIENT_V4, Pair::SERVER_V4, ports)
@@ -49,22 +49,22 @@ pub(super) fn to_other_ports() -> Result<Vec<Packet>> {
     ])
 }
 
-/// What the gate has to look at. [`Pair::CLIENT_V4`] has a lease, and nobody else.
+/// Packets to protected ports. Only [`Pair::CLIENT_V4`] has leases.
 pub(super) fn to_the_gate() -> Result<Vec<Packet>> {
-    let stranger = Pair::SERVER_V4;
+    let without_lease = Pair::SERVER_V4;
     let syn = |source| frame(Frame::syn, source, Pair::SERVER_V4, TCP).bytes();
     let datagram = |source| frame(Frame::datagram, source, Pair::SERVER_V4, UDP).bytes();
     Ok(vec![
         (
-            "gate: segment of a connection",
+            "gate: segment of an established connection",
             frame(Frame::syn, Pair::CLIENT_V4, Pair::SERVER_V4, TCP)
                 .tcp(|tcp| (tcp.syn, tcp.ack) = (false, true))
                 .payload([0; 64])
                 .bytes()?,
         ),
-        ("gate: SYN without a lease", syn(stranger)?),
+        ("gate: SYN without a lease", syn(without_lease)?),
         ("gate: SYN with a lease", syn(Pair::CLIENT_V4)?),
-        ("gate: datagram without a lease", datagram(stranger)?),
+        ("gate: datagram without a lease", datagram(without_lease)?),
         ("gate: datagram with a lease", datagram(Pair::CLIENT_V4)?),
     ])
 }
@@ -87,10 +87,10 @@ fn frame<T: Into<IpAddr>>(
     )
 }
 
-/// Who has the server's address? Padded to the smallest frame that there is.
+/// An ARP request for the server's address, padded to the minimum frame size.
 fn arp() -> Vec<u8> {
     let mut frame = [[0xff; 6], Pair::CLIENT_MAC].concat();
-    // Type; Ethernet and IPv4 with their lengths; request.
+    // EtherType; hardware and protocol types with their address lengths; operation.
     frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
     frame.extend(Pair::CLIENT_MAC);
     frame.extend(Pair::CLIENT_V4.octets());

@@ -1,4 +1,4 @@
-//! The programs, and what one of them costs on one packet.
+//! The programs, and the cost of a program per packet.
 
 use std::{borrow::Cow, num::NonZeroU32, time::Duration};
 
@@ -21,28 +21,28 @@ use knock_user::daemon::{
 use super::packet;
 use crate::{
     clock::per_each,
+    context::Effort,
     record::{Measurement, Subject, Unit, interleave},
-    scenario::Effort,
     xdp::Empty,
 };
 
 pub(super) const EMPTY: &str = "empty program";
-pub(super) const LOOK_UP: &str = "empty, and one map look-up";
+pub(super) const LOOK_UP: &str = "empty program with one map lookup";
 pub(super) const PLAIN: &str = "knockd";
 pub(super) const GATED: &str = "knockd with a gate";
 
-/// Longer than this takes.
+/// A lease duration that outlasts the benchmark.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Every program, loaded, with what it needs in its maps.
+/// All programs, loaded, with filled maps.
 pub(super) struct Programs {
     pub(super) empty: Program,
     pub(super) look_up: Program,
-    /// As a daemon without `[gate]` loads it.
+    /// knockd without `[gate]`.
     pub(super) plain: Program,
-    /// With a gate in which [`Pair::CLIENT_V4`] has leases.
+    /// knockd with a gate in which [`Pair::CLIENT_V4`] has leases.
     pub(super) gated: Program,
-    /// Like `plain`, but one source may send as much as it likes.
+    /// Like `plain`, without a limit of events per source.
     pub(super) unlimited: Program,
 }
 
@@ -60,7 +60,7 @@ impl Programs {
     }
 }
 
-/// Settings with which one source may put 2^32 events on the ring at once.
+/// Settings that allow one source a burst of 2^32 events.
 pub(super) fn unlimited() -> Settings {
     let rate = Rate::new(NonZeroU32::MIN.saturating_add(999_999_999), NonZeroU32::MAX);
     Settings::new(Window::DEFAULT, Verdict::Drop, rate)
@@ -77,7 +77,7 @@ fn gated(settings: Settings) -> Result<Program> {
         trusted: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: HOUR,
-        prefix_lens: PrefixLens::new([128]).context("128 is a length of a prefix")?,
+        prefix_lens: PrefixLens::new([128]).context("128 is a valid prefix length")?,
         max_leases: NonZeroU32::MIN.saturating_add(16_383),
     };
     let (mut xdp, mut gate) = Xdp::load_with_gate(settings, &rules, Reporter::default())?;
@@ -89,8 +89,8 @@ fn gated(settings: Settings) -> Result<Program> {
     handle(xdp.program()?)
 }
 
-/// The program once more: it lives on when whoever loaded it is gone, and runs while he
-/// reads its ring.
+/// Another handle for `program`. It keeps the program loaded after the loader is dropped, and runs
+/// it while the loader reads its ring buffer.
 pub(super) fn handle(program: &Program) -> Result<Program> {
     let info = program.info()?;
     let name = Cow::Owned(info.name_as_str().unwrap_or_default().to_owned());
@@ -101,7 +101,7 @@ pub(super) fn handle(program: &Program) -> Result<Program> {
     )?)
 }
 
-/// Runs every subject's program on `frame`, by turns.
+/// Runs the program of each subject on `frame`, in turn.
 pub(super) fn compare<const N: usize>(
     case: &str,
     frame: &[u8],
@@ -120,8 +120,8 @@ pub(super) fn compare<const N: usize>(
     }))
 }
 
-/// Nanoseconds of this thread for each of `repeat` packets. The kernel's own figure has no
-/// fractions, and an empty program takes but a few.
+/// Nanoseconds of CPU time of this thread per packet. The kernel's figure is an integer, which is
+/// too coarse for an empty program.
 pub(super) fn per_packet(program: &Program, frame: &[u8], repeat: u32) -> Result<f64> {
     per_each(repeat, || {
         program.test_run(TestRunOptions {

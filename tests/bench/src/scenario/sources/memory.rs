@@ -1,5 +1,5 @@
-//! What the assembler's memory is, each time in a process of its own: one that has had more
-//! before would show less.
+//! The memory of the assembler. Each sample is measured in a new process, because memory that a
+//! process has freed before would hide growth.
 
 use std::{env, fs, num::NonZeroUsize, process::Command, time::Duration};
 
@@ -7,35 +7,36 @@ use anyhow::{Context as _, Result, ensure};
 use knock_user::daemon::sequence::{Assembler, MAX_EVENTS};
 
 use super::{
-    SUBJECT, name,
-    stream::{Order, Stream, knock},
+    label::{self, SUBJECT},
+    stream::{Senders, Stream, knock},
 };
 use crate::record::{Measurement, Unit};
 
-/// Of `count` sources with half a knock each.
-pub(super) fn of_halves(count: usize, rounds: usize) -> Result<Measurement> {
+/// `count` sources with an incomplete knock each.
+pub(super) fn of_incomplete(count: usize, rounds: usize) -> Result<Measurement> {
     let (bytes, _) = measure(count, &[], rounds)?;
-    Ok(Measurement::new(name(count), SUBJECT, Unit::Bytes, &bytes))
+    let case = label::sources(count);
+    Ok(Measurement::new(case, SUBJECT, Unit::Bytes, &bytes))
 }
 
-/// All that `limits.sources = bound` allows: every source with a full queue, when as many
-/// others have gone.
+/// The maximum with `limits.sources = bound`: every source has a full queue, after the same number
+/// of other sources has been evicted.
 pub(super) fn of_full(bound: usize, rounds: usize) -> Result<Measurement> {
     let (bytes, sources) = measure(bound, &["--full"], rounds)?;
-    let case = format!("{}, every queue full (default bound)", name(bound));
+    let case = format!("{}, all queues full (default limit)", label::sources(bound));
     let measurement = Measurement::new(case, SUBJECT, Unit::Bytes, &bytes);
     Ok(measurement.target("bounded", sources <= bound))
 }
 
-/// What is left when `count` sources with a SYN each have timed out and one more has come.
-pub(super) fn of_gone(count: usize, rounds: usize) -> Result<Measurement> {
+/// One source, after `count` sources with one SYN each have timed out.
+pub(super) fn of_timed_out(count: usize, rounds: usize) -> Result<Measurement> {
     let (bytes, sources) = measure(count, &["--gone"], rounds)?;
-    ensure!(sources == 1, "{sources} sources are left and not one");
-    let case = format!("one source, when {} have timed out", name(count));
+    ensure!(sources == 1, "{sources} sources are left instead of one");
+    let case = format!("one source, after {} timed out", label::sources(count));
     Ok(Measurement::new(case, SUBJECT, Unit::Bytes, &bytes))
 }
 
-/// The bytes of several assemblers of the same kind, and the sources in each.
+/// Memory in bytes per round, and the number of sources in the assembler.
 fn measure(count: usize, kind: &[&str], rounds: usize) -> Result<(Vec<f64>, usize)> {
     let mut bytes = Vec::new();
     let mut sources = 0;
@@ -47,23 +48,23 @@ fn measure(count: usize, kind: &[&str], rounds: usize) -> Result<(Vec<f64>, usiz
             .output()?;
         ensure!(
             output.status.success(),
-            "the process that grows has failed: {}",
+            "the measured process failed: {}",
             String::from_utf8_lossy(&output.stderr).trim_end()
         );
-        let said = String::from_utf8(output.stdout)?;
-        let (grown, held) = said
+        let output = String::from_utf8(output.stdout)?;
+        let (grown, held) = output
             .trim_end()
             .split_once(' ')
-            .context("the process that grows says two numbers")?;
+            .context("the measured process does not print two numbers")?;
         bytes.push(grown.parse()?);
         sources = held.parse()?;
     }
     Ok((bytes, sources))
 }
 
-/// Fills an assembler for `count` sources, and prints the bytes by which this process has
-/// grown, and the sources. `full` is [`of_full`], `gone` is [`of_gone`], else it is
-/// [`of_halves`].
+/// Fills an assembler for `count` sources, and prints the growth of this process in bytes and the
+/// number of sources. `full` is for [`of_full`], `gone` for [`of_timed_out`]; neither is for
+/// [`of_incomplete`].
 pub(crate) fn grow(count: usize, full: bool, gone: bool) -> Result<()> {
     let before = resident()?;
     let assembler = if full {
@@ -71,7 +72,7 @@ pub(crate) fn grow(count: usize, full: bool, gone: bool) -> Result<()> {
     } else if gone {
         emptied(count)
     } else {
-        Stream::new(count, Order::Turns).into_assembler()
+        Stream::new(count, Senders::RoundRobin).into_assembler()
     };
     println!("{} {}", resident()? - before, assembler.sources());
     Ok(())
@@ -96,7 +97,7 @@ fn emptied(count: usize) -> Assembler {
     assembler
 }
 
-/// Bytes of memory that this process has, without what it shares with files.
+/// Anonymous resident memory of this process in bytes.
 fn resident() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let anonymous = status

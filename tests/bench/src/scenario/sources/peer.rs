@@ -1,4 +1,4 @@
-//! jvinet's knockd with many knocks in progress.
+//! knockd 0.8 with many incomplete knocks.
 
 use std::{
     fs,
@@ -8,30 +8,31 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::name;
+use super::label::sources;
 use crate::{
     attack::Attack,
+    context::Context,
     flood::Flood,
-    lab::{Lab, knocker},
+    lab::{Lab, client_address},
     peer::{Subject, jvinet::SEQUENCE},
     record::{Measurement, Unit},
-    scenario::Context,
 };
 
-/// A daemon that looks through all of them with each SYN can be asked no more than that.
+/// SYNs per second: more are too many for a daemon that searches all incomplete knocks per SYN.
 const RATE: u32 = 5000;
 
-/// How long it may take until it has noticed all that have begun.
+/// How long the daemon may take to register all incomplete knocks.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Its processor time for a SYN of somebody who has not begun, while `count` others have.
+/// The CPU time per SYN from a source without an incomplete knock, with `count` incomplete knocks of
+/// other sources.
 pub(super) fn per_event(context: &Context, count: u32, rounds: usize) -> Result<Measurement> {
     let cost = || cost(context, count);
     let samples: Vec<_> = (0..rounds)
         .map(|_| cost())
         .collect::<Result<_>>()
-        .with_context(|| format!("knockd 0.8 with {count} knocks in progress"))?;
-    let case = name(count as usize);
+        .with_context(|| format!("knockd 0.8 with {count} incomplete knocks"))?;
+    let case = sources(count as usize);
     Ok(
         Measurement::new(case, Subject::Jvinet.name(), Unit::Nanoseconds, &samples)
             .at(count.into()),
@@ -46,9 +47,9 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
     let before = begun()?;
     let deadline = Instant::now() + PATIENCE;
     for index in 0..count {
-        let knock = daemon.knock(knocker(index))?;
+        let knock = daemon.knock(client_address(index))?;
         lab.sender.send_at_last(&knock[0])?;
-        // It keeps up with some, not with all at once.
+        // A burst of all SYNs would overflow its capture buffer.
         if index % 64 == 63 {
             sleep(Duration::from_millis(5));
         }
@@ -56,7 +57,7 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
     while begun()? - before < count as usize {
         ensure!(
             Instant::now() < deadline,
-            "it has noticed {} of them",
+            "it has registered {} of them",
             begun()? - before
         );
         sleep(Duration::from_millis(20));
@@ -68,7 +69,7 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
             ports: SEQUENCE[1]..SEQUENCE[1] + 1,
         },
         lasts: Duration::from_secs(1),
-        knockers: 0..0,
+        clients: 0..0,
         copies: 0,
     };
     let outcome = attack.run(&lab, Some(&daemon))?;

@@ -1,4 +1,4 @@
-//! SYNs of many sources, in batches like the ring's.
+//! SYNs from many sources, in batches like those of the ring buffer.
 
 use std::{
     iter::repeat_with,
@@ -12,52 +12,50 @@ use knock_user::daemon::{knock::Knock, sequence::Assembler, source::xdp::ring::M
 
 use crate::clock::per_each;
 
-/// SYNs of a source that wait for the others of its knock.
-const HALF: usize = 8;
+/// The number of SYNs in the queue of a source with an incomplete knock.
+const INCOMPLETE: usize = 8;
 
-/// Who sends the next SYN.
+/// Which source sends the next SYN.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
-    /// The source that has waited longest, whose neighbours in memory may be those that send
-    /// before and after it.
-    Turns,
-    /// Any one that has not sent in this round.
-    Any,
-    /// One that was never seen before.
+pub(super) enum Senders {
+    /// The same order in each round, which may be the order in memory.
+    RoundRobin,
+    /// A random order in each round.
+    Shuffled,
+    /// A new source each time.
     New,
 }
 
-/// A steady stream of SYNs, in which as many sources as there may be are always there, each with
-/// half a knock on its queue, or with one SYN where it sends no other.
+/// A stream of SYNs that keeps the assembler at its maximum number of sources. Each source has an
+/// incomplete knock in its queue, or one SYN with [`Senders::New`].
 pub(super) struct Stream {
     assembler: Assembler,
     count: usize,
-    /// The sources in the order in which they send, round by round and again and again; none
-    /// where each SYN is of a new one.
+    /// The order of the sources in each round, repeated cyclically; empty with [`Senders::New`].
     rounds: Vec<Vec<u32>>,
     sent: usize,
 }
 
-/// Between two SYNs of the stream.
+/// The time between two SYNs of the stream.
 const INTERVAL: Duration = Duration::from_micros(1);
 
 impl Stream {
-    pub(super) fn new(count: usize, order: Order) -> Self {
-        // Always the same, so that two runs measure the same.
+    pub(super) fn new(count: usize, senders: Senders) -> Self {
+        // A fixed seed, so that runs are comparable.
         let mut random = fastrand::Rng::with_seed(1);
         let round = || {
             let mut round: Vec<_> = (0..).take(count).collect();
             random.shuffle(&mut round);
             round
         };
-        let rounds = match order {
-            Order::Turns => 1,
-            Order::Any => 5,
-            Order::New => 0,
+        let rounds = match senders {
+            Senders::RoundRobin => 1,
+            Senders::Shuffled => 5,
+            Senders::New => 0,
         };
-        // A SYN is forgotten with the one that comes HALF rounds later, which makes HALF again. As
-        // long as the timeout it is kept: one round less, or there would be one too many.
-        let kept = (HALF - 1) * count;
+        // A SYN must expire when its source sends the SYN INCOMPLETE rounds later. A SYN whose age
+        // equals the timeout is kept, so the timeout is one round shorter.
+        let kept = (INCOMPLETE - 1) * count;
         let timeout = INTERVAL.saturating_mul(u32::try_from(kept).unwrap_or(u32::MAX));
         let bound = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let mut stream = Self {
@@ -66,26 +64,27 @@ impl Stream {
             rounds: repeat_with(round).take(rounds).collect(),
             sent: 0,
         };
-        for _ in 0..(HALF * count).div_ceil(MAX_BATCH) {
+        for _ in 0..(INCOMPLETE * count).div_ceil(MAX_BATCH) {
             stream.push();
         }
         stream
     }
 
-    /// What holds the SYNs, without the rest.
+    /// The assembler with its SYNs.
     pub(super) fn into_assembler(self) -> Assembler {
         self.assembler
     }
 
-    /// Pushes a batch as the daemon does, and says whether none of it was more than half a knock.
+    /// Pushes a batch as the daemon does. Returns true if every SYN was stored and none completed a
+    /// knock.
     fn push(&mut self) -> bool {
         let batch: Vec<_> = (0..MAX_BATCH).map(|_| self.next()).collect();
-        let mut as_meant = true;
+        let mut as_expected = true;
         for sighting in self.assembler.sight(&batch) {
             let candidates = self.assembler.push_sighted(sighting);
-            as_meant &= candidates.is_some_and(|candidates| candidates.blocks.is_empty());
+            as_expected &= candidates.is_some_and(|candidates| candidates.blocks.is_empty());
         }
-        as_meant
+        as_expected
     }
 
     fn next(&mut self) -> Knock {
@@ -99,15 +98,15 @@ impl Stream {
         knock(source, round, at)
     }
 
-    /// Nanoseconds for each SYN of `batches`. As many before them are not measured, since what
-    /// else was measured meanwhile has taken the processor's caches.
+    /// Nanoseconds per SYN in `batches`. The same number of batches precedes the measurement, because
+    /// other measurements in between have displaced the CPU caches.
     pub(super) fn per_event(&mut self, batches: u32) -> Result<f64> {
-        let mut as_meant = self.push_all(batches);
+        let mut as_expected = self.push_all(batches);
         let per_batch = per_each(batches, || {
-            as_meant &= self.push_all(batches);
+            as_expected &= self.push_all(batches);
             ensure!(
-                as_meant && self.assembler.sources() == self.count,
-                "a SYN was not one of half a knock"
+                as_expected && self.assembler.sources() == self.count,
+                "a SYN was lost or completed a knock"
             );
             Ok(())
         })?;
@@ -115,14 +114,14 @@ impl Stream {
     }
 
     fn push_all(&mut self, batches: u32) -> bool {
-        (0..batches).fold(true, |as_meant, _| as_meant & self.push())
+        (0..batches).fold(true, |as_expected, _| as_expected & self.push())
     }
 }
 
-/// The SYN number `number` of `source`.
+/// The `number`-th SYN of `source`.
 pub(super) fn knock(source: usize, number: usize, at: Duration) -> Knock {
     let address = u32::try_from(source).unwrap_or(u32::MAX);
-    // No two in a row, which would be tried as a knock.
+    // No two consecutive offsets, which would be tried as a knock.
     let [low, high, ..] = (number * 3).to_le_bytes();
     Knock {
         source: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | address)),
