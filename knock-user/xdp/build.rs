@@ -1,77 +1,24 @@
-//! Compiles the XDP program for the kernel and leaves it in `OUT_DIR`, where the daemon
-//! embeds it.
+//! Compiles the XDP program and leaves it in `OUT_DIR`, where the loader embeds it.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use aya_build::{Package, Toolchain};
 use object::{
     build::elf::{Builder, SectionData},
     elf::SHT_STRTAB,
 };
 
-/// The folder in cargo's target directory where `cargo xtask setup` puts its tools, and
-/// the file in it that names the toolchain for the kernel's side.
-const TOOLS: &str = "tools";
-const TOOLCHAIN: &str = "ebpf-toolchain";
-
 fn main() -> Result<()> {
-    let tools = tools()
-        .context("the tools for the eBPF half are not set up: run `cargo xtask setup` first")?;
-    println!("cargo:rerun-if-changed={}", tools.join(TOOLCHAIN).display());
-    let toolchain = fs::read_to_string(tools.join(TOOLCHAIN))?;
-    let toolchain = toolchain.trim();
-    let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(
-        [tools.join("bin")]
-            .into_iter()
-            .chain(env::split_paths(&path)),
-    )?;
-
-    // SAFETY: the build script has one thread.
-    unsafe {
-        // bpf-linker is found by its name.
-        env::set_var("PATH", path);
-        // aya-build turns each line of the inner cargo's progress into a warning.
-        env::set_var("CARGO_TERM_QUIET", "true");
-        if !toolchain.starts_with("nightly") {
-            // A stable compiler that brings its own `core` for BPF only has to let these
-            // crates use unstable features; `1` would make aya-build ask for build-std.
-            env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
-        }
-    }
-    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
-    println!("cargo::metadata=objects={}", out.display());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
         .context("this crate is two folders below the workspace")?;
-    let root = workspace.join("knock-ebpf");
-    println!(
-        "cargo:rerun-if-changed={}",
-        root.with_file_name("knock-common").join("src").display()
-    );
-    aya_build::build_ebpf(
-        [Package {
-            name: "knock-ebpf",
-            root_dir: root
-                .to_str()
-                .context("the path to the sources is not UTF-8")?,
-            ..Package::default()
-        }],
-        Toolchain::Custom(toolchain),
-    )
-    .with_context(|| {
-        format!("the eBPF half cannot be built with toolchain {toolchain}: if it is gone, run `cargo xtask setup`")
-    })?;
+    let out = knock_ebpf_build::build("knock-ebpf", &workspace.join("knock-ebpf"))?;
     strip(&out.join("knock-xdp"))
 }
 
-/// Takes the debugging information out of the object, nine tenths of it. The compiler has made
-/// the types out of it that the kernel wants (BTF), and nobody else reads it.
+/// Removes the debugging information, nine tenths of the object. The kernel needs only the types
+/// (BTF), which the linker has derived from it.
 fn strip(object: &Path) -> Result<()> {
     const DEBUG: [&[u8]; 2] = [b".debug_", b".rel.debug_"];
 
@@ -80,7 +27,7 @@ fn strip(object: &Path) -> Result<()> {
     for section in &mut elf.sections {
         section.delete = DEBUG.iter().any(|name| section.name.starts_with(name));
     }
-    // Names of sections and of symbols share a table in what the linker writes.
+    // The linker writes the names of sections and symbols into one table.
     let names = elf.sections.add();
     names.name = b".shstrtab".as_slice().into();
     names.sh_type = SHT_STRTAB;
@@ -91,12 +38,4 @@ fn strip(object: &Path) -> Result<()> {
     elf.write(&mut stripped)?;
     fs::write(object, stripped)?;
     Ok(())
-}
-
-/// The tools' folder: cargo tells a build script only its own corner of the target directory.
-fn tools() -> Option<PathBuf> {
-    let out = PathBuf::from(env::var_os("OUT_DIR")?);
-    out.ancestors()
-        .map(|folder| folder.join(TOOLS))
-        .find(|tools| tools.join(TOOLCHAIN).is_file())
 }
