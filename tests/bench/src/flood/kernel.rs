@@ -1,0 +1,125 @@
+//! A flood at the highest possible rate, which the kernel generates.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, DevMap},
+    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp as Program},
+};
+use knock_tests::{frame::Frame, link::Pair, netns::Namespace};
+use nix::net::if_::if_nametoindex;
+
+use super::definition::{Flood, RANDOM_SOURCES};
+
+static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flood-xdp"));
+
+/// SYNs per system call. A call takes about 250 ms, because the kernel needs about 10 ms for its
+/// cleanup.
+const SYNS: u32 = 1 << 18;
+
+/// SYNs per batch, as many as a network card delivers.
+const BATCH: u32 = 64;
+
+/// Sends `flood` from the client's interface until `is_over` is set.
+pub(super) fn send(flood: &Flood, client: &Namespace, is_over: &AtomicBool) -> Result<()> {
+    let mut ebpf = load(flood)?;
+    let cable = ebpf
+        .map_mut("CABLE")
+        .context("the object contains no map `CABLE`")?;
+    client.run(|| {
+        let index = if_nametoindex(Pair::CLIENT_INTERFACE)?;
+        Ok(DevMap::try_from(cable)?.set(0, index, None, 0)?)
+    })?;
+    let syn = syn()?;
+    while !is_over.load(Ordering::Relaxed) {
+        program(&mut ebpf)?.test_run(TestRunOptions {
+            data_in: Some(&syn),
+            repeat: SYNS,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        })?;
+    }
+    Ok(())
+}
+
+/// Loads the program and configures the SYNs.
+fn load(flood: &Flood) -> Result<Ebpf> {
+    let mut ebpf = Ebpf::load(PROGRAM)?;
+    let (address, addresses) = match flood.source {
+        Some(source) => (source.to_bits(), 1),
+        None => (
+            RANDOM_SOURCES.start,
+            RANDOM_SOURCES.end - RANDOM_SOURCES.start,
+        ),
+    };
+    let ports = u32::try_from(flood.ports.len())?;
+    let ranges = ebpf
+        .map_mut("RANGES")
+        .context("the object contains no map `RANGES`")?;
+    let ranges: Result<Array<_, [u32; 4]>, _> = ranges.try_into();
+    ranges?.set(0, [address, addresses, flood.ports.start.into(), ports], 0)?;
+    let loaded = program(&mut ebpf)?.load();
+    loaded.context("the kernel rejects the flood program")?;
+    Ok(ebpf)
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Program> {
+    let program = ebpf.program_mut("flood_xdp");
+    let program = program.context("the object contains no program `flood_xdp`")?;
+    Ok(program.try_into()?)
+}
+
+/// The SYN that the program modifies.
+fn syn() -> Result<Vec<u8>> {
+    let any = |address: Ipv4Addr| SocketAddr::new(IpAddr::V4(address), 1);
+    Frame::syn(any(Pair::CLIENT_V4), any(Pair::SERVER_V4)).bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use knock_tests::needs_bpf;
+
+    use super::*;
+
+    #[test]
+    fn the_program_makes_valid_syns() {
+        needs_bpf!();
+        let hostile = Ipv4Addr::new(198, 18, 0, 1);
+        for source in [None, Some(hostile)] {
+            let flood = Flood {
+                rate: None,
+                source,
+                ports: 61000..61256,
+            };
+            let mut ebpf = load(&flood).unwrap();
+            let mut frame = syn().unwrap();
+            for _ in 0..1000 {
+                let before = frame.clone();
+                // `CABLE` is empty, so the program sends nothing.
+                program(&mut ebpf)
+                    .unwrap()
+                    .test_run(TestRunOptions {
+                        data_in: Some(&before),
+                        data_out: Some(&mut frame),
+                        ..TestRunOptions::default()
+                    })
+                    .unwrap();
+                let address = Ipv4Addr::from_octets(frame[26..30].try_into().unwrap());
+                let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+                let is_expected = match source {
+                    Some(source) => address == source,
+                    None => RANDOM_SOURCES.contains(&address.to_bits()),
+                };
+                assert!(is_expected && flood.ports.contains(&port(36)));
+                let source = SocketAddr::new(address.into(), port(34));
+                let server = SocketAddr::new(Pair::SERVER_V4.into(), port(36));
+                assert_eq!(frame, Frame::syn(source, server).bytes().unwrap());
+            }
+        }
+    }
+}

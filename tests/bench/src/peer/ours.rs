@@ -1,0 +1,125 @@
+//! knockd-xdp.
+
+use std::{fmt::Write as _, net::IpAddr, process::Command};
+
+use anyhow::Result;
+use knock_common::protocol::{
+    classic::Sequence,
+    key::{ClassicKey, SECRET_KEY_LEN, SealedKey, SecretKey},
+};
+use knock_tests::{
+    link::Pair,
+    netns::Namespace,
+    process::Running,
+    scene::{self, LAPTOP, LAPTOP_KEY},
+};
+
+use knock_user::client::Copies;
+
+use super::daemon::{Daemon, Knocks, block};
+use crate::{context::Context, lab::Site};
+
+/// The protocol of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sealed,
+    Classic,
+}
+
+const SEQUENCE: &[u8] = &[1, 2, 3, 4];
+
+/// The door closes after a second, so that few doors are open at a time. The user `nobody` exists
+/// on machines without the package, too.
+const CONFIGURATION: &str = r#"control_socket = "{folder}/knockd.sock"
+state_dir = "{folder}/state"
+user = "nobody"
+
+[[door]]
+name = "ssh"
+sequence = [1, 2, 3, 4]
+run = ["{folder}/stamp", "{folder}/stamps", "%IP%"]
+for = "1s"
+
+"#;
+
+/// Starts the daemon on interface `srv0` of `host` with `clients` clients, of which the last one
+/// knocks.
+pub(crate) fn start(
+    context: &Context,
+    host: &Namespace,
+    site: &Site,
+    kind: Kind,
+    clients: u32,
+) -> Result<Daemon> {
+    configure(context, site, kind, clients)?;
+    let mut knockd = host.command(context.binary("knockd"));
+    knockd.args(["--iface", Pair::SERVER_INTERFACE, "--config"]);
+    knockd.arg(site.path("knockd.toml"));
+    Ok(Daemon::new(vec![Running::spawn(knockd)?], knocks(kind)?))
+}
+
+/// Writes the daemon's configuration and its secrets.
+pub(super) fn configure(context: &Context, site: &Site, kind: Kind, clients: u32) -> Result<()> {
+    let mut text = CONFIGURATION.replace("{folder}", &site.folder());
+    match kind {
+        Kind::Classic => {
+            site.write("laptop.passphrase", LAPTOP)?;
+            text.push_str(
+                "[[client]]\nname = \"laptop\"\nprotocol = \"classic\"\n\
+                 passphrase_file = \"laptop.passphrase\"\n",
+            );
+        }
+        Kind::Sealed => {
+            for client in 1..clients {
+                let mut key = [0x55; SECRET_KEY_LEN];
+                key[..4].copy_from_slice(&client.to_be_bytes());
+                let key = SecretKey::new(key);
+                site.write(&format!("{client}.key"), &key.key_file_text().to_string())?;
+                writeln!(
+                    text,
+                    "[[client]]\nname = \"{client}\"\nkey_file = \"{client}.key\"\n"
+                )?;
+            }
+            site.write("laptop.key", LAPTOP_KEY)?;
+            text.push_str("[[client]]\nname = \"laptop\"\nkey_file = \"laptop.key\"\n");
+        }
+    }
+    site.write("knockd.toml", &text)?;
+    let file = match kind {
+        _ if clients > 1 => return Ok(()),
+        Kind::Classic => "knockd-xdp-classic.toml",
+        Kind::Sealed => "knockd-xdp-sealed.toml",
+    };
+    context.save_configuration(file, &site.portable(&text))
+}
+
+/// The knocks of the last client.
+pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
+    Ok(match kind {
+        Kind::Classic => {
+            let key = ClassicKey::from_passphrase(LAPTOP.as_bytes());
+            let sequence = Sequence::new(SEQUENCE)?;
+            Box::new(move |source| block(key.encipher(sequence.plaintext()), source))
+        }
+        Kind::Sealed => {
+            let key = SealedKey::new(&SecretKey::from_key_file(LAPTOP_KEY.as_bytes())?);
+            Box::new(move |source| {
+                let request = scene::request("ssh", source.into())?;
+                block(request.seal(&key), source)
+            })
+        }
+    })
+}
+
+/// How many times the client sends each knock by default.
+pub(crate) fn copies() -> u32 {
+    u32::from(Copies::DEFAULT.get())
+}
+
+/// The client command that knocks on `server` from `host`.
+pub(crate) fn client(context: &Context, host: &Namespace, site: &Site, server: IpAddr) -> Command {
+    let mut knock = host.command(context.binary("knock"));
+    knock.arg("--key-file").arg(site.path("laptop.key"));
+    knock.args([&server.to_string(), "ssh"]);
+    knock
+}

@@ -1,0 +1,101 @@
+//! The cost of the XDP program per packet.
+
+mod drained;
+mod packet;
+mod subject;
+
+use anyhow::Result;
+
+use self::subject::{EMPTY, GATED, LOOK_UP, PLAIN, Programs, compare};
+use super::definition::Scenario;
+use crate::{
+    context::{Context, Effort},
+    plot::Plot,
+    record::{Measurement, Unit},
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "program",
+    title: "Cost of the XDP program per packet",
+    method: "CPU time per packet with `BPF_PROG_TEST_RUN`. The baseline is an empty program; both \
+             programs run in turn. The gate protects `tcp/22` and `udp/51820`. In the case *ring \
+             buffer drained* the daemon's reader consumes the events at the same time. In the case \
+             *reader asleep* each SYN follows a pause, so it wakes the reader; the figure is the \
+             kernel's for this single packet.",
+    run,
+    plot: Some(Plot::Bars(Unit::Nanoseconds)),
+};
+
+fn run(context: &Context) -> Result<Vec<Measurement>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // The ring buffers are registered with the runtime.
+    let entered = runtime.enter();
+    let programs = Programs::load()?;
+    drop(entered);
+    let mut found = other_ports(&programs, context.effort)?;
+    found.extend(gate(&programs, context.effort)?);
+    found.extend(window(&programs, context.effort)?);
+    found.extend(drained::run(&programs.empty, context.effort)?);
+    Ok(found)
+}
+
+/// Packets to ports that are neither in the window nor protected.
+fn other_ports(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
+    let mut found = Vec::new();
+    for (case, frame) in packet::to_other_ports()? {
+        let subjects = [
+            (EMPTY, &programs.empty),
+            (PLAIN, &programs.plain),
+            (GATED, &programs.gated),
+        ];
+        let [empty, plain, gated] = compare(case, &frame, subjects, effort)?;
+        let most = 1.2 * empty.median();
+        found.push(empty);
+        for knockd in [plain, gated] {
+            let reached = knockd.median() <= most;
+            found.push(knockd.beside(EMPTY).target("≤ 1.2 ×", reached));
+        }
+    }
+    Ok(found)
+}
+
+/// Packets to protected ports.
+fn gate(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
+    let mut found = Vec::new();
+    for (case, frame) in packet::to_the_gate()? {
+        let subjects = [
+            (EMPTY, &programs.empty),
+            (LOOK_UP, &programs.look_up),
+            (GATED, &programs.gated),
+        ];
+        let [empty, look_up, gated] = compare(case, &frame, subjects, effort)?;
+        let most = 0.5 * empty.median() + look_up.median();
+        let reached = gated.median() <= most;
+        let target = format!("≤ 1.5 × plus one lookup ({})", gated.unit.show(most));
+        found.extend([
+            empty,
+            look_up.beside(EMPTY),
+            gated.beside(EMPTY).target(target, reached),
+        ]);
+    }
+    Ok(found)
+}
+
+/// SYNs to the window without a reader.
+fn window(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
+    let mut found = Vec::new();
+    for (case, program) in [
+        (
+            "SYN to the window, source over its event rate",
+            &programs.plain,
+        ),
+        ("SYN to the window, ring buffer full", &programs.unlimited),
+    ] {
+        let subjects = [(EMPTY, &programs.empty), (PLAIN, program)];
+        let [empty, knockd] = compare(case, &packet::knock()?, subjects, effort)?;
+        found.extend([empty, knockd.beside(EMPTY)]);
+    }
+    Ok(found)
+}

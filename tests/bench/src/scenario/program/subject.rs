@@ -1,0 +1,134 @@
+//! The programs, and the cost of a program per packet.
+
+use std::{borrow::Cow, num::NonZeroU32, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp as Program};
+use aya_obj::programs::XdpAttachType;
+use knock_common::{
+    gate::{Mode, PrefixLens, Transport},
+    rate::Rate,
+    settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
+    window::Window,
+};
+use knock_tests::link::Pair;
+use knock_user::daemon::{
+    gate::{Opening, Port, Rules},
+    report::Reporter,
+    source::xdp::Xdp,
+};
+
+use super::packet;
+use crate::{
+    clock::per_each,
+    context::Effort,
+    record::{Measurement, Subject, Unit, interleave},
+    xdp::Empty,
+};
+
+pub(super) const EMPTY: &str = "empty program";
+pub(super) const LOOK_UP: &str = "empty program with one map lookup";
+pub(super) const PLAIN: &str = "knockd";
+pub(super) const GATED: &str = "knockd with a gate";
+
+/// A lease duration that outlasts the benchmark.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// All programs, loaded, with filled maps.
+pub(super) struct Programs {
+    pub(super) empty: Program,
+    pub(super) look_up: Program,
+    /// knockd without `[gate]`.
+    pub(super) plain: Program,
+    /// knockd with a gate in which [`Pair::CLIENT_V4`] has leases.
+    pub(super) gated: Program,
+    /// Like `plain`, without a limit of events per source.
+    pub(super) unlimited: Program,
+}
+
+impl Programs {
+    pub(super) fn load() -> Result<Self> {
+        let mut empty = Empty::load()?;
+        let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
+        Ok(Self {
+            look_up: handle(empty.look_up()?)?,
+            empty: handle(empty.program()?)?,
+            plain: handle(Xdp::load(settings, Reporter::default())?.program()?)?,
+            gated: gated(settings)?,
+            unlimited: handle(Xdp::load(unlimited(), Reporter::default())?.program()?)?,
+        })
+    }
+}
+
+/// Settings that allow one source a burst of 2^32 events.
+pub(super) fn unlimited() -> Settings {
+    let rate = Rate::new(NonZeroU32::MIN.saturating_add(999_999_999), NonZeroU32::MAX);
+    Settings::new(Window::DEFAULT, Verdict::Drop, rate)
+}
+
+fn gated(settings: Settings) -> Result<Program> {
+    let port = |transport, number| Port { transport, number };
+    let ports = vec![
+        port(Transport::Tcp, packet::TCP),
+        port(Transport::Udp, packet::UDP),
+    ];
+    let rules = Rules {
+        protect: ports.clone(),
+        trusted: Vec::new(),
+        mode: Mode::Enforce,
+        udp_idle: HOUR,
+        prefix_lens: PrefixLens::new([128]).context("128 is a valid prefix length")?,
+        max_leases: NonZeroU32::MIN.saturating_add(16_383),
+    };
+    let (mut xdp, mut gate) = Xdp::load_with_gate(settings, &rules, Reporter::default())?;
+    let opening = Opening {
+        ports,
+        ipv6_prefix: 128,
+    };
+    gate.open(&opening.keys(Pair::CLIENT_V4.into()), HOUR)?;
+    handle(xdp.program()?)
+}
+
+/// Another handle for `program`. It keeps the program loaded after the loader is dropped, and runs
+/// it while the loader reads its ring buffer.
+pub(super) fn handle(program: &Program) -> Result<Program> {
+    let info = program.info()?;
+    let name = Cow::Owned(info.name_as_str().unwrap_or_default().to_owned());
+    Ok(Program::from_program_info(
+        info,
+        name,
+        XdpAttachType::Interface,
+    )?)
+}
+
+/// Runs the program of each subject on `frame`, in turn.
+pub(super) fn compare<const N: usize>(
+    case: &str,
+    frame: &[u8],
+    subjects: [(&str, &Program); N],
+    effort: Effort,
+) -> Result<[Measurement; N]> {
+    let repeat = effort.pick(100_000, 1_000_000);
+    let mut runs = subjects.map(|(_, program)| -> Subject<'_> {
+        Box::new(move || per_packet(program, frame, repeat))
+    });
+    let samples = interleave(effort.pick(7, 21), &mut runs)?;
+    let mut samples = samples.iter();
+    Ok(subjects.map(|(subject, _)| {
+        let samples = samples.next().map_or(&[][..], |samples| samples);
+        Measurement::new(case, subject, Unit::Nanoseconds, samples)
+    }))
+}
+
+/// Nanoseconds of CPU time of this thread per packet. The kernel's figure is an integer, which is
+/// too coarse for an empty program.
+pub(super) fn per_packet(program: &Program, frame: &[u8], repeat: u32) -> Result<f64> {
+    per_each(repeat, || {
+        program.test_run(TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        })?;
+        Ok(())
+    })
+}
