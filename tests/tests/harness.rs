@@ -17,6 +17,7 @@ use knock_common::{
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
+use knock_tests::kernel_log::KernelLog;
 use knock_tests::{
     frame::{Content, Extension, Frame, Protocol, Segment, Tag, bit_flips, truncations},
     link::Pair,
@@ -26,7 +27,6 @@ use knock_tests::{
     service::{Greeter, Session, try_connect},
     wire::{Capture, Direction, Sender},
 };
-use knockd_listener::tails::Reporter;
 use knockd_xdp::{pins::Pins, program::Xdp};
 use tokio::runtime::Builder;
 
@@ -309,7 +309,7 @@ fn pin(namespace: &Namespace) -> Result<Vec<u32>> {
     namespace.run(|| {
         let _entered = runtime.enter();
         let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
-        let mut xdp = Xdp::load(settings, Reporter::default())?;
+        let mut xdp = Xdp::load(settings, KernelLog::discarded())?;
         let program = xdp.program()?;
         program.pin(PIN)?;
         let maps = program

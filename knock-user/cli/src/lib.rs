@@ -5,7 +5,7 @@ mod control;
 mod import;
 mod init;
 mod tap;
-mod top;
+pub mod top;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 

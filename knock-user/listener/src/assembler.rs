@@ -8,7 +8,7 @@ mod sources;
 
 use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
 
-pub use self::queue::Candidates;
+pub use self::queue::{Candidates, MAX_EVENTS};
 use self::{
     queue::{Event, nanoseconds},
     sources::Sources,
