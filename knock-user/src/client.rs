@@ -1,11 +1,12 @@
-//! The client: what a door is asked for becomes a [`Knock`], and a knock becomes SYNs to a
+//! The client: turns a request for a door into a [`Knock`], and sends the knock as SYNs to a
 //! [`Server`].
 //!
-//! [`cli`] says what is wanted and [`profile`] what is known already. [`sealed`] makes a fresh
-//! knock for each send, bound as [`source_ip`] says, and [`mod@knock`] enciphers it; [`server`]
-//! finds the addresses, [`source`] chooses the ports to send from, [`pace`] says how fast and
-//! how often, and [`mod@send`] sends through a [`stack`]. [`mod@verify`] does all of that until
-//! the door's port answers, and [`console`] tells a person. No privileges are needed.
+//! [`cli`] parses the command line and [`profile`] the stored profiles. [`sealed`] makes a fresh
+//! knock for each send, bound to a source address by [`source_ip`], and [`mod@knock`] enciphers
+//! it. [`server`] resolves the addresses, [`source`] chooses the source ports, [`pace`] defines
+//! the delay and the number of copies, and [`mod@send`] sends through a [`stack`].
+//! [`mod@verify`] repeats this until the door's port answers, and [`console`] prints the results.
+//! No privileges are needed.
 
 use anyhow::Result;
 
@@ -46,21 +47,21 @@ pub use self::{
 
 use self::profile::{Profiles, ProfilesError};
 
-/// Does what the command line asks for, and tells `console` the result.
+/// Runs what the command line requests, and prints the result to `console`.
 ///
 /// # Errors
 ///
-/// If the command line and the profiles do not make a knock, it cannot be sent, the port to
-/// be verified does not answer, or the result cannot be written.
+/// Returns an error if the command line and the profiles do not define a knock, the knock cannot
+/// be sent, the verified port does not answer, or the result cannot be written.
 pub fn run(cli: &Cli, console: &mut Console<'_>) -> Result<()> {
     if let Some(command) = &cli.command {
         return setup::run(command, console);
     }
     let Some(args) = &cli.knock else {
-        anyhow::bail!("neither a server nor a command is named");
+        anyhow::bail!("a server or a command is required");
     };
     let profiles = match Profiles::of_user() {
-        // A server's address needs no profile.
+        // A server can also be given by its address, so a profile is not required.
         Err(ProfilesError::NoHome) => Profiles::none(),
         profiles => profiles?,
     };

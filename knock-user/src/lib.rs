@@ -1,7 +1,7 @@
 //! The daemon `knockd` and the client `knock`.
 //!
-//! The client builds everywhere; the daemon needs Linux and the feature `daemon`. What both
-//! need is beside them: secrets, their files, and the invitation that sets up a client.
+//! The client builds on every platform; the daemon needs Linux and the feature `daemon`. The
+//! other modules are shared: secrets, their files, and the invitation that sets up a client.
 
 pub mod client;
 #[cfg(feature = "daemon")]

@@ -1,4 +1,4 @@
-//! What `--dry-run` prints is a knock that the daemon would understand.
+//! Tests that `--dry-run` prints a knock that the daemon can decode.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ fn asked(home: &Home, args: &[&str]) -> Request {
 }
 
 #[test]
-fn a_request_has_the_fields_that_were_asked_for() {
+fn a_request_has_the_requested_fields() {
     let home = Home::new();
     let plain = asked(&home, &["127.0.0.1", "ssh"]);
     assert_eq!(plain.door, DoorTag::of("ssh"));
     assert_eq!(plain.lease, RequestedLease::DoorsDefault);
-    // This host's own loopback address is not bound to.
+    // A loopback address is never used as a binding.
     assert_eq!(plain.binding, Binding::Unbound);
 
     let full = asked(
