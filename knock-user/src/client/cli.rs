@@ -42,10 +42,10 @@ Examples:
   Open it for ten minutes:
     knock --for 10m home ssh
 
-  Knock before every ssh connection, in ~/.ssh/config:
+  Let ssh knock before it connects, in ~/.ssh/config:
     Match originalhost home exec \"knock --verify tcp/22 home ssh\"
 
-  Without a profile, with a key file or with a passphrase:
+  Without a profile, use a key file or a passphrase:
     knock --key-file laptop.key server.example.net ssh
     knock --client laptop server.example.net ssh
 
@@ -55,7 +55,7 @@ Examples:
   If nothing opens because the network loses packets, send more copies, more slowly:
     knock --copies 5 --delay 50ms home ssh
 
-  The classic protocol; an attacker who observes such a knock can replay it:
+  Use the classic protocol; an attacker who observes such a knock can replay it:
     knock --classic --sequence 1,2,3,4 server.example.net
 
 Exit status: 0 if the knock was sent and, with --verify, the port answers; 1 if it could not be sent
@@ -154,7 +154,7 @@ pub struct KnockArgs {
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 
-    /// The name of this client on the server, which is part of a key from a passphrase
+    /// The name of this client on the server, needed to derive the key from a passphrase
     #[arg(long, value_name = "NAME", conflicts_with = "classic")]
     pub client: Option<Name>,
 

@@ -122,7 +122,7 @@ fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {
         .or(profile.map(|profile| &profile.client));
     let Some(client) = client else {
         bail!(
-            "there is no profile `{}`, so --key-file FILE is required, or --client NAME and its passphrase",
+            "there is no profile `{}` (see `knock list`); without a profile, use --key-file FILE, or --client NAME and its passphrase",
             args.server
         );
     };

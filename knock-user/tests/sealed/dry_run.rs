@@ -25,7 +25,7 @@ fn printed(home: &Home, args: &[&str], window: Window) -> Block {
     Block(offsets.collect::<Vec<u8>>().try_into().unwrap())
 }
 
-fn asked(home: &Home, args: &[&str]) -> Request {
+fn requested(home: &Home, args: &[&str]) -> Request {
     let key = home.key_file();
     let args = [&["--key-file", &key], args].concat();
     request(&sealed_key(), &printed(home, &args, Window::DEFAULT))
@@ -34,13 +34,13 @@ fn asked(home: &Home, args: &[&str]) -> Request {
 #[test]
 fn a_request_has_the_requested_fields() {
     let home = Home::new();
-    let plain = asked(&home, &["127.0.0.1", "ssh"]);
+    let plain = requested(&home, &["127.0.0.1", "ssh"]);
     assert_eq!(plain.door, DoorTag::of("ssh"));
     assert_eq!(plain.lease, RequestedLease::DoorsDefault);
     // A loopback address is never used as a binding.
     assert_eq!(plain.binding, Binding::Unbound);
 
-    let full = asked(
+    let full = requested(
         &home,
         &[
             "--for=10m",
@@ -60,7 +60,7 @@ fn a_request_has_the_requested_fields() {
 fn no_two_are_the_same() {
     let home = Home::new();
     let args = ["--source-ip=none", "nowhere.invalid", "ssh"];
-    assert_ne!(asked(&home, &args), asked(&home, &args));
+    assert_ne!(requested(&home, &args), requested(&home, &args));
 }
 
 #[test]
