@@ -27,7 +27,7 @@ use knock_tests::{
     service::{Greeter, Session, try_connect},
     wire::{Capture, Direction, Sender},
 };
-use knockd_xdp::{pins::Pins, program::Xdp};
+use knockd_xdp::{pins::PinDir, program::Xdp};
 use tokio::runtime::Builder;
 
 /// Far more than anything here takes; only a failing test waits so long.
@@ -349,7 +349,7 @@ fn a_namespace_can_be_without_a_bpf_filesystem() {
     // Who needs one mounts it, for everybody in the namespace.
     let root = Path::new("/sys/fs/bpf/knockd");
     namespace
-        .run(|| Pins::prepare(root).map(|()| assert!(Pins::at(root).is_empty())))
+        .run(|| PinDir::prepare(root).map(|()| assert!(PinDir::at(root).is_empty())))
         .unwrap();
     assert_eq!(kind(&namespace), "bpf_fs\n");
     assert!(!root.exists());

@@ -17,7 +17,7 @@ use knock_common::counters::Outcome;
 use knockd_runtime::log::legible;
 use knockd_types::event::Notice;
 use knockd_types::{
-    control::{CloseRequest, Moved, OpenRequest},
+    control::{CloseRequest, CommandReply, OpenRequest},
     status::{DoorStatus, GateStatus, Status},
 };
 
@@ -39,7 +39,7 @@ pub(crate) fn status(socket: &Path, json: bool) -> Result<()> {
 /// No daemon answers at `socket`, it refuses, or standard output is gone.
 pub(crate) fn leases(socket: &Path, json: bool) -> Result<()> {
     let answer = ask_once(socket, "leases")?;
-    if let Ok(Moved::Error(error)) = serde_json::from_str(&answer) {
+    if let Ok(CommandReply::Error(error)) = serde_json::from_str(&answer) {
         bail!("{}", legible(&error));
     }
     print(&answer, json, |answer| {
@@ -106,8 +106,8 @@ pub(crate) fn is_running(socket: &Path) -> bool {
 
 fn moved(socket: &Path, request: &str) -> Result<Vec<String>> {
     match serde_json::from_str(&ask_once(socket, request)?)? {
-        Moved::Doors(doors) => Ok(doors.iter().map(|door| legible(door)).collect()),
-        Moved::Error(error) => bail!("{}", legible(&error)),
+        CommandReply::Doors(doors) => Ok(doors.iter().map(|door| legible(door)).collect()),
+        CommandReply::Error(error) => bail!("{}", legible(&error)),
     }
 }
 

@@ -25,7 +25,6 @@ use self::{
     source::{Directive, Source},
 };
 use crate::init;
-use knockd_config;
 
 /// Default path of the other knockd's configuration.
 pub(crate) const DEFAULT_SOURCE: &str = "/etc/knockd.conf";

@@ -155,7 +155,7 @@ impl Bench {
     }
 
     /// Lets the daemon's side read until `done` with what has come so far.
-    pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Knock]) -> bool) -> Vec<Knock> {
+    pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Syn]) -> bool) -> Vec<Syn> {
         let Self {
             xdp, ring, runtime, ..
         } = self;
