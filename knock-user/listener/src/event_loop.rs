@@ -41,7 +41,7 @@ impl Listener {
                 () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
                 Some(request) = requests.recv() => self.answer(request).await?,
                 input = self.source.next(&mut knocks) => match input? {
-                    Input::Knocks => {
+                    Input::Syns => {
                         self.flush_kernel_log().await?;
                         self.knocks(&knocks).await?;
                         knocks.clear();

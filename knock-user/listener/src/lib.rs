@@ -40,6 +40,8 @@ use tokio::{
     sync::mpsc,
 };
 
+pub use knockd_ipc::channel::LISTENER_NAME as NAME;
+
 use self::{
     assembler::Assembler,
     auth::Authenticator,

@@ -25,7 +25,7 @@ impl Listener {
     /// Answers `request`, or asks the keeper for the answer.
     pub(crate) async fn answer(&mut self, query: Query) -> Result<()> {
         let report = |asker| (asker, false);
-        let (asker, count_leases) = match request {
+        let (asker, count_leases) = match query {
             Query::Status(reply) => report(PendingQuery::Status(reply)),
             Query::Leases(reply) => report(PendingQuery::Leases(reply)),
             Query::Verdicts(reply) => report(PendingQuery::Tail(reply)),

@@ -59,7 +59,7 @@ impl Source {
         match self {
             Self::Ring(ring) => {
                 ring.next(knocks).await?;
-                Ok(Input::Knocks)
+                Ok(Input::Syns)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
             Self::Ended => std::future::pending().await,

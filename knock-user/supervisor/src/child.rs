@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use knockd_config::Config;
 use knockd_ipc::{
-    channel::{Received, SupervisorEnd, LISTENER_NAME},
+    channel::{LISTENER_NAME, Received, SupervisorEnd},
     message::ListenerConfig,
 };
 use knockd_runtime::{account, clock::monotonic};

@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::state::Supervisor;
 use crate::{
-    doors::{Grant, DoorKey},
+    doors::{DoorKey, Grant},
     lease_store::{LeaseRecord, LeaseStore},
 };
 use knockd_runtime::clock::{monotonic, unix_ms};

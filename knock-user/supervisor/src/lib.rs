@@ -35,7 +35,8 @@ use self::{
     origin::Origin,
     outbox::Outbox,
     resources::{
-        Before, Sockets, Source, force_observe, open_metrics, open_source, open_store, pin_dir, watch,
+        Before, Sockets, Source, force_observe, open_metrics, open_source, open_store, pin_dir,
+        watch,
     },
     signals::StopSignals,
     sockets::Socket,

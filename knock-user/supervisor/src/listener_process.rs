@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use knockd_ipc::message::{StartupConfig, Message};
+use knockd_ipc::message::{Message, StartupConfig};
 use knockd_runtime::{clock::monotonic, log};
 use knockd_types::{account::Account, names::KNOCKS_FOLDER};
 use rustix::process::geteuid;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::{info, warn};
 
-use crate::doors::{Admission, Grant, DoorKey};
+use crate::doors::{Admission, DoorKey, Grant};
 use crate::{
     resources::Source,
     state::{Entry, Supervisor},
@@ -12,7 +12,7 @@ use crate::{
 use knockd_ipc::{message::Message, request::Request};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
-    event::{Event, AdmissionInfo},
+    event::{AdmissionInfo, Event},
     names::BY_HAND_NUMBER,
 };
 

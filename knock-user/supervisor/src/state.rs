@@ -11,7 +11,7 @@ use knockd_config::Config;
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     counters::Counters,
-    event::{Event, AdmissionInfo},
+    event::{AdmissionInfo, Event},
 };
 use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir};
 use tokio::sync::{Semaphore, mpsc};

@@ -5,7 +5,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::{resources::Source, state::Supervisor};
-use knockd_ipc::message::{Report, Message};
+use knockd_ipc::message::{Message, Report};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     interface::Wanted,

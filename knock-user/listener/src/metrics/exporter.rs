@@ -125,7 +125,7 @@ impl Scraper {
             .await
     }
 
-    async fn answer(&self, query: Query<Incoming>) -> hyper::http::Result<Response<Full<Bytes>>> {
+    async fn answer(&self, request: Request<Incoming>) -> hyper::http::Result<Response<Full<Bytes>>> {
         let response = Response::builder();
         if request.uri().path() != PATH {
             let elsewhere = format!("the metrics are at {PATH}\n");
