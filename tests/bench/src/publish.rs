@@ -10,7 +10,7 @@ use crate::{plot, report::Report, scenario::SCENARIOS, table};
 /// The scenario whose plot is in the README.
 const SHOWN: &str = "latency";
 
-/// The directory of published results, as README.md names it.
+/// The directory of published results, as docs/performance.md links to it.
 const FOLDER: &str = "tests/bench/results";
 
 /// Between these lines the README has what was found.
@@ -35,9 +35,9 @@ pub(crate) fn publish(found: &Path) -> Result<()> {
     if report.is_publishable() {
         report.write(&folder)?;
         copy(&found.join("peers"), &folder.join("peers"))?;
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-        let text = fs::read_to_string(&readme)?;
-        fs::write(&readme, with_figures(&text, &figures(&report, &plots))?)?;
+        let performance = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md");
+        let text = fs::read_to_string(&performance)?;
+        fs::write(&performance, with_figures(&text, &figures(&report, &plots))?)?;
     }
     println!("written to {}", folder.display());
     // Not before: what could be measured is worth having.
@@ -96,7 +96,7 @@ fn with_figures(readme: &str, figures: &str) -> Result<String> {
         Some((before, after))
     });
     let (before, after) =
-        parts.with_context(|| format!("README.md has no `{BEGIN}` with `{END}` after it"))?;
+        parts.with_context(|| format!("docs/performance.md has no `{BEGIN}` with `{END}` after it"))?;
     Ok(format!("{before}{BEGIN}\n{figures}{END}{after}"))
 }
 
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn figures_stand_between_the_two_lines() {
-        let readme = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let with = with_figures(&readme, "new\n").unwrap();
+        let performance = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let with = with_figures(&performance, "new\n").unwrap();
         assert_eq!(with, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
         assert_eq!(with_figures(&with, "new\n").unwrap(), with);
         assert!(with_figures("a", "new").is_err());
