@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Result, ensure};
 use cargo_metadata::{Artifact, Message, Metadata};
 
-use crate::{interrupt, workspace::Workspace};
+use crate::{
+    interrupt,
+    workspace::{MANPAGES, Workspace},
+};
 
 /// A test executable.
 #[derive(Debug)]
@@ -38,10 +41,15 @@ impl Executable {
     }
 }
 
-/// Builds all programs and all tests of the workspace. In one call, so that dependencies are
+/// Builds the programs and all tests of the workspace. In one call, so that dependencies are
 /// built once, with the features that all of them need together.
 pub(crate) fn build_all(workspace: &Workspace) -> Result<Vec<Executable>> {
-    build(workspace, "--workspace --all-features --bins --tests")
+    let programs = ["knock", "knockd", MANPAGES];
+    let arguments = format!(
+        "--workspace --all-features --tests {}",
+        programs.map(|name| format!("--bin {name}")).join(" ")
+    );
+    build(workspace, &arguments)
 }
 
 /// Builds what `cargo build` with these arguments builds. Returns the test executables.

@@ -35,25 +35,31 @@ const PAGES: [&str; 3] = ["knock.1", "knockd.toml.5", "knockd.8"];
 /// The packages that are shipped: the programs, and the eBPF program that knockd contains.
 const BUILT_IN: [&str; 2] = [PROGRAMS, EBPF];
 
-/// Sets up, and makes the package.
+/// Sets up, builds everything and makes the package.
 pub(crate) fn package(workspace: &Workspace) -> Result<()> {
     setup::setup(workspace, None)?;
-    for file in make(workspace)? {
+    build(workspace)?;
+    run(&mut workspace.cargo(&format!("build --quiet --package {MANPAGES}")))?;
+    for file in assemble(workspace)? {
         println!("{}", file.display());
     }
     Ok(())
 }
 
-/// Builds everything and writes it to the folder `package` of the target directory, which is
-/// emptied first. Returns the files.
-pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+/// Installs the tools for the package, and builds the programs for it.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     ensure!(
         cfg!(target_os = "linux") && Path::new("/usr/bin/dpkg-deb").is_file(),
         "a Debian package can only be made on Debian: there is no dpkg-deb"
     );
     apt::provide(&[SHLIBDEPS])?;
     install_crate(workspace, "cargo-deb", CARGO_DEB, &[])?;
-    run(&mut workspace.cargo("build --quiet --release --package knock-user"))?;
+    run(&mut workspace.cargo(&format!("build --quiet --release --package {PROGRAMS}")))
+}
+
+/// Makes the package in the folder `package` of the target directory, which is emptied first. Both
+/// [`build`] and a debug build of [`MANPAGES`] have been run. Returns the files.
+pub(crate) fn assemble(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let epoch = epoch(workspace);
     // cargo-deb looks for assets in this target directory.
     let documents = workspace.target.join("release/documents");
@@ -94,8 +100,7 @@ fn at(command: &mut Command, epoch: Option<&str>) {
 
 /// Writes manual pages and completions to `folder`.
 fn write_documents(workspace: &Workspace, folder: &Path) -> Result<()> {
-    let mut documents = workspace.cargo(&format!("run --quiet --package {MANPAGES} --"));
-    run(documents.arg(folder))?;
+    run(workspace.command(workspace.binary(MANPAGES)).arg(folder))?;
     let mut gzip = Command::new("gzip");
     gzip.args(["--force", "--best", "--no-name"]);
     run(gzip.args(PAGES.map(|page| folder.join(page))))
@@ -113,8 +118,7 @@ fn list_built_in(workspace: &Workspace, folder: &Path) -> Result<()> {
 fn build_deb(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Result<PathBuf> {
     let mut deb = workspace.command(workspace.tools().join("bin/cargo-deb"));
     deb.args(["deb", "--quiet", "--no-build", "--locked"]);
-    deb.args(["--package", "knock-user", "--output"])
-        .arg(folder);
+    deb.args(["--package", PROGRAMS, "--output"]).arg(folder);
     at(&mut deb, epoch);
     let path = output(&mut deb)?;
     let path = PathBuf::from(path.trim_end());

@@ -108,20 +108,21 @@ impl Run<'_> {
         for (name, check) in SOURCE_CHECKS {
             steps.run(name, || check(workspace, tools))?;
         }
-        // The package is built with optimisation, mostly on one processor and in a folder of its
-        // own: the other builds need not wait for it.
+        // The programs of the package are built with optimisation, mostly on one processor and in a
+        // folder of their own: the other builds need not wait for that.
         let (kernel, unit) = thread::scope(|scope| {
-            let package =
-                scope.spawn(|| steps.run("package", || package::make(workspace).map(|_| ())));
+            let release =
+                scope.spawn(|| steps.run("build of the package", || package::build(workspace)));
             let built = LINTS
                 .iter()
                 .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)))
                 .and_then(|()| self.build());
-            package
+            release
                 .join()
                 .unwrap_or_else(|panic| resume_unwind(panic))?;
             built
         })?;
+        steps.run("package", || package::assemble(workspace).map(|_| ()))?;
         steps.run("unit tests", || unit::run_all(workspace, &unit, summary))?;
         let blocks = match choice.long {
             true => 100_000_000,
