@@ -1,4 +1,4 @@
-//! From a command line to its result.
+//! Runs what the command line requests.
 
 use anyhow::Result;
 

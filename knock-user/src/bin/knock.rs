@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     };
     let (mut out, mut notes) = (io::stdout(), io::stderr());
     let mut console = Console::new(&mut out, &mut notes, io::stderr().is_terminal());
-    let result = client::run(&cli, &mut console);
+    let result = knock_client::run(&cli, &mut console);
     // Removes the progress line, so that the error does not appear in it.
     drop(console);
     match result {
