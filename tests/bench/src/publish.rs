@@ -37,7 +37,10 @@ pub(crate) fn publish(found: &Path) -> Result<()> {
         copy(&found.join("peers"), &folder.join("peers"))?;
         let performance = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md");
         let text = fs::read_to_string(&performance)?;
-        fs::write(&performance, with_figures(&text, &figures(&report, &plots))?)?;
+        fs::write(
+            &performance,
+            with_figures(&text, &figures(&report, &plots))?,
+        )?;
     }
     println!("written to {}", folder.display());
     // Not before: what could be measured is worth having.
@@ -95,8 +98,8 @@ fn with_figures(readme: &str, figures: &str) -> Result<String> {
         let (_, after) = rest.split_once(END)?;
         Some((before, after))
     });
-    let (before, after) =
-        parts.with_context(|| format!("docs/performance.md has no `{BEGIN}` with `{END}` after it"))?;
+    let (before, after) = parts
+        .with_context(|| format!("docs/performance.md has no `{BEGIN}` with `{END}` after it"))?;
     Ok(format!("{before}{BEGIN}\n{figures}{END}{after}"))
 }
 
