@@ -1,4 +1,4 @@
-//! What a block costs to make and to read.
+//! The cost of encoding and decoding a block.
 
 use std::{hint::black_box, net::Ipv4Addr};
 

@@ -85,6 +85,16 @@ impl Report {
         self.all && self.effort == Effort::Full && self.failed().is_empty()
     }
 
+    /// The measurement of `subject` in a case of a scenario.
+    pub(crate) fn find(&self, scenario: &str, case: &str, subject: &str) -> Option<&Measurement> {
+        let mut sections = self.sections.iter();
+        let section = sections.find(|section| section.scenario == scenario)?;
+        section
+            .measurements
+            .iter()
+            .find(|measurement| measurement.case == case && measurement.subject == subject)
+    }
+
     /// The scenarios that failed.
     pub(crate) fn failed(&self) -> Vec<&str> {
         let failed = self

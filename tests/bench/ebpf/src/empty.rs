@@ -1,5 +1,5 @@
-//! What a program costs at least, which the benchmarks hold the real one against: one that
-//! passes every packet and does nothing else, and one that looks for a lease besides.
+//! The baselines of the benchmarks: a program that only passes every packet, and one that looks up
+//! a lease first.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -14,7 +14,7 @@ use knock_common::{
     gate::{HOST, Lease, LeaseKey, Transport},
 };
 
-/// Like the real program's map, and empty.
+/// Same type as knockd's map; always empty.
 #[map]
 static LEASES: HashMap<LeaseKey, Lease> = HashMap::with_max_entries(16_384, 0);
 

@@ -1,5 +1,5 @@
-//! The flood of the benchmarks. Run on a SYN, it makes another one of it and sends that down a
-//! cable: `BPF_PROG_TEST_RUN` with live frames makes more of them than any socket takes.
+//! The SYN flood of the benchmarks. The program modifies the SYN on which it runs and redirects it
+//! to an interface. `BPF_PROG_TEST_RUN` with live frames sends more SYNs this way than a socket can.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -11,16 +11,17 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-/// The interface through which the SYNs go out.
+/// The output interface.
 #[map]
 static CABLE: DevMap = DevMap::with_max_entries(1, 0);
 
-/// How they differ: the first of the addresses that they come from and how many there are, the
-/// first port that they go to and how many there are.
+/// How the SYNs differ: the first source address, the number of source addresses, the first
+/// destination port, the number of destination ports.
 #[map]
 static RANGES: Array<[u32; 4]> = Array::with_max_entries(1, 0);
 
-/// An Ethernet frame with IPv4 and TCP, both without options, in words as checksums count them.
+/// An Ethernet frame with IPv4 and TCP headers without options, in 16-bit words of the Internet
+/// checksum.
 type Syn = [u16; 27];
 
 const IP: usize = 7;
@@ -42,14 +43,14 @@ fn flood_xdp(ctx: XdpContext) -> u32 {
     let Some(ranges) = RANGES.get(0) else {
         return xdp_action::XDP_ABORTED;
     };
-    // SAFETY: the frame is long enough, begins at an even address, as a page's headroom ends at
-    // one, and belongs to this program alone while it runs.
+    // SAFETY: the frame is long enough and starts at an even address, because the headroom of a
+    // page has an even length. Only this program accesses it while it runs.
     let syn = unsafe { &mut *(start as *mut Syn) };
     vary(syn, ranges);
     CABLE.redirect(0, 0).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
-/// Changes the SYN where SYNs differ.
+/// Sets a random source address, source port and destination port.
 #[inline(always)]
 fn vary(syn: &mut Syn, &[address, addresses, port, ports]: &[u32; 4]) {
     let source = address + below(addresses);
@@ -72,14 +73,13 @@ fn below(bound: u32) -> u32 {
     ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }
 
-/// Puts the lower half of `value` at `at`; what was there.
+/// Writes the lower 16 bits of `value` at `at`. Returns the previous word.
 #[inline(always)]
 fn set(syn: &mut Syn, at: usize, value: u32) -> u16 {
     core::mem::replace(&mut syn[at], ((value & 0xffff) as u16).to_be())
 }
 
-/// Keeps the checksum at `place` right, which covers the word at `at` that was `old`
-/// (RFC 1624).
+/// Updates the checksum at `place` after the word at `at` has changed from `old` (RFC 1624).
 #[inline(always)]
 fn correct(syn: &mut Syn, place: usize, old: u16, at: usize) {
     let sum = u32::from(!syn[place]) + u32::from(!old) + u32::from(syn[at]);
