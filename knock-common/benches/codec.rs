@@ -1,4 +1,4 @@
-//! The cost of encoding and decoding a block.
+//! Benchmarks of enciphering and deciphering one block.
 
 use std::{hint::black_box, net::Ipv4Addr};
 
@@ -17,7 +17,7 @@ fn sealed(criterion: &mut Criterion) {
     let request = Request {
         door: DoorTag::of("ssh"),
         time: Time40::from_unix_ms(1_800_000_000_000),
-        binding: Binding::to(Ipv4Addr::new(192, 0, 2, 2).into()).expect("it is an address"),
+        binding: Binding::to(Ipv4Addr::new(192, 0, 2, 2).into()).expect("a valid address"),
         lease: RequestedLease::DoorsDefault,
         random: 1,
     };
@@ -36,7 +36,7 @@ fn sealed(criterion: &mut Criterion) {
 
 fn classic(criterion: &mut Criterion) {
     let key = ClassicKey::from_passphrase(b"correct horse battery staple");
-    let sequence = Sequence::new(&[1, 2, 3, 4]).expect("it is short enough");
+    let sequence = Sequence::new(&[1, 2, 3, 4]).expect("four bytes are a valid sequence");
     let block = key.encipher(sequence.plaintext());
     criterion.bench_function("classic decipher", |bencher| {
         bencher.iter(|| black_box(&key).decipher(black_box(&block)));

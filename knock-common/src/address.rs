@@ -1,27 +1,27 @@
-//! A packet's source, as the XDP program compares, hashes and passes it on.
+//! A packet's source address, in the form that the XDP program compares, hashes and reports.
 
 use core::net::{IpAddr, Ipv6Addr};
 
-/// An IPv6 address; an IPv4 address as IPv4-mapped one (RFC 4291, section 2.5.5.2).
+/// An IPv6 address; an IPv4 address is stored as IPv4-mapped (RFC 4291, section 2.5.5.2).
 ///
-/// In memory its 16 bytes as they are on the wire, but as words: the kernel's compiler moves
-/// bytes one by one, and a map's key that was written so is slow to hash.
+/// The 16 bytes are in network byte order, but stored as four words: LLVM's BPF backend copies
+/// byte arrays one byte at a time, and a map key that was written that way is slow to hash.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address([u32; 4]);
 
-/// What stands before the four bytes of an IPv4-mapped address.
+/// The first 12 bytes of an IPv4-mapped address.
 const MAPPED: [u32; 3] = [0, 0, 0xffff_u32.to_be()];
 
 impl Address {
-    /// The IPv4 address of these bytes.
+    /// The IPv4 address with these bytes.
     #[must_use]
     #[inline(always)]
     pub const fn v4(octets: [u8; 4]) -> Self {
         Self([MAPPED[0], MAPPED[1], MAPPED[2], u32::from_ne_bytes(octets)])
     }
 
-    /// The IPv6 address of these bytes.
+    /// The IPv6 address with these bytes.
     #[must_use]
     #[inline(always)]
     pub const fn v6(octets: [u8; 16]) -> Self {
@@ -34,7 +34,7 @@ impl Address {
         ])
     }
 
-    /// All 16 bytes.
+    /// All 16 bytes, in network byte order.
     #[must_use]
     #[inline(always)]
     pub const fn octets(self) -> [u8; 16] {
@@ -47,7 +47,7 @@ impl Address {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
-    /// The IPv4 address that this is.
+    /// The IPv4 address that is mapped; `None` if this is not an IPv4-mapped address.
     #[must_use]
     #[inline(always)]
     pub const fn as_v4(self) -> Option<[u8; 4]> {
@@ -59,7 +59,7 @@ impl Address {
         }
     }
 
-    /// The address with all but its first `prefix_len` bits zero.
+    /// The address with all bits after the first `prefix_len` set to zero.
     #[must_use]
     #[inline(always)]
     pub const fn masked(self, prefix_len: u8) -> Self {
@@ -73,7 +73,7 @@ impl Address {
     }
 }
 
-/// A word of an address of which the first `count` bits are set, all of them from 32 on.
+/// An address word with its first `count` bits set; all 32 bits are set from 32 on.
 #[inline(always)]
 const fn first_bits(count: u8) -> u32 {
     let bits = if count >= 32 {
@@ -93,7 +93,7 @@ impl From<IpAddr> for Address {
     }
 }
 
-/// An IPv4-mapped address becomes the IPv4 address that it stands for.
+/// Converts an IPv4-mapped address to an IPv4 address, and any other to an IPv6 address.
 impl From<Address> for IpAddr {
     fn from(address: Address) -> Self {
         Ipv6Addr::from(address.octets()).to_canonical()

@@ -1,10 +1,10 @@
-//! How a packet can end, and the kernel's count of each end.
+//! How the XDP program classifies packets, and the names of its counters.
 
 /// Declares [`Outcome`] with its names and explanations in one place.
 macro_rules! outcomes {
     ($($variant:ident, $name:literal, $what:literal;)+) => {
-        /// How the XDP program was done with a packet. Every packet ends in exactly one of
-        /// these, and the map `COUNTERS` counts them by this enum's discriminant, per CPU.
+        /// The result for one packet in the XDP program. Each packet has exactly one outcome.
+        /// The map `COUNTERS` counts outcomes per CPU, indexed by the discriminant of this enum.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Outcome {
@@ -15,7 +15,7 @@ macro_rules! outcomes {
             /// Every outcome, in the order of the counters.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// How many outcomes there are.
+            /// The number of outcomes.
             #[expect(clippy::cast_possible_truncation, reason = "there are not 2^32 lines above")]
             pub const COUNT: u32 = Self::ALL.len() as u32;
 
@@ -25,7 +25,7 @@ macro_rules! outcomes {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// What the counter counts, for a person.
+            /// What the counter counts, as a phrase for people.
             #[must_use]
             pub const fn what(self) -> &'static str {
                 match self { $(Self::$variant => $what,)+ }
@@ -36,18 +36,18 @@ macro_rules! outcomes {
 
 outcomes! {
     Knock, "knock", "SYNs to the window that became an event";
-    RateLimited, "rate_limited", "SYNs to the window beyond what one source may send";
-    RingFull, "ring_full", "SYNs to the window that found the ring buffer full";
-    GateLeased, "gate_leased", "connections and datagrams to protected ports that a lease let in";
-    GateTrusted, "gate_trusted", "connections and datagrams to protected ports from trusted sources";
-    GateRefused, "gate_refused", "connections and datagrams that the gate refused";
-    GateUnclear, "gate_unclear", "packets that could hide a connection from the gate, which refused them";
-    NotSyn, "not_syn", "TCP packets to the window that open no connection";
+    RateLimited, "rate_limited", "SYNs to the window above the source's rate limit";
+    RingFull, "ring_full", "SYNs to the window that were lost because the ring buffer was full";
+    GateLeased, "gate_leased", "connections and datagrams to protected ports, admitted by a lease";
+    GateTrusted, "gate_trusted", "connections and datagrams to protected ports, from trusted networks";
+    GateRefused, "gate_refused", "connections and datagrams to protected ports, refused by the gate";
+    GateUnclear, "gate_unclear", "packets that the gate refused because they could hide a connection";
+    NotSyn, "not_syn", "TCP packets to the window that do not open a connection";
     OutsideWindow, "outside_window", "TCP packets to other ports";
-    NotTcp, "not_tcp", "IP packets that are not TCP, nor a datagram to a protected port";
+    NotTcp, "not_tcp", "IP packets other than TCP, not to a protected UDP port";
     NotIp, "not_ip", "frames that are not IP";
-    Fragment, "fragment", "IP fragments, which are never a knock";
-    TooDeep, "too_deep", "packets with more VLAN tags or IPv6 extension headers than are followed";
+    Fragment, "fragment", "IP fragments, which cannot be part of a knock";
+    TooDeep, "too_deep", "packets with too many VLAN tags or IPv6 extension headers";
     Malformed, "malformed", "truncated or inconsistent packets";
 }
 

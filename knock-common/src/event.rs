@@ -1,26 +1,26 @@
-//! What the kernel tells the daemon about one SYN.
+//! The event that the XDP program sends to the daemon for each SYN to the window.
 
 use core::net::IpAddr;
 
 use crate::address::Address;
 
-/// One SYN to a port of the window, as it lies in the ring buffer.
+/// One SYN to a port of the window, as stored in the ring buffer.
 ///
-/// Host byte order; 32 bytes without implicit padding, so that no kernel memory leaks.
+/// Host byte order. 32 bytes without implicit padding, so that no kernel memory leaks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnockEvent {
-    /// When the packet was seen: nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+    /// When the packet arrived, in nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
     pub arrival_ns: u64,
     /// The packet's source address.
     pub source: Address,
-    /// The interface that it came in on.
+    /// The index of the interface that received the packet.
     pub ifindex: u32,
     /// The TCP source port.
     pub source_port: u16,
-    /// The destination port's place in the window.
+    /// The offset of the destination port in the window.
     pub offset: u8,
-    /// Zero.
+    /// Always zero.
     pub reserved: u8,
 }
 
@@ -28,7 +28,7 @@ impl KnockEvent {
     /// The size of an event in the ring buffer, in bytes.
     pub const LEN: usize = size_of::<Self>();
 
-    /// Reads an event out of a ring buffer entry; `None` if the entry has another length.
+    /// Decodes a ring buffer entry; returns `None` if its length is not [`KnockEvent::LEN`].
     #[must_use]
     pub fn from_bytes(entry: &[u8]) -> Option<Self> {
         let entry: &[u8; Self::LEN] = entry.try_into().ok()?;
@@ -49,14 +49,14 @@ impl KnockEvent {
         })
     }
 
-    /// The source address, an IPv4-mapped one as the IPv4 address that it stands for.
+    /// The source address; an IPv4-mapped address is returned as IPv4.
     #[must_use]
     pub fn source(&self) -> IpAddr {
         self.source.into()
     }
 }
 
-// The layout that both sides were compiled with.
+// The layout is an ABI: the XDP program and the daemon are compiled separately.
 const _: () = {
     assert!(KnockEvent::LEN == 32);
     assert!(align_of::<KnockEvent>() == 8);

@@ -1,46 +1,46 @@
-//! The gate: which new connections and datagrams reach a protected port.
+//! The gate: which new connections and datagrams may reach a protected port.
 //!
-//! The daemon writes leases, the XDP program holds every packet against them. Both compute
-//! with what stands here, and the leases lie in the map `LEASES`, which outlives the daemon.
+//! The daemon writes leases, and the XDP program checks every packet against them. Both use
+//! the types in this module. Leases are in the map `LEASES`, which outlives the daemon.
 
 use core::num::NonZeroU64;
 
 use crate::address::Address;
 
-/// The version of what is pinned: of [`LeaseKey`], [`Lease`] and their map. A daemon finds
-/// its predecessor's leases by it, and takes over nothing that it would misread.
+/// The version of the pinned objects: the layouts of [`LeaseKey`] and [`Lease`], and the map.
+/// A daemon takes over a predecessor's leases only if they have this version.
 pub const LAYOUT_VERSION: u32 = 1;
 
-/// How many different IPv6 prefix lengths leases may have: each costs a look-up.
+/// The maximum number of different IPv6 prefix lengths of leases. Each costs one map lookup.
 pub const MAX_PREFIX_LENS: usize = 4;
 
-/// How many networks may be trusted: the size of the map `TRUSTED`.
+/// The maximum number of trusted networks: the size of the map `TRUSTED`.
 pub const MAX_TRUSTED: u32 = 1024;
 
-/// The whole of an IPv6 address; also that of an IPv4-mapped one.
+/// The prefix length of a single address, also of an IPv4 address in IPv4-mapped form.
 pub const HOST: u8 = 128;
 
-/// What the gate does with what it does not let in.
+/// What the gate does with packets that it refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It is dropped, and nothing answers.
+    /// It drops them silently.
     #[default]
     Enforce,
-    /// It is counted, logged and passed.
+    /// It counts, logs and passes them.
     Observe,
 }
 
 /// A transport protocol that has ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
-    /// Connections: a lease lets one in, which then goes on without it.
+    /// Connections. A lease is needed only to open one.
     Tcp,
-    /// Datagrams: each needs a lease.
+    /// Datagrams. Each one needs a lease.
     Udp,
 }
 
 impl Transport {
-    /// Its number in IANA's registry "Assigned Internet Protocol Numbers".
+    /// The protocol number in IANA's registry "Assigned Internet Protocol Numbers".
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -50,7 +50,7 @@ impl Transport {
     }
 }
 
-/// Where the map `PROTECTED`, a bit for each port, has a port: the element, and the bit in it.
+/// The position of a port in the bitmap `PROTECTED`: the array index and the bit of the element.
 #[must_use]
 #[inline(always)]
 pub const fn protected_bit(transport: Transport, port: u16) -> (u32, u64) {
@@ -64,25 +64,25 @@ pub const fn protected_bit(transport: Transport, port: u16) -> (u32, u64) {
     )
 }
 
-/// The elements of the map `PROTECTED`.
+/// The number of elements of the map `PROTECTED`: one bit for each TCP and each UDP port.
 pub const PROTECTED_LEN: u32 = 2 * (1 << 16) / u64::BITS;
 
-/// Whose lease for which port: the key of the map `LEASES`.
+/// The key of the map `LEASES`: which source may reach which port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseKey {
-    /// An address or a prefix, the bits behind the prefix zero.
+    /// An address or a prefix. All bits after the prefix are zero.
     pub source: Address,
     /// The destination port.
     pub port: u16,
-    /// [`Transport::number`].
+    /// The protocol number: [`Transport::number`].
     pub protocol: u8,
-    /// How many bits of `source` count; [`HOST`] for IPv4.
+    /// The number of significant bits of `source`; [`HOST`] for IPv4.
     pub prefix_len: u8,
 }
 
 impl LeaseKey {
-    /// The key of the lease that lets `source`, or all of its prefix of `prefix_len` bits, in.
+    /// The key of a lease for the prefix of `source` that is `prefix_len` bits long.
     #[must_use]
     #[inline(always)]
     pub const fn new(source: Address, prefix_len: u8, transport: Transport, port: u16) -> Self {
@@ -95,23 +95,24 @@ impl LeaseKey {
     }
 }
 
-/// Until when a source is let in: the value of the map `LEASES`.
+/// The value of the map `LEASES`: how long a source is admitted.
 ///
-/// Times are nanoseconds of `CLOCK_BOOTTIME`, which nobody can set and which goes on while
-/// the machine sleeps.
+/// Times are nanoseconds of `CLOCK_BOOTTIME`, which cannot be set and includes the time that
+/// the machine is suspended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// When it ends by itself. Only the daemon writes this.
+    /// When the lease expires, unless datagrams extend it. Only the daemon writes this field.
     pub expires_ns: u64,
-    /// When its last datagram came; 0 before the first, and for TCP. Only the XDP program
-    /// writes this: a late write to an entry that has become somebody else's moves no TCP lease.
+    /// When the last datagram arrived; 0 before the first one, and always for TCP. Only the XDP
+    /// program writes this field. If the map entry is reused between its lookup and its write,
+    /// a stray value cannot extend a TCP lease.
     pub seen_ns: u64,
 }
 
 impl Lease {
-    /// When the lease ends. `idle_ns` is how far apart the datagrams of a UDP lease may be
-    /// that keep it going; TCP has none.
+    /// When the lease ends, in nanoseconds of `CLOCK_BOOTTIME`. For UDP, `idle_ns` is the longest
+    /// gap between datagrams that keeps a lease alive; for TCP it is `None`.
     #[must_use]
     #[inline(always)]
     pub const fn ends_at(&self, idle_ns: Option<NonZeroU64>) -> u64 {
@@ -130,7 +131,7 @@ impl Lease {
         }
     }
 
-    /// Whether it lets its source in at `now`.
+    /// Whether the lease is valid at `now`.
     #[must_use]
     #[inline(always)]
     pub const fn holds(&self, now: u64, idle_ns: Option<NonZeroU64>) -> bool {
@@ -138,13 +139,13 @@ impl Lease {
     }
 }
 
-/// The IPv6 prefix lengths that leases have: at most [`MAX_PREFIX_LENS`] different ones.
+/// The set of IPv6 prefix lengths of leases: at most [`MAX_PREFIX_LENS`] different ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixLens([u8; MAX_PREFIX_LENS]);
 
 impl PrefixLens {
-    /// The different ones of `lens`, each from 1 to [`HOST`]; `None` if they are too many or
-    /// one is no length.
+    /// The set of the lengths in `lens`. Returns `None` if a length is not from 1 to [`HOST`] or
+    /// if there are more than [`MAX_PREFIX_LENS`] different ones.
     #[must_use]
     pub fn new(lens: impl IntoIterator<Item = u8>) -> Option<Self> {
         let mut all = Self::default();
@@ -161,7 +162,7 @@ impl PrefixLens {
         Some(all)
     }
 
-    /// The lengths; those behind the first zero are none.
+    /// The lengths. Unused elements are zero and come last.
     #[must_use]
     pub const fn as_array(&self) -> [u8; MAX_PREFIX_LENS] {
         self.0
@@ -177,7 +178,7 @@ const _: () = {
 };
 
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, `Copy`, only integers and arrays of them, no padding (asserted above).
+// SAFETY: `repr(C)`, `Copy`, only integers and arrays of integers, no padding (asserted above).
 unsafe impl aya::Pod for LeaseKey {}
 
 #[cfg(feature = "user")]

@@ -1,9 +1,11 @@
-//! What two sides of knockd must agree on.
+//! Definitions that both sides of an interface of knockd share.
 //!
-//! [`address`], [`event`], [`settings`], [`counters`], [`gate`] and [`rate`] cross between the XDP program and the
-//! daemon; [`window`] and `protocol` (feature `protocol`) between the client and the daemon.
-//! Nothing here does I/O or needs `std`, and only the feature `passphrase` allocates, so that
-//! every part can be tested without a kernel, and the kernel's parts compiled for it.
+//! [`address`], [`event`], [`settings`], [`counters`], [`gate`] and [`rate`] are shared by the
+//! XDP program and the daemon; [`window`] and `protocol` (feature `protocol`) by the client and
+//! the daemon.
+//!
+//! This crate does no I/O and needs no `std`; only the feature `passphrase` allocates. So every
+//! part can be tested without a kernel, and the shared types compile for the BPF target.
 
 #![no_std]
 

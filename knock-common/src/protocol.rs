@@ -1,5 +1,5 @@
-//! The knock protocol: how a door's sequence or a request becomes 16 ports, and how 16 ports
-//! become it again (README.md).
+//! The knock protocol (docs/protocol.md): how a client encodes a door's sequence or a request as
+//! 16 ports, and how the daemon decodes them.
 
 pub mod block;
 pub mod classic;

@@ -1,11 +1,11 @@
-//! The token bucket that bounds what one source may cost, in the kernel and in the daemon.
+//! The token bucket that limits the rate of one source, in the kernel and in the daemon.
 
 use core::num::NonZeroU32;
 
-/// A token bucket, written as the generic cell rate algorithm (ITU-T I.371): its whole
-/// state is one `u64`, the time at which the bucket will be full again.
+/// A token bucket, implemented as the generic cell rate algorithm (ITU-T I.371). The state of
+/// a bucket is one `u64`: the time at which the bucket will be full again.
 ///
-/// That state starts at 0 (a full bucket). All times are nanoseconds of one clock.
+/// The initial state is 0, a full bucket. All times are nanoseconds of one clock.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -14,18 +14,18 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `per_second` tokens a second, at most `burst` at once.
+    /// A rate of `per_second` tokens, with at most `burst` tokens in the bucket.
     #[must_use]
     pub const fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         let interval_ns = 1_000_000_000 / per_second.get() as u64;
         Self {
             interval_ns,
-            // Below 2^62: a second's nanoseconds times a u32.
+            // Below 2^62: the nanoseconds of a second times a u32.
             burst_ns: interval_ns * burst.get() as u64,
         }
     }
 
-    /// Takes a token at `now`: the bucket's new state, or `None` if it is empty.
+    /// Takes one token at time `now`. Returns the new state, or `None` if the bucket is empty.
     #[must_use]
     #[inline(always)]
     pub const fn take(&self, full_at: u64, now: u64) -> Option<u64> {

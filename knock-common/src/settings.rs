@@ -1,4 +1,4 @@
-//! What the daemon tells the XDP program before the kernel loads it.
+//! The settings that the daemon gives to the XDP program at load time.
 
 use core::{
     num::{NonZeroU32, NonZeroU64},
@@ -12,74 +12,74 @@ use crate::{
     window::Window,
 };
 
-/// What happens to a SYN that hits the window.
+/// What happens to a SYN to the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is dropped: nothing answers, and a scanner sees a filtered port.
+    /// It is dropped without an answer; a scanner sees a filtered port.
     #[default]
     Drop,
-    /// The host's stack gets it, and usually answers with a reset.
+    /// It is passed to the host's stack, which usually answers with a reset.
     Pass,
 }
 
-/// How many events one source may put on the ring: 64 a second, 128 at once, which is a
-/// knock in eight copies.
+/// The default rate of events of one source: 64 per second with a burst of 128, which is eight
+/// copies of a knock.
 pub const DEFAULT_EVENT_RATE: Rate = rate(64, 128);
 
-/// How many log lines each CPU writes while somebody tails: more than a person can read,
-/// and little enough to be read in passing.
+/// The rate of SYN log lines per CPU while there are `tail` subscribers: more than a person can
+/// read, but cheap for the daemon to process.
 pub const LOG_RATE: Rate = rate(1000, 1000);
 
-/// How many log lines each CPU writes of what a gate that only observes would have dropped:
-/// enough to see who is meant, too few to fill a disk.
+/// The rate of log lines per CPU about packets that an observing gate would have dropped: enough
+/// to identify the sources, too few to fill a disk.
 pub const OBSERVED_RATE: Rate = rate(10, 20);
 
-/// What the program has to know of a gate.
+/// The gate settings that the XDP program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// What it does with what it does not let in.
+    /// What happens to packets that the gate refuses.
     pub mode: Mode,
-    /// Whether a TCP port is protected.
+    /// Whether any TCP port is protected.
     pub tcp: bool,
-    /// Whether a UDP port is protected.
+    /// Whether any UDP port is protected.
     pub udp: bool,
-    /// Whether anybody is trusted.
+    /// Whether there are trusted networks.
     pub trusted: bool,
     /// The prefix lengths of IPv6 leases.
     pub prefix_lens: PrefixLens,
-    /// How far apart datagrams may be that keep a lease going, in nanoseconds.
+    /// The longest gap between datagrams that keeps a lease alive, in nanoseconds.
     pub udp_idle_ns: NonZeroU64,
 }
 
 const fn rate(per_second: u32, burst: u32) -> Rate {
     match (NonZeroU32::new(per_second), NonZeroU32::new(burst)) {
         (Some(per_second), Some(burst)) => Rate::new(per_second, burst),
-        _ => panic!("a rate is above zero"),
+        _ => panic!("a rate must be above zero"),
     }
 }
 
-/// The program's settings: its constant `SETTINGS`, which the daemon overrides when it loads
-/// the program. So the kernel's verifier knows them, and takes out what they leave unreachable.
+/// The program's settings: the constant `SETTINGS`, which the daemon sets when it loads the
+/// program. The verifier knows their values and removes the code that they make unreachable.
 ///
-/// Integers instead of enums: the kernel's side must never meet a bit pattern that its
-/// compiler holds to be impossible.
+/// Integers instead of enums, because the program must never read a value that is invalid for
+/// its type.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Tokens for events, per source.
+    /// The token bucket rate of events, per source.
     rate: Rate,
-    /// How far apart datagrams may be that keep a lease going; 0 without a gate.
+    /// The longest gap between datagrams that keeps a lease alive; 0 without a gate.
     udp_idle_ns: u64,
-    /// The outcomes that end with a drop: a bit for each [`Outcome`].
+    /// The outcomes that drop the packet: one bit for each [`Outcome`].
     drops: u32,
     /// The first port of the window.
     window_base: u16,
-    /// What the gate looks at: a combination of [`TCP`], [`UDP`], [`TRUSTED`] and [`OBSERVE`].
-    /// There is no gate if neither of the first two is in it.
+    /// What the gate checks: a combination of [`TCP`], [`UDP`], [`TRUSTED`] and [`OBSERVE`].
+    /// Without [`TCP`] and [`UDP`] there is no gate.
     gate: u8,
-    /// [`PrefixLens`].
+    /// The lengths in [`PrefixLens`].
     prefix_lens: [u8; MAX_PREFIX_LENS],
-    /// Zero.
+    /// Always zero.
     reserved: [u8; 5],
 }
 
@@ -92,7 +92,7 @@ const fn flag(set: bool, flag: u8) -> u8 {
     if set { flag } else { 0 }
 }
 
-/// A bit for each of `outcomes` if `set`.
+/// One bit for each of `outcomes` if `set`, else zero.
 const fn bits(set: bool, outcomes: &[Outcome]) -> u32 {
     let mut bits = 0;
     let mut index = 0;
@@ -103,16 +103,16 @@ const fn bits(set: bool, outcomes: &[Outcome]) -> u32 {
     bits
 }
 
-/// Reads `field` where the program runs, and not when it is compiled: by then the daemon has
-/// put other settings into its constant than those that the compiler sees there.
+/// Reads `field` at run time. The compiler must not fold its value, because the daemon replaces
+/// the constant when it loads the program.
 #[inline(always)]
 fn loaded<T: Copy>(field: &T) -> T {
-    // SAFETY: it is a reference.
+    // SAFETY: `field` is a reference.
     unsafe { ptr::read_volatile(field) }
 }
 
 impl Settings {
-    /// Settings for `window`, without a gate.
+    /// The settings for `window`, without a gate.
     #[must_use]
     pub const fn new(window: Window, verdict: Verdict, rate: Rate) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Settings {
         }
     }
 
-    /// The same settings with a gate.
+    /// The same settings with `gate`.
     #[must_use]
     pub const fn with_gate(self, gate: &Gate) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Settings {
         }
     }
 
-    /// Tokens for events, per source.
+    /// The token bucket rate of events, per source.
     #[must_use]
     #[inline(always)]
     pub fn rate(&self) -> Rate {
@@ -158,21 +158,21 @@ impl Settings {
         }
     }
 
-    /// Where `port` stands in the window, if it does.
+    /// The offset of `port` in the window; `None` if it is outside.
     #[must_use]
     #[inline(always)]
     pub fn offset_of(&self, port: u16) -> Option<u8> {
         u8::try_from(port.wrapping_sub(loaded(&self.window_base))).ok()
     }
 
-    /// Whether a packet that ends with `outcome` is dropped.
+    /// Whether a packet with this `outcome` is dropped.
     #[must_use]
     #[inline(always)]
     pub fn drops(&self, outcome: Outcome) -> bool {
         loaded(&self.drops) & (1 << outcome as u32) != 0
     }
 
-    /// Whether a port of `transport` is protected.
+    /// Whether any port of `transport` is protected.
     #[must_use]
     #[inline(always)]
     pub fn guards(&self, transport: Transport) -> bool {
@@ -190,7 +190,7 @@ impl Settings {
         loaded(&self.gate) & (TCP | UDP) != 0
     }
 
-    /// Whether anybody is trusted.
+    /// Whether there are trusted networks.
     #[must_use]
     #[inline(always)]
     pub fn has_trusted(&self) -> bool {
@@ -204,7 +204,7 @@ impl Settings {
         loaded(&self.gate) & OBSERVE != 0
     }
 
-    /// How far apart the datagrams may be that keep a lease for `transport` going.
+    /// The longest gap between datagrams that keeps a lease alive, in nanoseconds; `None` for TCP.
     #[must_use]
     #[inline(always)]
     pub fn idle_ns(&self, transport: Transport) -> Option<NonZeroU64> {
@@ -214,7 +214,7 @@ impl Settings {
         }
     }
 
-    /// The prefix lengths of IPv6 leases; those behind the first zero are none.
+    /// The prefix lengths of IPv6 leases. Unused elements are zero and come last.
     #[must_use]
     #[inline(always)]
     pub fn prefix_lens(&self) -> [u8; MAX_PREFIX_LENS] {
@@ -234,6 +234,6 @@ const _: () = {
 };
 
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, `Copy`, only integers and no implicit padding (asserted above: the
-// fields' sizes add up to the size of the whole).
+// SAFETY: `repr(C)`, `Copy`, only integers and no implicit padding (asserted above: the sizes of
+// the fields add up to the size of the struct).
 unsafe impl aya::Pod for Settings {}

@@ -1,17 +1,17 @@
-//! The 256 ports that are knocked on.
+//! The 256 destination ports of knocks.
 
 use core::fmt;
 
 /// 256 consecutive TCP ports, `base ..= base + 255`.
 ///
-/// A value of this type always lies within the port numbers: `1 <= base <= 65280`
-/// (README.md, "On the wire").
+/// Every value is within the TCP port range: `1 <= base <= 65280` (docs/protocol.md, "On the
+/// wire").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     base: u16,
 }
 
-/// A base that would put the window outside ports 1 to 65535.
+/// A base of a window that would not be within ports 1 to 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidBase(pub u16);
 
@@ -19,7 +19,7 @@ impl fmt::Display for InvalidBase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} cannot be a window's base: 256 ports have to fit behind it, so it lies between 1 and {}",
+            "{} cannot be a window's base: it must be between 1 and {} to leave room for 256 ports",
             self.0,
             Window::MAX_BASE
         )
@@ -29,17 +29,17 @@ impl fmt::Display for InvalidBase {
 impl core::error::Error for InvalidBase {}
 
 impl Window {
-    /// The highest base behind which 256 ports fit.
+    /// The highest valid base.
     pub const MAX_BASE: u16 = u16::MAX - u8::MAX as u16;
 
-    /// The window at port 61000, above Linux's ephemeral range (32768 to 60999).
+    /// The window at port 61000, above Linux's default ephemeral range (32768 to 60999).
     pub const DEFAULT: Self = Self { base: 61000 };
 
     /// The window that starts at `base`.
     ///
     /// # Errors
     ///
-    /// [`InvalidBase`] unless `1 <= base <= 65280`.
+    /// Returns [`InvalidBase`] unless `1 <= base <= 65280`.
     pub const fn new(base: u16) -> Result<Self, InvalidBase> {
         if base == 0 || base > Self::MAX_BASE {
             return Err(InvalidBase(base));
@@ -47,13 +47,13 @@ impl Window {
         Ok(Self { base })
     }
 
-    /// The window's first port.
+    /// The first port of the window.
     #[must_use]
     pub const fn base(self) -> u16 {
         self.base
     }
 
-    /// Where `port` stands in the window, if it does.
+    /// The offset of `port` in the window; `None` if it is outside.
     #[must_use]
     pub const fn offset_of(self, port: u16) -> Option<u8> {
         match port.checked_sub(self.base) {

@@ -1,12 +1,13 @@
-//! Noise against the sealed protocol: 10^8 random blocks, none of which may pass.
+//! Tests that the sealed protocol accepts no random block.
 //!
-//! For release builds only, so ignored by default:
+//! Ignored by default, because it needs a release build:
 //!
 //! ```text
 //! cargo test --release -p knock-common --features protocol --test random_blocks -- --ignored --nocapture
 //! ```
 //!
-//! `KNOCK_SEED` repeats a run by the seed that it printed.
+//! The test prints its random seed; `KNOCK_SEED` repeats a run with that seed. `KNOCK_BLOCKS` sets
+//! the number of blocks, 10^8 by default.
 
 use std::{
     env,
@@ -20,12 +21,12 @@ use knock_common::protocol::{
     sealed::{Binding, DoorTag, OpenError, Request, RequestedLease, Time40},
 };
 
-const BLOCKS: u64 = 100_000_000;
+const DEFAULT_BLOCKS: u64 = 100_000_000;
 const NOW: u64 = 1_800_000_000_000;
 const MAX_SKEW: Duration = Duration::from_secs(60);
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
-/// How many blocks were stopped by each check, in the order of the checks.
+/// The number of blocks that each check rejected, in the order of the checks.
 #[derive(Debug, Default)]
 struct Tally {
     parity: u64,
@@ -36,8 +37,8 @@ struct Tally {
     accepted: u64,
 }
 
-/// What the daemon does with a candidate for one key, except that it has a table of doors
-/// and a memory of accepted blocks, which would only stop more.
+/// The daemon's checks of a candidate block for one key. The door table and the replay store are
+/// left out, because they can only reject more.
 fn verify(key: &SealedKey, door: DoorTag, block: &Block, tally: &mut Tally) {
     let stopped_by = match Request::open(key, block) {
         Err(OpenError::BadParity) => &mut tally.parity,
@@ -50,18 +51,19 @@ fn verify(key: &SealedKey, door: DoorTag, block: &Block, tally: &mut Tally) {
     *stopped_by += 1;
 }
 
-/// Whether `count` is what `trials` of chance `1 / odds` yield, give or take six standard
-/// deviations: once in 500 million runs it is not.
+/// Whether `count` successes are plausible for `trials` with probability `1 / odds`: within six
+/// standard deviations, which a correct codec exceeds once in 500 million runs.
 fn plausible(count: u64, trials: u64, odds: u64) -> bool {
     let expected = trials / odds;
     count.abs_diff(expected).pow(2) <= 36 * expected
 }
 
 #[test]
-#[ignore = "takes a release build"]
+#[ignore = "needs a release build"]
 fn no_random_block_is_accepted() {
     let seed = env::var("KNOCK_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
     println!("KNOCK_SEED={seed}");
+    let blocks = env::var("KNOCK_BLOCKS").map_or(DEFAULT_BLOCKS, |blocks| blocks.parse().unwrap());
     let mut rng = fastrand::Rng::with_seed(seed);
     let filled = SecretKey::try_fill(|bytes| {
         rng.fill(bytes);
@@ -72,21 +74,21 @@ fn no_random_block_is_accepted() {
 
     let start = Instant::now();
     let mut tally = Tally::default();
-    for _ in 0..BLOCKS {
+    for _ in 0..blocks {
         let block = Block(rng.u128(..).to_ne_bytes());
         verify(&key, door, &block, &mut tally);
     }
     let elapsed = start.elapsed();
-    println!("{BLOCKS} blocks in {elapsed:.2?}: {tally:?}");
+    println!("{blocks} blocks in {elapsed:.2?}: {tally:?}");
     assert_eq!(tally.accepted, 0);
 
-    // The checks did see noise, each its share of what the one before it let through.
-    let past_parity = BLOCKS - tally.parity;
+    // Each check saw its expected share of the blocks that passed the check before it.
+    let past_parity = blocks - tally.parity;
     let past_version = past_parity - tally.version;
-    assert!(plausible(past_parity, BLOCKS, 256), "{past_parity}");
+    assert!(plausible(past_parity, blocks, 256), "{past_parity}");
     assert!(plausible(past_version, past_parity, 256), "{past_version}");
 
-    // And they do let a true knock through.
+    // A valid knock passes all checks.
     let request = Request {
         door,
         time: Time40::from_unix_ms(NOW),

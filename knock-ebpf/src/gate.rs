@@ -1,4 +1,4 @@
-//! Whether a connection or a datagram may reach a protected port.
+//! The gate: decides whether a connection or a datagram may reach a protected port.
 
 use core::num::NonZeroU64;
 
@@ -17,7 +17,7 @@ use crate::{
     parse::{Datagram, Ip, Segment},
 };
 
-/// Judges a segment that opens a connection to a port outside the window.
+/// Classifies a segment that may open a connection to a port outside the window.
 #[inline(always)]
 pub(crate) fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome {
     let port = segment.tcp.destination_port();
@@ -27,7 +27,7 @@ pub(crate) fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) 
     admit(ctx, settings, segment.ip, Transport::Tcp, port)
 }
 
-/// Judges a datagram.
+/// Classifies a datagram.
 #[inline(always)]
 pub(crate) fn datagram(ctx: &XdpContext, settings: &Settings, datagram: &Datagram) -> Outcome {
     let port = datagram.udp.destination_port();
@@ -77,8 +77,8 @@ fn admit(
     Outcome::GateRefused
 }
 
-// Inlined into every call, like all of the program: on many processors a return costs as
-// much as a look-up, since it is protected against speculation.
+// Inlined everywhere, as the whole program is: on many processors the mitigations of speculative
+// execution make a function's return as expensive as a map lookup.
 #[inline(always)]
 fn is_leased(
     settings: &Settings,
@@ -102,16 +102,16 @@ fn is_leased(
     false
 }
 
-/// Whether there is a lease of this very key. A datagram, which has an `idle`, keeps it going.
+/// Whether there is a valid lease with exactly this key. A datagram (`idle` is set) extends it.
 #[inline(always)]
 fn has_lease(key: &LeaseKey, idle: Option<NonZeroU64>) -> bool {
     let Some(lease) = LEASES.get_ptr_mut(key) else {
         return false;
     };
-    // SAFETY: the pointer is to a map value, which stays allocated while the program runs;
-    // its fields are eight bytes each, aligned, and read one by one.
+    // SAFETY: the pointer is to a map value, which stays allocated while the program runs. Its
+    // fields are aligned eight-byte integers, each read with one load.
     let held = unsafe { lease.read() };
-    // Not before, since most who knock at a protected port have no lease.
+    // After the lookup, because most unwanted packets to a protected port have no lease.
     let mut now = clock::recent();
     if !held.holds(now + clock::RECENT_NS, idle) {
         now = clock::now();
@@ -120,7 +120,7 @@ fn has_lease(key: &LeaseKey, idle: Option<NonZeroU64>) -> bool {
         return false;
     }
     if idle.is_some() && held.seen_ns != now {
-        // SAFETY: as above; nobody but this program writes the field.
+        // SAFETY: as above; only this program writes the field.
         unsafe { (*lease).seen_ns = now };
     }
     true

@@ -1,4 +1,4 @@
-//! The headers on the way to a TCP port, as they lie on the wire.
+//! The packet headers up to TCP and UDP, as laid out on the wire.
 
 use knock_common::gate::Transport;
 
@@ -8,12 +8,12 @@ pub(crate) const ETHER_TYPE_IPV4: u16 = 0x0800;
 pub(crate) const ETHER_TYPE_IPV6: u16 = 0x86dd;
 /// IEEE 802.1Q.
 pub(crate) const ETHER_TYPE_VLAN: u16 = 0x8100;
-/// IEEE 802.1ad, the outer tag of two.
+/// IEEE 802.1ad, the outer of two tags.
 pub(crate) const ETHER_TYPE_SERVICE_VLAN: u16 = 0x88a8;
 
 pub(crate) const PROTOCOL_TCP: u8 = Transport::Tcp.number();
 pub(crate) const PROTOCOL_UDP: u8 = Transport::Udp.number();
-// The IPv6 extension headers of IANA's registry "IPv6 Extension Header Types".
+// IPv6 extension headers, from IANA's registry "IPv6 Extension Header Types".
 pub(crate) const HOP_BY_HOP: u8 = 0;
 pub(crate) const ROUTING: u8 = 43;
 pub(crate) const FRAGMENT: u8 = 44;
@@ -49,7 +49,7 @@ impl VlanTag {
     }
 }
 
-/// RFC 791, section 3.1, without the options.
+/// The IPv4 header without options (RFC 791, section 3.1).
 #[repr(C, align(2))]
 pub(crate) struct Ipv4 {
     version_ihl: u8,
@@ -65,32 +65,32 @@ pub(crate) struct Ipv4 {
 }
 
 impl Ipv4 {
-    /// Whether it is of version 4, and at least as long as without options.
+    /// Whether the version is 4 and the header length at least that of a header without options.
     #[inline(always)]
     pub(crate) fn is_consistent(&self) -> bool {
         matches!(self.version_ihl, 0x45..=0x4f)
     }
 
-    /// The header with its options, in bytes: at most 60.
+    /// The length of the header with its options, in bytes: at most 60.
     #[inline(always)]
     pub(crate) fn header_len(&self) -> usize {
         ((self.version_ihl & 0x0f) as usize) * 4
     }
 
-    /// Header and payload, in bytes.
+    /// The length of header and payload, in bytes.
     #[inline(always)]
     pub(crate) fn total_len(&self) -> usize {
         u16::from_be_bytes(self.total_len) as usize
     }
 
-    /// Whether more fragments follow or others come before.
+    /// Whether this is a fragment: more fragments follow, or the offset is not zero.
     #[inline(always)]
     pub(crate) fn is_fragment(&self) -> bool {
         const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
         u16::from_be_bytes(self.fragment) & MORE_FRAGMENTS_AND_OFFSET != 0
     }
 
-    /// Whether it is a fragment and others come before, so that it has no transport header.
+    /// Whether this is a fragment other than the first, which has no transport header.
     #[inline(always)]
     pub(crate) fn is_later_fragment(&self) -> bool {
         const OFFSET: u16 = 0x1fff;
@@ -98,7 +98,7 @@ impl Ipv4 {
     }
 }
 
-/// RFC 8200, section 3.
+/// The IPv6 header (RFC 8200, section 3).
 #[repr(C, align(2))]
 pub(crate) struct Ipv6 {
     version_class_flow: [u8; 4],
@@ -115,14 +115,14 @@ impl Ipv6 {
         self.version_class_flow[0] >> 4
     }
 
-    /// Everything behind this header, in bytes.
+    /// The length of everything after this header, in bytes.
     #[inline(always)]
     pub(crate) fn payload_len(&self) -> usize {
         u16::from_be_bytes(self.payload_len) as usize
     }
 }
 
-/// The first eight bytes that all followed extension headers share (RFC 6564, section 4).
+/// The first eight bytes, common to all supported extension headers (RFC 6564, section 4).
 #[repr(C, align(2))]
 pub(crate) struct Extension {
     pub(crate) next_header: u8,
@@ -131,20 +131,20 @@ pub(crate) struct Extension {
 }
 
 impl Extension {
-    /// The whole extension header in bytes, if it is of type `header`.
+    /// The length of the whole extension header in bytes, if its type is `header`.
     #[inline(always)]
     pub(crate) fn header_len(&self, header: u8) -> usize {
         if header == AUTHENTICATION {
-            // RFC 4302, section 2.2: in words of four bytes, minus two.
+            // RFC 4302, section 2.2: in units of four bytes, minus two units.
             (self.len as usize + 2) * 4
         } else {
-            // RFC 8200, section 4: in words of eight bytes, not counting the first.
+            // RFC 8200, section 4: in units of eight bytes, without the first unit.
             (self.len as usize + 1) * 8
         }
     }
 }
 
-/// RFC 8200, section 4.5.
+/// The IPv6 Fragment header (RFC 8200, section 4.5).
 #[repr(C, align(2))]
 pub(crate) struct FragmentExtension {
     pub(crate) next_header: u8,
@@ -154,7 +154,7 @@ pub(crate) struct FragmentExtension {
 }
 
 impl FragmentExtension {
-    /// Whether other fragments come before, so that it has no transport header.
+    /// Whether this is a fragment other than the first, which has no transport header.
     #[inline(always)]
     pub(crate) fn is_later_fragment(&self) -> bool {
         const OFFSET: u16 = 0xfff8;
@@ -162,7 +162,7 @@ impl FragmentExtension {
     }
 }
 
-/// RFC 768.
+/// The UDP header (RFC 768).
 #[repr(C, align(2))]
 pub(crate) struct Udp {
     source_port: [u8; 2],
@@ -183,7 +183,7 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// RFC 9293, section 3.1, without the options.
+/// The TCP header without options (RFC 9293, section 3.1).
 #[repr(C, align(2))]
 pub(crate) struct Tcp {
     source_port: [u8; 2],
@@ -208,21 +208,21 @@ impl Tcp {
         u16::from_be_bytes(self.destination_port)
     }
 
-    /// The header with its options, in bytes: at most 60.
+    /// The length of the header with its options, in bytes: at most 60.
     #[inline(always)]
     pub(crate) fn header_len(&self) -> usize {
         ((self.data_offset >> 4) as usize) * 4
     }
 
-    /// SYN set; ACK, RST and FIN clear; anything else as it likes, ECE and CWR above all
-    /// (README.md, "On the wire").
+    /// SYN set; ACK, RST and FIN clear. Other flags, such as ECE and CWR, do not matter
+    /// (docs/protocol.md, "On the wire").
     #[inline(always)]
     pub(crate) fn is_knock(&self) -> bool {
         self.flags & (FIN | SYN | RST | ACK) == SYN
     }
 
-    /// SYN set and ACK clear, whatever else is set: all that a listening socket could take
-    /// for a new connection (RFC 9293, section 3.10.7.2).
+    /// SYN set and ACK clear, whatever else is set: every segment that a listening socket could
+    /// accept as a new connection (RFC 9293, section 3.10.7.2).
     #[inline(always)]
     pub(crate) fn may_open_connection(&self) -> bool {
         self.flags & (SYN | ACK) == SYN

@@ -1,4 +1,4 @@
-//! From a SYN to the window to an event on the ring.
+//! Turns a SYN to the window into an event on the ring buffer.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::XdpContext};
 use aya_log_ebpf::info;
@@ -14,7 +14,7 @@ use crate::{
     maps::{EVENTS, LOG_BUCKET, SOURCES, TAILED},
 };
 
-/// Puts a SYN to `offset` in the window on the ring, if its source may.
+/// Reports a SYN to `offset` in the window, unless its source exceeds the rate limit.
 #[inline(always)]
 pub(crate) fn knock(
     ctx: &XdpContext,
@@ -28,7 +28,7 @@ pub(crate) fn knock(
     if !take_token(settings, source, now) {
         return Outcome::RateLimited;
     }
-    // Before the event, so that whoever tails sees the SYN before what became of it.
+    // Before the event, so that `tail` subscribers see the SYN before its result.
     if TAILED.get(0).is_some_and(|tailed| *tailed != 0)
         && log::take_token(&LOG_BUCKET, LOG_RATE, now)
     {
@@ -51,7 +51,7 @@ pub(crate) fn knock(
     };
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "it is a u32 in struct xdp_md"
+        reason = "the field is a u32 in struct xdp_md"
     )]
     let ifindex = ctx.ingress_ifindex() as u32;
     entry.write(KnockEvent {
@@ -66,15 +66,15 @@ pub(crate) fn knock(
     Outcome::Knock
 }
 
-/// Whether `source` has a token left. Two CPUs may read the same bucket at once and both
-/// take its last token: a bound that is off by a CPU is a bound.
+/// Takes a token of `source`; `false` if there is none left. Two CPUs may read the same bucket at
+/// the same time and both take its last token. The limit need not be exact.
 #[inline(always)]
 fn take_token(settings: &Settings, source: Address, now: u64) -> bool {
     let source = subscriber(source);
     let rate = settings.rate();
     if let Some(bucket) = SOURCES.get_ptr_mut(source) {
-        // SAFETY: the pointer is to a map value, which stays allocated while the program
-        // runs; it is eight bytes, aligned, and read and written whole.
+        // SAFETY: the pointer is to a map value, which stays allocated while the program runs. The
+        // value is an aligned eight-byte integer, read and written as a whole.
         let Some(next) = rate.take(unsafe { bucket.read() }, now) else {
             return false;
         };
@@ -85,13 +85,13 @@ fn take_token(settings: &Settings, source: Address, now: u64) -> bool {
     let Some(next) = rate.take(0, now) else {
         return false;
     };
-    // Without room the source goes unwatched, and the ring's size is the bound.
+    // If the map is full, the source is not limited; the size of the ring buffer still is.
     let _ = SOURCES.insert(source, next, 0);
     true
 }
 
-/// Whom an address is charged to: an IPv4 address, or the /64 that one IPv6 host can take
-/// all its addresses from.
+/// The address that owns the token bucket: an IPv4 address itself, or the /64 prefix of an IPv6
+/// address, because one IPv6 host can use all addresses of a /64.
 #[inline(always)]
 fn subscriber(source: Address) -> Address {
     match source.as_v4() {

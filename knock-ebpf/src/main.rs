@@ -1,10 +1,9 @@
-//! The XDP program of knockd: a SYN to the window becomes an event for the daemon, and a
-//! protected port is reached by whom the daemon has let in.
+//! The XDP program of knockd: it reports SYNs to the window to the daemon, and admits to
+//! protected ports only sources with a lease or in a trusted network.
 //!
-//! A frame is parsed ([`parse`]); a SYN to the window pays a token of its source and goes on
-//! the ring ([`knock`]); anything for a protected port is held against the leases ([`gate`]).
-//! Whatever became of the frame is counted and turned into the XDP action in one place
-//! ([`finish`]). What is neither is passed untouched.
+//! [`parse`] classifies a frame. A SYN to the window takes a token of its source and goes to the
+//! ring buffer ([`knock`]). A packet to a protected port is checked against the leases ([`gate`]).
+//! Any other frame passes unchanged. [`finish`] counts the outcome and maps it to an XDP action.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -28,19 +27,19 @@ use crate::{
     parse::{Carried, Other, Segment},
 };
 
-// `frags`: drivers attach at any MTU, with frames of several buffers where it is large. Headers
-// lie in the first, so that only a payload, which nobody reads, lies in the others.
+// `frags`: the program attaches to interfaces with any MTU, where a frame may span several
+// buffers. All headers are in the first buffer; the others hold only payload, which is not read.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the macro hands the context over"
+    reason = "the macro passes the context by value"
 )]
 #[xdp(frags)]
 fn knock_xdp(ctx: XdpContext) -> u32 {
     let settings = &SETTINGS;
-    // SAFETY: the kernel gives the bounds of the packet's first buffer, which nobody else
-    // writes while the program runs. Drivers put a frame at an even address; should one begin
-    // at an odd one, the alignment has made the compiler read two bytes at once and no more, and
-    // a kernel whose processor cannot do that anywhere does not load the program.
+    // SAFETY: the kernel provides the bounds of the packet's first buffer, which is not modified
+    // while the program runs. Drivers place frames at even addresses. At an odd address, the
+    // alignment of the headers has no effect but two-byte loads; a kernel for a processor without
+    // efficient unaligned access rejects the program.
     let cursor = unsafe { Cursor::new(ctx.data(), ctx.data_end()) };
     let outcome = match parse::frame(cursor, settings) {
         Ok(Carried::Segment(carried)) => segment(&ctx, settings, &carried),
@@ -61,10 +60,10 @@ fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome 
     }
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a frame is a few pages at most"
+        reason = "a frame is at most a few pages long"
     )]
     let further = || {
-        // SAFETY: the context is the one that the kernel runs the program with.
+        // SAFETY: the context is the one that the kernel passed to the program.
         let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
         (len as usize).saturating_sub(ctx.data_end() - ctx.data())
     };
@@ -76,7 +75,7 @@ fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome 
     }
 }
 
-/// Counts `outcome` and turns it into the XDP action.
+/// Counts `outcome` and maps it to the XDP action.
 #[inline(always)]
 fn finish(settings: &Settings, outcome: Outcome) -> u32 {
     if let Some(counter) = COUNTERS.get_ptr_mut(outcome as u32) {
@@ -90,7 +89,7 @@ fn finish(settings: &Settings, outcome: Outcome) -> u32 {
     }
 }
 
-/// Read by the kernel: helpers such as `bpf_ktime_get_ns` are for GPL-compatible programs.
+/// Checked by the kernel: helpers such as `bpf_ktime_get_ns` require a GPL-compatible licence.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -1,10 +1,10 @@
-//! Bounds-checked access to a packet.
+//! Bounds-checked access to packet data.
 
-/// The packet ends before what was asked for.
+/// The packet ends before the requested data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Truncated;
 
-/// A cursor that each header step advances. It never yields a byte past the packet's end.
+/// A read position in a packet. It never yields a byte past the end of the packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Cursor {
     position: usize,
@@ -12,12 +12,12 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// A cursor over the readable bytes from address `start` up to address `end`.
+    /// A cursor over the readable bytes from address `start` to address `end`.
     ///
     /// # Safety
     ///
-    /// `start <= end`, `start` is even, and the bytes between the two stay readable and unchanged
-    /// for as long as this cursor, its copies and the headers it yields are used.
+    /// `start <= end`, `start` is even, and the bytes between them stay readable and unchanged
+    /// while this cursor, its copies and the headers from it are in use.
     #[inline(always)]
     pub(crate) unsafe fn new(start: usize, end: usize) -> Self {
         Self {
@@ -26,18 +26,18 @@ impl Cursor {
         }
     }
 
-    /// The next `T`, which is left behind.
+    /// The header at the cursor, which advances past it.
     #[inline(always)]
     pub(crate) fn take<T: Header>(&mut self) -> Result<&'static T, Truncated> {
         let start = self.position;
         self.skip(size_of::<T>())?;
         let header = start as *const T;
-        // SAFETY: `skip` found `size_of::<T>()` bytes before the end, `Header` promises that
-        // any bytes at an even address are a `T`, and `new`'s caller that they stay readable.
+        // SAFETY: `skip` checked that `size_of::<T>()` bytes are left, `Header` guarantees that any
+        // bytes at an even address are a valid `T`, and `new`'s caller that they stay readable.
         Ok(unsafe { &*header })
     }
 
-    /// Leaves `len` bytes behind, an even number.
+    /// Advances by `len` bytes, which must be even.
     #[inline(always)]
     pub(crate) fn skip(&mut self, len: usize) -> Result<(), Truncated> {
         let next = self.position + len;
@@ -48,36 +48,36 @@ impl Cursor {
         Ok(())
     }
 
-    /// How many bytes are left.
+    /// The number of bytes left.
     #[inline(always)]
     pub(crate) fn remaining(&self) -> usize {
         self.end - self.position
     }
 }
 
-/// A header that can be read at any even address, which is where headers lie: each before it
-/// has an even length. The compiler would read every byte by itself if it did not know.
+/// A header that is valid at any even address. Headers are at even addresses because each header
+/// before them has an even length; without this alignment the compiler would load single bytes.
 ///
 /// # Safety
 ///
-/// The type has alignment 2, an even size, and every bit pattern is valid for it: only `u8` and
-/// arrays of it, so that multi-byte fields are read by accessors that name their byte order.
+/// The type has alignment 2 and an even size, and every bit pattern is valid for it: it consists
+/// only of `u8` and arrays of it. Accessors decode multi-byte fields and define their byte order.
 pub(crate) unsafe trait Header {}
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    /// Runs `test` with a cursor over all of `bytes`. It must not hand a header out.
+    /// Runs `test` with a cursor over all of `bytes`. The result must not contain a header.
     pub(crate) fn over<T>(bytes: &[u8], test: impl FnOnce(Cursor) -> T) -> T {
         let words: Vec<_> = bytes
             .chunks(2)
             .map(|two| u16::from_ne_bytes([two[0], two.get(1).copied().unwrap_or_default()]))
             .collect();
-        // An address without provenance is all that the kernel hands the program, too.
+        // An address without provenance, like the one that the kernel passes to the program.
         let start = words.as_ptr().expose_provenance();
-        // SAFETY: the bytes are those of `words`, which lies at an even address until `test` is
-        // over.
+        // SAFETY: the bytes are those of `words`, which has an even address and lives until `test`
+        // returns.
         test(unsafe { Cursor::new(start, start + bytes.len()) })
     }
 
@@ -113,7 +113,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_from_nothing() {
+    fn an_empty_packet_has_no_header() {
         over(&[], |mut cursor| {
             assert_eq!(cursor.remaining(), 0);
             assert_eq!(cursor.take::<Two>().err(), Some(Truncated));

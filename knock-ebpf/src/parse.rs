@@ -1,8 +1,8 @@
-//! From a frame to the transport header that it carries.
+//! Parses a frame up to its transport header.
 //!
-//! The cheapest test comes first, so that traffic that is nobody's business here is done
-//! with early: type of frame, transport protocol, and only for those that are left what makes
-//! the packet consistent. Checksums are the host's business and are not verified.
+//! The cheapest check comes first, so that unrelated traffic leaves early: EtherType, transport
+//! protocol, and only then the consistency of the packet. Checksums are not verified; the host's
+//! stack does that.
 
 use knock_common::{address::Address, counters::Outcome, gate::Transport, settings::Settings};
 
@@ -16,26 +16,26 @@ use crate::{
     packet::{Cursor, Truncated},
 };
 
-/// VLAN tags that are followed: one of a customer inside one of a provider (802.1ad).
+/// The maximum number of VLAN tags: a customer tag inside a provider tag (802.1ad).
 const MAX_VLAN_TAGS: usize = 2;
 
-/// IPv6 extension headers that are followed. RFC 8200 names six, each at most once but for
-/// one; the rest is room for odd hosts. A bound, so that the verifier sees an end.
+/// The maximum number of IPv6 extension headers before a transport header. RFC 8200 defines six,
+/// each used once except one that may occur twice. The verifier requires a bound.
 const MAX_EXTENSIONS: usize = 8;
 
-/// A frame that the program has something to do with.
+/// A packet that the program must check further.
 #[derive(Clone, Copy)]
 pub(crate) enum Carried {
     Segment(Segment),
     Datagram(Datagram),
 }
 
-/// What else a frame can be.
+/// Any other frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Other {
-    /// Neither a knock nor for a protected port.
+    /// Neither part of a knock nor to a protected port.
     Harmless(Outcome),
-    /// The host may see a transport header where this program sees none.
+    /// The host might find a transport header where this program does not.
     Unclear(Outcome),
 }
 
@@ -46,7 +46,7 @@ impl From<Truncated> for Other {
     }
 }
 
-/// The IP header of either family.
+/// The IP header, IPv4 or IPv6.
 #[derive(Clone, Copy)]
 pub(crate) enum Ip {
     V4(&'static Ipv4),
@@ -54,8 +54,8 @@ pub(crate) enum Ip {
 }
 
 impl Ip {
-    /// The source address. `None` for an IPv6 packet that comes from an IPv4-mapped address:
-    /// it would pass for somebody else, and no host takes it (the kernel's `ip6_rcv_core`).
+    /// The source address. `None` for an IPv6 packet with an IPv4-mapped source: the address would
+    /// be mistaken for an IPv4 one, and Linux drops such packets (`ip6_rcv_core`).
     #[inline(always)]
     pub(crate) fn source(&self) -> Option<Address> {
         match self {
@@ -67,7 +67,8 @@ impl Ip {
         }
     }
 
-    /// The length of the packet, which an IPv6 header counts from its own end, in bytes.
+    /// The length that the header declares, in bytes: of the whole packet for IPv4, of what
+    /// follows the header for IPv6.
     #[inline(always)]
     fn declared(&self) -> usize {
         match self {
@@ -77,22 +78,22 @@ impl Ip {
     }
 }
 
-/// A TCP segment to the window, or one that opens a connection where a TCP port is protected.
+/// A TCP segment to the window, or one that may open a connection if any TCP port is protected.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment {
     pub(crate) ip: Ip,
     pub(crate) tcp: &'static Tcp,
-    /// Where its port stands in the window, if it does.
+    /// The offset of the destination port in the window; `None` if it is outside.
     pub(crate) offset: Option<u8>,
-    /// The length of what lies before it, from where [`Ip::declared`] counts.
+    /// The number of bytes before the TCP header that [`Ip::declared`] includes.
     before: usize,
-    /// How much of it lies in the buffer that was parsed.
+    /// The number of bytes from the TCP header to the end of the first buffer.
     available: usize,
 }
 
 impl Segment {
-    /// Whether the host would take it: it is as long as it says, and no shorter than its own
-    /// header. `further` tells how many bytes of the frame lie in buffers that were not parsed.
+    /// Whether the host would accept the segment: it is as long as declared, and its header
+    /// fits. `further` returns the number of bytes of the frame in other buffers.
     #[inline(always)]
     pub(crate) fn is_consistent(&self, further: impl Fn() -> usize) -> bool {
         let header_len = self.tcp.header_len();
@@ -112,8 +113,8 @@ pub(crate) struct Datagram {
     pub(crate) udp: &'static Udp,
 }
 
-/// What the frame under `cursor` carries, or else what it is. A datagram only counts where
-/// a UDP port is protected, and a segment outside the window where a TCP port is.
+/// Parses the frame at `cursor`. A datagram matters only if any UDP port is protected, and a
+/// segment outside the window only if any TCP port is.
 #[inline(always)]
 pub(crate) fn frame(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     let mut ether_type = cursor.take::<Ethernet>()?.ether_type();
@@ -172,7 +173,7 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
         before += extension_len;
         header = extension.next_header;
     }
-    // An atomic fragment (RFC 6946) is a fragment too: no client sends one.
+    // An atomic fragment (RFC 6946) counts as a fragment: clients do not send them.
     if header == FRAGMENT {
         let extension = cursor.take::<FragmentExtension>()?;
         header = extension.next_header;
@@ -189,22 +190,25 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     })
 }
 
-/// Whether there is anything to look for in `protocol`.
+/// Whether packets of `protocol` need to be parsed further.
 #[inline(always)]
 fn is_followed(protocol: u8, settings: &Settings) -> bool {
     protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP && settings.guards(Transport::Udp)
 }
 
-/// Goes on with the first fragment of a datagram that a gate has to look at, whose ports it
-/// always has. Nothing else can: later fragments have no ports (and without the first, which
-/// has, the host makes nothing of them, nor of any that overlap: Linux since 4.19); the flags
-/// of a segment may be in a later one (RFC 1858), so that none of its fragments can be judged.
+/// Accepts only the first fragment of a datagram when a UDP port is protected: the first
+/// fragment always contains the ports.
+///
+/// Later fragments have no ports. They are harmless, because the host cannot reassemble a
+/// datagram without its first fragment, and Linux since 4.19 drops a datagram whose fragments
+/// overlap. A fragmented TCP segment is unclear as a whole: its flags may be in a later fragment
+/// (RFC 1858).
 #[inline(always)]
 fn fragment(protocol: u8, is_later: bool, settings: &Settings) -> Result<(), Other> {
     let is_harmless = match protocol {
         PROTOCOL_TCP => !settings.guards(Transport::Tcp),
         PROTOCOL_UDP if settings.guards(Transport::Udp) && !is_later => return Ok(()),
-        // More headers may stand in the way to the port.
+        // There may be more headers before the transport header.
         FRAGMENT => false,
         other => !is_extension(other),
     };
@@ -229,7 +233,7 @@ fn is_extension(header: u8) -> bool {
     )
 }
 
-/// The TCP segment or UDP datagram at `cursor`.
+/// Parses the TCP segment or UDP datagram at `cursor`.
 #[inline(always)]
 fn transport(
     mut cursor: Cursor,

@@ -17,11 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use knock_client::{knock::Knock, pace::Pace, send};
 use knock_common::{
     protocol::{classic::Sequence, key::ClassicKey},
     window::Window,
 };
-use knock_user::client::{Knock, Pace, send};
 use socket2::{Domain, Socket, Type};
 
 const PASSPHRASE: &str = "correct horse battery staple";

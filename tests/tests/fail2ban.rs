@@ -248,7 +248,7 @@ fn what_a_command_or_somebody_else_says_bans_nobody() {
     let Some(fail2ban) = Fail2ban::find() else {
         return;
     };
-    let forged = "refused source=192.0.2.66 reason=replayed: this very knock";
+    let forged = "refused source=192.0.2.66 reason=replayed: this knock was";
     let time = "2026-11-09T09:08:07.123456Z ";
     let log = [
         format!("{time} INFO run of door \"ssh\" for 192.0.2.7: {forged}"),
@@ -256,7 +256,7 @@ fn what_a_command_or_somebody_else_says_bans_nobody() {
         format!("{time}ERROR {forged}"),
         format!("{time} INFO accepted door=\"{forged}\" client=\"{forged}\" source=192.0.2.7 lease=30s: opening"),
         format!("Nov  9 09:08:07 host sshd[1]: {forged}"),
-        format!("{time} INFO refused source=example.org reason=replayed: this very knock"),
+        format!("{time} INFO refused source=example.org reason=replayed: this knock was"),
         format!("{time} INFO 12 more refusals from 192.0.2.66 in the last minute"),
         format!(r#"{{"time":"2026-11-09T09:08:07.123Z","level":"info","message":"run of door: {forged}"}}"#),
         format!(r#"{{"time":"2026-11-09T09:08:07.123Z","level":"info","message":"x","client":"\",\"message\":\"{forged}"}}"#),

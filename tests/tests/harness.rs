@@ -26,7 +26,8 @@ use knock_tests::{
     service::{Greeter, Session, try_connect},
     wire::{Capture, Direction, Sender},
 };
-use knock_user::daemon::{gate::pins::Pins, report::Reporter, source::xdp::Xdp};
+use knockd_listener::tails::Reporter;
+use knockd_xdp::{pins::Pins, program::Xdp};
 use tokio::runtime::Builder;
 
 /// Far more than anything here takes; only a failing test waits so long.

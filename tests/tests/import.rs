@@ -108,7 +108,7 @@ fn nothing_that_is_there_is_overwritten() {
     let before = fs::read(site.config()).unwrap();
     let said = error(&site.import_to_file());
     assert!(
-        said.contains("is there already and stays as it is"),
+        said.contains("exists already and is left unchanged"),
         "{said}"
     );
     assert_eq!(fs::read(site.config()).unwrap(), before);

@@ -224,7 +224,7 @@ fn a_journal_that_is_started_again_is_found_again() {
     let journal = UnixDatagram::bind(host.journal().join("socket")).unwrap();
     journal.set_read_timeout(Some(SOON)).unwrap();
     input.write_all(knock("192.0.2.8").as_bytes()).unwrap();
-    entry(&journal, "entries are lost");
+    entry(&journal, "log entries lost");
     entry(&journal, "KNOCKD_SOURCE=192.0.2.8");
     drop(knockd);
 }

@@ -246,13 +246,13 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
 
     scene.restart().unwrap();
     scene
-        .logged(&["cannot be opened; it is left as it is"])
+        .logged(&["cannot be opened and is left unchanged"])
         .unwrap();
     scene
         .send_block(seal(&unbound().unwrap()).unwrap(), SOURCE)
         .unwrap();
     scene
-        .logged(&["a sealed knock from 192.0.2.2 is refused: the store does not work"])
+        .logged(&["a sealed knock from 192.0.2.2 is refused: the replay store has failed"])
         .unwrap();
     // A classic client is let in.
     scene.settle().unwrap();
@@ -293,7 +293,7 @@ fn a_read_only_store_keeps_sealed_knocks_out() {
     for block in [block, seal(&unbound().unwrap()).unwrap()] {
         let mark = scene.knockd.mark();
         scene.send_block(block, STRANGER).unwrap();
-        let refused = "a sealed knock from 192.0.2.66 is refused: the store does not work";
+        let refused = "a sealed knock from 192.0.2.66 is refused: the replay store has failed";
         scene
             .knockd
             .wait_for_after(mark, |line| line.contains(refused), SOON)
@@ -348,7 +348,7 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
         "after {last}"
     );
     scene
-        .logged(&["is refused: the store does not work"])
+        .logged(&["is refused: the replay store has failed"])
         .unwrap();
     fs::remove_file(&ballast).unwrap();
     // It goes on by itself, and has forgotten nothing.

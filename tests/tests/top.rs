@@ -18,7 +18,7 @@ use knock_tests::{
         SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, program, request, seal,
     },
 };
-use knock_user::daemon::top::screen::Screen;
+use knockd_cli::top::screen::Screen;
 
 /// The scene with a gate before port 22, which door `ssh` opens to sealed and classic knocks.
 fn gated() -> Scene {
@@ -179,8 +179,8 @@ fn a_daemon_that_is_killed_is_missed_and_found_again() {
     let shown = screen
         .wait_for(
             shows_all_of(&[
-                "knockd has stopped; this is from ",
-                "no verdicts are told now",
+                "knockd has stopped; showing data from ",
+                "no verdicts: not connected",
             ]),
             SOON,
         )
@@ -273,7 +273,7 @@ fn without_daemon_or_terminal_there_is_a_sentence() {
     assert!(!terminal.bytes().contains(&0x1b));
 
     for (arguments, expected) in [
-        (&["top"][..], "standard output is no terminal"),
+        (&["top"][..], "standard output is not a terminal"),
         (&["top", "--once"], "no running knockd answers"),
     ] {
         let mut piped = Command::new(program("knockd").unwrap());

@@ -1,6 +1,7 @@
-//! What an interruption does: whatever is running is ended first, and nothing is left behind.
+//! What a signal does: running programs are ended first, and nothing is left behind.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read as _, Write as _},
     os::fd::OwnedFd,
@@ -23,20 +24,20 @@ use signal_hook::{
     iterator::Signals,
 };
 
-/// The signal that came, or 0.
-static CAME: AtomicI32 = AtomicI32::new(0);
+/// The signal that was received, or 0.
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
-/// The program that is waited for.
-static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+/// The programs that are waited for, by their process ids.
+static RUNNING: Mutex<BTreeMap<u32, Running>> = Mutex::new(BTreeMap::new());
 
 struct Running {
     /// Unlike its id, this never means another process.
     process: OwnedFd,
-    /// Its standard input, where it watches that.
+    /// Its standard input, if it watches that.
     lifeline: Option<ChildStdin>,
 }
 
-fn running() -> MutexGuard<'static, Option<Running>> {
+fn running() -> MutexGuard<'static, BTreeMap<u32, Running>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -44,14 +45,14 @@ fn signals() -> io::Result<Signals> {
     Signals::new([SIGINT, SIGTERM, SIGHUP])
 }
 
-/// From now on a signal ends the program that [`wait`] waits for, and then this one.
+/// Makes a signal end the programs that [`wait`] waits for, and then this one.
 pub(crate) fn pass_on() -> Result<()> {
     let mut signals = signals()?;
     thread::spawn(move || {
         for signal in signals.forever() {
-            CAME.store(signal, Ordering::SeqCst);
-            if let Some(running) = running().as_mut() {
-                // Forbidden where it is root's: then its lifeline is what it watches.
+            RECEIVED.store(signal, Ordering::SeqCst);
+            for running in running().values_mut() {
+                // Not permitted for a process of root, which watches its lifeline instead.
                 let _ = pidfd_send_signal(&running.process, Signal::TERM);
                 running.lifeline = None;
             }
@@ -60,9 +61,9 @@ pub(crate) fn pass_on() -> Result<()> {
     Ok(())
 }
 
-/// The exit status that tells of an interruption, if there was one.
+/// The exit status for the signal that was received, if there was one.
 pub(crate) fn status() -> Option<u8> {
-    match CAME.load(Ordering::SeqCst) {
+    match RECEIVED.load(Ordering::SeqCst) {
         0 => None,
         signal => u8::try_from(128 + signal).ok(),
     }
@@ -73,24 +74,24 @@ pub(crate) fn status() -> Option<u8> {
 ///
 /// # Errors
 ///
-/// It cannot be started, or an interruption came.
+/// Returns an error if it cannot be started or a signal was received.
 pub(crate) fn wait(command: &mut Command) -> Result<Output> {
     let child = start(command)?;
+    let id = child.id();
     let output = child.wait_with_output();
-    *running() = None;
+    running().remove(&id);
     refuse()?;
     Ok(output?)
 }
 
 fn start(command: &mut Command) -> Result<Child> {
-    // Held while the program starts, so that no signal falls between the two.
+    // Held while the program starts: otherwise a signal in between would miss it.
     let mut running = running();
     refuse()?;
     let mut child = command.spawn()?;
-    *running = Some(Running {
-        process: pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?,
-        lifeline: child.stdin.take(),
-    });
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    let lifeline = child.stdin.take();
+    running.insert(child.id(), Running { process, lifeline });
     Ok(child)
 }
 
@@ -101,11 +102,11 @@ fn refuse() -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder that is removed, and ends this process with its children, when a signal
-/// comes or standard input ends: whoever started this holds the other end, and a user's
-/// process cannot send a signal to root's.
+/// Makes a folder that is removed, and ends this process with its children, when a signal is
+/// received or standard input ends. The process that started this one holds the other end: a
+/// user's process cannot send a signal to root's.
 pub(crate) fn remove_when_cut_off(prefix: &str) -> Result<tempfile::TempDir> {
-    // Before the folder is there, so that no signal falls between the two.
+    // Before the folder exists: otherwise a signal in between would leave it behind.
     let mut signals = signals()?;
     let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
     let path = folder.path().to_owned();
@@ -118,15 +119,15 @@ pub(crate) fn remove_when_cut_off(prefix: &str) -> Result<tempfile::TempDir> {
         }
     });
     thread::spawn(move || {
-        // An end or an error: either way nobody holds the lifeline any more.
+        // An end or an error: either way the other end of the lifeline is closed.
         while matches!(io::stdin().read(&mut [0; 64]), Ok(1..)) {}
         leave(&path, SIGTERM);
     });
     Ok(folder)
 }
 
-/// What came of the work in the folder. An error that an interruption led to is not worth
-/// telling: this waits for the end then.
+/// The outcome of the work in the folder. After a signal an error is only its consequence: this
+/// waits for the end of the process instead of reporting it.
 pub(crate) fn outcome(result: Result<()>) -> Result<()> {
     while result.is_err() && status().is_some() {
         thread::park();
@@ -135,21 +136,21 @@ pub(crate) fn outcome(result: Result<()>) -> Result<()> {
 }
 
 fn leave(folder: &Path, signal: i32) -> ! {
-    CAME.store(signal, Ordering::SeqCst);
-    // Twice: a daemon that was started between the first two steps makes the folder of its
-    // socket again, and one that is started later finds no configuration.
+    RECEIVED.store(signal, Ordering::SeqCst);
+    // Twice: a daemon that starts between the first two steps makes the folder of its socket
+    // again. One that starts later finds no configuration.
     for _ in 0..2 {
         end_children();
         let _ = fs::remove_dir_all(folder);
     }
-    // Whoever watched may have gone.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "\ninterrupted: nothing is left behind");
     exit(128 + signal);
 }
 
 fn end_children() {
     for child in children() {
-        // Both fail only where the other thread has reaped it.
+        // Both fail only if the other thread has reaped it.
         let _ = kill_process(child, Signal::KILL);
         let _ = waitid(
             WaitId::Pid(child),

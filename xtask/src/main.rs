@@ -7,14 +7,23 @@
 
 mod apt;
 mod bench;
+mod boundaries;
+mod changes;
+mod check;
 mod demo;
+mod docs;
+mod executables;
 mod fail2ban;
+mod imports;
 mod interrupt;
 mod package;
 mod peers;
 mod privilege;
+mod runner;
 mod setup;
+mod steps;
 mod test;
+mod tools;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -48,7 +57,17 @@ enum Task {
     /// Make a Debian package and a tarball in target/package
     Package,
     /// Run every check and every test, as CI does
-    Test,
+    Test(test::Choice),
+    /// Run the checks that take less than a minute: format, structure, lints, unit tests
+    Check {
+        /// Test all packages, not only those that have changed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Check the documentation, and build the book in target/docs
+    Docs,
+    /// Look for import circles, and for dependencies between crates that are not allowed
+    Structure,
     /// Measure what knockd costs, beside its peers, and publish it
     Bench(bench::Choice),
 }
@@ -83,7 +102,13 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package => package::package(&workspace),
-        Task::Test => test::test(&workspace),
+        Task::Test(choice) => test::test(&workspace, choice),
+        Task::Check { all } => check::check(&workspace, *all),
+        Task::Docs => docs::docs(&workspace),
+        Task::Structure => {
+            imports::check(&workspace)?;
+            boundaries::check(&workspace)
+        }
         Task::Bench(choice) => bench::bench(&workspace, choice),
     }
 }

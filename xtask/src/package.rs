@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::{
     apt::{self, Provided},
-    setup::{self, install_tool},
-    workspace::{Workspace, output, run},
+    setup,
+    tools::install_crate,
+    workspace::{EBPF, MANPAGES, PROGRAMS, Workspace, output, run},
 };
 
 /// Rust 1.95 builds them.
@@ -27,11 +28,11 @@ const SHLIBDEPS: Provided = Provided {
     package: "dpkg-dev",
 };
 
-/// The pages that `knock-user`'s example `documents` makes.
+/// The pages that the package [`MANPAGES`] writes.
 const PAGES: [&str; 3] = ["knock.1", "knockd.toml.5", "knockd.8"];
 
 /// What is built in: the programs and, compiled into one of them, the kernel's half.
-const BUILT_IN: [&str; 2] = ["knock-user", "knock-ebpf"];
+const BUILT_IN: [&str; 2] = [PROGRAMS, EBPF];
 
 /// Sets up, and makes the package.
 pub(crate) fn package(workspace: &Workspace) -> Result<()> {
@@ -50,8 +51,8 @@ pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         "a Debian package is made on Debian: dpkg-deb is not there"
     );
     apt::provide(&[SHLIBDEPS])?;
-    install_tool(workspace, "cargo-deb", CARGO_DEB)?;
-    install_tool(workspace, "cargo-cyclonedx", CARGO_CYCLONEDX)?;
+    install_crate(workspace, "cargo-deb", CARGO_DEB, &[])?;
+    install_crate(workspace, "cargo-cyclonedx", CARGO_CYCLONEDX, &[])?;
     run(&mut workspace.cargo("build --quiet --release --package knock-user"))?;
     let epoch = epoch(workspace);
     // cargo-deb finds this folder, since it is the one that is built in.
@@ -94,7 +95,7 @@ fn at(command: &mut Command, epoch: Option<&str>) {
 
 /// Writes manual pages and completions to `folder`.
 fn write_documents(workspace: &Workspace, folder: &Path) -> Result<()> {
-    let mut documents = workspace.cargo("run --quiet --package knock-user --example documents --");
+    let mut documents = workspace.cargo(&format!("run --quiet --package {MANPAGES} --"));
     run(documents.arg(folder))?;
     let mut gzip = Command::new("gzip");
     gzip.args(["--force", "--best", "--no-name"]);

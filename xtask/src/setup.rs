@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::{
     apt::{self, Provided},
+    tools::install_crate,
     workspace::{Workspace, output, run},
 };
 
@@ -91,7 +92,7 @@ pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools
     let tools = workspace.tools();
     let bin = tools.join("bin");
     apt::extract(PROMTOOL, &bin)?;
-    install_tool(workspace, "bpf-linker", BPF_LINKER)?;
+    install_crate(workspace, "bpf-linker", BPF_LINKER, &[])?;
     // knock-user's build script reads this file.
     let chosen = tools.join("ebpf-toolchain");
     let toolchain = match (route, fs::read_to_string(&chosen)) {
@@ -104,24 +105,6 @@ pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools
     }
     println!("eBPF toolchain: {toolchain}, bpf-linker {BPF_LINKER}");
     Ok(Tools { toolchain, bin })
-}
-
-/// Installs the program `name` from crates.io into the tools' folder, if this version of it
-/// is not there yet.
-pub(crate) fn install_tool(workspace: &Workspace, name: &str, version: &str) -> Result<()> {
-    let tools = workspace.tools();
-    let installed = fs::read_to_string(tools.join(".crates.toml")).unwrap_or_default();
-    if installed.contains(&format!("\"{name} {version} ")) {
-        return Ok(());
-    }
-    println!("installing {name} {version}: this takes a minute or two, once");
-    let mut cargo = workspace.cargo("install --quiet --locked --root");
-    cargo.arg(&tools).args(["--version", version, name]);
-    // A build of its own: nothing that is set for this one.
-    cargo
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_BUILD_TARGET");
-    run(&mut cargo)
 }
 
 fn install_toolchain(route: Option<Route>) -> Result<String> {

@@ -1,4 +1,6 @@
 //! Where things are, and running cargo and other programs there.
+//!
+//! Every package name and every path that xtask knows of the project is in this file.
 
 use std::{
     env,
@@ -8,9 +10,28 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use cargo_metadata::MetadataCommand;
+use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::interrupt;
+
+/// The package with the two programs and the metadata of the Debian package.
+pub(crate) const PROGRAMS: &str = "knock-user";
+
+/// Writes the manual pages and the completions.
+pub(crate) const MANPAGES: &str = "knockd-manpages";
+
+/// The crate that the client and the daemon share.
+pub(crate) const COMMON: &str = "knock-common";
+
+/// The eBPF program that knockd loads.
+pub(crate) const EBPF: &str = "knock-ebpf";
+
+/// The benchmarks, and the eBPF programs that only they load.
+pub(crate) const BENCH: &str = "knock-bench";
+pub(crate) const BENCH_EBPF: &str = "knock-bench-ebpf";
+
+/// The tests that need root and a kernel.
+pub(crate) const TESTS: &str = "knock-tests";
 
 /// The project's folders.
 #[derive(Debug)]
@@ -39,8 +60,15 @@ impl Workspace {
         }
     }
 
+    /// What cargo knows of the workspace's packages and of all their dependencies.
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        let mut metadata = MetadataCommand::new();
+        metadata.manifest_path(self.root.join("Cargo.toml"));
+        Ok(metadata.exec()?)
+    }
+
     /// Where `setup` installs programs for the build; its subfolder `bin` holds them.
-    /// knock-user's build script looks for this folder.
+    /// The build scripts look for this folder.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
@@ -50,9 +78,29 @@ impl Workspace {
         self.target.join("debug").join(name)
     }
 
-    /// A file that is shipped with the daemon.
+    /// The folder of the package [`PROGRAMS`].
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.root.join("knock-user")
+    }
+
+    /// A folder of files that are shipped beside the programs: `debian`, `firewall`, …
+    pub(crate) fn packaging(&self, folder: &str) -> PathBuf {
+        self.programs().join("packaging").join(folder)
+    }
+
+    /// A firewall script that is shipped with the daemon.
     pub(crate) fn firewall(&self, name: &str) -> PathBuf {
-        self.root.join("knock-user").join("firewall").join(name)
+        self.packaging("firewall").join(name)
+    }
+
+    /// The folder of the package [`TESTS`].
+    pub(crate) fn tests(&self) -> PathBuf {
+        self.root.join("tests")
+    }
+
+    /// The book.
+    pub(crate) fn docs(&self) -> PathBuf {
+        self.root.join("docs")
     }
 
     /// cargo in the project's root, with the words of `arguments`.
@@ -68,13 +116,18 @@ impl Workspace {
         command.current_dir(&self.root);
         command
     }
+
+    /// `path` as it is named in messages: relative to the root.
+    pub(crate) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
 }
 
 /// Runs `command` to its end.
 ///
 /// # Errors
 ///
-/// It cannot be started, or does not succeed.
+/// Returns an error if it cannot be started or does not succeed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = interrupt::wait(command)
         .with_context(|| name(command))?
@@ -87,7 +140,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 ///
-/// It cannot be started, or does not succeed; what it said is in the error.
+/// Returns an error, with what the command printed on standard error, if it cannot be started or
+/// does not succeed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = interrupt::wait(command).with_context(|| name(command))?;

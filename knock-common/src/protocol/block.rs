@@ -1,4 +1,4 @@
-//! One knock's 16 bytes, enciphered and in the clear.
+//! The 16 bytes of one knock, as ciphertext and as plaintext.
 
 use core::fmt;
 
@@ -7,32 +7,32 @@ use zeroize::Zeroize as _;
 
 use crate::window::Window;
 
-/// SYNs in a knock, and bytes in a block.
+/// The number of SYNs in a knock, and of bytes in a block.
 pub const BLOCK_LEN: usize = 16;
 
-/// Bytes of a plaintext before its parity byte.
+/// The number of plaintext bytes before the parity byte.
 pub const BODY_LEN: usize = BLOCK_LEN - 1;
 
-/// 16 ciphertext bytes: the offsets of a knock's SYNs, in the order of sending.
+/// 16 ciphertext bytes: the window offsets of a knock's SYNs, in sending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block(pub [u8; BLOCK_LEN]);
 
 impl Block {
-    /// The ports that are knocked on, in the order of sending.
+    /// The destination ports of the knock, in sending order.
     #[must_use]
     pub fn ports(&self, window: Window) -> [u16; BLOCK_LEN] {
         self.0.map(|offset| window.port(offset))
     }
 }
 
-/// A plaintext whose parity holds: all 16 bytes XOR to zero (README.md, "On the wire").
+/// A plaintext with valid parity: the XOR of all 16 bytes is zero (docs/protocol.md).
 ///
-/// It can only be made by adding the parity ([`Plaintext::new`]) or by checking it
-/// ([`Plaintext::checked`]). Its bytes are a secret: `Debug` does not show them.
+/// [`Plaintext::new`] adds the parity byte, and [`Plaintext::checked`] verifies it. The bytes
+/// are secret: `Debug` does not show them, and they are wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plaintext([u8; BLOCK_LEN]);
 
-/// The 16 bytes do not XOR to zero: another key, another order, or noise.
+/// The XOR of the 16 bytes is not zero: another key, another order, or background noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadParity;
 
@@ -49,7 +49,7 @@ fn xor(bytes: &[u8]) -> u8 {
 }
 
 impl Plaintext {
-    /// `body` with its parity byte behind it.
+    /// Appends the parity byte to `body`.
     #[must_use]
     pub fn new(body: &[u8; BODY_LEN]) -> Self {
         let mut bytes = [0; BLOCK_LEN];
@@ -58,13 +58,13 @@ impl Plaintext {
         Self(bytes)
     }
 
-    /// `bytes` as a plaintext.
+    /// Checks the parity of `bytes`.
     ///
     /// # Errors
     ///
-    /// [`BadParity`] if they do not XOR to zero.
+    /// Returns [`BadParity`] if the XOR of the bytes is not zero.
     pub fn checked(bytes: [u8; BLOCK_LEN]) -> Result<Self, BadParity> {
-        // Made first, so that the bytes are wiped when they are refused.
+        // Constructed before the check, so that rejected bytes are wiped too.
         let plaintext = Self(bytes);
         if xor(&plaintext.0) == 0 {
             Ok(plaintext)

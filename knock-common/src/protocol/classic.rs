@@ -1,17 +1,18 @@
-//! The seed's scheme: a door is named by the sequence that is enciphered (README.md, "Classic").
+//! The classic scheme: the plaintext is the secret sequence of a door (docs/protocol.md,
+//! "Classic").
 
 use core::fmt;
 
 use super::block::{BODY_LEN, Plaintext};
 
-/// A door's sequence: 1 to 15 bytes, padded with zeros on the right.
+/// A door's sequence: 1 to 15 bytes, padded with zeros at the end.
 ///
-/// Two sequences that differ only in trailing zeros are the same sequence: the padding
-/// makes one knock of them. The sequence is a secret: `Debug` does not show it.
+/// Sequences that differ only in trailing zeros are equal, because the padded plaintext is the
+/// same. The sequence is secret: `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sequence(Plaintext);
 
-/// A sequence of no bytes, or of more than 15.
+/// The length of a sequence that is empty or has more than 15 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidLength(pub usize);
 
@@ -24,11 +25,11 @@ impl fmt::Display for InvalidLength {
 impl core::error::Error for InvalidLength {}
 
 impl Sequence {
-    /// The sequence of `bytes`.
+    /// The sequence with these bytes.
     ///
     /// # Errors
     ///
-    /// [`InvalidLength`] unless there are 1 to 15 of them.
+    /// Returns [`InvalidLength`] unless there are 1 to 15 bytes.
     pub fn new(bytes: &[u8]) -> Result<Self, InvalidLength> {
         if bytes.is_empty() || bytes.len() > BODY_LEN {
             return Err(InvalidLength(bytes.len()));
@@ -38,7 +39,7 @@ impl Sequence {
         Ok(Self(Plaintext::new(&body)))
     }
 
-    /// What is enciphered to knock with this sequence.
+    /// The padded plaintext that a client enciphers.
     #[must_use]
     pub fn plaintext(&self) -> &Plaintext {
         &self.0

@@ -1,4 +1,4 @@
-//! The keys that knocks are enciphered with.
+//! The keys that encipher knocks.
 
 use core::fmt;
 
@@ -20,10 +20,10 @@ pub use file::{KEY_FILE_LEN, KeyFileError, KeyFileText};
 #[cfg(feature = "passphrase")]
 pub use passphrase::DerivationError;
 
-/// Bytes of a sealed client's key.
+/// The length of a sealed client's key, in bytes.
 pub const SECRET_KEY_LEN: usize = 32;
 
-/// Bytes of a classic client's key.
+/// The length of a classic client's key, in bytes.
 pub const CLASSIC_KEY_LEN: usize = 16;
 
 fn encipher(cipher: &impl BlockCipherEncrypt<BlockSize = U16>, plaintext: &Plaintext) -> Block {
@@ -41,18 +41,18 @@ fn decipher(
     Plaintext::checked(bytes.into())
 }
 
-/// MD5(passphrase), which a classic client's knocks are enciphered under (README.md,
-/// "Classic"). Wiped when dropped, and absent from `Debug`.
+/// MD5(passphrase), the key of a classic client (docs/protocol.md, "Classic"). Wiped when
+/// dropped; `Debug` does not show it.
 pub struct ClassicSecret([u8; CLASSIC_KEY_LEN]);
 
 impl ClassicSecret {
-    /// The secret of these bytes. The caller wipes his own copy.
+    /// The secret with these bytes. The caller must wipe its own copy.
     #[must_use]
     pub const fn new(bytes: [u8; CLASSIC_KEY_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// The secret of `passphrase`, whose bytes are taken as they are.
+    /// The secret of `passphrase`. The bytes are used unchanged.
     #[must_use]
     pub fn from_passphrase(passphrase: &[u8]) -> Self {
         let mut digest = Md5::digest(passphrase);
@@ -61,7 +61,7 @@ impl ClassicSecret {
         secret
     }
 
-    /// Its bytes, for whoever verifies knocks in another process.
+    /// The bytes, to be sent to the process that verifies knocks.
     #[must_use]
     pub const fn expose(&self) -> &[u8; CLASSIC_KEY_LEN] {
         &self.0
@@ -82,19 +82,19 @@ impl fmt::Debug for ClassicSecret {
     }
 }
 
-/// A classic client's key: AES-128 under its secret, its key schedule computed once and wiped
-/// when dropped (README.md, "Classic").
+/// A classic client's key, ready for use: an AES-128 key schedule that is computed once and
+/// wiped when dropped (docs/protocol.md, "Classic").
 #[derive(Clone)]
 pub struct ClassicKey(Aes128);
 
 impl ClassicKey {
-    /// The key schedule of `secret`.
+    /// Computes the key schedule of `secret`.
     #[must_use]
     pub fn new(secret: &ClassicSecret) -> Self {
         Self(Aes128::new((&secret.0).into()))
     }
 
-    /// The key of `passphrase`, whose bytes are taken as they are.
+    /// The key of `passphrase`. The bytes are used unchanged.
     #[must_use]
     pub fn from_passphrase(passphrase: &[u8]) -> Self {
         Self::new(&ClassicSecret::from_passphrase(passphrase))
@@ -110,7 +110,8 @@ impl ClassicKey {
     ///
     /// # Errors
     ///
-    /// [`BadParity`] if it was not enciphered under this key (but for one block in 256).
+    /// Returns [`BadParity`] if the parity is wrong. A block that was enciphered under another
+    /// key passes with a probability of 1/256.
     pub fn decipher(&self, block: &Block) -> Result<Plaintext, BadParity> {
         decipher(&self.0, block)
     }
@@ -122,36 +123,36 @@ impl fmt::Debug for ClassicKey {
     }
 }
 
-/// The 32 bytes that a sealed client and the daemon share (README.md, "Sealed").
+/// The 32 bytes that a sealed client and the daemon share (docs/protocol.md, "Sealed").
 ///
-/// They are wiped when dropped, compared in constant time and absent from `Debug`; they
-/// leave only as [`SecretKey::key_file_text`] and by [`SecretKey::expose`]. To knock, make a [`SealedKey`] of them. There
-/// is no `Clone`, because one copy is easier to account for than two.
+/// They are wiped when dropped, compared in constant time, and not shown by `Debug`. Only
+/// [`SecretKey::key_file_text`] and [`SecretKey::expose`] reveal them. A [`SealedKey`] enciphers
+/// with them. There is no `Clone`: the fewer copies of a secret, the better.
 pub struct SecretKey([u8; SECRET_KEY_LEN]);
 
 impl SecretKey {
-    /// The key of these bytes. The caller wipes his own copy; [`SecretKey::try_fill`] leaves
-    /// him none.
+    /// The key with these bytes. The caller must wipe its own copy; with [`SecretKey::try_fill`]
+    /// there is none.
     #[must_use]
     pub const fn new(bytes: [u8; SECRET_KEY_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// The key that `fill` writes, for example from the system's random source.
+    /// The key that `fill` writes, for example from the system's random number generator.
     ///
     /// # Errors
     ///
-    /// What `fill` returns; whatever it wrote before is wiped.
+    /// Returns the error of `fill`. Bytes that it wrote before are wiped.
     pub fn try_fill<E>(
         fill: impl FnOnce(&mut [u8; SECRET_KEY_LEN]) -> Result<(), E>,
     ) -> Result<Self, E> {
-        // Made first, so that the bytes are wiped when filling them fails.
+        // Constructed first, so that the bytes are wiped if `fill` fails.
         let mut key = Self([0; SECRET_KEY_LEN]);
         fill(&mut key.0)?;
         Ok(key)
     }
 
-    /// Its bytes, for whoever verifies knocks in another process.
+    /// The bytes, to be sent to the process that verifies knocks.
     #[must_use]
     pub const fn expose(&self) -> &[u8; SECRET_KEY_LEN] {
         &self.0
@@ -186,13 +187,13 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A sealed client's key at work: AES-256, its key schedule computed once and wiped when
-/// dropped (README.md, "Sealed").
+/// A sealed client's key, ready for use: an AES-256 key schedule that is computed once and
+/// wiped when dropped (docs/protocol.md, "Sealed").
 #[derive(Clone)]
 pub struct SealedKey(Aes256);
 
 impl SealedKey {
-    /// The key schedule of `secret`.
+    /// Computes the key schedule of `secret`.
     #[must_use]
     pub fn new(secret: &SecretKey) -> Self {
         Self(Aes256::new((&secret.0).into()))
@@ -208,7 +209,8 @@ impl SealedKey {
     ///
     /// # Errors
     ///
-    /// [`BadParity`] if it was not enciphered under this key (but for one block in 256).
+    /// Returns [`BadParity`] if the parity is wrong. A block that was enciphered under another
+    /// key passes with a probability of 1/256.
     pub fn decipher(&self, block: &Block) -> Result<Plaintext, BadParity> {
         decipher(&self.0, block)
     }
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn schedules_are_wiped_when_dropped() {
-        // `SealedKey` and `ClassicKey` hold nothing else, so it is enough that these promise it.
+        // `SealedKey` and `ClassicKey` have no other fields, so this bound covers them.
         fn wiped<T: ZeroizeOnDrop>() {}
         wiped::<Aes128>();
         wiped::<Aes256>();

@@ -1,10 +1,10 @@
-//! The default scheme: one block says which door, when, from where and for how long, and
-//! passes once (README.md, "Sealed").
+//! The sealed scheme, the default: one single-use block states the door, the time, the source
+//! address and the lease of a request (docs/protocol.md, "Sealed").
 //!
-//! What can be told from the block alone is here; the rest is the daemon's. In order, and
-//! stopping at the first that fails: [`Request::open`] checks parity and version, the daemon
-//! looks [`Request::door`] up, [`Request::check_time`] follows, then [`Binding::allows`] and
-//! [`Binding::is_bound`], and last the daemon's memory of accepted blocks.
+//! This module makes the checks that need only the block; the daemon makes the others. They run
+//! in this order and stop at the first failure: [`Request::open`] checks parity and version,
+//! the daemon looks up [`Request::door`], then come [`Request::check_time`], [`Binding::allows`]
+//! and [`Binding::is_bound`], and finally the daemon's replay store.
 
 use core::{fmt, time::Duration};
 
@@ -23,17 +23,17 @@ pub use binding::{Binding, SourceTag, UnspecifiedSource};
 pub use lease::{LeaseOutOfRange, RequestedLease};
 pub use time::Time40;
 
-/// The first byte of a sealed plaintext.
+/// The protocol version, which is the first byte of a sealed plaintext.
 pub const VERSION: u8 = 1;
 
-/// A door as a request names it: the first two bytes of SHA-256(door's name, UTF-8).
+/// The tag that identifies a door in a request: the first two bytes of SHA-256(name in UTF-8).
 ///
-/// Two doors with one tag are a configuration error.
+/// Two doors with the same tag are a configuration error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DoorTag([u8; 2]);
 
 impl DoorTag {
-    /// The tag of the door called `name`.
+    /// The tag of the door with this `name`.
     #[must_use]
     pub fn of(name: &str) -> Self {
         let digest = Sha256::digest(name);
@@ -47,29 +47,29 @@ impl fmt::Display for DoorTag {
     }
 }
 
-/// What a sealed knock asks for.
+/// The content of a sealed knock.
 ///
-/// Nothing in it is a secret of its own, so `Debug` shows it; who may ask is settled by the key.
+/// None of the fields is secret, so `Debug` shows them. The key authenticates the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The door to open.
     pub door: DoorTag,
-    /// The client's clock.
+    /// The time on the client's clock.
     pub time: Time40,
-    /// The source address that the request holds for.
+    /// The source address that the request is valid for.
     pub binding: Binding,
-    /// How long the door is to stay open.
+    /// How long the door should stay open.
     pub lease: RequestedLease,
-    /// Tells apart requests of the same millisecond.
+    /// Distinguishes requests of the same millisecond.
     pub random: u8,
 }
 
-/// Why a block holds no request under a key.
+/// Why a block does not contain a valid request under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// The plaintext's bytes do not XOR to zero: another key, another order, or noise.
+    /// The XOR of the plaintext is not zero: another key, another order, or background noise.
     BadParity,
-    /// The plaintext has this version: noise, or a client of another generation.
+    /// The plaintext has this unknown version: background noise, or an incompatible client.
     UnknownVersion(u8),
 }
 
@@ -84,10 +84,10 @@ impl fmt::Display for OpenError {
 
 impl core::error::Error for OpenError {}
 
-/// The request's time is too far from the daemon's. See [`Request::check_time`].
+/// The time of a request differs too much from the daemon's. See [`Request::check_time`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
-    /// Milliseconds since the request was made; negative if its time is yet to come.
+    /// The request's age in milliseconds; negative if its time is in the future.
     pub age_ms: i64,
 }
 
@@ -105,26 +105,26 @@ impl fmt::Display for Stale {
 impl core::error::Error for Stale {}
 
 impl Request {
-    /// The block that a client knocks with.
+    /// Enciphers the request to the block that a client sends.
     #[must_use]
     pub fn seal(&self, key: &SealedKey) -> Block {
         key.encipher(&self.plaintext())
     }
 
-    /// What `block` asks for if it was sealed under `key`: one block operation, no allocation,
-    /// and an end at the first check that fails.
+    /// Deciphers `block` and decodes the request. Costs one AES operation and no allocation, and
+    /// stops at the first check that fails.
     ///
-    /// A request is not proof: its time, binding and freshness are still to be checked.
+    /// The result is not yet verified: the caller must check door, time, binding and replay.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] if parity or version is wrong.
+    /// Returns [`OpenError`] if the parity or the version is wrong.
     pub fn open(key: &SealedKey, block: &Block) -> Result<Self, OpenError> {
         let plaintext = key.decipher(block).map_err(|_| OpenError::BadParity)?;
         Self::from_plaintext(&plaintext)
     }
 
-    /// What is enciphered to ask for this.
+    /// The encoded request.
     #[must_use]
     pub fn plaintext(&self) -> Plaintext {
         let [d0, d1] = self.door.0;
@@ -151,12 +151,12 @@ impl Request {
         Plaintext::new(&body)
     }
 
-    /// What `plaintext` asks for.
+    /// Decodes the request in `plaintext`.
     ///
     /// # Errors
     ///
-    /// [`OpenError::UnknownVersion`] unless it is of version 1. Every other field takes any
-    /// value.
+    /// Returns [`OpenError::UnknownVersion`] unless the version is 1. All values of the other
+    /// fields are valid.
     pub fn from_plaintext(plaintext: &Plaintext) -> Result<Self, OpenError> {
         let [
             version,
@@ -188,19 +188,19 @@ impl Request {
         })
     }
 
-    /// Milliseconds from the request's time to `now` (Unix milliseconds); negative if its
-    /// time is yet to come. Both are taken modulo 2^40, so this is the shorter way round.
+    /// Milliseconds from the request's time to `now` (Unix milliseconds); negative if the
+    /// request's time is in the future. Times are modulo 2^40; this is the shorter distance.
     #[must_use]
     pub const fn age_ms(&self, now: u64) -> i64 {
         Time40::from_unix_ms(now).since(self.time)
     }
 
-    /// Whether the request's time is at most `max_skew` away from `now` (Unix milliseconds),
-    /// in either direction. A `max_skew` of 2^39 ms (17 years) would let every time pass.
+    /// Checks that the request's time differs from `now` (Unix milliseconds) by at most
+    /// `max_skew`, in either direction. A `max_skew` of 2^39 ms (17 years) accepts every time.
     ///
     /// # Errors
     ///
-    /// [`Stale`] if it is further away.
+    /// Returns [`Stale`] if it differs by more.
     pub fn check_time(&self, now: u64, max_skew: Duration) -> Result<(), Stale> {
         let age_ms = self.age_ms(now);
         if Duration::from_millis(age_ms.unsigned_abs()) <= max_skew {

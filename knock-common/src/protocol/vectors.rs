@@ -1,5 +1,4 @@
-//! The codec against every vector of `vectors.json`, the project's copy of the protocol's
-//! test vectors, in both directions.
+//! Tests the codec in both directions against `vectors.json`, the test vectors of the protocol.
 
 use core::{net::IpAddr, time::Duration};
 use std::{
@@ -37,7 +36,7 @@ struct Classic {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(
     not(feature = "passphrase"),
-    expect(dead_code, reason = "two fields are only for deriving keys")
+    expect(dead_code, reason = "two fields are used only to derive keys")
 )]
 struct Sealed {
     passphrase: Option<String>,

@@ -10,7 +10,7 @@ use knock_common::{
 use super::*;
 use crate::packet::tests::over;
 
-/// What of a frame outlives it.
+/// An owned summary of the result of parsing, which may outlive the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Segment {
@@ -100,7 +100,7 @@ fn a_segment_of_either_family() {
     assert_eq!(parse(&V6, &settings, 0), V6_SYN);
 }
 
-/// From the empty frame on, which no driver hands over.
+/// Includes the empty frame, which no driver passes on.
 #[test]
 fn a_truncated_frame_is_unclear_wherever_it_ends() {
     let settings = settings(false, false);
@@ -113,7 +113,7 @@ fn a_truncated_frame_is_unclear_wherever_it_ends() {
 }
 
 #[test]
-fn every_other_ending() {
+fn every_other_outcome() {
     let neither = settings(false, false);
     let [ethernet, ip] = [12, 14];
     let v4 = |at, byte| changed(&V4, at, byte, &neither);
@@ -129,11 +129,11 @@ fn every_other_ending() {
 }
 
 #[test]
-fn fragments_are_unclear_where_a_gate_would_have_to_see_more() {
+fn fragments_are_unclear_if_the_gate_needs_the_rest() {
     let [both, udp_only] = [settings(true, true), settings(false, true)];
     let [ip, ports] = [14, 34];
     let port = u16::from_be_bytes([V4[ports + 2], V4[ports + 3]]);
-    // More fragments follow, or others come before.
+    // (first byte, second byte): more fragments follow, or the offset is not zero.
     for (first_byte, second_byte, is_later) in [(0x20, 0, false), (0x20, 1, true), (0, 1, true)] {
         let mut frame = V4;
         (frame[ip + 6], frame[ip + 7]) = (first_byte, second_byte);
@@ -166,7 +166,7 @@ fn a_payload_may_go_on_in_further_buffers() {
 }
 
 #[test]
-fn an_ipv4_address_in_an_ipv6_header_is_nobody() {
+fn an_ipv4_mapped_source_in_an_ipv6_header_is_invalid() {
     let mut frame = V6;
     frame[26..42].copy_from_slice(&Address::v4([192, 0, 2, 2]).octets());
     let Seen::Segment { source, .. } = parse(&frame, &settings(false, false), 0) else {

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use knock_user::client::{self, Cli, Console, redacted};
+use knock_client::{Cli, Console, redacted};
 
 fn main() -> ExitCode {
     let cli = match Cli::of_program() {

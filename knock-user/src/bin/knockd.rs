@@ -3,7 +3,7 @@
 use std::{env, io, process::ExitCode};
 
 use clap::Parser as _;
-use knock_user::daemon::{cli::Cli, listener, log::Format};
+use knockd_cli::{Cli, LogFormat};
 
 fn main() -> ExitCode {
     // How knockd starts the process that faces the network.

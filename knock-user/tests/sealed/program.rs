@@ -6,7 +6,7 @@ use std::{
 };
 
 use knock_common::protocol::key::{SealedKey, SecretKey};
-use knock_user::{key_file, secret_file};
+use knockd_credentials::{key_file, secret_file};
 
 /// The text of [`Home::key`], without its beginning.
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";

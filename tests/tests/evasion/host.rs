@@ -19,11 +19,12 @@ use knock_tests::{
     service::Greeter,
     wire::{Capture, Captured, Direction, Sender},
 };
-use knock_user::daemon::{
-    gate::{Gate, Opening, Port, Rules},
-    report::Reporter,
-    source::{interfaces::Wanted, xdp::Xdp},
+use knockd_listener::tails::Reporter;
+use knockd_types::{
+    interface::Wanted,
+    rules::{Opening, Port, Rules},
 };
+use knockd_xdp::{leases::Gate, program::Xdp};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::row::{Judgement, Row};

@@ -14,7 +14,7 @@ mod tcp;
 mod udp;
 
 use knock_common::gate::Mode;
-use knock_user::daemon::gate::Rules;
+use knockd_types::rules::Rules;
 
 use crate::{
     host::{CLIENT, Host, enforced},

@@ -81,7 +81,7 @@ pub(crate) fn only_open_addresses_get_in(variant: Variant) {
         firewall.run(&["close", &ours.to_string()]);
         assert!(!get_in(&pair, ours, PORT));
     }
-    assert!(firewall.run(&["status"]).contains("open for: nobody"));
+    assert!(firewall.run(&["status"]).contains("open for: none"));
     // The machine itself is let alone.
     let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
     try_connect(&pair.server, None, here, SOON).unwrap();

@@ -55,7 +55,7 @@ fn both_variants_judge_arguments_alike() {
     let shared = |variant: Variant| {
         let script = fs::read_to_string(variant.script()).unwrap();
         let (_, rest) = script
-            .split_once("# --- From here to the next such line")
+            .split_once("# --- Common part: identical in both variants")
             .unwrap();
         let (shared, _) = rest.split_once("\n# --- ").unwrap();
         shared.to_owned()

@@ -64,7 +64,7 @@ fn a_port_that_is_taken_is_told_before_anything_is_attached() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         let expected = format!(
-            "knockd: metrics.listen: {LISTEN} is taken: `ss -ltnp` names the program that listens there"
+            "knockd: metrics.listen: {LISTEN} is in use: `ss -ltnp` shows the program that listens there"
         );
         assert!(said.contains(&expected), "{said}");
         assert!(!said.contains("attached"), "{said}");
@@ -76,7 +76,7 @@ fn a_port_that_is_taken_is_told_before_anything_is_attached() {
 #[test]
 fn an_address_that_others_reach_is_warned_of() {
     knock_tests::needs_bpf!();
-    let warning = "whoever reaches 0.0.0.0:9811 can read there, without a password";
+    let warning = "anyone who can connect to 0.0.0.0:9811 can read the names of doors";
     let open = configuration().replace("127.0.0.1:9811", "0.0.0.0:9811");
     let scene = Scene::with(&open).unwrap();
     scene.logged(&["WARN", warning]).unwrap();

@@ -18,12 +18,9 @@ use knock_common::{
     settings::{Settings, Verdict},
     window::Window,
 };
-use knock_user::daemon::{
-    gate::{Gate, Rules},
-    knock::Knock,
-    report::Reporter,
-    source::xdp::{Xdp, ring::Ring},
-};
+use knockd_listener::{source::ring::Ring, tails::Reporter};
+use knockd_types::{rules::Rules, syn::Syn};
+use knockd_xdp::{leases::Gate, program::Xdp};
 use tokio::{runtime::Runtime, time::timeout};
 
 /// Far more than anything here takes; only a failing test waits so long.

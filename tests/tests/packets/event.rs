@@ -5,7 +5,8 @@ use std::{ops::Range, time::Duration};
 use aya::programs::TestRunOptions;
 use knock_common::settings::Verdict;
 use knock_tests::{link::Pair, privilege};
-use knock_user::daemon::{clock::monotonic, knock::Knock};
+use knockd_runtime::clock::monotonic;
+use knockd_types::syn::Syn;
 
 use crate::{
     bench::{Bench, unlimited},

@@ -23,7 +23,7 @@ use knock_common::{
     settings::Verdict,
 };
 use knock_tests::{frame::Frame, link::Pair};
-use knock_user::daemon::gate::{Opening, Port, Rules};
+use knockd_types::rules::{Opening, Port, Rules};
 
 use crate::{
     bench::{Action, Bench, unlimited},

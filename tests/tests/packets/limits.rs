@@ -12,7 +12,7 @@ use knock_common::{
     window::Window,
 };
 use knock_tests::{link::Pair, privilege};
-use knock_user::daemon::clock::monotonic;
+use knockd_runtime::clock::monotonic;
 
 use crate::{
     bench::{Action, Bench, Ending, action, unlimited},

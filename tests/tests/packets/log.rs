@@ -7,11 +7,9 @@ use knock_common::{
     window::Window,
 };
 use knock_tests::{link::Pair, needs_bpf, privilege};
-use knock_user::daemon::{
-    clock::{boottime, monotonic},
-    gate::Rules,
-    report::{Event, Reporter, Tail},
-};
+use knockd_listener::tails::{Reporter, Tail};
+use knockd_runtime::clock::{boottime, monotonic};
+use knockd_types::{event::Event, rules::Rules};
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
     unistd::Pid,

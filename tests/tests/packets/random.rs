@@ -14,7 +14,7 @@ use knock_tests::{
     frame::{Extension, Frame, Protocol, Tag},
     needs_bpf,
 };
-use knock_user::daemon::gate::{Port, Rules};
+use knockd_types::rules::{Port, Rules};
 use proptest::{prelude::*, sample::Index, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::{

@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 use knock_common::{counters::Outcome, gate::Transport};
-use knock_user::daemon::gate::Port;
+use knockd_types::rules::Port;
 
 /// What is to become of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use knock_common::settings::Verdict;
 use knock_tests::needs_bpf;
-use knock_user::daemon::source::xdp::ring::MAX_BATCH;
+use knockd_listener::source::ring::MAX_BATCH;
 
 use crate::{
     bench::{Bench, unlimited},

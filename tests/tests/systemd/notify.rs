@@ -9,7 +9,7 @@ use knock_tests::{
     scene::{CONFIGURATION, Files, PHONE, SOON, SOURCE, SSH, Scene, classic, knockd},
     wire::Sender,
 };
-use knock_user::daemon::clock::monotonic;
+use knockd_runtime::clock::monotonic;
 
 /// A daemon that is to tell what it does, and who hears it.
 struct Service {

@@ -1,4 +1,4 @@
-//! A key as the one line of text that a key file holds (README.md, "Sealed").
+//! The one-line text form of a key in a key file (docs/protocol.md, "Sealed").
 
 use core::fmt;
 
@@ -9,25 +9,25 @@ use super::{SECRET_KEY_LEN, SecretKey};
 
 const PREFIX: &str = "knock1:";
 
-/// Characters of 32 bytes in unpadded base64url.
+/// The length of 32 bytes in unpadded base64url.
 const DIGITS: usize = 43;
 
-/// Bytes of a key file's line, without the newline: `knock1:` and 43 characters.
+/// The length of a key file's line without the newline: `knock1:` and 43 characters.
 ///
-/// A buffer that reserves this much before it takes a [`KeyFileText`] need not grow, and so
-/// leaves no half of the key behind in freed memory.
+/// Reserve this much before writing a [`KeyFileText`] to a buffer: a buffer that grows leaves
+/// part of the key in freed memory.
 pub const KEY_FILE_LEN: usize = PREFIX.len() + DIGITS;
 
-/// Why a text is no key file. None of these shows what is in it.
+/// Why a text is not a key file. No variant contains any of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFileError {
-    /// It does not begin with `knock1:`.
+    /// The text does not begin with `knock1:`.
     Prefix,
-    /// This many bytes, not 43, stand between `knock1:` and the end or the one newline that
-    /// is allowed there.
+    /// The number of bytes after `knock1:` is not 43 but this. One newline at the end is allowed
+    /// and not counted.
     Length(usize),
-    /// Those 43 bytes are not canonical unpadded base64url: a character is foreign to it, or
-    /// the last one has bits set that belong to no byte.
+    /// The 43 bytes are not canonical unpadded base64url: a character is not in the alphabet, or
+    /// the last character has unused bits set.
     Encoding,
 }
 
@@ -37,11 +37,11 @@ impl fmt::Display for KeyFileError {
             Self::Prefix => write!(f, "a key begins with {PREFIX}"),
             Self::Length(found) => write!(
                 f,
-                "a key has {DIGITS} characters behind {PREFIX} and nothing after them, not {found}"
+                "a key has {DIGITS} characters after {PREFIX}, not {found}"
             ),
             Self::Encoding => write!(
                 f,
-                "what stands behind {PREFIX} is no key: it was mistyped or damaged"
+                "the characters after {PREFIX} are not a valid key: mistyped or damaged"
             ),
         }
     }
@@ -50,14 +50,14 @@ impl fmt::Display for KeyFileError {
 impl core::error::Error for KeyFileError {}
 
 impl SecretKey {
-    /// The key in `text`, the content of a key file.
+    /// Parses `text`, the content of a key file.
     ///
-    /// Every key has exactly one text; a single `\n` may end it. Nothing else is forgiven,
-    /// so that a damaged file is told as such instead of yielding a key that opens nothing.
+    /// Every key has exactly one text form, optionally followed by one `\n`. The parser is strict:
+    /// it reports a damaged file instead of returning a key that opens nothing.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError`] says which part is wrong, never what it holds.
+    /// Returns a [`KeyFileError`] that states which part is wrong, without showing any of it.
     pub fn from_key_file(text: &[u8]) -> Result<Self, KeyFileError> {
         let line = text.strip_suffix(b"\n").unwrap_or(text);
         let digits = line
@@ -72,15 +72,15 @@ impl SecretKey {
         })
     }
 
-    /// The key as the line of its key file, without the newline. This is the secret itself:
-    /// for a key file of mode 0600 or the line that sets up a client, never for a log.
+    /// The line of the key's file, without the newline. The text is the secret: write it only to
+    /// a key file of mode 0600 or an invitation, never to a log.
     #[must_use]
     pub fn key_file_text(&self) -> KeyFileText<'_> {
         KeyFileText(self)
     }
 }
 
-/// A key's text, made while it is written, so that no copy of it stays behind here.
+/// The text form of a key. It is encoded only when written, so that no copy stays in memory.
 ///
 /// `Display` shows the secret, `Debug` does not.
 pub struct KeyFileText<'a>(&'a SecretKey);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_forgiven() {
+    fn any_other_text_is_rejected() {
         use KeyFileError::{Encoding, Length, Prefix};
         let digits = TEXT.strip_prefix(PREFIX).unwrap();
         for (text, error) in [
@@ -181,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_survives_its_text(bytes: [u8; SECRET_KEY_LEN]) {
+        fn a_key_round_trips_as_text(bytes: [u8; SECRET_KEY_LEN]) {
             let text = SecretKey::new(bytes).key_file_text().to_string();
             prop_assert_eq!(text.len(), KEY_FILE_LEN);
             prop_assert_eq!(parse(text), Ok(SecretKey::new(bytes)));

@@ -1,4 +1,4 @@
-//! A sealed client's key from a passphrase (README.md, "Sealed").
+//! Derives a sealed client's key from a passphrase (docs/protocol.md, "Sealed").
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,28 +8,28 @@ use zeroize::Zeroizing;
 
 use super::{SECRET_KEY_LEN, SecretKey};
 
-/// What stands before the client's name in the salt. Its 16 bytes already are a salt, so
-/// that even a client without a name has one.
+/// The salt is this prefix and the client's name. The prefix alone is 16 bytes, so the salt is
+/// long enough even without a name.
 const SALT_PREFIX: &[u8] = b"knock-sealed-v1:";
 
 const PARAMS: Params = match Params::new(19_456, 2, 1, Some(SECRET_KEY_LEN)) {
     Ok(params) => params,
-    Err(_) => panic!("README.md's parameters are out of Argon2's range"),
+    Err(_) => panic!("the protocol's Argon2 parameters are out of range"),
 };
 
-/// Why no key could be derived. None of these shows the passphrase.
+/// Why a key cannot be derived. No variant contains the passphrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DerivationError {
-    /// There is no memory for the 19 MiB that it takes.
+    /// The 19 MiB of memory that Argon2 needs are not available.
     OutOfMemory,
-    /// The passphrase or the client's name has 4 GiB or more.
+    /// The passphrase or the client's name is 4 GiB or longer.
     TooLong,
 }
 
 impl fmt::Display for DerivationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OutOfMemory => "there is no memory for the 19 MiB that deriving a key takes",
+            Self::OutOfMemory => "deriving a key takes 19 MiB of memory, which are not available",
             Self::TooLong => "the passphrase or the client's name is too long",
         })
     }
@@ -38,15 +38,15 @@ impl fmt::Display for DerivationError {
 impl core::error::Error for DerivationError {}
 
 impl SecretKey {
-    /// The key of the client called `client` under `passphrase`, whose bytes are taken as
-    /// they are: Argon2id, salted with the name, so that two clients with one passphrase have
-    /// two keys.
+    /// Derives the key of `client` from `passphrase` with Argon2id. The passphrase's bytes are
+    /// used unchanged. The salt contains the client's name, so that two clients with the same
+    /// passphrase have different keys.
     ///
-    /// This takes 19 MiB and some tens of milliseconds, on purpose: do it once, at start.
+    /// Takes 19 MiB and tens of milliseconds by design: call it once, at startup.
     ///
     /// # Errors
     ///
-    /// [`DerivationError`] if memory is short or an argument absurdly long.
+    /// Returns [`DerivationError`] if memory is short or an argument is 4 GiB or longer.
     pub fn from_passphrase(passphrase: &[u8], client: &str) -> Result<Self, DerivationError> {
         let mut salt = Vec::new();
         salt.try_reserve_exact(SALT_PREFIX.len() + client.len())
@@ -54,7 +54,7 @@ impl SecretKey {
         salt.extend_from_slice(SALT_PREFIX);
         salt.extend_from_slice(client.as_bytes());
 
-        // Ours, not the library's, which would not wipe what the key was made from.
+        // Allocated here because the library does not wipe its working memory.
         let mut memory = Zeroizing::new(Vec::new());
         memory
             .try_reserve_exact(PARAMS.block_count())

@@ -1,28 +1,28 @@
-//! The source address that a request holds for.
+//! The source address that a request is valid for.
 
 use core::{fmt, net::IpAddr, num::NonZeroU32};
 
 use sha2::{Digest as _, Sha256};
 
-/// Where a sealed knock may come from (README.md, "Sealed").
+/// The source address that a sealed knock must come from (docs/protocol.md, "Sealed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binding {
-    /// From anywhere, for clients that cannot know their address. A door with
-    /// `require_binding` refuses it.
+    /// Any source, for clients that cannot know their address. A door with `require_binding`
+    /// refuses such requests.
     Unbound,
-    /// From the one source with this tag.
+    /// Only the source with this tag.
     Bound(SourceTag),
 }
 
-/// A source address in four bytes: an IPv4 address itself, of an IPv6 address the first four
-/// bytes of its SHA-256.
+/// A source address in four bytes: the IPv4 address, or the first four bytes of the SHA-256 of
+/// the IPv6 address.
 ///
-/// It is never zero, which on the wire is [`Binding::Unbound`]: for an IPv6 address `00000001`
-/// takes the place of `00000000`, and the one IPv4 address that is zero has no tag.
+/// Never zero, because zero means [`Binding::Unbound`] on the wire: an IPv6 digest of zero
+/// becomes `00000001`, and the IPv4 address `0.0.0.0` has no tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceTag(NonZeroU32);
 
-/// `0.0.0.0` is no source that a knock can be bound to: it would say "unbound".
+/// A request cannot be bound to `0.0.0.0`, because zero means "unbound".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnspecifiedSource;
 
@@ -35,8 +35,8 @@ impl fmt::Display for UnspecifiedSource {
 impl core::error::Error for UnspecifiedSource {}
 
 impl SourceTag {
-    /// The tag of `source`; none for `0.0.0.0`. An IPv4-mapped IPv6 address is that IPv4
-    /// address.
+    /// The tag of `source`; `None` for `0.0.0.0`. An IPv4-mapped IPv6 address has the tag of the
+    /// IPv4 address.
     #[must_use]
     pub fn of(source: IpAddr) -> Option<Self> {
         match source.to_canonical() {
@@ -59,14 +59,14 @@ impl Binding {
     ///
     /// # Errors
     ///
-    /// [`UnspecifiedSource`] for `0.0.0.0`, also as an IPv4-mapped IPv6 address.
+    /// Returns [`UnspecifiedSource`] for `0.0.0.0`, also in IPv4-mapped form.
     pub fn to(source: IpAddr) -> Result<Self, UnspecifiedSource> {
         SourceTag::of(source)
             .map(Self::Bound)
             .ok_or(UnspecifiedSource)
     }
 
-    /// Whether a packet from `source` may carry the request.
+    /// Whether a request with this binding is valid for packets from `source`.
     #[must_use]
     pub fn allows(self, source: IpAddr) -> bool {
         match self {
@@ -75,7 +75,7 @@ impl Binding {
         }
     }
 
-    /// Whether the request holds for one source only, as `require_binding` wants it.
+    /// Whether the request is bound to one source, which `require_binding` demands.
     #[must_use]
     pub const fn is_bound(self) -> bool {
         matches!(self, Self::Bound(_))
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_digest_of_zeros_is_replaced() {
-        // No IPv6 address with such a digest is at hand.
+        // There is no known IPv6 address with such a digest.
         assert_eq!(SourceTag::from_digest(0), SourceTag::from_digest(1));
         let tag = Binding::Bound(SourceTag::from_digest(0));
         assert_eq!(tag.to_bytes(), [0, 0, 0, 1]);
@@ -151,7 +151,7 @@ mod tests {
         }
 
         #[test]
-        fn unbound_comes_from_anywhere(v4: u32, v6: u128) {
+        fn unbound_allows_every_source(v4: u32, v6: u128) {
             prop_assert!(Binding::Unbound.allows(Ipv4Addr::from_bits(v4).into()));
             prop_assert!(Binding::Unbound.allows(Ipv6Addr::from_bits(v6).into()));
         }

@@ -1,17 +1,17 @@
-//! How long a request wants its door open.
+//! The lease duration of a request.
 
 use core::{fmt, num::NonZeroU16, time::Duration};
 
-/// The lease that a request asks for (README.md, "Sealed").
+/// The lease that a request asks for (docs/protocol.md, "Sealed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestedLease {
-    /// What the door grants to whom asks for nothing; 0 on the wire.
+    /// The door's default duration; 0 on the wire.
     DoorsDefault,
-    /// So many seconds, which the door's `max_for` caps.
+    /// This many seconds. The door's `max_for` limits them.
     Seconds(NonZeroU16),
 }
 
-/// A duration that no request can ask for: it is not a whole number of seconds from 1 to 65535.
+/// A duration that cannot be requested: not a whole number of seconds from 1 to 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseOutOfRange(pub Duration);
 
@@ -29,12 +29,12 @@ impl fmt::Display for LeaseOutOfRange {
 impl core::error::Error for LeaseOutOfRange {}
 
 impl RequestedLease {
-    /// The lease that lasts for `duration`.
+    /// A request for a lease of `duration`.
     ///
     /// # Errors
     ///
-    /// [`LeaseOutOfRange`] unless it is a whole number of seconds from 1 to 65535. Rounding
-    /// would give the user another lease than he asked for.
+    /// Returns [`LeaseOutOfRange`] unless `duration` is a whole number of seconds from 1 to
+    /// 65535. It is not rounded, because the user would get a different lease than requested.
     pub fn of(duration: Duration) -> Result<Self, LeaseOutOfRange> {
         u16::try_from(duration.as_secs())
             .ok()
@@ -44,7 +44,8 @@ impl RequestedLease {
             .ok_or(LeaseOutOfRange(duration))
     }
 
-    /// What a door grants that gives `default` by itself and `max` at most when asked.
+    /// The duration that a door with these settings grants: `default`, or what was requested but
+    /// not more than `max`.
     #[must_use]
     pub fn granted(self, default: Duration, max: Duration) -> Duration {
         match self {
@@ -72,7 +73,7 @@ mod tests {
     const DEFAULT: Duration = Duration::from_secs(30);
 
     #[test]
-    fn whole_seconds_that_fit_can_be_asked_for() {
+    fn whole_seconds_in_range_can_be_requested() {
         for (duration, asked) in [
             (Duration::ZERO, None),
             (Duration::from_millis(999), None),

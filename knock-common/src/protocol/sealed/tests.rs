@@ -25,7 +25,7 @@ fn request(unix_ms: u64) -> Request {
     }
 }
 
-/// All that the daemon asks of a block, for the one door "ssh", but for its memory.
+/// All checks of the daemon for the door "ssh", except for the replay store.
 fn passes(key: &SealedKey, block: &Block) -> bool {
     Request::open(key, block).is_ok_and(|request| {
         request.door == DoorTag::of("ssh")
@@ -99,7 +99,7 @@ fn each_field_alone_can_refuse() {
             },
             false,
         ),
-        // These are the client's to choose.
+        // The client may choose these freely.
         (
             Request {
                 binding: unbound,
@@ -127,7 +127,7 @@ fn a_clock_that_is_half_a_round_off_is_stale() {
 }
 
 #[test]
-fn errors_say_what_is_wrong() {
+fn error_texts_are_precise() {
     assert_eq!(OpenError::BadParity.to_string(), "bad parity");
     assert_eq!(
         OpenError::UnknownVersion(2).to_string(),

@@ -1,34 +1,34 @@
-//! A clock that fits into five bytes.
+//! A 40-bit timestamp.
 
-/// Bits of a [`Time40`].
+/// The number of bits of a [`Time40`].
 const BITS: u32 = 40;
 
-/// Unix milliseconds modulo 2^40 (README.md, "Sealed").
+/// Unix milliseconds modulo 2^40 (docs/protocol.md, "Sealed").
 ///
-/// It comes round after almost 35 years (next in 2039), so two of them have a distance but
-/// no order.
+/// It wraps around about every 35 years (next in 2039), so two values have a distance but no
+/// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Time40(u64);
 
 impl Time40 {
-    /// The time `unix_ms` milliseconds after 1970.
+    /// The timestamp of `unix_ms`, milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_unix_ms(unix_ms: u64) -> Self {
         Self(unix_ms & ((1 << BITS) - 1))
     }
 
-    /// Milliseconds from `earlier` to this time by the shorter way round: -2^39 up to 2^39 - 1,
-    /// negative if `earlier` is in truth the later one.
+    /// Milliseconds from `earlier` to this time, by the shorter way around: from -2^39 to
+    /// 2^39 - 1, and negative if `earlier` is the later one.
     #[must_use]
     pub const fn since(self, earlier: Self) -> i64 {
-        // With the 40 bits on top of the word its own wrap-around and sign are theirs.
+        // Shifted to the top of the word, the 40 bits wrap and carry their sign as the word does.
         let spare = u64::BITS - BITS;
         (self.0.wrapping_sub(earlier.0) << spare).cast_signed() >> spare
     }
 
-    /// The Unix milliseconds closest to `now` at which the clock showed or will show this.
+    /// The Unix time in milliseconds closest to `now` that has this timestamp.
     ///
-    /// Saturates at 1970 and at the last millisecond.
+    /// Saturates at 0 and at `u64::MAX`.
     #[must_use]
     pub const fn nearest_unix_ms(self, now: u64) -> u64 {
         now.saturating_add_signed(self.since(Self::from_unix_ms(now)))
@@ -106,7 +106,7 @@ mod tests {
             let now40 = Time40::from_unix_ms(now);
             let since = now40.since(Time40::from_unix_ms(then));
             prop_assert_eq!(since, distance);
-            // Whole rounds do not count.
+            // Whole rounds cancel out.
             prop_assert_eq!(now40.since(Time40::from_unix_ms(then + rounds * WRAP)), distance);
         }
 

@@ -1,5 +1,5 @@
-//! The baselines of the benchmarks: a program that only passes every packet, and one that looks up
-//! a lease first.
+//! Baselines for the benchmarks of the XDP program: a program that only passes every packet, and
+//! a program that also looks up one lease.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -14,7 +14,7 @@ use knock_common::{
     gate::{HOST, Lease, LeaseKey, Transport},
 };
 
-/// Same type as knockd's map; always empty.
+/// Has the same type and size as the real program's map, but stays empty.
 #[map]
 static LEASES: HashMap<LeaseKey, Lease> = HashMap::with_max_entries(16_384, 0);
 

@@ -1,5 +1,6 @@
-//! The SYN flood of the benchmarks. The program modifies the SYN on which it runs and redirects it
-//! to an interface. `BPF_PROG_TEST_RUN` with live frames sends more SYNs this way than a socket can.
+//! The SYN flood generator of the benchmarks. Each run derives another SYN from its input frame
+//! and redirects it to an interface. `BPF_PROG_TEST_RUN` with live frames
+//! (`BPF_F_TEST_XDP_LIVE_FRAMES`) sends more of them than a socket can.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -11,17 +12,16 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-/// The output interface.
+/// The interface that the SYNs leave through.
 #[map]
 static CABLE: DevMap = DevMap::with_max_entries(1, 0);
 
-/// How the SYNs differ: the first source address, the number of source addresses, the first
+/// The ranges of the SYNs: the first source address, the number of source addresses, the first
 /// destination port, the number of destination ports.
 #[map]
 static RANGES: Array<[u32; 4]> = Array::with_max_entries(1, 0);
 
-/// An Ethernet frame with IPv4 and TCP headers without options, in 16-bit words of the Internet
-/// checksum.
+/// An Ethernet frame with IPv4 and TCP headers, both without options, as 16-bit checksum words.
 type Syn = [u16; 27];
 
 const IP: usize = 7;
@@ -32,7 +32,7 @@ const TCP_CHECKSUM: usize = TCP + 8;
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the macro hands the context over"
+    reason = "the macro passes the context by value"
 )]
 #[xdp]
 fn flood_xdp(ctx: XdpContext) -> u32 {
@@ -43,8 +43,8 @@ fn flood_xdp(ctx: XdpContext) -> u32 {
     let Some(ranges) = RANGES.get(0) else {
         return xdp_action::XDP_ABORTED;
     };
-    // SAFETY: the frame is long enough and starts at an even address, because the headroom of a
-    // page has an even length. Only this program accesses it while it runs.
+    // SAFETY: the frame is long enough (checked above), it starts at an even address because the
+    // page's headroom ends at one, and only this program accesses it while it runs.
     let syn = unsafe { &mut *(start as *mut Syn) };
     vary(syn, ranges);
     CABLE.redirect(0, 0).unwrap_or(xdp_action::XDP_ABORTED)
@@ -65,21 +65,22 @@ fn vary(syn: &mut Syn, &[address, addresses, port, ports]: &[u32; 4]) {
     }
 }
 
-/// A random number below `bound`.
+/// A random number less than `bound`.
 #[inline(always)]
 fn below(bound: u32) -> u32 {
-    // SAFETY: the helper only returns a number.
+    // SAFETY: the helper takes no arguments and only returns a number.
     let random = unsafe { bpf_get_prandom_u32() };
     ((u64::from(random) * u64::from(bound)) >> 32) as u32
 }
 
-/// Writes the lower 16 bits of `value` at `at`. Returns the previous word.
+/// Writes the lower 16 bits of `value` to the word `at` and returns the old word.
 #[inline(always)]
 fn set(syn: &mut Syn, at: usize, value: u32) -> u16 {
     core::mem::replace(&mut syn[at], ((value & 0xffff) as u16).to_be())
 }
 
-/// Updates the checksum at `place` after the word at `at` has changed from `old` (RFC 1624).
+/// Updates the checksum at `place`, which covers the word at `at`, for a change of that word from
+/// `old` (RFC 1624).
 #[inline(always)]
 fn correct(syn: &mut Syn, place: usize, old: u16, at: usize) {
     let sum = u32::from(!syn[place]) + u32::from(!old) + u32::from(syn[at]);

@@ -9,7 +9,7 @@ use knock_common::{
     settings::Verdict,
 };
 use knock_tests::{link::Pair, needs_bpf};
-use knock_user::daemon::gate::{Port, Rules};
+use knockd_types::rules::{Port, Rules};
 
 use super::{HOUR, Programs, keys, request, rules, trusting};
 use crate::bench::{Action, Bench, action, unlimited};

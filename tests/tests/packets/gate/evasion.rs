@@ -13,7 +13,7 @@ use knock_tests::{
     },
     needs_bpf,
 };
-use knock_user::daemon::gate::Port;
+use knockd_types::rules::Port;
 
 use super::{Programs, requests, rules, trusting};
 use crate::bench::{Action, MIN_FRAME};

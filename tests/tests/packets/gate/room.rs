@@ -12,7 +12,8 @@ use knock_common::{
     settings::Verdict,
 };
 use knock_tests::needs_bpf;
-use knock_user::daemon::gate::{OpenError, Opening, Port, Rules};
+use knockd_types::rules::{Opening, Port, Rules};
+use knockd_xdp::leases::OpenError;
 
 use super::{HOUR, request, rules};
 use crate::bench::{Bench, unlimited};

@@ -17,7 +17,7 @@ use knock_tests::{
     service::Greeter,
     wire::{Capture, Sender},
 };
-use knock_user::daemon::{gate::Rules, source::interfaces::Wanted};
+use knockd_types::{interface::Wanted, rules::Rules};
 
 use super::{HOUR, keys, rules};
 use crate::bench::{Bench, unlimited};

@@ -8,10 +8,8 @@ use knock_common::{
     settings::Verdict,
 };
 use knock_tests::needs_bpf;
-use knock_user::daemon::{
-    clock::boottime,
-    gate::{Opening, Rules},
-};
+use knockd_runtime::clock::boottime;
+use knockd_types::rules::{Opening, Rules};
 
 use super::{HOUR, requests, rules};
 use crate::bench::{Bench, unlimited};

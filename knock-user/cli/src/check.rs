@@ -1,0 +1,3 @@
+//! What `knockd check` looks at besides the configuration.
+
+pub(crate) mod session;

@@ -1,0 +1,85 @@
+//! Where a knock's key comes from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use knock_common::protocol::key::{ClassicKey, SealedKey, SecretKey};
+
+use crate::name::Name;
+use knockd_credentials::{key_file, passphrase::Passphrase};
+
+/// Where a sealed key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Secret {
+    /// From this key file.
+    KeyFile(PathBuf),
+    /// From the passphrase in this file, or one that is asked for, and the client's name.
+    Passphrase(Option<PathBuf>, Name),
+}
+
+impl Secret {
+    /// The key. May ask for a passphrase.
+    pub(super) fn key(&self) -> Result<SealedKey> {
+        let secret = match self {
+            // The error's text already ends in its cause: as a source it would stand there twice.
+            Self::KeyFile(path) => key_file::read(path)
+                .map_err(|error| anyhow!("key file {}: {error}", path.display()))?,
+            Self::Passphrase(file, client) => {
+                let passphrase = passphrase(file.as_deref())?;
+                SecretKey::from_passphrase(passphrase.as_bytes(), client.as_str())?
+            }
+        };
+        Ok(SealedKey::new(&secret))
+    }
+}
+
+/// The classic key of the passphrase in `file`, or one that is asked for.
+pub(super) fn classic_key(file: Option<&Path>) -> Result<ClassicKey> {
+    let passphrase = passphrase(file)?;
+    Ok(ClassicKey::from_passphrase(passphrase.as_bytes()))
+}
+
+fn passphrase(file: Option<&Path>) -> Result<Passphrase> {
+    match file {
+        Some(path) => Passphrase::from_file(path)
+            .map_err(|error| anyhow!("passphrase file {}: {error}", path.display())),
+        None => {
+            let typed = rpassword::prompt_password("Passphrase: ").context(
+                "cannot ask for the passphrase; where there is no terminal, name a file with --passphrase-file",
+            )?;
+            Passphrase::typed(typed).map_err(|error| anyhow!("passphrase: {error}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knockd_credentials::secret_file;
+
+    #[test]
+    fn a_bad_file_is_named_once_and_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty");
+        secret_file::create(&empty, "").unwrap();
+        let missing = folder.path().join("missing");
+        let client: Name = "laptop".parse().unwrap();
+        for (path, says) in [(&empty, "it is empty"), (&missing, "os error")] {
+            let error = Secret::Passphrase(Some(path.clone()), client.clone()).key();
+            let error = format!("{:#}", error.unwrap_err());
+            assert!(error.contains(path.to_str().unwrap()), "{error}");
+            assert_eq!(error.matches(says).count(), 1, "{error}");
+        }
+        let error = Secret::KeyFile(missing).key().unwrap_err();
+        assert_eq!(
+            format!("{error:#}").matches("os error").count(),
+            1,
+            "{error:#}"
+        );
+
+        let wrong = folder.path().join("wrong");
+        secret_file::create(&wrong, "knock1:sesame").unwrap();
+        let error = Secret::KeyFile(wrong).key().unwrap_err();
+        assert!(!format!("{error:#}").contains("sesame"), "{error:#}");
+    }
+}

@@ -1,0 +1,406 @@
+//! Validation across several values of the configuration.
+
+mod gate;
+
+use std::{collections::HashMap, path::Path};
+
+use knock_common::{
+    protocol::{
+        classic::Sequence,
+        key::{ClassicSecret, SecretKey},
+        sealed::DoorTag,
+    },
+    rate::Rate,
+};
+use toml::Spanned;
+
+use crate::metrics;
+use crate::{
+    file::{self, Protocol},
+    model::{Client, Config, Door, Limits},
+    place::Problem,
+    value,
+};
+use knockd_credentials::{key_file, passphrase::Passphrase};
+use knockd_runtime::account;
+use knockd_types::{account::Account, interface::Wanted, policy::Secret};
+
+/// Turns the parsed file into a [`Config`] and collects all problems.
+pub(super) struct Checker<'a> {
+    /// The configuration's directory. Paths of secret files are relative to it.
+    folder: &'a Path,
+    problems: Vec<Problem>,
+}
+
+/// The secrets seen so far, each with its client's name. Two clients must not share one.
+#[derive(Default)]
+struct Secrets {
+    passphrases: Vec<(String, Passphrase)>,
+    keys: Vec<(String, Secret)>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(folder: &'a Path) -> Self {
+        Self {
+            folder,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn check(mut self, file: file::Config) -> Result<Config, Vec<Problem>> {
+        let names = self.unique_names("client", file.client.iter().map(|client| &client.name));
+        self.unique_names("door", file.door.iter().map(|door| &door.name));
+        if file.client.is_empty() {
+            self.problem("there is no [[client]]: `knockd client add NAME` adds one".into());
+        }
+        if file.door.is_empty() {
+            self.problem("there is no [[door]]: a knock could open nothing, so add one".into());
+        }
+        let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
+        let clients = self.clients(file.client);
+        let window = file.window.base.into();
+        let gate = self.gate(
+            file.gate,
+            &file.door,
+            window,
+            file.limits.leases.clone().into(),
+        );
+        let doors = self.doors(file.door, &names, &protocols);
+        let user = file.user.as_ref().and_then(|user| self.user(user));
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        let limits = file.limits;
+        Ok(Config {
+            interfaces: Wanted::new(file.interfaces.into_iter().map(Into::into).collect()),
+            state_dir: file.state_dir,
+            user,
+            max_skew: file.max_skew.into(),
+            window,
+            verdict: file.window.verdict.into(),
+            sequence_timeout: file.sequence_timeout.into(),
+            control_socket: file.control_socket,
+            limits: Limits {
+                events: Rate::new(limits.events_per_second, limits.event_burst),
+                sources: limits.sources,
+                open_doors: limits.open_doors,
+                commands: limits.commands,
+                command_timeout: limits.command_timeout.into(),
+            },
+            clients,
+            doors,
+            gate,
+            metrics: file.metrics.map(|metrics| metrics::Settings {
+                listen: metrics.listen.into(),
+            }),
+        })
+    }
+
+    fn problem(&mut self, message: String) {
+        self.problems.push(Problem::anywhere(message));
+    }
+
+    fn problem_at<T>(&mut self, value: &Spanned<T>, message: String) {
+        self.problems.push(Problem::at(value.span(), message));
+    }
+
+    /// The index of every name. A duplicate name is a problem.
+    fn unique_names<'n>(
+        &mut self,
+        kind: &str,
+        names: impl Iterator<Item = &'n Spanned<value::Name>>,
+    ) -> HashMap<String, usize> {
+        let mut indices = HashMap::new();
+        for (index, name) in names.enumerate() {
+            let text = name.get_ref().as_str();
+            if indices.insert(text.to_owned(), index).is_some() {
+                self.problem_at(name, format!("there are two {kind}s named `{text}`"));
+            }
+        }
+        indices
+    }
+
+    fn clients(&mut self, entries: Vec<file::Client>) -> Vec<Client> {
+        let mut secrets = Secrets::default();
+        entries
+            .into_iter()
+            .filter_map(|entry| self.client(&entry, &mut secrets))
+            .collect()
+    }
+
+    /// The client of `entry`, or `None` if it has a problem.
+    fn client(&mut self, entry: &file::Client, secrets: &mut Secrets) -> Option<Client> {
+        let name = entry.name.get_ref().as_str();
+        let secret = match (entry.protocol, &entry.key_file, &entry.passphrase_file) {
+            (Protocol::Sealed, Some(path), None) => {
+                let read = key_file::read(&self.folder.join(path.get_ref()));
+                let key = self.secret(path, read)?;
+                self.sealed(name, path, key, secrets)?
+            }
+            (Protocol::Sealed, None, Some(path)) => {
+                let passphrase = self.passphrase(name, path, secrets)?;
+                let derived = SecretKey::from_passphrase(passphrase.as_bytes(), name);
+                secrets.passphrases.push((name.into(), passphrase));
+                let key = self.secret(path, derived)?;
+                self.sealed(name, path, key, secrets)?
+            }
+            (Protocol::Classic, None, Some(path)) => {
+                let passphrase = self.passphrase(name, path, secrets)?;
+                let secret = ClassicSecret::from_passphrase(passphrase.as_bytes());
+                secrets.passphrases.push((name.into(), passphrase));
+                Secret::Classic(secret)
+            }
+            (Protocol::Classic, Some(path), _) => {
+                let message = "a classic client has a `passphrase_file`, not a key";
+                self.problem_at(path, message.into());
+                return None;
+            }
+            (Protocol::Sealed, Some(_), Some(path)) => {
+                let message = "a client has a `key_file` or a `passphrase_file`, not both";
+                self.problem_at(path, message.into());
+                return None;
+            }
+            (protocol, None, None) => {
+                let needed = match protocol {
+                    Protocol::Sealed => "a `key_file` or a `passphrase_file`",
+                    Protocol::Classic => "a `passphrase_file`",
+                };
+                self.problem_at(&entry.name, format!("client `{name}` needs {needed}"));
+                return None;
+            }
+        };
+        Some(Client {
+            name: name.to_owned(),
+            secret,
+        })
+    }
+
+    /// The secret that was read from the file at `path`, or `None` after a problem.
+    fn secret<T, E: std::fmt::Display>(
+        &mut self,
+        path: &Spanned<std::path::PathBuf>,
+        read: Result<T, E>,
+    ) -> Option<T> {
+        read.map_err(|error| {
+            let place = self.folder.join(path.get_ref());
+            self.problem_at(path, format!("{}: {error}", place.display()));
+        })
+        .ok()
+    }
+
+    fn passphrase(
+        &mut self,
+        name: &str,
+        path: &Spanned<std::path::PathBuf>,
+        secrets: &Secrets,
+    ) -> Option<Passphrase> {
+        let read = Passphrase::from_file(&self.folder.join(path.get_ref()));
+        let passphrase = self.secret(path, read)?;
+        let taken = secrets
+            .passphrases
+            .iter()
+            .find(|(_, other)| other.as_bytes() == passphrase.as_bytes());
+        if let Some((other, _)) = taken {
+            let message = format!(
+                "client `{name}` has the same passphrase as client `{other}`: their knocks cannot be told apart"
+            );
+            self.problem_at(path, message);
+            return None;
+        }
+        Some(passphrase)
+    }
+
+    fn sealed(
+        &mut self,
+        name: &str,
+        path: &Spanned<std::path::PathBuf>,
+        key: SecretKey,
+        secrets: &mut Secrets,
+    ) -> Option<Secret> {
+        let is_ours = |other: &Secret| matches!(other, Secret::Sealed(other) if *other == key);
+        if let Some((other, _)) = secrets.keys.iter().find(|(_, other)| is_ours(other)) {
+            let message = format!(
+                "client `{name}` has the same key as client `{other}`: their knocks cannot be told apart"
+            );
+            self.problem_at(path, message);
+            return None;
+        }
+        let sealed = Secret::Sealed(key);
+        secrets.keys.push((name.into(), sealed.clone()));
+        Some(sealed)
+    }
+
+    fn doors(
+        &mut self,
+        entries: Vec<file::Door>,
+        clients: &HashMap<String, usize>,
+        protocols: &[Protocol],
+    ) -> Vec<Door> {
+        let mut doors: Vec<Door> = Vec::new();
+        for entry in entries {
+            self.distinguishable(&entry, &doors);
+            let allowed = match &entry.clients {
+                None => (0..protocols.len()).collect(),
+                Some(names) => self.door_clients(names, clients),
+            };
+            self.openable(&entry, &allowed, protocols);
+            let opening = self.opening(&entry);
+            let account = self.door_account(&entry);
+            let lease = entry.lease.into();
+            let max_lease = entry
+                .max_for
+                .as_ref()
+                .map_or(lease, |max| max.get_ref().clone().into());
+            if let Some(max) = &entry.max_for
+                && max_lease < lease
+            {
+                self.problem_at(max, "this is less than the door's `for`".into());
+            }
+            doors.push(Door {
+                name: entry.name.into_inner().into(),
+                clients: allowed,
+                sequence: entry.sequence.map(|sequence| sequence.into_inner().into()),
+                opening,
+                run: entry.run,
+                close: entry.close,
+                lease,
+                max_lease,
+                require_binding: entry.require_binding,
+                account,
+            });
+        }
+        doors
+    }
+
+    /// The user that the listener runs as.
+    fn user(&mut self, user: &Spanned<String>) -> Option<Account> {
+        let account = self.account(user, None)?;
+        if account.uid == 0 {
+            let message =
+                "the listener must not run as root: name another user, or leave `user` out";
+            self.problem_at(user, message.into());
+        }
+        Some(account)
+    }
+
+    /// The user and group that the commands of `entry` run as, if configured.
+    fn door_account(&mut self, entry: &file::Door) -> Option<Account> {
+        match (&entry.user, &entry.group) {
+            (Some(user), group) => self.account(user, group.as_ref()),
+            (None, Some(group)) => {
+                let message = "a `group` needs a `user`: root in another group is still root";
+                self.problem_at(group, message.into());
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The account with these names.
+    fn account(
+        &mut self,
+        user: &Spanned<String>,
+        group: Option<&Spanned<String>>,
+    ) -> Option<Account> {
+        let account = match account::find(user.get_ref()) {
+            Ok(Some(account)) => account,
+            Ok(None) => {
+                let message = format!(
+                    "this host has no user `{}`: `getent passwd` lists its users",
+                    user.get_ref()
+                );
+                self.problem_at(user, message);
+                return None;
+            }
+            Err(error) => {
+                self.problem_at(user, format!("the user cannot be looked up: {error}"));
+                return None;
+            }
+        };
+        let Some(group) = group else {
+            return Some(account);
+        };
+        match account::in_group(account, group.get_ref()) {
+            Ok(Some(account)) => Some(account),
+            Ok(None) => {
+                let message = format!(
+                    "this host has no group `{}`: `getent group` lists its groups",
+                    group.get_ref()
+                );
+                self.problem_at(group, message);
+                None
+            }
+            Err(error) => {
+                self.problem_at(group, format!("the group cannot be looked up: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Checks that a knock for `entry` is distinct from a knock for each earlier door.
+    fn distinguishable(&mut self, entry: &file::Door, doors: &[Door]) {
+        let name = entry.name.get_ref().as_str();
+        let sequence = entry.sequence.as_ref();
+        if let Some(sequence) = sequence {
+            let ours: Sequence = sequence.get_ref().clone().into();
+            if let Some(other) = doors
+                .iter()
+                .find(|other| other.sequence.as_ref() == Some(&ours))
+            {
+                let message = format!(
+                    "door `{name}` has the same sequence as door `{}` (trailing zeros make no difference)",
+                    other.name
+                );
+                self.problem_at(sequence, message);
+            }
+        }
+        let tag = DoorTag::of(name);
+        if let Some(other) = doors
+            .iter()
+            .find(|other| other.name != name && DoorTag::of(&other.name) == tag)
+        {
+            let message = format!(
+                "door `{name}` has the same tag as door `{}` (the first two bytes of the name's SHA-256): choose another name",
+                other.name
+            );
+            self.problem_at(&entry.name, message);
+        }
+    }
+
+    /// Checks that every client that `entry` names, and at least one client, can open it.
+    fn openable(&mut self, entry: &file::Door, allowed: &[usize], protocols: &[Protocol]) {
+        if entry.sequence.is_some() {
+            return;
+        }
+        let classic = |index: &usize| protocols.get(*index) == Some(&Protocol::Classic);
+        let name = entry.name.get_ref().as_str();
+        let nobody = !allowed.is_empty() && allowed.iter().all(classic);
+        let named = entry.clients.is_some() && allowed.iter().any(classic);
+        if nobody || named {
+            let message =
+                format!("door `{name}` has no `sequence`, which its classic clients need: add one");
+            self.problem_at(&entry.name, message);
+        }
+    }
+
+    fn door_clients(
+        &mut self,
+        names: &Spanned<Vec<Spanned<value::Name>>>,
+        clients: &HashMap<String, usize>,
+    ) -> Vec<usize> {
+        if names.get_ref().is_empty() {
+            let message =
+                "no client may open this door: name one, or leave `clients` out to allow all";
+            self.problem_at(names, message.into());
+        }
+        let mut indices = Vec::new();
+        for name in names.get_ref() {
+            let text = name.get_ref().as_str();
+            match clients.get(text) {
+                Some(index) => indices.push(*index),
+                None => self.problem_at(name, format!("there is no [[client]] named `{text}`")),
+            }
+        }
+        indices
+    }
+}

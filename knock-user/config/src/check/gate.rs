@@ -1,0 +1,155 @@
+//! Validation of the gate together with the doors that open it.
+
+use std::num::NonZeroU32;
+
+use knock_common::{
+    gate::{HOST, MAX_PREFIX_LENS, MAX_TRUSTED, PrefixLens, Transport},
+    window::Window,
+};
+use toml::Spanned;
+
+use crate::check::Checker;
+use crate::{file, model::Gate};
+use knockd_types::rules::{Opening, Port, Rules};
+
+impl Checker<'_> {
+    /// The gate that `doors` open.
+    pub(super) fn gate(
+        &mut self,
+        gate: Option<file::Gate>,
+        doors: &[file::Door],
+        window: Window,
+        max_leases: NonZeroU32,
+    ) -> Option<Gate> {
+        let Some(gate) = gate else {
+            self.nothing_to_open(doors);
+            return None;
+        };
+        let protect = self.ports(&gate.protect, "[gate]");
+        self.before_the_gate(&gate.protect, window);
+        self.protected(doors, &protect);
+        if let Some(network) = gate.trusted.get(MAX_TRUSTED as usize) {
+            let message = format!("at most {MAX_TRUSTED} networks can be trusted: merge some");
+            self.problem_at(network, message);
+        }
+        let prefix_lens = self.prefix_lens(doors)?;
+        let trusted = gate.trusted.into_iter().map(Spanned::into_inner);
+        Some(Gate {
+            rules: Rules {
+                protect,
+                trusted: trusted.map(Into::into).collect(),
+                mode: gate.mode.into(),
+                udp_idle: gate.udp_idle.into(),
+                prefix_lens,
+                max_leases,
+            },
+            on_stop: gate.on_stop.into(),
+            pin_dir: gate.pin_dir.into(),
+        })
+    }
+
+    /// What `entry` opens in the gate.
+    pub(super) fn opening(&mut self, entry: &file::Door) -> Opening {
+        let name = entry.name.get_ref().as_str();
+        let ports = match &entry.open {
+            Some(open) => self.ports(open, "`open`"),
+            None => Vec::new(),
+        };
+        if entry.open.is_none() && entry.run.is_none() {
+            let message = format!("door `{name}` has neither `run` nor `open`: add one of them");
+            self.problem_at(&entry.name, message);
+        }
+        if let Some(prefix_len) = &entry.ipv6_prefix
+            && entry.open.is_none()
+        {
+            let message = format!("this only affects `open`, which door `{name}` does not have");
+            self.problem_at(prefix_len, message);
+        }
+        Opening {
+            ports,
+            ipv6_prefix: prefix_len(entry),
+        }
+    }
+
+    /// The ports of `list`. Duplicates and an empty list are problems; the message about the
+    /// latter suggests leaving `dispensable` out.
+    fn ports(&mut self, list: &Spanned<Vec<Spanned<Port>>>, dispensable: &str) -> Vec<Port> {
+        let mut ports = Vec::new();
+        for port in list.get_ref() {
+            if ports.contains(port.get_ref()) {
+                self.problem_at(port, format!("{} is listed twice", port.get_ref()));
+            }
+            ports.push(*port.get_ref());
+        }
+        if ports.is_empty() {
+            let message = format!(
+                "no port is listed: add one such as \"tcp/22\", or leave {dispensable} out"
+            );
+            self.problem_at(list, message);
+        }
+        ports
+    }
+
+    /// Without a gate, a door must not have `open`.
+    fn nothing_to_open(&mut self, doors: &[file::Door]) {
+        for open in doors.iter().filter_map(|door| door.open.as_ref()) {
+            let message = "there is no [gate] that keeps a port closed: add one, or use `run`";
+            self.problem_at(open, message.into());
+        }
+    }
+
+    /// A port of the window cannot be protected: the eBPF program matches the window first.
+    fn before_the_gate(&mut self, protect: &Spanned<Vec<Spanned<Port>>>, window: Window) {
+        for port in protect.get_ref() {
+            let Port { transport, number } = *port.get_ref();
+            if transport == Transport::Tcp && window.offset_of(number).is_some() {
+                let message = format!(
+                    "tcp/{number} is in the window ({} to {}), which is matched before the gate: choose another `window.base`",
+                    window.base(),
+                    window.port(u8::MAX)
+                );
+                self.problem_at(port, message);
+            }
+        }
+    }
+
+    /// Checks that every port that a door opens is protected.
+    fn protected(&mut self, doors: &[file::Door], protect: &[Port]) {
+        let opened = doors.iter().filter_map(|door| door.open.as_ref());
+        for port in opened.flat_map(Spanned::get_ref) {
+            if !protect.contains(port.get_ref()) {
+                let message = format!(
+                    "{} is not closed in the first place: add it to `gate.protect`",
+                    port.get_ref()
+                );
+                self.problem_at(port, message);
+            }
+        }
+    }
+
+    /// The prefix lengths that the doors use.
+    fn prefix_lens(&mut self, doors: &[file::Door]) -> Option<PrefixLens> {
+        let mut lens = Vec::new();
+        for door in doors {
+            let Some(open) = &door.open else { continue };
+            lens.push(prefix_len(door));
+            if PrefixLens::new(lens.iter().copied()).is_none() {
+                let message = format!(
+                    "the doors have more than {MAX_PREFIX_LENS} different values of `ipv6_prefix` (default: {HOST}): use one of the others here"
+                );
+                match &door.ipv6_prefix {
+                    Some(prefix_len) => self.problem_at(prefix_len, message),
+                    None => self.problem_at(open, message),
+                }
+                return None;
+            }
+        }
+        PrefixLens::new(lens)
+    }
+}
+
+/// How many leading bits of an IPv6 address `door` compares.
+fn prefix_len(door: &file::Door) -> u8 {
+    let given = door.ipv6_prefix.as_ref();
+    given.map_or(HOST, |prefix_len| prefix_len.get_ref().clone().into())
+}

@@ -1,0 +1,205 @@
+//! The serde types of the configuration file, table by table.
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
+
+use knock_common::{gate, settings};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::{
+    model::{self, DEFAULT_SOCKET, DEFAULT_STATE_DIR, default},
+    template::Template,
+    value::{
+        Base, Interface, Lease, Leases, Listen, MaxSkew, Name, Network, PinDir, PrefixLen,
+        Sequence, SequenceTimeout, UdpIdle,
+    },
+};
+use knockd_types::rules::Port;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    #[serde(default)]
+    pub(super) interfaces: Vec<Interface>,
+    #[serde(default = "Config::default_state_dir")]
+    pub(super) state_dir: PathBuf,
+    pub(super) user: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) max_skew: MaxSkew,
+    #[serde(default)]
+    pub(super) sequence_timeout: SequenceTimeout,
+    #[serde(default = "Config::default_control_socket")]
+    pub(super) control_socket: PathBuf,
+    #[serde(default)]
+    pub(super) window: Window,
+    pub(super) gate: Option<Gate>,
+    pub(super) metrics: Option<Metrics>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) client: Vec<Client>,
+    #[serde(default)]
+    pub(super) door: Vec<Door>,
+}
+
+impl Config {
+    fn default_state_dir() -> PathBuf {
+        DEFAULT_STATE_DIR.into()
+    }
+
+    fn default_control_socket() -> PathBuf {
+        DEFAULT_SOCKET.into()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Window {
+    pub(super) base: Base,
+    pub(super) verdict: Verdict,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gate {
+    pub(super) protect: Spanned<Vec<Spanned<Port>>>,
+    #[serde(default)]
+    pub(super) trusted: Vec<Spanned<Network>>,
+    #[serde(default)]
+    pub(super) mode: Mode,
+    #[serde(default)]
+    pub(super) udp_idle: UdpIdle,
+    #[serde(default)]
+    pub(super) on_stop: OnStop,
+    #[serde(default)]
+    pub(super) pin_dir: PinDir,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: Listen,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    #[default]
+    Enforce,
+    Observe,
+}
+
+impl From<Mode> for gate::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Enforce => Self::Enforce,
+            Mode::Observe => Self::Observe,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnStop {
+    #[default]
+    Closed,
+    Open,
+}
+
+impl From<OnStop> for model::OnStop {
+    fn from(on_stop: OnStop) -> Self {
+        match on_stop {
+            OnStop::Closed => Self::Closed,
+            OnStop::Open => Self::Open,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) events_per_second: NonZeroU32,
+    pub(super) event_burst: NonZeroU32,
+    pub(super) sources: NonZeroUsize,
+    pub(super) open_doors: NonZeroUsize,
+    pub(super) leases: Leases,
+    pub(super) commands: NonZeroUsize,
+    pub(super) command_timeout: Lease,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            events_per_second: default::EVENTS_PER_SECOND,
+            event_burst: default::EVENT_BURST,
+            sources: default::SOURCES,
+            open_doors: default::OPEN_DOORS,
+            leases: Leases::default(),
+            commands: default::COMMANDS,
+            command_timeout: Lease::HALF_A_MINUTE,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Client {
+    pub(super) name: Spanned<Name>,
+    #[serde(default)]
+    pub(super) protocol: Protocol,
+    pub(super) key_file: Option<Spanned<PathBuf>>,
+    pub(super) passphrase_file: Option<Spanned<PathBuf>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    #[default]
+    Sealed,
+    Classic,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Door {
+    pub(super) name: Spanned<Name>,
+    pub(super) clients: Option<Spanned<Vec<Spanned<Name>>>>,
+    pub(super) sequence: Option<Spanned<Sequence>>,
+    pub(super) run: Option<Template>,
+    pub(super) open: Option<Spanned<Vec<Spanned<Port>>>>,
+    pub(super) ipv6_prefix: Option<Spanned<PrefixLen>>,
+    pub(super) close: Option<Template>,
+    #[serde(rename = "for", default = "Door::default_lease")]
+    pub(super) lease: Lease,
+    pub(super) max_for: Option<Spanned<Lease>>,
+    #[serde(default)]
+    pub(super) require_binding: bool,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+}
+
+impl Door {
+    fn default_lease() -> Lease {
+        Lease::HALF_A_MINUTE
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    #[default]
+    Drop,
+    Pass,
+}
+
+impl From<Verdict> for settings::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Drop => Self::Drop,
+            Verdict::Pass => Self::Pass,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The configuration of knockd: a file is read once and checked as a whole; what comes out
+//! cannot be in a wrong state.
+//!
+//! [`model`] has the checked values. The private modules lead there: `file` is the file's form,
+//! `value` checks single values, `check` checks what several values must agree on, and `place`
+//! gives each error its line and key.
+
+mod check;
+mod file;
+pub mod metrics;
+pub mod model;
+mod place;
+pub mod template;
+mod value;
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+pub use self::model::{
+    Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
+    Limits, OnStop,
+};
+use self::{
+    check::Checker,
+    place::{Problem, Problems},
+};
+
+/// The largest file that is read, in bytes. Far beyond any real configuration: a larger file is
+/// a wrong path.
+const MAX_FILE_LEN: u64 = 1024 * 1024;
+
+impl Config {
+    /// Reads and validates the configuration at `path` and every secret file that it names.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be read or is invalid. The error lists every problem,
+    /// one per line, with file, line and key.
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::parse(&read(path)?, path)
+    }
+
+    /// Validates `text` as the configuration at `path`, and every secret file that it names.
+    ///
+    /// # Errors
+    ///
+    /// See [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let parsed = toml::from_str(text)
+            .map_err(|error| Problems::new(path, text, vec![Problem::from(error)]))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let config = Checker::new(folder)
+            .check(parsed)
+            .map_err(|problems| Problems::new(path, text, problems))?;
+        Ok(config)
+    }
+}
+
+/// The `control_socket` in the configuration at `path`, if the file can be read and has this key.
+/// For callers without permission to read the secrets, who only need to reach the daemon.
+#[must_use]
+pub fn control_socket(path: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let table: toml::Table = text.parse().ok()?;
+    Some(table.get("control_socket")?.as_str()?.into())
+}
+
+/// Whether `name` is a valid name for a client or a door.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    value::Name::try_from(name.to_owned()).is_ok()
+}
+
+/// Whether `name` is a valid interface name. The interface need not exist.
+#[must_use]
+pub fn is_interface(name: &str) -> bool {
+    value::Interface::try_from(name.to_owned()).is_ok()
+}
+
+/// The text of the configuration at `path`.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read, is not UTF-8, or can be changed by other users.
+pub fn read(path: &Path) -> Result<String> {
+    read_trusted(path).with_context(|| format!("{}", path.display()))
+}
+
+fn read_trusted(path: &Path) -> Result<String> {
+    let file = File::open(path).context("the configuration cannot be read")?;
+    refuse_untrusted(&file)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        bail!("it is larger than {MAX_FILE_LEN} bytes: is it the right file?");
+    }
+    String::from_utf8(bytes).context("it is not UTF-8")
+}
+
+/// Refuses a file that a user other than its owner and root can change: it names commands that
+/// run as root.
+fn refuse_untrusted(file: &File) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let metadata = file.metadata()?;
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        bail!("it belongs to user {owner} but says what knockd runs: change the owner to root");
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o002 != 0 || (mode & 0o020 != 0 && metadata.gid() != 0) {
+        bail!(
+            "others can change it (mode {mode:04o}) but it says what knockd runs: use chmod go-w"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

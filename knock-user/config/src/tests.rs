@@ -1,0 +1,453 @@
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
+
+use super::*;
+use knockd_types::policy::Secret;
+
+mod gate;
+mod metrics;
+mod network;
+
+const GOOD: &str = r#"
+interfaces = ["eth0"]
+
+[[client]]
+name = "laptop"
+protocol = "classic"
+passphrase_file = "laptop.pass"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.pass"
+
+[[door]]
+name = "ssh"
+clients = ["laptop"]
+sequence = [1, 2, 3, 4]
+run = ["portknock", "open", "%IP%"]
+close = ["portknock", "close", "%IP%"]
+for = "1m 30s"
+
+[[door]]
+name = "backup"
+sequence = [9]
+run = ["backup"]
+"#;
+
+const KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("laptop.pass", "correct horse battery staple\n", 0o600);
+        folder.write("phone.pass", "open sesame\n", 0o600);
+        folder.write("laptop.key", KEY, 0o600);
+        folder
+    }
+
+    fn write(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load(&self, content: &str) -> Result<Config> {
+        Config::load(&self.write("knockd.toml", content, 0o644))
+    }
+
+    fn error(&self, content: &str) -> String {
+        let folder = format!("{}/", self.0.path().display());
+        format!("{:#}", self.load(content).unwrap_err()).replace(&folder, "")
+    }
+}
+
+#[test]
+fn reads_a_whole_configuration() {
+    let config = Folder::new().load(GOOD).unwrap();
+    assert_eq!(config.interfaces, Wanted::Named(vec!["eth0".into()]));
+    assert_eq!(config.window, Window::DEFAULT);
+    assert_eq!(config.verdict, Verdict::Drop);
+    assert_eq!(config.sequence_timeout, Duration::from_secs(15));
+    assert_eq!(config.clients.len(), 2);
+    let [ssh, backup] = &config.doors[..] else {
+        panic!("two doors");
+    };
+    assert_eq!(ssh.clients, [0]);
+    assert_eq!(ssh.lease, Duration::from_secs(90));
+    assert_eq!(backup.lease, Duration::from_secs(30));
+    let mut everybody = backup.clients.clone();
+    everybody.sort_unstable();
+    assert_eq!(everybody, [0, 1]);
+    let command = ssh.run.as_ref().unwrap().expand(&Expansion {
+        source: Ipv4Addr::new(192, 0, 2, 7).into(),
+        door: "ssh",
+        client: "laptop",
+        seconds: 90,
+    });
+    assert_eq!(command.arguments, ["open", "192.0.2.7"]);
+}
+
+#[test]
+fn the_readmes_configuration_is_right() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let section = readme.split("\n## Configuration\n").nth(1).unwrap();
+    let block = section.split("```toml\n").nth(1).unwrap();
+    let text = block.split("```").next().unwrap();
+    // The package creates the user `knockd`.
+    let text = text.replace("\"knockd\"", "\"nobody\"");
+    let config = Folder::new().load(&text).unwrap();
+    let port: Port = "tcp/22".parse().unwrap();
+    assert!(config.opens(port) && config.doors[0].run.is_some());
+    assert!(config.gate.unwrap().rules.protect.contains(&port));
+}
+
+#[test]
+fn every_mistake_names_file_line_and_key() {
+    let folder = Folder::new();
+    folder.write("exposed.pass", "secret words\n", 0o644);
+    for (good, bad, expected) in [
+        (
+            "[[door]]",
+            "colour = 1\n[[door]]",
+            "knockd.toml:14: colour: unknown field `colour`",
+        ),
+        (
+            "[\"eth0\"]",
+            "[\"eth0/1\"]",
+            "knockd.toml:2: interfaces: this is not a valid name",
+        ),
+        (
+            "interfaces",
+            "[window]\nbase = 65281\n[x]\ninterfaces",
+            "knockd.toml:3: base: 65281 cannot be",
+        ),
+        (
+            "[[door]]\nname = \"b",
+            "[window]\nbase = 0\n[[door]]\nname = \"b",
+            "knockd.toml:23: base: 0 cannot be",
+        ),
+        (
+            "[1, 2, 3, 4]",
+            "[]",
+            "knockd.toml:17: sequence: a sequence has 1 to 15 numbers, not 0",
+        ),
+        (
+            "[9]",
+            "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]",
+            "knockd.toml:24: sequence: a sequence has 1 to 15 numbers, not 16",
+        ),
+        (
+            "[9]",
+            "[256]",
+            "knockd.toml:24: sequence: invalid value: integer `256`",
+        ),
+        (
+            "[9]",
+            "[1, 2, 3, 4, 0]",
+            "knockd.toml:24: sequence: door `backup` has the same sequence as door `ssh`",
+        ),
+        (
+            "\"backup\"\ns",
+            "\"ssh\"\ns",
+            "knockd.toml:23: name: there are two doors named `ssh`",
+        ),
+        (
+            "\"phone\"",
+            "\"laptop\"",
+            "knockd.toml:10: name: there are two clients named `laptop`",
+        ),
+        (
+            "\"open\", \"%IP%\"",
+            "\"%ADDRESS%\"",
+            "knockd.toml:18: run: unknown placeholder `%ADDRESS%`",
+        ),
+        (
+            "\"close\", \"%IP%\"",
+            "\"%IP\"",
+            "knockd.toml:19: close: a `%` begins a placeholder",
+        ),
+        (
+            "1m 30s",
+            "soon",
+            "knockd.toml:20: for: `soon` is not a duration",
+        ),
+        ("1m 30s", "0s", "knockd.toml:20: for: 0s is not between"),
+        (
+            "1m 30s",
+            "1500ms",
+            "knockd.toml:20: for: `1500ms` is not a number of whole seconds",
+        ),
+        (
+            "clients = [\"laptop\"]",
+            "clients = [\"tablet\"]",
+            "knockd.toml:16: clients: there is no [[client]] named `tablet`",
+        ),
+        (
+            "clients = [\"laptop\"]",
+            "clients = []",
+            "knockd.toml:16: clients: no client may open this door",
+        ),
+        (
+            "laptop.pass",
+            "exposed.pass",
+            "knockd.toml:7: passphrase_file: exposed.pass: group or others can read or change it (mode 0644)",
+        ),
+        (
+            "laptop.pass",
+            "phone.pass",
+            "knockd.toml:12: passphrase_file: client `phone` has the same passphrase as client `laptop`",
+        ),
+        (
+            "laptop.pass",
+            "nowhere",
+            "knockd.toml:7: passphrase_file: nowhere: it cannot be read: No such file",
+        ),
+        (
+            "\"classic\"",
+            "\"open\"",
+            "knockd.toml:6: protocol: unknown variant `open`, expected `sealed` or `classic`",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
+            "key_file = \"laptop.key\"",
+            "knockd.toml:7: key_file: a classic client has a `passphrase_file`, not a key",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
+            "",
+            "knockd.toml:5: name: client `laptop` needs a `passphrase_file`",
+        ),
+        (
+            "sequence = [1, 2, 3, 4]",
+            "",
+            "knockd.toml:15: name: door `ssh` has no `sequence`, which its classic clients",
+        ),
+        (
+            "for = \"1m 30s\"",
+            "for = \"1m\"\nmax_for = \"30s\"",
+            "knockd.toml:21: max_for: this is less than the door's `for`",
+        ),
+        (
+            "[[door]]",
+            "max_skew = \"25h\"\n[[door]]",
+            "knockd.toml:14: max_skew: unknown field `max_skew`",
+        ),
+        (
+            "[\"backup\"]",
+            "\"backup\"",
+            "knockd.toml:25: run: invalid type: string",
+        ),
+        ("interfaces =", "interfaces", "knockd.toml:2: "),
+    ] {
+        assert!(GOOD.contains(good), "{good}");
+        let error = folder.error(&GOOD.replacen(good, bad, 1));
+        assert!(
+            error.starts_with(expected),
+            "{good} -> {bad}:\n{error}\nnot\n{expected}"
+        );
+        assert!(!error.contains("secret words"), "{error}");
+    }
+}
+
+const SEALED: &str = r#"
+max_skew = "90s"
+state_dir = "/tmp/state"
+
+[[client]]
+name = "laptop"
+key_file = "laptop.key"
+
+[[client]]
+name = "tablet"
+passphrase_file = "laptop.pass"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.pass"
+
+[[door]]
+name = "ssh"
+run = ["true"]
+max_for = "1h"
+require_binding = true
+"#;
+
+#[test]
+fn sealed_is_the_default() {
+    let config = Folder::new().load(SEALED).unwrap();
+    assert_eq!(config.max_skew, Duration::from_secs(90));
+    assert_eq!(config.state_dir, Path::new("/tmp/state"));
+    let [laptop, tablet, phone] = &config.clients[..] else {
+        panic!("three clients");
+    };
+    assert!(
+        matches!(laptop.secret, Secret::Sealed(_)) && matches!(tablet.secret, Secret::Sealed(_))
+    );
+    assert!(matches!(phone.secret, Secret::Classic(_)));
+    let door = &config.doors[0];
+    // The door does not name the classic client, so it needs no sequence.
+    assert_eq!(door.clients, [0, 1, 2]);
+    assert_eq!((door.lease.as_secs(), door.max_lease.as_secs()), (30, 3600));
+    assert!(door.require_binding);
+}
+
+#[test]
+fn sealed_mistakes_name_file_line_and_key() {
+    let folder = Folder::new();
+    folder.write("other.key", KEY, 0o600);
+    folder.write("exposed.key", KEY, 0o640);
+    folder.write("torn.key", "knock1:AAECAw\n", 0o600);
+    for (good, bad, expected) in [
+        (
+            "\"90s\"",
+            "\"25h\"",
+            "knockd.toml:2: max_skew: 25h is not between 1s and 1day",
+        ),
+        (
+            "laptop.key",
+            "nowhere.key",
+            "knockd.toml:7: key_file: nowhere.key: it cannot be read",
+        ),
+        (
+            "laptop.key",
+            "exposed.key",
+            "knockd.toml:7: key_file: exposed.key: group or others",
+        ),
+        (
+            "laptop.key",
+            "torn.key",
+            "knockd.toml:7: key_file: torn.key: a key has 43 characters",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
+            "key_file = \"other.key\"",
+            "knockd.toml:11: key_file: client `tablet` has the same key as client `laptop`",
+        ),
+        (
+            "passphrase_file = \"laptop.pass\"",
+            "passphrase_file = \"laptop.pass\"\nkey_file = \"other.key\"",
+            "knockd.toml:11: passphrase_file: a client has a `key_file` or a `passphrase_file`, not both",
+        ),
+        (
+            "key_file = \"laptop.key\"",
+            "",
+            "knockd.toml:6: name: client `laptop` needs a `key_file` or a `passphrase_file`",
+        ),
+        (
+            "require_binding",
+            "clients = [\"phone\"]\nrequire_binding",
+            "knockd.toml:19: name: door `ssh` has no `sequence`",
+        ),
+        // Both names have the tag 7f5a; found by search.
+        (
+            "require_binding = true",
+            "[[door]]\nname = \"door97483\"\nrun = [\"true\"]",
+            "knockd.toml:23: name: door `door97483` has the same tag as door `ssh`",
+        ),
+    ] {
+        let error = folder.error(&SEALED.replacen(good, bad, 1));
+        assert!(
+            error.starts_with(expected),
+            "{good} -> {bad}:\n{error}\nnot\n{expected}"
+        );
+        assert!(!error.contains(&KEY[7..20]), "{error}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let bad = GOOD
+        .replace("laptop.pass", "nowhere")
+        .replace("[\"laptop\"]", "[\"tablet\"]");
+    let error = Folder::new().error(&bad);
+    assert_eq!(error.lines().count(), 2, "{error}");
+}
+
+#[test]
+fn the_socket_is_found_without_the_secrets() {
+    let folder = Folder::new();
+    let text = "control_socket = \"/run/x\"\n[[client]]\nname = \"a\"\n";
+    let path = folder.write("knockd.toml", text, 0o644);
+    assert_eq!(control_socket(&path), Some("/run/x".into()));
+    assert_eq!(control_socket(&folder.write("x.toml", "[", 0o644)), None);
+    assert_eq!(control_socket(Path::new("/nowhere")), None);
+}
+
+#[test]
+fn nothing_to_do_is_a_mistake() {
+    let error = Folder::new().error("");
+    assert!(error.contains("there is no [[client]]"), "{error}");
+    assert!(error.contains("there is no [[door]]"), "{error}");
+}
+
+#[test]
+fn refuses_a_file_that_others_can_change() {
+    let folder = Folder::new();
+    let path = folder.write("knockd.toml", GOOD, 0o646);
+    let error = format!("{:#}", Config::load(&path).unwrap_err());
+    assert!(
+        error.contains("others can change it (mode 0646)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn refuses_what_is_no_configuration() {
+    let folder = Folder::new();
+    let path = folder.write("knockd.toml", &"#".repeat(1024 * 1024 + 1), 0o644);
+    assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("larger than"));
+    fs::write(&path, b"\xff").unwrap();
+    assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("not UTF-8"));
+    let error = format!(
+        "{:#}",
+        Config::load(Path::new("/nowhere/knockd.toml")).unwrap_err()
+    );
+    assert!(
+        error.starts_with("/nowhere/knockd.toml: the configuration cannot be read"),
+        "{error}"
+    );
+}
+
+#[test]
+fn users_are_looked_up_and_the_network_facing_process_is_not_roots() {
+    let folder = Folder::new();
+    let with = |top: &str, door: &str| {
+        let text = GOOD.replacen("[[door]]\n", &format!("[[door]]\n{door}\n"), 1);
+        format!("{top}\n{text}")
+    };
+    let config = folder
+        .load(&with(
+            "user = \"nobody\"",
+            "user = \"daemon\"\ngroup = \"nogroup\"",
+        ))
+        .unwrap();
+    assert_eq!(config.user.unwrap().to_string(), "nobody");
+    let account = config.doors[0].account.as_ref().unwrap();
+    assert_eq!((account.uid, account.gid), (1, 65534));
+    for (top, door, part) in [
+        ("user = \"root\"", "", "must not run as root"),
+        (
+            "user = \"nobody-here\"",
+            "",
+            "this host has no user `nobody-here`",
+        ),
+        (
+            "",
+            "user = \"nobody-here\"",
+            "this host has no user `nobody-here`",
+        ),
+        ("", "group = \"daemon\"", "a `group` needs a `user`"),
+        (
+            "",
+            "user = \"daemon\"\ngroup = \"none-such\"",
+            "this host has no group `none-such`",
+        ),
+    ] {
+        let error = folder.error(&with(top, door));
+        assert!(error.contains(part), "{error}");
+    }
+}

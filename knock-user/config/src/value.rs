@@ -1,0 +1,378 @@
+//! The types of single values. Each type refuses invalid values during deserialization, so that
+//! the error has a position. `check` validates values together.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::{IpNet, Ipv6Net};
+use knock_common::{protocol::classic, window};
+use serde::Deserialize;
+
+use crate::model::{DEFAULT_PIN_DIR, default};
+use knockd_types::names::MAX_LEASE;
+use knockd_types::{names::BY_HAND, rules::BPFFS};
+
+/// A newtype that is validated during deserialization.
+macro_rules! checked {
+    ($(#[$doc:meta])+ $name:ident($inner:ty) from $from:literal) => {
+        $(#[$doc])+
+        #[derive(Clone, Deserialize)]
+        #[serde(try_from = $from)]
+        pub(super) struct $name($inner);
+
+        impl From<$name> for $inner {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+    };
+}
+
+checked! {
+    /// A client's or door's name: short and printable, so that it fits in a log line.
+    Name(String) from "String"
+}
+
+impl Name {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            return Err("a name has 1 to 64 bytes and no control characters");
+        }
+        if name == BY_HAND {
+            return Err("this name is reserved for doors that are opened manually");
+        }
+        Ok(Self(name))
+    }
+}
+
+checked! {
+    /// A valid name of a network interface. The interface need not exist.
+    Interface(String) from "String"
+}
+
+impl TryFrom<String> for Interface {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        // The kernel's dev_valid_name(): IFNAMSIZ is 16 with the terminating NUL.
+        let reserved = name == "." || name == "..";
+        if name.is_empty()
+            || name.len() > 15
+            || reserved
+            || name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+        {
+            return Err("this is not a valid name of an interface");
+        }
+        Ok(Self(name))
+    }
+}
+
+checked! {
+    /// The base of the window.
+    Base(window::Window) from "u16"
+}
+
+impl Default for Base {
+    fn default() -> Self {
+        Self(window::Window::DEFAULT)
+    }
+}
+
+impl TryFrom<u16> for Base {
+    type Error = window::InvalidBase;
+
+    fn try_from(base: u16) -> Result<Self, Self::Error> {
+        window::Window::new(base).map(Self)
+    }
+}
+
+checked! {
+    /// The socket address of the metrics endpoint.
+    Listen(SocketAddr) from "String"
+}
+
+impl TryFrom<String> for Listen {
+    type Error = &'static str;
+
+    fn try_from(listen: String) -> Result<Self, Self::Error> {
+        // With port 0 the kernel chooses a port that Prometheus does not know.
+        let listen = listen.parse().ok().filter(|at: &SocketAddr| at.port() != 0);
+        let mistake = "this is not an address with a port, such as \"127.0.0.1:9811\"";
+        listen.map(Self).ok_or(mistake)
+    }
+}
+
+checked! {
+    /// How many leading bits of an IPv6 address have to match the source of the knock. A prefix
+    /// shorter than a provider's smallest allocation would admit unrelated hosts.
+    PrefixLen(u8) from "u8"
+}
+
+impl TryFrom<u8> for PrefixLen {
+    type Error = &'static str;
+
+    fn try_from(len: u8) -> Result<Self, Self::Error> {
+        if !(32..=128).contains(&len) {
+            return Err("a prefix has 32 to 128 bits");
+        }
+        Ok(Self(len))
+    }
+}
+
+checked! {
+    /// The size of the gate's lease map. The kernel allocates it at once: 100 MB at the maximum.
+    Leases(NonZeroU32) from "u32"
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self(default::LEASES)
+    }
+}
+
+impl TryFrom<u32> for Leases {
+    type Error = String;
+
+    fn try_from(leases: u32) -> Result<Self, Self::Error> {
+        const MAX: u32 = 1 << 20;
+        NonZeroU32::new(leases)
+            .filter(|leases| leases.get() <= MAX)
+            .map(Self)
+            .ok_or_else(|| format!("{leases} is not between 1 and {MAX}"))
+    }
+}
+
+checked! {
+    /// A network or a single address. An accepted IPv6 network contains no IPv4-mapped address,
+    /// and no accepted network is so large that it must be a mistake.
+    Network(IpNet) from "String"
+}
+
+impl Network {
+    /// The largest private IPv4 network is 10.0.0.0/8 (RFC 1918).
+    const MIN_V4_LEN: u8 = 8;
+    /// The largest private IPv6 network is fc00::/7 (RFC 4193).
+    const MIN_V6_LEN: u8 = 7;
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text.parse().map_err(|_| {
+                format!("`{text}` is neither a network such as \"192.0.2.0/24\" nor an address")
+            })?,
+        };
+        if network.trunc() != network {
+            return Err(format!(
+                "`{text}` has bits set after its prefix: the network is {}",
+                network.trunc()
+            ));
+        }
+        if network.prefix_len() == 0 {
+            return Err(format!(
+                "`{text}` contains every address; if that is intended, leave [gate] out"
+            ));
+        }
+        let min_len = match network {
+            IpNet::V4(_) => Self::MIN_V4_LEN,
+            IpNet::V6(network) => {
+                refuse_ipv4_mapped(network, &text)?;
+                Self::MIN_V6_LEN
+            }
+        };
+        if network.prefix_len() < min_len {
+            return Err(format!(
+                "`{text}` is too large to be trusted: use a prefix of at least {min_len} bits"
+            ));
+        }
+        Ok(Self(network))
+    }
+}
+
+/// Refuses a network, written as `text`, that contains IPv4-mapped addresses: the eBPF program
+/// stores IPv4 sources in this form.
+fn refuse_ipv4_mapped(network: Ipv6Net, text: &str) -> Result<(), String> {
+    const IPV4: u8 = 96;
+    if network.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) && network.prefix_len() <= IPV4 {
+        return Err(format!(
+            "`{text}` contains every IPv4 address, in IPv4-mapped form: use a smaller network"
+        ));
+    }
+    match network.addr().to_ipv4_mapped() {
+        Some(address) => Err(format!(
+            "`{text}` is an IPv4 network: write `{address}/{}`",
+            network.prefix_len() - IPV4
+        )),
+        None => Ok(()),
+    }
+}
+
+checked! {
+    /// The longest gap between datagrams that extend a lease. The maximum, one day, is far beyond
+    /// the keep-alive interval of any protocol.
+    UdpIdle(Duration) from "String"
+}
+
+impl Default for UdpIdle {
+    fn default() -> Self {
+        Self(Duration::from_secs(120))
+    }
+}
+
+impl TryFrom<String> for UdpIdle {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        whole_seconds_up_to(&text, DAY).map(Self)
+    }
+}
+
+checked! {
+    /// A directory for the gate alone, in a bpf filesystem.
+    PinDir(PathBuf) from "PathBuf"
+}
+
+impl Default for PinDir {
+    fn default() -> Self {
+        Self(DEFAULT_PIN_DIR.into())
+    }
+}
+
+impl TryFrom<PathBuf> for PinDir {
+    type Error = String;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        if !path.is_absolute() {
+            return Err(format!(
+                "`{}` is not an absolute path: it has to begin with `/`",
+                path.display()
+            ));
+        }
+        // Other bpf filesystems can be mounted later; they are checked when knockd starts.
+        if let Ok(folder) = path.strip_prefix(BPFFS) {
+            if folder == Path::new("") {
+                return Err(format!(
+                    "`{BPFFS}` is shared with other programs: use a directory below it, such as `{DEFAULT_PIN_DIR}`"
+                ));
+            }
+            // The kernel's bpf_lookup() reserves names with a dot.
+            if folder.as_os_str().as_encoded_bytes().contains(&b'.') {
+                return Err(format!(
+                    "`{}` contains a dot, which the bpf filesystem does not allow in names",
+                    path.display()
+                ));
+            }
+        }
+        Ok(Self(path))
+    }
+}
+
+checked! {
+    /// A door's classic sequence.
+    Sequence(classic::Sequence) from "Vec<u8>"
+}
+
+impl TryFrom<Vec<u8>> for Sequence {
+    type Error = classic::InvalidLength;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        classic::Sequence::new(&bytes).map(Self)
+    }
+}
+
+checked! {
+    /// How long a SYN is kept while the rest of its knock is missing. More than ten minutes would
+    /// only keep abandoned sequences.
+    SequenceTimeout(Duration) from "String"
+}
+
+impl Default for SequenceTimeout {
+    fn default() -> Self {
+        Self(Duration::from_secs(15))
+    }
+}
+
+impl TryFrom<String> for SequenceTimeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        duration_between(&text, SECOND, Duration::from_secs(600)).map(Self)
+    }
+}
+
+checked! {
+    /// The largest accepted clock difference of a sealed knock. The maximum, one day, bounds the
+    /// replay store.
+    MaxSkew(Duration) from "String"
+}
+
+impl Default for MaxSkew {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
+}
+
+impl TryFrom<String> for MaxSkew {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        duration_between(&text, SECOND, DAY).map(Self)
+    }
+}
+
+checked! {
+    /// A time in whole seconds, the unit of `%FOR%`.
+    Lease(Duration) from "String"
+}
+
+impl Lease {
+    pub(super) const HALF_A_MINUTE: Self = Self(Duration::from_secs(30));
+}
+
+impl TryFrom<String> for Lease {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        whole_seconds_up_to(&text, MAX_LEASE).map(Self)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn whole_seconds_up_to(text: &str, max: Duration) -> Result<Duration, String> {
+    let duration = duration_between(text, SECOND, max)?;
+    if duration.subsec_nanos() != 0 {
+        return Err(format!("`{text}` is not a number of whole seconds"));
+    }
+    Ok(duration)
+}
+
+fn duration_between(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| {
+        format!("`{text}` is not a duration such as \"30s\" or \"10m\": {error}")
+    })?;
+    if duration < min || duration > max {
+        return Err(format!(
+            "{text} is not between {} and {}",
+            humantime::format_duration(min),
+            humantime::format_duration(max)
+        ));
+    }
+    Ok(duration)
+}

@@ -1,0 +1,11 @@
+//! What knockd's two processes send each other.
+//!
+//! The *supervisor* is privileged: it attaches the program, keeps the doors and runs their
+//! commands. The *listener* reads untrusted network input and has no rights. A Unix socket of
+//! sequenced packets connects them. The listener sends a [`request::Order`], a record of fixed
+//! length in which every byte is checked; anything else ends the listener. The supervisor sends
+//! a [`message::Told`], which the listener trusts as it trusts its own code.
+
+pub mod channel;
+pub mod message;
+pub mod request;

@@ -1,0 +1,68 @@
+//! What a block costs that no client's key fits: one that fits ends the search early.
+
+use std::{
+    hint::black_box,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use knock_common::protocol::{block::Block, key::SecretKey};
+use knockd_listener::auth::{Arrival, Authenticator};
+use knockd_types::policy::{Client, Door, Policy, Secret};
+
+criterion_group!(verifier, verify);
+criterion_main!(verifier);
+
+const ARRIVAL: Arrival = Arrival {
+    source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+    now: 1_800_000_000_000,
+    max_skew: Duration::from_secs(60),
+};
+
+fn verify(criterion: &mut Criterion) {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut group = criterion.benchmark_group("verify");
+    for clients in [1, 100, 10_000] {
+        let authenticator = authenticator(clients, &mut random);
+        // One in 256 blocks passes a key's first check by chance.
+        let blocks: Vec<_> = (0..64)
+            .map(|_| Block(std::array::from_fn(|_| random.u8(..))))
+            .collect();
+        let id = BenchmarkId::from_parameter(format!("{clients} keys"));
+        group.bench_function(id, |bencher| {
+            let mut blocks = blocks.iter().cycle();
+            bencher.iter(|| {
+                let block = blocks.next().map(black_box);
+                block.map(|block| authenticator.verify(block, &ARRIVAL))
+            });
+        });
+    }
+    group.finish();
+}
+
+fn authenticator(clients: usize, random: &mut fastrand::Rng) -> Authenticator {
+    let clients: Vec<_> = (0..clients)
+        .map(|number| {
+            let secret = SecretKey::new(std::array::from_fn(|_| random.u8(..)));
+            Client {
+                number: 0,
+                name: format!("client{number}"),
+                secret: Secret::Sealed(secret),
+            }
+        })
+        .collect();
+    let door = Door {
+        number: 0,
+        name: "ssh".to_owned(),
+        clients: (0..clients.len()).collect(),
+        sequence: None,
+        lease: Duration::from_secs(30),
+        max_lease: Duration::from_secs(30),
+        require_binding: false,
+    };
+    Authenticator::new(&Terms {
+        clients,
+        doors: vec![door],
+    })
+}

@@ -1,0 +1,161 @@
+//! Assembles single SYNs into blocks that may be a knock (see "How the daemon assembles" in the
+//! documentation of the protocol).
+
+mod index;
+mod lru;
+mod queue;
+mod sources;
+
+use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
+
+pub use self::queue::Candidates;
+use self::{
+    queue::{Event, nanoseconds},
+    sources::Sources,
+};
+use knockd_types::syn::Syn;
+
+/// A SYN with the result of a prefetching look-up, see [`Assembler::sight`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// The SYN.
+    pub knock: &'a Syn,
+    /// The hash of its source, valid in one assembler.
+    hash: u64,
+    /// The probable slot of its source, if the source is known.
+    slot: Option<u32>,
+}
+
+/// The SYNs of every source, until they form a knock or expire.
+///
+/// The number of sources, of events per source, and of attempts per source and second is bounded.
+/// A source can affect another source's queue only by evicting it.
+#[derive(Debug)]
+pub struct Assembler {
+    sources: Sources,
+    max_sources: NonZeroUsize,
+    /// Nanoseconds.
+    timeout: u64,
+    evicted: u64,
+}
+
+impl Assembler {
+    /// An assembler that drops events after `timeout`, and evicts the least recently seen source
+    /// beyond `max_sources`.
+    #[must_use]
+    pub fn new(timeout: Duration, max_sources: NonZeroUsize) -> Self {
+        Self {
+            sources: Sources::default(),
+            max_sources,
+            timeout: nanoseconds(timeout),
+            evicted: 0,
+        }
+    }
+
+    /// Changes the limits. Incomplete sequences are kept.
+    pub fn set_limits(&mut self, timeout: Duration, max_sources: NonZeroUsize) {
+        self.timeout = nanoseconds(timeout);
+        self.max_sources = max_sources;
+        self.evict_beyond(max_sources.get());
+        self.sources.shrink();
+    }
+
+    fn evict_beyond(&mut self, most: usize) {
+        while self.sources.len() > most {
+            self.sources.remove_oldest();
+            self.evicted += 1;
+        }
+    }
+
+    /// Removes all sources.
+    pub fn clear(&mut self) {
+        self.sources.clear();
+    }
+
+    /// Looks up the sources of `knocks`, which are pushed next. Looking up all of them first lets
+    /// their cache misses overlap.
+    #[must_use]
+    pub fn sight<'a>(&self, knocks: &'a [Syn]) -> Vec<Sighting<'a>> {
+        let hashes: Vec<_> = knocks
+            .iter()
+            .map(|knock| self.sources.hash(&knock.source))
+            .collect();
+        let slots = self.sources.sight(hashes.iter().copied());
+        knocks
+            .iter()
+            .zip(&hashes)
+            .zip(slots)
+            .map(|((knock, hash), slot)| Sighting {
+                knock,
+                hash: *hash,
+                slot,
+            })
+            .collect()
+    }
+
+    /// Queues `knock` and returns the candidates that it completes; `None` if it is a
+    /// retransmission of a queued SYN.
+    pub fn push(&mut self, knock: &Syn) -> Option<Candidates> {
+        self.push_sighted(Sighting {
+            knock,
+            hash: self.sources.hash(&knock.source),
+            slot: None,
+        })
+    }
+
+    /// Like [`push`](Self::push), for a result of [`sight`](Self::sight) of this assembler.
+    pub fn push_sighted(
+        &mut self,
+        Sighting { knock, hash, slot }: Sighting<'_>,
+    ) -> Option<Candidates> {
+        let event = Event::from(knock);
+        self.forget_at(event.at);
+        let slot = self
+            .sources
+            .find(&knock.source, hash, slot)
+            .unwrap_or_else(|| {
+                self.evict_beyond(self.max_sources.get() - 1);
+                self.sources.insert(knock.source, hash)
+            });
+        let queue = self.sources.see(slot);
+        queue.expire(event.at, self.timeout);
+        queue.insert(event).then(|| queue.candidates(&event))
+    }
+
+    /// Clears the queue of `source` after one of its candidates was accepted.
+    pub fn accept(&mut self, source: &IpAddr) {
+        self.sources.remove(source);
+    }
+
+    /// Removes the sources without an event since `now` minus the timeout.
+    pub fn forget(&mut self, now: Duration) {
+        self.forget_at(nanoseconds(now));
+    }
+
+    fn forget_at(&mut self, now: u64) {
+        let before = self.sources.len();
+        while let Some(queue) = self.sources.oldest()
+            && queue.is_over(now, self.timeout)
+        {
+            self.sources.remove_oldest();
+        }
+        if self.sources.len() < before {
+            self.sources.shrink();
+        }
+    }
+
+    /// The number of sources with queued events.
+    #[must_use]
+    pub fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// The number of sources that were evicted to make room.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+}
+
+#[cfg(test)]
+mod tests;

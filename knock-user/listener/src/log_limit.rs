@@ -1,0 +1,118 @@
+//! Why knocks are refused, and how many refusals the log takes: a flood fills no disk.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use knockd_types::event::Event;
+
+/// How long refusals are counted before what was left out is summed up.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Lines per source and [`PERIOD`]. As many as a jail of fail2ban asks for by default.
+const LINES_PER_SOURCE: u32 = 5;
+
+/// Lines per [`PERIOD`] over all sources, which also bounds the table of sources: one that
+/// has no line has no entry.
+const LINES: u32 = 100;
+
+/// The refusals of one minute, which begins with the first of them.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    ends: Option<Duration>,
+    sources: HashMap<Origin, Tally>,
+    lines: u32,
+    /// Refusals of sources that have no entry.
+    others: u64,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    lines: u32,
+    left_out: u64,
+}
+
+/// Whom refusals are counted for: an IPv4 address, or a /64, since one host can have all of
+/// its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    Address(IpAddr),
+    Network(Ipv6Addr),
+}
+
+impl Refusals {
+    /// Whether the log has room for a refusal of `source` at `now`. If not, it is counted.
+    pub(crate) fn admit(&mut self, source: IpAddr, now: Duration) -> bool {
+        let is_over = self.ends.is_none_or(|ends| ends <= now);
+        if is_over && !self.has_left_out() {
+            *self = Self {
+                ends: Some(now + PERIOD),
+                ..Self::default()
+            };
+        }
+        let origin = Origin::of(source);
+        let has_room = self.lines < LINES;
+        if has_room {
+            let tally = self.sources.entry(origin).or_default();
+            if tally.lines < LINES_PER_SOURCE {
+                tally.lines += 1;
+                self.lines += 1;
+                return true;
+            }
+        }
+        match self.sources.get_mut(&origin) {
+            Some(tally) => tally.left_out += 1,
+            None => self.others += 1,
+        }
+        false
+    }
+
+    /// When what was left out is to be summed up; `None` if nothing was, so that an idle
+    /// daemon sleeps.
+    #[must_use]
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.ends.filter(|_| self.has_left_out())
+    }
+
+    /// What was left out, and forgets it.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Event> {
+        let Self {
+            sources, others, ..
+        } = std::mem::take(self);
+        let sources = sources
+            .into_iter()
+            .map(|(origin, tally)| (Some(origin.to_string()), tally.left_out));
+        sources
+            .chain([(None, others)])
+            .filter(|(_, refusals)| *refusals > 0)
+            .map(|(from, refusals)| Event::LeftOut { refusals, from })
+    }
+
+    fn has_left_out(&self) -> bool {
+        self.others > 0 || self.sources.values().any(|tally| tally.left_out > 0)
+    }
+}
+
+impl Origin {
+    fn of(source: IpAddr) -> Self {
+        match source {
+            IpAddr::V4(_) => Self::Address(source),
+            IpAddr::V6(address) => Self::Network((address.to_bits() >> 64 << 64).into()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Network(network) => write!(f, "{network}/64"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

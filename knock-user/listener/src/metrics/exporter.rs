@@ -1,0 +1,299 @@
+//! The HTTP server that Prometheus scrapes. Everything that a peer could make grow is bounded.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use prometheus::TEXT_FORMAT;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use crate::metrics::{latency::Latencies, page};
+use crate::query;
+
+/// The path of the only page.
+const PATH: &str = "/metrics";
+
+/// The number of concurrent connections. Further ones wait in the socket's backlog.
+const MAX_CONNECTIONS: usize = 8;
+
+/// The time limit of a connection.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
+/// The longest request in bytes: the minimum that hyper allows, and far more than a scrape needs.
+const MAX_REQUEST: usize = 8192;
+
+/// The HTTP server.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    listener: TcpListener,
+    latencies: Latencies,
+    started: SystemTime,
+}
+
+impl Exporter {
+    /// A server for the socket `listener` from [`bind`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the socket cannot be registered with the event loop.
+    pub(crate) fn from_listener(listener: OwnedFd) -> Result<Self> {
+        Ok(Self {
+            listener: TcpListener::from_std(listener.into())?,
+            latencies: Latencies::new()?,
+            started: SystemTime::now(),
+        })
+    }
+
+    /// The latency histograms, for the event loop to update.
+    #[must_use]
+    pub(crate) fn latencies(&self) -> Latencies {
+        self.latencies.clone()
+    }
+
+    /// Serves connections forever. The event loop provides the data through `requests`.
+    pub(crate) async fn serve(self, requests: mpsc::Sender<query::Request>) {
+        let scraper = Arc::new(Scraper {
+            requests,
+            turn: Mutex::default(),
+            latencies: self.latencies,
+            started: self.started,
+        });
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // The semaphore is never closed.
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let scraper = Arc::clone(&scraper);
+                    tokio::spawn(async move {
+                        match timeout(CONNECTION_TIME, scraper.serve(stream)).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(error)) => debug!("metrics for {peer}: {error}"),
+                            Err(_) => debug!("metrics for {peer}: timed out"),
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    // Probably out of file descriptors: wait until some are closed.
+                    warn!("metrics: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The shared state of the connections.
+struct Scraper {
+    requests: mpsc::Sender<query::Request>,
+    /// Held during a request to the event loop: a knock waits for at most one scrape.
+    turn: Mutex<()>,
+    latencies: Latencies,
+    started: SystemTime,
+}
+
+impl Scraper {
+    /// Answers one request and closes the connection.
+    async fn serve(&self, stream: TcpStream) -> hyper::Result<()> {
+        http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(MAX_REQUEST)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(|request| self.answer(request)),
+            )
+            .await
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> hyper::http::Result<Response<Full<Bytes>>> {
+        let response = Response::builder();
+        if request.uri().path() != PATH {
+            let elsewhere = format!("the metrics are at {PATH}\n");
+            return response
+                .status(StatusCode::NOT_FOUND)
+                .body(elsewhere.into());
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return response
+                .status(StatusCode::METHOD_NOT_ALLOWED)
+                .header(ALLOW, HeaderValue::from_static("GET, HEAD"))
+                .body(Full::default());
+        }
+        match self.scrape().await {
+            Ok(page) => response.header(CONTENT_TYPE, TEXT_FORMAT).body(page.into()),
+            Err(error) => {
+                debug!("metrics: {error:#}");
+                response
+                    .status(StatusCode::SERVICE_UNAVAILABLE)
+                    .body(Full::default())
+            }
+        }
+    }
+
+    async fn scrape(&self) -> Result<String> {
+        let _turn = self.turn.lock().await;
+        let (reply, snapshot) = oneshot::channel();
+        self.requests.send(query::Request::Metrics(reply)).await?;
+        let snapshot = snapshot.await.context("the daemon is stopping")?;
+        Ok(page::render(&snapshot, &self.latencies, self.started)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::metrics::snapshot::Snapshot;
+
+    /// The address of an exporter on a free port. Its event loop has accepted one knock.
+    async fn exporter() -> SocketAddr {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let exporter = Exporter::from_listener(bind(Settings { listen }).unwrap()).unwrap();
+        let listen = exporter.listener.local_addr().unwrap();
+        let (sender, mut requests) = mpsc::channel(1);
+        tokio::spawn(exporter.serve(sender));
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let query::Request::Metrics(reply) = request else {
+                    panic!("{request:?}");
+                };
+                let mut snapshot = Snapshot::default();
+                snapshot.daemon.accepted = 1;
+                let _ = reply.send(snapshot);
+            }
+        });
+        listen
+    }
+
+    /// The answer to `request`, until the connection is closed.
+    async fn ask(exporter: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(exporter).await.unwrap();
+        // The server may close the connection before it has read everything.
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_scrape_is_answered_and_the_connection_closed() {
+        let exporter = exporter().await;
+        let answer = ask(exporter, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let kind = "\r\ncontent-type: text/plain; version=0.0.4\r\n";
+        assert!(head.contains(kind), "{head}");
+        assert!(body.contains("\nknockd_accepted_total 1\n"), "{body}");
+        let old = ask(exporter, b"GET /metrics?a=b HTTP/1.0\r\n\r\n").await;
+        assert!(old.ends_with(body), "{old}");
+    }
+
+    #[tokio::test]
+    async fn a_head_request_gets_the_head_alone() {
+        let answer = ask(
+            exporter().await,
+            b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("content-length: 0"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn everything_else_is_refused() {
+        let exporter = exporter().await;
+        let long = format!(
+            "GET /metrics HTTP/1.1\r\nA: {}\r\n\r\n",
+            "a".repeat(MAX_REQUEST)
+        );
+        for (request, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+            ("POST /metrics/ HTTP/1.1\r\n\r\n", "404 Not Found"),
+            ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+            (
+                "OPTIONS /metrics HTTP/1.1\r\n\r\n",
+                "405 Method Not Allowed",
+            ),
+            ("\x16\x03\x01\r\n\r\n", "400 Bad Request"),
+            ("GET /metrics\r\n\r\n", "400 Bad Request"),
+            (&long, "431 Request Header Fields Too Large"),
+        ] {
+            let answer = ask(exporter, request.as_bytes()).await;
+            let expected = format!("HTTP/1.1 {status}\r\n");
+            assert!(answer.starts_with(&expected), "{request}: {answer}");
+            assert!(!answer.contains("knockd_"), "{request}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn silent_connections_end_and_the_next_is_served() {
+        let exporter = exporter().await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(exporter).await.unwrap();
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\n")
+                .await
+                .unwrap();
+            silent.push(stream);
+        }
+        let answer = ask(exporter, b"GET /metrics HTTP/1.1\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        for stream in &mut silent {
+            // End of file, or a reset.
+            assert!(!stream.read(&mut [0]).await.is_ok_and(|len| len > 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_loop_there_is_nothing_to_tell() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let exporter = Exporter::from_listener(bind(Settings { listen }).unwrap()).unwrap();
+        let listen = exporter.listener.local_addr().unwrap();
+        tokio::spawn(exporter.serve(mpsc::channel(1).0));
+        let answer = ask(listen, b"GET /metrics HTTP/1.1\r\n\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_had_is_told_with_the_way_out() {
+        let taken = exporter().await;
+        let error = bind(Settings { listen: taken }).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(&format!("{taken} is in use")), "{error}");
+        assert!(error.contains("ss -ltnp"), "{error}");
+        // A documentation address (RFC 5737), which no host has.
+        let listen = "192.0.2.1:9811".parse().unwrap();
+        let error = bind(Settings { listen }).unwrap_err();
+        let expected = "this host has no address 192.0.2.1";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use knock_common::{counters::Outcome, gate};
+use serde_json::Value;
+
+use super::*;
+use knockd_types::{
+    counters::Counters,
+    status::{Attachment, Mode},
+};
+
+const DASHBOARD: &str = include_str!("../../../../grafana/knockd.json");
+
+/// A snapshot with a value for every metric.
+fn busy() -> Snapshot {
+    let kernel = Outcome::ALL.iter().zip(1..);
+    Snapshot {
+        kernel: kernel
+            .map(|(outcome, count)| (outcome.name().to_owned(), count))
+            .collect(),
+        daemon: Counters {
+            accepted: 7,
+            refused_replayed: 3,
+            ..Counters::default()
+        },
+        open_doors: vec![("ssh".into(), 2), ("a \"door\"\\".into(), 0)],
+        gate: Some(gate::Mode::Observe),
+        leases: Some(5),
+        attachments: vec![Attachment {
+            interface: "eth0".into(),
+            ifindex: 2,
+            mode: Mode::Generic,
+        }],
+        sources_in_progress: 4,
+        tails: 1,
+    }
+}
+
+fn page(snapshot: &Snapshot) -> String {
+    let latencies = Latencies::new().unwrap();
+    latencies.gate_opened(Duration::from_micros(10));
+    latencies.command_started(Duration::from_micros(10));
+    let started = UNIX_EPOCH + Duration::from_millis(1_800_000_000_250);
+    render(snapshot, &latencies, started).unwrap()
+}
+
+/// A sample's name and labels, without its value.
+fn samples(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+}
+
+#[test]
+fn everything_is_told() {
+    let page = page(&busy());
+    for line in [
+        "knockd_packets_total{outcome=\"knock\"} 1",
+        "knockd_packets_total{outcome=\"malformed\"} 14",
+        "knockd_accepted_total 7",
+        "knockd_refusals_total{reason=\"replayed\"} 3",
+        "knockd_refusals_total{reason=\"stale\"} 0",
+        "knockd_open_doors{door=\"ssh\"} 2",
+        "knockd_open_doors{door=\"a \\\"door\\\"\\\\\"} 0",
+        "knockd_gate_info{mode=\"observe\"} 1",
+        "knockd_gate_leases 5",
+        "knockd_interface_info{interface=\"eth0\",mode=\"generic\"} 1",
+        "knockd_sources_in_progress 4",
+        "knockd_tails 1",
+        "knockd_gate_opening_seconds_bucket{le=\"0.00005\"} 1",
+        "knockd_gate_opening_seconds_bucket{le=\"+Inf\"} 1",
+        "knockd_gate_opening_seconds_count 1",
+        "knockd_command_start_seconds_bucket{le=\"10\"} 1",
+        "process_start_time_seconds 1800000000.25",
+        concat!(
+            "knockd_build_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\"} 1"
+        ),
+    ] {
+        assert!(page.lines().any(|told| told == line), "{line}\n{page}");
+    }
+}
+
+#[test]
+fn every_counter_is_told_once() {
+    let snapshot = busy();
+    let page = page(&snapshot);
+    let mut told = BTreeSet::new();
+    for (sample, _) in samples(&page) {
+        assert!(told.insert(sample), "{sample} is told twice");
+    }
+    for outcome in Outcome::ALL {
+        let sample = format!("knockd_packets_total{{outcome=\"{}\"}}", outcome.name());
+        assert!(told.contains(sample.as_str()), "{sample}");
+    }
+    for (name, ..) in snapshot.daemon.each() {
+        let sample = match name.strip_prefix("refused_") {
+            Some(reason) => format!("knockd_refusals_total{{reason=\"{reason}\"}}"),
+            None => format!("knockd_{name}_total"),
+        };
+        assert!(told.contains(sample.as_str()), "{sample}");
+    }
+}
+
+#[test]
+fn without_gate_and_interfaces_nothing_is_told_of_them() {
+    let page = page(&Snapshot::default());
+    for absent in [
+        "knockd_gate_info",
+        "knockd_gate_leases",
+        "knockd_interface_info",
+    ] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    assert!(page.contains("\nknockd_accepted_total 0\n"), "{page}");
+}
+
+/// The labels of every metric of `page`.
+fn metrics(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut metrics: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (sample, _) in samples(page) {
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        let names = labels
+            .split("\",")
+            .filter_map(|label| label.split_once('='));
+        let known = metrics.entry(name).or_default();
+        known.extend(names.map(|(label, _)| label));
+    }
+    metrics
+}
+
+/// Every word of a query outside quotation marks.
+fn words(query: &str) -> BTreeSet<&str> {
+    let unquoted = query.split('"').step_by(2);
+    unquoted
+        .flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .collect()
+}
+
+/// The queries of the dashboard's panels, with their legends.
+fn queries(dashboard: &Value) -> Vec<(&str, &str)> {
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    targets
+        .flatten()
+        .map(|target| {
+            let legend = target["legendFormat"].as_str().unwrap_or_default();
+            (target["expr"].as_str().unwrap(), legend)
+        })
+        .collect()
+}
+
+#[test]
+fn the_dashboard_asks_for_what_there_is() {
+    let page = page(&busy());
+    let metrics = metrics(&page);
+    let dashboard = serde_json::from_str(DASHBOARD).unwrap();
+    let queries = queries(&dashboard);
+    assert!(queries.len() > 10, "{queries:?}");
+    for (query, legend) in queries {
+        let words = words(query);
+        let (asked, others): (Vec<_>, Vec<_>) = (words.iter().copied())
+            .filter(|word| word.starts_with("knockd_") || word.starts_with("process_"))
+            .partition(|word| metrics.contains_key(word));
+        assert!(others.is_empty(), "{query}: there is no {others:?}");
+        assert!(!asked.is_empty(), "{query}: it asks for nothing");
+        let labels: BTreeSet<_> = asked.iter().flat_map(|metric| &metrics[metric]).collect();
+        let shown = legend.split("{{").skip(1);
+        for label in shown.map(|rest| rest.split("}}").next().unwrap()) {
+            // Added by Prometheus itself.
+            let added = ["instance", "job"].contains(&label);
+            assert!(added || labels.contains(&label), "{query}: {legend}");
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_shows_every_kind_of_thing() {
+    let dashboard = serde_json::from_str(DASHBOARD).unwrap();
+    let asked: BTreeSet<_> = queries(&dashboard)
+        .into_iter()
+        .flat_map(|(query, _)| words(query))
+        .collect();
+    for metric in [
+        "knockd_packets_total",
+        "knockd_refusals_total",
+        "knockd_open_doors",
+        "knockd_gate_leases",
+        "knockd_gate_opening_seconds_bucket",
+        "knockd_command_start_seconds_bucket",
+        "knockd_interface_info",
+    ] {
+        assert!(asked.contains(metric), "{metric}");
+    }
+}

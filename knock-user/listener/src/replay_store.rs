@@ -1,0 +1,162 @@
+//! The replay store: the accepted sealed knocks. Each knock is single-use.
+//!
+//! A block is stored until its timestamp is outside `max_skew`, and for another day. The newest
+//! timestamp of the removed blocks is the *horizon*. A knock with a timestamp at or before the
+//! horizon may be a replay of a removed block and is refused. So neither a clock that is set
+//! back nor a larger `max_skew` makes an old knock valid again.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use knock_common::protocol::block::{BLOCK_LEN, Block};
+use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use thiserror::Error;
+
+use knockd_runtime::store::Store;
+use knockd_types::names::KNOCKS_FILE;
+
+/// The accepted blocks. The key begins with the block's own timestamp (Unix milliseconds), so that
+/// one table serves both look-up and removal of the oldest blocks.
+const ACCEPTED: TableDefinition<'_, (u64, [u8; BLOCK_LEN]), ()> = TableDefinition::new("accepted");
+
+/// The horizon, a single value: the newest timestamp of all removed blocks.
+const HORIZON: TableDefinition<'_, (), u64> = TableDefinition::new("horizon");
+
+/// The effect of a broken file, and of its removal.
+const CONSEQUENCE: &str = "sealed knocks are refused until it is repaired or removed (after a removal, knocks that were made within `max_skew` can be replayed)";
+
+/// The capacity in blocks. Each block is a knock by the owner of a key within about a day. At
+/// capacity, blocks outside `max_skew` are removed early. If there are none, knocks are refused.
+const MAX_BLOCKS: u64 = 65_536;
+
+/// How long a block is kept after its timestamp has left `max_skew`, unless its place is needed:
+/// one day. A clock that was ahead by less, such as by a wrong time zone, and is then corrected,
+/// does not move the horizon past the true time. Otherwise every client would be refused until
+/// then.
+const KEPT_STALE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Blocks that are removed per knock: few enough not to delay the knock, and more than one, so that
+/// the store shrinks.
+const MAX_DROPPED: usize = 256;
+
+/// Why an authenticated knock has to be refused.
+#[derive(Debug, Error)]
+pub(crate) enum RememberError {
+    /// The same block was accepted before.
+    #[error("this knock was accepted before")]
+    Replayed,
+    /// The timestamp is not after the horizon.
+    #[error(
+        "older than the replay store's horizon: this host's clock was set back, or `max_skew` was raised"
+    )]
+    BeyondHorizon,
+    /// The store is at capacity.
+    #[error("the replay store is full: {MAX_BLOCKS} knocks, none of them old enough to be removed")]
+    Full,
+    /// The store has failed. A knock that cannot be stored is refused.
+    #[error("the replay store has failed: {0:#}")]
+    Broken(anyhow::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for RememberError {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into().into())
+    }
+}
+
+/// The replay store on disk.
+#[derive(Debug)]
+pub(crate) struct Knocks(Store);
+
+impl Knocks {
+    /// The replay store in the directory `folder`, which messages show as `shown`.
+    ///
+    /// The daemon also starts with a file that is damaged or not writable: the second value is
+    /// the error, and [`Knocks::remember`] fails until the file is repaired.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if another daemon has the store open.
+    pub(crate) fn open(folder: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
+        let (store, trouble) = Store::open(
+            folder.join(KNOCKS_FILE),
+            shown.join(KNOCKS_FILE),
+            CONSEQUENCE,
+        )?;
+        Ok((Self(store), trouble))
+    }
+
+    /// Records that `block`, with the timestamp `made_at`, is accepted at `now` (both in Unix
+    /// milliseconds). On return the record is on disk.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the knock has to be refused. The block is not stored in this case,
+    /// unless it was stored before.
+    pub(crate) fn remember(
+        &mut self,
+        block: &Block,
+        made_at: u64,
+        now: u64,
+        max_skew: Duration,
+    ) -> Result<(), RememberError> {
+        let stale = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
+        // A refusal is not a database failure: `Store::with` must not see it as an error.
+        let remembered = self
+            .0
+            .with(|database| match remember(database, block, made_at, stale) {
+                Err(RememberError::Broken(error)) => Err(error),
+                verdict => Ok(verdict),
+            });
+        remembered.unwrap_or_else(|error| Err(RememberError::Broken(error)))
+    }
+}
+
+fn remember(
+    database: &Database,
+    block: &Block,
+    made_at: u64,
+    stale: u64,
+) -> Result<(), RememberError> {
+    let transaction = database.begin_write()?;
+    {
+        let mut accepted = transaction.open_table(ACCEPTED)?;
+        let mut horizons = transaction.open_table(HORIZON)?;
+        if accepted.get((made_at, block.0))?.is_some() {
+            return Err(RememberError::Replayed);
+        }
+        let horizon = horizons.get(())?.map(|horizon| horizon.value());
+        if horizon.is_some_and(|horizon| made_at <= horizon) {
+            return Err(RememberError::BeyondHorizon);
+        }
+        let mut remembered = accepted.len()?;
+        let mut dropped = None;
+        for _ in 0..MAX_DROPPED {
+            let before = if remembered >= MAX_BLOCKS {
+                stale
+            } else {
+                stale.saturating_sub(KEPT_STALE_MS)
+            };
+            let oldest = accepted.first()?.map(|(key, _)| key.value());
+            let Some((age, old)) = oldest.filter(|(age, _)| *age < before) else {
+                break;
+            };
+            accepted.remove((age, old))?;
+            remembered -= 1;
+            dropped = Some(age);
+        }
+        if let Some(dropped) = dropped {
+            horizons.insert((), dropped.max(horizon.unwrap_or_default()))?;
+        }
+        if remembered >= MAX_BLOCKS {
+            return Err(RememberError::Full);
+        }
+        accepted.insert((made_at, block.0), ())?;
+    }
+    // redb's default durability: on return the data is on disk.
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

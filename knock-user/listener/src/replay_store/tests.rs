@@ -1,0 +1,243 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SKEW: Duration = Duration::from_secs(60);
+const NOW: u64 = 1_800_000_000_000;
+const HOUR: u64 = 60 * 60 * 1000;
+const DAY: u64 = 24 * HOUR;
+
+fn block(n: u64) -> Block {
+    let mut bytes = [0; BLOCK_LEN];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    Block(bytes)
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self) -> Knocks {
+        let (store, trouble) = Knocks::open(self.0.path(), self.0.path()).unwrap();
+        assert!(trouble.is_none(), "{trouble:?}");
+        store
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join(FILE)
+    }
+}
+
+/// Whether a block made at `made_at` is accepted at `now`.
+fn accepts(store: &mut Knocks, n: u64, made_at: u64, now: u64) -> Result<(), String> {
+    store
+        .remember(&block(n), made_at, now, SKEW)
+        .map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refused(result: Result<(), String>, part: &str) {
+    let reason = result.unwrap_err();
+    assert!(reason.contains(part), "{reason}");
+}
+
+#[test]
+fn a_block_is_accepted_once_also_after_a_restart() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW + 1), "accepted before");
+    accepts(&mut store, 2, NOW, NOW).unwrap();
+    drop(store);
+    let mut store = folder.open();
+    for n in 1..=2 {
+        refused(accepts(&mut store, n, NOW, NOW + 2), "accepted before");
+    }
+}
+
+#[test]
+fn a_file_that_was_copied_in_the_middle_of_it_remembers() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    // The state after a crash: the database was not closed.
+    let copy = Folder::new();
+    fs::copy(folder.file(), copy.file()).unwrap();
+    refused(
+        accepts(&mut copy.open(), 1, NOW, NOW + 1),
+        "accepted before",
+    );
+}
+
+#[test]
+fn what_has_grown_old_is_dropped_and_never_accepted_again() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    // Block 2 causes the removal of block 1.
+    let later = NOW + DAY + 60_001;
+    accepts(&mut store, 2, later, later).unwrap();
+    let transaction = store.0.database.as_ref().unwrap().begin_write().unwrap();
+    assert_eq!(transaction.open_table(ACCEPTED).unwrap().len().unwrap(), 1);
+    drop(transaction);
+    // The clock is set back. An attacker has recorded block 1, and a block that never arrived.
+    refused(
+        accepts(&mut store, 1, NOW, NOW + 10),
+        "older than the replay store",
+    );
+    refused(
+        accepts(&mut store, 3, NOW - 5, NOW + 10),
+        "older than the replay store",
+    );
+    // A new knock after the horizon is accepted.
+    accepts(&mut store, 4, NOW + 1, NOW + 10).unwrap();
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    // Hours of knocks with a clock that is 20 hours ahead; each makes earlier blocks stale.
+    for n in 0..30 {
+        let ahead = NOW + 20 * HOUR + n * HOUR / 10;
+        accepts(&mut store, 100 + n, ahead, ahead).unwrap();
+    }
+    // The clock is corrected: a knock with the true time is accepted, once.
+    let now = NOW + 3 * HOUR;
+    accepts(&mut store, 2, now, now).unwrap();
+    refused(accepts(&mut store, 2, now, now + 1), "accepted before");
+    refused(accepts(&mut store, 1, NOW, NOW + 1000), "accepted before");
+    refused(
+        accepts(&mut store, 100, NOW + 20 * HOUR, now),
+        "accepted before",
+    );
+}
+
+#[test]
+fn a_clock_that_was_days_ahead_forgets_and_refuses() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    accepts(&mut store, 2, NOW + 3 * DAY, NOW + 3 * DAY).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW + 1000), "older than");
+    accepts(&mut store, 3, NOW + 1000, NOW + 1000).unwrap();
+}
+
+#[test]
+fn a_larger_skew_does_not_bring_old_knocks_back() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    let later = NOW + DAY + 70_000;
+    accepts(&mut store, 2, later, later).unwrap();
+    let days = Duration::from_millis(2 * DAY);
+    let replayed = store.remember(&block(1), NOW, later, days);
+    assert!(matches!(replayed, Err(RememberError::BeyondHorizon)));
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    let folder = Folder::new();
+    let state = folder.0.path().join("state");
+    let (_store, trouble) = Knocks::open(&state, &state).unwrap();
+    assert!(trouble.is_none());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&state), 0o700);
+    assert_eq!(mode(&state.join(FILE)), 0o600);
+}
+
+#[test]
+fn two_daemons_do_not_share_a_store() {
+    let folder = Folder::new();
+    let _store = folder.open();
+    let error = Knocks::open(folder.0.path(), folder.0.path()).unwrap_err();
+    assert!(error.to_string().contains("another knockd"), "{error:#}");
+}
+
+#[test]
+fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    for n in 0..100 {
+        accepts(&mut store, n, NOW, NOW).unwrap();
+    }
+    drop(store);
+    let whole = fs::read(folder.file()).unwrap();
+    let half = whole[..whole.len() / 2].to_vec();
+    let mut scrambled = whole.clone();
+    for byte in scrambled.iter_mut().skip(64).step_by(37) {
+        *byte ^= 0x5a;
+    }
+    for damaged in [b"".to_vec(), b"not a database".to_vec(), half, scrambled] {
+        fs::write(folder.file(), &damaged).unwrap();
+        let (mut store, trouble) = Knocks::open(folder.0.path(), folder.0.path()).unwrap();
+        let trouble = trouble.map(|trouble| format!("{trouble:#}"));
+        assert!(
+            trouble
+                .as_ref()
+                .is_some_and(|text| text.contains("is left unchanged")),
+            "{trouble:?}"
+        );
+        refused(accepts(&mut store, 1, NOW, NOW), "has failed");
+        refused(accepts(&mut store, 777, NOW, NOW), "has failed");
+    }
+    // After a repair the store works again without a restart.
+    let (mut store, _) = Knocks::open(folder.0.path(), folder.0.path()).unwrap();
+    fs::write(folder.file(), &whole).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW), "accepted before");
+    accepts(&mut store, 777, NOW, NOW).unwrap();
+}
+
+#[test]
+fn beyond_its_bound_nothing_is_accepted() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    accepts(&mut store, 0, NOW, NOW).unwrap();
+    let transaction = store.0.database.as_ref().unwrap().begin_write().unwrap();
+    {
+        let mut accepted = transaction.open_table(ACCEPTED).unwrap();
+        for n in 1..MAX_BLOCKS {
+            accepted.insert((NOW, block(n).0), ()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+    refused(
+        accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
+        "the replay store is full",
+    );
+    // A minute later, blocks outside `max_skew` are removed for new ones.
+    accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// For every sequence of clock changes and restarts.
+    #[test]
+    fn no_block_is_accepted_twice(
+        steps in prop::collection::vec((0_u64..8, 0_u64..4, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
+    ) {
+        let folder = Folder::new();
+        let mut store = folder.open();
+        let mut accepted = std::collections::HashSet::new();
+        for (n, days, clock, restart) in steps {
+            let now = NOW + days * DAY + clock;
+            // A block has one timestamp: here it follows from its number.
+            let made_at = NOW + n % 4 * DAY + n * 20_000;
+            let fresh = now.abs_diff(made_at) <= 60_000;
+            if fresh && accepts(&mut store, n, made_at, now).is_ok() {
+                prop_assert!(accepted.insert(n));
+            }
+            if restart {
+                drop(store);
+                store = folder.open();
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Generates the manual page knockd.toml(5), with every key of the configuration.
+
+mod keys;
+
+use knockd_config::model::DEFAULT_PATH;
+
+use crate::page::Page;
+
+/// A table of the file. The keys before the first table form a table without a header.
+struct Table {
+    /// The header as in the file. Empty for the keys before the first table.
+    header: &'static str,
+    about: &'static str,
+    keys: &'static [Key],
+}
+
+struct Key {
+    name: &'static str,
+    values: Values,
+    default: Default,
+    meaning: &'static str,
+}
+
+/// The valid values of a key. A test checks all of this against the parser, except for prose.
+enum Values {
+    /// A duration, such as `30s`.
+    Duration {
+        least: &'static str,
+        most: &'static str,
+        whole_seconds: bool,
+    },
+    /// An integer. Without `most`, the limit is that of TOML.
+    Number { least: i64, most: Option<i64> },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// Anything else, with examples of valid and invalid TOML values.
+    #[cfg_attr(not(test), expect(dead_code, reason = "samples are for the test"))]
+    Other {
+        what: &'static str,
+        right: &'static [&'static str],
+        wrong: &'static [&'static str],
+    },
+}
+
+/// What applies if the key is missing.
+enum Default {
+    /// The key is required.
+    Required,
+    /// This value, in TOML.
+    Value(&'static str),
+    /// No value. The text describes the effect.
+    None(&'static str),
+}
+
+/// A complete example.
+const EXAMPLE: &str = r#"interfaces = ["eth0"]
+
+[[client]]
+name = "laptop"
+key_file = "laptop.key"
+
+[[door]]
+name = "ssh"
+open = ["tcp/22"]
+for = "30s"
+max_for = "1h"
+
+[[door]]
+name = "backup"
+run = ["portknock", "open", "%IP%", "873"]
+close = ["portknock", "close", "%IP%", "873"]
+for = "10m"
+
+[gate]
+protect = ["tcp/22"]
+trusted = ["192.0.2.0/24"]
+"#;
+
+/// The whole page.
+pub(crate) fn page() -> String {
+    let mut page = Page::titled("knockd.toml", "5");
+    page.section("NAME");
+    page.paragraph("knockd.toml - configuration of the port-knock daemon knockd");
+    page.section("SYNOPSIS");
+    page.paragraph(&format!("`{DEFAULT_PATH}`"));
+    page.section("DESCRIPTION");
+    page.paragraph(
+        "A TOML file that defines the clients and the doors that they open. `knockd init` creates it, \
+         `knockd check` validates it, and `knockd reload` makes the running daemon load it. An invalid \
+         file is refused as a whole.",
+    );
+    page.paragraph(
+        "The file names commands that run as root. It must belong to root or to the user that runs \
+         knockd, and must not be writable by others. Unknown keys are errors. Durations are written \
+         like `\"90s\"`, `\"10m\"`, `\"1h 30m\"`.",
+    );
+    for table in keys::TABLES {
+        table.add_to(&mut page);
+    }
+    page.section("COMMANDS");
+    page.paragraph(
+        "`run` and `close` are a program and its arguments; no shell is involved. In each of them, \
+         `%IP%` is the source address of the knock, `%DOOR%` and `%CLIENT%` are the names, `%FOR%` is \
+         the duration of the lease in seconds, and `%%` is a percent sign. The environment contains the \
+         same values as `KNOCK_IP`, `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`, and a fixed `PATH`. \
+         Commands run in `/` with an empty standard input. Their output goes to the log.",
+    );
+    page.section("EXAMPLE");
+    page.verbatim(EXAMPLE);
+    page.see_also(&[("knock", "1"), ("knockd", "8")]);
+    page.render()
+}
+
+impl Table {
+    fn add_to(&self, page: &mut Page) {
+        page.section(if self.header.is_empty() {
+            "TOP-LEVEL KEYS"
+        } else {
+            self.header
+        });
+        if !self.about.is_empty() {
+            page.paragraph(self.about);
+        }
+        for key in self.keys {
+            let text = format!(
+                "{}\n{} {}",
+                key.meaning,
+                key.values.told(),
+                key.default.told()
+            );
+            page.item(key.name, "", text.trim_end());
+        }
+    }
+}
+
+impl Values {
+    fn told(&self) -> String {
+        match self {
+            Self::Duration {
+                least,
+                most,
+                whole_seconds,
+            } => {
+                let unit = if *whole_seconds {
+                    ", in whole seconds"
+                } else {
+                    ""
+                };
+                format!("A duration from {least} to {most}{unit}.")
+            }
+            Self::Number {
+                least,
+                most: Some(most),
+            } => format!("A number from {least} to {most}."),
+            Self::Number { least, most: None } => format!("A number of at least {least}."),
+            Self::Choice(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+                format!("{}.", words.join(" or "))
+            }
+            Self::Flag => "`true` or `false`.".to_owned(),
+            Self::Other { what, .. } => format!("{what}."),
+        }
+    }
+}
+
+impl Default {
+    fn told(&self) -> String {
+        match self {
+            Self::Required => "Required.".to_owned(),
+            Self::Value(value) => format!("Default: `{value}`."),
+            Self::None(meaning) => format!("Default: {meaning}."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,411 @@
+//! The table of all keys of the configuration.
+
+use super::{Default, Key, Table, Values};
+
+const NAME: Values = Values::Other {
+    what: "A string of 1 to 64 bytes without control characters",
+    right: &["\"a\"", "\"Büro 1\""],
+    wrong: &["\"\"", "\"a\\nb\"", "1"],
+};
+
+const LEASE: Values = Values::Duration {
+    least: "1s",
+    most: "365days",
+    whole_seconds: true,
+};
+
+const COMMAND: Values = Values::Other {
+    what: "A list of strings: the program and its arguments",
+    right: &["[\"true\"]", "[\"/bin/echo\", \"%IP%\", \"100%%\"]"],
+    wrong: &["[]", "[\"echo\", \"%NAME%\"]", "\"echo\""],
+};
+
+const PATH: Values = Values::Other {
+    what: "A path",
+    right: &["\"/srv/knockd\""],
+    wrong: &["1"],
+};
+
+const USER: Values = Values::Other {
+    what: "A user of this host",
+    right: &["\"nobody\""],
+    wrong: &["\"nobody here\"", "1"],
+};
+
+const GROUP: Values = Values::Other {
+    what: "A group of this host",
+    right: &["\"daemon\""],
+    wrong: &["\"nobody here\"", "1"],
+};
+
+const AT_LEAST_ONE: Values = Values::Number {
+    least: 1,
+    most: None,
+};
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        header: "",
+        about: "",
+        keys: &[
+            Key {
+                name: "interfaces",
+                values: Values::Other {
+                    what: "A list of interface names; `[\"*\"]` is all interfaces except loopback \
+                           interfaces and tunnels",
+                    right: &["[]", "[\"*\"]", "[\"eth0\", \"wan\"]"],
+                    wrong: &["[\"a name that is too long\"]", "[\"a/b\"]", "\"eth0\""],
+                },
+                default: Default::Value("[]"),
+                meaning: "The interfaces to listen on. `--iface` on the command line overrides this. One \
+                          of them is required. An interface may appear, disappear and reappear later.",
+            },
+            Key {
+                name: "state_dir",
+                values: PATH,
+                default: Default::Value("\"/var/lib/knockd\""),
+                meaning: "The directory of the replay store and the lease journal. Created if necessary. \
+                          Every daemon needs its own.",
+            },
+            Key {
+                name: "user",
+                values: USER,
+                default: Default::None("`knockd`, else `nobody`, with a warning"),
+                meaning: "The user that the listener runs as: any user but root. If knockd is not started \
+                          as root, the listener runs as the same user as knockd.",
+            },
+            Key {
+                name: "max_skew",
+                values: Values::Duration {
+                    least: "1s",
+                    most: "1day",
+                    whole_seconds: false,
+                },
+                default: Default::Value("\"60s\""),
+                meaning: "The largest accepted difference between the timestamp of a sealed knock and the \
+                          clock of this host.",
+            },
+            Key {
+                name: "sequence_timeout",
+                values: Values::Duration {
+                    least: "1s",
+                    most: "10m",
+                    whole_seconds: false,
+                },
+                default: Default::Value("\"15s\""),
+                meaning: "How long a SYN is kept while the rest of its knock is missing.",
+            },
+            Key {
+                name: "control_socket",
+                values: PATH,
+                default: Default::Value("\"/run/knockd/knockd.sock\""),
+                meaning: "The Unix socket of the running daemon, for `knockd status` and other commands. \
+                          Its directory is created if necessary.",
+            },
+        ],
+    },
+    Table {
+        header: "[window]",
+        about: "",
+        keys: &[
+            Key {
+                name: "base",
+                values: Values::Number {
+                    least: 1,
+                    most: Some(65280),
+                },
+                default: Default::Value("61000"),
+                meaning: "The first of the 256 ports of the window; the client's `--base`.",
+            },
+            Key {
+                name: "verdict",
+                values: Values::Choice(&["drop", "pass"]),
+                default: Default::Value("\"drop\""),
+                meaning: "What happens to a SYN to the window: `drop` discards it without an answer, `pass` \
+                          passes it to the host, which normally answers with a reset.",
+            },
+        ],
+    },
+    Table {
+        header: "[limits]",
+        about: "Limits of everything that untrusted network input could make grow.",
+        keys: &[
+            Key {
+                name: "events_per_second",
+                values: AT_LEAST_ONE,
+                default: Default::Value("64"),
+                meaning: "The average rate of SYNs to the window that the kernel passes to knockd per \
+                          source. Further SYNs are counted and otherwise ignored; `verdict` still applies.",
+            },
+            Key {
+                name: "event_burst",
+                values: AT_LEAST_ONE,
+                default: Default::Value("128"),
+                meaning: "The largest burst of such SYNs per source.",
+            },
+            Key {
+                name: "sources",
+                values: AT_LEAST_ONE,
+                default: Default::Value("65536"),
+                meaning: "How many source addresses can have an incomplete sequence. The least recently \
+                          seen one is evicted first.",
+            },
+            Key {
+                name: "open_doors",
+                values: AT_LEAST_ONE,
+                default: Default::Value("4096"),
+                meaning: "How many doors can be open, over all sources. Further knocks are refused.",
+            },
+            Key {
+                name: "leases",
+                values: Values::Number {
+                    least: 1,
+                    most: Some(1_048_576),
+                },
+                default: Default::Value("16384"),
+                meaning: "How many leases the gate can have, over all sources and ports. A door with two \
+                          ports needs two leases per source.",
+            },
+            Key {
+                name: "commands",
+                values: AT_LEAST_ONE,
+                default: Default::Value("16"),
+                meaning: "How many commands run at the same time. Further commands wait.",
+            },
+            Key {
+                name: "command_timeout",
+                values: LEASE,
+                default: Default::Value("\"30s\""),
+                meaning: "The time limit of a command. After that its process group is killed.",
+            },
+        ],
+    },
+    Table {
+        header: "[gate]",
+        about: "The gate keeps ports closed in the kernel, before any firewall. Without this table there \
+                is no gate.",
+        keys: &[
+            Key {
+                name: "protect",
+                values: Values::Other {
+                    what: "A list such as `[\"tcp/22\", \"udp/51820\"]`, without a TCP port of the window",
+                    right: &["[\"tcp/2222\"]", "[\"tcp/2222\", \"udp/61000\"]"],
+                    wrong: &[
+                        "[]",
+                        "[22]",
+                        "[\"tcp/61000\"]",
+                        "[\"tcp/0\"]",
+                        "[\"sctp/22\"]",
+                    ],
+                },
+                default: Default::Required,
+                meaning: "The ports that only admitted sources can reach.",
+            },
+            Key {
+                name: "trusted",
+                values: Values::Other {
+                    what: "A list of up to 1024 addresses and networks such as `\"192.0.2.0/24\"`, none \
+                           larger than /8, for IPv6 /7",
+                    right: &["[]", "[\"192.0.2.7\"]", "[\"10.0.0.0/8\", \"fc00::/7\"]"],
+                    wrong: &[
+                        "[\"10.0.0.0/7\"]",
+                        "[\"fc00::/6\"]",
+                        "[\"192.0.2.7/24\"]",
+                        "[\"host\"]",
+                    ],
+                },
+                default: Default::Value("[]"),
+                meaning: "Sources that need no knock. Add the network that you administer from.",
+            },
+            Key {
+                name: "mode",
+                values: Values::Choice(&["enforce", "observe"]),
+                default: Default::Value("\"enforce\""),
+                meaning: "Whether the gate drops packets, or only counts what it would drop.",
+            },
+            Key {
+                name: "udp_idle",
+                values: Values::Duration {
+                    least: "1s",
+                    most: "1day",
+                    whole_seconds: true,
+                },
+                default: Default::Value("\"2m\""),
+                meaning: "UDP traffic extends a lease beyond its door's time. This is the longest gap between \
+                          two datagrams.",
+            },
+            Key {
+                name: "on_stop",
+                values: Values::Choice(&["closed", "open"]),
+                default: Default::Value("\"closed\""),
+                meaning: "Whether the ports stay protected (`closed`) after knockd has stopped.",
+            },
+            Key {
+                name: "pin_dir",
+                values: Values::Other {
+                    what: "An absolute path; below /sys/fs/bpf, names must not contain dots",
+                    right: &["\"/sys/fs/bpf/other\""],
+                    wrong: &["\"bpf\"", "\"/sys/fs/bpf\"", "\"/sys/fs/bpf/a.b\""],
+                },
+                default: Default::Value("\"/sys/fs/bpf/knockd\""),
+                meaning: "The directory of the gate's pinned objects, in a bpf filesystem. Not to be shared \
+                          with other programs.",
+            },
+        ],
+    },
+    Table {
+        header: "[metrics]",
+        about: "Metrics for Prometheus over HTTP at /metrics. Without this table there is no endpoint.",
+        keys: &[Key {
+            name: "listen",
+            values: Values::Other {
+                what: "An address and a port",
+                right: &["\"127.0.0.1:9811\"", "\"[::1]:9811\""],
+                wrong: &[
+                    "\"127.0.0.1\"",
+                    "\"127.0.0.1:0\"",
+                    "\"localhost:9811\"",
+                    "9811",
+                ],
+            },
+            default: Default::Required,
+            meaning: "The address of the endpoint. Anyone who can connect to it can read the metrics.",
+        }],
+    },
+    Table {
+        header: "[[client]]",
+        about: "A client that may knock; at least one is required. `knockd client add` adds one with its own key.",
+        keys: &[
+            Key {
+                name: "name",
+                values: NAME,
+                default: Default::Required,
+                meaning: "The client's name, as in the log and in `%CLIENT%`.",
+            },
+            Key {
+                name: "protocol",
+                values: Values::Choice(&["sealed", "classic"]),
+                default: Default::Value("\"sealed\""),
+                meaning: "The client's protocol. A recorded classic knock can be replayed.",
+            },
+            Key {
+                name: "key_file",
+                values: PATH,
+                default: Default::None("none; then `passphrase_file` is required"),
+                meaning: "The file with the client's key; the path is relative to the configuration file. Group \
+                          and others must not have access. Every client needs its own key.",
+            },
+            Key {
+                name: "passphrase_file",
+                values: PATH,
+                default: Default::None("none; then `key_file` is required"),
+                meaning: "The file with a passphrase instead of a key. Required for a classic client. A trailing \
+                          newline is ignored.",
+            },
+        ],
+    },
+    Table {
+        header: "[[door]]",
+        about: "A door that a knock opens; at least one is required. Each has `run`, `open` or both.",
+        keys: &[
+            Key {
+                name: "name",
+                values: NAME,
+                default: Default::Required,
+                meaning: "The door's name, as in `knock SERVER NAME`, in the log and in `%DOOR%`.",
+            },
+            Key {
+                name: "clients",
+                values: Values::Other {
+                    what: "A list of names of clients",
+                    right: &["[\"laptop\"]"],
+                    wrong: &["[]", "[\"nobody\"]", "\"laptop\""],
+                },
+                default: Default::None("every client"),
+                meaning: "The clients that may open the door.",
+            },
+            Key {
+                name: "sequence",
+                values: Values::Other {
+                    what: "A list of 1 to 15 numbers from 0 to 255",
+                    right: &[
+                        "[0]",
+                        "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]",
+                    ],
+                    wrong: &[
+                        "[]",
+                        "[256]",
+                        "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]",
+                    ],
+                },
+                default: Default::None("none; required where a classic client may open the door"),
+                meaning: "The sequence of classic clients. Every door needs a different one; trailing zeros \
+                          are ignored.",
+            },
+            Key {
+                name: "run",
+                values: COMMAND,
+                default: Default::None("none; then `open` is required"),
+                meaning: "The command that runs when the door opens.",
+            },
+            Key {
+                name: "open",
+                values: Values::Other {
+                    what: "A list of ports in `gate.protect`",
+                    right: &["[\"tcp/2222\"]"],
+                    wrong: &["[\"tcp/23\"]", "\"tcp/2222\""],
+                },
+                default: Default::None("none; then `run` is required"),
+                meaning: "The ports that the gate opens for the source address of the knock.",
+            },
+            Key {
+                name: "ipv6_prefix",
+                values: Values::Number {
+                    least: 32,
+                    most: Some(128),
+                },
+                default: Default::Value("128"),
+                meaning: "`open` applies to all IPv6 addresses that share this many leading bits with the source \
+                          of the knock. All doors together can have four different values.",
+            },
+            Key {
+                name: "close",
+                values: COMMAND,
+                default: Default::None("none"),
+                meaning: "The command that runs when the door closes: when its time is over, and when knockd \
+                          stops.",
+            },
+            Key {
+                name: "for",
+                values: LEASE,
+                default: Default::Value("\"30s\""),
+                meaning: "How long the door stays open.",
+            },
+            Key {
+                name: "max_for",
+                values: LEASE,
+                default: Default::None("the door's `for`, which is also the minimum"),
+                meaning: "The longest time that a sealed knock may request.",
+            },
+            Key {
+                name: "require_binding",
+                values: Values::Flag,
+                default: Default::Value("false"),
+                meaning: "Whether a sealed knock has to be bound to its source address.",
+            },
+            Key {
+                name: "user",
+                values: USER,
+                default: Default::None("the user that runs knockd, normally root"),
+                meaning: "The user that `run` and `close` run as.",
+            },
+            Key {
+                name: "group",
+                values: GROUP,
+                default: Default::None("the primary group of `user`"),
+                meaning: "The group that `run` and `close` run with, without supplementary groups. Only with \
+                          `user`.",
+            },
+        ],
+    },
+];

@@ -1,0 +1,39 @@
+//! Generates the manual pages and the shell completions (bash, zsh, fish) from the code.
+//! `cargo xtask package` runs it. The programs themselves do not contain this code.
+
+mod configuration;
+mod page;
+mod program;
+
+use std::{env, fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use clap::{Command, CommandFactory as _};
+use clap_complete::{Shell, generate_to};
+use knock_client;
+use knock_user::daemon;
+
+fn main() -> Result<()> {
+    let folder = env::args_os().nth(1).context("usage: documents FOLDER")?;
+    let folder = Path::new(&folder);
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (name, page) in [
+        ("knock.1", program::client(client::Cli::command())?),
+        ("knockd.8", program::daemon(daemon::cli::Cli::command())?),
+        ("knockd.toml.5", configuration::page()),
+    ] {
+        fs::write(folder.join(name), page).with_context(|| name.to_owned())?;
+    }
+    complete(client::Cli::command(), folder)?;
+    complete(daemon::cli::Cli::command(), folder)
+}
+
+/// Writes the completions of `command` to `folder`.
+fn complete(mut command: Command, folder: &Path) -> Result<()> {
+    let name = command.get_name().to_owned();
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut command, &name, folder)
+            .with_context(|| format!("{name}: completion for {shell}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! The sandbox of the listener and of `knockd tap`: the process keeps its open file descriptors
+//! and gains no further access.
+//!
+//! If the supervisor runs as root, it has already started the listener as an unprivileged user
+//! without capabilities. The sandbox also takes away what every process may do: executing
+//! programs, opening files and sockets, and acting on other processes. `no_new_privs`, Landlock
+//! (Linux 5.13 and later, if enabled) and a seccomp filter are independent layers.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd};
+
+use anyhow::{Context as _, Result};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, Ruleset,
+    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, Scope,
+};
+use libc::c_long;
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    thread::{
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
+        set_no_new_privs,
+    },
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
+};
+
+/// The newest supported Landlock ABI. Older kernels enforce the subset that they know.
+const LANDLOCK: ABI = ABI::V6;
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h: aya calls it on the ring buffer's file descriptor.
+const BPF_OBJ_GET_INFO_BY_FD: u64 = 15;
+
+/// `CLONE_THREAD` of linux/sched.h.
+const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
+
+/// The restrictions, ready to be applied.
+pub struct Sandbox {
+    files: RulesetCreated,
+    filters: Vec<BpfProgram>,
+}
+
+impl Sandbox {
+    /// A sandbox in which files can be opened and created in the directory `folder` only.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
+    /// invalid.
+    pub fn new(folder: Option<&OwnedFd>) -> Result<Self> {
+        let mut files = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LANDLOCK))?
+            .handle_access(AccessNet::from_all(LANDLOCK))?
+            .scope(Scope::from_all(LANDLOCK))?
+            .create()?;
+        if let Some(folder) = folder {
+            let inside = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute
+                | AccessFs::WriteFile
+                | AccessFs::MakeReg
+                | AccessFs::RemoveFile
+                | AccessFs::Truncate;
+            files = files.add_rule(PathBeneath::new(folder, inside))?;
+        }
+        Ok(Self {
+            files,
+            filters: filters()?,
+        })
+    }
+
+    /// Restricts this thread and the threads that it will start. This cannot be undone.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses a restriction. Earlier ones may be in effect.
+    pub fn enter(self) -> Result<()> {
+        let no_cores = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        setrlimit(Resource::Core, no_cores)?;
+        set_no_new_privs(true)?;
+        clear_ambient_capability_set()?;
+        let none = CapabilitySet::empty();
+        let nothing = CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        set_capabilities(None, nothing).context("capabilities")?;
+        self.files.restrict_self().context("Landlock")?;
+        for filter in &self.filters {
+            apply_filter(filter).context("seccomp")?;
+        }
+        Ok(())
+    }
+}
+
+/// The seccomp filters. The kernel runs all of them and takes the most restrictive action
+/// (seccomp(2)).
+fn filters() -> Result<Vec<BpfProgram>> {
+    let Ok(arch) = std::env::consts::ARCH.try_into() else {
+        tracing::warn!("no seccomp filter for this architecture: system calls are not restricted");
+        return Ok(Vec::new());
+    };
+    let filter = |rules, otherwise, then| -> Result<BpfProgram> {
+        Ok(SeccompFilter::new(rules, otherwise, then, arch)?.try_into()?)
+    };
+    let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
+    Ok(vec![
+        // seccomp cannot inspect the arguments of clone3(2). After ENOSYS the C library uses
+        // clone(2).
+        filter(
+            [(libc::SYS_clone3, vec![])].into(),
+            SeccompAction::Allow,
+            errno(libc::ENOSYS),
+        )?,
+        // knockd never makes these calls: an attacker has taken over the process.
+        filter(hostile()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
+        // Has to be last: it forbids further filters.
+        filter(allowed()?, errno(libc::EPERM), SeccompAction::Allow)?,
+    ])
+}
+
+type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+
+/// The allowed system calls. All others fail with EPERM.
+fn allowed() -> Result<Rules> {
+    let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
+    let masked = |argument, mask, value| when(argument, Op::MaskedEq(mask), value);
+    let no_code = masked(2, libc::PROT_EXEC.unsigned_abs().into(), 0)?;
+    rules.insert(libc::SYS_mmap, vec![no_code.clone()]);
+    rules.insert(libc::SYS_mprotect, vec![no_code]);
+    rules.insert(
+        libc::SYS_clone,
+        vec![masked(0, CLONE_THREAD, CLONE_THREAD)?],
+    );
+    let name = libc::PR_SET_NAME.unsigned_abs().into();
+    rules.insert(libc::SYS_prctl, vec![when(0, Op::Eq, name)?]);
+    let nonblocking = vec![when(1, Op::Eq, libc::FIONBIO)?];
+    rules.insert(libc::SYS_ioctl, nonblocking);
+    let info = vec![when(0, Op::Eq, BPF_OBJ_GET_INFO_BY_FD)?];
+    rules.insert(libc::SYS_bpf, info);
+    // abort(3), after a panic during a panic.
+    let own = vec![when(0, Op::Eq, std::process::id().into())?];
+    rules.insert(libc::SYS_tgkill, own);
+    Ok(rules)
+}
+
+/// The system calls that kill the process.
+fn hostile() -> Result<Rules> {
+    let mut rules: Rules = HOSTILE.iter().map(|call| (*call, vec![])).collect();
+    let others = vec![when(0, Op::Ne, BPF_OBJ_GET_INFO_BY_FD)?];
+    rules.insert(libc::SYS_bpf, others);
+    Ok(rules)
+}
+
+fn when(argument: u8, op: Op, value: u64) -> Result<SeccompRule> {
+    let condition = SeccompCondition::new(argument, Len::Qword, op, value)?;
+    Ok(SeccompRule::new(vec![condition])?)
+}
+
+const ALLOWED: &[c_long] = &[
+    // Open file descriptors.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    // The control socket, the metrics socket, the journal, the IPC channel to the supervisor.
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    // The replay store, in the directory that Landlock allows.
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_mkdirat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    // Waiting and clocks.
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ppoll,
+    libc::SYS_futex,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_restart_syscall,
+    // Memory and threads.
+    libc::SYS_brk,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_madvise,
+    libc::SYS_clone3,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getrandom,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Legacy calls, which newer architectures do not have.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+];
+
+const HOSTILE: &[c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_kexec_load,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File},
+        io,
+        net::{TcpListener, UdpSocket},
+        process::Command,
+        thread,
+    };
+
+    use super::*;
+
+    /// Runs `work` in a thread in a sandbox with `folder`, and returns its result.
+    fn inside<T: Send>(folder: &tempfile::TempDir, work: impl FnOnce() -> T + Send) -> T {
+        let folder: OwnedFd = File::open(folder).unwrap().into();
+        thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                Sandbox::new(Some(&folder)).unwrap().enter().unwrap();
+                work()
+            });
+            confined.join().unwrap()
+        })
+    }
+
+    fn denied<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    #[test]
+    fn files_are_those_of_the_folder() {
+        let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        fs::write(other.path().join("secret"), "").unwrap();
+        inside(&folder, || {
+            let file = folder.path().join("file");
+            fs::write(&file, "a").unwrap();
+            fs::rename(&file, folder.path().join("renamed")).unwrap();
+            assert_eq!(
+                fs::read_to_string(folder.path().join("renamed")).unwrap(),
+                "a"
+            );
+            fs::remove_file(folder.path().join("renamed")).unwrap();
+            assert!(denied(File::open(other.path().join("secret"))));
+            assert!(denied(File::create(other.path().join("new"))));
+            assert!(denied(File::open("/etc/passwd")));
+            assert!(denied(File::open("/proc/self/environ")));
+            assert!(denied(fs::read_dir("/")));
+        });
+    }
+
+    #[test]
+    fn there_are_no_further_sockets_processes_or_code() {
+        let folder = tempfile::tempdir().unwrap();
+        inside(&folder, || {
+            assert!(denied(TcpListener::bind("127.0.0.1:0")));
+            assert!(denied(UdpSocket::bind("127.0.0.1:0")));
+            assert!(denied(Command::new("/bin/true").status()));
+            // A thread is allowed, and it inherits the sandbox.
+            let is_confined = || denied(UdpSocket::bind("127.0.0.1:0"));
+            assert!(thread::spawn(is_confined).join().unwrap());
+        });
+    }
+
+    #[test]
+    fn there_are_no_capabilities() {
+        let folder = tempfile::tempdir().unwrap();
+        let capabilities = inside(&folder, || rustix::thread::capabilities(None));
+        // capget(2) itself is not allowed.
+        assert!(capabilities.is_err());
+    }
+}

@@ -1,0 +1,397 @@
+//! The open doors: for which source, and until when.
+//!
+//! A state machine without I/O. Inputs are accepted knocks, the clock and finished tasks; outputs
+//! are tasks. Each door key (door and source) has at most one running task, so opening and closing
+//! never overlap. The state machine does not know what a task does: change the gate, run a
+//! command, both, or nothing.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+/// A door key: a door, and the source address that it is open for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Visit {
+    /// The door's index in the configuration.
+    pub door: usize,
+    /// The source address that the door is open for.
+    pub source: IpAddr,
+}
+
+/// The grant of an accepted knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The index of the client that knocked.
+    pub client: usize,
+    /// How long the door stays open.
+    pub lease: Duration,
+}
+
+/// The kind of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// Open the gate, then execute `run`.
+    Open,
+    /// Close the gate, then execute `close`.
+    Close,
+}
+
+/// A task for the caller, who reports its end to [`Doors::finished`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// The door key.
+    pub visit: Visit,
+    /// The index of the client that knocked.
+    pub client: usize,
+    /// What to do.
+    pub action: Action,
+    /// The duration of the lease.
+    pub lease: Duration,
+}
+
+/// The effect of an accepted knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// The door opens: run this task.
+    Opens(Task),
+    /// The door was open already. Its lease was renewed.
+    Extends,
+    /// The door is closing. It opens again when that is done.
+    Reopens,
+    /// The number of open doors is at its limit.
+    Full,
+}
+
+/// The effect of a deadline or a finished task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Run this task.
+    Start(Task),
+    /// The door is closed.
+    Closed(Visit),
+    /// Every attempt to close the door failed. It may still be open and is not tried again.
+    GaveUp(Visit),
+}
+
+/// An open door, for `status` and the lease journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenDoor {
+    /// The door key.
+    pub visit: Visit,
+    /// The index of the client that knocked last.
+    pub client: usize,
+    /// The duration of its lease.
+    pub lease: Duration,
+    /// The end of the lease, on the monotonic clock.
+    pub until: Duration,
+    /// Whether `run` has succeeded.
+    pub opened: bool,
+    /// Whether the gate admits the source: until the door is closing, even if `run` failed.
+    pub lets_in: bool,
+    /// The state, for display.
+    pub state: &'static str,
+}
+
+/// How often `close` is tried, with pauses of 1, 2, 4 and 8 seconds. A failure may be temporary,
+/// such as a firewall's lock, and a door that stays open is worse than one that closes late.
+const CLOSING_ATTEMPTS: u32 = 5;
+
+/// All open doors, up to a maximum number.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    leases: HashMap<Visit, Lease>,
+    /// The deadlines of leases and retries.
+    deadlines: BTreeSet<(Duration, Visit)>,
+    max: NonZeroUsize,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Lease {
+    terms: Terms,
+    until: Duration,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The opening task is running.
+    Opening,
+    Open,
+    /// `run` failed. It may have had an effect, so `close` is still required. The next knock
+    /// tries again.
+    Failed,
+    /// The closing task is running, for the `attempt`th time.
+    Closing {
+        attempt: u32,
+        reopen: Option<Terms>,
+    },
+    /// `close` failed `attempt` times and is tried again at `at`.
+    Retrying {
+        attempt: u32,
+        at: Duration,
+    },
+}
+
+impl Doors {
+    /// No open door, and room for `max`.
+    #[must_use]
+    pub(crate) fn new(max: NonZeroUsize) -> Self {
+        Self {
+            leases: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            max,
+            stopping: false,
+        }
+    }
+
+    /// Changes the maximum number of open doors. Doors that are open stay open.
+    pub(crate) fn set_max(&mut self, max: NonZeroUsize) {
+        self.max = max;
+    }
+
+    /// Restores a door that a previous daemon process opened. If `run` is not known to have
+    /// succeeded (`opened`), the next knock runs it. `close` is required in any case.
+    pub(crate) fn restore(&mut self, visit: Visit, terms: Terms, until: Duration, opened: bool) {
+        let phase = if opened { Phase::Open } else { Phase::Failed };
+        let lease = Lease {
+            terms,
+            until,
+            phase,
+        };
+        self.leases.insert(visit, lease);
+        self.deadlines.insert((until, visit));
+    }
+
+    /// The open door with this key, if any.
+    #[must_use]
+    pub(crate) fn get(&self, visit: &Visit) -> Option<OpenDoor> {
+        let lease = self.leases.get(visit)?;
+        Some(lease.open_door(*visit))
+    }
+
+    /// Handles an accepted knock at `now`.
+    pub(crate) fn knock(&mut self, visit: Visit, terms: Terms, now: Duration) -> Admission {
+        let until = now + terms.lease;
+        let Some(lease) = self.leases.get_mut(&visit) else {
+            if self.leases.len() >= self.max.get() {
+                return Admission::Full;
+            }
+            let lease = Lease {
+                terms,
+                until,
+                phase: Phase::Opening,
+            };
+            let task = lease.task(visit, Action::Open);
+            self.leases.insert(visit, lease);
+            return Admission::Opens(task);
+        };
+        match &mut lease.phase {
+            Phase::Opening | Phase::Open => {
+                self.deadlines.remove(&(lease.until, visit));
+                lease.until = lease.until.max(until);
+                lease.terms = terms;
+                if lease.phase == Phase::Open {
+                    self.deadlines.insert((lease.until, visit));
+                }
+                Admission::Extends
+            }
+            Phase::Closing { reopen, .. } => {
+                *reopen = Some(terms);
+                Admission::Reopens
+            }
+            Phase::Failed | Phase::Retrying { .. } => {
+                self.deadlines.remove(&(lease.deadline(), visit));
+                lease.phase = Phase::Opening;
+                lease.terms = terms;
+                lease.until = until;
+                Admission::Opens(lease.task(visit, Action::Open))
+            }
+        }
+    }
+
+    /// Extends the lease of an open door to `until`, if that is later: the door is in use.
+    pub(crate) fn prolong(&mut self, visit: Visit, until: Duration) {
+        if let Some(lease) = self.leases.get_mut(&visit)
+            && matches!(lease.phase, Phase::Open | Phase::Failed)
+            && lease.until < until
+        {
+            self.deadlines.remove(&(lease.until, visit));
+            lease.until = until;
+            self.deadlines.insert((until, visit));
+        }
+    }
+
+    /// Removes a door that could not be opened.
+    pub(crate) fn forget(&mut self, visit: Visit) {
+        if let Some(lease) = self.leases.remove(&visit) {
+            self.deadlines.remove(&(lease.deadline(), visit));
+        }
+    }
+
+    /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
+    pub(crate) fn revoke(&mut self, visit: Visit, now: Duration) -> Option<Step> {
+        let lease = self.leases.get_mut(&visit)?;
+        let deadline = lease.deadline();
+        lease.until = now;
+        match &mut lease.phase {
+            Phase::Opening => None,
+            Phase::Closing { reopen, .. } => {
+                *reopen = None;
+                None
+            }
+            Phase::Open | Phase::Failed | Phase::Retrying { .. } => {
+                self.deadlines.remove(&(deadline, visit));
+                Some(self.close(visit))
+            }
+        }
+    }
+
+    /// Handles the end of a task; `ok` means success.
+    pub(crate) fn finished(&mut self, visit: Visit, ok: bool, now: Duration) -> Option<Step> {
+        let lease = self.leases.get_mut(&visit)?;
+        match lease.phase {
+            Phase::Opening => {
+                lease.phase = if ok { Phase::Open } else { Phase::Failed };
+                if self.stopping || lease.until <= now {
+                    return Some(self.close(visit));
+                }
+                self.deadlines.insert((lease.until, visit));
+                None
+            }
+            Phase::Closing {
+                reopen: Some(terms),
+                ..
+            } if !self.stopping => {
+                lease.terms = terms;
+                lease.until = now + terms.lease;
+                lease.phase = Phase::Opening;
+                Some(Step::Start(lease.task(visit, Action::Open)))
+            }
+            Phase::Closing { .. } if ok => {
+                self.leases.remove(&visit);
+                Some(Step::Closed(visit))
+            }
+            Phase::Closing { attempt, .. } => {
+                if attempt >= CLOSING_ATTEMPTS || self.stopping {
+                    self.leases.remove(&visit);
+                    return Some(Step::GaveUp(visit));
+                }
+                let at = now + Duration::from_secs(1 << (attempt - 1));
+                lease.phase = Phase::Retrying { attempt, at };
+                self.deadlines.insert((at, visit));
+                None
+            }
+            // No task is running in these phases.
+            Phase::Open | Phase::Failed | Phase::Retrying { .. } => None,
+        }
+    }
+
+    /// A door whose deadline is not after `now`.
+    #[must_use]
+    pub(crate) fn due(&self, now: Duration) -> Option<Visit> {
+        let (at, visit) = *self.deadlines.first()?;
+        (at <= now).then_some(visit)
+    }
+
+    /// Closes one door whose deadline is not after `now`. Call it until it returns `None`.
+    pub(crate) fn expire(&mut self, now: Duration) -> Option<Step> {
+        let visit = self.due(now)?;
+        self.deadlines.pop_first();
+        Some(self.close(visit))
+    }
+
+    /// When [`Doors::expire`] has to be called next.
+    #[must_use]
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Closes every door and opens none again. A door with a running task is closed when the task
+    /// ends. A door that `stays` open without this process is removed without being closed.
+    pub(crate) fn stop(&mut self, stays: impl Fn(&Visit) -> bool) -> Vec<Step> {
+        self.stopping = true;
+        let due = std::mem::take(&mut self.deadlines);
+        due.into_iter()
+            .filter_map(|(_, visit)| {
+                if stays(&visit) {
+                    self.leases.remove(&visit);
+                    return None;
+                }
+                Some(self.close(visit))
+            })
+            .collect()
+    }
+
+    /// Whether no door is open and no task is running.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// Every door that is not closed.
+    pub(crate) fn open(&self) -> impl Iterator<Item = OpenDoor> {
+        self.leases
+            .iter()
+            .map(|(visit, lease)| lease.open_door(*visit))
+    }
+
+    /// Starts to close a door that has no running task and no deadline.
+    fn close(&mut self, visit: Visit) -> Step {
+        let Some(lease) = self.leases.get_mut(&visit) else {
+            return Step::Closed(visit);
+        };
+        let attempt = match lease.phase {
+            Phase::Retrying { attempt, .. } => attempt + 1,
+            _ => 1,
+        };
+        lease.phase = Phase::Closing {
+            attempt,
+            reopen: None,
+        };
+        Step::Start(lease.task(visit, Action::Close))
+    }
+}
+
+impl Lease {
+    /// The entry in `deadlines`, in the phases that have one.
+    fn deadline(&self) -> Duration {
+        match self.phase {
+            Phase::Retrying { at, .. } => at,
+            _ => self.until,
+        }
+    }
+
+    fn open_door(&self, visit: Visit) -> OpenDoor {
+        OpenDoor {
+            visit,
+            client: self.terms.client,
+            lease: self.terms.lease,
+            until: self.until,
+            opened: !matches!(self.phase, Phase::Opening | Phase::Failed),
+            lets_in: !matches!(self.phase, Phase::Closing { .. } | Phase::Retrying { .. }),
+            state: match self.phase {
+                Phase::Opening => "opening",
+                Phase::Open => "open",
+                Phase::Failed => "run failed",
+                Phase::Closing { .. } => "closing",
+                Phase::Retrying { .. } => "close failed",
+            },
+        }
+    }
+
+    fn task(&self, visit: Visit, action: Action) -> Task {
+        Task {
+            visit,
+            client: self.terms.client,
+            action,
+            lease: self.terms.lease,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

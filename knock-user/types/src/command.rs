@@ -1,0 +1,16 @@
+//! A command that is ready to run.
+
+use crate::account::Account;
+
+/// A command, ready to run: its argv, and its environment without `PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program. Without a slash it is searched in a fixed `PATH`.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// `KNOCK_IP`, `KNOCK_DOOR`, `KNOCK_CLIENT` and `KNOCK_FOR`.
+    pub environment: Vec<(&'static str, String)>,
+    /// The user and group that it runs as. `None`: those of knockd.
+    pub account: Option<Account>,
+}

@@ -1,0 +1,183 @@
+//! Ports, leases and rules of the gate, free of the maps that enforce them.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    num::{NonZeroU32, NonZeroU64},
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use knock_common::{
+    address::Address,
+    gate::{HOST, LeaseKey, Mode, PrefixLens, Transport},
+    settings,
+};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// A port of this host: `tcp/22`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Port {
+    /// Of which protocol.
+    pub transport: Transport,
+    /// Its number, above 0.
+    pub number: u16,
+}
+
+/// Why a text is no [`Port`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{0}` is no port such as \"tcp/22\" or \"udp/51820\"")]
+pub struct InvalidPort(String);
+
+impl FromStr for Port {
+    type Err = InvalidPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPort> {
+        let invalid = || InvalidPort(text.to_owned());
+        let (transport, number) = text.split_once('/').ok_or_else(invalid)?;
+        let transport = match transport {
+            "tcp" => Transport::Tcp,
+            "udp" => Transport::Udp,
+            _ => return Err(invalid()),
+        };
+        // `parse` would take a sign.
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(invalid());
+        }
+        match number.parse() {
+            Ok(number) if number > 0 => Ok(Self { transport, number }),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        write!(f, "{transport}/{}", self.number)
+    }
+}
+
+impl TryFrom<String> for Port {
+    type Error = InvalidPort;
+
+    fn try_from(text: String) -> Result<Self, InvalidPort> {
+        text.parse()
+    }
+}
+
+/// What a door opens in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// These ports, for whoever knocked.
+    pub ports: Vec<Port>,
+    /// How much of an IPv6 address has to agree with that of who knocked; 0 is none of it.
+    pub ipv6_prefix: u8,
+}
+
+impl Opening {
+    /// The leases that let `source` in.
+    #[must_use]
+    pub fn keys(&self, source: IpAddr) -> Vec<LeaseKey> {
+        let prefix_len = match source {
+            IpAddr::V4(_) => HOST,
+            IpAddr::V6(_) => self.ipv6_prefix,
+        };
+        let source = Address::from(source);
+        let key = |port: &Port| LeaseKey::new(source, prefix_len, port.transport, port.number);
+        self.ports.iter().map(key).collect()
+    }
+}
+
+/// What the gate keeps closed, and for whom it does not.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The ports that are reached with a lease or from a trusted network only.
+    pub protect: Vec<Port>,
+    /// The networks that need no lease. None of IPv6 has IPv4-mapped addresses in it.
+    pub trusted: Vec<IpNet>,
+    /// What becomes of the others.
+    pub mode: Mode,
+    /// How far apart datagrams may be that keep a lease going; above zero.
+    pub udp_idle: Duration,
+    /// The prefix lengths of IPv6 leases.
+    pub prefix_lens: PrefixLens,
+    /// How many leases there may be at the same time.
+    pub max_leases: NonZeroU32,
+}
+
+impl Rules {
+    /// What the XDP program has to know of them besides its maps.
+    #[must_use]
+    pub fn settings(&self) -> settings::Gate {
+        let protects = |transport| self.protect.iter().any(|port| port.transport == transport);
+        settings::Gate {
+            mode: self.mode,
+            tcp: protects(Transport::Tcp),
+            udp: protects(Transport::Udp),
+            trusted: !self.trusted.is_empty(),
+            prefix_lens: self.prefix_lens,
+            udp_idle_ns: NonZeroU64::new(nanoseconds(self.udp_idle)).unwrap_or(NonZeroU64::MIN),
+        }
+    }
+}
+
+/// `time` in nanoseconds, as the kernel counts it; the largest number for what is beyond.
+#[must_use]
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Where the bpf filesystem is mounted by convention.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_written_with_their_protocol() {
+        for text in ["tcp/22", "udp/51820", "tcp/1", "udp/65535"] {
+            assert_eq!(text.parse::<Port>().unwrap().to_string(), text);
+        }
+        for text in [
+            "22",
+            "tcp",
+            "tcp/",
+            "tcp/0",
+            "tcp/65536",
+            "tcp/+22",
+            "tcp/ 22",
+            "TCP/22",
+            "sctp/22",
+            "tcp/22/23",
+            "",
+        ] {
+            assert!(text.parse::<Port>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_opening_is_for_the_address_or_its_prefix() {
+        let opening = |ipv6_prefix| Opening {
+            ports: vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
+            ipv6_prefix,
+        };
+        let at = |opening: &Opening, source: &str| opening.keys(source.parse().unwrap());
+        let host = opening(HOST);
+        assert_eq!(at(&host, "2001:db8::7").len(), 2);
+        assert_ne!(at(&host, "2001:db8::7"), at(&host, "2001:db8::8"));
+        let network = opening(64);
+        assert_eq!(at(&network, "2001:db8::7"), at(&network, "2001:db8::8"));
+        assert_ne!(at(&network, "2001:db8::7"), at(&host, "2001:db8::"));
+        // Whatever the prefix of IPv6: an IPv4 address is one host.
+        assert_eq!(at(&network, "192.0.2.7"), at(&host, "192.0.2.7"));
+        assert_ne!(at(&network, "192.0.2.7"), at(&network, "192.0.2.8"));
+    }
+}

@@ -1,0 +1,268 @@
+//! The kernel's leases: who reaches a protected port, and until when.
+//!
+//! The XDP program enforces them, with this process or without it; see
+//! [`knock_common::gate`]. Which doors they belong to is the business of the supervisor.
+
+use std::{io, num::NonZeroU64, os::fd::AsFd as _, time::Duration};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use knock_common::gate::{Lease, LeaseKey, PROTECTED_LEN, Transport, protected_bit};
+use knockd_runtime::clock::boottime;
+use knockd_types::rules::{Port, nanoseconds};
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Why somebody cannot be let in.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Every lease that the map can hold is in use.
+    #[error("the gate has as many leases as `limits.leases` allows")]
+    Full,
+    /// The kernel refuses.
+    #[error("the gate's leases cannot be written: {0}")]
+    Broken(#[from] MapError),
+}
+
+/// The leases of a program that is loaded.
+#[derive(Debug)]
+pub struct Gate {
+    /// The map `LEASES`.
+    pub(crate) leases: Map,
+    /// The map `PROTECTED`.
+    pub(crate) protected: Map,
+    udp_idle: Duration,
+}
+
+impl Gate {
+    /// The gate of the program with these maps.
+    ///
+    /// # Errors
+    ///
+    /// They have another layout.
+    pub(crate) fn new(leases: Map, protected: Map, udp_idle: Duration) -> Result<Self, MapError> {
+        let mut gate = Self {
+            leases,
+            protected,
+            udp_idle,
+        };
+        gate.map()?;
+        gate.map_mut()?;
+        Array::<_, u64>::try_from(&gate.protected)?;
+        Ok(gate)
+    }
+
+    fn map(&self) -> Result<HashMap<&MapData, LeaseKey, Lease>, MapError> {
+        HashMap::try_from(&self.leases)
+    }
+
+    fn map_mut(&mut self) -> Result<HashMap<&mut MapData, LeaseKey, Lease>, MapError> {
+        HashMap::try_from(&mut self.leases)
+    }
+
+    /// Lets in whoever `keys` are for, for `left` from now, or for longer if they are let in
+    /// for longer already.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; nobody is let in by this then who was not before.
+    pub fn open(&mut self, keys: &[LeaseKey], left: Duration) -> Result<(), OpenError> {
+        let expires_ns = nanoseconds(boottime() + left);
+        let mut fresh = Vec::new();
+        for key in keys {
+            match self.extend(key, expires_ns) {
+                Ok(true) => fresh.push(*key),
+                Ok(false) => {}
+                Err(error) => {
+                    self.close(&fresh)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one lease; whether there was none before.
+    fn extend(&mut self, key: &LeaseKey, expires_ns: u64) -> Result<bool, OpenError> {
+        let before = match self.map()?.get(key, 0) {
+            Ok(lease) if lease.holds(nanoseconds(boottime()), self.idle_ns(key)) => Some(lease),
+            // One that has ended is as good as none: nobody is let in if the rest fails.
+            Ok(_) | Err(MapError::KeyNotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let lease = Lease {
+            expires_ns: before.map_or(expires_ns, |lease| lease.expires_ns.max(expires_ns)),
+            seen_ns: before.map_or(0, |lease| lease.seen_ns),
+        };
+        match self.map_mut()?.insert(key, lease, 0) {
+            Err(error) if errno(&error) == Some(Errno::TOOBIG) && self.sweep()? > 0 => {
+                self.map_mut()?.insert(key, lease, 0)?;
+            }
+            Err(error) if errno(&error) == Some(Errno::TOOBIG) => return Err(OpenError::Full),
+            written => written?,
+        }
+        Ok(before.is_none())
+    }
+
+    /// Sets the end of the lease of `key`, if there is one, to `left` from now, be that sooner.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses: it ends when it was to end.
+    pub fn shorten(&mut self, key: &LeaseKey, left: Duration) -> Result<(), MapError> {
+        match self.map()?.get(key, 0) {
+            Ok(lease) => {
+                let lease = Lease {
+                    expires_ns: nanoseconds(boottime() + left),
+                    ..lease
+                };
+                self.map_mut()?.insert(key, lease, 0)
+            }
+            Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets nobody in by `keys` any more.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses: they end when they were to end.
+    pub fn close(&mut self, keys: &[LeaseKey]) -> Result<(), MapError> {
+        for key in keys {
+            match self.map_mut()?.remove(key) {
+                Err(error) if errno(&error) != Some(Errno::NOENT) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// For how long somebody is let in by one of `keys` yet; the datagrams that keep a lease
+    /// going count. Zero for nobody.
+    #[must_use]
+    pub fn left(&self, keys: &[LeaseKey]) -> Duration {
+        let ends = keys.iter().filter_map(|key| {
+            let lease = self.map().ok()?.get(key, 0).ok()?;
+            Some(lease.ends_at(self.idle_ns(key)))
+        });
+        Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
+    }
+
+    /// Whether there is a lease for one of `keys`, or was one that nobody has taken out since.
+    #[must_use]
+    pub fn knows(&self, keys: &[LeaseKey]) -> bool {
+        let has = |map: &HashMap<&MapData, LeaseKey, Lease>, key| map.get(key, 0).is_ok();
+        self.map()
+            .is_ok_and(|map| keys.iter().any(|key| has(&map, key)))
+    }
+
+    /// For how long the datagrams that came last keep one of `keys` going yet, whenever it would
+    /// end by itself. Zero for what is not in use, and for TCP.
+    #[must_use]
+    pub fn in_use(&self, keys: &[LeaseKey]) -> Duration {
+        let ends = keys.iter().filter_map(|key| {
+            let lease = self.map().ok()?.get(key, 0).ok()?;
+            let by_itself = Lease {
+                expires_ns: 0,
+                ..lease
+            };
+            Some(by_itself.ends_at(self.idle_ns(key)))
+        });
+        Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
+    }
+
+    /// Takes out every lease that has ended; how many those were.
+    fn sweep(&mut self) -> Result<usize, MapError> {
+        let now = nanoseconds(boottime());
+        let mut ended = Vec::new();
+        for entry in &self.map()? {
+            let (key, lease) = entry?;
+            if !lease.holds(now, self.idle_ns(&key)) {
+                ended.push(key);
+            }
+        }
+        self.close(&ended)?;
+        Ok(ended.len())
+    }
+
+    /// Takes over every lease of `other` that has not ended, for as long as it has left.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; some may be missing then.
+    pub fn adopt(&mut self, other: &Self) -> Result<(), OpenError> {
+        for (key, _) in other.leases()? {
+            self.open(&[key], other.left(&[key]))?;
+        }
+        Ok(())
+    }
+
+    /// Every lease that has not ended.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn leases(&self) -> Result<Vec<(LeaseKey, Lease)>, MapError> {
+        let now = nanoseconds(boottime());
+        let has_ended = |entry: &Result<(LeaseKey, Lease), MapError>| matches!(entry, Ok((key, lease)) if !lease.holds(now, self.idle_ns(key)));
+        let map = self.map()?;
+        map.iter().filter(|entry| !has_ended(entry)).collect()
+    }
+
+    /// A further handle to the same leases, for a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// No more files can be open.
+    pub fn try_clone(&self) -> Result<Self, MapError> {
+        Self::new(again(&self.leases)?, again(&self.protected)?, self.udp_idle)
+    }
+
+    /// The ports that are protected.
+    #[must_use]
+    pub fn protected(&self) -> Vec<Port> {
+        let Ok(map) = Array::<_, u64>::try_from(&self.protected) else {
+            return Vec::new();
+        };
+        protected(&map)
+    }
+
+    fn idle_ns(&self, key: &LeaseKey) -> Option<NonZeroU64> {
+        (key.protocol == Transport::Udp.number())
+            .then(|| NonZeroU64::new(nanoseconds(self.udp_idle)))
+            .flatten()
+    }
+}
+
+/// A further handle to `map`, of a kind that a gate has.
+fn again(map: &Map) -> Result<Map, MapError> {
+    let handle = |map: &MapData| MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?);
+    match map {
+        Map::HashMap(map) => handle(map).map(Map::HashMap),
+        Map::Array(map) => handle(map).map(Map::Array),
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported).into()),
+    }
+}
+
+/// The ports whose bits are set in the map `PROTECTED`.
+fn protected(map: &Array<&MapData, u64>) -> Vec<Port> {
+    let bits: Vec<u64> = (0..PROTECTED_LEN)
+        .map(|index| map.get(&index, 0).unwrap_or_default())
+        .collect();
+    [Transport::Tcp, Transport::Udp]
+        .into_iter()
+        .flat_map(|transport| (1..=u16::MAX).map(move |number| Port { transport, number }))
+        .filter(|port| {
+            let (index, bit) = protected_bit(port.transport, port.number);
+            bits[index as usize] & bit != 0
+        })
+        .collect()
+}
+
+fn errno(error: &MapError) -> Option<Errno> {
+    match error {
+        MapError::SyscallError(error) => Errno::from_io_error(&error.io_error),
+        MapError::KeyNotFound => Some(Errno::NOENT),
+        _ => None,
+    }
+}

@@ -1,0 +1,189 @@
+//! Links: what holds the program on an interface.
+//!
+//! A link is taken over from a program of knockd's that is pinned there, and never from a program
+//! of anybody else's.
+
+use std::collections::HashMap;
+
+use anyhow::{Result, anyhow, bail};
+use aya::programs::{
+    Xdp as Program, XdpMode,
+    links::{FdLink, PinnedLink},
+    loaded_programs,
+    xdp::{XdpLink, XdpLinkId},
+};
+use knockd_types::{
+    interface::Interface,
+    status::{Attachment, Mode, Refusal},
+};
+use rustix::io::Errno;
+use tracing::{info, warn};
+
+use crate::{
+    error::{errno, no_rights},
+    pins::Pins,
+};
+
+/// The attachments, and the interfaces that there is none for.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    pub(crate) links: Vec<(Attachment, Link)>,
+    /// Why there is none, by the interface's index. Told once.
+    pub(crate) refused: HashMap<u32, Refusal>,
+}
+
+/// What holds the program on an interface. Dropping it detaches the program, unless it is pinned.
+#[derive(Debug)]
+pub(crate) enum Link {
+    Held(XdpLink),
+    Pinned(PinnedLink),
+}
+
+/// How often interfaces came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Attached to.
+    pub attached: u64,
+    /// Gone, or renamed to something that is not wanted.
+    pub lost: u64,
+}
+
+impl Attached {
+    pub(crate) fn has(&self, interface: &Interface) -> bool {
+        let mut indices = self.links.iter().map(|(attachment, _)| attachment.ifindex);
+        indices.any(|index| index == interface.index)
+    }
+
+    pub(crate) fn take(&mut self, interface: &Interface) -> Option<(Attachment, Link)> {
+        let mut links = self.links.iter();
+        let place = links.position(|(attachment, _)| attachment.ifindex == interface.index)?;
+        Some(self.links.swap_remove(place))
+    }
+
+    pub(crate) fn refuse(&mut self, interface: &Interface, error: &anyhow::Error) {
+        let refusal = Refusal {
+            interface: interface.name.clone(),
+            reason: format!("{error:#}"),
+        };
+        if self.refused.get(&interface.index) != Some(&refusal) {
+            warn!("{}", refusal.reason);
+            self.refused.insert(interface.index, refusal);
+        }
+    }
+
+    pub(crate) fn forget_all_but(&mut self, present: &[Interface]) {
+        self.refused
+            .retain(|index, _| present.iter().any(|one| one.index == *index));
+    }
+}
+
+impl Link {
+    pub(crate) fn into_link(self) -> Result<XdpLink> {
+        match self {
+            Self::Held(link) => Ok(link),
+            Self::Pinned(link) => Ok(XdpLink::try_from(FdLink::from(link))?),
+        }
+    }
+
+    pub(crate) fn pin(self, attachment: &Attachment, pins: &Pins) -> Result<Self> {
+        match self {
+            Self::Held(link) => {
+                let link = FdLink::try_from(link)?;
+                let pinned = pins.pin_link(attachment.ifindex, attachment.mode, link)?;
+                Ok(Self::Pinned(pinned))
+            }
+            Self::Pinned(_) => Ok(self),
+        }
+    }
+}
+
+/// Puts `program` in the place of the one that is pinned on the interface, if one is.
+pub(crate) fn take_over(
+    program: &mut Program,
+    interface: &Interface,
+    pinned: &Pins,
+) -> Option<(XdpLinkId, Mode)> {
+    let links = pinned.links();
+    let mut links = links.iter().filter(|link| link.ifindex == interface.index);
+    links.find_map(|link| {
+        let replaced = link
+            .open()
+            .and_then(|open| Ok(program.attach_to_link(XdpLink::try_from(open)?)?));
+        match replaced {
+            Ok(id) => Some((id, link.mode)),
+            Err(error) => {
+                // The interface that it held is gone, and another has its index.
+                warn!("a pinned link cannot be taken over: {error:#}");
+                None
+            }
+        }
+    })
+}
+
+/// Attaches in native mode, or in generic mode where the driver cannot.
+pub(crate) fn attach(program: &mut Program, interface: &Interface) -> Result<(XdpLinkId, Mode)> {
+    let name = &interface.name;
+    if !interface.has_ethernet {
+        bail!(
+            "`{name}` carries no Ethernet frames (tun, ppp, WireGuard and other tunnels do not): attach to the interface below it"
+        );
+    }
+    let native = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
+        Ok(link) => {
+            info!("attached to {name} in native XDP mode");
+            return Ok((link, Mode::Native));
+        }
+        Err(error) => anyhow!(error),
+    };
+    match errno(&native) {
+        // The driver has no XDP, or none at this MTU or with these features. Where it has
+        // a say, RANGE and INVAL are what drivers return for those.
+        Some(Errno::OPNOTSUPP | Errno::RANGE | Errno::INVAL) => {}
+        _ => return Err(unattachable(native, interface)),
+    }
+    let link = program
+        .attach_to_if_index(interface.index, XdpMode::Skb)
+        .map_err(|error| unattachable(error.into(), interface))?;
+    warn!("attached to {name} in generic XDP mode, since its driver cannot do native: {native:#}");
+    Ok((link, Mode::Generic))
+}
+
+fn unattachable(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
+    let name = &interface.name;
+    match errno(&error) {
+        Some(Errno::BUSY | Errno::EXIST) => anyhow!(
+            "another XDP program{} is attached to {name}, and knockd does not replace it: `ip link show dev {name}` shows it, `ip link set dev {name} xdp off` removes it. If it is the gate that a knockd has left in force, `knockd detach` takes it away",
+            described(interface.program)
+        ),
+        Some(Errno::PERM | Errno::ACCESS) => no_rights(),
+        _ => error.context(format!("the XDP program cannot be attached to {name}")),
+    }
+}
+
+/// The name and the id of a loaded program, as far as the kernel tells.
+fn described(id: Option<u32>) -> String {
+    let Some(id) = id else { return String::new() };
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let name = programs
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned));
+    match name {
+        Some(name) => format!(", `{name}` with id {id},"),
+        None => format!(" with id {id}"),
+    }
+}
+
+/// Logs that the interface of `attachment` is gone, or that it has the name of `renamed`, and
+/// removes its pin.
+pub(crate) fn lost(attachment: &Attachment, renamed: Option<&Interface>, pins: Option<&Pins>) {
+    match renamed {
+        Some(renamed) => warn!(
+            "{} is called {} now, and left alone",
+            attachment.interface, renamed.name
+        ),
+        None => warn!("{} is gone: waiting for it", attachment.interface),
+    }
+    if let Some(pins) = pins {
+        pins.remove_link(attachment.ifindex, attachment.mode);
+    }
+}

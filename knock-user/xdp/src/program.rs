@@ -1,0 +1,213 @@
+//! The XDP program: loading it, attaching it, counting what it saw. Its knocks come out of
+//! its [`ring`].
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, LpmTrie, Map, MapData, PerCpuArray, lpm_trie::Key},
+    programs::Xdp as Program,
+};
+use aya_log::EbpfLogger;
+use ipnet::IpNet;
+use knock_common::{address::Address, counters::Outcome, gate::protected_bit, settings::Settings};
+use knockd_runtime::async_fd::readable;
+use knockd_types::rules::Rules;
+use log::Log;
+use tokio::io::unix::AsyncFd;
+
+use crate::{error::unloadable, leases::Gate, links::Attached};
+
+/// The XDP program, compiled by the build script and aligned as the ELF parser wants it.
+static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/knock-xdp"));
+
+/// The loaded program. Dropping it detaches it from every interface, unless it is pinned.
+pub struct Xdp {
+    ebpf: Ebpf,
+    events: MapData,
+    log: AsyncFd<EbpfLogger<Box<dyn Log>>>,
+    tailed: Array<MapData, u32>,
+    counters: PerCpuArray<MapData, u64>,
+    pub(crate) attached: Attached,
+    /// What the programs before this one had counted.
+    pub(crate) counted_before: BTreeMap<String, u64>,
+}
+
+impl Xdp {
+    /// Loads the program with its settings in place. It sees nothing before
+    /// [`Xdp::attach`].
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is missing and what to do.
+    pub fn load(settings: Settings, log: Box<dyn Log>) -> Result<Self> {
+        Self::load_with(&mut EbpfLoader::new(), &settings, log)
+    }
+
+    /// Loads the program like [`Xdp::load`], with a gate, in which there are no leases yet.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Xdp::load`].
+    pub fn load_with_gate(
+        settings: Settings,
+        rules: &Rules,
+        log: Box<dyn Log>,
+    ) -> Result<(Self, Gate)> {
+        let settings = settings.with_gate(&rules.settings());
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("LEASES", rules.max_leases.get());
+        let mut xdp = Self::load_with(&mut loader, &settings, log)?;
+        let mut trusted: LpmTrie<MapData, [u8; 16], u8> = take(&mut xdp.ebpf, "TRUSTED")?;
+        for network in &rules.trusted {
+            trusted.insert(&trie_key(network), 1, 0)?;
+        }
+        let mut protected = take_any(&mut xdp.ebpf, "PROTECTED")?;
+        let mut bits: Array<_, u64> = (&mut protected).try_into()?;
+        for port in &rules.protect {
+            let (index, bit) = protected_bit(port.transport, port.number);
+            let others = bits.get(&index, 0)?;
+            bits.set(index, others | bit, 0)?;
+        }
+        let leases = take_any(&mut xdp.ebpf, "LEASES")?;
+        let gate = Gate::new(leases, protected, rules.udp_idle)?;
+        Ok((xdp, gate))
+    }
+
+    fn load_with<'a>(
+        loader: &mut EbpfLoader<'a>,
+        settings: &'a Settings,
+        log: Box<dyn Log>,
+    ) -> Result<Self> {
+        raise_memory_limit();
+        let mut ebpf = loader
+            .override_global("SETTINGS", settings, true)
+            .load(PROGRAM)
+            .map_err(|error| unloadable(error.into()))?;
+        // Before the program is loaded: loading needs the map that this keeps open.
+        let log = EbpfLogger::init_with_logger(&mut ebpf, log)
+            .context("the program has no aya-log ring")?;
+        let mut xdp = Self {
+            events: match take_any(&mut ebpf, "EVENTS")? {
+                Map::RingBuf(events) => events,
+                _ => bail!("the object's map `EVENTS` is no ring"),
+            },
+            // SAFETY: `EbpfLogger` owns the map of its ring, and keeps its file until it is dropped.
+            log: unsafe { readable(log) }?,
+            tailed: take(&mut ebpf, "TAILED")?,
+            counters: take(&mut ebpf, "COUNTERS")?,
+            attached: Attached::default(),
+            counted_before: BTreeMap::new(),
+            ebpf,
+        };
+        xdp.program()?
+            .load()
+            .map_err(|error| unloadable(error.into()))?;
+        Ok(xdp)
+    }
+
+    /// The program itself, for `BPF_PROG_TEST_RUN`.
+    ///
+    /// # Errors
+    ///
+    /// The object holds another program, which the build rules out.
+    pub fn program(&mut self) -> Result<&mut Program> {
+        let program = self
+            .ebpf
+            .program_mut("knock_xdp")
+            .context("the object holds no program `knock_xdp`")?;
+        Ok(program.try_into()?)
+    }
+
+    /// A further handle to the ring that the program's knocks come out of.
+    ///
+    /// # Errors
+    ///
+    /// No more files can be open.
+    pub fn events(&self) -> io::Result<OwnedFd> {
+        self.events.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Waits until the kernel has written log lines; [`Xdp::flush_log`] passes them on.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be waited for.
+    pub async fn logged(&mut self) -> io::Result<()> {
+        self.log.readable_mut().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Passes on what the kernel has logged so far. It writes a SYN's line before its event.
+    pub fn flush_log(&mut self) {
+        self.log.get_mut().flush();
+    }
+
+    /// Switches the kernel's log line per knock on or off.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn set_log(&mut self, log: bool) -> Result<()> {
+        self.tailed.set(0, u32::from(log), 0)?;
+        Ok(())
+    }
+
+    /// The kernel's counters, summed over all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>> {
+        Outcome::ALL
+            .iter()
+            .map(|outcome| {
+                let per_cpu = self.counters.get(&(*outcome as u32), 0)?;
+                let name = outcome.name().to_owned();
+                let before = self.counted_before.get(&name).copied().unwrap_or_default();
+                Ok((name, before + per_cpu.iter().sum::<u64>()))
+            })
+            .collect()
+    }
+}
+
+fn trie_key(network: &IpNet) -> Key<[u8; 16]> {
+    let prefix_len = u32::from(network.prefix_len());
+    match network {
+        IpNet::V4(network) => Key::new(
+            96 + prefix_len,
+            Address::v4(network.addr().octets()).octets(),
+        ),
+        IpNet::V6(network) => Key::new(prefix_len, network.addr().octets()),
+    }
+}
+
+fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    Ok(take_any(ebpf, name)?.try_into()?)
+}
+
+fn take_any(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name)
+        .with_context(|| format!("the object holds no map `{name}`"))
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, whose default is far too small.
+fn raise_memory_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    // Without the right to, loading fails as well, and says so.
+    let _ = setrlimit(Resource::Memlock, unlimited);
+}
