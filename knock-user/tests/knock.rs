@@ -1,5 +1,5 @@
-//! The client as it is used: real sockets on the loopback interface, and the program itself.
-//! None of this needs privileges.
+//! Tests of the client with real sockets on the loopback interface, and of the program `knock`.
+//! They need no privileges.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,17 +26,17 @@ use socket2::{Domain, Socket, Type};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
-/// Held while a knock is sent from here, and while a program is started: a new process has
-/// this one's sockets until it has become the program, and a socket that another process has
-/// too does not free its port for the next copy.
+/// Held while a test sends a knock or starts a program. Until a new process executes its program,
+/// it has copies of this process's sockets, and a socket with a copy does not release its port for
+/// the next copy of a knock.
 static SOCKETS: Mutex<()> = Mutex::new(());
 
-/// Also after a test that held it has failed.
+/// Ignores poisoning, because a test that failed leaves no invalid state.
 fn sockets() -> MutexGuard<'static, ()> {
     SOCKETS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who connected: how often from each source port to each port of the window.
+/// The number of connections for each source port and window port.
 type Peers = BTreeMap<(u16, u16), usize>;
 
 fn pace(copies: &str) -> Pace {
@@ -51,9 +51,9 @@ fn knock_in(window: Window) -> Knock {
     Knock::classic(&key, &Sequence::new(&[1, 2, 3, 4]).unwrap(), window)
 }
 
-/// A socket on each port of a knock, in the first window where all of them are free.
+/// Creates a socket for each port of a knock, in the first window in which all ports are free.
 ///
-/// Those that do not listen refuse connections, and keep the ports from the other tests.
+/// A socket that does not listen refuses connections, and reserves its port among the tests.
 fn occupy<T>(ip: IpAddr, finish: fn(Socket) -> io::Result<T>) -> (Knock, Vec<T>) {
     (20000..30000)
         .step_by(256)
@@ -81,7 +81,7 @@ fn listen(ip: IpAddr) -> (Knock, Vec<TcpListener>) {
     })
 }
 
-/// Everybody who connects until `count` have, or 5 s are over.
+/// Accepts connections until there are `count` of them or 5 s have passed.
 fn accept(listeners: &[TcpListener], count: usize) -> Peers {
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut peers = Peers::new();
@@ -156,12 +156,12 @@ impl Program {
         }
         let options = ["--classic", "--sequence", "1,2,3,4", "--passphrase-file"];
         program.command.args(options).arg(file);
-        // Whoever runs the tests may have profiles of his own.
-        let nobody = program.folder.path();
+        // The user who runs the tests may have profiles.
+        let empty_home = program.folder.path();
         program
             .command
-            .env("HOME", nobody)
-            .env("XDG_CONFIG_HOME", nobody);
+            .env("HOME", empty_home)
+            .env("XDG_CONFIG_HOME", empty_home);
         program
     }
 
@@ -190,7 +190,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn program_knocks_and_says_so() {
+fn the_program_knocks_and_prints_the_result() {
     let ip = Ipv4Addr::LOCALHOST.into();
     let (knock, listeners) = listen(ip);
     let base = knock.window().base().to_string();
@@ -238,18 +238,21 @@ fn a_bad_passphrase_file_is_named_and_not_shown() {
     let mut program = Program::new(&"sesame".repeat(1000));
     let output = program.run(&["--dry-run", "127.0.0.1"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(said.starts_with("knock: passphrase file "), "{said}");
-    assert!(said.contains(program.file().to_str().unwrap()), "{said}");
-    assert!(!said.contains("sesame"), "{said}");
+    let message = text(&output.stderr);
+    assert!(message.starts_with("knock: passphrase file "), "{message}");
+    assert!(
+        message.contains(program.file().to_str().unwrap()),
+        "{message}"
+    );
+    assert!(!message.contains("sesame"), "{message}");
 }
 
 #[test]
-fn a_reader_that_left_is_no_error() {
+fn a_closed_stdout_is_no_error() {
     let mut program = Program::new(PASSPHRASE);
     let args = ["--dry-run", "127.0.0.1"];
     let mut child = program.start(&args);
-    // Closed long before the program has read its passphrase; if not, the test proves less
+    // Usually closed before the program has read its passphrase. If not, the test proves less,
     // but does not fail.
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());

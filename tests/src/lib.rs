@@ -9,6 +9,7 @@ pub mod clock;
 pub mod frame;
 #[cfg(target_arch = "x86_64")]
 pub mod hijack;
+pub mod kernel_log;
 pub mod link;
 pub mod machine;
 pub mod netns;

@@ -110,7 +110,7 @@ fn a_mistake_is_told_with_its_place_and_nothing_is_right() {
     let output = check(&files).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
-    let expected = "knockd.toml:14: open: tcp/2222 is open to everybody";
+    let expected = "knockd.toml:14: open: tcp/2222 is not closed in the first place";
     assert!(said.contains(expected), "{said}");
     assert!(output.stdout.is_empty());
 }

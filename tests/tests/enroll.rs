@@ -28,7 +28,7 @@ struct Site {
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .with_file_name("knock-user")
-        .join("firewall/portknock-nftables")
+        .join("packaging/firewall/portknock-nftables")
 }
 
 fn good(output: &Output) -> String {

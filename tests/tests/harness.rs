@@ -17,6 +17,7 @@ use knock_common::{
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
+use knock_tests::kernel_log::KernelLog;
 use knock_tests::{
     frame::{Content, Extension, Frame, Protocol, Segment, Tag, bit_flips, truncations},
     link::Pair,
@@ -26,8 +27,7 @@ use knock_tests::{
     service::{Greeter, Session, try_connect},
     wire::{Capture, Direction, Sender},
 };
-use knockd_listener::tails::Reporter;
-use knockd_xdp::{pins::Pins, program::Xdp};
+use knockd_xdp::{pins::PinDir, program::Xdp};
 use tokio::runtime::Builder;
 
 /// Far more than anything here takes; only a failing test waits so long.
@@ -309,7 +309,7 @@ fn pin(namespace: &Namespace) -> Result<Vec<u32>> {
     namespace.run(|| {
         let _entered = runtime.enter();
         let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
-        let mut xdp = Xdp::load(settings, Reporter::default())?;
+        let mut xdp = Xdp::load(settings, KernelLog::discarded())?;
         let program = xdp.program()?;
         program.pin(PIN)?;
         let maps = program
@@ -349,7 +349,7 @@ fn a_namespace_can_be_without_a_bpf_filesystem() {
     // Who needs one mounts it, for everybody in the namespace.
     let root = Path::new("/sys/fs/bpf/knockd");
     namespace
-        .run(|| Pins::prepare(root).map(|()| assert!(Pins::at(root).is_empty())))
+        .run(|| PinDir::prepare(root).map(|()| assert!(PinDir::at(root).is_empty())))
         .unwrap();
     assert_eq!(kind(&namespace), "bpf_fs\n");
     assert!(!root.exists());

@@ -86,7 +86,7 @@ impl Knocker {
 fn script() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .with_file_name("knock-user")
-        .join("firewall/portknock-nftables")
+        .join("packaging/firewall/portknock-nftables")
 }
 
 impl Lab {

@@ -49,7 +49,8 @@ fn unit_tests(workspace: &Workspace, all: bool) -> Result<()> {
     }
     let mut test = workspace.cargo("test --quiet --all-features --bins");
     // cargo refuses `--lib` where there is none.
-    let has_library = |package: &&Package| package.targets.iter().any(|target| target.is_lib());
+    let has_library =
+        |package: &&Package| package.targets.iter().any(cargo_metadata::Target::is_lib);
     if tested.iter().any(has_library) {
         test.arg("--lib");
     }

@@ -17,7 +17,7 @@ use knock_common::counters::Outcome;
 use knockd_runtime::log::legible;
 use knockd_types::event::Notice;
 use knockd_types::{
-    control::{CloseRequest, Moved, OpenRequest},
+    control::{CloseRequest, CommandReply, OpenRequest},
     status::{DoorStatus, GateStatus, Status},
 };
 
@@ -26,7 +26,7 @@ use knockd_types::{
 /// # Errors
 ///
 /// No daemon answers at `socket`, or standard output is gone.
-pub fn status(socket: &Path, json: bool) -> Result<()> {
+pub(crate) fn status(socket: &Path, json: bool) -> Result<()> {
     print(&ask_once(socket, "status")?, json, |answer| {
         Ok(render(&serde_json::from_str(answer)?))
     })
@@ -37,9 +37,9 @@ pub fn status(socket: &Path, json: bool) -> Result<()> {
 /// # Errors
 ///
 /// No daemon answers at `socket`, it refuses, or standard output is gone.
-pub fn leases(socket: &Path, json: bool) -> Result<()> {
+pub(crate) fn leases(socket: &Path, json: bool) -> Result<()> {
     let answer = ask_once(socket, "leases")?;
-    if let Ok(Moved::Error(error)) = serde_json::from_str(&answer) {
+    if let Ok(CommandReply::Error(error)) = serde_json::from_str(&answer) {
         bail!("{}", legible(&error));
     }
     print(&answer, json, |answer| {
@@ -57,7 +57,7 @@ pub fn leases(socket: &Path, json: bool) -> Result<()> {
 /// # Errors
 ///
 /// No daemon answers at `socket`, or it refuses.
-pub fn open(socket: &Path, request: &OpenRequest) -> Result<()> {
+pub(crate) fn open(socket: &Path, request: &OpenRequest) -> Result<()> {
     let OpenRequest {
         source,
         door,
@@ -75,7 +75,7 @@ pub fn open(socket: &Path, request: &OpenRequest) -> Result<()> {
 /// # Errors
 ///
 /// No daemon answers at `socket`, it refuses, or no such door is open.
-pub fn close(socket: &Path, request: &CloseRequest) -> Result<()> {
+pub(crate) fn close(socket: &Path, request: &CloseRequest) -> Result<()> {
     let source = request.source;
     let door = request.door.as_ref().map(|door| format!("\t{door}"));
     let doors = moved(
@@ -94,20 +94,20 @@ pub fn close(socket: &Path, request: &CloseRequest) -> Result<()> {
 /// # Errors
 ///
 /// No daemon answers at `socket`, or the configuration is wrong; then nothing has changed.
-pub fn reload(socket: &Path) -> Result<()> {
+pub(crate) fn reload(socket: &Path) -> Result<()> {
     moved(socket, "reload").map(drop)
 }
 
 /// Whether a daemon answers at `socket`.
 #[must_use]
-pub fn is_running(socket: &Path) -> bool {
+pub(crate) fn is_running(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }
 
 fn moved(socket: &Path, request: &str) -> Result<Vec<String>> {
     match serde_json::from_str(&ask_once(socket, request)?)? {
-        Moved::Doors(doors) => Ok(doors.iter().map(|door| legible(door)).collect()),
-        Moved::Error(error) => bail!("{}", legible(&error)),
+        CommandReply::Doors(doors) => Ok(doors.iter().map(|door| legible(door)).collect()),
+        CommandReply::Error(error) => bail!("{}", legible(&error)),
     }
 }
 
@@ -137,7 +137,7 @@ fn print(answer: &str, json: bool, render: impl Fn(&str) -> Result<String>) -> R
 /// # Errors
 ///
 /// No daemon answers at `socket`, or standard output is gone.
-pub fn tail(socket: &Path, json: bool) -> Result<()> {
+pub(crate) fn tail(socket: &Path, json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
     for line in ask(socket, "tail")?.lines() {
         let line = line?;

@@ -25,10 +25,9 @@ use self::{
     source::{Directive, Source},
 };
 use crate::init;
-use knockd_config;
 
 /// Default path of the other knockd's configuration.
-pub const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
+pub(crate) const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
 
 /// The head of the output, with the placeholder `{source}`.
 const TOP: &str = "\
@@ -68,7 +67,7 @@ struct Import {
 /// Returns an error if `source` cannot be read, has invalid lines (each is listed with its
 /// position), or has no door that can be converted; or if `output` exists already or cannot be
 /// written.
-pub fn import(source: &Path, output: Option<&Path>) -> Result<()> {
+pub(crate) fn import(source: &Path, output: Option<&Path>) -> Result<()> {
     let import = Import::new(&Source::load(source)?, source);
     let file = source.display();
     if import.doors.is_empty() {

@@ -21,7 +21,7 @@ const TEMPLATE: &str = include_str!("init/knockd.toml");
 
 /// A client to set up.
 #[derive(Clone, Debug)]
-pub struct NewClient {
+pub(crate) struct NewClient {
     /// The client's name, also the name of its key file.
     pub name: String,
     /// The name or address by which the client reaches this server.
@@ -34,7 +34,7 @@ impl NewClient {
     /// # Errors
     ///
     /// Returns an error if `name` is not a valid file name, or the host name is not UTF-8.
-    pub fn new(name: &str, host: Option<String>) -> Result<Self> {
+    pub(crate) fn new(name: &str, host: Option<String>) -> Result<Self> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty()
             || name.len() > 64
@@ -79,7 +79,11 @@ impl NewClient {
 ///
 /// Returns an error if a file exists already or cannot be written. Existing files are never
 /// overwritten, and new files are removed after an error.
-pub fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+pub(crate) fn init(
+    config: &Path,
+    state_dir: &Path,
+    client: NewClient,
+) -> Result<Zeroizing<String>> {
     make_place(config)?;
     DirBuilder::new()
         .recursive(true)
@@ -136,7 +140,7 @@ fn make_place(config: &Path) -> Result<()> {
 ///
 /// Returns an error if the configuration is invalid, has a client of this name, or cannot be
 /// written. Nothing is changed in this case.
-pub fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+pub(crate) fn add_client(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     let text = knockd_config::read(config)?;
     // Existing problems are reported before anything is added. A configuration without clients,
     // the output of `knockd import-knockd`, becomes valid with the first client.

@@ -5,7 +5,7 @@ mod control;
 mod import;
 mod init;
 mod tap;
-mod top;
+pub mod top;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -24,7 +24,7 @@ use knockd_types::{
     interface::Wanted,
     policy::Secret,
 };
-use knockd_xdp::pins::Pins;
+use knockd_xdp::pins::PinDir;
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -419,7 +419,7 @@ impl Run {
         }
         let result = runtime()?.block_on(async {
             if self.dry_run {
-                supervisor::rehearse(config, origin, self.lines).await
+                supervisor::dry_run(config, origin, self.lines).await
             } else {
                 supervisor::serve(config, origin, self.lines).await
             }
@@ -453,7 +453,7 @@ fn detach(config: &ConfigArg) -> Result<()> {
             warn!(
                 "without a valid configuration, `close` is not run and only {DEFAULT_PIN_DIR} is cleared"
             );
-            Pins::at(DEFAULT_PIN_DIR.as_ref()).detach();
+            PinDir::at(DEFAULT_PIN_DIR.as_ref()).detach();
             Ok(())
         }
     }

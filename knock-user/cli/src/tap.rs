@@ -22,7 +22,7 @@ use knockd_xdp::program::Xdp;
 /// # Errors
 ///
 /// Returns an error if the XDP program cannot be attached, or standard output cannot be written.
-pub async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
+pub(crate) async fn tap(interfaces: &[String], window: Window, verdict: Verdict) -> Result<()> {
     let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
     let mut xdp = Xdp::load(settings, Box::new(Reporter::default()))?;
     let missing = xdp.attach(&Wanted::new(interfaces.to_vec()), None)?;

@@ -1,4 +1,4 @@
-//! From a command line to its result.
+//! Runs what the command line requests.
 
 use anyhow::Result;
 
@@ -10,21 +10,21 @@ use crate::{
     setup,
 };
 
-/// Does what the command line asks for, and tells `console` the result.
+/// Runs what the command line requests, and prints the result to `console`.
 ///
 /// # Errors
 ///
-/// If the command line and the profiles do not make a knock, it cannot be sent, the port to
-/// be verified does not answer, or the result cannot be written.
+/// Returns an error if the command line and the profiles do not define a knock, the knock cannot
+/// be sent, the verified port does not answer, or the result cannot be written.
 pub fn run(cli: &Cli, console: &mut Console<'_>) -> Result<()> {
     if let Some(command) = &cli.command {
         return setup::run(command, console);
     }
     let Some(args) = &cli.knock else {
-        anyhow::bail!("neither a server nor a command is named");
+        anyhow::bail!("a server or a command is required");
     };
     let profiles = match Profiles::of_user() {
-        // A server's address needs no profile.
+        // A server can also be given by its address, so a profile is not required.
         Err(ProfilesError::NoHome) => Profiles::none(),
         profiles => profiles?,
     };

@@ -32,42 +32,46 @@ const USAGE: &str = "knock [OPTIONS] SERVER DOOR
 
 const SHORT_EXAMPLES: &str = "\
 Example: knock --verify tcp/22 home ssh
-More of them: knock --help";
+For more, see knock --help";
 
 const EXAMPLES: &str = "\
 Examples:
-  Set up a server once, with the line that `knockd init` or `knockd client add` prints:
+  Set up a server once, with the invitation that `knockd init` or `knockd client add` prints:
     knock import --name home
 
-  Open the door `ssh` there; wait until it is open; for ten minutes:
+  Open the door `ssh` there:
     knock home ssh
+
+  Open it, and wait until port 22 answers:
     knock --verify tcp/22 home ssh
+
+  Open it for ten minutes:
     knock --for 10m home ssh
 
-  Let ssh do it, in ~/.ssh/config:
+  Let ssh knock before it connects, in ~/.ssh/config:
     Match originalhost home exec \"knock --verify tcp/22 home ssh\"
 
-  Without a profile, with a key file or a passphrase:
+  Without a profile, use a key file or a passphrase:
     knock --key-file laptop.key server.example.net ssh
     knock --client laptop server.example.net ssh
 
-  A profile or server that is called like one of the commands:
+  Use a profile or server with the same name as a command:
     knock -- list ssh
 
-  Nothing opens, and the network loses packets: more copies, sent more slowly:
+  If nothing opens because the network loses packets, send more copies, more slowly:
     knock --copies 5 --delay 50ms home ssh
 
-  The classic protocol, whose knocks can be sent again by whoever sees one:
+  Use the classic protocol; an attacker who observes such a knock can replay it:
     knock --classic --sequence 1,2,3,4 server.example.net
 
-Exit status: 0 the knock was sent and, with --verify, the port answers; 1 it could not be sent,
-or the port does not answer; 2 the command line is wrong.";
+Exit status: 0 if the knock was sent and, with --verify, the port answers; 1 if it could not be sent
+or the port does not answer; 2 if the command line is invalid.";
 
-/// Knock on a server, so that it opens a door for this host.
+/// Open a door on a server that runs knockd
 ///
-/// The knock is 16 connection attempts (TCP SYNs) to ports of the server. Nothing answers it,
-/// whether it was right or wrong: try the door afterwards, or let --verify do it. No
-/// privileges are needed.
+/// A knock is 16 connection attempts (TCP SYNs) to ports of the server. The server never answers
+/// a knock, valid or not. To see whether the door is open, try it or use --verify. No privileges
+/// are needed.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "knock",
@@ -81,182 +85,182 @@ or the port does not answer; 2 the command line is wrong.";
     subcommand_negates_reqs = true
 )]
 pub struct Cli {
-    /// What to do instead of knocking.
+    /// The command to run instead of knocking.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// How to knock; there if no command is.
+    /// How to knock; set if there is no command.
     #[command(flatten)]
     pub knock: Option<KnockArgs>,
 }
 
-/// What `knock` does besides knocking.
+/// The commands of `knock` other than knocking.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Store a server as a profile, from the line that `knockd` prints
+    /// Store a server as a profile, from an invitation that `knockd` prints
     ///
-    /// The profile and its key go to files of their own in this user's configuration
-    /// directory, readable by nobody else: knock/knock.toml and knock/keys/PROFILE.key, on
-    /// Linux below ~/.config. What is there already is never overwritten.
+    /// The profile and its key are stored in your configuration directory (on Linux ~/.config),
+    /// readable only by you: in knock/knock.toml and knock/keys/PROFILE.key. Existing profiles and
+    /// keys are never overwritten.
     ///
-    /// The URI holds the client's key. As an argument it stands in the shell's history, and in
-    /// the list of processes that every user of this host can see. Without it, or with `-`, it
-    /// is asked for and not shown, or read from standard input if that is no terminal.
+    /// The URI contains the client's key. If it is an argument, it is in the shell's history, and
+    /// all users of this host can see it in the process list. Without it, or with `-`, `knock`
+    /// prompts for it without echo, or reads standard input if that is not a terminal.
     #[command(max_term_width = 100)]
     Import {
-        /// The invitation, knock://CLIENT@HOST:BASE/KEY; better left out, see above
+        /// The invitation, knock://CLIENT@HOST:BASE/KEY; better omitted, see above
         uri: Option<Uri>,
 
-        /// What to call the profile [default: the URI's host]
+        /// The name of the profile [default: the host in the URI]
         #[arg(long, value_name = "PROFILE")]
         name: Option<Name>,
     },
 
-    /// Show the profiles: name, server, this client's name there, and the knock ports
+    /// List the profiles: name, server, client name, and knock ports
     ///
     /// Keys are not shown.
     #[command(max_term_width = 100)]
     List,
 
-    /// Write a new key to a file that does not exist yet
+    /// Write a new key to a new file
     ///
-    /// Only this user can read the file. The server needs the same file.
+    /// Only you can read the file. Copy it to the server.
     #[command(max_term_width = 100)]
     Keygen {
-        /// The file
+        /// The file to create
         file: PathBuf,
     },
 }
 
-/// How to knock.
+/// The arguments of a knock.
 #[derive(Clone, Debug, Args)]
 pub struct KnockArgs {
-    /// The profile's name, or else the server's name or IP address
+    /// The name of a profile, or the name or IP address of a server
     ///
-    /// A name with both IPv4 and IPv6 addresses is knocked on the first of each.
+    /// If the name has IPv4 and IPv6 addresses, `knock` knocks on the first of each.
     pub server: Server,
 
-    /// The name of the door that is to open, as the server's configuration has it
+    /// The name of the door to open, as in the server's configuration
     ///
-    /// With --classic the sequence says which; a name is for the reader alone.
+    /// With --classic, the sequence selects the door, and this name is only informative.
     #[arg(required_unless_present = "classic")]
     pub door: Option<Name>,
 
-    /// Make the key from this client's key file
+    /// Read the key from this file
     ///
-    /// The file holds one line, knock1:…, and is refused if group or others can read or
-    /// change it: `chmod 600 FILE`.
+    /// The file holds one line, knock1:…. `knock` refuses it if group or others can read or
+    /// change it; use `chmod 600 FILE`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase_file", "classic"])]
     pub key_file: Option<PathBuf>,
 
-    /// Make the key from the passphrase in this file instead of asking for it
+    /// Read the passphrase from this file instead of prompting for it
     ///
-    /// A newline at the file's end is not part of the passphrase. The file is refused if
-    /// group or others can read or change it: `chmod 600 FILE`.
+    /// A newline at the end is not part of the passphrase. `knock` refuses the file if group or
+    /// others can read or change it; use `chmod 600 FILE`.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 
-    /// This client's name at the server: a passphrase makes another key for each
+    /// The name of this client on the server, needed to derive the key from a passphrase
     #[arg(long, value_name = "NAME", conflicts_with = "classic")]
     pub client: Option<Name>,
 
-    /// How long the door is to stay open, at most 65535s [default: as the door has it]
+    /// How long the door should stay open, at most 65535s [default: set by the door]
     ///
-    /// Whole seconds. The server caps it with the door's `max_for`.
+    /// Whole seconds. The door's `max_for` on the server is the upper limit.
     #[arg(long = "for", value_name = "TIME", value_parser = lease, conflicts_with = "classic")]
     pub lease: Option<RequestedLease>,
 
-    /// The address that the knock holds for: auto, none or ADDR [default: auto]
+    /// The source address that the knock is bound to: auto, none or ADDR [default: auto]
     ///
-    /// A knock that is bound to an address cannot be sent on from another. But a router that
-    /// translates addresses (NAT) makes it worthless, so `auto` takes the address that the
-    /// route to the server starts from, unless it is one that is translated: in a private
-    /// network (10/8, 172.16/12, 192.168/16, fc00::/7), behind a carrier's NAT (100.64/10),
-    /// loopback, link-local. Then, and with `none`, the knock holds for every address. For a
-    /// server in your own network that insists on a bound knock, say which ADDR it sees. An
-    /// ADDR also chooses which of the server's addresses is knocked on, IPv4 or IPv6.
+    /// A bound knock cannot be replayed from another address, but it opens nothing if a router
+    /// (NAT) translates the address. So `auto` takes the address that this host uses to reach the
+    /// server, unless it is of a kind that is translated: private (10/8, 172.16/12, 192.168/16,
+    /// fc00::/7), carrier-grade NAT (100.64/10), loopback or link-local. In these cases, and with
+    /// `none`, the knock is valid from every address. For a server in your own network that
+    /// requires a bound knock, give the ADDR that the server sees. ADDR also selects whether
+    /// `knock` uses the server's IPv4 or IPv6 address.
     #[arg(long, value_name = "ADDR", conflicts_with = "classic")]
     pub source_ip: Option<SourceIp>,
 
     /// Knock until this TCP port of the server answers: tcp/PORT, or none
     ///
-    /// As long as it does not answer, another knock follows, at growing intervals, up to
-    /// --timeout. `none` is for a profile that says otherwise.
+    /// While the port does not answer, `knock` knocks again at growing intervals, up to
+    /// --timeout. `none` overrides the profile's setting.
     #[arg(long, value_name = "tcp/PORT")]
     pub verify: Option<Verify>,
 
-    /// How long --verify goes on after the first knock, at most 1h [default: 10s]
+    /// The limit of --verify, counted from the first knock, at most 1h [default: 10s]
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Timeout>,
 
     /// The first of the server's 256 knock ports [default: 61000]
     ///
-    /// It is the daemon's `base`, from 1 to 65280.
+    /// The `base` in the configuration of knockd, from 1 to 65280.
     #[arg(long, value_name = "PORT", value_parser = window)]
     pub base: Option<Window>,
 
-    /// Knock on the server's IPv4 address only
+    /// Use only the server's IPv4 address
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
 
-    /// Knock on the server's IPv6 address only
+    /// Use only the server's IPv6 address
     #[arg(short = '6', long)]
     pub ipv6: bool,
 
-    /// The pause between two SYNs, at most 500ms
+    /// The delay between two SYNs, at most 500ms
     #[arg(long, value_name = "TIME", default_value = "2ms")]
     pub delay: Delay,
 
-    /// How often all 16 SYNs are sent, 1 to 8: insurance against loss
+    /// How many times to send all 16 SYNs, 1 to 8, in case packets are lost
     ///
-    /// Copies leave from the same source ports as the first, so that the daemon does not
-    /// take them for another knock while it is assembling this one.
+    /// All copies use the same source ports, so that the daemon recognizes them as copies of
+    /// one knock.
     #[arg(long, value_name = "N", default_value_t)]
     pub copies: Copies,
 
-    /// Print the 16 ports of one knock on one line and send none
+    /// Print the 16 ports of one knock on one line and send nothing
     ///
     /// A sealed knock is made for the first of the server's addresses.
     #[arg(long, conflicts_with_all = ["verify", "timeout"])]
     pub dry_run: bool,
 
-    /// Knock with the classic protocol: no clock needed, but no protection from replay
+    /// Use the classic protocol, which needs no clock but does not prevent replay
     ///
-    /// A classic knock is always the same 16 ports, so whoever sees one on the network can
-    /// send it again.
+    /// A classic knock is always the same 16 ports. An attacker who observes it can send it
+    /// again.
     #[arg(long, requires = "sequence")]
     pub classic: bool,
 
-    /// The door's classic sequence: 1 to 15 numbers from 0 to 255, with commas between them
+    /// The classic sequence of the door: 1 to 15 numbers from 0 to 255, separated by commas
     ///
-    /// It is the sequence that stands at the door in the daemon's configuration.
+    /// The same as the door's `sequence` in the configuration of knockd.
     #[arg(long, value_name = "N,N,…", value_parser = SequenceParser, requires = "classic")]
     pub sequence: Option<Sequence>,
 }
 
 impl Cli {
-    /// What this program's arguments ask for.
+    /// Parses the arguments of this process.
     ///
     /// # Errors
     ///
-    /// What clap says is wrong with them, or the help that they ask for.
+    /// Returns clap's error if the arguments are invalid, or the help text that they request.
     pub fn of_program() -> Result<Self, clap::Error> {
         Self::try_parse().map_err(|error| {
-            // One argument too many is looked for among the commands, and then told as a
-            // command in the wrong place.
+            // clap takes a surplus argument for a subcommand, and reports a subcommand in the
+            // wrong place.
             if error.kind() != ErrorKind::ArgumentConflict
                 || error.get(ContextKind::InvalidSubcommand).is_none()
             {
                 return error;
             }
-            let message = "there is an argument too many: a knock takes SERVER and DOOR\n";
+            let message = "too many arguments: a knock takes SERVER and DOOR\n";
             clap::Error::raw(ErrorKind::UnknownArgument, message).with_cmd(&Self::command())
         })
     }
 }
 
 impl KnockArgs {
-    /// Which of the server's addresses are to be knocked on.
+    /// Which of the server's addresses to use.
     #[must_use]
     pub fn families(&self) -> Families {
         match (self.ipv4, self.ipv6) {
@@ -266,7 +270,7 @@ impl KnockArgs {
         }
     }
 
-    /// How fast and how often the SYNs are to be sent.
+    /// The delay between SYNs and the number of copies.
     #[must_use]
     pub fn pace(&self) -> Pace {
         Pace {
@@ -275,7 +279,7 @@ impl KnockArgs {
         }
     }
 
-    /// The port that has to answer, as far as the command line says: [`Some`]`(None)` is none.
+    /// The port to verify. `None`: not specified; `Some(None)`: explicitly none.
     #[must_use]
     pub fn verify(&self) -> Option<Option<TcpPort>> {
         self.verify.map(Verify::port)

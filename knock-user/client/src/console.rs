@@ -1,4 +1,4 @@
-//! What a person sees while and after a knock.
+//! The output of the client during and after a knock.
 
 use std::{
     io::{self, Write},
@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where a person reads.
+/// Prints results and notes for a person.
 ///
-/// The result goes to `out`, and all else to `notes`: `ssh` throws away what a command of its
-/// `Match exec` writes to standard output, and shows what it writes to standard error.
+/// The result goes to `out`, and everything else to `notes`, because `ssh` discards the standard
+/// output of a `Match exec` command but shows its standard error.
 pub struct Console<'a> {
     out: &'a mut dyn Write,
     notes: &'a mut dyn Write,
@@ -20,8 +20,8 @@ pub struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    /// A console that writes to `out` and `notes`. `live` tells that standard error is a
-    /// terminal: progress is shown there as a line that moves, and disappears.
+    /// A console that writes to `out` and `notes`. If `live` is set, standard error is a
+    /// terminal, and a temporary line there shows progress.
     #[must_use]
     pub fn new(out: &'a mut dyn Write, notes: &'a mut dyn Write, live: bool) -> Self {
         Self {
@@ -32,21 +32,21 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Says the result, one line. A reader that has gone away (a broken pipe) is no error.
+    /// Prints one line of the result. A broken pipe is not an error.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
-    pub fn say(&mut self, line: &str) -> Result<()> {
+    /// Returns an error if the line cannot be written.
+    pub fn print(&mut self, line: &str) -> Result<()> {
         self.quiet();
         write_line(self.out, line)
     }
 
-    /// Says what went wrong without spoiling the knock.
+    /// Prints one line about a problem that did not prevent the knock.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Returns an error if the line cannot be written.
     pub fn note(&mut self, line: &str) -> Result<()> {
         let (notes, line) = (&mut *self.notes, format!("knock: {line}"));
         match &self.spinner {
@@ -55,14 +55,14 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Tells that it takes a while: on a terminal in a line that moves.
+    /// Shows `what` as progress, if standard error is a terminal.
     pub fn wait(&mut self, what: &str) {
         if !self.live {
             return;
         }
         let spinner = self.spinner.get_or_insert_with(|| {
             let spinner = ProgressBar::new_spinner();
-            // The standard style, should this one ever be wrong.
+            // On an invalid template the default style is used.
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
                 spinner.set_style(style);
             }
@@ -72,21 +72,21 @@ impl<'a> Console<'a> {
         spinner.set_message(what.to_owned());
     }
 
-    /// Tells that it takes longer: where [`Console::wait`] shows nothing, in a line.
+    /// Shows `what` as progress, or prints it as a line if there is no terminal.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Returns an error if the line cannot be written.
     pub fn wait_longer(&mut self, what: &str) -> Result<()> {
         self.wait(what);
         match &self.spinner {
-            // A terminal that cannot move its lines has one all the same.
+            // indicatif hides the spinner on terminals that cannot move the cursor.
             Some(spinner) if !spinner.is_hidden() => Ok(()),
             _ => self.note(what),
         }
     }
 
-    /// Takes the line that moves away.
+    /// Removes the progress line.
     pub fn quiet(&mut self) {
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// Always fails to write, in the way given.
+    /// A writer that always fails with this kind of error.
     struct Broken(io::ErrorKind);
 
     impl Write for Broken {
@@ -127,23 +127,23 @@ mod tests {
     }
 
     #[test]
-    fn only_a_broken_pipe_is_forgiven() {
+    fn only_a_broken_pipe_is_ignored() {
         let write_to = |kind| {
             let mut notes = Vec::new();
-            Console::new(&mut Broken(kind), &mut notes, false).say("done")
+            Console::new(&mut Broken(kind), &mut notes, false).print("done")
         };
         assert!(write_to(io::ErrorKind::BrokenPipe).is_ok());
         assert!(write_to(io::ErrorKind::StorageFull).is_err());
     }
 
     #[test]
-    fn the_result_stands_apart() {
+    fn the_result_is_separate_from_notes() {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         let mut console = Console::new(&mut out, &mut notes, false);
         console.wait("knocking");
         console.wait_longer("knocking again").unwrap();
         console.note("half of it").unwrap();
-        console.say("done").unwrap();
+        console.print("done").unwrap();
         drop(console);
         assert_eq!(String::from_utf8(out).unwrap(), "done\n");
         let notes = String::from_utf8(notes).unwrap();

@@ -1,4 +1,4 @@
-//! A knock: the 16 ports that say which door is to open, and that one may.
+//! A knock: 16 destination ports that encode an authenticated request for a door.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use knock_common::{
     window::Window,
 };
 
-/// One enciphered block, aimed at a window.
+/// One enciphered block and the window that it is sent to.
 ///
-/// Every protocol ends in one of these; what sends it need not know which protocol it was.
+/// Both protocols produce this type; the code that sends it does not depend on the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knock {
     block: Block,
@@ -22,9 +22,9 @@ pub struct Knock {
 }
 
 impl Knock {
-    /// The classic knock for the door with `sequence` (README.md, "Classic").
+    /// The classic knock for the door with `sequence` (docs/protocol.md, "Classic").
     ///
-    /// It is the same every time, so whoever sees it can send it again.
+    /// It is always the same, so an attacker who observes it can replay it.
     #[must_use]
     pub fn classic(key: &ClassicKey, sequence: &Sequence, window: Window) -> Self {
         Self {
@@ -33,9 +33,9 @@ impl Knock {
         }
     }
 
-    /// The sealed knock that asks for `request` (README.md, "Sealed").
+    /// The sealed knock for `request` (docs/protocol.md, "Sealed").
     ///
-    /// The daemon accepts it once. [`SealedKnocks`](super::SealedKnocks) makes fresh ones.
+    /// It is single-use. [`SealedKnocks`](super::SealedKnocks) makes fresh ones.
     #[must_use]
     pub fn sealed(key: &SealedKey, request: &Request, window: Window) -> Self {
         Self {
@@ -44,20 +44,20 @@ impl Knock {
         }
     }
 
-    /// The ports to knock on, in the order of sending (README.md, "On the wire").
+    /// The destination ports, in sending order (docs/protocol.md, "On the wire").
     #[must_use]
     pub fn ports(&self) -> [u16; BLOCK_LEN] {
         self.block.ports(self.window)
     }
 
-    /// The window that the ports lie in.
+    /// The window of the ports.
     #[must_use]
     pub fn window(&self) -> Window {
         self.window
     }
 }
 
-/// The ports on one line, separated by spaces: what `--dry-run` prints.
+/// The ports on one line, separated by spaces, as `--dry-run` prints them.
 impl fmt::Display for Knock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, port) in self.ports().into_iter().enumerate() {

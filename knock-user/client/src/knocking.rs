@@ -1,4 +1,4 @@
-//! One errand: to plan a knock, to send it, and to see whether it has helped.
+//! Runs one knock: plans it, sends it, and optionally verifies that the door's port answers.
 
 use std::{
     thread,
@@ -22,15 +22,15 @@ use crate::{
     verify::{Attempts, Doorway, Outcome, TcpPort, Timeout, verify},
 };
 
-/// Knocks as `args` and `profiles` say.
+/// Knocks as `args` and `profiles` define.
 pub(super) fn run(args: &KnockArgs, profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
     let plan = Plan::new(args, profiles)?;
     if args.dry_run {
         return dry_run(&plan, console);
     }
-    // Before a passphrase is asked for, so that a mistyped name does not cost a typed one.
+    // First, so that a mistyped server name is reported before the passphrase prompt.
     let addresses = plan.addresses()?;
-    let mut errand = Errand {
+    let mut session = Session {
         knocks: Knocks::new(&plan)?,
         plan: &plan,
         addresses,
@@ -40,13 +40,13 @@ pub(super) fn run(args: &KnockArgs, profiles: &Profiles, console: &mut Console<'
     };
     match plan.verify {
         None => {
-            errand.knock()?;
-            let done = done(&errand.reached, 1, plan.pace.copies);
-            console.say(&format!(
+            session.knock()?;
+            let done = done(&session.reached, 1, plan.pace.copies);
+            console.print(&format!(
                 "{done}; a knock is never answered: try the door now"
             ))
         }
-        Some((port, timeout)) => errand.verify(port, timeout),
+        Some((port, timeout)) => session.verify(port, timeout),
     }
 }
 
@@ -59,23 +59,23 @@ fn dry_run(plan: &Plan, console: &mut Console<'_>) -> Result<()> {
         Protocol::Classic { .. } => Binding::Unbound,
     };
     let knock = Knocks::new(plan)?.bound(binding)?;
-    console.say(&knock.to_string())
+    console.print(&knock.to_string())
 }
 
 fn first(addresses: &[Address]) -> Option<Address> {
     addresses.first().copied()
 }
 
-/// What every send takes its knock from.
+/// The source of the knocks to send.
 enum Knocks {
-    /// It is always the same.
+    /// The same knock every time.
     Classic(Knock),
-    /// Each is fresh. Boxed, so that its key does not leave copies where it was moved from.
+    /// A fresh knock every time. Boxed, because moving the value would leave copies of its key.
     Sealed(Box<SealedKnocks>, SourceIp),
 }
 
 impl Knocks {
-    /// Reads the plan's key, or asks for its passphrase.
+    /// Reads the key of the plan, or prompts for the passphrase.
     fn new(plan: &Plan) -> Result<Self> {
         match &plan.protocol {
             Protocol::Classic {
@@ -97,8 +97,8 @@ impl Knocks {
         }
     }
 
-    /// The knock for one address. Two addresses never share one: the daemon would accept it
-    /// from the first and take it for a replay from the second.
+    /// The knock for one address. Two addresses never get the same knock: the daemon would accept
+    /// the first and reject the second as a replay.
     fn to(&mut self, address: Address) -> Result<Knock> {
         let binding = self.binding(address);
         self.bound(binding)
@@ -119,20 +119,20 @@ impl Knocks {
     }
 }
 
-/// A plan on its way.
-struct Errand<'a, 'c> {
+/// The state of a plan in execution.
+struct Session<'a, 'c> {
     plan: &'a Plan,
     addresses: Vec<Address>,
     knocks: Knocks,
-    /// The addresses that at least one knock left for.
+    /// The addresses that at least one knock was sent to.
     reached: Vec<Address>,
-    /// What has been said already: a later knock fails as the first did.
+    /// The notes already printed; a repeated failure is reported once.
     noted: Vec<String>,
     console: &'a mut Console<'c>,
 }
 
-impl Errand<'_, '_> {
-    /// Knocks once on every address. An error, if it left for none.
+impl Session<'_, '_> {
+    /// Knocks once on every address. Returns an error if no knock was sent.
     fn knock(&mut self) -> Result<()> {
         let mut failures = Vec::new();
         let mut left = false;
@@ -151,7 +151,7 @@ impl Errand<'_, '_> {
                 Err(error) => failures.push(anyhow!(error)),
             }
         }
-        // A server with both families is knocked on from hosts that have only one of them.
+        // This host may have only one of the server's address families.
         let fatal = if left { None } else { failures.pop() };
         for failure in failures {
             self.note(format!("{failure:#}"))?;
@@ -170,29 +170,30 @@ impl Errand<'_, '_> {
     fn verify(self, port: TcpPort, timeout: Timeout) -> Result<()> {
         let (plan, server) = (self.plan, &self.plan.server);
         let targets = self.addresses.iter().map(|it| it.with_port(port.get()));
-        let mut gate = Gate {
+        let mut doorway = SystemDoorway {
             attempts: Attempts::at(targets.collect()),
             port,
-            errand: self,
+            session: self,
         };
-        gate.errand
+        doorway
+            .session
             .console
             .wait(&format!("knocking until {port} on {server} answers"));
-        let outcome = verify(&mut gate, plan.pace.copies, timeout)?;
-        let refused = gate.attempts.refused();
-        let Errand {
+        let outcome = verify(&mut doorway, plan.pace.copies, timeout)?;
+        let refused = doorway.attempts.refused();
+        let Session {
             console,
             reached,
             knocks,
             ..
-        } = gate.errand;
+        } = doorway.session;
         let done = |count| done(&reached, count, plan.pace.copies);
         match outcome {
-            Outcome::WasOpen => console.say(&format!(
-                "{port} answered before the knock already; {} all the same, to extend the lease",
+            Outcome::WasOpen => console.print(&format!(
+                "{port} answered before the knock; {} anyway, to renew the lease",
                 done(1)
             )),
-            Outcome::Opened(count) => console.say(&format!("{}; {port} answers", done(count))),
+            Outcome::Opened(count) => console.print(&format!("{}; {port} answers", done(count))),
             Outcome::Silent(count) => {
                 console.quiet();
                 let silence = if refused {
@@ -207,7 +208,7 @@ impl Errand<'_, '_> {
                 };
                 let bound = reached.iter().any(|it| knocks.binding(*it).is_bound());
                 bail!(
-                    "{port} on {server} still {silence}, after {times} in {timeout}. {}",
+                    "{port} on {server} still {silence} after {times} in {timeout}. {}",
                     causes(plan, port, bound, SystemTime::now())
                 )
             }
@@ -215,27 +216,27 @@ impl Errand<'_, '_> {
     }
 }
 
-/// The door's port, as [`verify`] knows it.
-struct Gate<'a, 'c> {
-    errand: Errand<'a, 'c>,
+/// The door's port, for [`verify`].
+struct SystemDoorway<'a, 'c> {
+    session: Session<'a, 'c>,
     attempts: Attempts,
     port: TcpPort,
 }
 
-impl Doorway for Gate<'_, '_> {
+impl Doorway for SystemDoorway<'_, '_> {
     type Error = anyhow::Error;
 
     fn knock(&mut self, count: u32) -> Result<()> {
         if count == 1 {
-            return self.errand.knock();
+            return self.session.knock();
         }
-        self.errand.console.wait_longer(&format!(
+        self.session.console.wait_longer(&format!(
             "{} on {} does not answer yet: knocking again ({count})",
-            self.port, self.errand.plan.server
+            self.port, self.session.plan.server
         ))?;
-        // The network may come back as long as there is time.
-        match self.errand.knock() {
-            Err(error) => self.errand.note(format!("{error:#}")),
+        // The network may recover before the timeout.
+        match self.session.knock() {
+            Err(error) => self.session.note(format!("{error:#}")),
             knocked => knocked,
         }
     }
@@ -274,7 +275,7 @@ fn done(reached: &[Address], knocks: u32, copies: Copies) -> String {
     )
 }
 
-/// Why a knock may have opened nothing: nobody tells its sender.
+/// The likely causes of a knock that opened nothing. The server gives no answer.
 fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -> String {
     let window = plan.window;
     let filtered = format!(
@@ -284,21 +285,21 @@ fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -> String {
     );
     let why = match &plan.protocol {
         Protocol::Classic { .. } => format!(
-            "the passphrase or the sequence is not the door's; the door does not open {port}; {filtered}"
+            "the passphrase or the sequence is wrong; the door does not open {port}; {filtered}"
         ),
         Protocol::Sealed { door, .. } => {
             let binding = if bound {
-                "the server sees this host at another address than the knock is bound to (--source-ip none)"
+                "the server sees this host under another address than the knock is bound to (--source-ip none)"
             } else {
-                "the door insists on a knock that is bound to an address (--source-ip ADDR)"
+                "the door requires a knock that is bound to an address (--source-ip ADDR)"
             };
             format!(
-                "a clock is wrong: check this host's clock, it says {}; the key is not the one that the server has for this client; the server has no door `{door}` for this client, or it does not open {port}; {filtered}; {binding}",
+                "a clock is wrong: check this host's clock, it shows {}; the key is not the one that the server has for this client; the server has no door `{door}` for this client, or it does not open {port}; {filtered}; {binding}",
                 humantime::format_rfc3339_seconds(now)
             )
         }
     };
-    format!("A knock is never answered, but the server's log says why. Likely: {why}.")
+    format!("A knock is never answered, but the server's log shows the reason. Likely: {why}.")
 }
 
 #[cfg(test)]
@@ -392,14 +393,14 @@ mod tests {
         };
         let sealed = "knock --key-file f --base 40000 host ssh";
         let unbound = causes_of(sealed, false);
-        for says in [
-            "clock, it says 2027-01-15T08:00:00Z",
+        for expected in [
+            "clock, it shows 2027-01-15T08:00:00Z",
             "the key",
             "no door `ssh`",
             "40000-40255",
             "--source-ip ADDR",
         ] {
-            assert!(unbound.contains(says), "{unbound}");
+            assert!(unbound.contains(expected), "{unbound}");
         }
         let bound = causes_of(sealed, true);
         assert!(bound.contains("--source-ip none"), "{bound}");

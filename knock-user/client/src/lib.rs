@@ -1,11 +1,12 @@
-//! The client: what a door is asked for becomes a [`Knock`], and a knock becomes SYNs to a
+//! The client: turns a request for a door into a [`Knock`], and sends the knock as SYNs to a
 //! [`Server`].
 //!
-//! [`cli`] says what is wanted and [`profile`] what is known already. [`sealed`] makes a fresh
-//! knock for each send, bound as [`source_ip`] says, and [`mod@knock`] enciphers it; [`server`]
-//! finds the addresses, [`source`] chooses the ports to send from, [`pace`] says how fast and
-//! how often, and [`mod@send`] sends through a [`stack`]. [`mod@verify`] does all of that until
-//! the door's port answers, and [`console`] tells a person. No privileges are needed.
+//! [`cli`] parses the command line and [`profile`] the stored profiles. [`sealed`] makes a fresh
+//! knock for each send, bound to a source address by [`source_ip`], and [`mod@knock`] enciphers
+//! it. [`server`] resolves the addresses, [`source`] chooses the source ports, [`pace`] defines
+//! the delay and the number of copies, and [`mod@send`] sends through a [`stack`].
+//! [`mod@verify`] repeats this until the door's port answers, and [`console`] prints the results.
+//! No privileges are needed.
 
 mod app;
 pub mod cli;

@@ -1,20 +1,20 @@
-//! The names that doors, clients and profiles have.
+//! The names of doors, clients and profiles.
 
 use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// A name that fits the daemon's: 1 to 64 bytes of UTF-8 without control characters.
+/// A name that the daemon accepts: 1 to 64 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
-/// A text that is no [`Name`].
+/// The text is not a valid [`Name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a name has 1 to {} bytes and no control characters", Name::MAX_LEN)]
 pub struct InvalidName;
 
 impl Name {
-    /// The daemon's limit.
+    /// The maximum length in bytes, as in the daemon.
     pub const MAX_LEN: usize = 64;
 
     /// The name as text.

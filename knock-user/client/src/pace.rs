@@ -1,40 +1,40 @@
-//! How fast and how often the SYNs of a knock are sent.
+//! The delay between the SYNs of a knock, and the number of copies.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
-/// How fast and how often the SYNs of a knock are sent.
+/// The delay between the SYNs of a knock, and the number of copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// The pause between two SYNs.
+    /// The delay between two SYNs.
     pub delay: Delay,
-    /// How often all 16 are sent.
+    /// How many times all 16 SYNs are sent.
     pub copies: Copies,
 }
 
-/// The pause between two SYNs: at most [`Delay::MAX`].
+/// The delay between two SYNs: at most [`Delay::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay(Duration);
 
-/// Why a text is no [`Delay`].
+/// Why a text is not a valid [`Delay`].
 #[derive(Debug, Error)]
 pub enum InvalidDelay {
-    /// It is no duration.
-    #[error("{0}; it is written like 2ms")]
+    /// It is not a duration.
+    #[error("{0}; expected a duration such as 2ms")]
     Syntax(humantime::DurationError),
     /// It is longer than [`Delay::MAX`].
-    #[error("it is at most 500ms: the daemon waits 15 s for all 16")]
+    #[error("must be at most 500ms, because the daemon waits 15 s for all 16 SYNs")]
     TooLong,
 }
 
 impl Delay {
-    /// The longest delay. 16 SYNs take 7.5 s with it, which leaves the daemon's default
-    /// timeout of 15 s (README.md, "How the daemon assembles") room for a slow network; and
-    /// no SYN waits so long for its socket to be closed that the system sends it again.
+    /// The maximum delay. 16 SYNs then take 7.5 s, which leaves time for a slow network within the
+    /// daemon's default timeout of 15 s (docs/protocol.md, "Assembly on the server"). It also
+    /// ensures that each socket is closed before the system retransmits its SYN.
     pub const MAX: Duration = Duration::from_millis(500);
 
-    /// The pause itself.
+    /// The delay as a duration.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
@@ -62,24 +62,24 @@ impl FromStr for Delay {
     }
 }
 
-/// How often all 16 SYNs are sent: 1 to 8 times.
+/// How many times all 16 SYNs are sent: 1 to 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copies(u8);
 
-/// A text that is no number from 1 to 8.
+/// The text is not a number from 1 to 8.
 #[derive(Debug, Error)]
-#[error("it is a number from 1 to {}", Copies::MAX)]
+#[error("must be a number from 1 to {}", Copies::MAX)]
 pub struct InvalidCopies;
 
 impl Copies {
-    /// Two copies as insurance against loss: of 100 knocks 98 arrive where one packet in ten is
-    /// lost, and with a single one only 85 would.
+    /// The second and third copy compensate for loss: with 10 % packet loss, 98 of 100 knocks
+    /// arrive, but only 85 with one further copy.
     pub const DEFAULT: Self = Self(3);
 
-    /// More would help nobody whose network loses that much, and look like a flood.
+    /// More copies would not help on a network with such loss, and would look like a flood.
     pub const MAX: u8 = 8;
 
-    /// The number itself.
+    /// The number of copies.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0

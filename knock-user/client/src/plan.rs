@@ -1,4 +1,4 @@
-//! What the command line and the profile together say is to be done.
+//! Combines the command line and the profile into a plan.
 
 use anyhow::{Result, anyhow, bail};
 use knock_common::{
@@ -17,7 +17,7 @@ use crate::{
     verify::{TcpPort, Timeout},
 };
 
-/// A knock, as far as it can be told without asking for anything.
+/// Everything about a knock that is known before a prompt or a DNS lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) server: Server,
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub(super) verify: Option<(TcpPort, Timeout)>,
 }
 
-/// What is enciphered, and with what.
+/// The protocol and its input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Classic {
@@ -44,8 +44,8 @@ pub(super) enum Protocol {
 }
 
 impl Plan {
-    /// What `args` say; where they say nothing, what the profile says that they name, if
-    /// they name one.
+    /// The plan of `args`. The profile that `args.server` names, if any, provides the values that
+    /// the command line does not.
     pub(super) fn new(args: &KnockArgs, profiles: &Profiles) -> Result<Self> {
         let profile = profiles.get(args.server.as_str());
         let protocol = match &args.sequence {
@@ -68,18 +68,18 @@ impl Plan {
         };
         match plan.verify {
             Some((port, _)) if plan.window.offset_of(port.get()).is_some() => {
-                bail!("{port} is one of the ports that are knocked on, so it never answers")
+                bail!("{port} is one of the knock ports, which never answer")
             }
             _ => Ok(plan),
         }
     }
 
-    /// The server's addresses that are to be knocked on. Asks the system's resolver.
+    /// The server's addresses to knock on. Uses the system's resolver, which may take seconds.
     pub(super) fn addresses(&self) -> Result<Vec<Address>> {
         self.server.addresses(self.families).map_err(|error| {
             let error = anyhow!(error);
             match self.protocol.source_ip().and_then(SourceIp::family) {
-                Some(_) => error.context("no address that a knock bound by --source-ip can go to"),
+                Some(_) => error.context("no address in the family of --source-ip"),
                 None => error,
             }
         })
@@ -97,7 +97,7 @@ impl Protocol {
 
 fn sealed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Protocol> {
     let Some(door) = args.door.clone() else {
-        bail!("no DOOR is named");
+        bail!("DOOR is missing");
     };
     let lease = args.lease.or(profile.and_then(|profile| profile.lease));
     let source_ip = args
@@ -125,7 +125,7 @@ fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {
         .or(profile.map(|profile| &profile.client));
     let Some(client) = client else {
         bail!(
-            "there is no profile `{}`, so it takes --key-file FILE, or --client NAME and that client's passphrase",
+            "there is no profile `{}` (see `knock list`); without a profile, use --key-file FILE, or --client NAME and its passphrase",
             args.server
         );
     };
@@ -140,9 +140,7 @@ fn families(args: &KnockArgs, source_ip: Option<SourceIp>) -> Result<Families> {
         (families, None) => Ok(families),
         (Families::Both, Some(family)) => Ok(family),
         (families, Some(family)) if families == family => Ok(family),
-        _ => bail!(
-            "a knock that is bound to an address of one family (--source-ip) cannot be sent with the other (-4, -6)"
-        ),
+        _ => bail!("--source-ip and -4 or -6 are of different address families"),
     }
 }
 
@@ -154,7 +152,7 @@ fn verify(args: &KnockArgs, profile: Option<&Profile>) -> Result<Option<(TcpPort
         None => of_profile(),
     };
     match (port, args.timeout) {
-        (None, Some(_)) => bail!("--timeout is how long --verify goes on: verify which port?"),
+        (None, Some(_)) => bail!("--timeout requires a port to verify: add --verify tcp/PORT"),
         (port, timeout) => Ok(port.map(|port| (port, timeout.unwrap_or(Timeout::DEFAULT)))),
     }
 }

@@ -1,7 +1,7 @@
-//! Profiles: what a client knows of its servers, kept in the user's configuration directory.
+//! Profiles: the stored servers of a user, in the user's configuration directory.
 //!
-//! `knock/knock.toml` there holds the profiles and no secret; the keys are in files of their
-//! own beside it. Only [`Profiles::add`] writes, and it only ever adds.
+//! `knock/knock.toml` in that directory contains the profiles but no secrets; each key is in a
+//! file of its own. Only [`Profiles::add`] writes, and it only appends.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -20,44 +20,45 @@ use knockd_credentials::{invitation::Invitation, key_file};
 
 mod file;
 
-/// More than thousands of profiles; what is longer is some other file.
+/// The maximum size of the file. Thousands of profiles fit; a longer file is a different file.
 const MAX_LEN: u64 = 1 << 20;
 
 const FILE_NAME: &str = "knock.toml";
 
-/// The folder of the keys, beside the file of the profiles.
+/// The directory of the keys, beside the profiles' file.
 const KEYS: &str = "keys";
 
 const HEADER: &str = "\
-# The profiles of knock. Each may also have `for`, `source_ip` and `verify`, as the options
-# of these names; one without `key_file` asks for its passphrase.
+# The profiles of knock. Each may also set `for`, `source_ip` and `verify`, like the options
+# of these names. For a profile without `key_file`, knock prompts for the passphrase.
 ";
 
-/// What of a profile's name stands for itself in the name of its key's file, on every system.
+/// The characters of a profile's name that its key's file name percent-encodes. The others are
+/// valid in file names on every system.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
-/// How to knock on one server.
+/// The settings for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// What a person types for it.
+    /// The name of the profile on the command line.
     pub name: Name,
     /// The server.
     pub server: Server,
-    /// This client's name at the server.
+    /// The name of this client on the server.
     pub client: Name,
     /// The server's window.
     pub window: Window,
-    /// The file of this client's key; without one, a passphrase is asked for.
+    /// The file of this client's key; without it, `knock` prompts for a passphrase.
     pub key_file: Option<PathBuf>,
-    /// The lease to ask for, unless told otherwise.
+    /// The default lease of the profile.
     pub lease: Option<RequestedLease>,
-    /// What knocks are bound to, unless told otherwise.
+    /// The default source address binding of the profile.
     pub source_ip: Option<SourceIp>,
-    /// The port that has to answer, unless told otherwise.
+    /// The port that must answer by default.
     pub verify: Option<TcpPort>,
 }
 
-/// The profiles of a user, and where they are kept.
+/// The profiles of a user and their directory.
 #[derive(Clone, Debug)]
 pub struct Profiles {
     folder: PathBuf,
@@ -65,18 +66,18 @@ pub struct Profiles {
     profiles: Vec<Profile>,
 }
 
-/// A name that nobody could type where a server is named.
+/// A name that cannot be used as the SERVER argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "a profile's name does not begin with a hyphen, and has a colon only if it is an IPv6 address, without brackets"
+    "a profile's name must not begin with a hyphen, and may contain colons only if it is an IPv6 address without brackets"
 )]
 pub struct UnusableName;
 
-/// Refuses `name` unless it can be typed where a server is named.
+/// Checks that `name` can be used as the SERVER argument.
 ///
 /// # Errors
 ///
-/// [`UnusableName`].
+/// Returns [`UnusableName`] if it cannot.
 pub fn check_name(name: &Name) -> Result<(), UnusableName> {
     match name.as_str().parse::<Server>() {
         Ok(typed) if typed.as_str() == name.as_str() && !name.as_str().starts_with('-') => Ok(()),
@@ -84,35 +85,35 @@ pub fn check_name(name: &Name) -> Result<(), UnusableName> {
     }
 }
 
-/// Why there are no profiles, or no further one.
+/// Why the profiles cannot be read, or a profile cannot be added.
 #[derive(Debug, Error)]
 pub enum ProfilesError {
-    /// The system knows no configuration directory of this user.
-    #[error("there is no configuration directory to keep profiles in: this user has no home")]
+    /// The configuration directory of this user is unknown.
+    #[error("there is no configuration directory for profiles: this user has no home directory")]
     NoHome,
-    /// A file or folder cannot be read or written.
+    /// A file or directory cannot be read or written.
     #[error("{}: {error}", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// Others could send this user's knocks elsewhere.
-    #[error("{}: group or others can change it (mode {mode:04o}): chmod go-w it, and see that it says what it should", path.display())]
+    /// Other users could redirect this user's knocks.
+    #[error("{}: group or others can change it (mode {mode:04o}): use chmod go-w, and check its content", path.display())]
     Writable {
         /// The file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
     },
-    /// It is no file of profiles.
+    /// It is not a file of profiles.
     #[error("{}: it is longer than {MAX_LEN} bytes: is it the right file?", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
     },
-    /// It says something that it cannot say.
+    /// The content is invalid.
     #[error("{}:{mistake}", path.display())]
     Invalid {
         /// The file.
@@ -120,16 +121,16 @@ pub enum ProfilesError {
         /// What is wrong, and where.
         mistake: Mistake,
     },
-    /// A profile of the name exists.
-    #[error("there is a profile `{name}` already, and it is left as it is: choose another name with --name, or remove it from {}", path.display())]
+    /// A profile with this name exists.
+    #[error("there is a profile `{name}` already, which is left unchanged: choose another name with --name, or remove it from {}", path.display())]
     Exists {
         /// The name.
         name: Name,
         /// The file of the profiles.
         path: PathBuf,
     },
-    /// The file that the key belongs into exists.
-    #[error("{} exists already, and is left as it is: choose another name with --name, or remove it", path.display())]
+    /// The file for the key exists.
+    #[error("{} exists already and is left unchanged: choose another name with --name, or remove the file", path.display())]
     KeyExists {
         /// The file.
         path: PathBuf,
@@ -137,17 +138,18 @@ pub enum ProfilesError {
 }
 
 impl Profiles {
-    /// Those of the user who runs this program.
+    /// Reads the profiles of the user who runs this program.
     ///
     /// # Errors
     ///
-    /// [`ProfilesError`] if he has no configuration directory, or as [`Profiles::load`] has it.
+    /// Returns [`ProfilesError`] if there is no configuration directory, or as [`Profiles::load`]
+    /// does.
     pub fn of_user() -> Result<Self, ProfilesError> {
         let folders = BaseDirs::new().ok_or(ProfilesError::NoHome)?;
         Self::load(folders.config_dir().join("knock"))
     }
 
-    /// No profile, for a user who can have none.
+    /// An empty set, for a user without a configuration directory.
     pub(super) fn none() -> Self {
         Self {
             folder: PathBuf::new(),
@@ -156,11 +158,11 @@ impl Profiles {
         }
     }
 
-    /// Those in `folder`; none if it or its `knock.toml` does not exist.
+    /// Reads the profiles in `folder`; there are none if it or its `knock.toml` does not exist.
     ///
     /// # Errors
     ///
-    /// [`ProfilesError`] if the file cannot be read, has a mistake or, on Unix, can be changed
+    /// Returns [`ProfilesError`] if the file cannot be read, is invalid or, on Unix, can be changed
     /// by group or others.
     pub fn load(folder: PathBuf) -> Result<Self, ProfilesError> {
         let path = folder.join(FILE_NAME);
@@ -174,23 +176,23 @@ impl Profiles {
         })
     }
 
-    /// Every profile, in the order of the file.
+    /// All profiles, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.iter()
     }
 
-    /// The profile called `name`.
+    /// The profile with this `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Profile> {
         self.iter().find(|profile| profile.name.as_str() == name)
     }
 
-    /// Keeps what `invitation` says as the profile `name`, and its key in a file of its own.
+    /// Stores `invitation` as the profile `name`, and its key in a new file.
     ///
     /// # Errors
     ///
-    /// [`ProfilesError`] if there is such a profile or key already, or the files cannot be
-    /// written. Then nothing has changed.
+    /// Returns [`ProfilesError`] if the profile or the key exists, or the files cannot be written.
+    /// Then nothing has changed.
     pub fn add(
         &mut self,
         name: &Name,
@@ -211,7 +213,7 @@ impl Profiles {
             base: invitation.window.base(),
             key_file: &format!("{KEYS}/{key}"),
         };
-        // Reading it again shows an addition that the file does not allow, before it is there.
+        // Parses the result first, so that an invalid file is reported before anything is written.
         let read_again = |addition: String| {
             let text = format!("{}{addition}", self.text);
             file::parse(&text, &self.folder).map(|profiles| (addition, text, profiles))
@@ -230,7 +232,7 @@ impl Profiles {
             _ => io_error(&key, error),
         })?;
         if let Err(error) = append(&path, &addition) {
-            // Otherwise the next attempt would find it in its way.
+            // Otherwise the next attempt would fail because the file exists.
             let _ = std::fs::remove_file(&key);
             return Err(io_error(&path, error));
         }
@@ -275,13 +277,13 @@ fn refuse_writable(file: &File, path: &Path) -> Result<(), ProfilesError> {
     }
 }
 
-/// Elsewhere a user's files are his own by inherited access lists, which this does not read.
+/// On other systems, inherited access control lists protect a user's files; they are not checked.
 #[cfg(not(unix))]
 fn refuse_writable(_file: &File, _path: &Path) -> Result<(), ProfilesError> {
     Ok(())
 }
 
-/// Creates `path` and what it lies in, for their owner alone.
+/// Creates the directory `path` and its parents, accessible only by their owner.
 fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -290,8 +292,7 @@ fn create_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// In one write at the end, so that nothing that stands there is touched, nor what another
-/// import adds meanwhile.
+/// Appends `text` with one write, so that existing content and concurrent imports are preserved.
 fn append(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);

@@ -1,18 +1,18 @@
-//! The last line of defence: no key in what is said about a command line.
+//! Removes keys from error messages, as a last line of defence.
 
-/// What keys and invitations begin with.
+/// The prefixes of keys and invitations.
 const BEGINNINGS: [&str; 2] = ["knock1:", "knock://"];
 
-/// Characters of a key's text without its beginning.
+/// The length of a key's text without its prefix, in characters.
 const KEY_LEN: usize = 43;
 
-/// So many characters of a key are too many to be shown, where one is expected.
+/// The minimum number of characters after a prefix that are removed as part of a key.
 const PART_LEN: usize = 8;
 
-/// `text` without the keys and invitations in it.
+/// Replaces keys and invitations in `text` by an ellipsis.
 ///
-/// Someone who gives a key where its file or a server is asked for would find it in the
-/// message about that, and with it in a log.
+/// If a user passes a key where a file or a server is expected, the error message, which may be
+/// logged, would otherwise contain the key.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     text.split_inclusive(ends_word).map(redacted_word).collect()
@@ -36,7 +36,7 @@ fn redacted_word(word: &str) -> String {
     }
 }
 
-/// How many characters that a key may consist of stand in a row.
+/// The length of the longest sequence of characters that a key may consist of.
 fn longest_run(text: &str) -> usize {
     let is_digit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     text.split(|c| !is_digit(c))
@@ -54,7 +54,7 @@ mod tests {
     const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
     #[test]
-    fn secrets_are_left_out() {
+    fn secrets_are_redacted() {
         for (text, shown) in [
             (
                 format!("key file knock1:{KEY}: missing"),
@@ -70,10 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_not() {
+    fn other_text_is_kept() {
         for text in [
             "",
-            "a key has 43 characters behind knock1: and nothing after them, not 42",
+            "a key has 43 characters after knock1:, not 42",
             "an invitation looks like knock://CLIENT@HOST:BASE/KEY, as `knockd init` prints it",
             "key file /home/somebody/.config/knock/keys/server.example.net.key: it cannot be read",
             "cannot find an address of host.example.net",
@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_never_stays(before: String, after: String) {
+        fn a_key_is_always_redacted(before: String, after: String) {
             for text in [format!("{before}{KEY}{after}"), format!("{before}knock1:{}{after}", &KEY[1..])] {
                 let shown = redacted(&text);
                 prop_assert!(!shown.contains(&KEY[1..]), "{}", shown);

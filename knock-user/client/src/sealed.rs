@@ -1,4 +1,4 @@
-//! Sealed knocks, each of which is fresh: the daemon accepts a block once.
+//! Creates sealed knocks. Each one is fresh, because a sealed block is single-use.
 
 use std::{
     fmt, io,
@@ -16,32 +16,32 @@ use thiserror::Error;
 
 use crate::knock::Knock;
 
-/// When a knock is made: what makes its block differ from all others of its client.
+/// The time of a knock and a random number, which together make its block unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// This host's clock, in Unix milliseconds.
+    /// The time on this host's clock, in Unix milliseconds.
     pub unix_ms: u64,
-    /// Tells apart the knocks that different processes make in one millisecond.
+    /// Distinguishes knocks of different processes in the same millisecond.
     pub random: u8,
 }
 
-/// Why no fresh knock can be made.
+/// Why no fresh knock can be created.
 #[derive(Debug, Error)]
 pub enum MomentError {
-    /// The clock shows a time before 1970.
-    #[error("this host's clock is wrong: it stands before 1970")]
+    /// The clock is before 1970.
+    #[error("this host's clock is wrong: it is before 1970")]
     Clock,
-    /// There are no random numbers.
-    #[error("the system has no random numbers: {0}")]
+    /// The system provides no random numbers.
+    #[error("the system provides no random numbers: {0}")]
     Random(io::Error),
 }
 
 impl Moment {
-    /// This moment, with a random byte of the system's.
+    /// The current time and a random byte from the system.
     ///
     /// # Errors
     ///
-    /// [`MomentError`] if the clock is absurd or there are no random numbers.
+    /// Returns [`MomentError`] if the clock is before 1970 or there are no random numbers.
     pub fn now() -> Result<Self, MomentError> {
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -57,7 +57,7 @@ impl Moment {
     }
 }
 
-/// Makes a sealed client's knocks for one door.
+/// Creates the sealed knocks of a client for one door.
 pub struct SealedKnocks {
     key: SealedKey,
     door: DoorTag,
@@ -67,7 +67,7 @@ pub struct SealedKnocks {
 }
 
 impl SealedKnocks {
-    /// Knocks under `key` that ask for the door called `door`.
+    /// Knocks that are enciphered under `key` and request the door with this name.
     #[must_use]
     pub fn new(key: SealedKey, door: &str, lease: RequestedLease, window: Window) -> Self {
         Self {
@@ -79,10 +79,10 @@ impl SealedKnocks {
         }
     }
 
-    /// A fresh knock, made at `moment` and bound as `binding` says.
+    /// A fresh knock with this time and `binding`.
     ///
-    /// Two that are made in the same millisecond differ, also if chance gives them the same
-    /// random byte: the daemon would take the second for a replay.
+    /// Knocks of the same millisecond always differ, even if the random bytes are equal. Otherwise
+    /// the daemon would reject the second one as a replay.
     pub fn knock(&mut self, binding: Binding, mut moment: Moment) -> Knock {
         if let Some(last) = self.last.filter(|last| last.unix_ms == moment.unix_ms) {
             moment.random = last.random.wrapping_add(1);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_now() {
+    fn moment_now_reads_the_clock() {
         let moment = Moment::now().unwrap();
         let request = opened(&knocks().knock(Binding::Unbound, moment));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

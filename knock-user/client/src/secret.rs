@@ -1,4 +1,4 @@
-//! Where a knock's key comes from.
+//! Obtains the key of a knock.
 
 use std::path::{Path, PathBuf};
 
@@ -8,20 +8,20 @@ use knock_common::protocol::key::{ClassicKey, SealedKey, SecretKey};
 use crate::name::Name;
 use knockd_credentials::{key_file, passphrase::Passphrase};
 
-/// Where a sealed key comes from.
+/// The source of a sealed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Secret {
-    /// From this key file.
+    /// This key file.
     KeyFile(PathBuf),
-    /// From the passphrase in this file, or one that is asked for, and the client's name.
+    /// The client's name and a passphrase, from this file or from a prompt.
     Passphrase(Option<PathBuf>, Name),
 }
 
 impl Secret {
-    /// The key. May ask for a passphrase.
+    /// Reads or derives the key. May prompt for a passphrase.
     pub(super) fn key(&self) -> Result<SealedKey> {
         let secret = match self {
-            // The error's text already ends in its cause: as a source it would stand there twice.
+            // The error's text includes its cause, which would appear twice if it were a source.
             Self::KeyFile(path) => key_file::read(path)
                 .map_err(|error| anyhow!("key file {}: {error}", path.display()))?,
             Self::Passphrase(file, client) => {
@@ -33,7 +33,7 @@ impl Secret {
     }
 }
 
-/// The classic key of the passphrase in `file`, or one that is asked for.
+/// The classic key of the passphrase in `file`, or from a prompt.
 pub(super) fn classic_key(file: Option<&Path>) -> Result<ClassicKey> {
     let passphrase = passphrase(file)?;
     Ok(ClassicKey::from_passphrase(passphrase.as_bytes()))
@@ -45,7 +45,7 @@ fn passphrase(file: Option<&Path>) -> Result<Passphrase> {
             .map_err(|error| anyhow!("passphrase file {}: {error}", path.display())),
         None => {
             let typed = rpassword::prompt_password("Passphrase: ").context(
-                "cannot ask for the passphrase; where there is no terminal, name a file with --passphrase-file",
+                "cannot prompt for the passphrase; without a terminal, use --passphrase-file",
             )?;
             Passphrase::typed(typed).map_err(|error| anyhow!("passphrase: {error}"))
         }
@@ -64,11 +64,11 @@ mod tests {
         secret_file::create(&empty, "").unwrap();
         let missing = folder.path().join("missing");
         let client: Name = "laptop".parse().unwrap();
-        for (path, says) in [(&empty, "it is empty"), (&missing, "os error")] {
+        for (path, expected) in [(&empty, "it is empty"), (&missing, "os error")] {
             let error = Secret::Passphrase(Some(path.clone()), client.clone()).key();
             let error = format!("{:#}", error.unwrap_err());
             assert!(error.contains(path.to_str().unwrap()), "{error}");
-            assert_eq!(error.matches(says).count(), 1, "{error}");
+            assert_eq!(error.matches(expected).count(), 1, "{error}");
         }
         let error = Secret::KeyFile(missing).key().unwrap_err();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Sending a knock: 16 SYNs in order from 16 consecutive source ports, copy by copy.
+//! Sends a knock: 16 SYNs in order from 16 consecutive source ports, once per copy.
 
 use std::{
     io,
@@ -16,82 +16,82 @@ use crate::{
     stack::{Stack, SystemStack},
 };
 
-/// How long a socket is held after its SYN.
+/// How long a socket stays open after its SYN was sent.
 ///
-/// A SYN may wait for the neighbour's link-layer address, and not every system lets it
-/// outlive its socket.
+/// The SYN may have to wait for neighbour discovery, and some systems discard it when its socket
+/// closes.
 const HOLD: Duration = Duration::from_millis(200);
 
-/// When a system sends a SYN again that nobody answered (RFC 6298, section 2). A copy out of
-/// order would only take the daemon's time.
+/// When a system retransmits an unanswered SYN (RFC 6298, section 2). A retransmission out of
+/// order would only cost the daemon time.
 const RETRANSMISSION: Duration = Duration::from_secs(1);
 
-// A socket is looked at before each SYN, so it may be a delay older than HOLD when it closes.
+// Sockets are checked before each SYN, so one may stay open for HOLD and one delay.
 const _: () = assert!(HOLD.as_millis() + Delay::MAX.as_millis() < RETRANSMISSION.as_millis());
 
-/// A knock that has left.
+/// The result of a sent knock.
 #[derive(Debug)]
 pub struct Sent {
-    /// Where it left from.
+    /// The source ports.
     pub source: SourcePorts,
-    /// The SYNs of further copies that did not leave. The first copy is always complete.
+    /// The SYNs of further copies that could not be sent. The first copy is always complete.
     pub missed: Vec<Missed>,
 }
 
-/// A SYN of a further copy that did not leave.
+/// A SYN of a further copy that could not be sent.
 #[derive(Debug)]
 pub struct Missed {
-    /// Which copy: 2 is the first that is insurance.
+    /// The number of the copy, 2 or more.
     pub copy: u8,
-    /// The source port that it should have left from.
+    /// The source port of the SYN.
     pub port: u16,
-    /// Why it did not.
+    /// The reason.
     pub error: io::Error,
 }
 
 impl Sent {
-    /// What is to be said of the copies that are incomplete, if any is.
+    /// A note about incomplete copies, if there are any.
     #[must_use]
     pub fn note(&self) -> Option<String> {
         let Missed { copy, port, error } = self.missed.first()?;
         Some(format!(
-            "the knock was sent, but {} of its copied SYNs were not; the first was copy {copy} from port {port}: {error}",
+            "the knock was sent, but {} SYNs of its further copies were not; the first was in copy {copy} from port {port}: {error}",
             self.missed.len()
         ))
     }
 }
 
-/// Why a knock did not leave.
+/// Why a knock was not sent.
 #[derive(Debug, Error)]
 pub enum SendError {
-    /// The system cannot or must not send to this address.
+    /// The system cannot send to this address, or is not allowed to.
     #[error("cannot knock on {to}")]
     Refused {
         /// The address.
         to: Address,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// In all places tried a port is in use.
-    #[error("cannot knock on {to}: no 16 consecutive source ports are free (tried {tries} places)")]
+    /// A source port was in use in every range that was tried.
+    #[error("cannot knock on {to}: no 16 consecutive source ports are free (tried {tries} ranges)")]
     NoSourcePorts {
         /// The address.
         to: Address,
-        /// How many places were tried.
+        /// The number of ranges that were tried.
         tries: usize,
-        /// What the system says to the last of them.
+        /// The error of the system for the last range.
         source: io::Error,
     },
 }
 
 /// Sends `knock` to `to` from random source ports.
 ///
-/// Takes as long as its SYNs' delays, and 200 ms. Nothing can be said of its arrival: a
-/// knock is never answered.
+/// Takes as long as the delays between the SYNs, plus 200 ms. Success does not mean that the
+/// knock arrived, because a knock is never answered.
 ///
 /// # Errors
 ///
-/// [`SendError`] if the first copy did not leave completely.
+/// Returns [`SendError`] if the first copy could not be sent completely.
 pub fn send(knock: &Knock, to: Address, pace: Pace) -> Result<Sent, SendError> {
     let candidates = SourcePorts::random(knock.window());
     send_through(&mut SystemStack, candidates, knock, to, pace)
@@ -101,7 +101,7 @@ pub fn send(knock: &Knock, to: Address, pace: Pace) -> Result<Sent, SendError> {
 ///
 /// # Errors
 ///
-/// [`SendError`] if the first copy did not leave completely.
+/// Returns [`SendError`] if the first copy could not be sent completely.
 pub fn send_through<S: Stack>(
     stack: &mut S,
     candidates: impl Iterator<Item = SourcePorts>,
@@ -113,17 +113,17 @@ pub fn send_through<S: Stack>(
     let mut last = io::ErrorKind::AddrInUse.into();
     for source in candidates {
         tries += 1;
-        let flight = Flight {
+        let transmission = Transmission {
             stack,
             routes: routes(source, knock),
             to,
             delay: pace.delay,
             open: [const { None }; BLOCK_LEN],
         };
-        match flight.send(pace.copies.get()) {
+        match transmission.send(pace.copies.get()) {
             Ok(missed) => return Ok(Sent { source, missed }),
-            Err(Setback::Taken(error)) => last = error,
-            Err(Setback::Refused(source)) => return Err(SendError::Refused { to, source }),
+            Err(FirstCopyError::Taken(error)) => last = error,
+            Err(FirstCopyError::Refused(source)) => return Err(SendError::Refused { to, source }),
         }
     }
     Err(SendError::NoSourcePorts {
@@ -133,7 +133,7 @@ pub fn send_through<S: Stack>(
     })
 }
 
-/// A SYN's source port and the port that it knocks on.
+/// The source port and the destination port of a SYN.
 type Route = (u16, u16);
 
 fn routes(source: SourcePorts, knock: &Knock) -> [Route; BLOCK_LEN] {
@@ -141,18 +141,18 @@ fn routes(source: SourcePorts, knock: &Knock) -> [Route; BLOCK_LEN] {
     std::array::from_fn(|i| (from[i], to[i]))
 }
 
-/// Why a first copy did not leave.
-enum Setback {
-    /// Another place may be free.
+/// Why a first copy could not be sent.
+enum FirstCopyError {
+    /// A port is in use; other source ports may be free.
     Taken(io::Error),
-    /// Another place would not help.
+    /// Other source ports would not help.
     Refused(io::Error),
 }
 
-impl Setback {
+impl FirstCopyError {
     fn of_bind(error: io::Error) -> Self {
         match error.kind() {
-            // Windows refuses the ports that it reserves with this.
+            // Windows returns this error for reserved ports.
             io::ErrorKind::PermissionDenied => Self::Taken(error),
             _ => Self::of_connect(error),
         }
@@ -160,25 +160,25 @@ impl Setback {
 
     fn of_connect(error: io::Error) -> Self {
         match error.kind() {
-            // A connection between these two addresses and ports exists, or just did.
+            // A connection with these addresses and ports exists, or did a short time ago.
             io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Self::Taken(error),
             _ => Self::Refused(error),
         }
     }
 }
 
-/// A knock on its way from one place.
-struct Flight<'a, S: Stack> {
+/// A knock that is being sent from one range of source ports.
+struct Transmission<'a, S: Stack> {
     stack: &'a mut S,
     routes: [Route; BLOCK_LEN],
     to: Address,
     delay: Delay,
-    /// The sockets that have sent, and when.
+    /// The sockets whose SYN was sent, and when.
     open: [Option<(Instant, S::Socket)>; BLOCK_LEN],
 }
 
-impl<S: Stack> Flight<'_, S> {
-    fn send(mut self, copies: u8) -> Result<Vec<Missed>, Setback> {
+impl<S: Stack> Transmission<'_, S> {
+    fn send(mut self, copies: u8) -> Result<Vec<Missed>, FirstCopyError> {
         self.first_copy()?;
         let mut missed = Vec::new();
         for copy in 2..=copies {
@@ -189,18 +189,19 @@ impl<S: Stack> Flight<'_, S> {
         Ok(missed)
     }
 
-    /// All ports are bound before the first SYN leaves, so that a port that is taken costs
-    /// no SYN.
-    fn first_copy(&mut self) -> Result<(), Setback> {
+    /// Sends the first copy. Binds all ports before the first SYN, so that no SYN is sent if a port
+    /// is in use.
+    fn first_copy(&mut self) -> Result<(), FirstCopyError> {
         let mut bound = Vec::with_capacity(BLOCK_LEN);
         for i in 0..BLOCK_LEN {
-            bound.push(self.bind(i).map_err(Setback::of_bind)?);
+            bound.push(self.bind(i).map_err(FirstCopyError::of_bind)?);
         }
         for (i, socket) in bound.into_iter().enumerate() {
             if i > 0 {
                 self.pause();
             }
-            self.connect(i, socket).map_err(Setback::of_connect)?;
+            self.connect(i, socket)
+                .map_err(FirstCopyError::of_connect)?;
         }
         Ok(())
     }
@@ -208,7 +209,7 @@ impl<S: Stack> Flight<'_, S> {
     fn further_copy(&mut self, copy: u8, missed: &mut Vec<Missed>) {
         for i in 0..BLOCK_LEN {
             self.pause();
-            // Frees the port for its copy.
+            // Releases the port for the next copy.
             self.open[i] = None;
             let sent = self.bind(i).and_then(|socket| self.connect(i, socket));
             if let Err(error) = sent {

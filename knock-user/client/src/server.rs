@@ -1,4 +1,4 @@
-//! The server that is knocked on, and the addresses that it has.
+//! The server to knock on, and its addresses.
 
 use std::{
     fmt, io,
@@ -8,27 +8,27 @@ use std::{
 
 use thiserror::Error;
 
-/// A server as a person names it: an IP address, in brackets or not, or a host name.
+/// A server as given by the user: a host name, or an IP address with or without brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server(String);
 
-/// Why a text does not name a server.
+/// Why a text is not a valid server.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidServer {
-    /// Nothing stands there.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
-    /// A port is named with it.
-    #[error("a knock goes to ports of its own: leave out the port {0}")]
+    /// It includes a port.
+    #[error("a knock uses its own ports: omit the port {0}")]
     Port(String),
-    /// It is what sets up a client.
-    #[error("this is an invitation, and a secret: `knock import` asks for it")]
+    /// It is an invitation.
+    #[error("this is an invitation, which is secret: run `knock import` and paste it there")]
     Invitation,
-    /// What stands behind its colon is no port. It is not shown: it could be a key.
-    #[error("a colon stands in IPv6 addresses only")]
+    /// The text after the colon is not a port. It is not shown, because it may be a key.
+    #[error("a colon is only valid in an IPv6 address")]
     Colon,
-    /// The brackets are not those of `[2001:db8::1]`.
-    #[error("brackets stand around an IPv6 address, as in [2001:db8::1]")]
+    /// There are brackets, but not as in `[2001:db8::1]`.
+    #[error("brackets are only valid around an IPv6 address, as in [2001:db8::1]")]
     Brackets,
 }
 
@@ -51,7 +51,7 @@ impl FromStr for Server {
         }
         match text.find(':').map(|colon| &text[colon..]) {
             Some(port) if is_port(port) => Err(InvalidServer::Port(port.to_owned())),
-            // An IPv6 address has two colons at least.
+            // An IPv6 address has at least two colons.
             Some(rest) if rest.matches(':').count() == 1 => Err(InvalidServer::Colon),
             _ if text.ends_with(']') => Err(InvalidServer::Brackets),
             _ => Ok(Self(text.to_owned())),
@@ -59,8 +59,8 @@ impl FromStr for Server {
     }
 }
 
-/// Whether `text` looks like `:22` or `:ssh`: a service's name has 15 characters at most
-/// (RFC 6335, section 5.1).
+/// Whether `text` looks like `:22` or `:ssh`. A service name has at most 15 characters (RFC 6335,
+/// section 5.1).
 fn is_port(text: &str) -> bool {
     text.strip_prefix(':')
         .is_some_and(|port| port.len() <= 15 && !port.contains(':'))
@@ -80,10 +80,10 @@ impl fmt::Display for Server {
     }
 }
 
-/// Which of a server's addresses are knocked on.
+/// Which of a server's addresses to knock on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
-    /// The first IPv4 and the first IPv6 address, as far as there are such.
+    /// The first IPv4 and the first IPv6 address, if they exist.
     Both,
     /// The first IPv4 address.
     Ipv4,
@@ -91,7 +91,7 @@ pub enum Families {
     Ipv6,
 }
 
-/// Why a server has no address to knock on.
+/// Why no address of a server can be used.
 #[derive(Debug, Error)]
 pub enum LookupError {
     /// The name cannot be resolved.
@@ -99,10 +99,10 @@ pub enum LookupError {
     Unresolved {
         /// The name.
         server: Server,
-        /// What the system's resolver says.
+        /// The error of the system's resolver.
         source: io::Error,
     },
-    /// It has addresses, but none of the family asked for.
+    /// There are addresses, but none of this family.
     #[error("{server} has no {}", match families {
         Families::Both => "IP address",
         Families::Ipv4 => "IPv4 address; try it without -4",
@@ -111,19 +111,19 @@ pub enum LookupError {
     NoneOfFamily {
         /// The server.
         server: Server,
-        /// What was asked for.
+        /// The requested families.
         families: Families,
     },
 }
 
 impl Server {
-    /// The addresses to knock on, at most one of each family, IPv4 first.
+    /// The addresses to knock on: at most one of each family, IPv4 first.
     ///
-    /// Asks the system's resolver, which may take seconds.
+    /// Uses the system's resolver, which may take seconds.
     ///
     /// # Errors
     ///
-    /// [`LookupError`] if there is no such address.
+    /// Returns [`LookupError`] if there is no such address.
     pub fn addresses(&self, families: Families) -> Result<Vec<Address>, LookupError> {
         let found =
             (self.0.as_str(), 0)
@@ -158,10 +158,9 @@ fn first_of_each(found: impl Iterator<Item = Address>, families: Families) -> Ve
     ipv4.into_iter().chain(ipv6).collect()
 }
 
-/// An IP address, with the interface that it belongs to if it is a link-local one.
+/// An IP address, with a scope ID (interface index) if it is link-local.
 ///
-/// An IPv4 address in an IPv4-mapped IPv6 address is that IPv4 address (README.md, "How
-/// the daemon assembles").
+/// An IPv4-mapped IPv6 address is treated as IPv4 (docs/protocol.md, "Assembly on the server").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     ip: IpAddr,
@@ -169,7 +168,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// The address together with `port`.
+    /// The address with `port`.
     #[must_use]
     pub fn with_port(self, port: u16) -> SocketAddr {
         match self.ip {
@@ -178,7 +177,7 @@ impl Address {
         }
     }
 
-    /// The address without its interface.
+    /// The address without its scope ID.
     #[must_use]
     pub fn ip(self) -> IpAddr {
         self.ip
@@ -200,7 +199,7 @@ impl From<IpAddr> for Address {
     }
 }
 
-/// Leaves the port out.
+/// Discards the port.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         let scope = match address {
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_their_own() {
+    fn addresses_resolve_to_themselves() {
         for (server, families, found) in [
             ("192.0.2.7", Families::Both, "192.0.2.7"),
             ("192.0.2.7", Families::Ipv4, "192.0.2.7"),
@@ -290,21 +289,21 @@ mod tests {
 
     #[test]
     fn says_that_there_is_no_address() {
-        for (server, families, says) in [
+        for (server, families, expected) in [
             ("192.0.2.7", Families::Ipv6, "192.0.2.7 has no IPv6 address"),
             ("::1", Families::Ipv4, "::1 has no IPv4 address"),
-            // A label that is too long for DNS, so that no resolver is asked.
+            // A label that is too long for DNS, so that no DNS query is sent.
             (&*"x".repeat(64), Families::Both, "cannot find an address"),
         ] {
             let error = addresses(server, families).unwrap_err();
-            assert!(error.starts_with(says), "{error}");
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn link_local_addresses_keep_their_interface() {
-        // The loopback interface's index is 1 in every network namespace.
+        // The index of the loopback interface is 1 in every network namespace.
         assert_eq!(
             addresses("fe80::1%lo", Families::Both).unwrap(),
             "fe80::1%1"

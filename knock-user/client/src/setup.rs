@@ -1,4 +1,4 @@
-//! `knock import`, `knock list` and `knock keygen`.
+//! The commands `knock import`, `knock list` and `knock keygen`.
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
@@ -17,42 +17,42 @@ use crate::{
 };
 use knockd_credentials::{invitation::Invitation, key_file};
 
-/// More than an invitation with the longest name and host has.
+/// The maximum length of an invitation; one with the longest name and host is shorter.
 const MAX_INVITATION: usize = 1024;
 
-/// Names that stand for something else in first place.
+/// Words that are commands if they are the first argument.
 const COMMANDS: [&str; 3] = ["import", "list", "keygen"];
 
-/// Does what `command` says.
+/// Runs `command`.
 pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
     match command {
         Command::Import { uri, name } => {
             let mut profiles = Profiles::of_user()?;
             let text = match uri.as_ref().and_then(Uri::given) {
                 Some(uri) => Zeroizing::new(uri.to_owned()),
-                None => asked()?,
+                None => read_invitation()?,
             };
             let name = import(&text, name.as_ref(), &mut profiles)?;
-            console.say(&imported(&name))
+            console.print(&imported(&name))
         }
         Command::List => list(&Profiles::of_user()?, console),
         Command::Keygen { file } => {
             keygen(file)?;
-            console.say(&format!("wrote a new key to {}", file.display()))
+            console.print(&format!("wrote a new key to {}", file.display()))
         }
     }
 }
 
-fn asked() -> Result<Zeroizing<String>> {
+fn read_invitation() -> Result<Zeroizing<String>> {
     if io::stdin().is_terminal() {
         return rpassword::prompt_password("Invitation (knock://…): ")
             .map(Zeroizing::new)
-            .context("cannot ask for the invitation");
+            .context("cannot prompt for the invitation");
     }
     read(io::stdin().lock())
 }
 
-/// The text that `input` holds, in one allocation, so that no copy stays behind unwiped.
+/// Reads the text into one allocation, because growing it would leave copies of the secret.
 fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_INVITATION + 64));
     input
@@ -60,12 +60,12 @@ fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
         .read_to_string(&mut text)
         .context("cannot read the invitation from standard input")?;
     if text.len() > MAX_INVITATION {
-        bail!("this is no invitation: it is longer than {MAX_INVITATION} bytes");
+        bail!("this is not an invitation: it is longer than {MAX_INVITATION} bytes");
     }
     Ok(text)
 }
 
-/// Stores the invitation `text` under `name`, or else under its host.
+/// Stores the invitation `text` under `name`, or under its host if there is no name.
 fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Name> {
     let invitation: Invitation = text.parse()?;
     let server: Server = invitation
@@ -79,7 +79,7 @@ fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Na
     let name = match name {
         Some(name) => name.clone(),
         None => server.as_str().parse().map_err(|_| {
-            anyhow!("the host's name is too long for a profile: choose one with --name")
+            anyhow!("the host name is too long for a profile: choose a name with --name")
         })?,
     };
     check_name(&name).map_err(|error| anyhow!("{error}: choose another with --name"))?;
@@ -99,7 +99,7 @@ fn imported(name: &Name) -> String {
 fn list(profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
     let rows: Vec<[String; 4]> = profiles.iter().map(row).collect();
     if rows.is_empty() {
-        return console.note("there is no profile; `knock import` stores one");
+        return console.note("there are no profiles; `knock import` stores one");
     }
     let header = ["PROFILE", "SERVER", "CLIENT", "PORTS"].map(str::to_owned);
     let width = |column: usize| {
@@ -108,7 +108,7 @@ fn list(profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
     };
     let [first, second, third] = [width(0), width(1), width(2)];
     for [name, server, client, ports] in [&header].into_iter().chain(&rows) {
-        console.say(&format!(
+        console.print(&format!(
             "{name:first$}  {server:second$}  {client:third$}  {ports}"
         ))?;
     }
@@ -126,10 +126,10 @@ fn row(profile: &Profile) -> [String; 4] {
 }
 
 fn keygen(file: &Path) -> Result<()> {
-    let key = key_file::generate().context("cannot make a key")?;
+    let key = key_file::generate().context("cannot generate a key")?;
     key_file::create(file, &key).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            anyhow!("{} exists already, and is left as it is", file.display())
+            anyhow!("{} exists already and is left unchanged", file.display())
         }
         _ => anyhow!("{}: {error}", file.display()),
     })
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_listed_is_said_apart() {
+    fn an_empty_list_is_a_note() {
         let (_folder, profiles) = profiles();
         let (out, notes) = listed(&profiles);
         assert_eq!(out, "");
@@ -190,12 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_imported_is_said_and_not_shown() {
+    fn import_errors_do_not_show_the_secret() {
         let (_folder, mut profiles) = profiles();
         let long = URI.replace("[2001:db8::1]", &"x".repeat(65));
         let nobody = URI.replace("laptop", &"x".repeat(65));
         let option = URI.replace("[2001:db8::1]", "-4");
-        for (text, says) in [
+        for (text, expected) in [
             ("", "looks like"),
             (&URI[..60], "43 characters"),
             (&long, "--name"),
@@ -203,7 +203,7 @@ mod tests {
             (&option, "--name"),
         ] {
             let error = format!("{:#}", import(text, None, &mut profiles).unwrap_err());
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
             assert!(!error.contains("AAEC"), "{error}");
         }
         assert_eq!(profiles.iter().count(), 0);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_called_like_a_command_is_told_how_to_be_used() {
+    fn a_profile_with_the_name_of_a_command_gets_a_hint() {
         assert!(imported(&name("home")).ends_with("knock home DOOR"));
         assert!(imported(&name("list")).ends_with("knock -- list DOOR"));
     }

@@ -1,4 +1,4 @@
-//! The 16 source ports that the SYNs of a knock leave from.
+//! Chooses the 16 source ports for the SYNs of a knock.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -7,27 +7,28 @@ use std::{
 
 use knock_common::{protocol::block::BLOCK_LEN, window::Window};
 
-/// The distance from the first source port to the last.
+/// The difference between the last and the first source port.
 const SPAN: u64 = BLOCK_LEN as u64 - 1;
 
-/// The dynamic ports (RFC 6335, section 6), where no service of this host should listen.
+/// The dynamic ports (RFC 6335, section 6), which services should not listen on.
 const DYNAMIC: RangeInclusive<u16> = 49152..=u16::MAX;
 
-/// What is left if those are taken, above the ports that need privileges.
+/// The fallback: all other ports that do not need privileges.
 const REGISTERED: RangeInclusive<u16> = 1024..=49151;
 
-/// How many starts are tried in each of the two ranges. Where half of all ports are taken
-/// at random, 16 free ones in a row hardly exist; where 1 in 16 is, every third try is good.
+/// The number of random ranges to try in each of the two sets of ports. If half of all ports are
+/// in use at random, hardly any 16 consecutive ports are free; if 1 in 16 is, every third try
+/// succeeds.
 const TRIES: u64 = 32;
 
-/// 16 consecutive source ports, none below 1024 (README.md, "On the wire").
+/// 16 consecutive source ports, none below 1024 (docs/protocol.md, "On the wire").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePorts {
     first: u16,
 }
 
 impl SourcePorts {
-    /// The ports, in the order of sending: the daemon rebuilds the order from them.
+    /// The ports in sending order, from which the daemon restores the order of the SYNs.
     #[must_use]
     pub fn ports(self) -> [u16; BLOCK_LEN] {
         let mut port = self.first;
@@ -38,16 +39,16 @@ impl SourcePorts {
         })
     }
 
-    /// The source ports that `random`, a number of any size, chooses from `range`.
+    /// The source ports in `range` that the random number `random` selects.
     ///
-    /// None of them lies in `window`: a host that knocks on itself would otherwise connect a
-    /// socket to itself (RFC 9293, section 3.5, simultaneous open). [`None`] if the range has
+    /// None of them is in `window`, because a host that knocks on itself could otherwise connect a
+    /// socket to itself (RFC 9293, section 3.5, simultaneous open). Returns `None` if the range has
     /// no room.
     #[must_use]
     pub fn choose(range: &RangeInclusive<u16>, window: Window, random: u64) -> Option<Self> {
         let (low, high) = (u64::from(*range.start()), u64::from(*range.end()));
         let base = u64::from(window.base());
-        // The first ports that leave room for 16 before the window, and those behind it.
+        // First ports that leave room for 16 ports before the window, and first ports after it.
         let before = low..(base.min(high + 1)).saturating_sub(SPAN);
         let behind = low.max(base + 256)..(high + 1).saturating_sub(SPAN);
         let (n, m) = (len(&before), len(&behind));
@@ -61,9 +62,9 @@ impl SourcePorts {
         Some(Self { first })
     }
 
-    /// Source ports to try one after the other, the dynamic range first.
+    /// Source ports to try in turn, the dynamic ports first.
     ///
-    /// `random` gives a number for each try.
+    /// `random` returns the random number for each try.
     pub fn candidates(window: Window, random: impl Fn(u64) -> u64) -> impl Iterator<Item = Self> {
         (0..2 * TRIES).filter_map(move |i| {
             let range = if i < TRIES { &DYNAMIC } else { &REGISTERED };
@@ -71,8 +72,8 @@ impl SourcePorts {
         })
     }
 
-    /// [`SourcePorts::candidates`] from numbers that differ with every call. They are no
-    /// secret, so the seed of std's hash maps is random enough.
+    /// [`SourcePorts::candidates`] with different random numbers for each call. The numbers need
+    /// not be secret, so the random seed of std's hash maps is sufficient.
     pub fn random(window: Window) -> impl Iterator<Item = Self> {
         let state = RandomState::new();
         Self::candidates(window, move |i| state.hash_one(i))
@@ -107,7 +108,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(firsts(2000..=2020, 61000), (2000..=2005).collect());
-        // 20 ports before the window and 17 behind it.
+        // 20 ports before the window and 17 after it.
         let around = (2000..=2004).chain(2276..=2277).collect();
         assert_eq!(firsts(2000..=2292, 2020), around);
         assert_eq!(firsts(2000..=2292, 2001), (2257..=2277).collect());

@@ -11,22 +11,22 @@ use thiserror::Error;
 
 use crate::server::{Address, Families};
 
-/// Any port: a route does not depend on it, and no packet is sent.
+/// An arbitrary port: it does not affect the route, and no packet is sent.
 const ANY_PORT: u16 = 9;
 
-/// What a sealed knock is bound to (README.md, "Sealed", bytes 8 to 11).
+/// The source address that a sealed knock is bound to (docs/protocol.md, "Sealed", bytes 8 to 11).
 ///
-/// A bound knock is worth nothing to whom sends it on from another address; one that is
-/// bound to an address which a router rewrites on the way opens nothing.
+/// A bound knock cannot be replayed from another address. If a router translates the address
+/// that it is bound to, it opens nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceIp {
-    /// The address that the route to the server would use, if the server will see it as it
-    /// is; otherwise none. See [`arrives_unchanged`].
+    /// The source address of the route to the server, unless the address is translated on the
+    /// way (see [`arrives_unchanged`]); then the knock is unbound.
     #[default]
     Auto,
-    /// None.
+    /// Unbound.
     None,
-    /// This one.
+    /// Bound to this address.
     Is(Known),
 }
 
@@ -37,14 +37,14 @@ pub struct Known {
     tag: SourceTag,
 }
 
-/// Why a text is no [`SourceIp`].
+/// Why a text is not a valid [`SourceIp`].
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidSourceIp {
-    /// It is no word that is known and no address.
-    #[error("it is `auto`, `none` or the IP address that the server sees this host at")]
+    /// It is neither a known word nor an address.
+    #[error("expected `auto`, `none` or the IP address under which the server sees this host")]
     Syntax,
-    /// `0.0.0.0` and `::` are the address of no host.
-    #[error("{0} is the address of no host")]
+    /// It is `0.0.0.0` or `::`, which no host can have.
+    #[error("{0} cannot be the address of a host")]
     Unspecified(IpAddr),
 }
 
@@ -67,7 +67,7 @@ impl FromStr for SourceIp {
 }
 
 impl SourceIp {
-    /// The one family that a knock bound to this can be sent with, if it is one.
+    /// The address family of the knock, if this value determines it.
     #[must_use]
     pub const fn family(self) -> Option<Families> {
         match self {
@@ -77,7 +77,7 @@ impl SourceIp {
         }
     }
 
-    /// What a knock is bound to wherever it goes; [`None`] if that depends on its route.
+    /// The binding, if it does not depend on the route to the server; else `None`.
     #[must_use]
     pub const fn fixed_binding(self) -> Option<Binding> {
         match self {
@@ -87,7 +87,7 @@ impl SourceIp {
         }
     }
 
-    /// What a knock to `to` is bound to. Asks the system for its route; sends nothing.
+    /// The binding of a knock to `to`. Looks up the route in the system and sends nothing.
     #[must_use]
     pub fn binding(self, to: Address) -> Binding {
         self.binding_by(to, routed_source)
@@ -104,7 +104,7 @@ impl SourceIp {
         if is_translated(to.ip()) {
             return Binding::Unbound;
         }
-        // Where there is no route, sending will say so better than this could.
+        // A missing route is not an error here, because sending reports it better.
         source(to)
             .ok()
             .filter(|source| arrives_unchanged(*source))
@@ -113,7 +113,7 @@ impl SourceIp {
     }
 }
 
-/// The source address of packets to `to`: connecting a UDP socket chooses it, and sends nothing.
+/// The source address of packets to `to`. Connecting a UDP socket selects it and sends nothing.
 fn routed_source(to: Address) -> io::Result<IpAddr> {
     let any: IpAddr = if to.is_ipv6() {
         Ipv6Addr::UNSPECIFIED.into()
@@ -125,16 +125,15 @@ fn routed_source(to: Address) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// Whether an address of this host's is the one that a server sees.
+/// Whether a server sees this address of this host unchanged.
 ///
-/// It is, unless it lies in a range whose packets do not cross the Internet as they are:
-/// private networks and shared ones behind a carrier's NAT, the addresses that translators
-/// between the families use, loopback, link-local. That a server in the same network would
-/// see even these does not count, for two reasons: whether it is the same network cannot be
-/// told from the addresses (a container's 172.17.0.2 is translated on its way to
-/// 192.168.0.2), and a wrong guess fails silently, while an unbound knock works at every
-/// door that does not set `require_binding`. Whoever knows better says so with an address
-/// instead of `auto`.
+/// It does, unless the address is in a range that is not routed in the Internet or is translated:
+/// private networks, shared address space behind carrier-grade NAT, the addresses of IPv4/IPv6
+/// translators, loopback, link-local. A server in the same network would see even such an
+/// address unchanged, but that case is ignored for two reasons. First, the addresses do not
+/// show whether it is the same network: a container's 172.17.0.2 is translated on the way to
+/// 192.168.0.2. Second, a wrong guess fails silently, while an unbound knock works at every
+/// door without `require_binding`. A user who knows better gives the address instead of `auto`.
 #[must_use]
 pub fn arrives_unchanged(ip: IpAddr) -> bool {
     match ip.to_canonical() {
@@ -143,13 +142,13 @@ pub fn arrives_unchanged(ip: IpAddr) -> bool {
             !(ip.is_private()
                 || ip.is_loopback()
                 || ip.is_link_local()
-                // RFC 6598: between a carrier's NAT and its customers.
+                // RFC 6598: shared address space between a carrier-grade NAT and its customers.
                 || (a == 100 && b & 0xc0 == 64)
-                // RFC 7335 and RFC 6333: this host's end of a translation to IPv6.
+                // RFC 7335 and RFC 6333: the IPv4 end of a translation or tunnel to IPv6.
                 || (a, b, c) == (192, 0, 0)
-                // RFC 2544: no route leads there; tunnels that proxy connections use it.
+                // RFC 2544: benchmarking, not routed; some proxy tunnels use these addresses.
                 || (a == 198 && b & 0xfe == 18)
-                // This network, multicast, and what has never been assigned.
+                // "This network", multicast and reserved.
                 || a == 0
                 || a >= 224)
         }
@@ -164,9 +163,8 @@ pub fn arrives_unchanged(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether packets to `ip` become IPv4 packets on their way, with the translator's source
-/// address (RFC 6052, RFC 8215). A translator with a prefix of its network's own cannot be
-/// told from a server.
+/// Whether packets to `ip` are translated to IPv4, with the source address of the translator
+/// (RFC 6052, RFC 8215). Translators with a network-specific prefix are not recognized.
 fn is_translated(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
@@ -177,7 +175,7 @@ fn is_translated(ip: IpAddr) -> bool {
     }
 }
 
-/// For the command line, whose default it is.
+/// The text form on the command line.
 impl fmt::Display for SourceIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -206,7 +204,7 @@ mod tests {
             ("192.0.2.7", "192.0.2.7", Families::Ipv4),
             ("::ffff:192.0.2.7", "192.0.2.7", Families::Ipv4),
             ("2001:db8::1", "2001:db8::1", Families::Ipv6),
-            // Whoever names an address knows better.
+            // An address that the user gives is used even if it is private.
             ("10.0.0.1", "10.0.0.1", Families::Ipv4),
         ] {
             let source: SourceIp = text.parse().unwrap();
@@ -299,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_route_to_this_host_starts_here() {
+    fn the_route_to_this_host_has_a_loopback_source() {
         let source = routed_source(ip("127.0.0.1").into()).unwrap();
         assert!(source.is_loopback());
         let binding = SourceIp::Auto.binding(ip("127.0.0.1").into());

@@ -1,4 +1,4 @@
-//! The system's TCP stack and clock, as far as a knock needs them.
+//! The system's TCP stack and clock, behind a trait for tests.
 
 use std::{
     io,
@@ -9,34 +9,35 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// What sends SYNs from chosen ports, and knows the time. Dropping a socket closes it.
+/// Sends SYNs from chosen ports, and provides the time. Dropping a socket closes it.
 pub trait Stack {
-    /// A socket bound to a source port.
+    /// A socket that is bound to a source port.
     type Socket;
 
-    /// A socket of the family of `to`, bound to `port` on every address of this host.
+    /// Creates a socket of the family of `to` that is bound to `port` on all local addresses.
     ///
     /// # Errors
     ///
-    /// The system's, for instance [`io::ErrorKind::AddrInUse`].
+    /// Returns the system's error, for example [`io::ErrorKind::AddrInUse`].
     fn bind(&mut self, to: SocketAddr, port: u16) -> io::Result<Self::Socket>;
 
-    /// Lets one SYN leave from `socket` to `to` and does not wait for an answer; that the
-    /// port refuses is a success.
+    /// Sends one SYN from `socket` to `to` without waiting for an answer. A refused connection is
+    /// not an error.
     ///
     /// # Errors
     ///
-    /// The system's if it did not leave, for instance [`io::ErrorKind::NetworkUnreachable`].
+    /// Returns the system's error if nothing was sent, for example
+    /// [`io::ErrorKind::NetworkUnreachable`].
     fn connect(&mut self, socket: &Self::Socket, to: SocketAddr) -> io::Result<()>;
 
-    /// What time it is.
+    /// The current time.
     fn now(&self) -> Instant;
 
-    /// Waits.
+    /// Waits for `pause`.
     fn sleep(&mut self, pause: Duration);
 }
 
-/// The system itself.
+/// The stack and the clock of the system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemStack;
 
@@ -46,14 +47,14 @@ impl Stack for SystemStack {
     fn bind(&mut self, to: SocketAddr, port: u16) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
-        // Where something listens, the connection ends with a reset: it would otherwise stay
-        // in TIME_WAIT and keep its port from the next copy.
+        // If the port accepts the connection, closing it sends a reset. Otherwise it would stay in
+        // TIME_WAIT and block the source port for the next copy.
         socket.set_linger(Some(Duration::ZERO))?;
-        // On Windows this would take the port from whoever has it.
+        // On Windows this option would take a port from another process.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         let any = if to.is_ipv6() {
-            // The same port in use with IPv4 is not in the way.
+            // Ignores whether the same port is in use with IPv4.
             socket.set_only_v6(true)?;
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
         } else {
@@ -79,18 +80,18 @@ impl Stack for SystemStack {
     }
 }
 
-/// Whether a connect that did not succeed has sent its SYN.
+/// Whether a connect that returned an error has sent its SYN.
 fn is_on_its_way(error: &io::Error) -> bool {
-    // std has no stable name for this kind.
+    // std has no stable error kind for it.
     #[cfg(unix)]
     if error.raw_os_error() == Some(libc::EINPROGRESS) {
         return true;
     }
     matches!(
         error.kind(),
-        // What Windows says instead, and POSIX's connect() after a signal.
+        // The error of Windows, and of connect() in POSIX after a signal.
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-        // The SYN was answered at once, as on the loopback interface.
+        // The SYN was answered at once, which happens on the loopback interface.
         | io::ErrorKind::ConnectionRefused
     )
 }

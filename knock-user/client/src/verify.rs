@@ -1,8 +1,7 @@
-//! Knocking until the door's port answers.
+//! Knocks until the door's port answers.
 //!
-//! A knock itself is never answered. What can be seen of it is whether a TCP connection to
-//! the port that it opens succeeds; where none does, another knock, with a fresh block, is
-//! all that can be done.
+//! A knock itself is never answered. Its effect is only visible in a TCP connection to the port
+//! that the door opens. If none succeeds, the client knocks again with a fresh block.
 
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration, time::Instant};
 
@@ -15,42 +14,42 @@ mod attempts;
 
 pub use attempts::Attempts;
 
-/// How long the port is looked at before the first knock. Long enough for an answer across
-/// an ocean; where it comes later, only the remark that the door was open is lost.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How long the port is checked before the first knock. Enough for an answer across an ocean; if
+/// an answer takes longer, only the message that the door was already open is lost.
+const INITIAL_CHECK: Duration = Duration::from_millis(200);
 
-/// How long the port is looked at after the first knock. A quick server and a slow firewall
-/// script take less.
+/// How long the port is checked after the first knock. A fast server or a slow firewall script
+/// needs less.
 const FIRST_ROUND: Duration = Duration::from_millis(500);
 
-/// More patience than this between two knocks helps no link.
+/// The maximum time between two knocks. Longer pauses do not help on any network.
 const LONGEST_ROUND: Duration = Duration::from_secs(10);
 
-/// The pause after the first attempt at the port; each further one is twice as long, up to
+/// The pause after the first connection attempt. Each further pause is twice as long, up to
 /// [`LONGEST_GAP`].
 const FIRST_GAP: Duration = Duration::from_millis(50);
 
-/// Later attempts come as often as a system itself sends a SYN again.
+/// The maximum pause between attempts: the time after which a system retransmits a SYN.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether an attempt has got through.
+/// How often the results of the attempts are checked.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The SYNs that the daemon lets one source send per second (knockd's `events_per_second`,
-/// by default).
+/// The number of SYNs per second that the daemon accepts from one source (the default of knockd's
+/// `events_per_second`).
 const BUDGET: u32 = 64;
 
-/// A TCP port that a door opens, written `tcp/22`.
+/// A TCP port that a door opens, written as `tcp/22`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpPort(NonZeroU16);
 
-/// A text that is no [`TcpPort`].
+/// The text is not a valid [`TcpPort`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("it is written like tcp/22: only TCP ports answer")]
+#[error("expected tcp/PORT, such as tcp/22: only TCP ports can be verified")]
 pub struct InvalidTcpPort;
 
 impl TcpPort {
-    /// The port's number.
+    /// The port number.
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0.get()
@@ -76,23 +75,23 @@ impl fmt::Display for TcpPort {
     }
 }
 
-/// How long one knocks before giving up: up to an hour.
+/// How long to knock before giving up: at most one hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout(Duration);
 
-/// A text that is no [`Timeout`].
+/// The text is not a valid [`Timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("it is written like 10s, and is at most 1h")]
+#[error("expected a duration such as 10s, at most 1h")]
 pub struct InvalidTimeout;
 
 impl Timeout {
-    /// Six knocks.
+    /// Enough for six knocks.
     pub const DEFAULT: Self = Self(Duration::from_secs(10));
 
-    /// Who waits longer has another problem.
+    /// The maximum. A longer wait indicates another problem.
     const MAX: Duration = Duration::from_secs(3600);
 
-    /// The time itself.
+    /// The timeout as a duration.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
@@ -117,59 +116,58 @@ impl fmt::Display for Timeout {
     }
 }
 
-/// A door's port, and what can be done about it from outside.
+/// The port of a door, and the operations of [`verify`] on it.
 pub trait Doorway {
-    /// Why no knock leaves.
+    /// The error of a failed knock.
     type Error;
 
-    /// Knocks, with a fresh block for each of the server's addresses. This is the `count`th
-    /// time, counted from 1.
+    /// Knocks, with a fresh block for each of the server's addresses. `count` is the number of this
+    /// knock, starting at 1.
     ///
     /// # Errors
     ///
-    /// If it makes no sense to go on.
+    /// Returns an error if further knocks would be useless.
     fn knock(&mut self, count: u32) -> Result<(), Self::Error>;
 
-    /// Starts another attempt at connecting to the port, and does not wait for it.
+    /// Starts another connection attempt, without waiting for its result.
     fn try_port(&mut self);
 
     /// Whether one of the attempts has succeeded.
     fn answers(&mut self) -> bool;
 
-    /// What time it is.
+    /// The current time.
     fn now(&self) -> Instant;
 
-    /// Waits.
+    /// Waits for `pause`.
     fn sleep(&mut self, pause: Duration);
 }
 
-/// What came of knocking.
+/// The result of [`verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The port had answered before. It was knocked on once all the same, which extends the
-    /// lease.
+    /// The port answered before the first knock. One knock was sent anyway, to renew the lease.
     WasOpen,
-    /// The port answers after so many knocks.
+    /// The port answered after this many knocks.
     Opened(u32),
-    /// The port has not answered after so many knocks.
+    /// The port did not answer after this many knocks.
     Silent(u32),
 }
 
-/// Knocks, and looks at the port; and again, at growing intervals, until it answers or
-/// `timeout` has passed since the first knock.
+/// Knocks and checks the port, at growing intervals, until it answers or `timeout` has passed
+/// since the first knock.
 ///
-/// The intervals are such that a knock of so many `copies` never exceeds what the daemon
-/// takes from one source.
+/// The intervals are long enough that knocks with this many `copies` stay below the daemon's rate
+/// limit for one source.
 ///
 /// # Errors
 ///
-/// What [`Doorway::knock`] returns.
+/// Returns the error of [`Doorway::knock`].
 pub fn verify<D: Doorway>(
     doorway: &mut D,
     copies: Copies,
     timeout: Timeout,
 ) -> Result<Outcome, D::Error> {
-    let was_open = look(doorway, GLANCE);
+    let was_open = port_answers(doorway, INITIAL_CHECK);
     doorway.knock(1)?;
     if was_open {
         return Ok(Outcome::WasOpen);
@@ -178,9 +176,9 @@ pub fn verify<D: Doorway>(
     let mut round = first_round(copies);
     for count in 1.. {
         let left = deadline.saturating_duration_since(doorway.now());
-        // A knock whose success there is no time to see would be for nothing.
+        // There would be no time to see the effect of another knock.
         let last = left < round + FIRST_ROUND;
-        if look(doorway, if last { left.max(GLANCE) } else { round }) {
+        if port_answers(doorway, if last { left.max(INITIAL_CHECK) } else { round }) {
             return Ok(Outcome::Opened(count));
         }
         if last {
@@ -197,8 +195,8 @@ fn first_round(copies: Copies) -> Duration {
     (Duration::from_secs(syns) / BUDGET).max(FIRST_ROUND)
 }
 
-/// Whether the port answers within the time given.
-fn look<D: Doorway>(doorway: &mut D, time: Duration) -> bool {
+/// Whether the port answers within `time`.
+fn port_answers<D: Doorway>(doorway: &mut D, time: Duration) -> bool {
     let mut next = doorway.now();
     let end = next + time;
     let mut gap = FIRST_GAP;

@@ -91,10 +91,9 @@ fn reads_a_whole_configuration() {
 }
 
 #[test]
-fn the_readmes_configuration_is_right() {
-    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
-    let section = readme.split("\n## Configuration\n").nth(1).unwrap();
-    let block = section.split("```toml\n").nth(1).unwrap();
+fn the_example_of_the_documentation_is_valid() {
+    let page = include_str!("../../../docs/configuration.md");
+    let block = page.split("```toml\n").nth(1).unwrap();
     let text = block.split("```").next().unwrap();
     // The package creates the user `knockd`.
     let text = text.replace("\"knockd\"", "\"nobody\"");

@@ -1,8 +1,8 @@
 //! The line that sets up a client: `knock import knock://…`.
 //!
-//! `knock://CLIENT@HOST:BASE/KEY`, where CLIENT is percent-encoded (RFC 3986), an IPv6 HOST
-//! stands in brackets, BASE is the window's base, and KEY is the 43 characters of the key
-//! file behind `knock1:`.
+//! `knock://CLIENT@HOST:BASE/KEY`: CLIENT is percent-encoded (RFC 3986), an IPv6 HOST is in
+//! brackets, BASE is the base of the window, and KEY is the 43 characters after `knock1:` in
+//! the key file.
 
 use std::{fmt, str::FromStr};
 
@@ -19,17 +19,17 @@ use crate::key_file;
 const SCHEME: &str = "knock://";
 const KEY_PREFIX: &str = "knock1:";
 
-/// What stands for itself in a client's name: the unreserved characters.
+/// All characters of a client's name except the unreserved ones are percent-encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// Everything that a client needs to knock. It holds the client's key.
+/// Everything that a client needs to knock. Contains the client's key.
 #[derive(Debug)]
 pub struct Invitation {
-    /// The client's name at the server.
+    /// The name of the client on the server.
     pub client: String,
     /// The server's name or address, an IPv6 address without brackets.
     pub host: String,
@@ -39,25 +39,25 @@ pub struct Invitation {
     pub key: SecretKey,
 }
 
-/// Why a text is no invitation. None of these shows what is in it.
+/// Why a text is not an invitation. No variant contains any of the text.
 #[derive(Debug, Error)]
 pub enum InvitationError {
-    /// Its parts are not there.
+    /// A part is missing.
     #[error("an invitation looks like knock://CLIENT@HOST:BASE/KEY, as `knockd init` prints it")]
     Form,
-    /// The client's name is none.
-    #[error("the client's name in it is no text")]
+    /// The client's name is empty, not UTF-8 or has control characters.
+    #[error("the client's name in the invitation is not valid")]
     Client,
-    /// The window's base is none.
+    /// The base of the window is invalid.
     #[error(transparent)]
     Base(#[from] InvalidBase),
-    /// The key is none.
+    /// The key is invalid.
     #[error(transparent)]
     Key(#[from] KeyFileError),
 }
 
 impl Invitation {
-    /// The invitation as a line. It is as secret as the key in it.
+    /// The invitation as one line. It is as secret as its key.
     #[must_use]
     pub fn to_uri(&self) -> Zeroizing<String> {
         let host = Host(&self.host);
@@ -71,7 +71,7 @@ impl Invitation {
     }
 }
 
-/// A host as it stands in a URI.
+/// A host in the form of a URI.
 struct Host<'a>(&'a str);
 
 impl fmt::Display for Host<'_> {
@@ -110,7 +110,7 @@ impl FromStr for Invitation {
         }
         let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN));
         text.push_str(KEY_PREFIX);
-        // No more than a key, so that the string does not grow.
+        // Limited to the length of a key, so that the string does not grow.
         text.extend(key.chars().take(KEY_FILE_LEN));
         Ok(Self {
             client: client.into_owned(),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_invitation_is_refused_without_showing_it() {
+    fn an_invalid_invitation_is_refused_and_not_shown() {
         for uri in [
             "",
             "knock://",
@@ -174,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_survives(client in "[^\\p{Cc}]{1,30}", base in 1..=Window::MAX_BASE, key: [u8; 32]) {
+        fn every_name_round_trips(client in "[^\\p{Cc}]{1,30}", base in 1..=Window::MAX_BASE, key: [u8; 32]) {
             let invitation = Invitation {
                 client,
                 host: "server.example.net".into(),

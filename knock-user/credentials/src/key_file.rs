@@ -1,4 +1,4 @@
-//! The file that a sealed client's key is kept in (README.md, "Sealed").
+//! The key file of a sealed client (docs/protocol.md, "Sealed").
 
 use std::{fmt::Write as _, io, path::Path};
 
@@ -8,50 +8,50 @@ use zeroize::Zeroizing;
 
 use crate::secret_file::{self, SecretFileError};
 
-/// Why there is no key. None of these shows it.
+/// Why a key cannot be read. No variant contains it.
 #[derive(Debug, Error)]
 pub enum ReadKeyError {
-    /// Its file is no good.
+    /// The file cannot be read, or is not safe.
     #[error(transparent)]
     File(#[from] SecretFileError),
-    /// The file holds something else.
+    /// The file does not contain a key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
 }
 
-/// Reads the key in the file at `path`.
+/// Reads the key from the file at `path`.
 ///
 /// # Errors
 ///
-/// [`ReadKeyError`] if the file cannot be read, holds no key or, on Unix, can be read or
-/// changed by group or others.
+/// Returns [`ReadKeyError`] if the file cannot be read, contains no key or, on Unix, can be read
+/// or changed by group or others.
 pub fn read(path: &Path) -> Result<SecretKey, ReadKeyError> {
     let text = secret_file::read(path, KEY_FILE_LEN + 1)?;
     Ok(SecretKey::from_key_file(&text)?)
 }
 
-/// A new random key.
+/// Generates a random key.
 ///
 /// # Errors
 ///
-/// The system has no random numbers.
+/// Returns an error if the system provides no random numbers.
 pub fn generate() -> io::Result<SecretKey> {
     SecretKey::try_fill(|bytes| getrandom::fill(bytes)).map_err(io::Error::other)
 }
 
-/// Writes `key` to a new file at `path`, for its owner alone.
+/// Writes `key` to a new file at `path` that only its owner can access.
 ///
 /// # Errors
 ///
-/// The file is there already, or cannot be written.
+/// Returns an error if the file exists or cannot be written.
 pub fn create(path: &Path, key: &SecretKey) -> io::Result<()> {
     secret_file::create(path, &text(key))
 }
 
-/// The line that a key file holds. It is the secret itself.
+/// The line of a key file. This text is the secret.
 #[must_use]
 pub fn text(key: &SecretKey) -> Zeroizing<String> {
-    // Room for all of it, so that no part stays behind in an allocation that was too small.
+    // Room for the whole text, because growing the string would leave part of the key in memory.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN));
     // Writing to a string cannot fail.
     let _ = write!(text, "{}", key.key_file_text());
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_said_and_not_shown() {
+    fn an_invalid_key_is_reported_and_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("laptop.key");
         secret_file::create(&path, "knock1:secret").unwrap();

@@ -1,4 +1,4 @@
-//! A passphrase, and the file that it is kept in.
+//! Passphrases and passphrase files.
 
 use std::{fmt, path::Path};
 
@@ -7,29 +7,29 @@ use zeroize::Zeroizing;
 
 use crate::secret_file::{self, SecretFileError};
 
-/// What a passphrase file may hold. Longer is a mistake: some other file was named.
+/// The maximum size of a passphrase file. A longer file is probably the wrong file.
 const MAX_LEN: usize = 4096;
 
-/// A passphrase: its bytes as they are, wiped when dropped and absent from `Debug`.
+/// A passphrase. Its bytes are used unchanged, wiped when dropped, and not shown by `Debug`.
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
-/// Why there is no passphrase. None of these shows it.
+/// Why a passphrase cannot be read. No variant contains it.
 #[derive(Debug, Error)]
 pub enum PassphraseError {
-    /// Its file is no good.
+    /// The file cannot be read, or is not safe.
     #[error(transparent)]
     File(#[from] SecretFileError),
-    /// It has no bytes.
-    #[error("it is empty: anybody could knock with an empty passphrase")]
+    /// It is empty.
+    #[error("it is empty: anyone could knock with an empty passphrase")]
     Empty,
 }
 
 impl Passphrase {
-    /// Reads a passphrase from the file at `path`, without the newline at its end.
+    /// Reads the passphrase from the file at `path`, without a newline at the end.
     ///
     /// # Errors
     ///
-    /// [`PassphraseError`] if the file cannot be read, is empty, is longer than 4096 bytes
+    /// Returns [`PassphraseError`] if the file cannot be read, is empty, is longer than 4096 bytes
     /// or, on Unix, can be read or changed by group or others.
     pub fn from_file(path: &Path) -> Result<Self, PassphraseError> {
         let mut bytes = secret_file::read(path, MAX_LEN)?;
@@ -41,11 +41,11 @@ impl Passphrase {
         Self::new(bytes)
     }
 
-    /// A passphrase that somebody typed, without a newline.
+    /// A passphrase from a prompt, without a newline.
     ///
     /// # Errors
     ///
-    /// [`PassphraseError::Empty`] if nothing was typed.
+    /// Returns [`PassphraseError::Empty`] if `text` is empty.
     pub fn typed(text: String) -> Result<Self, PassphraseError> {
         Self::new(Zeroizing::new(text.into_bytes()))
     }
@@ -57,7 +57,7 @@ impl Passphrase {
         Ok(Self(bytes))
     }
 
-    /// The passphrase's bytes.
+    /// The bytes of the passphrase.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

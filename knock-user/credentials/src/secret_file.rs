@@ -1,4 +1,4 @@
-//! Files that hold a secret: read only if nobody else can, written so that nobody else can.
+//! Secret files: read only if no other user can access them, and created the same way.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,33 +9,33 @@ use std::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Why a secret's file is no good. None of these shows what is in it.
+/// Why a secret file cannot be used. No variant contains its content.
 #[derive(Debug, Error)]
 pub enum SecretFileError {
     /// It cannot be opened or read.
     #[error("it cannot be read: {0}")]
     Io(io::Error),
-    /// Others than its owner could read or change it.
+    /// Users other than its owner can read or change it.
     #[error(
-        "group or others can read or change it (mode {0:04o}): chmod 600 it, and change the secret if somebody may have seen it"
+        "group or others can read or change it (mode {0:04o}): use chmod 600, and replace the secret if another user may have seen it"
     )]
     Exposed(u32),
-    /// It holds more than the secret that was looked for.
+    /// It is longer than the expected secret.
     #[error("it is longer than {0} bytes: is it the right file?")]
     TooLong(usize),
 }
 
-/// What the file at `path` holds: at most `max_len` bytes.
+/// Reads the file at `path`, which may contain at most `max_len` bytes.
 ///
 /// # Errors
 ///
-/// [`SecretFileError`] if it cannot be read, is longer or, on Unix, can be read or changed
-/// by group or others.
+/// Returns [`SecretFileError`] if it cannot be read, is longer or, on Unix, can be read or
+/// changed by group or others.
 pub fn read(path: &Path, max_len: usize) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let file = File::open(path).map_err(SecretFileError::Io)?;
     refuse_exposed(&file)?;
-    // One allocation, so that no copy stays behind unwiped. `read_to_end` asks for a little
-    // more than the file holds before it sees the end.
+    // One allocation, because growing it would leave copies of the secret. `read_to_end` needs
+    // some space after the last byte to detect the end.
     let mut bytes = Zeroizing::new(Vec::with_capacity(max_len + 64));
     file.take(max_len as u64 + 1)
         .read_to_end(&mut bytes)
@@ -46,11 +46,12 @@ pub fn read(path: &Path, max_len: usize) -> Result<Zeroizing<Vec<u8>>, SecretFil
     Ok(bytes)
 }
 
-/// Writes `line` and a newline to a new file at `path`, for its owner alone and synced.
+/// Writes `line` and a newline to a new file at `path` that only its owner can access, and syncs
+/// it.
 ///
 /// # Errors
 ///
-/// The file is there already, or cannot be written.
+/// Returns an error if the file exists or cannot be written.
 pub fn create(path: &Path, line: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -74,7 +75,7 @@ fn refuse_exposed(file: &File) -> Result<(), SecretFileError> {
     }
 }
 
-/// Elsewhere a user's files are his own by inherited access lists, which this does not read.
+/// On other systems, inherited access control lists protect a user's files; they are not checked.
 #[cfg(not(unix))]
 fn refuse_exposed(_file: &File) -> Result<(), SecretFileError> {
     Ok(())
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_created_is_read_and_never_overwritten() {
+    fn a_created_file_is_readable_and_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         create(&path, "open sesame").unwrap();
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_read_or_change_is_refused() {
+    fn a_file_that_others_can_read_or_change_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         create(&path, "open sesame").unwrap();

@@ -2,9 +2,9 @@
 //!
 //! The *keeper* is privileged: it attaches the program, keeps the doors and runs their
 //! commands. The *listener* reads what strangers send, and has no rights at all. Between them
-//! is a Unix socket of sequenced packets. What the listener may say is an [`Order`], a record
+//! is a Unix socket of sequenced packets. What the listener may say is an [`Request`], a record
 //! of fixed length in which every byte is checked; anything else ends it. What the keeper says
-//! is a [`Told`], which the listener trusts as it trusts its own code.
+//! is a [`Message`], which the listener trusts as it trusts its own code.
 
 use std::{
     io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _},
@@ -20,8 +20,8 @@ use tokio_seqpacket::{
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    message::Told,
-    request::{Garbled, ORDER_LEN, Order},
+    message::Message,
+    request::{InvalidRequest, REQUEST_LEN, Request},
 };
 
 /// What this process is called: knockd started by this name is the listener.
@@ -35,13 +35,13 @@ const MAX_INLINE: usize = 16 * 1024;
 /// message comes with.
 const ANCILLARY_LEN: usize = 64;
 
-/// The first byte of a [`Told`]: it follows, or is the last file that comes with it.
+/// The first byte of a [`Message`]: it follows, or is the last file that comes with it.
 const INLINE: u8 = 0;
 const IN_FILE: u8 = 1;
 
 /// The keeper's end.
 #[derive(Debug)]
-pub struct KeeperEnd(UnixSeqpacket);
+pub struct SupervisorEnd(UnixSeqpacket);
 
 /// The listener's end.
 #[derive(Debug)]
@@ -54,16 +54,16 @@ pub struct ListenerEnd {
 
 /// What came from the listener.
 #[derive(Debug)]
-pub enum Heard {
+pub enum Received {
     /// Something that it may say.
-    Order(Order),
+    Request(Request),
     /// Something that it may not.
-    Garbled(Garbled),
+    Invalid(InvalidRequest),
     /// It has gone.
-    Gone,
+    Closed,
 }
 
-impl KeeperEnd {
+impl SupervisorEnd {
     /// One end, and the other one for a process that is to be started.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl KeeperEnd {
     }
 
     /// Ends the listener's life, whatever it does: it hears nothing more and says nothing more.
-    pub fn cut_off(&self) {
+    pub fn shutdown(&self) {
         // Fails only if it has gone.
         let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
@@ -92,20 +92,20 @@ impl KeeperEnd {
     /// # Errors
     ///
     /// The socket broke.
-    pub async fn hear(&self) -> io::Result<Heard> {
+    pub async fn recv(&self) -> io::Result<Received> {
         // One byte more, so that what is too long does not look right.
-        let mut packet = [0; ORDER_LEN + 1];
+        let mut packet = [0; REQUEST_LEN + 1];
         let len = match self.0.recv(&mut packet).await {
             Ok(info) => info.bytes_read(),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
             Err(error) => return Err(error),
         };
         if len == 0 {
-            return Ok(Heard::Gone);
+            return Ok(Received::Closed);
         }
-        Ok(match Order::from_bytes(&packet[..len]) {
-            Ok(order) => Heard::Order(order),
-            Err(garbled) => Heard::Garbled(garbled),
+        Ok(match Request::from_bytes(&packet[..len]) {
+            Ok(order) => Received::Request(order),
+            Err(garbled) => Received::Invalid(garbled),
         })
     }
 
@@ -114,7 +114,7 @@ impl KeeperEnd {
     /// # Errors
     ///
     /// The listener has gone.
-    pub async fn tell(&self, told: &Told, files: &[BorrowedFd<'_>]) -> Result<()> {
+    pub async fn send(&self, told: &Message, files: &[BorrowedFd<'_>]) -> Result<()> {
         // It may hold keys.
         let json = Zeroizing::new(serde_json::to_vec(told)?);
         let mut files = files.to_vec();
@@ -170,7 +170,7 @@ impl ListenerEnd {
     /// # Errors
     ///
     /// The keeper has gone.
-    pub async fn say(&self, order: &Order) -> io::Result<()> {
+    pub async fn send(&self, order: &Request) -> io::Result<()> {
         self.socket.send(&order.to_bytes()).await.map(|_| ())
     }
 
@@ -180,7 +180,7 @@ impl ListenerEnd {
     /// # Errors
     ///
     /// The two do not understand each other.
-    pub async fn hear(&mut self) -> Result<Option<(Told, Vec<OwnedFd>)>> {
+    pub async fn recv(&mut self) -> Result<Option<(Message, Vec<OwnedFd>)>> {
         let mut space = [0; ANCILLARY_LEN];
         let mut files = Vec::new();
         let len = {
@@ -208,7 +208,7 @@ impl ListenerEnd {
 }
 
 /// What the packet says, or the last of `files`; `None` if there is no packet.
-fn parse(packet: &[u8], files: &mut Vec<OwnedFd>) -> Result<Option<Told>> {
+fn parse(packet: &[u8], files: &mut Vec<OwnedFd>) -> Result<Option<Message>> {
     match packet {
         [] => Ok(None),
         [INLINE, json @ ..] => Ok(Some(serde_json::from_slice(json)?)),

@@ -2,9 +2,9 @@
 //!
 //! The *supervisor* is privileged: it attaches the program, keeps the doors and runs their
 //! commands. The *listener* reads untrusted network input and has no rights. A Unix socket of
-//! sequenced packets connects them. The listener sends a [`request::Order`], a record of fixed
+//! sequenced packets connects them. The listener sends a [`request::Request`], a record of fixed
 //! length in which every byte is checked; anything else ends the listener. The supervisor sends
-//! a [`message::Told`], which the listener trusts as it trusts its own code.
+//! a [`message::Message`], which the listener trusts as it trusts its own code.
 
 pub mod channel;
 pub mod message;

@@ -15,12 +15,12 @@ use knockd_types::{
 
 /// One message.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Told {
-    /// Begin to listen. The first message; the files of [`Beginning`] come with it.
-    Begin(Box<Beginning>),
+pub enum Message {
+    /// Begin to listen. The first message; the files of [`StartupConfig`] come with it.
+    Begin(Box<StartupConfig>),
     /// Another configuration is in force. The ring of the program that is new with it, if there
     /// is a program, comes with it as a file.
-    Change(Box<Terms>),
+    Change(Box<ListenerConfig>),
     /// Something happened that whoever follows wants to see. It is in the log already.
     Notice(Box<Notice>),
     /// A knock has had an effect so long after its last SYN came.
@@ -32,7 +32,7 @@ pub enum Told {
         /// Who knocked.
         source: IpAddr,
     },
-    /// The answer to [`Order::Report`](super::order::Order::Report).
+    /// The answer to [`Request::Report`](super::order::Request::Report).
     Report(u32, Box<Report>),
     /// The answer to every other question: the doors that it was about, or why not.
     Answer(u32, Result<Vec<String>, String>),
@@ -56,11 +56,11 @@ pub enum Effect {
 /// The files that come with it, in this order: the control socket; the ring or the lines; the
 /// folder of the store, if there is to be one; the socket for metrics, if there is to be one.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Beginning {
+pub struct StartupConfig {
     /// How the log is written.
     pub log: log::Choice,
     /// Whose knocks open what.
-    pub terms: Terms,
+    pub terms: ListenerConfig,
     /// Whether there are lines instead of a ring.
     pub reads_lines: bool,
     /// Where the store is, for a person; without one nothing is remembered.
@@ -75,7 +75,7 @@ pub struct Beginning {
 
 /// What the listener has to know of the configuration.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Terms {
+pub struct ListenerConfig {
     /// The first port of the window.
     window_base: u16,
     /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
@@ -88,7 +88,7 @@ pub struct Terms {
     pub auth: Policy,
 }
 
-impl Terms {
+impl ListenerConfig {
     /// The terms of a configuration.
     #[must_use]
     pub fn new(

@@ -26,14 +26,14 @@ use thiserror::Error;
 use knockd_types::names::{MAX_LEASE, is_unicast};
 
 /// Bytes of an order.
-pub const ORDER_LEN: usize = 48;
+pub const REQUEST_LEN: usize = 48;
 
 /// The door's number that stands for all.
 const EVERY_DOOR: u32 = u32::MAX;
 
 /// Something that the listener asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum Request {
     /// It is ready: from here on it reads what comes.
     Ready,
     /// Somebody has knocked, or an administrator wants a door open.
@@ -87,9 +87,9 @@ pub enum Order {
 /// Why a message is no order. Nobody but a broken listener, or one that somebody else has
 /// taken over, sends such a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Garbled {
+pub enum InvalidRequest {
     /// It is longer or shorter than every order.
-    #[error("it has {0} bytes, or more, instead of {ORDER_LEN}")]
+    #[error("it has {0} bytes, or more, instead of {REQUEST_LEN}")]
     Length(usize),
     /// There is no such word.
     #[error("there is no word {0}")]
@@ -130,10 +130,10 @@ struct Fields {
     at: u64,
 }
 
-impl Order {
+impl Request {
     /// Its bytes.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; ORDER_LEN] {
+    pub fn to_bytes(&self) -> [u8; REQUEST_LEN] {
         let only = |word| Fields {
             word,
             ..Fields::default()
@@ -197,9 +197,11 @@ impl Order {
     ///
     /// # Errors
     ///
-    /// [`Garbled`]: they are not exactly what [`Order::to_bytes`] makes.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Garbled> {
-        let bytes: &[u8; ORDER_LEN] = bytes.try_into().map_err(|_| Garbled::Length(bytes.len()))?;
+    /// [`InvalidRequest`]: they are not exactly what [`Request::to_bytes`] makes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidRequest> {
+        let bytes: &[u8; REQUEST_LEN] = bytes
+            .try_into()
+            .map_err(|_| InvalidRequest::Length(bytes.len()))?;
         let fields = Fields::from_bytes(bytes);
         let Fields { word, question, .. } = fields;
         let order = match word {
@@ -227,36 +229,36 @@ impl Order {
             FLUSH => Self::Flush,
             ENDED => Self::Ended,
             ALIVE => Self::Alive,
-            other => return Err(Garbled::Word(other)),
+            other => return Err(InvalidRequest::Word(other)),
         };
         // One form for each order, and nothing beside it.
         if order.to_bytes() != *bytes {
-            return Err(Garbled::Excess(word));
+            return Err(InvalidRequest::Excess(word));
         }
         Ok(order)
     }
 }
 
 impl Fields {
-    fn source(&self) -> Result<IpAddr, Garbled> {
+    fn source(&self) -> Result<IpAddr, InvalidRequest> {
         let source = Ipv6Addr::from(self.source).to_canonical();
         if is_unicast(source) {
             Ok(source)
         } else {
-            Err(Garbled::Source(source))
+            Err(InvalidRequest::Source(source))
         }
     }
 
-    fn lease(&self) -> Result<Duration, Garbled> {
+    fn lease(&self) -> Result<Duration, InvalidRequest> {
         let lease = Duration::from_secs(self.seconds);
         if lease.is_zero() || lease > MAX_LEASE {
-            return Err(Garbled::Lease(self.seconds));
+            return Err(InvalidRequest::Lease(self.seconds));
         }
         Ok(lease)
     }
 
-    fn to_bytes(self) -> [u8; ORDER_LEN] {
-        let mut bytes = [0; ORDER_LEN];
+    fn to_bytes(self) -> [u8; REQUEST_LEN] {
+        let mut bytes = [0; REQUEST_LEN];
         bytes[0] = self.word;
         bytes[1] = self.flag;
         bytes[2..4].copy_from_slice(&self.zero);
@@ -269,7 +271,7 @@ impl Fields {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; ORDER_LEN]) -> Self {
+    fn from_bytes(bytes: &[u8; REQUEST_LEN]) -> Self {
         Self {
             word: bytes[0],
             flag: bytes[1],
@@ -284,7 +286,7 @@ impl Fields {
     }
 }
 
-fn field<const N: usize>(bytes: &[u8; ORDER_LEN], at: usize) -> [u8; N] {
+fn field<const N: usize>(bytes: &[u8; REQUEST_LEN], at: usize) -> [u8; N] {
     std::array::from_fn(|index| bytes[at + index])
 }
 
@@ -301,7 +303,7 @@ mod tests {
 
     use super::*;
 
-    fn orders() -> impl Strategy<Value = Order> {
+    fn orders() -> impl Strategy<Value = Request> {
         let source = any::<IpAddr>()
             .prop_map(|source| source.to_canonical())
             .prop_filter("no single host has it", |source| is_unicast(*source));
@@ -309,26 +311,26 @@ mod tests {
         let at = any::<u64>().prop_map(Duration::from_nanos);
         let door = any::<u32>().prop_filter("stands for all", |door| *door != EVERY_DOOR);
         prop_oneof![
-            Just(Order::Ready),
-            Just(Order::Flush),
-            Just(Order::Ended),
-            Just(Order::Alive),
-            any::<bool>().prop_map(Order::Follow),
-            any::<bool>().prop_map(Order::Notify),
-            any::<u32>().prop_map(|question| Order::Reload { question }),
-            (any::<u32>(), any::<bool>()).prop_map(|(question, count_leases)| Order::Report {
+            Just(Request::Ready),
+            Just(Request::Flush),
+            Just(Request::Ended),
+            Just(Request::Alive),
+            any::<bool>().prop_map(Request::Follow),
+            any::<bool>().prop_map(Request::Notify),
+            any::<u32>().prop_map(|question| Request::Reload { question }),
+            (any::<u32>(), any::<bool>()).prop_map(|(question, count_leases)| Request::Report {
                 question,
                 count_leases
             }),
             (any::<u32>(), proptest::option::of(door), source.clone()).prop_map(
-                |(question, door, source)| Order::Close {
+                |(question, door, source)| Request::Close {
                     question,
                     door,
                     source
                 }
             ),
             (any::<[u32; 3]>(), source, lease, at).prop_map(
-                |([question, door, client], source, lease, at)| Order::Open {
+                |([question, door, client], source, lease, at)| Request::Open {
                     question,
                     door,
                     client,
@@ -343,14 +345,14 @@ mod tests {
     proptest! {
         #[test]
         fn an_order_survives_the_channel(order in orders()) {
-            prop_assert_eq!(Order::from_bytes(&order.to_bytes()), Ok(order));
+            prop_assert_eq!(Request::from_bytes(&order.to_bytes()), Ok(order));
         }
 
         #[test]
-        fn any_bytes_are_one_order_in_its_only_form_or_garbled(bytes: [u8; ORDER_LEN], word in 0..12_u8) {
+        fn any_bytes_are_one_order_in_its_only_form_or_garbled(bytes: [u8; REQUEST_LEN], word in 0..12_u8) {
             let mut bytes = bytes;
             bytes[0] = word;
-            if let Ok(order) = Order::from_bytes(&bytes) {
+            if let Ok(order) = Request::from_bytes(&bytes) {
                 prop_assert_eq!(order.to_bytes(), bytes);
             }
         }
@@ -359,15 +361,15 @@ mod tests {
         fn a_byte_too_many_or_too_few_is_garbled(order in orders(), len in 0..64_usize) {
             let mut bytes = order.to_bytes().to_vec();
             bytes.resize(len, 0);
-            prop_assert_eq!(Order::from_bytes(&bytes).is_ok(), len == ORDER_LEN);
+            prop_assert_eq!(Request::from_bytes(&bytes).is_ok(), len == REQUEST_LEN);
         }
 
         #[test]
-        fn a_word_without_arguments_has_none(at in 1..ORDER_LEN, byte in 1..=u8::MAX) {
-            for order in [Order::Ready, Order::Flush, Order::Ended, Order::Alive] {
+        fn a_word_without_arguments_has_none(at in 1..REQUEST_LEN, byte in 1..=u8::MAX) {
+            for order in [Request::Ready, Request::Flush, Request::Ended, Request::Alive] {
                 let mut bytes = order.to_bytes();
                 bytes[at] = byte;
-                prop_assert_eq!(Order::from_bytes(&bytes), Err(Garbled::Excess(bytes[0])));
+                prop_assert_eq!(Request::from_bytes(&bytes), Err(InvalidRequest::Excess(bytes[0])));
             }
         }
     }
@@ -375,7 +377,7 @@ mod tests {
     #[test]
     fn what_no_door_is_opened_for_is_garbled() {
         let open = |source: &str, seconds| {
-            let order = Order::Open {
+            let order = Request::Open {
                 question: 0,
                 door: 0,
                 client: 1,
@@ -383,15 +385,18 @@ mod tests {
                 lease: Duration::from_secs(seconds),
                 at: Duration::ZERO,
             };
-            Order::from_bytes(&order.to_bytes())
+            Request::from_bytes(&order.to_bytes())
         };
         assert!(open("192.0.2.7", 1).is_ok());
         for source in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"] {
-            let garbled = Garbled::Source(source.parse().unwrap());
+            let garbled = InvalidRequest::Source(source.parse().unwrap());
             assert_eq!(open(source, 1), Err(garbled));
         }
         for seconds in [0, MAX_LEASE.as_secs() + 1, u64::MAX] {
-            assert_eq!(open("192.0.2.7", seconds), Err(Garbled::Lease(seconds)));
+            assert_eq!(
+                open("192.0.2.7", seconds),
+                Err(InvalidRequest::Lease(seconds))
+            );
         }
     }
 }

@@ -61,7 +61,7 @@ fn authenticator(clients: usize, random: &mut fastrand::Rng) -> Authenticator {
         max_lease: Duration::from_secs(30),
         require_binding: false,
     };
-    Authenticator::new(&Terms {
+    Authenticator::new(&Policy {
         clients,
         doors: vec![door],
     })

@@ -8,7 +8,7 @@ mod sources;
 
 use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
 
-pub use self::queue::Candidates;
+pub use self::queue::{Candidates, MAX_EVENTS};
 use self::{
     queue::{Event, nanoseconds},
     sources::Sources,
@@ -17,7 +17,7 @@ use knockd_types::syn::Syn;
 
 /// A SYN with the result of a prefetching look-up, see [`Assembler::sight`].
 #[derive(Clone, Copy, Debug)]
-pub struct Sighting<'a> {
+pub struct PendingLookup<'a> {
     /// The SYN.
     pub knock: &'a Syn,
     /// The hash of its source, valid in one assembler.
@@ -75,7 +75,7 @@ impl Assembler {
     /// Looks up the sources of `knocks`, which are pushed next. Looking up all of them first lets
     /// their cache misses overlap.
     #[must_use]
-    pub fn sight<'a>(&self, knocks: &'a [Syn]) -> Vec<Sighting<'a>> {
+    pub fn sight<'a>(&self, knocks: &'a [Syn]) -> Vec<PendingLookup<'a>> {
         let hashes: Vec<_> = knocks
             .iter()
             .map(|knock| self.sources.hash(&knock.source))
@@ -85,7 +85,7 @@ impl Assembler {
             .iter()
             .zip(&hashes)
             .zip(slots)
-            .map(|((knock, hash), slot)| Sighting {
+            .map(|((knock, hash), slot)| PendingLookup {
                 knock,
                 hash: *hash,
                 slot,
@@ -96,7 +96,7 @@ impl Assembler {
     /// Queues `knock` and returns the candidates that it completes; `None` if it is a
     /// retransmission of a queued SYN.
     pub fn push(&mut self, knock: &Syn) -> Option<Candidates> {
-        self.push_sighted(Sighting {
+        self.push_sighted(PendingLookup {
             knock,
             hash: self.sources.hash(&knock.source),
             slot: None,
@@ -106,7 +106,7 @@ impl Assembler {
     /// Like [`push`](Self::push), for a result of [`sight`](Self::sight) of this assembler.
     pub fn push_sighted(
         &mut self,
-        Sighting { knock, hash, slot }: Sighting<'_>,
+        PendingLookup { knock, hash, slot }: PendingLookup<'_>,
     ) -> Option<Candidates> {
         let event = Event::from(knock);
         self.forget_at(event.at);

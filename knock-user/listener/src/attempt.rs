@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use knock_common::protocol::block::Block;
-use knockd_ipc::request::Order;
+use knockd_ipc::request::Request;
 use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
@@ -13,8 +13,8 @@ use knockd_types::{event::Event, policy::Policy, reason::Reason, syn::Syn};
 use tracing::warn;
 
 use crate::{
-    auth::{Arrival, Grant, Refusal, Refused},
-    replay_store::{Knocks, RememberError},
+    auth::{Arrival, Refusal, Refused, Verified},
+    replay_store::{RememberError, ReplayStore},
     state::Listener,
 };
 
@@ -30,7 +30,7 @@ impl Listener {
             return Ok(());
         };
         if self.store.is_none() && self.terms.auth.has_sealed_clients() {
-            let (store, trouble) = Knocks::open(Path::new("."), folder)?;
+            let (store, trouble) = ReplayStore::open(Path::new("."), folder)?;
             self.store = Some(store);
             if let Some(trouble) = trouble {
                 let message = format!("{trouble:#}");
@@ -41,7 +41,7 @@ impl Listener {
     }
 
     /// Tries one block, which `knock` has completed; if it is accepted, what it asks for.
-    pub(super) fn attempt(&mut self, block: &Block, knock: &Syn) -> Option<Order> {
+    pub(super) fn attempt(&mut self, block: &Block, knock: &Syn) -> Option<Request> {
         let source = knock.source;
         self.counters.attempts += 1;
         let arrival = Arrival {
@@ -116,7 +116,13 @@ impl Listener {
     }
 
     /// Whether a sealed block is now on disk and was not before.
-    fn remember(&mut self, block: &Block, grant: &Grant, made_at: u64, arrival: &Arrival) -> bool {
+    fn remember(
+        &mut self,
+        block: &Block,
+        grant: &Verified,
+        made_at: u64,
+        arrival: &Arrival,
+    ) -> bool {
         let source = arrival.source;
         let now = monotonic();
         // The client sends everything several times: a further copy is no attack.
@@ -159,7 +165,7 @@ impl Listener {
 
     /// Whether a knock that was accepted before speaks against `source`: not where its client
     /// is, and may be sending it still.
-    fn replay(&mut self, block: &Block, grant: &Grant, source: IpAddr) -> Reason {
+    fn replay(&mut self, block: &Block, grant: &Verified, source: IpAddr) -> Reason {
         let is_its_clients = match self.accepted.get(block) {
             _ if grant.is_bound => true,
             Some((from, _)) => *from == source,
@@ -184,9 +190,9 @@ impl Listener {
     }
 
     /// What the keeper is asked for.
-    fn order(&self, grant: &Grant, knock: &Syn) -> Order {
+    fn order(&self, grant: &Verified, knock: &Syn) -> Request {
         let Policy { clients, doors } = &self.terms.auth;
-        Order::Open {
+        Request::Open {
             question: 0,
             door: doors[grant.door].number,
             client: clients[grant.client].number,

@@ -20,7 +20,7 @@ const PLAUSIBLE_CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What an accepted knock asks for, as indices into the [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub struct Verified {
     /// Who knocked.
     pub client: usize,
     /// The door that is opened to him.
@@ -117,7 +117,7 @@ struct Rule {
 }
 
 impl Authenticator {
-    /// An authenticator by these `terms`; a [`Grant`] has their indices.
+    /// An authenticator by these `terms`; a [`Verified`] has their indices.
     #[must_use]
     pub fn new(terms: &Policy) -> Self {
         let Policy { clients, doors } = terms;
@@ -146,7 +146,7 @@ impl Authenticator {
     /// # Errors
     ///
     /// The [`Refusal`] of the client with whose key the checks came furthest.
-    pub fn verify(&self, block: &Block, arrival: &Arrival) -> Result<Grant, Refused> {
+    pub fn verify(&self, block: &Block, arrival: &Arrival) -> Result<Verified, Refused> {
         let mut furthest = Refused {
             why: Refusal::BadParity,
             client: None,
@@ -175,7 +175,7 @@ impl Authenticator {
         key: &SealedKey,
         block: &Block,
         arrival: &Arrival,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Verified, Refusal> {
         let request = Request::open(key, block).map_err(|_| Refusal::BadParity)?;
         let door = *self.tags.get(&request.door).ok_or(Refusal::UnknownTag)?;
         let rule = &self.doors[door];
@@ -193,7 +193,7 @@ impl Authenticator {
         if rule.require_binding && !request.binding.is_bound() {
             return Err(Refusal::NotBound);
         }
-        Ok(Grant {
+        Ok(Verified {
             client,
             door,
             lease: request.lease.granted(rule.lease, rule.max_lease),
@@ -202,7 +202,7 @@ impl Authenticator {
         })
     }
 
-    fn classic(&self, client: usize, key: &ClassicKey, block: &Block) -> Result<Grant, Refusal> {
+    fn classic(&self, client: usize, key: &ClassicKey, block: &Block) -> Result<Verified, Refusal> {
         let plaintext = key.decipher(block).map_err(|_| Refusal::BadParity)?;
         let door = self
             .doors
@@ -213,7 +213,7 @@ impl Authenticator {
         if !rule.clients.contains(&client) {
             return Err(Refusal::ClientNotAllowed);
         }
-        Ok(Grant {
+        Ok(Verified {
             client,
             door,
             lease: rule.lease,

@@ -15,9 +15,9 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::query::Request;
+use crate::query::Query;
 use crate::tails::Tail;
-use knockd_types::control::{CloseRequest, Moved, OpenRequest};
+use knockd_types::control::{CloseRequest, CommandReply, OpenRequest};
 use knockd_types::event::{Event, Notice};
 
 /// Connections at the same time. More wait in the socket's backlog.
@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// Serves connections for ever, passing on what they ask for.
-    pub(crate) async fn serve(self, requests: mpsc::Sender<Request>) {
+    pub(crate) async fn serve(self, requests: mpsc::Sender<Query>) {
         let owner = self.owner;
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
@@ -79,19 +79,19 @@ impl Server {
 }
 
 /// Tells the daemon's loop, when it is dropped, that a tail has ended.
-struct Following<'a>(&'a mpsc::Sender<Request>);
+struct Following<'a>(&'a mpsc::Sender<Query>);
 
 impl Drop for Following<'_> {
     fn drop(&mut self) {
         let requests = self.0.clone();
         tokio::spawn(async move {
             // Fails only when the loop has ended.
-            let _ = requests.send(Request::TailEnded).await;
+            let _ = requests.send(Query::TailEnded).await;
         });
     }
 }
 
-async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Request>) -> Result<()> {
+async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Query>) -> Result<()> {
     let uid = stream.peer_cred()?.uid();
     let is_owner = uid == 0 || uid == owner;
     let (reading, mut writing) = stream.into_split();
@@ -104,19 +104,19 @@ async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Request>
     match fields[..] {
         ["status"] => {
             let (reply, status) = oneshot::channel();
-            requests.send(Request::Status(reply)).await?;
+            requests.send(Query::Status(reply)).await?;
             send(&mut writing, &status.await?).await
         }
         ["tail"] => {
             let (reply, tail) = oneshot::channel();
-            requests.send(Request::Tail(reply)).await?;
+            requests.send(Query::Tail(reply)).await?;
             let _following = Following(requests);
             let gone = reading.into_inner().into_inner();
             follow(gone, &mut writing, tail.await?, |_| true).await
         }
         ["verdicts"] => {
             let (reply, tail) = oneshot::channel();
-            requests.send(Request::Verdicts(reply)).await?;
+            requests.send(Query::Verdicts(reply)).await?;
             let gone = reading.into_inner().into_inner();
             // Others may tail at the same time.
             let is_verdict = |event: &Event| !matches!(event, Event::Kernel { .. });
@@ -124,19 +124,19 @@ async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Request>
         }
         _ if !is_owner => {
             let refusal = "only root may see leases, move doors and reload: ask with sudo";
-            send(&mut writing, &Moved::Error(refusal.into())).await
+            send(&mut writing, &CommandReply::Error(refusal.into())).await
         }
         ["leases"] => {
             let (reply, leases) = oneshot::channel();
-            requests.send(Request::Leases(reply)).await?;
+            requests.send(Query::Leases(reply)).await?;
             send(&mut writing, &leases.await?).await
         }
         ["reload"] => {
             let (reply, reloaded) = oneshot::channel();
-            requests.send(Request::Reload(reply)).await?;
+            requests.send(Query::Reload(reply)).await?;
             let reloaded = match reloaded.await? {
-                Ok(none) => Moved::Doors(none),
-                Err(error) => Moved::Error(error),
+                Ok(none) => CommandReply::Doors(none),
+                Err(error) => CommandReply::Error(error),
             };
             send(&mut writing, &reloaded).await
         }
@@ -151,8 +151,8 @@ async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Request>
             };
             requests.send(request).await?;
             let moved = match moved.await? {
-                Ok(doors) => Moved::Doors(doors),
-                Err(error) => Moved::Error(error),
+                Ok(doors) => CommandReply::Doors(doors),
+                Err(error) => CommandReply::Error(error),
             };
             send(&mut writing, &moved).await
         }
@@ -161,21 +161,21 @@ async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Request>
 
 type Reply = oneshot::Sender<Result<Vec<String>, String>>;
 
-fn close(source: &str, door: Option<&str>, reply: Reply) -> Result<Request> {
+fn close(source: &str, door: Option<&str>, reply: Reply) -> Result<Query> {
     let request = CloseRequest {
         source: source.parse::<IpAddr>()?.to_canonical(),
         door: door.map(str::to_owned),
     };
-    Ok(Request::Close(request, reply))
+    Ok(Query::Close(request, reply))
 }
 
-fn open(source: &str, door: &str, seconds: Option<&str>, reply: Reply) -> Result<Request> {
+fn open(source: &str, door: &str, seconds: Option<&str>, reply: Reply) -> Result<Query> {
     let request = OpenRequest {
         source: source.parse::<IpAddr>()?.to_canonical(),
         door: door.to_owned(),
         seconds: seconds.map(str::parse).transpose()?,
     };
-    Ok(Request::Open(request, reply))
+    Ok(Query::Open(request, reply))
 }
 
 /// Sends every notice that is `wanted` until either side ends it.

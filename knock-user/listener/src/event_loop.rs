@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
 use knockd_ipc::{
-    message::{Effect, Terms, Told},
-    request::Order,
+    message::{Effect, ListenerConfig, Message},
+    request::Request,
 };
 use knockd_runtime::clock::{monotonic, sleep_until_monotonic};
 use knockd_types::{reason::Reason, syn::Syn};
@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::{
-    assembler::{Candidates, Sighting},
+    assembler::{Candidates, PendingLookup},
     auth::Authenticator,
-    query::Request,
+    query::Query,
     source::{lines::Line, ring::Ring},
     state::{Input, Listener, Source},
 };
@@ -27,21 +27,21 @@ impl Listener {
     /// # Errors
     ///
     /// The source cannot be read any more, or the keeper not be understood.
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Result<()> {
-        self.keeper.say(&Order::Ready).await?;
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Query>) -> Result<()> {
+        self.keeper.send(&Request::Ready).await?;
         let mut knocks = Vec::new();
         loop {
             // In this order: a flood of events must not keep anything else waiting.
             tokio::select! {
                 biased;
-                told = self.keeper.hear() => match told? {
-                    Some((told, files)) => self.hear(told, files).await?,
+                told = self.keeper.recv() => match told? {
+                    Some((told, files)) => self.recv(told, files).await?,
                     None => break,
                 },
                 () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
                 Some(request) = requests.recv() => self.answer(request).await?,
                 input = self.source.next(&mut knocks) => match input? {
-                    Input::Knocks => {
+                    Input::Syns => {
                         self.flush_kernel_log().await?;
                         self.knocks(&knocks).await?;
                         knocks.clear();
@@ -49,7 +49,7 @@ impl Listener {
                     Input::Line(line) => self.line(line).await?,
                     Input::Ended => {
                         self.source = Source::Ended;
-                        self.keeper.say(&Order::Ended).await?;
+                        self.keeper.send(&Request::Ended).await?;
                     }
                 },
             }
@@ -58,18 +58,18 @@ impl Listener {
         Ok(())
     }
 
-    async fn hear(&mut self, told: Told, files: Vec<OwnedFd>) -> Result<()> {
+    async fn recv(&mut self, told: Message, files: Vec<OwnedFd>) -> Result<()> {
         match told {
-            Told::Begin(_) => bail!("it has begun already"),
-            Told::Change(terms) => self.change(*terms, files).await?,
-            Told::Notice(notice) => {
+            Message::Begin(_) => bail!("it has begun already"),
+            Message::Change(terms) => self.change(*terms, files).await?,
+            Message::Notice(notice) => {
                 // Somebody may be about to.
                 if !self.reporter.relay(*notice) && !self.questions.awaits_tail() {
                     self.notified = false;
-                    self.keeper.say(&Order::Notify(false)).await?;
+                    self.keeper.send(&Request::Notify(false)).await?;
                 }
             }
-            Told::Took(effect, time) => {
+            Message::Took(effect, time) => {
                 if let Some(latencies) = &self.latencies {
                     match effect {
                         Effect::Gate => latencies.gate_opened(time),
@@ -77,24 +77,24 @@ impl Listener {
                     }
                 }
             }
-            Told::Full { client, source } => {
+            Message::Full { client, source } => {
                 let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
                 let clients = self.terms.auth.clients.iter();
                 let client = clients.enumerate().find(|(_, one)| one.number == client);
                 let client = client.map(|(index, _)| index);
                 self.refuse(source, Reason::DoorsFull, client, detail);
             }
-            Told::Report(question, report) => self.report(question, *report),
-            Told::Answer(question, outcome) => self.questions.answer(question, outcome),
+            Message::Report(question, report) => self.report(question, *report),
+            Message::Answer(question, outcome) => self.questions.answer(question, outcome),
             // Only awaited in `flush_kernel_log`.
-            Told::Flushed => {}
-            Told::Ping => self.keeper.say(&Order::Alive).await?,
+            Message::Flushed => {}
+            Message::Ping => self.keeper.send(&Request::Alive).await?,
         }
         Ok(())
     }
 
     /// Goes over to another configuration, and to the ring that is new with it.
-    async fn change(&mut self, terms: Terms, files: Vec<OwnedFd>) -> Result<()> {
+    async fn change(&mut self, terms: ListenerConfig, files: Vec<OwnedFd>) -> Result<()> {
         let keeps_window = terms.window() == self.terms.window();
         self.authenticator = Authenticator::new(&terms.auth);
         self.assembler
@@ -125,12 +125,12 @@ impl Listener {
         if self.tails == 0 {
             return Ok(());
         }
-        self.keeper.say(&Order::Flush).await?;
+        self.keeper.send(&Request::Flush).await?;
         loop {
-            match self.keeper.hear().await? {
-                Some((Told::Flushed, _)) => return Ok(()),
+            match self.keeper.recv().await? {
+                Some((Message::Flushed, _)) => return Ok(()),
                 // Boxed, since it may come back here: a change drains a ring.
-                Some((told, files)) => Box::pin(self.hear(told, files)).await?,
+                Some((told, files)) => Box::pin(self.recv(told, files)).await?,
                 None => bail!("knockd has ended"),
             }
         }
@@ -159,7 +159,7 @@ impl Listener {
         Ok(())
     }
 
-    async fn knock(&mut self, sighting: Sighting<'_>) -> Result<()> {
+    async fn knock(&mut self, sighting: PendingLookup<'_>) -> Result<()> {
         let knock = sighting.knock;
         self.counters.events += 1;
         if !knock.has_unicast_source() {
@@ -181,7 +181,7 @@ impl Listener {
                 self.assembler.accept(&knock.source);
                 return self
                     .keeper
-                    .say(&order)
+                    .send(&order)
                     .await
                     .context("knockd does not hear of a knock");
             }

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, Result, bail};
 use knockd_ipc::{
     channel::ListenerEnd,
-    message::{Beginning, Told},
+    message::{Message, StartupConfig},
 };
 use knockd_runtime::{
     clock::{WallClock, monotonic, unix_ms},
@@ -40,13 +40,15 @@ use tokio::{
     sync::mpsc,
 };
 
+pub use knockd_ipc::channel::LISTENER_NAME as NAME;
+
 use self::{
     assembler::Assembler,
     auth::Authenticator,
     control::Server,
     log_limit::Refusals,
     metrics::exporter::Exporter,
-    pending::Questions,
+    pending::PendingQueries,
     source::{lines::Lines, ring::Ring},
     state::{COPIES_KNOWN, Listener, SkippedLines, Source},
     tails::Reporter,
@@ -69,7 +71,7 @@ pub fn main() -> Result<()> {
     runtime.block_on(async {
         ignore_signals()?;
         let mut keeper = ListenerEnd::from_stdin()?;
-        let Some((Told::Begin(beginning), files)) = keeper.hear().await? else {
+        let Some((Message::Begin(beginning), files)) = keeper.recv().await? else {
             bail!("knockd ended at once");
         };
         listen(keeper, *beginning, files).await
@@ -89,7 +91,7 @@ fn ignore_signals() -> Result<()> {
     Ok(())
 }
 
-async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) -> Result<()> {
+async fn listen(keeper: ListenerEnd, beginning: StartupConfig, files: Vec<OwnedFd>) -> Result<()> {
     log::init_like(&beginning.log);
     let mut files = files.into_iter();
     let mut file = || files.next().context("a file is missing");
@@ -142,7 +144,7 @@ async fn listen(keeper: ListenerEnd, beginning: Beginning, files: Vec<OwnedFd>) 
         reporter,
         counters: Counters::default(),
         latencies,
-        questions: Questions::default(),
+        questions: PendingQueries::default(),
         started: beginning.started,
         tails: 0,
         notified: false,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use knock_common::gate::Mode;
-use knockd_ipc::{message::Report, request::Order};
+use knockd_ipc::{message::Report, request::Request};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     control::{CloseRequest, OpenRequest},
@@ -16,64 +16,64 @@ use tokio::sync::oneshot;
 
 use crate::{
     metrics::snapshot::Snapshot,
-    pending::{Asker, Outcome},
-    query::Request,
+    pending::{Outcome, PendingQuery},
+    query::Query,
     state::Listener,
 };
 
 impl Listener {
     /// Answers `request`, or asks the keeper for the answer.
-    pub(crate) async fn answer(&mut self, request: Request) -> Result<()> {
+    pub(crate) async fn answer(&mut self, query: Query) -> Result<()> {
         let report = |asker| (asker, false);
-        let (asker, count_leases) = match request {
-            Request::Status(reply) => report(Asker::Status(reply)),
-            Request::Leases(reply) => report(Asker::Leases(reply)),
-            Request::Verdicts(reply) => report(Asker::Tail(reply)),
-            Request::Metrics(reply) => (Asker::Metrics(reply), true),
-            Request::Tail(reply) => {
+        let (asker, count_leases) = match query {
+            Query::Status(reply) => report(PendingQuery::Status(reply)),
+            Query::Leases(reply) => report(PendingQuery::Leases(reply)),
+            Query::Verdicts(reply) => report(PendingQuery::Tail(reply)),
+            Query::Metrics(reply) => (PendingQuery::Metrics(reply), true),
+            Query::Tail(reply) => {
                 self.tails += 1;
-                self.keeper.say(&Order::Follow(true)).await?;
-                report(Asker::Tail(reply))
+                self.keeper.send(&Request::Follow(true)).await?;
+                report(PendingQuery::Tail(reply))
             }
-            Request::TailEnded => {
+            Query::TailEnded => {
                 self.tails = self.tails.saturating_sub(1);
                 if self.tails == 0 {
-                    self.keeper.say(&Order::Follow(false)).await?;
+                    self.keeper.send(&Request::Follow(false)).await?;
                 }
                 return Ok(());
             }
-            Request::Reload(reply) => {
-                let question = self.questions.ask(Asker::Moved(reply));
-                self.keeper.say(&Order::Reload { question }).await?;
+            Query::Reload(reply) => {
+                let question = self.questions.ask(PendingQuery::CommandReply(reply));
+                self.keeper.send(&Request::Reload { question }).await?;
                 return Ok(());
             }
-            Request::Open(request, reply) => return self.open(&request, reply).await,
-            Request::Close(request, reply) => return self.close(&request, reply).await,
+            Query::Open(request, reply) => return self.open(&request, reply).await,
+            Query::Close(request, reply) => return self.close(&request, reply).await,
         };
-        if matches!(asker, Asker::Tail(_)) && !self.notified {
+        if matches!(asker, PendingQuery::Tail(_)) && !self.notified {
             self.notified = true;
-            self.keeper.say(&Order::Notify(true)).await?;
+            self.keeper.send(&Request::Notify(true)).await?;
         }
         let question = self.questions.ask(asker);
-        let order = Order::Report {
+        let order = Request::Report {
             question,
             count_leases,
         };
-        Ok(self.keeper.say(&order).await?)
+        Ok(self.keeper.send(&order).await?)
     }
 
     async fn open(&mut self, request: &OpenRequest, reply: oneshot::Sender<Outcome>) -> Result<()> {
         match self.opening(request) {
             Ok((door, lease)) => {
-                let order = Order::Open {
-                    question: self.questions.ask(Asker::Moved(reply)),
+                let order = Request::Open {
+                    question: self.questions.ask(PendingQuery::CommandReply(reply)),
                     door,
                     client: BY_HAND_NUMBER,
                     source: request.source,
                     lease,
                     at: monotonic(),
                 };
-                self.keeper.say(&order).await?;
+                self.keeper.send(&order).await?;
             }
             Err(refusal) => {
                 let _ = reply.send(Err(refusal));
@@ -105,12 +105,12 @@ impl Listener {
         };
         match one_host(request.source).and(door) {
             Ok(door) => {
-                let order = Order::Close {
-                    question: self.questions.ask(Asker::Moved(reply)),
+                let order = Request::Close {
+                    question: self.questions.ask(PendingQuery::CommandReply(reply)),
                     door: door.map(|door| self.terms.auth.doors[door].number),
                     source: request.source,
                 };
-                self.keeper.say(&order).await?;
+                self.keeper.send(&order).await?;
             }
             Err(refusal) => {
                 let _ = reply.send(Err(refusal));
@@ -134,19 +134,19 @@ impl Listener {
         };
         // Whoever asked may have gone.
         match asker {
-            Asker::Status(reply) => {
+            PendingQuery::Status(reply) => {
                 let _ = reply.send(self.status(report));
             }
-            Asker::Metrics(reply) => {
+            PendingQuery::Metrics(reply) => {
                 let _ = reply.send(self.snapshot(report));
             }
-            Asker::Tail(reply) => {
+            PendingQuery::Tail(reply) => {
                 let _ = reply.send((self.reporter.tail(), report.listening));
             }
-            Asker::Leases(reply) => {
+            PendingQuery::Leases(reply) => {
                 let _ = reply.send(report.doors);
             }
-            Asker::Moved(_) => {}
+            PendingQuery::CommandReply(_) => {}
         }
     }
 

@@ -6,9 +6,9 @@
 //! |---|---|
 //! | `status` | [`Status`] |
 //! | `leases` | an array of [`DoorStatus`] |
-//! | `open`, address, door, and perhaps seconds | [`Moved`](knockd_types::control::Moved) |
-//! | `close`, address, and perhaps a door | [`Moved`](knockd_types::control::Moved) |
-//! | `reload` | [`Moved`](knockd_types::control::Moved), of no doors |
+//! | `open`, address, door, and perhaps seconds | [`CommandReply`](knockd_types::control::CommandReply) |
+//! | `close`, address, and perhaps a door | [`CommandReply`](knockd_types::control::CommandReply) |
+//! | `reload` | [`CommandReply`](knockd_types::control::CommandReply), of no doors |
 //! | `tail` | a line for every notice ([`Notice`](knockd_types::event::Notice)) until either side ends it |
 //! | `verdicts` | the same without the kernel's lines, which then are not even written |
 //!
@@ -25,7 +25,7 @@ use crate::{metrics::snapshot::Snapshot, tails::Tail};
 
 /// What the socket, or the HTTP server of [`metrics`], asks of the daemon's loop.
 #[derive(Debug)]
-pub(crate) enum Request {
+pub(crate) enum Query {
     /// How is it going?
     Status(oneshot::Sender<Status>),
     /// What is there to be measured?

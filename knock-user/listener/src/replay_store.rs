@@ -66,13 +66,13 @@ impl<E: Into<redb::Error>> From<E> for RememberError {
 
 /// The replay store on disk.
 #[derive(Debug)]
-pub(crate) struct Knocks(Store);
+pub(crate) struct ReplayStore(Store);
 
-impl Knocks {
+impl ReplayStore {
     /// The replay store in the directory `folder`, which messages show as `shown`.
     ///
     /// The daemon also starts with a file that is damaged or not writable: the second value is
-    /// the error, and [`Knocks::remember`] fails until the file is repaired.
+    /// the error, and [`ReplayStore::remember`] fails until the file is repaired.
     ///
     /// # Errors
     ///

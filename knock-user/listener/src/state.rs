@@ -8,7 +8,7 @@ use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use knock_common::protocol::block::Block;
-use knockd_ipc::{channel::ListenerEnd, message::Terms};
+use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
 use knockd_runtime::clock::WallClock;
 use knockd_types::{counters::Counters, syn::Syn};
 use lru::LruCache;
@@ -18,8 +18,8 @@ use crate::{
     auth::Authenticator,
     log_limit::Refusals,
     metrics::latency::Latencies,
-    pending::Questions,
-    replay_store::Knocks,
+    pending::PendingQueries,
+    replay_store::ReplayStore,
     source::{
         lines::{Line, Lines},
         ring::Ring,
@@ -48,7 +48,7 @@ pub(crate) enum Source {
 
 /// What a source yields.
 pub(crate) enum Input {
-    Knocks,
+    Syns,
     Line(Line),
     Ended,
 }
@@ -59,7 +59,7 @@ impl Source {
         match self {
             Self::Ring(ring) => {
                 ring.next(knocks).await?;
-                Ok(Input::Knocks)
+                Ok(Input::Syns)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
             Self::Ended => std::future::pending().await,
@@ -71,11 +71,11 @@ impl Source {
 pub(crate) struct Listener {
     pub(crate) keeper: ListenerEnd,
     pub(crate) source: Source,
-    pub(crate) terms: Terms,
+    pub(crate) terms: ListenerConfig,
     pub(crate) assembler: Assembler,
     pub(crate) authenticator: Authenticator,
     /// Absent where there is nothing to remember.
-    pub(crate) store: Option<Knocks>,
+    pub(crate) store: Option<ReplayStore>,
     /// What the folder of the store is called for a person, if there is one.
     pub(crate) store_folder: Option<PathBuf>,
     /// The sealed blocks that were accepted last, from where, and when.
@@ -86,7 +86,7 @@ pub(crate) struct Listener {
     pub(crate) counters: Counters,
     /// Where it goes how long a knock took, if anybody wants to know.
     pub(crate) latencies: Option<Latencies>,
-    pub(crate) questions: Questions,
+    pub(crate) questions: PendingQueries,
     pub(crate) started: Duration,
     pub(crate) tails: usize,
     /// Whether the keeper tells notices.

@@ -74,7 +74,7 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use knockd_types::{event::Visitor, reason::Reason};
+    use knockd_types::{event::AdmissionInfo, reason::Reason};
 
     use super::*;
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_notice_survives_the_socket() {
-        let notice = Notice::now(Event::Opening(Visitor {
+        let notice = Notice::now(Event::Opening(AdmissionInfo {
             client: "laptop".into(),
             door: "ssh".into(),
             source: [192, 0, 2, 7].into(),

@@ -92,7 +92,7 @@ pub(crate) fn page() -> String {
          file is refused as a whole.",
     );
     page.paragraph(
-        "The file names commands that run as root. It must belong to root or to the user that runs \
+        "The file names commands that normally run as root. It must belong to root or to the user that runs \
          knockd, and must not be writable by others. Unknown keys are errors. Durations are written \
          like `\"90s\"`, `\"10m\"`, `\"1h 30m\"`.",
     );

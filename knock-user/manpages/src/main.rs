@@ -10,22 +10,20 @@ use std::{env, fs, path::Path};
 use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory as _};
 use clap_complete::{Shell, generate_to};
-use knock_client;
-use knock_user::daemon;
 
 fn main() -> Result<()> {
     let folder = env::args_os().nth(1).context("usage: documents FOLDER")?;
     let folder = Path::new(&folder);
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (name, page) in [
-        ("knock.1", program::client(client::Cli::command())?),
-        ("knockd.8", program::daemon(daemon::cli::Cli::command())?),
+        ("knock.1", program::client(knock_client::Cli::command())?),
+        ("knockd.8", program::daemon(knockd_cli::Cli::command())?),
         ("knockd.toml.5", configuration::page()),
     ] {
         fs::write(folder.join(name), page).with_context(|| name.to_owned())?;
     }
-    complete(client::Cli::command(), folder)?;
-    complete(daemon::cli::Cli::command(), folder)
+    complete(knock_client::Cli::command(), folder)?;
+    complete(knockd_cli::Cli::command(), folder)
 }
 
 /// Writes the completions of `command` to `folder`.

@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn the_daemons_page_has_every_command_and_option() {
-        let command = knock_user::daemon::cli::Cli::command();
+        let command = knockd_cli::Cli::command();
         assert_complete(&command, &daemon(command.clone()).unwrap());
     }
 
     #[test]
     fn the_clients_page_has_every_command_and_option() {
-        let command = knock_user::client::Cli::command();
+        let command = knock_client::Cli::command();
         assert_complete(&command, &client(command.clone()).unwrap());
     }
 }

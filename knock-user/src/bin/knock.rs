@@ -1,4 +1,4 @@
-//! `knock`: knocks on a server that runs `knockd`.
+//! The client `knock`, which knocks on a server that runs `knockd`.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -14,8 +14,8 @@ fn main() -> ExitCode {
     };
     let (mut out, mut notes) = (io::stdout(), io::stderr());
     let mut console = Console::new(&mut out, &mut notes, io::stderr().is_terminal());
-    let result = client::run(&cli, &mut console);
-    // Before the error, which would otherwise stand in the line that moves.
+    let result = knock_client::run(&cli, &mut console);
+    // Removes the progress line, so that the error does not appear in it.
     drop(console);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,13 +26,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what is wrong with the command line, or shows the help that it asks for.
+/// Prints the error of the command line parser, or the help text that was requested.
 fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     if error.use_stderr() && redacted(&text) != text {
         complain(&text);
     } else {
-        // Where even this cannot be said, the exit status still says it.
+        // If this fails, the exit status still reports the error.
         let _ = error.print();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

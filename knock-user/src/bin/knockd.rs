@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     // How knockd starts the process that faces the network.
     if env::args_os()
         .next()
-        .is_some_and(|name| name == listener::NAME)
+        .is_some_and(|name| name == knockd_listener::NAME)
     {
         return listen();
     }
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            if log == Format::Text {
+            if log == LogFormat::Text {
                 eprintln!("knockd: {error:#}");
             } else {
                 tracing::error!("{error:#}");
@@ -30,14 +30,14 @@ fn main() -> ExitCode {
 }
 
 fn listen() -> ExitCode {
-    match listener::main() {
+    match knockd_listener::main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where the log goes is not known from the beginning.
             if tracing::event_enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {
-                eprintln!("{}: {error:#}", listener::NAME);
+                eprintln!("{}: {error:#}", knockd_listener::NAME);
             }
             ExitCode::FAILURE
         }

@@ -5,18 +5,18 @@ use std::time::Duration;
 use tracing::info;
 
 use crate::state::Entry;
-use crate::state::Keeper;
+use crate::state::Supervisor;
 use crate::{
     doors::{Action, Step, Task},
     exec::Ending,
     outbox::Outbox,
 };
 use knockd_config::template::Expansion;
-use knockd_ipc::message::{Effect, Told};
+use knockd_ipc::message::{Effect, Message};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{command::Command, event::Event};
 
-impl Keeper {
+impl Supervisor {
     /// Does `task`: the gate first, then the command; and tells of it, and of the `entry` that has
     /// led to it, only then. To write the log takes longer than all else.
     pub(crate) fn start(&mut self, task: &Task, entry: Option<Entry>) {
@@ -131,7 +131,7 @@ impl Keeper {
     fn finish(&mut self, task: &Task, ok: bool) -> Option<Step> {
         let step = self.doors.finished(task.visit, ok, monotonic());
         if step.is_none() {
-            // Told only when it is on disk that the door is open.
+            // Message only when it is on disk that the door is open.
             self.keep_lease(task.visit);
         }
         step
@@ -168,5 +168,5 @@ impl Keeper {
 fn took(outbox: &Outbox, effect: Effect, knocked: Duration) {
     let time = monotonic().saturating_sub(knocked);
     // A listener that takes nothing is found out by the next thing that it has to take.
-    let _ = outbox.tell(Told::Took(effect, time));
+    let _ = outbox.send(Message::Took(effect, time));
 }

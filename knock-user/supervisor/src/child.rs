@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use knockd_config::Config;
 use knockd_ipc::{
-    channel::{Heard, KeeperEnd, LISTENER_NAME},
-    message::Terms,
+    channel::{LISTENER_NAME, Received, SupervisorEnd},
+    message::ListenerConfig,
 };
 use knockd_runtime::{account, clock::monotonic};
 use knockd_types::{
@@ -52,26 +52,26 @@ pub(crate) const LEAVING_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) process: Process,
-    pub(crate) end: Arc<KeeperEnd>,
+    pub(crate) end: Arc<SupervisorEnd>,
     pub(crate) delivery: JoinHandle<()>,
     pub(crate) started: Duration,
     pub(crate) is_ready: bool,
     /// Whether it has answered since it was asked.
     pub(crate) answered: bool,
     /// Whether it was ended: what it has said before that counts no more.
-    pub(crate) is_dismissed: bool,
+    pub(crate) is_killed: bool,
 }
 
 /// What is known of listeners while there is none.
 #[derive(Debug, Default)]
-pub(crate) struct Unstarted {
+pub(crate) struct RestartBackoff {
     pub(crate) next: Option<Duration>,
     pub(crate) delay: Duration,
     /// Whether there was ever one that was ready.
     pub(crate) was_ready: bool,
 }
 
-impl Unstarted {
+impl RestartBackoff {
     /// When the next listener is to be started, on the clock of [`monotonic`].
     pub(crate) fn next_start(&self) -> Option<Duration> {
         self.next
@@ -95,14 +95,14 @@ impl Unstarted {
 }
 
 /// What the listener says next; nothing while there is none. Cancel-safe.
-pub(crate) async fn hear(child: &Option<Child>) -> Result<Heard> {
+pub(crate) async fn recv(child: &Option<Child>) -> Result<Received> {
     let Some(child) = child else {
         return std::future::pending().await;
     };
     loop {
-        let heard = child.end.hear().await?;
+        let heard = child.end.recv().await?;
         // The socket yields yet what lay in it when the listener was cut off.
-        if !child.is_dismissed || matches!(heard, Heard::Gone) {
+        if !child.is_killed || matches!(heard, Received::Closed) {
             return Ok(heard);
         }
     }
@@ -119,7 +119,7 @@ impl Child {
     }
 
     /// Lets it go, and waits until it has gone.
-    pub(crate) async fn dismiss(mut self) {
+    pub(crate) async fn stop(mut self) {
         // Both hold an end: it goes when it hears that there is none.
         self.delivery.abort();
         let _ = (&mut self.delivery).await;
@@ -144,8 +144,8 @@ pub(crate) fn account(config: &Config) -> Result<Option<Account>> {
 }
 
 /// Starts a listener, and returns the end by which it is told what to do.
-pub(crate) fn spawn(account: Option<&Account>) -> Result<(KeeperEnd, Process)> {
-    let (end, theirs) = KeeperEnd::pair()?;
+pub(crate) fn spawn(account: Option<&Account>) -> Result<(SupervisorEnd, Process)> {
+    let (end, theirs) = SupervisorEnd::pair()?;
     // Not by its name: an upgrade may have put another program there.
     let mut command = Command::new("/proc/self/exe");
     command
@@ -217,7 +217,7 @@ pub(crate) fn give(file: &OwnedFd, account: &Account) -> rustix::io::Result<()> 
 }
 
 /// What the listener has to know of `config`.
-pub(crate) fn terms(config: &Config, catalog: &Catalog) -> Terms {
+pub(crate) fn terms(config: &Config, catalog: &Catalog) -> ListenerConfig {
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let clients = config
         .clients
@@ -245,7 +245,7 @@ pub(crate) fn terms(config: &Config, catalog: &Catalog) -> Terms {
         clients: clients.collect(),
         doors: doors.collect(),
     };
-    Terms::new(
+    ListenerConfig::new(
         config.window,
         config.max_skew,
         config.sequence_timeout,

@@ -14,7 +14,7 @@ use std::{
 
 /// A door key: a door, and the source address that it is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Visit {
+pub(crate) struct DoorKey {
     /// The door's index in the configuration.
     pub door: usize,
     /// The source address that the door is open for.
@@ -23,7 +23,7 @@ pub(crate) struct Visit {
 
 /// The grant of an accepted knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct Grant {
     /// The index of the client that knocked.
     pub client: usize,
     /// How long the door stays open.
@@ -43,7 +43,7 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     /// The door key.
-    pub visit: Visit,
+    pub visit: DoorKey,
     /// The index of the client that knocked.
     pub client: usize,
     /// What to do.
@@ -71,16 +71,16 @@ pub(crate) enum Step {
     /// Run this task.
     Start(Task),
     /// The door is closed.
-    Closed(Visit),
+    Closed(DoorKey),
     /// Every attempt to close the door failed. It may still be open and is not tried again.
-    GaveUp(Visit),
+    GaveUp(DoorKey),
 }
 
 /// An open door, for `status` and the lease journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenDoor {
     /// The door key.
-    pub visit: Visit,
+    pub visit: DoorKey,
     /// The index of the client that knocked last.
     pub client: usize,
     /// The duration of its lease.
@@ -102,16 +102,16 @@ const CLOSING_ATTEMPTS: u32 = 5;
 /// All open doors, up to a maximum number.
 #[derive(Debug)]
 pub(crate) struct Doors {
-    leases: HashMap<Visit, Lease>,
+    leases: HashMap<DoorKey, Lease>,
     /// The deadlines of leases and retries.
-    deadlines: BTreeSet<(Duration, Visit)>,
+    deadlines: BTreeSet<(Duration, DoorKey)>,
     max: NonZeroUsize,
     stopping: bool,
 }
 
 #[derive(Debug)]
 struct Lease {
-    terms: Terms,
+    terms: Grant,
     until: Duration,
     phase: Phase,
 }
@@ -127,7 +127,7 @@ enum Phase {
     /// The closing task is running, for the `attempt`th time.
     Closing {
         attempt: u32,
-        reopen: Option<Terms>,
+        reopen: Option<Grant>,
     },
     /// `close` failed `attempt` times and is tried again at `at`.
     Retrying {
@@ -155,7 +155,7 @@ impl Doors {
 
     /// Restores a door that a previous daemon process opened. If `run` is not known to have
     /// succeeded (`opened`), the next knock runs it. `close` is required in any case.
-    pub(crate) fn restore(&mut self, visit: Visit, terms: Terms, until: Duration, opened: bool) {
+    pub(crate) fn restore(&mut self, visit: DoorKey, terms: Grant, until: Duration, opened: bool) {
         let phase = if opened { Phase::Open } else { Phase::Failed };
         let lease = Lease {
             terms,
@@ -168,13 +168,13 @@ impl Doors {
 
     /// The open door with this key, if any.
     #[must_use]
-    pub(crate) fn get(&self, visit: &Visit) -> Option<OpenDoor> {
+    pub(crate) fn get(&self, visit: &DoorKey) -> Option<OpenDoor> {
         let lease = self.leases.get(visit)?;
         Some(lease.open_door(*visit))
     }
 
     /// Handles an accepted knock at `now`.
-    pub(crate) fn knock(&mut self, visit: Visit, terms: Terms, now: Duration) -> Admission {
+    pub(crate) fn knock(&mut self, visit: DoorKey, terms: Grant, now: Duration) -> Admission {
         let until = now + terms.lease;
         let Some(lease) = self.leases.get_mut(&visit) else {
             if self.leases.len() >= self.max.get() {
@@ -214,7 +214,7 @@ impl Doors {
     }
 
     /// Extends the lease of an open door to `until`, if that is later: the door is in use.
-    pub(crate) fn prolong(&mut self, visit: Visit, until: Duration) {
+    pub(crate) fn prolong(&mut self, visit: DoorKey, until: Duration) {
         if let Some(lease) = self.leases.get_mut(&visit)
             && matches!(lease.phase, Phase::Open | Phase::Failed)
             && lease.until < until
@@ -226,14 +226,14 @@ impl Doors {
     }
 
     /// Removes a door that could not be opened.
-    pub(crate) fn forget(&mut self, visit: Visit) {
+    pub(crate) fn forget(&mut self, visit: DoorKey) {
         if let Some(lease) = self.leases.remove(&visit) {
             self.deadlines.remove(&(lease.deadline(), visit));
         }
     }
 
     /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
-    pub(crate) fn revoke(&mut self, visit: Visit, now: Duration) -> Option<Step> {
+    pub(crate) fn revoke(&mut self, visit: DoorKey, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         let deadline = lease.deadline();
         lease.until = now;
@@ -251,7 +251,7 @@ impl Doors {
     }
 
     /// Handles the end of a task; `ok` means success.
-    pub(crate) fn finished(&mut self, visit: Visit, ok: bool, now: Duration) -> Option<Step> {
+    pub(crate) fn finished(&mut self, visit: DoorKey, ok: bool, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&visit)?;
         match lease.phase {
             Phase::Opening => {
@@ -292,7 +292,7 @@ impl Doors {
 
     /// A door whose deadline is not after `now`.
     #[must_use]
-    pub(crate) fn due(&self, now: Duration) -> Option<Visit> {
+    pub(crate) fn due(&self, now: Duration) -> Option<DoorKey> {
         let (at, visit) = *self.deadlines.first()?;
         (at <= now).then_some(visit)
     }
@@ -312,7 +312,7 @@ impl Doors {
 
     /// Closes every door and opens none again. A door with a running task is closed when the task
     /// ends. A door that `stays` open without this process is removed without being closed.
-    pub(crate) fn stop(&mut self, stays: impl Fn(&Visit) -> bool) -> Vec<Step> {
+    pub(crate) fn stop(&mut self, stays: impl Fn(&DoorKey) -> bool) -> Vec<Step> {
         self.stopping = true;
         let due = std::mem::take(&mut self.deadlines);
         due.into_iter()
@@ -340,7 +340,7 @@ impl Doors {
     }
 
     /// Starts to close a door that has no running task and no deadline.
-    fn close(&mut self, visit: Visit) -> Step {
+    fn close(&mut self, visit: DoorKey) -> Step {
         let Some(lease) = self.leases.get_mut(&visit) else {
             return Step::Closed(visit);
         };
@@ -365,7 +365,7 @@ impl Lease {
         }
     }
 
-    fn open_door(&self, visit: Visit) -> OpenDoor {
+    fn open_door(&self, visit: DoorKey) -> OpenDoor {
         OpenDoor {
             visit,
             client: self.terms.client,
@@ -383,7 +383,7 @@ impl Lease {
         }
     }
 
-    fn task(&self, visit: Visit, action: Action) -> Task {
+    fn task(&self, visit: DoorKey, action: Action) -> Task {
         Task {
             visit,
             client: self.terms.client,

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use knockd_ipc::{channel::Heard, message::Told};
+use knockd_ipc::{channel::Received, message::Message};
 use knockd_runtime::clock::{monotonic, sleep_until_monotonic};
 use tracing::{info, warn};
 
 use crate::{
     child::{self, Child},
-    doors::Visit,
+    doors::DoorKey,
     interfaces,
     resources::{Sockets, Source},
     signals::{Asked, StopSignals},
-    state::Keeper,
+    state::Supervisor,
 };
 
-impl Keeper {
+impl Supervisor {
     /// Starts the listener and runs until a signal asks it to stop or the lines have ended, and
     /// until every door is closed after that.
     ///
@@ -25,7 +25,7 @@ impl Keeper {
     /// The listener could not be started, or the source cannot be watched any more.
     pub(crate) async fn run(mut self, mut stop: StopSignals, sockets: Sockets) -> Result<()> {
         let result = self.serve(&mut stop, &sockets).await;
-        self.sum_up(&mut stop, result.is_ok()).await;
+        self.shut_down(&mut stop, result.is_ok()).await;
         result
     }
 
@@ -59,10 +59,10 @@ impl Keeper {
                 () = sleep_until_monotonic(self.unstarted.next_start()) => {
                     self.start_listener(sockets)?;
                 }
-                heard = child::hear(&self.child) => match heard? {
-                    Heard::Order(order) => self.obey(order),
-                    Heard::Garbled(garbled) => self.dismiss(&garbled),
-                    Heard::Gone => self.bury().await?,
+                heard = child::recv(&self.child) => match heard? {
+                    Received::Request(order) => self.handle_request(order),
+                    Received::Invalid(garbled) => self.kill(&garbled),
+                    Received::Closed => self.reap().await?,
                 },
                 logged = self.source.logged() => {
                     logged?;
@@ -73,7 +73,7 @@ impl Keeper {
     }
 
     /// Closes what has to be closed, and lets the listener go. The gate goes too if it is to.
-    async fn sum_up(&mut self, stop: &mut StopSignals, leaves_gate: bool) {
+    async fn shut_down(&mut self, stop: &mut StopSignals, leaves_gate: bool) {
         self.service_manager.stopping();
         let gate_stays = self.gate_stays();
         if leaves_gate {
@@ -81,7 +81,7 @@ impl Keeper {
         }
         self.close(stop, gate_stays).await;
         if let Some(child) = self.child.take() {
-            child.dismiss().await;
+            child.stop().await;
         }
     }
 
@@ -101,7 +101,7 @@ impl Keeper {
     /// commands, or for a second signal.
     async fn close(&mut self, stop: &mut StopSignals, gate_stays: bool) {
         let catalog = &self.catalog;
-        let stays = |visit: &Visit| gate_stays && catalog.door(visit.door).close.is_none();
+        let stays = |visit: &DoorKey| gate_stays && catalog.door(visit.door).close.is_none();
         for step in self.doors.stop(stays) {
             self.step(step);
         }
@@ -132,9 +132,9 @@ impl Keeper {
     fn feed_watchdog(&mut self) {
         self.service_manager.feed_watchdog();
         if self.child.as_mut().is_none_or(Child::answers) {
-            self.tell(Told::Ping);
+            self.send(Message::Ping);
         } else {
-            self.dismiss(&"it does not answer");
+            self.kill(&"it does not answer");
         }
     }
 

@@ -6,20 +6,20 @@ use anyhow::Result;
 use knock_common::gate::LeaseKey;
 use tracing::{info, warn};
 
-use crate::doors::Visit;
-use crate::{resources::Source, state::Keeper};
+use crate::doors::DoorKey;
+use crate::{resources::Source, state::Supervisor};
 use knockd_config::model::OnStop;
 use knockd_runtime::clock::monotonic;
 use knockd_types::event::Event;
 use knockd_xdp::{
     leases::{Gate, OpenError},
-    pins::Pins,
+    pins::PinDir,
 };
 
 /// What two clocks may differ by when they are read one after the other.
 const CLOCKS_APART: Duration = Duration::from_millis(1);
 
-impl Keeper {
+impl Supervisor {
     /// Attaches to the configured interfaces, at once in the place of what is `pinned` there.
     /// With a gate, what is attached is pinned, if there is a place for that.
     ///
@@ -27,7 +27,7 @@ impl Keeper {
     ///
     /// A sentence that says which interface is missing or taken. What was pinned is in force
     /// still.
-    pub(crate) fn attach(&mut self, pinned: Pins, can_pin: Result<()>) -> Result<()> {
+    pub(crate) fn attach(&mut self, pinned: PinDir, can_pin: Result<()>) -> Result<()> {
         let Source::Xdp(xdp) = &mut self.source else {
             return Ok(());
         };
@@ -89,13 +89,13 @@ impl Keeper {
     }
 
     /// Lets the visitor in for as long as his door is open, and tells that, or why not.
-    pub(crate) fn open_gate(&mut self, visit: Visit) {
+    pub(crate) fn open_gate(&mut self, visit: DoorKey) {
         let let_in = self.let_in(visit);
         self.report_let_in(visit, let_in);
     }
 
     /// Lets the visitor in for as long as his door is open; whether there is a gate that does.
-    pub(crate) fn let_in(&mut self, visit: Visit) -> Result<bool, OpenError> {
+    pub(crate) fn let_in(&mut self, visit: DoorKey) -> Result<bool, OpenError> {
         let keys = self.keys(visit);
         let (Some(gate), Some(open)) = (&mut self.gate, self.doors.get(&visit)) else {
             return Ok(false);
@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     /// Tells what came of letting the visitor in.
-    pub(crate) fn report_let_in(&mut self, visit: Visit, let_in: Result<bool, OpenError>) {
+    pub(crate) fn report_let_in(&mut self, visit: DoorKey, let_in: Result<bool, OpenError>) {
         match let_in {
             Ok(true) => self.report_gate(visit, true),
             Ok(false) => {}
@@ -126,7 +126,7 @@ impl Keeper {
     }
 
     /// Lets the visitor in no longer, but for what other doors have opened to him.
-    pub(crate) fn close_gate(&mut self, visit: Visit) {
+    pub(crate) fn close_gate(&mut self, visit: DoorKey) {
         let now = monotonic();
         for key in self.keys(visit) {
             let others = self.doors.open().filter(|open| {
@@ -152,13 +152,13 @@ impl Keeper {
     }
 
     /// Until when the visitor's datagrams keep his door open, if they do.
-    pub(crate) fn in_use_until(&self, visit: Visit, now: Duration) -> Option<Duration> {
+    pub(crate) fn in_use_until(&self, visit: DoorKey, now: Duration) -> Option<Duration> {
         let left = self.gate.as_ref()?.in_use(&self.keys(visit));
         (left > CLOCKS_APART).then(|| now + left)
     }
 
     /// The leases that belong to `visit`; none without a gate.
-    pub(crate) fn keys(&self, visit: Visit) -> Vec<LeaseKey> {
+    pub(crate) fn keys(&self, visit: DoorKey) -> Vec<LeaseKey> {
         if self.gate.is_none() {
             return Vec::new();
         }
@@ -169,7 +169,7 @@ impl Keeper {
         self.catalog.door(door).opening.keys(source)
     }
 
-    fn report_gate(&self, visit: Visit, is_open: bool) {
+    fn report_gate(&self, visit: DoorKey, is_open: bool) {
         let door = self.catalog.door(visit.door);
         let ports: Vec<_> = door.opening.ports.iter().map(ToString::to_string).collect();
         self.reporter.report(Event::Gate {

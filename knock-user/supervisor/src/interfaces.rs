@@ -4,7 +4,7 @@ use std::{future, io, time::Duration};
 
 use tracing::warn;
 
-use crate::{resources::Source, state::Keeper};
+use crate::{resources::Source, state::Supervisor};
 use knockd_runtime::clock::monotonic;
 use knockd_xdp::interfaces::Watch;
 
@@ -12,7 +12,7 @@ use knockd_xdp::interfaces::Watch;
 /// not tell when that goes.
 const RETRY: Duration = Duration::from_secs(5);
 
-impl Keeper {
+impl Supervisor {
     /// Attaches to the wanted interfaces that have come, and lets go of those that have gone.
     pub(crate) fn follow_interfaces(&mut self) {
         let Source::Xdp(xdp) = &mut self.source else {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tracing::info;
 
-use crate::state::Keeper;
+use crate::state::Supervisor;
 use crate::{
-    doors::{Terms, Visit},
-    lease_store::{LeaseRecord, Leases},
+    doors::{DoorKey, Grant},
+    lease_store::{LeaseRecord, LeaseStore},
 };
 use knockd_runtime::clock::{monotonic, unix_ms};
 use knockd_xdp::leases::Gate;
@@ -15,11 +15,11 @@ use knockd_xdp::leases::Gate;
 /// The end of a lease that was closed by hand, whatever the kernel has of it still.
 const REVOKED: u64 = 0;
 
-impl Keeper {
+impl Supervisor {
     /// Takes over the doors that a daemon before this one left open, and its leases in the
     /// kernel, `before`.
     pub(crate) fn restore_leases(&mut self, before: Option<&Gate>) {
-        let records = match self.store.as_mut().map(Leases::all) {
+        let records = match self.store.as_mut().map(LeaseStore::all) {
             None => return,
             Some(Ok(records)) => records,
             Some(Err(error)) => {
@@ -56,7 +56,7 @@ impl Keeper {
             ));
             return self.forget_lease(&record.door, record.source);
         };
-        let visit = Visit {
+        let visit = DoorKey {
             door,
             source: record.source,
         };
@@ -74,7 +74,7 @@ impl Keeper {
             record.source,
             left.as_secs()
         );
-        let terms = Terms { client, lease };
+        let terms = Grant { client, lease };
         let until = monotonic() + left;
         self.doors.restore(visit, terms, until, record.opened);
         if left > Duration::ZERO {
@@ -84,7 +84,7 @@ impl Keeper {
 
     /// How long the door of `record` is to stay open. The kernel knows better than the disk:
     /// its clock cannot be set, and it sees whether a lease is in use.
-    fn left_of(&self, record: &LeaseRecord, visit: Visit, before: Option<&Gate>) -> Duration {
+    fn left_of(&self, record: &LeaseRecord, visit: DoorKey, before: Option<&Gate>) -> Duration {
         if record.until == REVOKED {
             return Duration::ZERO;
         }
@@ -104,7 +104,7 @@ impl Keeper {
     }
 
     /// Puts the door of `visit` on disk as it is now, if there is anything to close.
-    pub(crate) fn keep_lease(&mut self, visit: Visit) {
+    pub(crate) fn keep_lease(&mut self, visit: DoorKey) {
         let door = self.catalog.door(visit.door);
         let (Some(store), Some(open)) = (&mut self.store, self.doors.get(&visit)) else {
             return;
@@ -134,7 +134,7 @@ impl Keeper {
     }
 
     /// Takes the door of `visit`, which is closed, off the disk.
-    pub(crate) fn end_lease(&mut self, visit: Visit) {
+    pub(crate) fn end_lease(&mut self, visit: DoorKey) {
         let door = self.catalog.door(visit.door);
         if door.has_to_be_closed() && !self.dry_run {
             let name = door.name.clone();

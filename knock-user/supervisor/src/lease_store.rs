@@ -46,9 +46,9 @@ pub(crate) struct LeaseRecord {
 
 /// The lease journal on disk.
 #[derive(Debug)]
-pub(crate) struct Leases(Store);
+pub(crate) struct LeaseStore(Store);
 
-impl Leases {
+impl LeaseStore {
     /// The journal in `state_dir`.
     ///
     /// The daemon also starts with a file that is damaged or not writable: the second value is
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn leases_survive_and_end() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Leases::open(folder.path()).unwrap().0;
+        let open = || LeaseStore::open(folder.path()).unwrap().0;
         let mut store = open();
         assert_eq!(store.all().unwrap(), []);
         let ours = LeaseRecord {

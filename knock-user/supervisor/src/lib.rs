@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use knockd_config::Config;
-use knockd_xdp::pins::Pins;
+use knockd_xdp::pins::PinDir;
 use tracing::info;
 
 pub use self::reporter::Reporter;
@@ -35,11 +35,12 @@ use self::{
     origin::Origin,
     outbox::Outbox,
     resources::{
-        Before, Sockets, Source, only_look, open_metrics, open_source, open_store, pin_dir, watch,
+        Before, Sockets, Source, force_observe, open_metrics, open_source, open_store, pin_dir,
+        watch,
     },
     signals::StopSignals,
     sockets::Socket,
-    state::Keeper,
+    state::Supervisor,
 };
 
 /// Runs a daemon until a signal ends it or its lines have ended.
@@ -63,7 +64,7 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
         let watch = watch(&source)?;
         Ok((metrics, source, gate, watch))
     });
-    let mut keeper = Keeper::new(config, store, reporter, outbox)?;
+    let mut keeper = Supervisor::new(config, store, reporter, outbox)?;
     let (metrics, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -91,18 +92,18 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
 /// # Errors
 ///
 /// A sentence that says what is missing or taken.
-pub async fn rehearse(mut config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
+pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     let stop = StopSignals::new()?;
     let control = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
     let reporter = Reporter::new(outbox.clone());
-    only_look(&mut config);
+    force_observe(&mut config);
     let metrics = open_metrics(&config)?;
     let (source, gate) = open_source(&config, lines, &reporter)?;
     // No lease is kept. But the listener remembers knocks: else whoever saw one that was only
     // rehearsed could use it later.
-    let mut keeper = Keeper::new(config, None, reporter, outbox)?;
-    keeper.rehearse();
+    let mut keeper = Supervisor::new(config, None, reporter, outbox)?;
+    keeper.dry_run();
     let watch = watch(&source)?;
     keeper.listen(source, gate);
     keeper.attach_for_now()?;
@@ -125,10 +126,10 @@ pub async fn detach(config: Config) -> Result<()> {
     let outbox = Outbox::default();
     let reporter = Reporter::default();
     let store = open_store(&config, &reporter)?;
-    let pins = Pins::at(&pin_dir(&config));
+    let pins = PinDir::at(&pin_dir(&config));
     let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
     let gate = pins.gate(udp_idle.unwrap_or_default());
-    let mut keeper = Keeper::new(config, store, reporter, outbox)?;
+    let mut keeper = Supervisor::new(config, store, reporter, outbox)?;
     keeper.restore_leases(gate.as_ref());
     keeper.listen(Source::Ended, gate);
     keeper.close_everything(&mut stop).await;

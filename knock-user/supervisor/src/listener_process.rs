@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use knockd_ipc::message::{Beginning, Told};
+use knockd_ipc::message::{Message, StartupConfig};
 use knockd_runtime::{clock::monotonic, log};
 use knockd_types::{account::Account, names::KNOCKS_FOLDER};
 use rustix::process::geteuid;
@@ -18,10 +18,10 @@ use tracing::{error, info};
 use crate::{
     child::{Child, LEAVING_TIME, STEADY, account, prepare_folder, spawn, terms},
     resources::{Sockets, Source},
-    state::Keeper,
+    state::Supervisor,
 };
 
-impl Keeper {
+impl Supervisor {
     /// Starts the listener. If there was one before, and this one cannot be started, it is tried
     /// again later.
     ///
@@ -53,7 +53,7 @@ impl Keeper {
             Source::Lines(lines, _) => lines.try_clone()?,
             Source::Ended => fs::File::open("/dev/null")?.into(),
         });
-        let beginning = Beginning {
+        let beginning = StartupConfig {
             log: log::chosen(),
             terms: terms(&self.config, &self.catalog),
             reads_lines: !matches!(self.source, Source::Xdp(_)),
@@ -69,7 +69,7 @@ impl Keeper {
             files.push(metrics.try_clone()?);
         }
         self.outbox
-            .tell_with(Told::Begin(Box::new(beginning)), files)?;
+            .send_with(Message::Begin(Box::new(beginning)), files)?;
         self.child = Some(Child {
             process,
             delivery: tokio::spawn(messages.deliver(Arc::clone(&end))),
@@ -77,7 +77,7 @@ impl Keeper {
             started: monotonic(),
             is_ready: false,
             answered: true,
-            is_dismissed: false,
+            is_killed: false,
         });
         Ok(())
     }
@@ -100,22 +100,22 @@ impl Keeper {
     }
 
     /// Tells the listener something that it has to take.
-    pub(crate) fn tell(&mut self, told: Told) {
-        if let Err(stuck) = self.outbox.tell(told) {
-            self.dismiss(&stuck);
+    pub(crate) fn send(&mut self, told: Message) {
+        if let Err(stuck) = self.outbox.send(told) {
+            self.kill(&stuck);
         }
     }
 
-    /// Ends a listener that does what it may not. [`Heard::Gone`] comes of that.
-    pub(crate) fn dismiss(&mut self, why: &dyn fmt::Display) {
-        let Some(child) = self.child.as_mut().filter(|child| !child.is_dismissed) else {
+    /// Ends a listener that does what it may not. [`Received::Closed`] comes of that.
+    pub(crate) fn kill(&mut self, why: &dyn fmt::Display) {
+        let Some(child) = self.child.as_mut().filter(|child| !child.is_killed) else {
             return;
         };
-        child.is_dismissed = true;
+        child.is_killed = true;
         error!("the network-facing process is ended: {why}");
         // Where it must not be killed it dies by what it is cut off from.
         let _ = child.process.start_kill();
-        child.end.cut_off();
+        child.end.shutdown();
     }
 
     /// Hears that the listener has gone, and plans the next.
@@ -123,7 +123,7 @@ impl Keeper {
     /// # Errors
     ///
     /// There never was one that was ready: its reason is in the log.
-    pub(crate) async fn bury(&mut self) -> Result<()> {
+    pub(crate) async fn reap(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };

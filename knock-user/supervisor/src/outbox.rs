@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use knockd_ipc::{channel::KeeperEnd, message::Told};
+use knockd_ipc::{channel::SupervisorEnd, message::Message};
 use knockd_types::event::{Event, Notice};
 
 /// Messages that wait at most.
@@ -25,8 +25,8 @@ pub struct Stuck;
 
 /// Something that waits.
 #[derive(Debug)]
-struct Message {
-    told: Told,
+struct Queued {
+    told: Message,
     files: Vec<OwnedFd>,
     /// Given back when it has been told.
     _permit: Option<OwnedSemaphorePermit>,
@@ -39,7 +39,7 @@ pub struct Outbox(Arc<Mutex<Option<Open>>>);
 /// An outbox that somebody empties.
 #[derive(Debug)]
 struct Open {
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<Queued>,
     /// Whether somebody reads notices.
     wants_notices: bool,
     /// Notices that there was no room for.
@@ -48,7 +48,7 @@ struct Open {
 
 /// What comes out of it.
 #[derive(Debug)]
-pub struct Messages(mpsc::Receiver<Message>);
+pub struct Messages(mpsc::Receiver<Queued>);
 
 impl Outbox {
     /// From here on what is put in comes out of the returned end. What has not come out of an
@@ -79,8 +79,8 @@ impl Outbox {
     /// # Errors
     ///
     /// [`Stuck`].
-    pub fn tell(&self, told: Told) -> Result<(), Stuck> {
-        self.tell_with(told, Vec::new())
+    pub fn send(&self, told: Message) -> Result<(), Stuck> {
+        self.send_with(told, Vec::new())
     }
 
     /// The same with files.
@@ -88,7 +88,7 @@ impl Outbox {
     /// # Errors
     ///
     /// [`Stuck`].
-    pub fn tell_with(&self, told: Told, files: Vec<OwnedFd>) -> Result<(), Stuck> {
+    pub fn send_with(&self, told: Message, files: Vec<OwnedFd>) -> Result<(), Stuck> {
         self.put(told, files, None)
     }
 
@@ -97,17 +97,17 @@ impl Outbox {
     /// # Errors
     ///
     /// [`Stuck`].
-    pub fn tell_holding(&self, told: Told, permit: OwnedSemaphorePermit) -> Result<(), Stuck> {
+    pub fn send_holding(&self, told: Message, permit: OwnedSemaphorePermit) -> Result<(), Stuck> {
         self.put(told, Vec::new(), Some(permit))
     }
 
     fn put(
         &self,
-        told: Told,
+        told: Message,
         files: Vec<OwnedFd>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<(), Stuck> {
-        let message = Message {
+        let message = Queued {
             told,
             files,
             _permit: permit,
@@ -136,8 +136,8 @@ impl Outbox {
             let lost = std::mem::take(&mut open.lost);
             let lost = (lost > 0).then_some(Event::Lost { notices: lost });
             for event in lost.into_iter().chain([event]) {
-                let _ = open.messages.try_send(Message {
-                    told: Told::Notice(Box::new(Notice::now(event))),
+                let _ = open.messages.try_send(Queued {
+                    told: Message::Notice(Box::new(Notice::now(event))),
                     files: Vec::new(),
                     _permit: None,
                 });
@@ -154,10 +154,10 @@ impl Outbox {
 
 impl Messages {
     /// Tells everything through `end` until the listener has gone.
-    pub async fn deliver(mut self, end: Arc<KeeperEnd>) {
+    pub async fn deliver(mut self, end: Arc<SupervisorEnd>) {
         while let Some(message) = self.0.recv().await {
             let files: Vec<_> = message.files.iter().map(OwnedFd::as_fd).collect();
-            if let Err(error) = end.tell(&message.told, &files).await {
+            if let Err(error) = end.send(&message.told, &files).await {
                 tracing::debug!("the network-facing process has gone: {error:#}");
                 return;
             }
@@ -179,7 +179,7 @@ mod tests {
     fn notices_leave_room_and_are_counted_where_there_is_none() {
         let outbox = Outbox::default();
         outbox.notify(notice());
-        outbox.tell(Told::Ping).unwrap();
+        outbox.send(Message::Ping).unwrap();
         let mut messages = outbox.open();
         outbox.notify(notice());
         assert!(messages.0.try_recv().is_err());
@@ -188,17 +188,17 @@ mod tests {
             outbox.notify(notice());
         }
         for _ in 0..RESERVED {
-            outbox.tell(Told::Flushed).unwrap();
+            outbox.send(Message::Flushed).unwrap();
         }
-        assert!(outbox.tell(Told::Flushed).is_err());
+        assert!(outbox.send(Message::Flushed).is_err());
         let mut kept = 0;
-        while let Ok(Message { told, .. }) = messages.0.try_recv() {
-            kept += usize::from(matches!(told, Told::Notice(_)));
+        while let Ok(Queued { told, .. }) = messages.0.try_recv() {
+            kept += usize::from(matches!(told, Message::Notice(_)));
         }
         assert_eq!(kept, ROOM - RESERVED);
         outbox.notify(notice());
         let told = messages.0.try_recv().unwrap().told;
-        let Told::Notice(told) = told else {
+        let Message::Notice(told) = told else {
             panic!("{told:?}");
         };
         let notices = (10 + RESERVED) as u64;

@@ -4,26 +4,26 @@ use std::{os::fd::OwnedFd, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use knockd_config::Config;
-use knockd_ipc::message::Told;
+use knockd_ipc::message::Message;
 use knockd_runtime::clock::monotonic;
 use knockd_types::event::Event;
-use knockd_xdp::{leases::Gate, pins::Pins};
+use knockd_xdp::{leases::Gate, pins::PinDir};
 use rustix::thread::{MembarrierCommand, membarrier};
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
 use crate::{
     child,
-    doors::Visit,
+    doors::DoorKey,
     origin::Reread,
     resources::{self, Source},
-    state::Keeper,
+    state::Supervisor,
 };
 
 /// Configurations that are read at the same time at most: whoever asks may ask often.
 const MAX_READING: usize = 4;
 
-impl Keeper {
+impl Supervisor {
     /// Reads the configuration again, beside everything else: a passphrase takes a while.
     pub(crate) fn reread(&mut self, question: Option<u32>) {
         let Some(origin) = self.origin.clone() else {
@@ -32,7 +32,7 @@ impl Keeper {
         if self.rereading == MAX_READING {
             let busy = "the configuration is being read already";
             match question {
-                Some(question) => self.tell(Told::Answer(question, Err(busy.into()))),
+                Some(question) => self.send(Message::Answer(question, Err(busy.into()))),
                 None => warn!("{busy}"),
             }
             return;
@@ -69,14 +69,14 @@ impl Keeper {
         if let Some(question) = reread.question {
             let outcome = outcome.map(|()| Vec::new());
             let outcome = outcome.map_err(|error| format!("{error:#}"));
-            self.tell(Told::Answer(question, outcome));
+            self.send(Message::Answer(question, outcome));
         }
     }
 
     fn reload(&mut self, mut config: Config) -> Result<()> {
         self.require_same(&config)?;
         if self.dry_run {
-            resources::only_look(&mut config);
+            resources::force_observe(&mut config);
         }
         let store = match &self.store {
             None => resources::open_store(&config, &self.reporter)?,
@@ -98,8 +98,8 @@ impl Keeper {
         self.config = config;
         let terms = Box::new(child::terms(&self.config, &self.catalog));
         let files = ring.into_iter().collect();
-        if let Err(stuck) = self.outbox.tell_with(Told::Change(terms), files) {
-            self.dismiss(&stuck);
+        if let Err(stuck) = self.outbox.send_with(Message::Change(terms), files) {
+            self.kill(&stuck);
         }
         self.revoke_what_is_gone();
         self.follow_interfaces();
@@ -155,7 +155,7 @@ impl Keeper {
         let Source::Xdp(current) = &mut self.source else {
             bail!("there is no program");
         };
-        let missing = next.succeed(current, &config.interfaces)?;
+        let missing = next.replace(current, &config.interfaces)?;
         // Datagrams that came meanwhile have kept their leases going in the old map.
         let left = self.left_of_open_doors();
         let copied = copy(&left, config, &self.catalog_names(&left), gate.as_mut());
@@ -177,7 +177,7 @@ impl Keeper {
         Ok(ring)
     }
 
-    /// Pins what is in force now, or removes the pins of a gate that is gone.
+    /// PinDir what is in force now, or removes the pins of a gate that is gone.
     fn pin_again(&mut self, config: &Config) {
         let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
             if let Some(pins) = self.pins.take() {
@@ -191,8 +191,8 @@ impl Keeper {
         }
         let root = config.gate.as_ref().map(|gate| gate.pin_dir.clone());
         let root = root.unwrap_or_default();
-        let pins = self.pins.take().unwrap_or_else(|| Pins::at(&root));
-        match Pins::prepare(&root).and_then(|()| xdp.pin(gate, &pins)) {
+        let pins = self.pins.take().unwrap_or_else(|| PinDir::at(&root));
+        match PinDir::prepare(&root).and_then(|()| xdp.pin(gate, &pins)) {
             Ok(()) => self.pins = Some(pins),
             Err(error) => self.trouble(format!(
                 "the gate ends with this process, and the ports that it protects are open then: {error:#}"
@@ -201,7 +201,7 @@ impl Keeper {
     }
 
     /// For how long each door that lets somebody in does so yet.
-    fn left_of_open_doors(&self) -> Vec<(Visit, Duration)> {
+    fn left_of_open_doors(&self) -> Vec<(DoorKey, Duration)> {
         let now = monotonic();
         self.doors
             .open()
@@ -215,8 +215,8 @@ impl Keeper {
             .collect()
     }
 
-    fn catalog_names(&self, left: &[(Visit, Duration)]) -> Vec<String> {
-        let name = |visit: &Visit| self.catalog.door(visit.door).name.clone();
+    fn catalog_names(&self, left: &[(DoorKey, Duration)]) -> Vec<String> {
+        let name = |visit: &DoorKey| self.catalog.door(visit.door).name.clone();
         left.iter().map(|(visit, _)| name(visit)).collect()
     }
 
@@ -240,7 +240,7 @@ impl Keeper {
 /// Lets those in through `gate` who have a door open that `config` has too: `names` are those
 /// of the doors.
 fn copy(
-    left: &[(Visit, Duration)],
+    left: &[(DoorKey, Duration)],
     config: &Config,
     names: &[String],
     gate: Option<&mut Gate>,

@@ -4,15 +4,15 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::{info, warn};
 
-use crate::doors::{Admission, Terms, Visit};
+use crate::doors::{Admission, DoorKey, Grant};
 use crate::{
     resources::Source,
-    state::{Entry, Keeper},
+    state::{Entry, Supervisor},
 };
-use knockd_ipc::{message::Told, request::Order};
+use knockd_ipc::{message::Message, request::Request};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
-    event::{Event, Visitor},
+    event::{AdmissionInfo, Event},
     names::BY_HAND_NUMBER,
 };
 
@@ -24,12 +24,12 @@ enum Refused {
     Never(&'static str),
 }
 
-impl Keeper {
+impl Supervisor {
     /// Does what the listener asks for, if the configuration has it.
-    pub(crate) fn obey(&mut self, order: Order) {
+    pub(crate) fn handle_request(&mut self, order: Request) {
         match order {
-            Order::Ready => self.listener_is_ready(),
-            Order::Open {
+            Request::Ready => self.listener_is_ready(),
+            Request::Open {
                 question,
                 door,
                 client,
@@ -44,7 +44,7 @@ impl Keeper {
                 };
                 self.answer(question, outcome);
             }
-            Order::Close {
+            Request::Close {
                 question,
                 door,
                 source,
@@ -52,24 +52,24 @@ impl Keeper {
                 let outcome = self.close_by_hand(door, source);
                 self.answer(question, outcome);
             }
-            Order::Reload { question } => self.reread(Some(question)),
-            Order::Report {
+            Request::Reload { question } => self.reread(Some(question)),
+            Request::Report {
                 question,
                 count_leases,
             } => self.report(question, count_leases),
-            Order::Follow(followed) => self.set_kernel_log(followed),
-            Order::Notify(wanted) => self.outbox.want_notices(wanted),
-            Order::Flush => {
+            Request::Follow(followed) => self.set_kernel_log(followed),
+            Request::Notify(wanted) => self.outbox.want_notices(wanted),
+            Request::Flush => {
                 self.flush_kernel_log();
-                self.tell(Told::Flushed);
+                self.send(Message::Flushed);
             }
-            Order::Ended => {
+            Request::Ended => {
                 if matches!(self.source, Source::Lines(..)) {
                     info!("the lines have ended: waiting until every open door is closed");
                     self.source = Source::Ended;
                 }
             }
-            Order::Alive => {
+            Request::Alive => {
                 if let Some(child) = &mut self.child {
                     child.has_answered();
                 }
@@ -81,10 +81,10 @@ impl Keeper {
         let outcome = match outcome {
             Ok(doors) => Ok(doors),
             Err(Refused::Not(why)) => Err(why),
-            Err(Refused::Never(why)) => return self.dismiss(&why),
+            Err(Refused::Never(why)) => return self.kill(&why),
         };
         if question != 0 {
-            self.tell(Told::Answer(question, outcome));
+            self.send(Message::Answer(question, outcome));
         } else if let Err(why) = outcome {
             warn!("a knock opens nothing: {why}");
         }
@@ -107,8 +107,8 @@ impl Keeper {
                 self.catalog.door(door).name
             )));
         }
-        let visit = Visit { door, source };
-        let terms = Terms {
+        let visit = DoorKey { door, source };
+        let terms = Grant {
             client,
             // A knock that was verified before a reload may ask for more than there is now.
             lease: lease.min(self.catalog.door(door).max_lease),
@@ -117,7 +117,7 @@ impl Keeper {
         if !self.open(visit, terms, knocked) {
             self.counters.refused_doors_full += 1;
             let client = u32::try_from(client).unwrap_or(u32::MAX);
-            self.tell(Told::Full { client, source });
+            self.send(Message::Full { client, source });
         }
         Ok(Vec::new())
     }
@@ -132,8 +132,8 @@ impl Keeper {
         let door = self.door_numbered(door)?;
         let name = self.catalog.door(door).name.clone();
         info!("opening door {name:?} to {source} by hand");
-        let visit = Visit { door, source };
-        let terms = Terms {
+        let visit = DoorKey { door, source };
+        let terms = Grant {
             client: BY_HAND_NUMBER as usize,
             lease,
         };
@@ -159,7 +159,7 @@ impl Keeper {
             .filter(|visit| door.is_none_or(|door| visit.door == door))
             .filter(|visit| self.is_for(*visit, source))
             .collect();
-        let name = |visit: &Visit| self.catalog.door(visit.door).name.clone();
+        let name = |visit: &DoorKey| self.catalog.door(visit.door).name.clone();
         let names: Vec<_> = visits.iter().map(name).collect();
         for (visit, name) in visits.iter().zip(&names) {
             info!("closing door {name:?} to {} by hand", visit.source);
@@ -170,8 +170,8 @@ impl Keeper {
 
     /// Opens the door of `visit`, or keeps it open; `false` if too many are. If somebody
     /// knocked at it, his last SYN came at `knocked`.
-    fn open(&mut self, visit: Visit, terms: Terms, knocked: Option<Duration>) -> bool {
-        let visitor = Visitor {
+    fn open(&mut self, visit: DoorKey, terms: Grant, knocked: Option<Duration>) -> bool {
+        let visitor = AdmissionInfo {
             client: self.catalog.client(terms.client).to_owned(),
             door: self.catalog.door(visit.door).name.clone(),
             source: visit.source,
@@ -199,7 +199,7 @@ impl Keeper {
     }
 
     /// Ends the lease of `visit` now.
-    pub(crate) fn revoke(&mut self, visit: Visit) {
+    pub(crate) fn revoke(&mut self, visit: DoorKey) {
         let step = self.doors.revoke(visit, monotonic());
         // Closed also if this process ends before the door is.
         self.keep_lease(visit);
@@ -209,7 +209,7 @@ impl Keeper {
     }
 
     /// Whether the door of `visit` lets `source` in: the very address, or one of its prefix.
-    fn is_for(&self, visit: Visit, source: IpAddr) -> bool {
+    fn is_for(&self, visit: DoorKey, source: IpAddr) -> bool {
         let keys = self.keys(visit);
         visit.source == source || !keys.is_empty() && keys == self.opening_keys(visit.door, source)
     }

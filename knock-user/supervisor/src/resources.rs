@@ -9,10 +9,10 @@ use knock_common::{
 };
 use knockd_config::{Config, DEFAULT_PIN_DIR, Door};
 use knockd_types::event::Event;
-use knockd_xdp::{interfaces::Watch, leases::Gate, pins::Pins, program::Xdp};
+use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir, program::Xdp};
 
 use crate::{
-    lease_store::Leases,
+    lease_store::LeaseStore,
     reporter::Reporter,
     sockets::{self, Socket},
 };
@@ -47,7 +47,7 @@ pub(crate) struct Sockets {
 }
 
 /// Makes of `config` one that drops nothing.
-pub(crate) fn only_look(config: &mut Config) {
+pub(crate) fn force_observe(config: &mut Config) {
     config.verdict = Verdict::Pass;
     if let Some(gate) = &mut config.gate {
         gate.rules.mode = Mode::Observe;
@@ -64,7 +64,7 @@ pub(crate) fn watch(source: &Source) -> Result<Option<Watch>> {
 
 /// What a daemon before this one has left in force.
 pub(crate) struct Before {
-    pub(crate) pins: Pins,
+    pub(crate) pins: PinDir,
     /// Whether anything can be pinned there.
     pub(crate) can_pin: Result<()>,
     pub(crate) gate: Option<Gate>,
@@ -74,10 +74,10 @@ impl Before {
     pub(crate) fn find(config: &Config) -> Self {
         let root = pin_dir(config);
         let can_pin = match &config.gate {
-            Some(_) => Pins::prepare(&root),
+            Some(_) => PinDir::prepare(&root),
             None => Ok(()),
         };
-        let pins = Pins::at(&root);
+        let pins = PinDir::at(&root);
         let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
         let gate = pins.gate(udp_idle.unwrap_or_default());
         Self {
@@ -128,11 +128,11 @@ pub(crate) fn load(config: &Config, reporter: &Reporter) -> Result<(Xdp, Option<
 
 /// The store of leases, if there are doors that have to be closed. One that does not work is
 /// told, and keeps nobody out.
-pub(crate) fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<Leases>> {
+pub(crate) fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<LeaseStore>> {
     if !config.doors.iter().any(Door::has_to_be_closed) {
         return Ok(None);
     }
-    let (store, trouble) = Leases::open(&config.state_dir)?;
+    let (store, trouble) = LeaseStore::open(&config.state_dir)?;
     if let Some(trouble) = trouble {
         reporter.report(Event::Trouble {
             message: format!("{trouble:#}"),

@@ -69,23 +69,23 @@ impl ServiceManager {
 
     /// Reports that the daemon is ready and `listening` on these interfaces.
     pub fn ready(&self, listening: &str) {
-        self.tell(&format!("READY=1\n{}", status(listening)));
+        self.send(&format!("READY=1\n{}", status(listening)));
     }
 
     /// Reports a change of the interfaces.
     pub fn listening(&self, listening: &str) {
-        self.tell(&status(listening));
+        self.send(&status(listening));
     }
 
     /// Reports the start of a reload, which [`ready`](Self::ready) completes.
     pub fn reloading(&self) {
         let now = monotonic().as_micros();
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
     /// Reports the start of the shutdown.
     pub fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=closing every open door");
+        self.send("STOPPING=1\nSTATUS=closing every open door");
     }
 
     /// When the next keep-alive message is due, on the clock of [`monotonic`]; `None` without a
@@ -101,10 +101,10 @@ impl ServiceManager {
             return;
         };
         watchdog.next = monotonic() + watchdog.interval;
-        self.tell("WATCHDOG=1");
+        self.send("WATCHDOG=1");
     }
 
-    fn tell(&self, message: &str) {
+    fn send(&self, message: &str) {
         let Some((socket, address)) = &self.listener else {
             return;
         };

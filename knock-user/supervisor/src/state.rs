@@ -1,7 +1,7 @@
 //! The privileged process: keeps the doors, and does what opens and closes them.
 //!
 //! Nothing that a stranger sends is read here. What the listener asks for comes in as
-//! [`Order`](super::inner::order::Order)s and is held against the configuration; nothing waits
+//! [`Request`](super::inner::order::Request)s and is held against the configuration; nothing waits
 //! for anything.
 
 use std::{sync::Arc, time::Duration};
@@ -11,17 +11,17 @@ use knockd_config::Config;
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     counters::Counters,
-    event::{Event, Visitor},
+    event::{AdmissionInfo, Event},
 };
-use knockd_xdp::{interfaces::Watch, leases::Gate, pins::Pins};
+use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     catalog::Catalog,
-    child::{Child, Unstarted},
+    child::{Child, RestartBackoff},
     doors::{Doors, Task},
     exec::{Ending, Executor},
-    lease_store::Leases,
+    lease_store::LeaseStore,
     origin::{Origin, Reread},
     outbox::Outbox,
     reporter::Reporter,
@@ -34,7 +34,7 @@ use crate::{
 const MAX_REPORTS: usize = 64;
 
 /// Everything that the loop moves.
-pub(crate) struct Keeper {
+pub(crate) struct Supervisor {
     pub(crate) config: Config,
     pub(crate) source: Source,
     /// Tells when interfaces come and go, where that matters.
@@ -53,11 +53,11 @@ pub(crate) struct Keeper {
     /// The leases that the kernel enforces, if it does.
     pub(crate) gate: Option<Gate>,
     /// What holds the gate in force without this process, if anything does.
-    pub(crate) pins: Option<Pins>,
+    pub(crate) pins: Option<PinDir>,
     /// Whether nothing is to be done, only told.
     pub(crate) dry_run: bool,
     /// Absent where there is nothing to remember.
-    pub(crate) store: Option<Leases>,
+    pub(crate) store: Option<LeaseStore>,
     /// Doors and clients, by the numbers that they have in everything else here.
     pub(crate) catalog: Catalog,
     pub(crate) doors: Doors,
@@ -67,7 +67,7 @@ pub(crate) struct Keeper {
     pub(crate) outbox: Outbox,
     /// The listener, and when the next one is started where there is none.
     pub(crate) child: Option<Child>,
-    pub(crate) unstarted: Unstarted,
+    pub(crate) unstarted: RestartBackoff,
     /// Whether the listener has a folder for what it must not forget.
     pub(crate) can_remember: bool,
     /// Whether somebody follows, so that the kernel writes a line per knock.
@@ -81,7 +81,7 @@ pub(crate) struct Keeper {
     pub(crate) started: Duration,
 }
 
-impl Keeper {
+impl Supervisor {
     /// A keeper without a source. What it reports goes to the log, and through `outbox` to the
     /// listener. Without a `store` there must be no door that has to be closed.
     ///
@@ -90,7 +90,7 @@ impl Keeper {
     /// Commands could not be run.
     pub(crate) fn new(
         config: Config,
-        store: Option<Leases>,
+        store: Option<LeaseStore>,
         reporter: Reporter,
         outbox: Outbox,
     ) -> Result<Self> {
@@ -114,7 +114,7 @@ impl Keeper {
             reporter,
             outbox,
             child: None,
-            unstarted: Unstarted::default(),
+            unstarted: RestartBackoff::default(),
             can_remember: false,
             followed: false,
             counting: Arc::new(Semaphore::new(1)),
@@ -144,7 +144,7 @@ impl Keeper {
     }
 
     /// From here on does nothing but tell what it would do: no command is run, no lease kept.
-    pub(crate) fn rehearse(&mut self) {
+    pub(crate) fn dry_run(&mut self) {
         self.dry_run = true;
     }
 
@@ -156,7 +156,7 @@ impl Keeper {
 /// What has led to a door's being opened.
 pub(crate) struct Entry {
     /// Who is let in.
-    pub(crate) visitor: Visitor,
+    pub(crate) visitor: AdmissionInfo,
     /// When the last SYN of his knock came, if he knocked and it is wanted how long all takes.
     pub(crate) knocked: Option<Duration>,
 }

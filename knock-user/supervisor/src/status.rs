@@ -4,8 +4,8 @@ use knock_common::gate::Mode;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use crate::{resources::Source, state::Keeper};
-use knockd_ipc::message::{Report, Told};
+use crate::{resources::Source, state::Supervisor};
+use knockd_ipc::message::{Message, Report};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     interface::Wanted,
@@ -13,12 +13,12 @@ use knockd_types::{
 };
 use knockd_xdp::leases::Gate;
 
-impl Keeper {
+impl Supervisor {
     /// Answers `question`, with the number of the kernel's leases if they are to be counted.
     /// That is done beside everything else, and by one at a time.
     pub(crate) fn report(&mut self, question: u32, count_leases: bool) {
         let Ok(reporting) = self.reporting.clone().try_acquire_owned() else {
-            return self.dismiss(&"it asks for too much at once");
+            return self.kill(&"it asks for too much at once");
         };
         let report = self.state();
         let counting = self.counting.clone().try_acquire_owned().ok();
@@ -29,9 +29,9 @@ impl Keeper {
                 .ok()
         });
         let (Some(counting), Some(gate)) = (counting, gate) else {
-            let told = Told::Report(question, Box::new(report));
-            if let Err(stuck) = self.outbox.tell_holding(told, reporting) {
-                self.dismiss(&stuck);
+            let told = Message::Report(question, Box::new(report));
+            if let Err(stuck) = self.outbox.send_holding(told, reporting) {
+                self.kill(&stuck);
             }
             return;
         };
@@ -51,8 +51,8 @@ impl Keeper {
             };
             let report = Report { leases, ..report };
             // A listener that takes nothing is found out by the next thing that it has to take.
-            let told = Told::Report(question, Box::new(report));
-            let _ = outbox.tell_holding(told, reporting);
+            let told = Message::Report(question, Box::new(report));
+            let _ = outbox.send_holding(told, reporting);
         });
     }
 

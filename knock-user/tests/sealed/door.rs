@@ -1,4 +1,4 @@
-//! A door on the loopback interface: a window that hears knocks, and a port that opens.
+//! A door on the loopback interface: a window that receives knocks, and a port that opens.
 
 use std::{
     collections::BTreeMap,
@@ -13,19 +13,19 @@ use knock_common::{
 };
 use socket2::{Domain, Socket, Type};
 
-/// Long enough for every machine.
+/// Long enough for slow machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A window whose 256 ports all listen.
-pub(crate) struct Ears {
+/// A window in which all 256 ports listen.
+pub(crate) struct Receiver {
     window: Window,
     listeners: Vec<TcpListener>,
-    heard: BTreeMap<u16, u8>,
+    received: BTreeMap<u16, u8>,
 }
 
-impl Ears {
-    /// In the first window that is free. Below the source ports that are tried first, so that
-    /// tests that knock at the same time are not in the way.
+impl Receiver {
+    /// Listens on the first free window. It is below the source ports that knocks use first, so
+    /// that concurrent tests do not block its ports.
     pub(crate) fn open() -> Self {
         let listen = |port| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
@@ -38,7 +38,7 @@ impl Ears {
                 Some(Self {
                     window: Window::new(base).unwrap(),
                     listeners: listeners.ok()?,
-                    heard: BTreeMap::new(),
+                    received: BTreeMap::new(),
                 })
             })
             .unwrap()
@@ -48,7 +48,7 @@ impl Ears {
         self.window.base().to_string()
     }
 
-    /// The next knock, put together from its source ports as the daemon would.
+    /// The next knock, assembled by source port as in the daemon.
     pub(crate) fn knock(&mut self) -> Block {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -64,26 +64,26 @@ impl Ears {
     fn listen(&mut self) {
         for (offset, listener) in (0..=u8::MAX).zip(&self.listeners) {
             while let Ok((_, peer)) = listener.accept() {
-                self.heard.insert(peer.port(), offset);
+                self.received.insert(peer.port(), offset);
             }
         }
     }
 
     fn complete(&mut self) -> Option<Block> {
         let first = self
-            .heard
+            .received
             .keys()
             .copied()
-            .find(|first| (1..16).all(|i| self.heard.contains_key(&(first + i))))?;
+            .find(|first| (1..16).all(|i| self.received.contains_key(&(first + i))))?;
         let offsets = std::array::from_fn(|i| {
             let port = first + u16::try_from(i).unwrap();
-            self.heard.remove(&port).unwrap()
+            self.received.remove(&port).unwrap()
         });
         Some(Block(offsets))
     }
 }
 
-/// A port that nobody else can have.
+/// A port that is reserved for this test.
 pub(crate) struct Port {
     socket: Socket,
     address: SocketAddr,
@@ -104,13 +104,13 @@ impl Port {
         self
     }
 
-    /// As `--verify` has it.
+    /// The port in the form of `--verify`.
     pub(crate) fn name(&self) -> String {
         format!("tcp/{}", self.address.port())
     }
 }
 
-/// What `block` asks for, which is from this minute.
+/// Opens `block`, and checks that the request was made within the last minute.
 pub(crate) fn request(key: &SealedKey, block: &Block) -> Request {
     let request = Request::open(key, block).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

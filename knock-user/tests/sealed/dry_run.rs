@@ -1,4 +1,4 @@
-//! What `--dry-run` prints is a knock that the daemon would understand.
+//! Tests that `--dry-run` prints a knock that the daemon can decode.
 
 use std::time::Duration;
 
@@ -25,22 +25,22 @@ fn printed(home: &Home, args: &[&str], window: Window) -> Block {
     Block(offsets.collect::<Vec<u8>>().try_into().unwrap())
 }
 
-fn asked(home: &Home, args: &[&str]) -> Request {
+fn requested(home: &Home, args: &[&str]) -> Request {
     let key = home.key_file();
     let args = [&["--key-file", &key], args].concat();
     request(&sealed_key(), &printed(home, &args, Window::DEFAULT))
 }
 
 #[test]
-fn a_request_has_the_fields_that_were_asked_for() {
+fn a_request_has_the_requested_fields() {
     let home = Home::new();
-    let plain = asked(&home, &["127.0.0.1", "ssh"]);
+    let plain = requested(&home, &["127.0.0.1", "ssh"]);
     assert_eq!(plain.door, DoorTag::of("ssh"));
     assert_eq!(plain.lease, RequestedLease::DoorsDefault);
-    // This host's own loopback address is not bound to.
+    // A loopback address is never used as a binding.
     assert_eq!(plain.binding, Binding::Unbound);
 
-    let full = asked(
+    let full = requested(
         &home,
         &[
             "--for=10m",
@@ -60,7 +60,7 @@ fn a_request_has_the_fields_that_were_asked_for() {
 fn no_two_are_the_same() {
     let home = Home::new();
     let args = ["--source-ip=none", "nowhere.invalid", "ssh"];
-    assert_ne!(asked(&home, &args), asked(&home, &args));
+    assert_ne!(requested(&home, &args), requested(&home, &args));
 }
 
 #[test]

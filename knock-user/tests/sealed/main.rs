@@ -1,5 +1,5 @@
-//! Sealed knocks as a person makes them: the program itself, against the loopback interface.
-//! None of this needs privileges, and none of it touches the user's own configuration.
+//! Tests of sealed knocks with the program `knock` against the loopback interface. They need no
+//! privileges and do not touch the user's configuration.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Setting up a client, and how little there is to type then.
+//! Tests that set up a client and use the stored profile.
 
 use std::{
     fs,
@@ -10,11 +10,11 @@ use std::{
 use knock_common::protocol::sealed::DoorTag;
 
 use crate::{
-    door::{Ears, request},
+    door::{Receiver, request},
     program::{Home, KEY, sealed_key, text},
 };
 
-/// Runs `knock import` with `input` at its standard input.
+/// Runs `knock import` with `input` as its standard input.
 fn import(home: &Home, args: &[&str], input: &str) -> Output {
     let mut child = home
         .knock(&[&["import"], args].concat())
@@ -23,7 +23,7 @@ fn import(home: &Home, args: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may end without having read anything.
+    // The program may exit without reading its standard input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -39,8 +39,8 @@ fn mode(home: &Home, path: &str) -> u32 {
 
 #[test]
 fn one_line_sets_a_client_up() {
-    let (home, mut ears) = (Home::new(), Ears::open());
-    let uri = uri("127.0.0.1", &ears.base());
+    let (home, mut receiver) = (Home::new(), Receiver::open());
+    let uri = uri("127.0.0.1", &receiver.base());
     let output = import(&home, &["--name=home"], &format!("{uri}\n"));
     assert_eq!(text(&output.stderr), "");
     assert_eq!(
@@ -54,16 +54,16 @@ fn one_line_sets_a_client_up() {
 
     let output = home.run(&["home", "ssh"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let request = request(&sealed_key(), &ears.knock());
+    let request = request(&sealed_key(), &receiver.knock());
     assert_eq!(request.door, DoorTag::of("ssh"));
 
     let output = home.run(&["list"]);
-    let last = ears.base().parse::<u16>().unwrap() + 255;
+    let last = receiver.base().parse::<u16>().unwrap() + 255;
     assert_eq!(
         text(&output.stdout),
         format!(
             "PROFILE  SERVER     CLIENT  PORTS\nhome     127.0.0.1  laptop  {}-{last}\n",
-            ears.base()
+            receiver.base()
         )
     );
 }
@@ -71,7 +71,7 @@ fn one_line_sets_a_client_up() {
 #[test]
 fn a_profile_is_never_overwritten() {
     let home = Home::new();
-    // All three ways to give it.
+    // All three ways to pass the invitation.
     let uri = uri("server.example.net", "61000");
     assert!(home.run(&["import", &uri]).status.success());
     assert!(
@@ -83,9 +83,12 @@ fn a_profile_is_never_overwritten() {
 
     let output = import(&home, &[], &uri);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(said.contains("`server.example.net` already"), "{said}");
-    assert!(said.contains("--name"), "{said}");
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("`server.example.net` already"),
+        "{message}"
+    );
+    assert!(message.contains("--name"), "{message}");
     assert_eq!(
         fs::read(home.path("config/knock/knock.toml")).unwrap(),
         before
@@ -93,7 +96,7 @@ fn a_profile_is_never_overwritten() {
 }
 
 #[test]
-fn a_profile_can_be_called_like_a_command() {
+fn a_profile_can_have_the_name_of_a_command() {
     let home = Home::new();
     let output = import(&home, &["--name=list"], &uri("127.0.0.1", "61000"));
     assert!(text(&output.stdout).ends_with("knock -- list DOOR\n"));
@@ -113,9 +116,9 @@ fn a_bad_file_of_profiles_is_named() {
     for args in [&["list"][..], &["home", "ssh"], &["import", &uri("b", "1")]] {
         let output = home.run(args);
         assert_eq!(output.status.code(), Some(1));
-        let said = text(&output.stderr);
+        let message = text(&output.stderr);
         let begins = format!("knock: {}:3: port: unknown field", file.display());
-        assert!(said.starts_with(&begins), "{said}");
+        assert!(message.starts_with(&begins), "{message}");
     }
 
     fs::write(&file, "").unwrap();

@@ -1,4 +1,4 @@
-//! `knock` with a configuration directory and a key of its own.
+//! Runs `knock` with a configuration directory and a key of its own.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,10 +8,10 @@ use std::{
 use knock_common::protocol::key::{SealedKey, SecretKey};
 use knockd_credentials::{key_file, secret_file};
 
-/// The text of [`Home::key`], without its beginning.
+/// The text of [`Home::key_file`], without its prefix.
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
-/// A user's home with nothing in it but what a test puts there.
+/// A home directory that contains only what a test creates there.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
 }
@@ -27,14 +27,14 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    /// Writes a secret's file, and gives its path.
+    /// Writes a secret file and returns its path.
     pub(crate) fn secret(&self, name: &str, line: &str) -> String {
         let path = self.path(name);
         secret_file::create(&path, line).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    /// The key's file, written when it is asked for.
+    /// The path of the key file, which is created on first use.
     pub(crate) fn key_file(&self) -> String {
         let path = self.path("laptop.key");
         if !path.exists() {
@@ -54,7 +54,7 @@ impl Home {
         self.knock(args).output().unwrap()
     }
 
-    /// Makes this the home of whoever runs `command`.
+    /// Makes this the home directory of `command`.
     pub(crate) fn enter(&self, command: &mut Command) {
         command
             .env("HOME", self.folder.path())

@@ -1,4 +1,4 @@
-//! No secret is ever shown: not in a message about it, nor to those who can list processes.
+//! Tests that no secret is shown, neither in messages nor in the process list.
 
 #[cfg(unix)]
 use std::fs;
@@ -10,15 +10,15 @@ const PASSPHRASE: &str = "xyzzy-plugh-4711";
 
 fn assert_silent(output: &Output, about: &dyn std::fmt::Debug) {
     for bytes in [&output.stdout, &output.stderr] {
-        let said = String::from_utf8_lossy(bytes);
-        // Not even most of it.
+        let message = String::from_utf8_lossy(bytes);
+        // Not even most of the secret.
         for secret in [&KEY[1..30], &KEY[10..42], &PASSPHRASE[2..]] {
-            assert!(!said.contains(secret), "{about:?} says {said}");
+            assert!(!message.contains(secret), "{about:?} shows {message}");
         }
     }
 }
 
-/// Lets others read it, where that is for its owner to say.
+/// Lets other users read the file, on systems with file modes.
 fn expose(path: &str) {
     #[cfg(unix)]
     {
@@ -29,8 +29,8 @@ fn expose(path: &str) {
     let _ = path;
 }
 
-/// Command lines that fail in all kinds of ways, with secrets where they belong and where
-/// they do not.
+/// Command lines that fail in different ways, with secrets in their proper places and in wrong
+/// ones.
 fn failures(home: &Home) -> Vec<Vec<String>> {
     let key_text = format!("knock1:{KEY}");
     let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
@@ -44,7 +44,7 @@ fn failures(home: &Home) -> Vec<Vec<String>> {
     expose(&exposed);
     let silent = "--verify tcp/9 --timeout 100ms --source-ip none 127.0.0.1 ssh";
     let lines = [
-        // Files that are no good, or not what they are taken for.
+        // Invalid files, and files of another kind.
         format!("--key-file {broken} 127.0.0.1 ssh"),
         format!("--key-file {short} 127.0.0.1 ssh"),
         format!("--key-file {bare} 127.0.0.1 ssh"),
@@ -54,14 +54,14 @@ fn failures(home: &Home) -> Vec<Vec<String>> {
         format!(
             "--passphrase-file {exposed} --client c --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"
         ),
-        // Good ones, and something else fails.
+        // Valid files, with another failure.
         format!("--key-file {key} -6 127.0.0.1 ssh"),
         format!("--key-file {key} -4 ::1 ssh"),
         format!("--key-file {key} --copies 9 127.0.0.1 ssh"),
         format!("--key-file {key} {silent}"),
         format!("--passphrase-file {passphrase} --client c {silent}"),
         format!("--classic --sequence 1 --passphrase-file {passphrase} -6 127.0.0.1"),
-        // Secrets in the command line's wrong places.
+        // Secrets in wrong places of the command line.
         format!("--key-file {key_text} 127.0.0.1 ssh"),
         format!("--passphrase-file {key_text} --client c 127.0.0.1 ssh"),
         format!("--key {key_text} 127.0.0.1 ssh"),
@@ -80,7 +80,7 @@ fn failures(home: &Home) -> Vec<Vec<String>> {
         format!("127.0.0.1 {key_text}"),
         format!("--key-file {key} -6 {KEY} ssh"),
         key_text.clone(),
-        // Invitations that are none.
+        // Invalid invitations.
         format!("import {uri}A"),
         format!("import {uri}?"),
         format!("import {}", uri.replace("61000", "0")),
@@ -138,7 +138,7 @@ fn no_success_shows_a_secret() {
     }
 }
 
-/// Only the key's own file holds the key that was imported.
+/// Only the key file contains the imported key.
 #[cfg(unix)]
 #[test]
 fn a_profile_does_not_hold_its_key() {
@@ -154,7 +154,7 @@ fn a_profile_does_not_hold_its_key() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn whoever_lists_processes_sees_no_secret() {
+fn process_lists_show_no_secret() {
     use std::io::Write as _;
 
     let home = Home::new();
@@ -173,7 +173,7 @@ fn whoever_lists_processes_sees_no_secret() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Half of an invitation, so that it waits for the rest.
+        // Part of an invitation, so that the program waits for the rest.
         let mut input = child.stdin.take().unwrap();
         let _ = write!(input, "knock://laptop@127.0.0.1:61000/{KEY}");
         std::thread::sleep(std::time::Duration::from_millis(500));

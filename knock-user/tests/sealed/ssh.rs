@@ -1,5 +1,5 @@
-//! `ssh` knocks by itself. Asked for its configuration (`-G`), it decides what matches, which
-//! runs the knock, and connects to nobody.
+//! Tests `knock` in a `Match exec` of ssh. With `-G`, ssh evaluates the criteria, which runs
+//! `knock`, and makes no connection.
 
 use std::{
     fs,
@@ -7,13 +7,14 @@ use std::{
 };
 
 use crate::{
-    door::{Ears, Port, request},
+    door::{Port, Receiver, request},
     program::{Home, sealed_key, text},
 };
 
-/// What `ssh -G home` says if it knocks with `verify` in `criterion`; none without ssh.
-fn ssh(home: &Home, criterion: &str, ears: &Ears, verify: &str) -> Option<Output> {
-    let (knock, key, base) = (Home::program().display(), home.key_file(), ears.base());
+/// The output of `ssh -G home` with `criterion` and a knock that verifies `verify`; `None` if
+/// there is no ssh.
+fn ssh(home: &Home, criterion: &str, receiver: &Receiver, verify: &str) -> Option<Output> {
+    let (knock, key, base) = (Home::program().display(), home.key_file(), receiver.base());
     let config = home.path("ssh_config");
     fs::write(
         &config,
@@ -43,25 +44,25 @@ fn ssh(home: &Home, criterion: &str, ears: &Ears, verify: &str) -> Option<Output
 #[test]
 fn a_knock_that_opens_is_not_heard_of() {
     for criterion in ["host home", "originalhost home"] {
-        let (home, mut ears, port) = (Home::new(), Ears::open(), Port::closed().open());
-        let Some(output) = ssh(&home, criterion, &ears, &port.name()) else {
+        let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
+        let Some(output) = ssh(&home, criterion, &receiver, &port.name()) else {
             return;
         };
         assert_eq!(text(&output.stderr), "");
-        let said = text(&output.stdout);
-        assert!(said.contains("\nport 2222\n"), "{said}");
-        assert!(!said.contains("knocked on"), "{said}");
-        request(&sealed_key(), &ears.knock());
+        let message = text(&output.stdout);
+        assert!(message.contains("\nport 2222\n"), "{message}");
+        assert!(!message.contains("knocked on"), "{message}");
+        request(&sealed_key(), &receiver.knock());
     }
 }
 
 #[test]
-fn a_knock_that_opens_nothing_is_told_and_does_not_match() {
-    let (home, ears, port) = (Home::new(), Ears::open(), Port::closed());
-    let Some(output) = ssh(&home, "host home", &ears, &port.name()) else {
+fn a_knock_that_opens_nothing_is_reported_and_does_not_match() {
+    let (home, receiver, port) = (Home::new(), Receiver::open(), Port::closed());
+    let Some(output) = ssh(&home, "host home", &receiver, &port.name()) else {
         return;
     };
     assert!(text(&output.stdout).contains("\nport 22\n"));
-    let said = text(&output.stderr);
-    assert!(said.contains("knock: tcp/"), "{said}");
+    let message = text(&output.stderr);
+    assert!(message.contains("knock: tcp/"), "{message}");
 }

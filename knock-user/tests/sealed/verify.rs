@@ -1,4 +1,4 @@
-//! `--verify`, against a port that opens, one that does not, and one that was open.
+//! Tests `--verify` with a port that opens, one that stays closed, and one that is open.
 
 use std::{
     io::Read as _,
@@ -9,16 +9,16 @@ use std::{
 use knock_common::protocol::sealed::{DoorTag, RequestedLease};
 
 use crate::{
-    door::{Ears, Port, request},
+    door::{Port, Receiver, request},
     program::{Home, sealed_key, text},
 };
 
 #[test]
-fn a_port_that_opens_late_is_knocked_for_with_fresh_blocks() {
-    let (home, mut ears, port) = (Home::new(), Ears::open(), Port::closed());
+fn a_port_that_opens_late_gets_fresh_knocks() {
+    let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed());
     let (key, verify) = (home.key_file(), port.name());
     let mut child = home
-        .knock(&["--key-file", &key, "--base", &ears.base(), "--copies=1"])
+        .knock(&["--key-file", &key, "--base", &receiver.base(), "--copies=1"])
         .args([
             "--for=1m",
             "--verify",
@@ -32,7 +32,7 @@ fn a_port_that_opens_late_is_knocked_for_with_fresh_blocks() {
         .spawn()
         .unwrap();
 
-    let (first, second) = (ears.knock(), ears.knock());
+    let (first, second) = (receiver.knock(), receiver.knock());
     assert_ne!(first, second);
     for block in [first, second] {
         let request = request(&sealed_key(), &block);
@@ -42,19 +42,22 @@ fn a_port_that_opens_late_is_knocked_for_with_fresh_blocks() {
     }
     let _open = port.open();
 
-    let mut said = String::new();
+    let mut message = String::new();
     child
         .stdout
         .take()
         .unwrap()
-        .read_to_string(&mut said)
+        .read_to_string(&mut message)
         .unwrap();
     assert!(child.wait().unwrap().success());
     assert!(
-        said.starts_with("knocked on 127.0.0.1 (2 times, ") || said.contains("(3 times, "),
-        "{said}"
+        message.starts_with("knocked on 127.0.0.1 (2 times, ") || message.contains("(3 times, "),
+        "{message}"
     );
-    assert!(said.ends_with(&format!("; {verify} answers\n")), "{said}");
+    assert!(
+        message.ends_with(&format!("; {verify} answers\n")),
+        "{message}"
+    );
     let mut notes = String::new();
     child
         .stderr
@@ -68,14 +71,14 @@ fn a_port_that_opens_late_is_knocked_for_with_fresh_blocks() {
 
 #[test]
 fn a_port_that_stays_closed_is_a_failure_with_its_likely_causes() {
-    let (home, ears, port) = (Home::new(), Ears::open(), Port::closed());
+    let (home, receiver, port) = (Home::new(), Receiver::open(), Port::closed());
     let (key, verify) = (home.key_file(), port.name());
     let started = Instant::now();
     let output = home.run(&[
         "--key-file",
         &key,
         "--base",
-        &ears.base(),
+        &receiver.base(),
         "--verify",
         &verify,
         "--timeout=800ms",
@@ -85,31 +88,31 @@ fn a_port_that_stays_closed_is_a_failure_with_its_likely_causes() {
     assert!(started.elapsed() >= Duration::from_millis(800));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");
-    let said = text(&output.stderr);
-    // Nobody listens there, which is not as if it was filtered.
+    let message = text(&output.stderr);
+    // Nothing listens there, which differs from a filtered port.
     let begins =
-        format!("knock: {verify} on 127.0.0.1 still refuses connections, after a knock in 800ms.");
-    assert!(said.starts_with(&begins), "{said}");
+        format!("knock: {verify} on 127.0.0.1 still refuses connections after a knock in 800ms.");
+    assert!(message.starts_with(&begins), "{message}");
     for cause in [
         "check this host's clock",
         "the key",
         "door `ssh`",
-        &ears.base(),
+        &receiver.base(),
     ] {
-        assert!(said.contains(cause), "{cause}: {said}");
+        assert!(message.contains(cause), "{cause}: {message}");
     }
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
-fn a_port_that_was_open_is_knocked_for_once_and_said_so() {
-    let (home, mut ears, port) = (Home::new(), Ears::open(), Port::closed().open());
+fn an_open_port_gets_one_knock_and_a_message() {
+    let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
     let (key, verify) = (home.key_file(), port.name());
     let output = home.run(&[
         "--key-file",
         &key,
         "--base",
-        &ears.base(),
+        &receiver.base(),
         "--verify",
         &verify,
         "127.0.0.1",
@@ -117,20 +120,20 @@ fn a_port_that_was_open_is_knocked_for_once_and_said_so() {
     ]);
     assert!(output.status.success());
     assert_eq!(text(&output.stderr), "");
-    let said = text(&output.stdout);
+    let message = text(&output.stdout);
     assert!(
-        said.starts_with(&format!("{verify} answered before the knock")),
-        "{said}"
+        message.starts_with(&format!("{verify} answered before the knock")),
+        "{message}"
     );
-    request(&sealed_key(), &ears.knock());
+    request(&sealed_key(), &receiver.knock());
 }
 
-/// Both are knocked on, where `localhost` has both, and the port answers on one of them.
+/// Both addresses are used if `localhost` has both; the port answers on one of them.
 #[test]
 fn one_of_two_families_is_enough() {
-    let (home, mut ears, port) = (Home::new(), Ears::open(), Port::closed().open());
+    let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
     let (key, verify) = (home.key_file(), port.name());
-    let args = ["--key-file", &key, "--base", &ears.base()];
+    let args = ["--key-file", &key, "--base", &receiver.base()];
     let output = home
         .knock(&args)
         .args(["--verify", &verify, "localhost", "ssh"])
@@ -138,17 +141,17 @@ fn one_of_two_families_is_enough() {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("knocked on 127.0.0.1"));
-    request(&sealed_key(), &ears.knock());
+    request(&sealed_key(), &receiver.knock());
 }
 
 #[test]
 fn a_classic_knock_can_be_verified_too() {
-    let (home, ears, port) = (Home::new(), Ears::open(), Port::closed().open());
+    let (home, receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
     let (file, verify) = (home.secret("passphrase", "open sesame"), port.name());
     let args = ["--classic", "--sequence=1,2", "--passphrase-file", &file];
     let output = home
         .knock(&args)
-        .args(["--base", &ears.base(), "--verify", &verify, "127.0.0.1"])
+        .args(["--base", &receiver.base(), "--verify", &verify, "127.0.0.1"])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));

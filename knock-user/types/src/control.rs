@@ -27,7 +27,7 @@ pub struct CloseRequest {
 /// What became of a request to move a door.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Moved {
+pub enum CommandReply {
     /// It is being done, for these doors.
     Doors(Vec<String>),
     /// It cannot be done.

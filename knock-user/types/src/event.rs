@@ -71,9 +71,9 @@ pub enum Event {
         from: Option<String>,
     },
     /// A knock was accepted and its door opens.
-    Opening(Visitor),
+    Opening(AdmissionInfo),
     /// A knock was accepted for a door that is open already.
-    Extended(Visitor),
+    Extended(AdmissionInfo),
     /// A door is closed.
     Closed {
         /// Which.
@@ -124,7 +124,7 @@ pub enum Event {
 
 /// Who was let in, where, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Visitor {
+pub struct AdmissionInfo {
     /// The client's name.
     pub client: String,
     /// The door's name.
@@ -136,7 +136,7 @@ pub struct Visitor {
     pub seconds: u64,
 }
 
-impl fmt::Display for Visitor {
+impl fmt::Display for AdmissionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

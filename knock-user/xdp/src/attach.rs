@@ -12,7 +12,7 @@ use crate::{
     interfaces,
     leases::Gate,
     links::{Changes, Link, attach, lost, take_over},
-    pins::Pins,
+    pins::PinDir,
     program::Xdp,
 };
 
@@ -24,10 +24,10 @@ impl Xdp {
     ///
     /// A sentence that says why a named interface cannot be used, and what to do. What was
     /// attached before the error stays so until this is dropped, or for as long as its pin.
-    pub fn attach(&mut self, wanted: &Wanted, pinned: Option<&Pins>) -> Result<Vec<String>> {
+    pub fn attach(&mut self, wanted: &Wanted, pinned: Option<&PinDir>) -> Result<Vec<String>> {
         let present = interfaces::list()?;
         // What can fail comes first, so that a start that fails has replaced nothing.
-        let links = pinned.map(Pins::links).unwrap_or_default();
+        let links = pinned.map(PinDir::links).unwrap_or_default();
         let has_pin = |index: u32| links.iter().any(|link| link.ifindex == index);
         let mut chosen: Vec<_> = present.iter().filter(|one| wanted.includes(one)).collect();
         chosen.sort_by_key(|interface| has_pin(interface.index));
@@ -48,7 +48,7 @@ impl Xdp {
     /// # Errors
     ///
     /// The kernel does not say which interfaces there are.
-    pub fn follow(&mut self, wanted: &Wanted, pins: Option<&Pins>) -> Result<Changes> {
+    pub fn follow(&mut self, wanted: &Wanted, pins: Option<&PinDir>) -> Result<Changes> {
         let present = interfaces::list()?;
         let mut changes = Changes::default();
         self.attached.links.retain_mut(|(attachment, _)| {
@@ -89,7 +89,7 @@ impl Xdp {
     /// # Errors
     ///
     /// Like [`Xdp::attach`]; `before` is attached as it was then.
-    pub fn succeed(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
+    pub fn replace(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
         let present = interfaces::list()?;
         let (shared, fresh): (Vec<_>, Vec<_>) = present
             .iter()
@@ -116,12 +116,12 @@ impl Xdp {
         Ok(wanted.missing(&present))
     }
 
-    /// Pins what is attached, and the maps of `gate`: from here on they outlive this process.
+    /// PinDir what is attached, and the maps of `gate`: from here on they outlive this process.
     ///
     /// # Errors
     ///
     /// The bpf filesystem refuses, or an interface was attached in a way that cannot be pinned.
-    pub fn pin(&mut self, gate: &Gate, pins: &Pins) -> Result<()> {
+    pub fn pin(&mut self, gate: &Gate, pins: &PinDir) -> Result<()> {
         for (attachment, link) in std::mem::take(&mut self.attached.links) {
             let link = link.pin(&attachment, pins)?;
             self.attached.links.push((attachment, link));
@@ -145,7 +145,7 @@ impl Xdp {
         self.attached.refused.values()
     }
 
-    fn attach_to(&mut self, interface: &Interface, pinned: Option<&Pins>) -> Result<()> {
+    fn attach_to(&mut self, interface: &Interface, pinned: Option<&PinDir>) -> Result<()> {
         let program = self.program()?;
         let taken_over = pinned.and_then(|pinned| take_over(program, interface, pinned));
         let (link, mode) = match taken_over {
@@ -169,7 +169,7 @@ impl Xdp {
         Ok(())
     }
 
-    fn pin_last(&mut self, pins: &Pins) -> Result<()> {
+    fn pin_last(&mut self, pins: &PinDir) -> Result<()> {
         let Some((attachment, link)) = self.attached.links.pop() else {
             return Ok(());
         };

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::{
     error::{errno, no_rights},
-    pins::Pins,
+    pins::PinDir,
 };
 
 /// The attachments, and the interfaces that there is none for.
@@ -85,7 +85,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn pin(self, attachment: &Attachment, pins: &Pins) -> Result<Self> {
+    pub(crate) fn pin(self, attachment: &Attachment, pins: &PinDir) -> Result<Self> {
         match self {
             Self::Held(link) => {
                 let link = FdLink::try_from(link)?;
@@ -101,7 +101,7 @@ impl Link {
 pub(crate) fn take_over(
     program: &mut Program,
     interface: &Interface,
-    pinned: &Pins,
+    pinned: &PinDir,
 ) -> Option<(XdpLinkId, Mode)> {
     let links = pinned.links();
     let mut links = links.iter().filter(|link| link.ifindex == interface.index);
@@ -175,7 +175,7 @@ fn described(id: Option<u32>) -> String {
 
 /// Logs that the interface of `attachment` is gone, or that it has the name of `renamed`, and
 /// removes its pin.
-pub(crate) fn lost(attachment: &Attachment, renamed: Option<&Interface>, pins: Option<&Pins>) {
+pub(crate) fn lost(attachment: &Attachment, renamed: Option<&Interface>, pins: Option<&PinDir>) {
     match renamed {
         Some(renamed) => warn!(
             "{} is called {} now, and left alone",

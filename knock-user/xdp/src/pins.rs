@@ -44,7 +44,7 @@ const LINK: &str = "link-";
 
 /// The folder with what is pinned.
 #[derive(Debug)]
-pub struct Pins {
+pub struct PinDir {
     /// `pin_dir` of the configuration.
     root: PathBuf,
     /// The folder of this layout version in it.
@@ -72,7 +72,7 @@ impl Found {
     }
 }
 
-impl Pins {
+impl PinDir {
     /// What is pinned under `root`, whether or not anything can be.
     #[must_use]
     pub fn at(root: &Path) -> Self {
@@ -143,7 +143,7 @@ impl Pins {
         links
     }
 
-    /// Pins `link`, which is in the place of whatever was pinned for its interface before.
+    /// PinDir `link`, which is in the place of whatever was pinned for its interface before.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Pins {
         remove_or_warn(&self.link(ifindex, mode));
     }
 
-    /// Pins the maps of `gate` in the place of those that are pinned.
+    /// PinDir the maps of `gate` in the place of those that are pinned.
     ///
     /// # Errors
     ///

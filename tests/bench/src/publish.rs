@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{plot, report::Report, scenario::SCENARIOS, table};
+use crate::{plot, report::Report, scenario::SCENARIOS, summary, table};
 
 /// The lines around the part of a document that a run replaces.
 const BEGIN: &str = "<!-- bench -->";
@@ -43,7 +43,7 @@ pub(crate) fn publish(found: &Path) -> Result<()> {
         copy(&found.join("peers"), &folder.join("peers"))?;
         let page = table::markdown(&report, "###", |name| plot_path(&plots, name, PLOTS));
         update(PAGE, &page)?;
-        update(README, &table::summary(&report))?;
+        update(README, &summary::markdown(&report))?;
     }
     println!("written to {}", folder.display());
     // Last, because a failed scenario does not make the others worthless.

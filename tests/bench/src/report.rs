@@ -85,14 +85,10 @@ impl Report {
         self.all && self.effort == Effort::Full && self.failed().is_empty()
     }
 
-    /// The measurement of `subject` in a case of a scenario.
-    pub(crate) fn find(&self, scenario: &str, case: &str, subject: &str) -> Option<&Measurement> {
+    /// The section of `scenario`.
+    pub(crate) fn section(&self, scenario: &str) -> Option<&Section> {
         let mut sections = self.sections.iter();
-        let section = sections.find(|section| section.scenario == scenario)?;
-        section
-            .measurements
-            .iter()
-            .find(|measurement| measurement.case == case && measurement.subject == subject)
+        sections.find(|section| section.scenario == scenario)
     }
 
     /// The scenarios that failed.
@@ -133,7 +129,8 @@ impl Section {
         Some(measurement.median() / other.median())
     }
 
-    fn find(&self, case: &str, subject: &str, unit: Unit) -> Option<&Measurement> {
+    /// The measurement of `subject` in a case.
+    pub(crate) fn find(&self, case: &str, subject: &str, unit: Unit) -> Option<&Measurement> {
         self.measurements.iter().find(|measurement| {
             measurement.case == case && measurement.subject == subject && measurement.unit == unit
         })

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::{
     context::Effort,
-    peer::Subject,
     record::{Measurement, Unit, digits},
     report::{Report, Section},
 };
@@ -69,53 +68,8 @@ pub(crate) fn markdown(
     text
 }
 
-/// The rows of the summary: a text, a scenario and a case of it.
-const SUMMARY: [[&str; 3]; 6] = [
-    [
-        "latency from the last packet to the command, median",
-        "latency",
-        "median",
-    ],
-    [
-        "valid knocks accepted during a flood of 300,000 SYN/s",
-        "flood",
-        "300,000 SYN/s: valid knocks accepted",
-    ],
-    [
-        "CPU time per SYN during a flood of 300,000 SYN/s",
-        "flood",
-        "300,000 SYN/s: daemon CPU time per SYN",
-    ],
-    [
-        "client calls that succeed with 10 % packet loss",
-        "lossy",
-        "10 % loss",
-    ],
-    ["wakeups of the idle daemon", "idle", "wakeups"],
-    ["memory of the idle daemon (PSS)", "idle", "memory (PSS)"],
-];
-
-/// The columns of the summary.
-const SUMMARY_SUBJECTS: [Subject; 3] = [Subject::Sealed, Subject::Jvinet, Subject::FwknopUdp];
-
-/// A Markdown table with the most important figures. A dash marks what was not measured.
-pub(crate) fn summary(report: &Report) -> String {
-    let mut text = format!("{}\n\n", machine(report));
-    let names = SUMMARY_SUBJECTS.map(Subject::name);
-    let _ = writeln!(text, "|  | {} |", names.join(" | "));
-    let _ = writeln!(text, "|---|---:|---:|---:|");
-    for [row, scenario, case] in SUMMARY {
-        let cells = names.map(|subject| {
-            report
-                .find(scenario, case, subject)
-                .map_or_else(|| "–".to_owned(), |found| found.unit.show(found.median()))
-        });
-        let _ = writeln!(text, "| {row} | {} |", cells.join(" | "));
-    }
-    text
-}
-
-fn machine(report: &Report) -> String {
+/// The machine and the run, in one line.
+pub(crate) fn machine(report: &Report) -> String {
     let machine = &report.machine;
     format!(
         "{}, {} {}{}, {} of memory, Linux {}; {}, commit {}, {} run of {} min {} s",

@@ -12,6 +12,7 @@ use knock_common::{
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
+use knock_tests::kernel_log::KernelLog;
 use knock_tests::{
     frame::{Frame, Segment},
     link::Pair,
@@ -19,7 +20,6 @@ use knock_tests::{
     service::Greeter,
     wire::{Capture, Captured, Direction, Sender},
 };
-use knockd_listener::tails::Reporter;
 use knockd_types::{
     interface::Wanted,
     rules::{Opening, Port, Rules},
@@ -101,10 +101,10 @@ impl Host {
             let _entered = runtime.enter();
             let (mut xdp, gate) = match rules {
                 Some(rules) => {
-                    let (xdp, gate) = Xdp::load_with_gate(settings, rules, Reporter::default())?;
+                    let (xdp, gate) = Xdp::load_with_gate(settings, rules, KernelLog::discarded())?;
                     (xdp, Some(gate))
                 }
-                None => (Xdp::load(settings, Reporter::default())?, None),
+                None => (Xdp::load(settings, KernelLog::discarded())?, None),
             };
             let wanted = Wanted::Named(vec![Pair::SERVER_INTERFACE.to_owned()]);
             xdp.attach(&wanted, None)?;

@@ -26,7 +26,7 @@ impl Variant {
             Self::Iptables | Self::Legacy => "portknock-iptables",
         };
         Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../knock-user/firewall")
+            .join("../knock-user/packaging/firewall")
             .join(name)
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Page, configuration, knock};
 
-const DASHBOARD: &str = include_str!("../../../knock-user/grafana/knockd.json");
+const DASHBOARD: &str = include_str!("../../../knock-user/packaging/grafana/knockd.json");
 
 /// `promtool`, from where `cargo xtask setup` puts it or from where it is installed.
 fn promtool(arguments: &[&str]) -> Command {

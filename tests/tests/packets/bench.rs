@@ -18,7 +18,8 @@ use knock_common::{
     settings::{Settings, Verdict},
     window::Window,
 };
-use knockd_listener::{source::ring::Ring, tails::Reporter};
+use knock_tests::kernel_log::KernelLog;
+use knockd_listener::source::ring::Ring;
 use knockd_types::{rules::Rules, syn::Syn};
 use knockd_xdp::{leases::Gate, program::Xdp};
 use tokio::{runtime::Runtime, time::timeout};
@@ -59,25 +60,21 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self::with_reporter(settings, Reporter::default())
+        Self::with_log(settings, &KernelLog::default())
     }
 
-    pub(crate) fn with_reporter(settings: Settings, reporter: Reporter) -> Self {
-        Self::load(|| (Xdp::load(settings, reporter).unwrap(), None))
+    pub(crate) fn with_log(settings: Settings, log: &KernelLog) -> Self {
+        Self::load(|| (Xdp::load(settings, log.logger()).unwrap(), None))
     }
 
     /// With a gate, in which nobody has a lease yet.
     pub(crate) fn with_gate(settings: Settings, rules: &Rules) -> Self {
-        Self::with_gate_and_reporter(settings, rules, Reporter::default())
+        Self::with_gate_and_log(settings, rules, &KernelLog::default())
     }
 
-    pub(crate) fn with_gate_and_reporter(
-        settings: Settings,
-        rules: &Rules,
-        reporter: Reporter,
-    ) -> Self {
+    pub(crate) fn with_gate_and_log(settings: Settings, rules: &Rules, log: &KernelLog) -> Self {
         Self::load(|| {
-            let (xdp, gate) = Xdp::load_with_gate(settings, rules, reporter).unwrap();
+            let (xdp, gate) = Xdp::load_with_gate(settings, rules, log.logger()).unwrap();
             (xdp, Some(gate))
         })
     }
@@ -158,7 +155,7 @@ impl Bench {
     }
 
     /// Lets the daemon's side read until `done` with what has come so far.
-    pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Knock]) -> bool) -> Vec<Knock> {
+    pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Syn]) -> bool) -> Vec<Syn> {
         let Self {
             xdp, ring, runtime, ..
         } = self;

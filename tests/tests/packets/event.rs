@@ -104,7 +104,7 @@ fn the_daemon_reads_what_the_kernel_wrote() {
     assert_eq!(knocks.len(), expected.len());
     for (knock, (source, offset)) in knocks.iter().zip(expected) {
         assert!(before <= knock.at && knock.at <= after);
-        let expected = Knock {
+        let expected = Syn {
             source,
             source_port: Some(40000),
             offset,

@@ -6,10 +6,9 @@ use knock_common::{
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
-use knock_tests::{link::Pair, needs_bpf, privilege};
-use knockd_listener::tails::{Reporter, Tail};
+use knock_tests::{kernel_log::KernelLog, link::Pair, needs_bpf, privilege};
 use knockd_runtime::clock::{boottime, monotonic};
-use knockd_types::{event::Event, rules::Rules};
+use knockd_types::rules::Rules;
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
     unistd::Pid,
@@ -34,36 +33,19 @@ fn read_to(bench: &mut Bench, last: u8) {
     bench.read_until(|knocks| knocks.last().is_some_and(|it| it.offset == last));
 }
 
-/// What the kernel has written and the daemon has read.
-fn lines(tail: &mut Tail) -> Vec<String> {
-    let mut lines = Vec::new();
-    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        let next = std::pin::pin!(tail.next());
-        let std::task::Poll::Ready(Some(notice)) = next.poll(context) else {
-            return lines;
-        };
-        let (Event::Kernel { message } | Event::Observed { message }) = notice.event else {
-            panic!("{notice}");
-        };
-        lines.push(message);
-    }
-}
-
 #[test]
 fn one_line_per_knock_while_it_is_switched_on() {
     if !privilege::bpf() {
         return;
     }
-    let reporter = Reporter::default();
-    let mut tail = reporter.tail();
-    let mut bench = Bench::with_reporter(unlimited(Verdict::Drop), reporter);
+    let log = KernelLog::default();
+    let mut bench = Bench::with_log(unlimited(Verdict::Drop), &log);
     let [v4, v6, last] = [syn_v4(0), syn_v6(255), syn_v4(9)].map(|it| it.bytes().unwrap());
 
     bench.repeat(&v4, 1);
     bench.repeat(&last, 1);
     read_to(&mut bench, 9);
-    assert_eq!(lines(&mut tail), [""; 0]);
+    assert_eq!(log.take(), [""; 0]);
 
     bench.xdp.set_log(true).unwrap();
     bench.repeat(&v4, 1);
@@ -77,13 +59,13 @@ fn one_line_per_knock_while_it_is_switched_on() {
         "SYN from 2001:db8::2 port 40000 to window + 255",
         "SYN from 192.0.2.2 port 40000 to window + 9",
     ];
-    assert_eq!(lines(&mut tail), written);
+    assert_eq!(log.take(), written);
 
     bench.xdp.set_log(false).unwrap();
     bench.repeat(&v4, 1);
     bench.repeat(&last, 1);
     read_to(&mut bench, 9);
-    assert_eq!(lines(&mut tail), [""; 0]);
+    assert_eq!(log.take(), [""; 0]);
 }
 
 #[test]
@@ -91,16 +73,15 @@ fn a_refused_syn_writes_no_line() {
     if !privilege::bpf() {
         return;
     }
-    let reporter = Reporter::default();
-    let mut tail = reporter.tail();
+    let log = KernelLog::default();
     let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
-    let mut bench = Bench::with_reporter(settings, reporter);
+    let mut bench = Bench::with_log(settings, &log);
     bench.xdp.set_log(true).unwrap();
     bench.repeat(&syn_v4(1).bytes().unwrap(), 500);
     bench.repeat(&syn_v6(2).bytes().unwrap(), 1);
     read_to(&mut bench, 2);
     assert!(bench.count(Outcome::RateLimited) > 0);
-    let written = u64::try_from(lines(&mut tail).len()).unwrap();
+    let written = u64::try_from(log.take().len()).unwrap();
     assert_eq!(written, bench.count(Outcome::Knock));
 }
 
@@ -117,9 +98,8 @@ fn a_flood_writes_no_more_than_the_log_rate() {
         return;
     }
     stay_on_this_cpu();
-    let reporter = Reporter::default();
-    let mut tail = reporter.tail();
-    let mut bench = Bench::with_reporter(unlimited(Verdict::Drop), reporter);
+    let log = KernelLog::default();
+    let mut bench = Bench::with_log(unlimited(Verdict::Drop), &log);
     bench.xdp.set_log(true).unwrap();
     let start = monotonic();
     let mut written = 0;
@@ -128,7 +108,7 @@ fn a_flood_writes_no_more_than_the_log_rate() {
         bench.repeat(&syn_v4(1).bytes().unwrap(), 100);
         bench.repeat(&syn_v4(2).bytes().unwrap(), 1);
         read_to(&mut bench, 2);
-        written += u64::try_from(lines(&mut tail).len()).unwrap();
+        written += u64::try_from(log.take().len()).unwrap();
     }
     let millis = u64::try_from((monotonic() - start).as_millis()).unwrap();
     let refilled = (millis + 1) * RATE / 1000;
@@ -139,17 +119,16 @@ fn a_flood_writes_no_more_than_the_log_rate() {
     );
 }
 
-/// A program with a gate, whose lines go to the tail.
-fn gated(mode: Mode) -> (Bench, Tail) {
-    let reporter = Reporter::default();
-    let tail = reporter.tail();
+/// A program with a gate, and its log.
+fn gated(mode: Mode) -> (Bench, KernelLog) {
+    let log = KernelLog::default();
     let rules = Rules {
         mode,
         ..trusting(rules(&["tcp/22", "udp/51820"]), &["198.51.100.0/24"])
     };
     let settings = unlimited(Verdict::Drop);
-    let bench = Bench::with_gate_and_reporter(settings, &rules, reporter);
-    (bench, tail)
+    let bench = Bench::with_gate_and_log(settings, &rules, &log);
+    (bench, log)
 }
 
 /// Asks the gate for `port`, from `source`.
@@ -159,23 +138,23 @@ fn ask(bench: &mut Bench, source: &str, port: &str) {
 }
 
 /// What lies in the log once a knock, which writes no line, has been read.
-fn lines_so_far(bench: &mut Bench, tail: &mut Tail) -> Vec<String> {
+fn lines_so_far(bench: &mut Bench, log: &KernelLog) -> Vec<String> {
     bench.repeat(&syn_v4(9).bytes().unwrap(), 1);
     read_to(bench, 9);
-    lines(tail)
+    log.take()
 }
 
 #[test]
 fn a_gate_that_observes_names_what_it_would_refuse() {
     needs_bpf!();
     for mode in [Mode::Observe, Mode::Enforce] {
-        let (mut bench, mut tail) = gated(mode);
+        let (mut bench, log) = gated(mode);
         ask(&mut bench, "192.0.2.2", "tcp/22");
         ask(&mut bench, "198.51.100.2", "tcp/22");
         ask(&mut bench, "2001:db8::2", "udp/51820");
         ask(&mut bench, "192.0.2.2", "udp/53");
         ask(&mut bench, "192.0.2.2", "tcp/443");
-        let written = lines_so_far(&mut bench, &mut tail);
+        let written = lines_so_far(&mut bench, &log);
         let expected = match mode {
             Mode::Observe => &["192.0.2.2 to tcp/22", "2001:db8::2 to udp/51820"][..],
             // Whoever is refused in earnest is counted: a scan is no reason to fill a disk.
@@ -189,11 +168,11 @@ fn a_gate_that_observes_names_what_it_would_refuse() {
 fn a_gate_that_observes_names_few() {
     needs_bpf!();
     stay_on_this_cpu();
-    let (mut bench, mut tail) = gated(Mode::Observe);
+    let (mut bench, log) = gated(Mode::Observe);
     let syn = request(Pair::CLIENT_V4.into(), "tcp/22".parse().unwrap());
     let start = boottime();
     bench.repeat(&syn.bytes().unwrap(), 10_000);
-    let written = u64::try_from(lines_so_far(&mut bench, &mut tail).len()).unwrap();
+    let written = u64::try_from(lines_so_far(&mut bench, &log).len()).unwrap();
     let millis = u64::try_from((boottime() - start).as_millis()).unwrap();
     let most = OBSERVED_BURST + (millis + 1) * OBSERVED_RATE / 1000;
     assert!(

@@ -64,7 +64,7 @@ impl Host {
         let Some(machine) = Machine::boot(&pair.server)? else {
             return Ok(None);
         };
-        let shipped = |path: &str| project("knock-user").join(path);
+        let shipped = |path: &str| project("knock-user/packaging").join(path);
         let unit = "systemd/knockd-xdp.service";
         for (from, to, mode) in [
             (program("knockd")?, "/usr/sbin/knockd", 0o755),

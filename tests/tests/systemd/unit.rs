@@ -57,7 +57,7 @@ exec "$@"
 "#;
 
 fn unit() -> String {
-    fs::read_to_string(project("knock-user/systemd/knockd-xdp.service")).unwrap()
+    fs::read_to_string(project("knock-user/packaging/systemd/knockd-xdp.service")).unwrap()
 }
 
 /// The words that the unit has for `key`.
@@ -117,7 +117,7 @@ fn systemd_understands_it() {
 
 #[test]
 fn it_is_exposed_as_little_as_was_meant() {
-    let path = project("knock-user/systemd/knockd-xdp.service");
+    let path = project("knock-user/packaging/systemd/knockd-xdp.service");
     let path = path.to_str().unwrap();
     let Some(rated) = systemd_analyze(&["security", "--offline=true", "--no-pager", path]) else {
         return;
@@ -199,7 +199,11 @@ fn scene() -> Scene {
     let files = Files::new(CONFIGURATION).unwrap();
     // Where they are built root may be kept out without its capabilities.
     let script = files.path("portknock");
-    fs::copy(project("knock-user/firewall/portknock-nftables"), &script).unwrap();
+    fs::copy(
+        project("knock-user/packaging/firewall/portknock-nftables"),
+        &script,
+    )
+    .unwrap();
     fs::copy(program("knockd").unwrap(), files.path("knockd")).unwrap();
     let setup = pair.server.command(script).args(["setup", "22"]).output();
     assert!(setup.as_ref().unwrap().status.success(), "{setup:?}");

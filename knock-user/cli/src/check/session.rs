@@ -101,7 +101,7 @@ fn number(text: &str) -> Option<u16> {
 /// A warning if this process runs in an ssh session that the gate of `config` would refuse: the
 /// session itself continues, but the user cannot open another one without a knock.
 #[must_use]
-pub fn warning(config: &Config) -> Option<String> {
+pub(crate) fn warning(config: &Config) -> Option<String> {
     warning_for(config, Session::current()?)
 }
 

@@ -65,7 +65,7 @@ fn loaded(text: &str) -> (Import, Config) {
     let import = imported(text.as_bytes());
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("laptop.key");
-    crate::secret_file::create(&key, KEY.trim_end()).unwrap();
+    knockd_credentials::secret_file::create(&key, KEY.trim_end()).unwrap();
     let text = format!(
         "{}[[client]]\nname = \"laptop\"\nkey_file = \"laptop.key\"\n",
         import.text
@@ -83,7 +83,7 @@ fn argvs(config: &Config, door: usize, address: &str) -> (String, Option<String>
         client: "laptop",
         seconds: 1,
     };
-    let argv = |template: &config::Template| {
+    let argv = |template: &knockd_config::template::Template| {
         let command = template.expand(&expansion);
         [&[command.program][..], &command.arguments]
             .concat()

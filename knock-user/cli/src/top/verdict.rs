@@ -1,7 +1,7 @@
 //! Formats the outcome of a knock as one line.
 
 use crate::top::text;
-use knockd_types::event::{Event, Notice, Visitor};
+use knockd_types::event::{AdmissionInfo, Event, Notice};
 
 /// The longest line that is kept, in characters. Wider than any screen.
 const MAX_LINE: usize = 400;
@@ -100,8 +100,8 @@ fn line(event: &Event) -> Option<(Meaning, String)> {
     })
 }
 
-fn accepted(visitor: &Visitor, verb: &str) -> String {
-    let Visitor {
+fn accepted(visitor: &AdmissionInfo, verb: &str) -> String {
+    let AdmissionInfo {
         client,
         door,
         source,

@@ -16,7 +16,7 @@ fn sealed(args: &[&str]) -> Result<Cli, clap::Error> {
     parse(&[args, &["home", "ssh"]].concat())
 }
 
-/// What is said about a wrong command line, which must end with exit status 2.
+/// The error message of an invalid command line, which must have exit status 2.
 fn refused(parsed: Result<Cli, clap::Error>) -> String {
     let error = parsed.unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -50,15 +50,15 @@ fn a_classic_knock_has_a_sequence_and_needs_no_door() {
     assert_eq!(named.door.as_ref().map(Name::as_str), Some("ssh"));
     assert_eq!(args.sequence, Some(Sequence::new(&[1, 2, 3, 4]).unwrap()));
 
-    let said = refused(parse(&["--classic", "192.0.2.7"]));
-    assert!(said.contains("--sequence"), "{said}");
-    let said = refused(parse(&["--sequence", "1", "192.0.2.7", "ssh"]));
-    assert!(said.contains("--classic"), "{said}");
-    let said = refused(parse(&["--sequence", "1", "192.0.2.7"]));
-    assert!(said.contains("--classic"), "{said}");
+    let message = refused(parse(&["--classic", "192.0.2.7"]));
+    assert!(message.contains("--sequence"), "{message}");
+    let message = refused(parse(&["--sequence", "1", "192.0.2.7", "ssh"]));
+    assert!(message.contains("--classic"), "{message}");
+    let message = refused(parse(&["--sequence", "1", "192.0.2.7"]));
+    assert!(message.contains("--classic"), "{message}");
     for more in ["--key-file=f", "--client=c", "--for=1m", "--source-ip=none"] {
-        let said = refused(parse(&[CLASSIC.as_slice(), &[more]].concat()));
-        assert!(said.contains("cannot be used with"), "{said}");
+        let message = refused(parse(&[CLASSIC.as_slice(), &[more]].concat()));
+        assert!(message.contains("cannot be used with"), "{message}");
     }
 }
 
@@ -95,34 +95,34 @@ fn options_are_read() {
 }
 
 #[test]
-fn what_is_required_is_named() {
-    let said = refused(parse(&[]));
-    assert!(said.contains("SERVER"), "{said}");
-    let said = refused(parse(&["home"]));
-    assert!(said.contains("DOOR"), "{said}");
-    let said = refused(parse(&["--classic", "--sequence", "1"]));
-    assert!(said.contains("SERVER"), "{said}");
-    let said = refused(parse(&["keygen"]));
-    assert!(said.contains("FILE"), "{said}");
+fn missing_arguments_are_named() {
+    let message = refused(parse(&[]));
+    assert!(message.contains("SERVER"), "{message}");
+    let message = refused(parse(&["home"]));
+    assert!(message.contains("DOOR"), "{message}");
+    let message = refused(parse(&["--classic", "--sequence", "1"]));
+    assert!(message.contains("SERVER"), "{message}");
+    let message = refused(parse(&["keygen"]));
+    assert!(message.contains("FILE"), "{message}");
 }
 
 #[test]
 fn wrong_values_are_explained() {
-    for (option, says) in [
+    for (option, expected) in [
         ("--base=0", "between 1 and 65280"),
         ("--base=65281", "between 1 and 65280"),
         ("--base=65536", "from 1 to 65280"),
         ("--base=ssh", "from 1 to 65280"),
         ("--delay=501ms", "at most 500ms"),
-        ("--delay=2", "like 2ms"),
+        ("--delay=2", "such as 2ms"),
         ("--copies=0", "from 1 to 8"),
         ("--copies=9", "from 1 to 8"),
         ("--for=19h", "1 to 65535 whole seconds"),
-        ("--for=10", "like 30s or 10m"),
+        ("--for=10", "such as 30s or 10m"),
         ("--source-ip=eth0", "`auto`, `none`"),
-        ("--source-ip=0.0.0.0", "address of no host"),
-        ("--verify=22", "like tcp/22"),
-        ("--verify=udp/53", "like tcp/22"),
+        ("--source-ip=0.0.0.0", "cannot be the address of a host"),
+        ("--verify=22", "such as tcp/22"),
+        ("--verify=udp/53", "such as tcp/22"),
         ("--timeout=2h", "at most 1h"),
         ("--client=", "1 to 64 bytes"),
         ("-4 -6", "cannot be used with"),
@@ -130,29 +130,32 @@ fn wrong_values_are_explained() {
         ("--dry-run --verify=tcp/22", "cannot be used with"),
     ] {
         let options: Vec<&str> = option.split(' ').collect();
-        let said = refused(sealed(&options));
-        assert!(said.contains(says), "{option}: {said}");
+        let message = refused(sealed(&options));
+        assert!(message.contains(expected), "{option}: {message}");
     }
-    let said = refused(parse(&["host:22", "ssh"]));
-    assert!(said.contains("leave out the port :22"), "{said}");
-    let said = refused(parse(&["host", ""]));
-    assert!(said.contains("1 to 64 bytes"), "{said}");
+    let message = refused(parse(&["host:22", "ssh"]));
+    assert!(message.contains("omit the port :22"), "{message}");
+    let message = refused(parse(&["host", ""]));
+    assert!(message.contains("1 to 64 bytes"), "{message}");
 }
 
 #[test]
-fn a_wrong_sequence_is_explained_and_not_repeated() {
-    for (text, says) in [
-        ("71,72,256", "place 3"),
-        ("71,,72", "place 2"),
-        ("71,72,", "place 3"),
-        ("", "place 1"),
-        ("-71", "place 1"),
-        ("71;72", "place 1"),
+fn a_wrong_sequence_is_explained_and_not_shown() {
+    for (text, expected) in [
+        ("71,72,256", "number 3"),
+        ("71,,72", "number 2"),
+        ("71,72,", "number 3"),
+        ("", "number 1"),
+        ("-71", "number 1"),
+        ("71;72", "number 1"),
         ("71,71,71,71,71,71,71,71,71,71,71,71,71,71,71,71", "not 16"),
     ] {
-        let said = refused(parse(&["--classic", &format!("--sequence={text}"), "host"]));
-        assert!(said.contains(says) && said.contains("--sequence"), "{said}");
-        assert!(!said.contains("71"), "{said}");
+        let message = refused(parse(&["--classic", &format!("--sequence={text}"), "host"]));
+        assert!(
+            message.contains(expected) && message.contains("--sequence"),
+            "{message}"
+        );
+        assert!(!message.contains("71"), "{message}");
     }
 }
 
@@ -190,7 +193,7 @@ fn commands_are_read() {
 }
 
 #[test]
-fn servers_and_doors_can_be_called_like_commands() {
+fn servers_and_doors_can_have_the_names_of_commands() {
     for name in ["import", "list", "keygen", "help"] {
         for args in [vec!["--", name, "ssh"], vec!["-4", name, "ssh"]] {
             let args = knock(&args);

@@ -1,4 +1,4 @@
-//! The values of the command line that no other module reads.
+//! Values of the command line that only the command line uses.
 
 use std::{convert::Infallible, ffi::OsStr, fmt, str::FromStr};
 
@@ -19,19 +19,19 @@ use zeroize::Zeroizing;
 
 use crate::verify::{InvalidTcpPort, TcpPort};
 
-/// An invitation that was given as an argument, or `-`. `Debug` does not show it.
+/// The URI argument of `knock import`: an invitation or `-`. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Uri(Zeroizing<String>);
 
 impl Uri {
-    /// The invitation, unless it is `-`. It is a secret.
+    /// The invitation; `None` for `-`. It is a secret.
     #[must_use]
     pub fn given(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|uri| *uri != "-")
     }
 }
 
-/// Takes any text, so that no message of clap's quotes it.
+/// Accepts any text, so that no error message of clap quotes the secret.
 impl FromStr for Uri {
     type Err = Infallible;
 
@@ -46,17 +46,17 @@ impl fmt::Debug for Uri {
     }
 }
 
-/// What `--verify` says.
+/// The value of `--verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// No port has to answer.
+    /// No port is verified.
     None,
-    /// This one has to.
+    /// This port must answer.
     Port(TcpPort),
 }
 
 impl Verify {
-    /// The port that has to answer.
+    /// The port to verify, if any.
     #[must_use]
     pub const fn port(self) -> Option<TcpPort> {
         match self {
@@ -77,31 +77,31 @@ impl FromStr for Verify {
     }
 }
 
-/// Why a text is no lease that can be asked for.
+/// Why a text is not a valid lease.
 #[derive(Debug, Error)]
 pub enum LeaseError {
-    /// It is no duration.
-    #[error("it is written like 30s or 10m: {0}")]
+    /// It is not a duration.
+    #[error("expected a duration such as 30s or 10m: {0}")]
     Syntax(humantime::DurationError),
-    /// It cannot be asked for.
+    /// The duration cannot be requested.
     #[error(transparent)]
     OutOfRange(#[from] LeaseOutOfRange),
 }
 
-/// The lease that `text` asks for, like `10m`.
+/// Parses a lease such as `10m`.
 ///
 /// # Errors
 ///
-/// [`LeaseError`] unless it is a duration of 1 to 65535 whole seconds.
+/// Returns [`LeaseError`] unless `text` is a duration of 1 to 65535 whole seconds.
 pub fn lease(text: &str) -> Result<RequestedLease, LeaseError> {
     let duration = humantime::parse_duration(text).map_err(LeaseError::Syntax)?;
     Ok(RequestedLease::of(duration)?)
 }
 
-/// Why a text is no window's base.
+/// Why a text is not a valid base of a window.
 #[derive(Debug, Error)]
 pub(super) enum BaseError {
-    #[error("it is a port number from 1 to {}", Window::MAX_BASE)]
+    #[error("expected a port number from 1 to {}", Window::MAX_BASE)]
     NoPort,
     #[error(transparent)]
     Invalid(#[from] InvalidBase),
@@ -111,10 +111,10 @@ pub(super) fn window(text: &str) -> Result<Window, BaseError> {
     Ok(Window::new(text.parse().map_err(|_| BaseError::NoPort)?)?)
 }
 
-/// Why a text is no sequence. It does not show the text: a sequence is a secret.
+/// Why a text is not a valid sequence. It does not contain the text, because a sequence is secret.
 #[derive(Debug, PartialEq, Eq, Error)]
 enum SequenceError {
-    #[error("what stands at place {0} is no number from 0 to 255")]
+    #[error("number {0} is not an integer from 0 to 255")]
     NoByte(usize),
     #[error(transparent)]
     Length(#[from] InvalidLength),
@@ -134,7 +134,7 @@ fn sequence(text: &str) -> Result<Sequence, SequenceError> {
     Ok(Sequence::new(&bytes)?)
 }
 
-/// Reads a sequence as `value_parser` would, but does not repeat it when it is wrong.
+/// Parses a sequence. Unlike clap's `value_parser`, it does not quote an invalid one.
 #[derive(Clone)]
 pub(super) struct SequenceParser;
 

@@ -1,4 +1,4 @@
-//! `knock.toml`, read and written.
+//! Parses and writes `knock.toml`.
 
 use std::{
     fmt::{self, Display},
@@ -36,7 +36,7 @@ struct RawProfile {
     verify: Option<Text<TcpPort>>,
 }
 
-/// What is written as a string and read as a `T`, so that a mistake is told with its place.
+/// A string that is parsed as a `T` during deserialization, so that errors have a position.
 struct Text<T>(T);
 
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
@@ -70,7 +70,7 @@ impl TryFrom<u16> for Base {
     }
 }
 
-/// What is wrong in a file of profiles, and where.
+/// What is wrong in the profiles' file, and where.
 #[derive(Debug)]
 pub struct Mistake {
     line: Option<usize>,
@@ -92,8 +92,7 @@ impl Mistake {
     }
 }
 
-/// `key` of `key = value`. Of the rest of the line nothing is shown: it may be a secret that
-/// does not belong there.
+/// The `key` of `key = value`. The value is not shown, because it may be a misplaced secret.
 fn key_of(line: &str) -> Option<String> {
     let (key, _) = line.split_once('=')?;
     let key = key.trim();
@@ -116,7 +115,7 @@ impl Display for Mistake {
 
 impl std::error::Error for Mistake {}
 
-/// The profiles in `text`; the files that they name are relative to `folder`.
+/// Parses the profiles in `text`. File names in it are relative to `folder`.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> {
     let content: Content =
         toml::from_str(text).map_err(|error| Mistake::new(text, error.span(), error.message()))?;
@@ -143,7 +142,7 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> 
     Ok(profiles)
 }
 
-/// A profile as it is written.
+/// A profile to be written.
 #[derive(Serialize)]
 pub(super) struct Entry<'a> {
     pub(super) name: &'a str,
@@ -154,7 +153,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// What has to stand behind `text` to add this; `header` goes before the first.
+    /// The text to append to `text` for this profile. A new file begins with `header`.
     pub(super) fn addition(&self, text: &str, header: &str) -> Result<String, Mistake> {
         let entry =
             toml::to_string(self).map_err(|error| Mistake::new(text, None, &error.to_string()))?;

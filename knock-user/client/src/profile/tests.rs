@@ -48,8 +48,8 @@ fn refused(text: &str) -> String {
     let folder = folder(text);
     let error = load(&folder).unwrap_err().to_string();
     let path = folder.path().join(FILE_NAME);
-    let said = error.strip_prefix(path.to_str().unwrap());
-    said.unwrap_or_else(|| panic!("{error}")).to_owned()
+    let message = error.strip_prefix(path.to_str().unwrap());
+    message.unwrap_or_else(|| panic!("{error}")).to_owned()
 }
 
 fn invitation(host: &str) -> Invitation {
@@ -69,7 +69,7 @@ fn add(folder: &Path, name: &str, host: &str) -> Result<(), ProfilesError> {
 }
 
 #[test]
-fn all_that_a_profile_says_is_read() {
+fn all_keys_of_a_profile_are_read() {
     let folder = folder(FULL);
     let profiles = load(&folder).unwrap();
     assert_eq!(profiles.iter().count(), 2);
@@ -101,8 +101,8 @@ fn no_file_is_no_profile() {
 }
 
 #[test]
-fn a_mistake_is_told_with_line_and_key() {
-    for (from, to, says) in [
+fn errors_name_line_and_key() {
+    for (from, to, expected) in [
         (
             "base = 40000",
             "base = 0",
@@ -118,7 +118,7 @@ fn a_mistake_is_told_with_line_and_key() {
         (
             "source_ip = \"none\"",
             "source_ip = \"no\"",
-            ":9: source_ip: it is `auto`",
+            ":9: source_ip: expected `auto`",
         ),
         ("verify = \"tcp/22\"", "verify = \"22\"", ":10: verify: "),
         ("verify = \"tcp/22\"", "verify", ":10: "),
@@ -140,15 +140,15 @@ fn a_mistake_is_told_with_line_and_key() {
         (
             "host = \"server.example.net\"",
             "host = \"a:22\"",
-            ":4: host: a knock goes to ports",
+            ":4: host: a knock uses its own ports",
         ),
         ("client = \"laptop\"\n", "", ":2: missing field `client`"),
         ("[[profile]]", "[profiles]", ":2: unknown field `profiles`"),
     ] {
         let text = FULL.replacen(from, to, 1);
         assert_ne!(text, FULL);
-        let said = refused(&text);
-        assert!(said.starts_with(says), "{to}: {said}");
+        let message = refused(&text);
+        assert!(message.starts_with(expected), "{to}: {message}");
     }
 }
 
@@ -165,14 +165,14 @@ fn a_misplaced_key_is_not_shown() {
         format!("key_file = knock1:{KEY}"),
         format!("knock1:{KEY}"),
     ] {
-        let said = refused(&format!("[[profile]]\n{wrong}\n"));
-        assert!(!said.contains("AECAwQF"), "{said}");
+        let message = refused(&format!("[[profile]]\n{wrong}\n"));
+        assert!(!message.contains("AECAwQF"), "{message}");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn what_others_can_change_is_refused() {
+fn a_file_that_others_can_change_is_refused() {
     for (mode, good) in [(0o600, true), (0o644, true), (0o664, false), (0o602, false)] {
         let folder = folder(FULL);
         write(&folder.path().join(FILE_NAME), FULL, mode);
@@ -187,7 +187,7 @@ fn what_others_can_change_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_of_profiles_is_refused() {
+fn a_file_of_another_kind_is_refused() {
     let folder = folder(&"#".repeat(2 << 20));
     let error = load(&folder).unwrap_err().to_string();
     assert!(error.contains("longer"), "{error}");
@@ -277,7 +277,7 @@ fn a_name_can_be_typed() {
 
 #[test]
 fn a_failed_addition_leaves_no_key() {
-    // An inline array cannot be added to at the file's end.
+    // A table cannot be appended to a file with an inline array.
     let folder = folder("profile = []\n");
     let error = add(folder.path(), "home", "192.0.2.7").unwrap_err();
     assert!(matches!(error, ProfilesError::Invalid { .. }), "{error}");
@@ -285,7 +285,7 @@ fn a_failed_addition_leaves_no_key() {
 
     let folder = tempfile::tempdir().unwrap();
     let mut profiles = load(&folder).unwrap();
-    // Not there when the profiles were read, and no file.
+    // Created after the profiles were read, and not a regular file.
     fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
     let name = "home".parse().unwrap();
     let server = "192.0.2.7".parse().unwrap();

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pace::Copies;
 
-/// What happened on a [`Recorder`], with its time.
+/// An event on a [`Recorder`], with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Bound { port: u16 },
@@ -19,10 +19,10 @@ enum Event {
 
 type Log = Rc<RefCell<Vec<(Instant, Event)>>>;
 
-/// Decides whether the event that is about to be the n-th fails.
+/// Decides whether the event with this number fails.
 type Fault = fn(n: usize, Event) -> Option<io::ErrorKind>;
 
-/// A stack that sends nothing, with a clock that only sleeping moves.
+/// A stack that sends nothing, with a clock that only `sleep` advances.
 struct Recorder {
     now: Rc<RefCell<Instant>>,
     log: Log,
@@ -113,7 +113,7 @@ fn pace(delay: &str, copies: &str) -> Pace {
     }
 }
 
-/// Source ports from 50000, 50001, …: so many places that can be tried.
+/// Source ports that begin at 50000, 50001, …: one candidate for each try.
 fn places(n: u16) -> impl Iterator<Item = SourcePorts> {
     (50000..50000 + n).map(|port| {
         let range = port..=port + 15;
@@ -190,12 +190,12 @@ fn a_connection_that_still_exists_is_avoided() {
 }
 
 #[test]
-fn trying_ends() {
+fn the_number_of_tries_is_bounded() {
     let (recorder, sent) = run(|_, _| Some(io::ErrorKind::AddrInUse), pace("2ms", "2"));
     let error = chain(sent.unwrap_err());
     assert!(
         error.starts_with(
-            "cannot knock on 192.0.2.7: no 16 consecutive source ports are free (tried 3 places): "
+            "cannot knock on 192.0.2.7: no 16 consecutive source ports are free (tried 3 ranges): "
         ),
         "{error}"
     );
@@ -219,7 +219,7 @@ fn an_unreachable_address_is_named_and_not_tried_again() {
 
 #[test]
 fn an_incomplete_copy_is_noted() {
-    // The first copy logs 32 events before a port is bound for the second time.
+    // The first copy records 32 events before a port is bound a second time.
     let (recorder, sent) = run(
         |n, event| match event {
             Event::Bound { port: 50003 } if n > 32 => Some(io::ErrorKind::AddrInUse),
@@ -229,7 +229,7 @@ fn an_incomplete_copy_is_noted() {
     );
     let sent = sent.unwrap();
     let note = sent.note().unwrap();
-    assert!(note.contains("2 of its copied SYNs"), "{note}");
+    assert!(note.contains("2 SYNs of its further copies"), "{note}");
     assert!(note.contains("copy 2 from port 50003"), "{note}");
     let mut expected = copy_from(50000).repeat(3);
     expected.remove(32 + 3);
@@ -255,7 +255,7 @@ proptest! {
             let closed = log[i..].iter().find(|(_, event)| *event == Event::Closed { port: *from });
             let held = closed.unwrap().0 - *sent_at;
             prop_assert!(held < RETRANSMISSION, "{held:?}");
-            // Its copy may need the port earlier.
+            // A further copy may need the port earlier.
             prop_assert!(held >= HOLD.min(Duration::from_millis(16 * delay)), "{held:?}");
         }
     }

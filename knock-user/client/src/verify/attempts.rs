@@ -1,4 +1,4 @@
-//! Attempts at connecting to a port, several of them at a time.
+//! Concurrent TCP connection attempts.
 
 use std::{
     io,
@@ -8,17 +8,17 @@ use std::{
     time::Duration,
 };
 
-/// How long one attempt lasts. The system sends its SYN again after a second, which also
-/// gets through where the door has opened meanwhile.
+/// The timeout of one attempt. Within it the system retransmits the SYN after one second, which
+/// also succeeds if the door opened in the meantime.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// As many attempts as can be under way: more than [`PATIENCE`] lets a schedule reach.
+/// The maximum number of concurrent attempts; more than the schedule starts in [`PATIENCE`].
 const MAX: usize = 64;
 
-/// Attempts at connecting to the same port of a server's addresses.
+/// Connection attempts to the same port on the server's addresses.
 ///
-/// Each lasts as long as a slow link needs, and the next does not wait for it: where a SYN
-/// is dropped, because the door is still closed, only another one will find it open.
+/// Each attempt lasts as long as a slow network needs. The next one does not wait for it, because
+/// a SYN that a closed door dropped is lost: only a new SYN finds the door open.
 #[derive(Debug)]
 pub struct Attempts {
     targets: Vec<SocketAddr>,
@@ -30,7 +30,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// No attempt yet at the port of `targets`.
+    /// Prepares attempts to `targets`, without starting one.
     #[must_use]
     pub fn at(targets: Vec<SocketAddr>) -> Self {
         let (sender, receiver) = mpsc::channel();
@@ -44,7 +44,7 @@ impl Attempts {
         }
     }
 
-    /// Starts one at each address.
+    /// Starts one attempt to each address.
     pub fn start(&mut self) {
         for target in self.targets.clone() {
             self.collect();
@@ -52,23 +52,23 @@ impl Attempts {
                 return;
             }
             let sender = self.sender.clone();
-            // A thread, because it is what connects with a time limit on every system.
+            // A thread, because connecting with a timeout works that way on every system.
             let attempt = thread::Builder::new().spawn(move || {
-                // If nobody listens any more, one has succeeded.
+                // The receiver is gone if another attempt has succeeded.
                 let _ = sender.send(connect(target));
             });
-            // Without a thread there is no attempt, and the next may have one.
+            // If there is no thread for this attempt, the next one may get one.
             self.under_way += usize::from(attempt.is_ok());
         }
     }
 
-    /// Whether one has succeeded.
+    /// Whether one attempt has succeeded.
     pub fn succeeded(&mut self) -> bool {
         self.collect();
         self.succeeded
     }
 
-    /// Whether one was refused: somebody is there, but nobody listens.
+    /// Whether one was refused: the host is reachable, but nothing listens on the port.
     #[must_use]
     pub fn refused(&self) -> bool {
         self.refused
@@ -87,8 +87,8 @@ impl Attempts {
 
 fn connect(target: SocketAddr) -> io::Result<()> {
     let stream = TcpStream::connect_timeout(&target, PATIENCE)?;
-    // A host that knocks on itself can happen to choose the port as its own, and a connection
-    // to itself succeeds though nobody listens (RFC 9293, section 3.5).
+    // A host that knocks on itself may use the port as its source port. Then it connects to
+    // itself although nothing listens (RFC 9293, section 3.5).
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_none() {
+    fn a_refused_connection_is_no_success() {
         let closed = listener();
         let target = closed.local_addr().unwrap();
         drop(closed);

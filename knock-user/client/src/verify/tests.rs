@@ -5,16 +5,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A doorway whose clock only sleeping and knocking move.
+/// A doorway with a clock that only sleeping and knocking advance.
 struct Fake {
     start: Instant,
     now: Instant,
-    /// When the port answers, from the start; the answer takes `delay`.
+    /// The time from the start at which the port answers; the answer takes `delay`.
     opens: Option<Duration>,
-    /// Instead: after so many knocks.
+    /// Alternatively, the number of knocks after which the port answers.
     opens_after: Option<u32>,
     delay: Duration,
-    /// What a knock takes.
+    /// The duration of a knock.
     knock: Duration,
     knocks: Vec<Duration>,
     attempts: Vec<Duration>,
@@ -138,7 +138,7 @@ fn it_ends_when_the_time_is_over() {
 }
 
 #[test]
-fn even_the_shortest_time_is_a_knock_and_a_look() {
+fn even_the_shortest_timeout_has_a_knock_and_a_check() {
     let mut door = Fake::new();
     assert_eq!(door.verify("1ms"), Ok(Outcome::Silent(1)));
     let mut door = Fake::new();
@@ -147,7 +147,7 @@ fn even_the_shortest_time_is_a_knock_and_a_look() {
 }
 
 #[test]
-fn a_knock_that_cannot_leave_ends_it() {
+fn a_knock_that_cannot_be_sent_is_an_error() {
     for count in [1, 3] {
         let mut door = Fake::new();
         door.fails = Some(count);
@@ -189,7 +189,7 @@ fn timeouts_are_bounded() {
 }
 
 proptest! {
-    /// The daemon's token bucket for one source, with its defaults.
+    /// The daemon's token bucket for one source, with its default settings.
     #[test]
     fn the_daemon_takes_every_syn(
         copies in 1..=Copies::MAX,
@@ -213,7 +213,7 @@ proptest! {
         }
     }
 
-    /// The attempts at the port are few, too.
+    /// The number of connection attempts is limited, too.
     #[test]
     fn attempts_are_no_flood(timeout in 1_u64..600) {
         let mut door = Fake::new();

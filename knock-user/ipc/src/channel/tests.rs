@@ -3,33 +3,33 @@ use std::time::Duration;
 use super::*;
 use knockd_types::event::{Event, Notice};
 
-async fn ends() -> (KeeperEnd, ListenerEnd) {
-    let (keeper, listener) = KeeperEnd::pair().unwrap();
+async fn ends() -> (SupervisorEnd, ListenerEnd) {
+    let (keeper, listener) = SupervisorEnd::pair().unwrap();
     (keeper, ListenerEnd::new(listener.try_into().unwrap()))
 }
 
 #[tokio::test]
 async fn an_order_arrives_and_an_end_is_heard() {
     let (keeper, listener) = ends().await;
-    let order = Order::Reload { question: 7 };
-    listener.say(&order).await.unwrap();
-    assert!(matches!(keeper.hear().await.unwrap(), Heard::Order(heard) if heard == order));
+    let order = Request::Reload { question: 7 };
+    listener.send(&order).await.unwrap();
+    assert!(matches!(keeper.recv().await.unwrap(), Received::Request(heard) if heard == order));
     drop(listener);
-    assert!(matches!(keeper.hear().await.unwrap(), Heard::Gone));
+    assert!(matches!(keeper.recv().await.unwrap(), Received::Closed));
 }
 
 #[tokio::test]
 async fn what_is_no_order_is_garbled_whatever_its_length() {
     let (keeper, listener) = ends().await;
-    for len in [1, ORDER_LEN - 1, ORDER_LEN, ORDER_LEN + 1, 10_000] {
+    for len in [1, REQUEST_LEN - 1, REQUEST_LEN, REQUEST_LEN + 1, 10_000] {
         listener.socket.send(&vec![0xff; len]).await.unwrap();
-        let heard = keeper.hear().await.unwrap();
-        assert!(matches!(heard, Heard::Garbled(_)), "{len}: {heard:?}");
+        let heard = keeper.recv().await.unwrap();
+        assert!(matches!(heard, Received::Invalid(_)), "{len}: {heard:?}");
     }
     // And the next message is one of its own.
-    listener.say(&Order::Alive).await.unwrap();
-    let heard = keeper.hear().await.unwrap();
-    assert!(matches!(heard, Heard::Order(Order::Alive)));
+    listener.send(&Request::Alive).await.unwrap();
+    let heard = keeper.recv().await.unwrap();
+    assert!(matches!(heard, Received::Request(Request::Alive)));
 }
 
 #[tokio::test]
@@ -42,17 +42,17 @@ async fn a_message_of_any_length_arrives_with_its_files() {
         let event = Event::Trouble {
             message: message.clone(),
         };
-        let told = Told::Notice(Box::new(Notice::now(event)));
-        keeper.tell(&told, &[file.as_fd(); 3]).await.unwrap();
-        let (told, files) = listener.hear().await.unwrap().unwrap();
-        let Told::Notice(told) = told else {
+        let told = Message::Notice(Box::new(Notice::now(event)));
+        keeper.send(&told, &[file.as_fd(); 3]).await.unwrap();
+        let (told, files) = listener.recv().await.unwrap().unwrap();
+        let Message::Notice(told) = told else {
             panic!("{told:?}");
         };
         assert_eq!(told.event, Event::Trouble { message });
         assert_eq!(files.len(), 3);
     }
     drop(keeper);
-    assert!(listener.hear().await.unwrap().is_none());
+    assert!(listener.recv().await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_listener_that_takes_nothing_holds_nobody_up() {
     let messages = outbox.open();
     let delivery = tokio::spawn(messages.deliver(std::sync::Arc::new(keeper)));
     let stuck = tokio::time::timeout(Duration::from_secs(60), async {
-        while outbox.tell(Told::Ping).is_ok() {
+        while outbox.send(Message::Ping).is_ok() {
             tokio::task::yield_now().await;
         }
     });

@@ -12,7 +12,7 @@ use knockd_types::syn::Syn;
 
 /// Events that are kept per source: four complete knocks, so that a knock is found despite
 /// background noise from the same source.
-pub(super) const MAX_EVENTS: usize = 64;
+pub const MAX_EVENTS: usize = 64;
 
 /// Candidates that one event can complete: the last 16 events, and every run of 16 consecutive
 /// source ports that contains the event's port.

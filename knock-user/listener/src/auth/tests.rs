@@ -74,11 +74,11 @@ const ARRIVAL: Arrival = Arrival {
     max_skew: SKEW,
 };
 
-fn verify(client: usize, request: Request) -> Result<Grant, Refusal> {
+fn verify(client: usize, request: Request) -> Result<Verified, Refusal> {
     verify_at(client, request, &ARRIVAL)
 }
 
-fn verify_at(client: usize, request: Request, arrival: &Arrival) -> Result<Grant, Refusal> {
+fn verify_at(client: usize, request: Request, arrival: &Arrival) -> Result<Verified, Refusal> {
     let block = request.seal(&SealedKey::new(&secret(client)));
     let verified = authenticator().verify(&block, arrival);
     if let Err(refused) = verified {
@@ -89,8 +89,8 @@ fn verify_at(client: usize, request: Request, arrival: &Arrival) -> Result<Grant
     verified.map_err(|refused| refused.why)
 }
 
-fn granted(client: usize, door: usize) -> Grant {
-    Grant {
+fn granted(client: usize, door: usize) -> Verified {
+    Verified {
         client,
         door,
         lease: LEASE,
@@ -251,7 +251,7 @@ fn classic_knocks_open_by_sequence() {
             .verify(&block, &ARRIVAL)
             .map_err(|refused| refused.why)
     };
-    let grant = Grant {
+    let grant = Verified {
         made_at: None,
         is_bound: false,
         ..granted(TABLET, SSH)

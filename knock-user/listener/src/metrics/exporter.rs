@@ -68,7 +68,7 @@ impl Exporter {
     }
 
     /// Serves connections forever. The event loop provides the data through `requests`.
-    pub(crate) async fn serve(self, requests: mpsc::Sender<query::Request>) {
+    pub(crate) async fn serve(self, requests: mpsc::Sender<query::Query>) {
         let scraper = Arc::new(Scraper {
             requests,
             turn: Mutex::default(),
@@ -105,7 +105,7 @@ impl Exporter {
 
 /// The shared state of the connections.
 struct Scraper {
-    requests: mpsc::Sender<query::Request>,
+    requests: mpsc::Sender<query::Query>,
     /// Held during a request to the event loop: a knock waits for at most one scrape.
     turn: Mutex<()>,
     latencies: Latencies,
@@ -156,7 +156,7 @@ impl Scraper {
     async fn scrape(&self) -> Result<String> {
         let _turn = self.turn.lock().await;
         let (reply, snapshot) = oneshot::channel();
-        self.requests.send(query::Request::Metrics(reply)).await?;
+        self.requests.send(query::Query::Metrics(reply)).await?;
         let snapshot = snapshot.await.context("the daemon is stopping")?;
         Ok(page::render(&snapshot, &self.latencies, self.started)?)
     }
@@ -178,7 +178,7 @@ mod tests {
         tokio::spawn(exporter.serve(sender));
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
-                let query::Request::Metrics(reply) = request else {
+                let query::Query::Metrics(reply) = request else {
                     panic!("{request:?}");
                 };
                 let mut snapshot = Snapshot::default();

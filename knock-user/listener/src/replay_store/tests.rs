@@ -22,8 +22,8 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn open(&self) -> Knocks {
-        let (store, trouble) = Knocks::open(self.0.path(), self.0.path()).unwrap();
+    fn open(&self) -> ReplayStore {
+        let (store, trouble) = ReplayStore::open(self.0.path(), self.0.path()).unwrap();
         assert!(trouble.is_none(), "{trouble:?}");
         store
     }
@@ -34,7 +34,7 @@ impl Folder {
 }
 
 /// Whether a block made at `made_at` is accepted at `now`.
-fn accepts(store: &mut Knocks, n: u64, made_at: u64, now: u64) -> Result<(), String> {
+fn accepts(store: &mut ReplayStore, n: u64, made_at: u64, now: u64) -> Result<(), String> {
     store
         .remember(&block(n), made_at, now, SKEW)
         .map_err(|error| error.to_string())
@@ -145,7 +145,7 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
 fn files_are_for_their_owner_alone() {
     let folder = Folder::new();
     let state = folder.0.path().join("state");
-    let (_store, trouble) = Knocks::open(&state, &state).unwrap();
+    let (_store, trouble) = ReplayStore::open(&state, &state).unwrap();
     assert!(trouble.is_none());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&state), 0o700);
@@ -156,7 +156,7 @@ fn files_are_for_their_owner_alone() {
 fn two_daemons_do_not_share_a_store() {
     let folder = Folder::new();
     let _store = folder.open();
-    let error = Knocks::open(folder.0.path(), folder.0.path()).unwrap_err();
+    let error = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap_err();
     assert!(error.to_string().contains("another knockd"), "{error:#}");
 }
 
@@ -176,7 +176,7 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
     }
     for damaged in [b"".to_vec(), b"not a database".to_vec(), half, scrambled] {
         fs::write(folder.file(), &damaged).unwrap();
-        let (mut store, trouble) = Knocks::open(folder.0.path(), folder.0.path()).unwrap();
+        let (mut store, trouble) = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap();
         let trouble = trouble.map(|trouble| format!("{trouble:#}"));
         assert!(
             trouble
@@ -188,7 +188,7 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
         refused(accepts(&mut store, 777, NOW, NOW), "has failed");
     }
     // After a repair the store works again without a restart.
-    let (mut store, _) = Knocks::open(folder.0.path(), folder.0.path()).unwrap();
+    let (mut store, _) = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap();
     fs::write(folder.file(), &whole).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW), "accepted before");
     accepts(&mut store, 777, NOW, NOW).unwrap();

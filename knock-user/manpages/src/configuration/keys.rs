@@ -57,8 +57,8 @@ pub(super) const TABLES: &[Table] = &[
                     wrong: &["[\"a name that is too long\"]", "[\"a/b\"]", "\"eth0\""],
                 },
                 default: Default::Value("[]"),
-                meaning: "The interfaces to listen on. `--iface` on the command line overrides this. One \
-                          of them is required. An interface may appear, disappear and reappear later.",
+                meaning: "The interfaces to listen on. `--iface` on the command line overrides this. One of \
+                          the two is required. An interface may appear, disappear and reappear later.",
             },
             Key {
                 name: "state_dir",

@@ -10,7 +10,7 @@ use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt as _};
 use super::*;
 use knockd_listener::tails::Reporter;
 use knockd_types::{
-    event::{Event, Visitor},
+    event::{AdmissionInfo, Event},
     reason::Reason,
 };
 
@@ -67,7 +67,7 @@ fn reported(format: Format, event: &Event) -> String {
 }
 
 fn knock(client: &str, door: &str) -> Event {
-    Event::Opening(Visitor {
+    Event::Opening(AdmissionInfo {
         client: client.into(),
         door: door.into(),
         source: [192, 0, 2, 7].into(),

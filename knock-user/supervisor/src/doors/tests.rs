@@ -4,13 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TERMS: Terms = Terms {
+const TERMS: Grant = Grant {
     client: 0,
     lease: Duration::from_secs(30),
 };
 
-fn visit(last: u8) -> Visit {
-    Visit {
+fn visit(last: u8) -> DoorKey {
+    DoorKey {
         door: 0,
         source: Ipv4Addr::new(192, 0, 2, last).into(),
     }
@@ -71,7 +71,7 @@ fn a_further_knock_extends_and_runs_nothing() {
 #[test]
 fn a_shorter_lease_never_shortens() {
     let mut doors = opened();
-    let short = Terms {
+    let short = Grant {
         lease: secs(1),
         ..TERMS
     };
@@ -247,7 +247,7 @@ fn what_stays_open_without_the_daemon_is_left_so() {
     let mut doors = opened();
     doors.knock(visit(2), TERMS, secs(5));
     doors.finished(visit(2), true, secs(5));
-    let stays = |other: &Visit| *other == visit(2);
+    let stays = |other: &DoorKey| *other == visit(2);
     assert_eq!(doors.stop(stays), [Step::Start(task(Action::Close))]);
     assert_eq!(doors.get(&visit(2)), None);
     doors.finished(visit(1), true, secs(6));
@@ -299,10 +299,10 @@ proptest! {
     #[test]
     fn every_opening_is_closed(inputs in prop::collection::vec(input(), 0..200)) {
         let mut doors = doors();
-        let mut running: HashMap<Visit, Action> = HashMap::new();
-        let mut owed: BTreeSet<Visit> = BTreeSet::new();
+        let mut running: HashMap<DoorKey, Action> = HashMap::new();
+        let mut owed: BTreeSet<DoorKey> = BTreeSet::new();
         let mut now = Duration::ZERO;
-        let mut step = |step: Option<Step>, running: &mut HashMap<Visit, Action>| {
+        let mut step = |step: Option<Step>, running: &mut HashMap<DoorKey, Action>| {
             match step {
                 Some(Step::Start(task)) => {
                     assert_eq!(running.insert(task.visit, task.action), None);

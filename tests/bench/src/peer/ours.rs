@@ -14,7 +14,7 @@ use knock_tests::{
     scene::{self, LAPTOP, LAPTOP_KEY},
 };
 
-use knock_user::client::Copies;
+use knock_client::pace::Copies;
 
 use super::daemon::{Daemon, Knocks, block};
 use crate::{context::Context, lab::Site};

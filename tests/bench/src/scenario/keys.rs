@@ -15,7 +15,8 @@ use knock_common::protocol::{
     block::{BLOCK_LEN, Block},
     key::{ClassicSecret, SECRET_KEY_LEN, SecretKey},
 };
-use knock_user::daemon::auth::{Arrival, Authenticator, Client, Door, Secret, Terms};
+use knockd_listener::auth::{Arrival, Authenticator};
+use knockd_types::policy::{Client, Door, Policy, Secret};
 
 use super::definition::Scenario;
 use crate::{
@@ -150,7 +151,7 @@ fn authenticator(kind: Kind, keys: &[[u8; SECRET_KEY_LEN]]) -> Authenticator {
         max_lease: Duration::from_secs(30),
         require_binding: false,
     };
-    Authenticator::new(&Terms {
+    Authenticator::new(&Policy {
         clients,
         doors: vec![door],
     })

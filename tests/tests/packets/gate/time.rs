@@ -20,7 +20,7 @@ const PORTS: [&str; 2] = ["tcp/22", "udp/51820"];
 const MOMENT: Duration = Duration::from_nanos(1);
 
 /// A source's lease, and what it lets in.
-struct Visitor {
+struct AdmissionInfo {
     what: String,
     frame: Vec<u8>,
     keys: Vec<LeaseKey>,
@@ -28,13 +28,13 @@ struct Visitor {
 }
 
 /// One of either family for each port.
-fn visitors() -> Vec<Visitor> {
+fn visitors() -> Vec<AdmissionInfo> {
     let of = |port: &str| {
         let opening = Opening {
             ports: vec![port.parse().unwrap()],
             ipv6_prefix: 64,
         };
-        requests(port).map(|request| Visitor {
+        requests(port).map(|request| AdmissionInfo {
             what: format!("{} to {port}", request.source),
             frame: request.bytes().unwrap(),
             keys: opening.keys(request.source),
@@ -62,7 +62,7 @@ fn with_idle(udp_idle: Duration, mode: Mode) -> Bench {
 fn a_lease_that_has_ended_lets_nobody_in_and_one_that_has_not_does() {
     needs_bpf!();
     for mut bench in benches() {
-        for Visitor {
+        for AdmissionInfo {
             what, frame, keys, ..
         } in visitors()
         {
@@ -86,7 +86,7 @@ fn a_lease_that_has_ended_lets_nobody_in_and_one_that_has_not_does() {
 fn a_shorter_opening_takes_nothing_from_a_longer_one() {
     needs_bpf!();
     for mut bench in benches() {
-        for Visitor {
+        for AdmissionInfo {
             what, frame, keys, ..
         } in visitors()
         {
@@ -102,7 +102,7 @@ fn a_shorter_opening_takes_nothing_from_a_longer_one() {
 fn datagrams_keep_their_lease_going_and_connections_do_not() {
     needs_bpf!();
     for mut bench in benches() {
-        for Visitor {
+        for AdmissionInfo {
             what,
             frame,
             keys,
@@ -128,7 +128,7 @@ fn datagrams_keep_their_lease_going_and_connections_do_not() {
 fn a_lease_that_nobody_has_used_ends_when_it_was_to_end() {
     needs_bpf!();
     for mut bench in benches() {
-        for Visitor {
+        for AdmissionInfo {
             what, frame, keys, ..
         } in visitors()
         {
@@ -144,7 +144,7 @@ fn datagrams_too_far_apart_keep_nothing_going() {
     needs_bpf!();
     for mode in [Mode::Enforce, Mode::Observe] {
         let mut bench = with_idle(MOMENT, mode);
-        for Visitor {
+        for AdmissionInfo {
             what, frame, keys, ..
         } in visitors()
         {
@@ -198,7 +198,7 @@ fn a_lease_ends_at_its_time() {
     needs_bpf!();
     const LEFT: Duration = Duration::from_millis(50);
     let mut bench = with_idle(MOMENT, Mode::Enforce);
-    for Visitor {
+    for AdmissionInfo {
         what, frame, keys, ..
     } in visitors()
     {

@@ -12,10 +12,9 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp as Program};
-use knock_user::daemon::{
-    report::Reporter,
-    source::xdp::{Xdp, ring::Ring},
-};
+use knock_tests::kernel_log::KernelLog;
+use knockd_listener::source::ring::Ring;
+use knockd_xdp::program::Xdp;
 use tokio::sync::oneshot;
 
 use super::{
@@ -144,7 +143,7 @@ impl Reader {
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
-                let mut xdp = Xdp::load(unlimited(), Reporter::default())?;
+                let mut xdp = Xdp::load(unlimited(), KernelLog::discarded())?;
                 let mut ring = Ring::open(xdp.events()?)?;
                 ready.send(handle(xdp.program()?)?)?;
                 let begun = thread_time();

@@ -11,12 +11,10 @@ use knock_common::{
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
+use knock_tests::kernel_log::KernelLog;
 use knock_tests::link::Pair;
-use knock_user::daemon::{
-    gate::{Opening, Port, Rules},
-    report::Reporter,
-    source::xdp::Xdp,
-};
+use knockd_types::rules::{Opening, Port, Rules};
+use knockd_xdp::program::Xdp;
 
 use super::packet;
 use crate::{
@@ -53,9 +51,9 @@ impl Programs {
         Ok(Self {
             look_up: handle(empty.look_up()?)?,
             empty: handle(empty.program()?)?,
-            plain: handle(Xdp::load(settings, Reporter::default())?.program()?)?,
+            plain: handle(Xdp::load(settings, KernelLog::discarded())?.program()?)?,
             gated: gated(settings)?,
-            unlimited: handle(Xdp::load(unlimited(), Reporter::default())?.program()?)?,
+            unlimited: handle(Xdp::load(unlimited(), KernelLog::discarded())?.program()?)?,
         })
     }
 }
@@ -80,7 +78,7 @@ fn gated(settings: Settings) -> Result<Program> {
         prefix_lens: PrefixLens::new([128]).context("128 is a valid prefix length")?,
         max_leases: NonZeroU32::MIN.saturating_add(16_383),
     };
-    let (mut xdp, mut gate) = Xdp::load_with_gate(settings, &rules, Reporter::default())?;
+    let (mut xdp, mut gate) = Xdp::load_with_gate(settings, &rules, KernelLog::discarded())?;
     let opening = Opening {
         ports,
         ipv6_prefix: 128,

@@ -4,7 +4,7 @@
 use std::{env, fs, num::NonZeroUsize, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use knock_user::daemon::sequence::{Assembler, MAX_EVENTS};
+use knockd_listener::assembler::{Assembler, MAX_EVENTS};
 
 use super::{
     label::{self, SUBJECT},

@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use knock_user::daemon::{knock::Knock, sequence::Assembler, source::xdp::ring::MAX_BATCH};
+use knockd_listener::{assembler::Assembler, source::ring::MAX_BATCH};
+use knockd_types::syn::Syn;
 
 use crate::clock::per_each;
 
@@ -87,7 +88,7 @@ impl Stream {
         as_expected
     }
 
-    fn next(&mut self) -> Knock {
+    fn next(&mut self) -> Syn {
         let at = INTERVAL.saturating_mul(u32::try_from(self.sent).unwrap_or(u32::MAX));
         let round = self.sent / self.count;
         let source = match self.rounds.len() {
@@ -119,11 +120,11 @@ impl Stream {
 }
 
 /// The `number`-th SYN of `source`.
-pub(super) fn knock(source: usize, number: usize, at: Duration) -> Knock {
+pub(super) fn knock(source: usize, number: usize, at: Duration) -> Syn {
     let address = u32::try_from(source).unwrap_or(u32::MAX);
     // No two consecutive source ports: the assembler would try the SYNs as a knock.
     let [low, high, ..] = (number * 3).to_le_bytes();
-    Knock {
+    Syn {
         source: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | address)),
         source_port: Some(u16::from_le_bytes([low, high])),
         offset: low,
