@@ -85,7 +85,10 @@ impl Fail2ban {
 }
 
 fn shipped(name: &str) -> PathBuf {
-    let fail2ban = concat!(env!("CARGO_MANIFEST_DIR"), "/../knock-user/packaging/fail2ban");
+    let fail2ban = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../knock-user/packaging/fail2ban"
+    );
     Path::new(fail2ban).join(name).canonicalize().unwrap()
 }
 

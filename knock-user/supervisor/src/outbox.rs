@@ -167,6 +167,8 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn notice() -> Event {
@@ -203,5 +205,20 @@ mod tests {
         };
         let notices = (10 + RESERVED) as u64;
         assert_eq!(told.event, Event::Lost { notices });
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_takes_nothing_holds_nobody_up() {
+        let (supervisor, _listener) = SupervisorEnd::pair().unwrap();
+        let outbox = Outbox::default();
+        let messages = outbox.open();
+        let delivery = tokio::spawn(messages.deliver(Arc::new(supervisor)));
+        let stuck = tokio::time::timeout(Duration::from_secs(60), async {
+            while outbox.send(Message::Ping).is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        stuck.await.unwrap();
+        delivery.abort();
     }
 }

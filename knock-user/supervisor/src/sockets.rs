@@ -133,3 +133,23 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
     }
     Ok(File::open(path).with_context(describe)?.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_bound_is_an_error_with_the_way_out() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap();
+        let error = bind(Settings { listen: taken }).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(&format!("{taken} is in use")), "{error}");
+        assert!(error.contains("ss -ltnp"), "{error}");
+        // A documentation address (RFC 5737), which no host has.
+        let listen = "192.0.2.1:9811".parse().unwrap();
+        let error = bind(Settings { listen }).unwrap_err();
+        let expected = "this host has no address 192.0.2.1";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}

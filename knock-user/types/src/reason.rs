@@ -72,3 +72,29 @@ impl fmt::Display for Reason {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_same_word_in_every_format() {
+        for reason in [
+            Reason::BadParity,
+            Reason::UnknownSequence,
+            Reason::UnknownDoor,
+            Reason::NotAllowed,
+            Reason::Stale,
+            Reason::Elsewhere,
+            Reason::Unbound,
+            Reason::Replayed,
+            Reason::Repeated,
+            Reason::Copy,
+            Reason::Rate,
+            Reason::DoorsFull,
+        ] {
+            let word = serde_json::to_value(reason).unwrap();
+            assert_eq!(word, reason.to_string());
+        }
+    }
+}

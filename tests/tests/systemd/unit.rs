@@ -199,7 +199,11 @@ fn scene() -> Scene {
     let files = Files::new(CONFIGURATION).unwrap();
     // Where they are built root may be kept out without its capabilities.
     let script = files.path("portknock");
-    fs::copy(project("knock-user/packaging/firewall/portknock-nftables"), &script).unwrap();
+    fs::copy(
+        project("knock-user/packaging/firewall/portknock-nftables"),
+        &script,
+    )
+    .unwrap();
     fs::copy(program("knockd").unwrap(), files.path("knockd")).unwrap();
     let setup = pair.server.command(script).args(["setup", "22"]).output();
     assert!(setup.as_ref().unwrap().status.success(), "{setup:?}");

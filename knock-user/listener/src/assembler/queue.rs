@@ -16,7 +16,7 @@ pub const MAX_EVENTS: usize = 64;
 
 /// Candidates that one event can complete: the last 16 events, and every run of 16 consecutive
 /// source ports that contains the event's port.
-const MAX_CANDIDATES: usize = 1 + BLOCK_LEN;
+pub(super) const MAX_CANDIDATES: usize = 1 + BLOCK_LEN;
 
 /// The candidate blocks that one event completes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,10 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
+use knock_common::protocol::block::Block;
+
 use super::*;
-use crate::assembler::queue::Queue;
+use crate::assembler::queue::{MAX_CANDIDATES, Queue};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 const PORT: u16 = 40_000;

@@ -15,27 +15,6 @@ fn left_out(refusals: &mut Refusals) -> Vec<String> {
 }
 
 #[test]
-fn a_reason_is_the_same_word_in_every_format() {
-    for reason in [
-        Reason::BadParity,
-        Reason::UnknownSequence,
-        Reason::UnknownDoor,
-        Reason::NotAllowed,
-        Reason::Stale,
-        Reason::Elsewhere,
-        Reason::Unbound,
-        Reason::Replayed,
-        Reason::Repeated,
-        Reason::Copy,
-        Reason::Rate,
-        Reason::DoorsFull,
-    ] {
-        let word = serde_json::to_value(reason).unwrap();
-        assert_eq!(word, reason.to_string());
-    }
-}
-
-#[test]
 fn a_source_has_five_lines_a_minute_and_then_a_sum() {
     let mut refusals = Refusals::default();
     assert_eq!(refusals.next_deadline(), None);

@@ -29,7 +29,7 @@ impl Folder {
     }
 
     fn file(&self) -> PathBuf {
-        self.0.path().join(FILE)
+        self.0.path().join(KNOCKS_FILE)
     }
 }
 
@@ -82,7 +82,10 @@ fn what_has_grown_old_is_dropped_and_never_accepted_again() {
     // Block 2 causes the removal of block 1.
     let later = NOW + DAY + 60_001;
     accepts(&mut store, 2, later, later).unwrap();
-    let transaction = store.0.database.as_ref().unwrap().begin_write().unwrap();
+    let transaction = store
+        .0
+        .with(|database| Ok(database.begin_write()?))
+        .unwrap();
     assert_eq!(transaction.open_table(ACCEPTED).unwrap().len().unwrap(), 1);
     drop(transaction);
     // The clock is set back. An attacker has recorded block 1, and a block that never arrived.
@@ -149,7 +152,7 @@ fn files_are_for_their_owner_alone() {
     assert!(trouble.is_none());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&state), 0o700);
-    assert_eq!(mode(&state.join(FILE)), 0o600);
+    assert_eq!(mode(&state.join(KNOCKS_FILE)), 0o600);
 }
 
 #[test]
@@ -199,7 +202,10 @@ fn beyond_its_bound_nothing_is_accepted() {
     let folder = Folder::new();
     let mut store = folder.open();
     accepts(&mut store, 0, NOW, NOW).unwrap();
-    let transaction = store.0.database.as_ref().unwrap().begin_write().unwrap();
+    let transaction = store
+        .0
+        .with(|database| Ok(database.begin_write()?))
+        .unwrap();
     {
         let mut accepted = transaction.open_table(ACCEPTED).unwrap();
         for n in 1..MAX_BLOCKS {

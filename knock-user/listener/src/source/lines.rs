@@ -173,7 +173,10 @@ mod tests {
     use super::*;
 
     fn read(input: &[u8]) -> Vec<Line> {
-        let mut reader = Reader::new(Box::new(io::Cursor::new(input.to_vec())), Window::DEFAULT);
+        let mut reader = Reader::new(
+            Box::new(std::io::Cursor::new(input.to_vec())),
+            Window::DEFAULT,
+        );
         std::iter::from_fn(|| reader.next()).collect()
     }
 

@@ -9,7 +9,7 @@ use knockd_types::{
     status::{Attachment, Mode},
 };
 
-const DASHBOARD: &str = include_str!("../../../../grafana/knockd.json");
+const DASHBOARD: &str = include_str!("../../../../packaging/grafana/knockd.json");
 
 /// A snapshot with a value for every metric.
 fn busy() -> Snapshot {
