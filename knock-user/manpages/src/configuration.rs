@@ -5,7 +5,7 @@ mod model;
 
 use knockd_config::model::DEFAULT_PATH;
 
-use self::model::{Default, Key, Table, Values};
+use self::model::{Default, Table, Values};
 use crate::page::Page;
 
 /// A complete example.
