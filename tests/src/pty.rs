@@ -87,6 +87,7 @@ impl Terminal {
     /// Sends `keys` as input.
     ///
     /// # Errors
+    ///
     /// Returns an error if the write fails.
     pub fn press(&mut self, keys: &str) -> Result<()> {
         Ok(self.master.write_all(keys.as_bytes())?)

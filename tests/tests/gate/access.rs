@@ -1,4 +1,4 @@
-//! Who reaches a protected port, and until when.
+//! Which sources reach a protected port, and when.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use knock_tests::{needs_bpf, process::Signal, scene::SOON};
 use crate::{Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
 
 #[test]
-fn a_lease_lets_one_address_in_for_a_while_and_its_connections_go_on() {
+fn a_lease_admits_one_address_until_it_expires_and_connections_continue() {
     needs_bpf!();
     let gated = Gated::new();
     gated.keeps_out(KNOCKER);
@@ -23,7 +23,7 @@ fn a_lease_lets_one_address_in_for_a_while_and_its_connections_go_on() {
 }
 
 #[test]
-fn the_trusted_need_no_knock() {
+fn a_trusted_source_is_admitted_without_a_knock() {
     needs_bpf!();
     let gated = Gated::new();
     gated.lets_in(TRUSTED);
@@ -32,7 +32,7 @@ fn the_trusted_need_no_knock() {
 }
 
 #[test]
-fn an_ipv6_lease_is_for_the_address_or_for_its_network() {
+fn an_ipv6_lease_covers_the_address_or_its_prefix() {
     needs_bpf!();
     let gated = Gated::new();
     let [ours, neighbour] = ["2001:db8::2", "2001:db8::66"].map(|text| text.parse().unwrap());
@@ -43,7 +43,7 @@ fn an_ipv6_lease_is_for_the_address_or_for_its_network() {
     gated.keeps_out(neighbour);
     gated.knock(&[9], ours);
     gated.lets_in(neighbour);
-    // The address keeps the lease that it has from the other door.
+    // The lease of the other door for the address itself stays.
     assert!(
         gated
             .ask(&["close", "2001:db8::66", "network"])
@@ -55,13 +55,13 @@ fn an_ipv6_lease_is_for_the_address_or_for_its_network() {
 }
 
 #[test]
-fn datagrams_keep_their_lease_going_and_silence_ends_it() {
+fn datagrams_extend_a_udp_lease_until_it_is_idle() {
     needs_bpf!();
     let gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
     datagrams.are_lost(&gated, KNOCKER);
     gated.knock(&[6], KNOCKER);
-    // Three times as long as the lease, never two seconds apart.
+    // Three times the lease's duration, with less than two seconds between datagrams.
     for _ in 0..12 {
         datagrams.arrive(&gated, KNOCKER);
         thread::sleep(crate::SILENCE * 5 / 3);
@@ -74,7 +74,7 @@ fn datagrams_keep_their_lease_going_and_silence_ends_it() {
 }
 
 #[test]
-fn the_gate_opens_before_the_command_and_closes_before_the_other() {
+fn the_gate_changes_before_each_command_runs() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[7], KNOCKER);
@@ -94,7 +94,7 @@ fn the_gate_opens_before_the_command_and_closes_before_the_other() {
 }
 
 #[test]
-fn a_command_that_fails_closes_nothing() {
+fn a_failed_command_does_not_close_the_gate() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[8], KNOCKER);
@@ -103,7 +103,7 @@ fn a_command_that_fails_closes_nothing() {
 }
 
 #[test]
-fn a_port_that_two_doors_open_is_closed_by_the_last() {
+fn a_port_opened_by_two_doors_closes_with_the_last() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
@@ -119,9 +119,9 @@ fn a_port_that_two_doors_open_is_closed_by_the_last() {
     gated.keeps_out(KNOCKER);
 }
 
-/// The other door's lease is no use of this one.
+/// Traffic that another door's lease admits does not extend this lease.
 #[test]
-fn a_door_ends_in_time_though_another_keeps_its_port_open() {
+fn a_lease_expires_although_another_door_keeps_the_port_open() {
     needs_bpf!();
     let mut gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
@@ -141,7 +141,7 @@ fn a_door_ends_in_time_though_another_keeps_its_port_open() {
 }
 
 #[test]
-fn a_further_knock_extends_the_lease() {
+fn a_second_knock_extends_the_lease() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[5], KNOCKER);

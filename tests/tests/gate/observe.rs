@@ -1,11 +1,11 @@
-//! A gate that only looks on, and a daemon that only rehearses.
+//! Observe mode of the gate, and dry runs of the daemon.
 
 use knock_tests::{needs_bpf, process::Running, scene::SOON};
 
 use crate::{CONFIGURATION, Gated, KNOCKER, STRANGER};
 
 #[test]
-fn what_a_gate_would_drop_is_counted_and_logged_and_passes() {
+fn observe_mode_counts_logs_and_passes_packets() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("udp_idle", "mode = \"observe\"\nudp_idle");
     let gated = Gated::with(&configuration);
@@ -21,7 +21,7 @@ fn what_a_gate_would_drop_is_counted_and_logged_and_passes() {
 }
 
 #[test]
-fn a_dry_run_does_nothing_and_says_what_it_would_do() {
+fn a_dry_run_logs_what_it_would_do() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
@@ -42,21 +42,21 @@ fn a_dry_run_does_nothing_and_says_what_it_would_do() {
     assert!(gated.scene.files.commands().is_empty());
 
     gated.scene.restart().unwrap();
-    assert!(gated.leases().is_empty(), "nothing was kept");
+    assert!(gated.leases().is_empty(), "the dry run has stored no lease");
     gated.keeps_out(KNOCKER);
 }
 
-/// A gate that is in force is not disturbed by somebody who only wants to look.
+/// A dry run does not disturb a gate that is in force.
 #[test]
-fn a_dry_run_leaves_a_gate_alone() {
+fn a_dry_run_does_not_replace_an_existing_gate() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
     let mut knockd = knock_tests::scene::knockd(&gated.scene.pair, &gated.scene.files).unwrap();
     knockd.args(["--dry-run", "--iface", "srv0"]);
-    let mut rehearsal = Running::spawn(knockd).unwrap();
-    assert!(!rehearsal.wait(SOON).unwrap().success());
-    rehearsal
+    let mut dry_run = Running::spawn(knockd).unwrap();
+    assert!(!dry_run.wait(SOON).unwrap().success());
+    dry_run
         .wait_for(|line| line.contains("knockd detach"), SOON)
         .unwrap();
     gated.keeps_out(STRANGER);

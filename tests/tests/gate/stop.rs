@@ -1,4 +1,4 @@
-//! What is left when the daemon stops, and how it is taken away.
+//! What remains when the daemon stops, and how it is removed.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use knock_tests::needs_bpf;
 use crate::{CONFIGURATION, Datagrams, Gated, KNOCKER, STRANGER};
 
 #[test]
-fn the_gate_stays_when_the_daemon_stops_and_so_do_its_leases() {
+fn the_gate_and_its_leases_outlive_the_daemon() {
     needs_bpf!();
     let mut gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
@@ -29,7 +29,7 @@ fn the_gate_stays_when_the_daemon_stops_and_so_do_its_leases() {
 }
 
 #[test]
-fn the_gate_goes_with_the_daemon_where_that_is_wanted() {
+fn the_gate_is_removed_on_stop_if_configured() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("udp_idle", "on_stop = \"open\"\nudp_idle");
     let mut gated = Gated::with(&configuration);
@@ -40,7 +40,7 @@ fn the_gate_goes_with_the_daemon_where_that_is_wanted() {
 }
 
 #[test]
-fn detach_takes_everything_away_and_says_so() {
+fn detach_removes_and_reports_everything() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[7], KNOCKER);
@@ -68,7 +68,7 @@ fn detach_takes_everything_away_and_says_so() {
     assert_eq!(
         gated.scene.files.commands().len(),
         2,
-        "what was owed is done"
+        "the closing command has run"
     );
     let programs = gated
         .scene
@@ -85,7 +85,7 @@ fn detach_takes_everything_away_and_says_so() {
     gated.keeps_out(KNOCKER);
 }
 
-/// With a configuration that cannot be read, above all.
+/// Most useful when the configuration is invalid.
 #[test]
 fn detach_works_without_a_configuration() {
     needs_bpf!();
@@ -99,7 +99,7 @@ fn detach_works_without_a_configuration() {
 }
 
 #[test]
-fn a_configuration_without_gate_takes_it_away() {
+fn a_start_without_a_gate_section_removes_the_gate() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
@@ -120,8 +120,7 @@ fn a_configuration_without_gate_takes_it_away() {
     assert!(pins(&gated).is_empty());
 }
 
-/// Where nothing can be pinned, the gate works, and it is said that it will not outlive the
-/// daemon.
+/// If nothing can be pinned, the gate works, and the daemon logs that it ends with the process.
 #[test]
 fn without_a_bpf_filesystem_the_gate_ends_with_the_daemon() {
     needs_bpf!();
