@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::project;
 
-/// What is added to the configuration of `knockd init`.
+/// Added to the configuration that `knockd init` writes.
 const REST: &str = r#"
 [[door]]
 name = "whoami"
@@ -37,19 +37,19 @@ listen = "127.0.0.1:9811"
 const UNIT: &str = "knockd-xdp";
 const CONFIGURATION: &str = "/etc/knockd/knockd.toml";
 
-/// As the README has it for a firewall, which a boot leaves empty.
+/// The drop-in that the README suggests for a firewall, because rules are empty after a boot.
 const FIREWALL: &str = "[Service]\nExecStartPre=/usr/local/sbin/portknock setup 22\n";
 
-/// A hang is not waited for as long as elsewhere.
-const IMPATIENT: &str = "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n";
+/// Shorter watchdog and restart times for the test.
+const FAST_RESTART: &str = "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n";
 
-/// How long nothing must come from a closed port.
+/// Time limit after which a connection attempt counts as unanswered.
 const SILENCE: Duration = Duration::from_millis(300);
 
 const NFTABLES: &str = "firewall/portknock-nftables";
 const IPTABLES: &str = "firewall/portknock-iptables";
 
-/// A host whose port 22 is closed by the service until somebody knocks.
+/// A host whose service closes port 22 until a client knocks.
 struct Host {
     pair: Pair,
     machine: Machine,
@@ -58,7 +58,8 @@ struct Host {
 }
 
 impl Host {
-    /// Boots it and starts the service, with the shipped script `firewall`.
+    /// Boots the host and starts the service with the packaged firewall script `firewall`. Returns
+    /// `None` if this machine cannot run it.
     fn start(firewall: &str) -> Result<Option<Self>> {
         let pair = Pair::new()?;
         let Some(machine) = Machine::boot(&pair.server)? else {
@@ -117,7 +118,7 @@ impl Host {
         Ok(value.trim_end().to_owned())
     }
 
-    /// The id that the network-facing process has on the machine.
+    /// The process id of the listener in the machine's PID namespace.
     fn listener(&self) -> Result<u32> {
         let main = self.property("MainPID")?;
         let children = format!("/proc/{main}/task/{main}/children");
@@ -131,7 +132,7 @@ impl Host {
         Ok(listeners.next().context("no listener")?.parse()?)
     }
 
-    /// Sends `signal` to a process by the id that it has on the machine.
+    /// Sends `signal` to a process, given by its id in the machine's PID namespace.
     fn signal(&self, signal: &str, process: &str) -> Result<()> {
         let mut shell = self.machine.command("sh");
         let output = shell
@@ -141,7 +142,7 @@ impl Host {
         Ok(())
     }
 
-    /// The real client, on the other host, until it gets in.
+    /// Runs the real client on the other host until it can connect.
     fn knock(&self) -> Result<()> {
         let mut knock = self.pair.client.command(program("knock")?);
         knock
@@ -158,15 +159,15 @@ impl Host {
         try_connect(&self.pair.client, None, server, patience).is_ok()
     }
 
-    /// Does `disturb`, and waits for the line of the journal that has `part`.
-    fn says<T>(&self, part: &str, disturb: impl FnOnce() -> Result<T>) -> Result<()> {
+    /// Runs `action` and waits for a later line of the journal that contains `part`.
+    fn says<T>(&self, part: &str, action: impl FnOnce() -> Result<T>) -> Result<()> {
         let mark = self.journal.mark();
-        disturb()?;
+        action()?;
         let wanted = |line: &str| line.contains(part);
         self.journal.wait_for_after(mark, wanted, SOON).map(drop)
     }
 
-    /// What the journal has of warnings and worse.
+    /// The service's journal entries of priority warning and above.
     fn complaints(&self) -> Result<String> {
         self.machine.run("journalctl --sync")?;
         let journal = "journalctl --quiet --output=cat --priority=warning --unit";
@@ -174,7 +175,7 @@ impl Host {
     }
 }
 
-/// A configuration of `knockd init`, with a gate and an interface.
+/// Writes the configuration of `knockd init`, with a gate and an interface.
 fn configure(machine: &Machine) -> Result<()> {
     machine.run("knockd init --server 192.0.2.1")?;
     let starter = fs::read_to_string(machine.path(CONFIGURATION))?;
@@ -188,7 +189,7 @@ fn configure(machine: &Machine) -> Result<()> {
 }
 
 #[test]
-fn it_is_started_and_does_its_work() {
+fn the_service_starts_and_admits_clients() {
     needs_bpf!();
     let Some(host) = Host::start(NFTABLES).unwrap() else {
         return;
@@ -218,7 +219,7 @@ fn it_is_started_and_does_its_work() {
 }
 
 #[test]
-fn it_is_reloaded_and_stopped() {
+fn the_service_reloads_and_stops() {
     needs_bpf!();
     let Some(host) = Host::start(NFTABLES).unwrap() else {
         return;
@@ -241,9 +242,9 @@ fn it_is_reloaded_and_stopped() {
     assert!(host.complaints().unwrap().contains("stays as it was"));
 }
 
-/// Each time the door is still open afterwards.
+/// In each case the door is still open afterwards.
 #[test]
-fn whatever_ends_it_it_is_back() {
+fn the_service_recovers_from_crashes_and_hangs() {
     needs_bpf!();
     let Some(host) = Host::start(NFTABLES).unwrap() else {
         return;
@@ -257,14 +258,14 @@ fn whatever_ends_it_it_is_back() {
         host.signal("KILL", &listener()?)
     })
     .unwrap();
-    assert_eq!(main().unwrap(), first, "the other process goes on");
+    assert_eq!(main().unwrap(), first, "the supervisor was not restarted");
     host.says("open already, extended", || host.knock())
         .unwrap();
 
     let back = "listening on srv0";
     host.says(back, || host.signal("KILL", &main()?)).unwrap();
     assert!(host.lets_in(SOON));
-    host.change("impatient", IMPATIENT).unwrap();
+    host.change("impatient", FAST_RESTART).unwrap();
     host.says(back, || host.systemctl("restart")).unwrap();
     assert!(!host.lets_in(SILENCE), "a restart closes every door");
     host.knock().unwrap();
@@ -276,8 +277,8 @@ fn whatever_ends_it_it_is_back() {
     })
     .unwrap();
     assert!(host.lets_in(SOON));
-    assert_eq!(main().unwrap(), second, "the other process goes on");
-    // Of the process that was stopped. `systemctl restart` has begun the count again.
+    assert_eq!(main().unwrap(), second, "the supervisor was not restarted");
+    // The restart after the watchdog timeout. `systemctl restart` has reset the counter.
     assert_eq!(host.property("NRestarts").unwrap(), "1");
 }
 
