@@ -1,4 +1,4 @@
-//! Knocks over a cable that loses, repeats and reorders: how many get through.
+//! Success rate of knocks over a link that drops, duplicates and reorders packets.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,7 +20,7 @@ use knock_tests::{
     service::Greeter,
 };
 
-/// What the issue of getting through is measured with.
+/// The impairment for which the success rate is required.
 const IMPAIRMENT: Impairment = Impairment {
     loss: 0.10,
     duplication: 0.10,
@@ -28,20 +28,20 @@ const IMPAIRMENT: Impairment = Impairment {
     hold: Duration::from_millis(20),
 };
 
-/// Knocks of each kind.
+/// Number of knocks with and without `--verify`.
 const KNOCKS: usize = 1000;
 
-/// Clients that knock side by side, each from an address of its own. More would measure
-/// this machine.
+/// Number of clients that knock concurrently, each from its own address. With more clients the test
+/// would measure this machine.
 const CLIENTS: u8 = 25;
 
-/// What a source's budget of 64 events a second allows of knocks in two copies, with what
-/// the cable repeats.
+/// Minimum time between two knocks of a source, given 64 events a second, two copies per knock and
+/// duplication on the link.
 const PACE: Duration = Duration::from_millis(600);
 
 const PORT: u16 = 22;
 
-/// A door that the shipped script opens, and that closes as soon as it can.
+/// A door that the packaged script opens, and that closes as soon as possible.
 const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
@@ -57,7 +57,7 @@ close = ["{script}", "close", "%IP%"]
 for = "1s"
 "#;
 
-/// Client, bad cable, server.
+/// Client, impaired link and server.
 struct Lab {
     client: Namespace,
     files: Files,
@@ -68,8 +68,8 @@ struct Lab {
     _cable: Namespace,
 }
 
-/// One of the client's addresses. It reaches the server by an address of its own, so that
-/// the route chooses the source.
+/// One of the client's addresses. Each has its own server address, so that the route selects the
+/// source.
 #[derive(Clone, Copy)]
 struct Knocker(u8);
 
@@ -92,19 +92,22 @@ fn script() -> PathBuf {
 impl Lab {
     fn new(seed: u64) -> Self {
         let [server, cable, client] = [(); 3].map(|()| Namespace::new().unwrap());
-        for (host, ours, theirs) in [(&server, "srv0", "left"), (&client, "cli0", "right")] {
+        for (host, interface, peer) in [(&server, "srv0", "left"), (&client, "cli0", "right")] {
             let cable_path = cable.path();
             let cable_path = cable_path.display();
             host.ip(&format!(
-                "link add {ours} type veth peer name {theirs} netns {cable_path}"
+                "link add {interface} type veth peer name {peer} netns {cable_path}"
             ))
             .unwrap();
-            // The relay passes on what it sees: checksums have to be there already.
+            // The relay forwards captured frames, whose checksums must be complete.
             let mut ethtool = host.command("ethtool");
-            let output = ethtool.args(["-K", ours, "tx", "off"]).output().unwrap();
+            let output = ethtool
+                .args(["-K", interface, "tx", "off"])
+                .output()
+                .unwrap();
             assert!(output.status.success(), "{output:?}");
-            host.ip(&format!("link set {ours} up")).unwrap();
-            cable.ip(&format!("link set {theirs} up")).unwrap();
+            host.ip(&format!("link set {interface} up")).unwrap();
+            cable.ip(&format!("link set {peer} up")).unwrap();
         }
         for knocker in (0..CLIENTS).map(Knocker) {
             let (source, destination) = (knocker.source(), knocker.server());
@@ -149,9 +152,9 @@ impl Lab {
         }
     }
 
-    /// Knocks once, the way a user does.
+    /// Knocks once, with the real client.
     fn knock(&self, knocker: Knocker, options: &[&str]) -> Output {
-        // As root, whose key it is here.
+        // As root, because the key file belongs to root here.
         let mut knock = self.client.command(program("knock").unwrap());
         knock.arg("--key-file").arg(self.files.path("laptop.key"));
         knock.args(options);
@@ -169,7 +172,7 @@ impl Lab {
             .any(|line| line.text.contains(" accepted door=") && line.text.contains(&source))
     }
 
-    /// Waits until the door is closed to `knocker` again.
+    /// Waits until the door is closed for `knocker`.
     fn closed(&self, knocker: Knocker, mark: usize) {
         let source = format!("source={}", knocker.source());
         self.knockd
@@ -182,7 +185,8 @@ impl Lab {
     }
 }
 
-/// Lets every knocker do `attempt` until there were [`KNOCKS`] of them; how many succeeded.
+/// Runs `attempt` for all sources until there were [`KNOCKS`] attempts, and returns the number of
+/// successes.
 fn successes(attempt: impl Fn(Knocker) -> bool + Sync) -> usize {
     let (begun, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -201,7 +205,7 @@ fn successes(attempt: impl Fn(Knocker) -> bool + Sync) -> usize {
 }
 
 #[test]
-fn a_bad_line_does_not_keep_the_owner_out() {
+fn knocks_over_an_impaired_link_succeed() {
     knock_tests::needs_bpf!();
     let seed =
         env::var("KNOCK_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
@@ -226,7 +230,7 @@ fn a_bad_line_does_not_keep_the_owner_out() {
         let begun = Instant::now();
         let mark = lab.knockd.mark();
         assert!(lab.knock(knocker, &[]).status.success());
-        // What the cable still holds arrives meanwhile, and the source's budget fills up.
+        // Meanwhile delayed packets arrive and the source's event budget recovers.
         thread::sleep(PACE.saturating_sub(begun.elapsed()));
         lab.accepted(knocker, mark)
     });
