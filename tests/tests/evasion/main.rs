@@ -1,10 +1,7 @@
 //! Evasion techniques over a real link against a real service. Behind the gate no disguised
 //! connection attempt gets through; without a gate exactly those arrive that Linux accepts.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod host;
 mod leases;

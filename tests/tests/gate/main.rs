@@ -1,9 +1,6 @@
 //! Doors that the kernel enforces: the real daemon, a real link and services behind the gate.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
 mod crash;

@@ -2,10 +2,10 @@
 
 mod access;
 mod bystander;
+mod capacity;
 mod datagram;
 mod evasion;
 mod fragment;
-mod room;
 mod segment;
 mod stack;
 mod time;

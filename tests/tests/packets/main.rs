@@ -3,10 +3,7 @@
 //!
 //! Every test loads a program with its own maps, so that tests are independent.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
 mod event;

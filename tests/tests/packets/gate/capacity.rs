@@ -18,14 +18,14 @@ use knockd_xdp::leases::OpenError;
 use super::{HOUR, request, rules};
 use crate::bench::{Bench, unlimited};
 
-const ROOM: u8 = 4;
+const MAX_LEASES: u8 = 4;
 const TCP: &str = "tcp/22";
 const UDP: &str = "udp/51820";
 
 /// A program with room for four leases.
 fn bench() -> Bench {
     let rules = Rules {
-        max_leases: NonZeroU32::new(ROOM.into()).unwrap(),
+        max_leases: NonZeroU32::new(MAX_LEASES.into()).unwrap(),
         ..rules(&[TCP, UDP])
     };
     Bench::with_gate(unlimited(Verdict::Drop), &rules)
@@ -74,7 +74,7 @@ fn assert_admitted(bench: &mut Bench, port: &str, hosts: &[u8]) {
 fn leases_beyond_the_limit_are_refused_and_existing_ones_stay() {
     needs_bpf!();
     let mut bench = bench();
-    for host in 1..=ROOM {
+    for host in 1..=MAX_LEASES {
         open(&mut bench, host, &[TCP]).unwrap();
     }
     for host in 5..=9 {
@@ -83,7 +83,10 @@ fn leases_beyond_the_limit_are_refused_and_existing_ones_stay() {
     assert_full(&open(&mut bench, 1, &[UDP]));
     assert_admitted(&mut bench, TCP, &[1, 2, 3, 4]);
     assert_admitted(&mut bench, UDP, &[]);
-    assert_eq!(bench.gate().leases().unwrap().len(), usize::from(ROOM));
+    assert_eq!(
+        bench.gate().leases().unwrap().len(),
+        usize::from(MAX_LEASES)
+    );
 
     // Extending a lease needs no further entry.
     bench.gate().open(&keys(2, &[TCP]), 2 * HOUR).unwrap();
@@ -99,7 +102,7 @@ fn leases_beyond_the_limit_are_refused_and_existing_ones_stay() {
 fn an_expired_lease_is_replaced() {
     needs_bpf!();
     let mut bench = bench();
-    for host in 1..=ROOM {
+    for host in 1..=MAX_LEASES {
         open(&mut bench, host, &[TCP]).unwrap();
     }
     for expired in [2, 3] {
@@ -116,7 +119,7 @@ fn an_expired_lease_is_replaced() {
 fn a_lease_extended_by_datagrams_is_not_replaced() {
     needs_bpf!();
     let mut bench = bench();
-    for host in 1..=ROOM {
+    for host in 1..=MAX_LEASES {
         open(&mut bench, host, &[UDP]).unwrap();
     }
     let [used, unused] = [2, 3].map(|host| keys(host, &[UDP])[0]);
@@ -133,7 +136,7 @@ fn a_lease_extended_by_datagrams_is_not_replaced() {
 fn a_partially_fitting_opening_is_refused_and_changes_nothing() {
     needs_bpf!();
     let mut bench = bench();
-    for host in 1..=ROOM - 1 {
+    for host in 1..=MAX_LEASES - 1 {
         open(&mut bench, host, &[TCP]).unwrap();
     }
     // One lease fits, two do not, in either order.
@@ -154,7 +157,7 @@ fn a_partially_fitting_opening_is_refused_and_changes_nothing() {
 fn a_partially_fitting_opening_renews_no_expired_lease() {
     needs_bpf!();
     let mut bench = bench();
-    for host in 1..=ROOM {
+    for host in 1..=MAX_LEASES {
         open(&mut bench, host, &[TCP]).unwrap();
     }
     let [expired] = keys(1, &[TCP]).try_into().unwrap();
