@@ -21,7 +21,8 @@ use nix::{
 /// Opcode of the `syscall` instruction.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
-/// Distance below the stack pointer that the process does not use (its red zone ends above).
+/// Distance below the stack pointer at which the process has no data. The red zone of the x86-64
+/// ABI has 128 bytes.
 const BELOW_STACK: u64 = 16 * 1024;
 
 /// A process under ptrace control. It resumes at its original place when this is dropped.
@@ -58,7 +59,7 @@ impl Hijacked {
         ptrace::attach(process).context("ptrace")?;
         waitpid(process, None)?;
         let before = ptrace::getregs(process)?;
-        let mut hijacked = Self {
+        let hijacked = Self {
             process,
             before,
             instruction: before.rip - 2,
@@ -69,8 +70,6 @@ impl Hijacked {
         if found[..2] != SYSCALL {
             bail!("the process is not blocked in a system call");
         }
-        // Keeps the kernel from restarting the interrupted system call.
-        hijacked.before.orig_rax = before.orig_rax;
         Ok(hijacked)
     }
 
@@ -84,6 +83,7 @@ impl Hijacked {
         let argument = |index: usize| arguments.get(index).copied().unwrap_or_default();
         let registers = user_regs_struct {
             rax: number.cast_unsigned(),
+            // Keeps the kernel from restarting the interrupted system call instead.
             orig_rax: u64::MAX,
             rip: self.instruction,
             rdi: argument(0),
