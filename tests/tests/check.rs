@@ -51,12 +51,13 @@ fn a_session_that_the_gate_would_refuse_is_reported() {
     let files = Files::new(GATED).unwrap();
     let mut knockd = check(&files);
     knockd.env("SSH_CONNECTION", STRANGER);
-    let said = warnings(knockd);
+    let warning = warnings(knockd);
     assert!(
-        said.contains("this ssh session comes from 192.0.2.5 to tcp/2222, which the gate protects"),
-        "{said}"
+        warning
+            .contains("this ssh session comes from 192.0.2.5 to tcp/2222, which the gate protects"),
+        "{warning}"
     );
-    assert!(said.contains("the next one needs a knock"), "{said}");
+    assert!(warning.contains("the next one needs a knock"), "{warning}");
 }
 
 #[test]
@@ -82,11 +83,11 @@ fn the_session_is_found_in_the_environment_of_an_ancestor() {
         let knockd = check(&files);
         shell.arg(knockd.get_program()).args(knockd.get_args());
         shell.env("SSH_CONNECTION", connection);
-        let said = warnings(shell);
+        let warning = warnings(shell);
         assert_eq!(
-            said.contains("this ssh session comes from 192.0.2.5"),
+            warning.contains("this ssh session comes from 192.0.2.5"),
             warned,
-            "{said}"
+            "{warning}"
         );
     }
 }
@@ -97,11 +98,11 @@ fn an_unreachable_protected_port_is_reported() {
     let mut knockd = check(&files);
     // A session on a port that is not protected.
     knockd.env("SSH_CONNECTION", "192.0.2.5 50022 192.0.2.1 22");
-    let said = warnings(knockd);
+    let warning = warnings(knockd);
     let expected =
         "udp/51820: the gate admits no address: no door opens it and no network is trusted";
-    assert!(said.contains(expected), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(warning.contains(expected), "{warning}");
+    assert_eq!(warning.lines().count(), 1, "{warning}");
 }
 
 #[test]
@@ -109,8 +110,8 @@ fn an_error_is_reported_with_file_and_line() {
     let files = Files::new(&GATED.replace("[\"tcp/2222\", ", "[\"tcp/22\", ")).unwrap();
     let output = check(&files).output().unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
+    let warning = String::from_utf8(output.stderr).unwrap();
     let expected = "knockd.toml:14: open: tcp/2222 is not closed in the first place";
-    assert!(said.contains(expected), "{said}");
+    assert!(warning.contains(expected), "{warning}");
     assert!(output.stdout.is_empty());
 }

@@ -113,7 +113,7 @@ fn sigterm_while_a_door_opens_closes_it_afterwards() {
 #[test]
 fn a_missing_failing_or_hanging_command_does_not_stop_the_daemon() {
     knock_tests::needs_bpf!();
-    for (run, says) in [
+    for (run, expected) in [
         (
             r#"["/nowhere/portknock", "%IP%"]"#,
             "could not be started: No such file",
@@ -128,7 +128,7 @@ fn a_missing_failing_or_hanging_command_does_not_stop_the_daemon() {
         let mut scene = Scene::with(&configuration).unwrap();
         send_knock(&scene);
         scene
-            .logged(&["command run door=\"ssh\" source=192.0.2.2", says])
+            .logged(&["command run door=\"ssh\" source=192.0.2.2", expected])
             .unwrap();
         if run.contains("broken lock") {
             scene
@@ -287,12 +287,15 @@ fn the_control_socket_is_for_root_and_refuses_invalid_commands() {
     // A second daemon on the same socket.
     let mut second = knockd(&scene.pair, &scene.files).unwrap();
     let second = second.args(["--iface", "lo"]).output().unwrap();
-    assert!(says(&second, "another knockd listens on"), "{second:?}");
+    assert!(
+        fails_with(&second, "another knockd listens on"),
+        "{second:?}"
+    );
     scene.status().unwrap();
 }
 
 /// Whether the program failed with a single line on standard error that contains `part`.
-fn says(output: &Output, part: &str) -> bool {
+fn fails_with(output: &Output, part: &str) -> bool {
     let error = String::from_utf8_lossy(&output.stderr);
     let sentences = error
         .lines()
@@ -312,14 +315,17 @@ fn start_errors_are_a_single_line() {
     };
     let output = start("srv0");
     assert!(
-        says(&output, "another XDP program, `knock_xdp` with id ")
-            && says(
+        fails_with(&output, "another XDP program, `knock_xdp` with id ")
+            && fails_with(
                 &output,
                 ", is attached to srv0, and knockd does not replace it"
             ),
         "{output:?}"
     );
-    assert!(says(&output, "ip link set dev srv0 xdp off"), "{output:?}");
+    assert!(
+        fails_with(&output, "ip link set dev srv0 xdp off"),
+        "{output:?}"
+    );
     scene
         .pair
         .server
@@ -327,7 +333,7 @@ fn start_errors_are_a_single_line() {
         .unwrap();
     let output = start("tun0");
     assert!(
-        says(&output, "`tun0` carries no Ethernet frames"),
+        fails_with(&output, "`tun0` carries no Ethernet frames"),
         "{output:?}"
     );
 
@@ -337,21 +343,21 @@ fn start_errors_are_a_single_line() {
         .unprivileged_command(program("knockd").unwrap());
     unprivileged.args(["tap", "--iface", "srv0"]);
     let output = unprivileged.output().unwrap();
-    assert!(says(&output, "needs root"), "{output:?}");
+    assert!(fails_with(&output, "needs root"), "{output:?}");
 
-    let mut nobody = scene.watch("status").unwrap();
-    let output = nobody.args(["--socket", "/nowhere/knockd.sock"]).output();
+    let mut status = scene.watch("status").unwrap();
+    let output = status.args(["--socket", "/nowhere/knockd.sock"]).output();
     assert!(
         output.unwrap().status.code() == Some(2),
         "an option given twice is refused"
     );
-    let mut nobody = scene.pair.server.command(program("knockd").unwrap());
-    let output = nobody
+    let mut status = scene.pair.server.command(program("knockd").unwrap());
+    let output = status
         .args(["status", "--socket", "/nowhere/knockd.sock"])
         .output()
         .unwrap();
     assert!(
-        says(&output, "no running knockd answers at /nowhere/knockd.sock"),
+        fails_with(&output, "no running knockd answers at /nowhere/knockd.sock"),
         "{output:?}"
     );
 }
@@ -378,7 +384,7 @@ fn an_invalid_configuration_attaches_nothing() {
         "{}:25: sequence: door `backup` has",
         files.path("knockd.toml").display()
     );
-    assert!(says(&output, &place), "{output:?}");
+    assert!(fails_with(&output, &place), "{output:?}");
 
     let good = Files::new(CONFIGURATION).unwrap();
     let mut check = pair.server.command(program("knockd").unwrap());

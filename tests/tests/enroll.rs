@@ -138,8 +138,8 @@ fn one_command_sets_up_a_client() {
     let _knockd = site.start();
     expect_success(&site.import(&line, "home"));
     assert!(!site.is_open());
-    let said = expect_success(&site.knock(&["--verify", "tcp/22", "home", "ssh"]));
-    assert!(said.contains("tcp/22 answers"), "{said}");
+    let printed = expect_success(&site.knock(&["--verify", "tcp/22", "home", "ssh"]));
+    assert!(printed.contains("tcp/22 answers"), "{printed}");
     assert!(site.is_open());
 
     let listed = expect_success(&site.knock(&["list"]));

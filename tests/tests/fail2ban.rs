@@ -126,8 +126,8 @@ fn accepted(scene: &Scene, source: IpAddr) {
 }
 
 fn refused(scene: &Scene, source: IpAddr, reason: &str) {
-    let said = format!("refused source={source} reason={reason} ");
-    scene.logged(&[&said]).unwrap();
+    let line = format!("refused source={source} reason={reason} ");
+    scene.logged(&[&line]).unwrap();
 }
 
 /// Genuine knocks, including duplicates and reordering by the network.

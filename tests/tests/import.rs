@@ -99,8 +99,11 @@ fn an_import_is_valid_once_a_client_is_added() {
     let mode = fs::metadata(site.config()).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     let mut check = site.knockd(&["check"]);
-    let said = expect_success(&check.arg("--config").arg(site.config()).output().unwrap());
-    assert!(said.contains("clients: laptop, doors: greeter"), "{said}");
+    let report = expect_success(&check.arg("--config").arg(site.config()).output().unwrap());
+    assert!(
+        report.contains("clients: laptop, doors: greeter"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -108,10 +111,10 @@ fn an_existing_file_is_not_overwritten() {
     let site = Site::new(SOURCE);
     site.set_up();
     let before = fs::read(site.config()).unwrap();
-    let said = error(&site.import_to_file());
+    let report = error(&site.import_to_file());
     assert!(
-        said.contains("exists already and is left unchanged"),
-        "{said}"
+        report.contains("exists already and is left unchanged"),
+        "{report}"
     );
     assert_eq!(fs::read(site.config()).unwrap(), before);
 }
@@ -121,11 +124,11 @@ fn syntax_errors_are_reported_with_their_line() {
     let site = Site::new("[options]\nnonsense\n\n[a]\nsequence 7000,8000\n");
     let output = site.import_to_file();
     assert!(output.stdout.is_empty());
-    let said = error(&output);
+    let report = error(&output);
     for place in ["knockd.conf:2: ", "knockd.conf:5: "] {
-        assert!(said.contains(place), "{said}");
+        assert!(report.contains(place), "{report}");
     }
-    assert!(!said.contains("7000"), "{said}");
+    assert!(!report.contains("7000"), "{report}");
     assert!(!site.config().exists());
 }
 

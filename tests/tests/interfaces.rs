@@ -54,8 +54,8 @@ impl Watched {
         let mark = self.knockd.mark();
         let begun = Instant::now();
         self.pair.server.ip(change).unwrap();
-        let is_told = |line: &str| line.contains(expected);
-        self.knockd.wait_for_after(mark, is_told, SOON).unwrap();
+        let is_logged = |line: &str| line.contains(expected);
+        self.knockd.wait_for_after(mark, is_logged, SOON).unwrap();
         begun.elapsed()
     }
 
@@ -296,8 +296,8 @@ fn the_gate_is_attached_to_a_recreated_interface() {
         .unwrap();
     let connect = |scene: &Scene| {
         let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-        let patience = Duration::from_millis(300);
-        try_connect(&scene.pair.client, None, server, patience).is_ok()
+        let timeout = Duration::from_millis(300);
+        try_connect(&scene.pair.client, None, server, timeout).is_ok()
     };
     assert!(!connect(&scene));
     scene

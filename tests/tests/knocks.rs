@@ -35,7 +35,7 @@ fn knock(source: SocketAddr) -> Vec<Frame> {
 }
 
 /// SYNs to the window that belong to no knock.
-fn noise(source: SocketAddr, len: u16) -> Vec<Frame> {
+fn unrelated_syns(source: SocketAddr, len: u16) -> Vec<Frame> {
     (0..len)
         .map(|i| {
             let port = Window::DEFAULT.port(u8::try_from(i * 7 % 256).unwrap());
@@ -182,10 +182,10 @@ fn triplicated_syns_are_one_knock() {
 fn noise_from_the_same_source_does_not_prevent_a_knock() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
-    scene.send(&noise(client(1024), 21)).unwrap();
+    scene.send(&unrelated_syns(client(1024), 21)).unwrap();
     scene.send(&knock(client(40_000))).unwrap();
     scene.opened("ssh", client(0).ip()).unwrap();
-    scene.send(&noise(client(2048), 13)).unwrap();
+    scene.send(&unrelated_syns(client(2048), 13)).unwrap();
     let backup = classic(PHONE, BACKUP, client(50_000), V4).unwrap();
     scene.send(&backup).unwrap();
     scene.opened("backup", client(0).ip()).unwrap();

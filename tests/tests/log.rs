@@ -163,10 +163,10 @@ fn every_line_of_the_json_log_is_an_object() {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(said["level"], "error");
+    let printed: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(printed["level"], "error");
     assert!(
-        said["message"]
+        printed["message"]
             .as_str()
             .unwrap()
             .contains("/nowhere/knockd.toml")
@@ -196,9 +196,9 @@ fn a_service_logs_to_the_journal_with_fields() {
     }
     entry(&journal, "MESSAGE=stopped\n");
     assert!(child.wait().unwrap().success());
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert_eq!(said, "");
+    let mut printed = String::new();
+    stderr.read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "");
 }
 
 #[test]
@@ -240,9 +240,12 @@ fn an_inherited_journal_stream_is_not_used_as_the_journal() {
     let journal = host.open_journal();
     let (mut child, mut stderr) = spawn_with_stream(host.knockd(&[]), false);
     assert!(child.wait().unwrap().success());
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert!(said.contains("Z  INFO accepted door=\"ssh\""), "{said}");
+    let mut printed = String::new();
+    stderr.read_to_string(&mut printed).unwrap();
+    assert!(
+        printed.contains("Z  INFO accepted door=\"ssh\""),
+        "{printed}"
+    );
     journal.set_nonblocking(true).unwrap();
     assert!(journal.recv(&mut [0]).is_err());
 }

@@ -71,9 +71,9 @@ struct Lab {
 /// One of the client's addresses. Each has its own server address, so that the route selects the
 /// source.
 #[derive(Clone, Copy)]
-struct Knocker(u8);
+struct Endpoint(u8);
 
-impl Knocker {
+impl Endpoint {
     fn source(self) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, 0, 1 + self.0)
     }
@@ -109,8 +109,8 @@ impl Lab {
             host.ip(&format!("link set {interface} up")).unwrap();
             cable.ip(&format!("link set {peer} up")).unwrap();
         }
-        for knocker in (0..CLIENTS).map(Knocker) {
-            let (source, destination) = (knocker.source(), knocker.server());
+        for endpoint in (0..CLIENTS).map(Endpoint) {
+            let (source, destination) = (endpoint.source(), endpoint.server());
             server
                 .ip(&format!("addr add {destination}/15 dev srv0"))
                 .unwrap();
@@ -153,28 +153,28 @@ impl Lab {
     }
 
     /// Knocks once, with the real client.
-    fn knock(&self, knocker: Knocker, options: &[&str]) -> Output {
+    fn knock(&self, endpoint: Endpoint, options: &[&str]) -> Output {
         // As root, because the key file belongs to root here.
         let mut knock = self.client.command(program("knock").unwrap());
         knock.arg("--key-file").arg(self.files.path("laptop.key"));
         knock.args(options);
         knock
-            .args([&knocker.server().to_string(), "ssh"])
+            .args([&endpoint.server().to_string(), "ssh"])
             .output()
             .unwrap()
     }
 
-    fn accepted(&self, knocker: Knocker, mark: usize) -> bool {
-        let source = format!("source={} ", knocker.source());
+    fn accepted(&self, endpoint: Endpoint, mark: usize) -> bool {
+        let source = format!("source={} ", endpoint.source());
         let lines = self.knockd.lines();
         lines[mark..]
             .iter()
             .any(|line| line.text.contains(" accepted door=") && line.text.contains(&source))
     }
 
-    /// Waits until the door is closed for `knocker`.
-    fn closed(&self, knocker: Knocker, mark: usize) {
-        let source = format!("source={}", knocker.source());
+    /// Waits until the door is closed for `endpoint`.
+    fn closed(&self, endpoint: Endpoint, mark: usize) {
+        let source = format!("source={}", endpoint.source());
         self.knockd
             .wait_for_after(
                 mark,
@@ -187,14 +187,14 @@ impl Lab {
 
 /// Runs `attempt` for all sources until there were [`KNOCKS`] attempts, and returns the number of
 /// successes.
-fn successes(attempt: impl Fn(Knocker) -> bool + Sync) -> usize {
+fn successes(attempt: impl Fn(Endpoint) -> bool + Sync) -> usize {
     let (begun, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
-        for knocker in (0..CLIENTS).map(Knocker) {
+        for endpoint in (0..CLIENTS).map(Endpoint) {
             let (begun, succeeded, attempt) = (&begun, &succeeded, &attempt);
             scope.spawn(move || {
                 while begun.fetch_add(1, Ordering::Relaxed) < KNOCKS {
-                    if attempt(knocker) {
+                    if attempt(endpoint) {
                         succeeded.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -212,27 +212,27 @@ fn knocks_over_an_impaired_link_succeed() {
     println!("KNOCK_SEED={seed}");
     let lab = Lab::new(seed);
 
-    let verified = successes(|knocker| {
+    let verified = successes(|endpoint| {
         let mark = lab.knockd.mark();
-        let output = lab.knock(knocker, &["--verify", "tcp/22"]);
-        let accepted = lab.accepted(knocker, mark);
+        let output = lab.knock(endpoint, &["--verify", "tcp/22"]);
+        let accepted = lab.accepted(endpoint, mark);
         if accepted {
-            lab.closed(knocker, mark);
+            lab.closed(endpoint, mark);
         }
         if !output.status.success() {
-            println!("{} failed: {output:?}", knocker.source());
+            println!("{} failed: {output:?}", endpoint.source());
         }
         accepted && output.status.success()
     });
     println!("with --verify: {verified} of {KNOCKS} opened the door, {IMPAIRMENT:?}");
 
-    let once = successes(|knocker| {
+    let once = successes(|endpoint| {
         let begun = Instant::now();
         let mark = lab.knockd.mark();
-        assert!(lab.knock(knocker, &[]).status.success());
+        assert!(lab.knock(endpoint, &[]).status.success());
         // Meanwhile delayed packets arrive and the source's event budget recovers.
         thread::sleep(PACE.saturating_sub(begun.elapsed()));
-        lab.accepted(knocker, mark)
+        lab.accepted(endpoint, mark)
     });
     println!("without --verify: {once} of {KNOCKS} were accepted, {IMPAIRMENT:?}");
     assert!(verified * 100 >= KNOCKS * 99, "{verified} of {KNOCKS}");

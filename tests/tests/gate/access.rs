@@ -10,14 +10,14 @@ use crate::{Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
 fn a_lease_admits_one_address_until_it_expires_and_connections_continue() {
     needs_bpf!();
     let gated = Gated::new();
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     gated.knock(&[5], KNOCKER);
     let mut session = gated.connect(KNOCKER).unwrap();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     gated.logged(&["closed door=\"short\"", "source=192.0.2.2"]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert!(gated.kernel_count("gate_leased") > 0);
     assert!(gated.kernel_count("gate_refused") > 0);
 }
@@ -26,8 +26,8 @@ fn a_lease_admits_one_address_until_it_expires_and_connections_continue() {
 fn a_trusted_source_is_admitted_without_a_knock() {
     needs_bpf!();
     let gated = Gated::new();
-    gated.lets_in(TRUSTED);
-    gated.keeps_out(STRANGER);
+    gated.admits(TRUSTED);
+    gated.refuses(STRANGER);
     assert_eq!(gated.kernel_count("gate_trusted"), 1);
 }
 
@@ -37,12 +37,12 @@ fn an_ipv6_lease_covers_the_address_or_its_prefix() {
     let gated = Gated::new();
     let [ours, neighbour] = ["2001:db8::2", "2001:db8::66"].map(|text| text.parse().unwrap());
     gated.scene.pair.add_client_address(neighbour).unwrap();
-    gated.keeps_out(ours);
+    gated.refuses(ours);
     gated.knock(&[1, 2, 3, 4], ours);
-    gated.lets_in(ours);
-    gated.keeps_out(neighbour);
+    gated.admits(ours);
+    gated.refuses(neighbour);
     gated.knock(&[9], ours);
-    gated.lets_in(neighbour);
+    gated.admits(neighbour);
     // The lease of the other door for the address itself stays.
     assert!(
         gated
@@ -50,8 +50,8 @@ fn an_ipv6_lease_covers_the_address_or_its_prefix() {
             .contains("network")
     );
     gated.logged(&["closed door=\"network\""]);
-    gated.keeps_out(neighbour);
-    gated.lets_in(ours);
+    gated.refuses(neighbour);
+    gated.admits(ours);
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn the_gate_changes_before_each_command_runs() {
     let gated = Gated::new();
     gated.knock(&[7], KNOCKER);
     gated.scene.opened("all", KNOCKER).unwrap();
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"all\""]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     assert_eq!(
         gated.scene.files.commands(),
         ["open 192.0.2.2 phone", "close 192.0.2.2 phone"]
@@ -99,7 +99,7 @@ fn a_failed_command_does_not_close_the_gate() {
     let gated = Gated::new();
     gated.knock(&[8], KNOCKER);
     gated.logged(&["command run", "failed"]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
 }
 
 #[test]
@@ -109,14 +109,14 @@ fn a_port_opened_by_two_doors_closes_with_the_last() {
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.knock(&[5], KNOCKER);
     gated.logged(&["closed door=\"short\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     gated.ask(&["close", "192.0.2.2", "ssh"]);
     gated
         .scene
         .knockd
         .wait_for(|line| line.contains("closed door=\"ssh\""), SOON)
         .unwrap();
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
 /// Traffic that another door's lease admits does not extend this lease.
@@ -136,7 +136,7 @@ fn a_lease_expires_although_another_door_keeps_the_port_open() {
     gated.scene.knockd.wait(SOON).unwrap();
     gated.scene.restart().unwrap();
     gated.logged(&[" closed door=\"short\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.leases().len(), 1);
 }
 
@@ -153,5 +153,5 @@ fn a_second_knock_extends_the_lease() {
     };
     assert!(seconds("ssh") > 3500);
     gated.logged(&["closed door=\"short\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
 }

@@ -33,12 +33,12 @@ fn leases_expire_without_the_daemon() {
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
     gated.kill();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     let mut session = gated.connect(KNOCKER).unwrap();
     // The lease ends after two seconds, without a daemon to log it.
     while gated.answers(KNOCKER, SILENCE) {}
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 }
 
 #[test]
@@ -56,11 +56,11 @@ fn the_next_daemon_takes_over_without_a_gap() {
     let mut command = knockd(pair, &gated.scene.files).unwrap();
     command.args(["--iface", "srv0"]);
     let (attempts, next) = thread::scope(|scope| {
-        let trying = scope.spawn(|| {
+        let attempts_thread = scope.spawn(|| {
             let mut attempts = 0;
             while !is_over.load(Ordering::Relaxed) {
-                let patience = Duration::from_millis(5);
-                let tried = try_connect(&pair.client, Some(STRANGER), server, patience);
+                let timeout = Duration::from_millis(5);
+                let tried = try_connect(&pair.client, Some(STRANGER), server, timeout);
                 assert!(tried.is_err(), "an unauthenticated source connected");
                 attempts += 1;
             }
@@ -70,18 +70,18 @@ fn the_next_daemon_takes_over_without_a_gap() {
         let listens = next.wait_for(|line| line.contains("listening on"), SOON);
         is_over.store(true, Ordering::Relaxed);
         listens.unwrap();
-        (trying.join().unwrap(), next)
+        (attempts_thread.join().unwrap(), next)
     });
     gated.scene.knockd = next;
     assert!(attempts > 0);
     gated.logged(&["in the place of a knockd before"]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     datagrams.arrive(&gated, KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.leases().len(), 1);
     // The new daemon receives events: the old program's ring buffer has no reader.
     gated.knock(&[5], STRANGER);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"all\""]);
     assert_eq!(
@@ -105,7 +105,7 @@ fn a_lease_that_expired_meanwhile_is_closed_once() {
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
     assert_eq!(gated.scene.files.commands(), ["close short"]);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.kill();
     gated.scene.restart().unwrap();
     assert_eq!(gated.leases().len(), 1);
@@ -124,7 +124,7 @@ fn a_clock_set_back_meanwhile_does_not_restore_a_lease() {
     clock.set(-3600).unwrap();
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
 /// A reboot removes the pins and the kernel's leases, but not the lease journal.
@@ -137,12 +137,12 @@ fn after_a_reboot_leases_continue_or_expire() {
     gated.scene.opened("all", STRANGER).unwrap();
     gated.kill();
     gated.remove_pins();
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     thread::sleep(Duration::from_secs(2));
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
-    gated.keeps_out(KNOCKER);
-    gated.lets_in(STRANGER);
+    gated.refuses(KNOCKER);
+    gated.admits(STRANGER);
     let leases = gated.leases();
     assert_eq!(leases.len(), 1);
     let left = leases[0]["seconds_left"].as_u64().unwrap();
@@ -162,8 +162,8 @@ fn a_lease_of_a_removed_client_is_revoked() {
     gated.reconfigure(|text| text.replace("name = \"phone\"", "name = \"telephone\""));
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"ssh\" source=192.0.2.2"]);
-    gated.keeps_out(KNOCKER);
-    gated.lets_in(STRANGER);
+    gated.refuses(KNOCKER);
+    gated.admits(STRANGER);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_reconfigured_door_does_not_keep_its_old_port_open() {
     gated.kill();
     gated.reconfigure(|text| text.replacen("open = [\"tcp/22\"]", "open = [\"udp/51820\"]", 1));
     gated.scene.restart().unwrap();
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     Datagrams::new(&gated).arrive(&gated, KNOCKER);
 }
 
@@ -189,11 +189,11 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.kill();
     gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     gated.scene.restart().unwrap();
     gated.logged(&["in the place of a knockd before"]);
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.in_pins("ls"), "v1\n");
 }
 
@@ -205,8 +205,8 @@ fn a_pin_of_another_map_type_is_not_used_as_the_lease_map() {
     gated.kill();
     gated.in_pins("cd v1 && mv protected leases");
     gated.scene.restart().unwrap();
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
 }
 
 #[test]
@@ -214,14 +214,14 @@ fn a_removed_interface_is_detached() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.kill();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
     command.args(["--iface", "lo"]);
     let next = Running::spawn(command).unwrap();
     next.wait_for(|line| line.contains("listening on"), SOON)
         .unwrap();
     gated.scene.knockd = next;
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
 }
 
 /// A daemon that cannot start, because another program occupies an interface, does not change the
@@ -243,11 +243,11 @@ fn a_failed_start_does_not_change_the_gate() {
         .unwrap();
     let mut next = Running::spawn(command).unwrap();
     assert!(!next.wait(SOON).unwrap().success());
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.scene.files.commands().len(), 2);
     gated.scene.restart().unwrap();
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.leases().len(), 1);
 }
 

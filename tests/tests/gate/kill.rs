@@ -11,7 +11,7 @@ use knock_tests::{
 use crate::{Gated, KNOCKER, STRANGER};
 
 /// Time limit for a connection attempt; an admitted one takes microseconds.
-const PATIENCE: Duration = Duration::from_millis(150);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// The observable state of door `all`, while the daemon is dead or after the next one has started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ impl Gated {
                 .count()
         };
         State {
-            is_admitted: self.answers(KNOCKER, PATIENCE),
+            is_admitted: self.answers(KNOCKER, ANSWER_TIMEOUT),
             opened: count("open"),
             closed: count("close"),
         }
@@ -80,7 +80,7 @@ fn a_kill_while_opening_leaves_a_consistent_state() {
         let mut gated = Gated::new();
         kill_at(&mut gated, step, Gated::open_all);
         let state = gated.state();
-        assert!(!gated.answers(STRANGER, PATIENCE), "killed at {step}");
+        assert!(!gated.answers(STRANGER, ANSWER_TIMEOUT), "killed at {step}");
         assert!(
             state.is_admitted || state.opened == 0,
             "{state:?} at {step}"
@@ -93,7 +93,7 @@ fn a_kill_while_opening_leaves_a_consistent_state() {
         }
         // Every client that it knows is admitted for the rest of the lease.
         assert_eq!(
-            gated.answers(KNOCKER, PATIENCE),
+            gated.answers(KNOCKER, ANSWER_TIMEOUT),
             doors.len() == 1,
             "killed at {step}"
         );

@@ -12,8 +12,8 @@ fn a_full_gate_refuses_new_sources_and_keeps_existing_leases() {
     gated.ask(&["open", "192.0.2.67", "short"]);
     gated.send_knock(&[1, 2, 3, 4], STRANGER);
     gated.logged(&["not opened to 192.0.2.66", "limits.leases"]);
-    gated.keeps_out(STRANGER);
-    gated.lets_in(KNOCKER);
+    gated.refuses(STRANGER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.leases().len(), 2, "the refused door has no lease");
     let status = gated.scene.status().unwrap();
     assert_eq!(status["daemon"]["refused_gate_full"], 1);
@@ -22,9 +22,9 @@ fn a_full_gate_refuses_new_sources_and_keeps_existing_leases() {
     gated.logged(&["closed door=\"short\""]);
     gated.send_knock(&[7], STRANGER);
     gated.logged(&["door \"all\" is not opened to 192.0.2.66"]);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert!(gated.scene.files.commands().is_empty());
 
     gated.knock(&[1, 2, 3, 4], STRANGER);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
 }

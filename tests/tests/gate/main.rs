@@ -137,29 +137,29 @@ impl Gated {
         self.connect_within(source, SOON)
     }
 
-    fn connect_within(&self, source: IpAddr, patience: Duration) -> io::Result<Session> {
+    fn connect_within(&self, source: IpAddr, timeout: Duration) -> io::Result<Session> {
         let server: IpAddr = match source {
             IpAddr::V4(_) => Pair::SERVER_V4.into(),
             IpAddr::V6(_) => Pair::SERVER_V6.into(),
         };
         let server = SocketAddr::new(server, 22);
-        Session::open(&self.scene.pair.client, Some(source), server, patience)
+        Session::open(&self.scene.pair.client, Some(source), server, timeout)
     }
 
     /// Asserts that a connection from `source` succeeds.
-    fn lets_in(&self, source: IpAddr) {
+    fn admits(&self, source: IpAddr) {
         let connected = self.connect(source);
         assert!(connected.is_ok(), "{source}: {:?}", connected.err());
     }
 
     /// Asserts that a connection attempt from `source` gets no answer.
-    fn keeps_out(&self, source: IpAddr) {
+    fn refuses(&self, source: IpAddr) {
         assert!(!self.answers(source, SILENCE), "{source} is admitted");
     }
 
     /// Whether a connection from `source` succeeds.
-    fn answers(&self, source: IpAddr, patience: Duration) -> bool {
-        match self.connect_within(source, patience) {
+    fn answers(&self, source: IpAddr, timeout: Duration) -> bool {
+        match self.connect_within(source, timeout) {
             Ok(_) => true,
             Err(error) => {
                 assert_eq!(

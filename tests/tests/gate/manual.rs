@@ -19,8 +19,8 @@ fn a_door_is_opened_listed_and_closed_manually() {
     let gated = Gated::new();
     assert_eq!(gated.ask(&["leases"]), "no door is open\n");
     gated.ask(&["open", "192.0.2.66", "ssh", "--for", "10m"]);
-    gated.lets_in(STRANGER);
-    gated.keeps_out(KNOCKER);
+    gated.admits(STRANGER);
+    gated.refuses(KNOCKER);
     let leases = gated.leases();
     assert_eq!(leases.len(), 1);
     assert_eq!(leases[0]["source"], "192.0.2.66");
@@ -34,7 +34,7 @@ fn a_door_is_opened_listed_and_closed_manually() {
     );
     gated.ask(&["close", "192.0.2.66", "ssh"]);
     gated.logged(&["closed door=\"ssh\" source=192.0.2.66"]);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.leases().len(), 0);
 }
 
@@ -46,11 +46,11 @@ fn closing_an_address_closes_all_its_doors_and_no_others() {
     gated.knock(&[7], KNOCKER);
     gated.knock(&[1, 2, 3, 4], STRANGER);
     gated.scene.opened("all", KNOCKER).unwrap();
-    let said = gated.ask(&["close", "192.0.2.2"]);
-    assert!(said.contains("ssh") && said.contains("all"), "{said}");
+    let answer = gated.ask(&["close", "192.0.2.2"]);
+    assert!(answer.contains("ssh") && answer.contains("all"), "{answer}");
     gated.logged(&["closed door=\"all\""]);
-    gated.keeps_out(KNOCKER);
-    gated.lets_in(STRANGER);
+    gated.refuses(KNOCKER);
+    gated.admits(STRANGER);
 }
 
 #[test]
@@ -130,5 +130,5 @@ fn only_root_opens_and_closes_doors() {
         let (succeeded, error) = ask(arguments);
         assert!(!succeeded && error.contains("only root"), "{error}");
     }
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 }

@@ -9,11 +9,11 @@ fn observe_mode_counts_logs_and_passes_packets() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("udp_idle", "mode = \"observe\"\nudp_idle");
     let gated = Gated::with(&configuration);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.logged(&["the gate would have dropped 192.0.2.66 to tcp/22"]);
     assert_eq!(gated.kernel_count("gate_refused"), 1);
     gated.knock(&[1, 2, 3, 4], KNOCKER);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.kernel_count("gate_refused"), 1);
     assert_eq!(gated.kernel_count("gate_leased"), 1);
     let status = gated.ask(&["status"]);
@@ -31,19 +31,19 @@ fn a_dry_run_logs_what_it_would_do() {
     gated.scene.knockd = Running::spawn(knockd).unwrap();
     gated.logged(&["dry run"]);
 
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.logged(&["would have dropped 192.0.2.66 to tcp/22"]);
     gated.knock(&[7], KNOCKER);
     gated.logged(&["would run run of door \"all\" for 192.0.2.2: \"sh\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.kernel_count("gate_leased"), 1);
     gated.scene.stop().unwrap();
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     assert!(gated.scene.files.commands().is_empty());
 
     gated.scene.restart().unwrap();
     assert!(gated.leases().is_empty(), "the dry run has stored no lease");
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
 /// A dry run does not disturb a gate that is in force.
@@ -59,5 +59,5 @@ fn a_dry_run_does_not_replace_an_existing_gate() {
     dry_run
         .wait_for(|line| line.contains("knockd detach"), SOON)
         .unwrap();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 }

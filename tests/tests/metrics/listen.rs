@@ -61,13 +61,13 @@ fn an_occupied_port_is_reported_before_anything_is_attached() {
             .args(dry_run)
             .output()
             .unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let errors = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
         let expected = format!(
             "knockd: metrics.listen: {LISTEN} is in use: `ss -ltnp` shows the program that listens there"
         );
-        assert!(said.contains(&expected), "{said}");
-        assert!(!said.contains("attached"), "{said}");
+        assert!(errors.contains(&expected), "{errors}");
+        assert!(!errors.contains("attached"), "{errors}");
         let link = pair.server.ip("-details link show dev srv0").unwrap();
         assert!(!link.contains("xdp"), "{link}");
     }

@@ -47,8 +47,8 @@ fn promtool_accepts_the_metrics_page() {
     for _ in 0..2 {
         let page = Page::scrape(&scene.pair);
         let output = check(&page.text);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{errors}");
         knock(&scene, SOURCE);
     }
     // promtool rejects invalid input.

@@ -181,8 +181,8 @@ fn an_upgrade_restarts_the_service_and_keeps_the_gate() {
     host.sh("rm /run/knockd.pid").unwrap();
     let refused = host.dpkg(&["--remove", "knockd-xdp"]).unwrap();
     assert!(!refused.status.success(), "{refused:?}");
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("another knockd listens on"), "{said}");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("another knockd listens on"), "{errors}");
     assert!(host.exists("usr/sbin/knockd").unwrap());
     assert!(!can_connect(&host, STRANGER));
     host.stop(&mut knockd).unwrap();
@@ -210,8 +210,11 @@ END
     stdout(host.dpkg(&["--install", "/run/other.deb"]).unwrap()).unwrap();
     let refused = host.dpkg(&["--install", "/run/knockd-xdp.deb"]).unwrap();
     assert!(!refused.status.success(), "{refused:?}");
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("knockd-xdp conflicts with knockd"), "{said}");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        errors.contains("knockd-xdp conflicts with knockd"),
+        "{errors}"
+    );
     assert!(!host.exists("usr/sbin/knockd").unwrap());
 }
 

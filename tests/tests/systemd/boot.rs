@@ -154,13 +154,13 @@ impl Host {
         Ok(())
     }
 
-    fn lets_in(&self, patience: Duration) -> bool {
+    fn can_connect(&self, timeout: Duration) -> bool {
         let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-        try_connect(&self.pair.client, None, server, patience).is_ok()
+        try_connect(&self.pair.client, None, server, timeout).is_ok()
     }
 
     /// Runs `action` and waits for a later line of the journal that contains `part`.
-    fn says<T>(&self, part: &str, action: impl FnOnce() -> Result<T>) -> Result<()> {
+    fn expect_log<T>(&self, part: &str, action: impl FnOnce() -> Result<T>) -> Result<()> {
         let mark = self.journal.mark();
         action()?;
         let wanted = |line: &str| line.contains(part);
@@ -168,7 +168,7 @@ impl Host {
     }
 
     /// The service's journal entries of priority warning and above.
-    fn complaints(&self) -> Result<String> {
+    fn warnings(&self) -> Result<String> {
         self.machine.run("journalctl --sync")?;
         let journal = "journalctl --quiet --output=cat --priority=warning --unit";
         self.machine.run(&format!("{journal} {UNIT}"))
@@ -198,8 +198,9 @@ fn the_service_starts_and_admits_clients() {
     assert_eq!(host.property("StatusText").unwrap(), "listening on srv0");
     let metrics = || Ok(TcpStream::connect("127.0.0.1:9811")?);
     host.pair.server.run(metrics).unwrap();
-    assert!(!host.lets_in(SILENCE));
-    host.says("lease=3600s: opening", || host.knock()).unwrap();
+    assert!(!host.can_connect(SILENCE));
+    host.expect_log("lease=3600s: opening", || host.knock())
+        .unwrap();
     let opening = "journalctl --quiet --output=json KNOCKD_EVENT=opening";
     let opening: Value = serde_json::from_str(&host.machine.run(opening).unwrap()).unwrap();
     for (field, value) in [
@@ -214,8 +215,8 @@ fn the_service_starts_and_admits_clients() {
     }
     let nobody = "run of door \"whoami\" for 192.0.2.9: nobody";
     let open = "knockd open 192.0.2.9 whoami";
-    host.says(nobody, || host.machine.run(open)).unwrap();
-    assert_eq!(host.complaints().unwrap(), "");
+    host.expect_log(nobody, || host.machine.run(open)).unwrap();
+    assert_eq!(host.warnings().unwrap(), "");
 }
 
 #[test]
@@ -226,20 +227,20 @@ fn the_service_reloads_and_stops() {
     };
     host.knock().unwrap();
     host.systemctl("reload").unwrap();
-    assert!(host.lets_in(SOON));
+    assert!(host.can_connect(SOON));
     let closed = "command close door=\"ssh\" source=192.0.2.2 succeeded";
-    host.says(closed, || host.systemctl("stop")).unwrap();
+    host.expect_log(closed, || host.systemctl("stop")).unwrap();
     assert_eq!(host.property("Result").unwrap(), "success");
     host.machine.run("nft flush ruleset").unwrap();
-    assert!(!host.lets_in(SILENCE), "the gate stays");
+    assert!(!host.can_connect(SILENCE), "the gate stays");
     let taken = "in the place of a knockd before this one";
-    host.says(taken, || host.systemctl("start")).unwrap();
-    assert_eq!(host.complaints().unwrap(), "");
+    host.expect_log(taken, || host.systemctl("start")).unwrap();
+    assert_eq!(host.warnings().unwrap(), "");
 
     host.machine.write(CONFIGURATION, "no such thing").unwrap();
     assert!(host.systemctl("reload").is_err());
     assert_eq!(host.property("ActiveState").unwrap(), "active");
-    assert!(host.complaints().unwrap().contains("stays as it was"));
+    assert!(host.warnings().unwrap().contains("stays as it was"));
 }
 
 /// In each case the door is still open afterwards.
@@ -254,29 +255,31 @@ fn the_service_recovers_from_crashes_and_hangs() {
     let listener = || host.listener().map(|id| id.to_string());
 
     let first = main().unwrap();
-    host.says("listens again on srv0", || {
+    host.expect_log("listens again on srv0", || {
         host.signal("KILL", &listener()?)
     })
     .unwrap();
     assert_eq!(main().unwrap(), first, "the supervisor was not restarted");
-    host.says("open already, extended", || host.knock())
+    host.expect_log("open already, extended", || host.knock())
         .unwrap();
 
     let back = "listening on srv0";
-    host.says(back, || host.signal("KILL", &main()?)).unwrap();
-    assert!(host.lets_in(SOON));
+    host.expect_log(back, || host.signal("KILL", &main()?))
+        .unwrap();
+    assert!(host.can_connect(SOON));
     host.change("impatient", FAST_RESTART).unwrap();
-    host.says(back, || host.systemctl("restart")).unwrap();
-    assert!(!host.lets_in(SILENCE), "a restart closes every door");
+    host.expect_log(back, || host.systemctl("restart")).unwrap();
+    assert!(!host.can_connect(SILENCE), "a restart closes every door");
     host.knock().unwrap();
-    host.says(back, || host.signal("STOP", &main()?)).unwrap();
-    assert!(host.lets_in(SOON));
+    host.expect_log(back, || host.signal("STOP", &main()?))
+        .unwrap();
+    assert!(host.can_connect(SOON));
     let second = main().unwrap();
-    host.says("listens again on srv0", || {
+    host.expect_log("listens again on srv0", || {
         host.signal("STOP", &listener()?)
     })
     .unwrap();
-    assert!(host.lets_in(SOON));
+    assert!(host.can_connect(SOON));
     assert_eq!(main().unwrap(), second, "the supervisor was not restarted");
     // The restart after the watchdog timeout. `systemctl restart` has reset the counter.
     assert_eq!(host.property("NRestarts").unwrap(), "1");
@@ -290,7 +293,7 @@ fn a_doors_command_can_use_iptables() {
     };
     host.knock().unwrap();
     let closed = "command close door=\"ssh\" source=192.0.2.2 succeeded";
-    host.says(closed, || host.machine.run("knockd close 192.0.2.2"))
+    host.expect_log(closed, || host.machine.run("knockd close 192.0.2.2"))
         .unwrap();
-    assert_eq!(host.complaints().unwrap(), "");
+    assert_eq!(host.warnings().unwrap(), "");
 }

@@ -187,9 +187,9 @@ fn refused(calls: &HashSet<String>) -> Option<Vec<String>> {
     Some(calls.difference(&allowed).cloned().collect())
 }
 
-fn lets_in(scene: &Scene, source: IpAddr, patience: Duration) -> bool {
+fn can_connect(scene: &Scene, source: IpAddr, timeout: Duration) -> bool {
     let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-    try_connect(&scene.pair.client, Some(source), server, patience).is_ok()
+    try_connect(&scene.pair.client, Some(source), server, timeout).is_ok()
 }
 
 /// A sandboxed daemon behind a firewall that the packaged script has set up.
@@ -225,21 +225,21 @@ fn the_daemon_works_in_the_sandbox() {
     let silence = Duration::from_millis(300);
 
     assert_eq!(scene.status().unwrap()["gate"]["outlives_daemon"], true);
-    assert!(!lets_in(&scene, SOURCE.ip(), silence));
+    assert!(!can_connect(&scene, SOURCE.ip(), silence));
     let knock = classic(PHONE, &[1, 2, 3, 4], SOURCE, Pair::SERVER_V4.into()).unwrap();
     scene.send(&knock).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
-    assert!(lets_in(&scene, SOURCE.ip(), SOON));
-    assert!(!lets_in(&scene, STRANGER.ip(), silence));
+    assert!(can_connect(&scene, SOURCE.ip(), SOON));
+    assert!(!can_connect(&scene, STRANGER.ip(), silence));
 
     let reload = scene.watch("reload").unwrap().output().unwrap();
     assert!(reload.status.success(), "{reload:?}");
-    assert!(lets_in(&scene, SOURCE.ip(), SOON));
+    assert!(can_connect(&scene, SOURCE.ip(), SOON));
     let mut close = scene.watch("close").unwrap();
     let close = close.arg(SOURCE.ip().to_string()).output().unwrap();
     assert!(close.status.success(), "{close:?}");
     scene.logged(&["command close", "succeeded"]).unwrap();
-    assert!(!lets_in(&scene, SOURCE.ip(), silence));
+    assert!(!can_connect(&scene, SOURCE.ip(), silence));
 
     scene.stop().unwrap();
     let mut calls = called(&scene.knockd);
