@@ -71,7 +71,7 @@ impl Sender {
     /// # Errors
     ///
     /// Returns the errors of [`send`](Self::send).
-    pub fn send_at_last(&self, frame: &[u8]) -> Result<()> {
+    pub fn send_with_retry(&self, frame: &[u8]) -> Result<()> {
         loop {
             match self.send(frame) {
                 Err(error) if is_full(error.downcast_ref()) => thread::yield_now(),
