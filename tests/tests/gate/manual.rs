@@ -108,7 +108,7 @@ fn only_root_opens_and_closes_doors() {
     for (path, mode) in [("", 0o755), ("knockd.sock", 0o666)] {
         fs::set_permissions(files.path(path), Permissions::from_mode(mode)).unwrap();
     }
-    // A copy owned by nobody, because it runs as the owner of its file.
+    // A copy owned by the user nobody: an unprivileged command runs as the owner of its file.
     let knockd = files.path("knockd");
     copy_program(&program("knockd").unwrap(), &knockd).unwrap();
     chown(&knockd, Some(65534), Some(65534)).unwrap();

@@ -23,7 +23,7 @@ fn no_event_remains_unread_after_a_flood() {
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2000 {
         // The flood ends at a different time of the reader's pause in each round. The last gaps are
-        // so long that the reader sleeps between them, or not.
+        // random, so that the reader sleeps between these SYNs in some rounds.
         let mut gaps = vec![Duration::ZERO; random.usize(1..FLOOD)];
         for gap in gaps.iter_mut().rev().take(3) {
             *gap = Duration::from_micros(random.u64(0..1500));
