@@ -74,7 +74,7 @@ fn the_next_daemon_takes_over_without_a_gap() {
     });
     gated.scene.knockd = next;
     assert!(attempts > 0);
-    gated.logged(&["in the place of a knockd before"]);
+    gated.logged(&["replacing the program of an earlier knockd"]);
     gated.lets_in(KNOCKER);
     datagrams.arrive(&gated, KNOCKER);
     gated.keeps_out(STRANGER);
@@ -188,7 +188,7 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
     gated.keeps_out(STRANGER);
     gated.scene.restart().unwrap();
-    gated.logged(&["in the place of a knockd before"]);
+    gated.logged(&["replacing the program of an earlier knockd"]);
     gated.lets_in(KNOCKER);
     gated.keeps_out(STRANGER);
     assert_eq!(gated.in_pins("ls"), "v1\n");

@@ -231,7 +231,7 @@ fn it_is_reloaded_and_stopped() {
     assert_eq!(host.property("Result").unwrap(), "success");
     host.machine.run("nft flush ruleset").unwrap();
     assert!(!host.lets_in(SILENCE), "the gate stays");
-    let taken = "in the place of a knockd before this one";
+    let taken = "replacing the program of an earlier knockd";
     host.says(taken, || host.systemctl("start")).unwrap();
     assert_eq!(host.complaints().unwrap(), "");
 
