@@ -191,7 +191,10 @@ fn any_takes_all_but_loopback_and_follows_new_ones() {
         .server
         .ip("tuntap add dev tun0 mode tun")
         .unwrap();
-    watched.after("link set dev new0 name newer0", "new0 was renamed to newer0");
+    watched.after(
+        "link set dev new0 name newer0",
+        "new0 was renamed to newer0",
+    );
     assert_eq!(watched.attached(), [json!("srv0"), json!("newer0")]);
     assert_eq!(
         watched.status()["refused"],
@@ -308,6 +311,8 @@ fn a_gate_follows_its_interfaces() {
     scene.knockd.wait(SOON).unwrap();
     assert!(!connect(&scene), "it is pinned there");
     scene.restart().unwrap();
-    scene.logged(&["replacing the program of an earlier knockd"]).unwrap();
+    scene
+        .logged(&["replacing the program of an earlier knockd"])
+        .unwrap();
     assert!(!connect(&scene));
 }
