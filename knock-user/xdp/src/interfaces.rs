@@ -145,8 +145,6 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use knockd_types::interface::{ANY, Wanted};
-
     use super::*;
 
     #[test]
