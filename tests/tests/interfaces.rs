@@ -168,7 +168,7 @@ fn a_renamed_interface_is_matched_by_its_new_name() {
     watched.knock_from("cli0", source(31));
     watched.after(
         "link set dev wan0 name lan0",
-        "wan0 is called lan0 now, and left alone",
+        "wan0 was renamed to lan0, which is not configured: detaching from it",
     );
     assert!(watched.attached().is_empty());
     let details = watched.pair.server.ip("-details link show lan0").unwrap();
@@ -189,7 +189,10 @@ fn any_attaches_to_all_interfaces_but_loopback_and_to_new_ones() {
         .server
         .ip("tuntap add dev tun0 mode tun")
         .unwrap();
-    watched.after("link set dev new0 name newer0", "new0 is called newer0 now");
+    watched.after(
+        "link set dev new0 name newer0",
+        "new0 was renamed to newer0",
+    );
     assert_eq!(watched.attached(), [json!("srv0"), json!("newer0")]);
     assert_eq!(
         watched.status()["refused"],
@@ -307,6 +310,8 @@ fn the_gate_is_attached_to_a_recreated_interface() {
     scene.knockd.wait(SOON).unwrap();
     assert!(!connect(&scene), "the link of the new interface is pinned");
     scene.restart().unwrap();
-    scene.logged(&["in the place of a knockd before"]).unwrap();
+    scene
+        .logged(&["replacing the program of an earlier knockd"])
+        .unwrap();
     assert!(!connect(&scene));
 }

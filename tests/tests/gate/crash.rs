@@ -74,7 +74,7 @@ fn the_next_daemon_takes_over_without_a_gap() {
     });
     gated.scene.knockd = next;
     assert!(attempts > 0);
-    gated.logged(&["in the place of a knockd before"]);
+    gated.logged(&["replacing the program of an earlier knockd"]);
     gated.admits(KNOCKER);
     datagrams.arrive(&gated, KNOCKER);
     gated.refuses(STRANGER);
@@ -191,7 +191,7 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
     gated.refuses(STRANGER);
     gated.scene.restart().unwrap();
-    gated.logged(&["in the place of a knockd before"]);
+    gated.logged(&["replacing the program of an earlier knockd"]);
     gated.admits(KNOCKER);
     gated.refuses(STRANGER);
     assert_eq!(gated.in_pins("ls"), "v1\n");

@@ -233,7 +233,7 @@ fn the_service_reloads_and_stops() {
     assert_eq!(host.property("Result").unwrap(), "success");
     host.machine.run("nft flush ruleset").unwrap();
     assert!(!host.can_connect(SILENCE), "the gate stays");
-    let taken = "in the place of a knockd before this one";
+    let taken = "replacing the program of an earlier knockd";
     host.expect_log(taken, || host.systemctl("start")).unwrap();
     assert_eq!(host.warnings().unwrap(), "");
 

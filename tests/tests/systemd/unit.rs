@@ -245,7 +245,7 @@ fn the_daemon_works_in_the_sandbox() {
     let mut calls = called(&scene.knockd);
     scene.knockd = sandboxed(&scene.pair, &scene.files);
     scene
-        .logged(&["in the place of a knockd before this one"])
+        .logged(&["replacing the program of an earlier knockd"])
         .unwrap();
     scene.stop().unwrap();
     calls.extend(called(&scene.knockd));
