@@ -1,5 +1,5 @@
-//! The network-facing process: what it cannot do, whoever has taken it over, and what becomes
-//! of the daemon when it dies.
+//! The listener: what an attacker who controls it cannot do, and what becomes of the daemon when it
+//! exits.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -129,11 +129,11 @@ fn when_it_is_killed_another_one_goes_on_and_doors_stay_open() {
     kill(first);
     scene
         .logged(&[
-            "the network-facing process has ended",
-            "open doors stay as they are",
+            "the listener exited (signal: 9",
+            "restarting in 1 s; open doors are unaffected",
         ])
         .unwrap();
-    scene.logged(&["listens again on srv0"]).unwrap();
+    scene.logged(&["listening again on srv0"]).unwrap();
     assert_ne!(scene.listener().unwrap(), first);
     let status = scene.status().unwrap();
     assert_eq!(status["daemon"]["listener_restarts"], 1);
@@ -193,7 +193,7 @@ fn nobody_but_the_daemon_can_start_it() {
         .unwrap();
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("which knockd starts by itself"), "{error}");
+    assert!(error.contains("which only knockd itself starts"), "{error}");
 }
 
 #[test]
@@ -241,7 +241,7 @@ mod taken_over {
 
     use super::*;
 
-    /// The channel to the keeper is the listener's standard input.
+    /// The channel to the supervisor is the listener's standard input.
     const CHANNEL: u64 = 0;
 
     /// `BPF_MAP_CREATE` and `BPF_PROG_LOAD` of linux/bpf.h.
@@ -293,14 +293,17 @@ mod taken_over {
         );
         let rwx = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-        let keeper = u64::from(scene.knockd.id());
+        let supervisor = u64::from(scene.knockd.id());
         for (call, arguments) in [
             (libc::SYS_socket, &[inet, stream, 0][..]),
             (libc::SYS_socket, &[unix, stream, 0]),
             (libc::SYS_fork, &[]),
             (libc::SYS_clone, &[libc::SIGCHLD as u64, 0, 0, 0, 0]),
-            (libc::SYS_kill, &[keeper, libc::SIGTERM as u64]),
-            (libc::SYS_tgkill, &[keeper, keeper, libc::SIGTERM as u64]),
+            (libc::SYS_kill, &[supervisor, libc::SIGTERM as u64]),
+            (
+                libc::SYS_tgkill,
+                &[supervisor, supervisor, libc::SIGTERM as u64],
+            ),
             (libc::SYS_setuid, &[0]),
             (libc::SYS_mmap, &[0, 4096, rwx, private, u64::MAX, 0]),
             (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1]),
@@ -336,9 +339,9 @@ mod taken_over {
             let outcome = listener.call(call, arguments).unwrap();
             assert_eq!(outcome, Outcome::Killed(SIGSYS), "call {call}");
             scene
-                .logged(&["the network-facing process has ended", "signal: 31"])
+                .logged(&["the listener exited", "signal: 31"])
                 .unwrap();
-            scene.logged(&["listens again on srv0"]).unwrap();
+            scene.logged(&["listening again on srv0"]).unwrap();
             let doors = scene.status().unwrap()["doors"].to_string();
             assert!(doors.contains("192.0.2.2"), "{doors}");
         }
@@ -347,43 +350,48 @@ mod taken_over {
     #[test]
     fn what_it_may_not_say_ends_it_and_nothing_else() {
         knock_tests::needs_bpf!();
-        let order = |word: u8, door: u32, client: u32| {
+        let request = |kind: u8, door: u32, client: u32| {
             let mut bytes = [0; 48];
-            bytes[0] = word;
+            bytes[0] = kind;
             bytes[8..12].copy_from_slice(&door.to_le_bytes());
             bytes[12..16].copy_from_slice(&client.to_le_bytes());
             bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
             bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
             bytes.to_vec()
         };
-        let mut beyond = order(2, 0, 3);
+        let mut beyond = request(2, 0, 3);
         beyond[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        // Valid, but allowed only once.
+        let mut ready = [0; 48];
+        ready[0] = 1;
         for (message, reason) in [
-            (vec![0xff; 48], "there is no word 255"),
-            (b"open sesame".to_vec(), "it has 11 bytes"),
-            (vec![0; 4096], "instead of 48"),
+            (vec![0xff; 48], "there is no request of kind 255"),
+            (b"open sesame".to_vec(), "this one has 11"),
+            (vec![0; 4096], "a request has 48 bytes"),
             (beyond, "a lease of"),
-            (order(2, 77, 3), "a door that never was"),
-            (order(2, 0, 77), "a client who never was"),
+            (
+                ready.to_vec(),
+                "a request of kind ready is not allowed while the listener is running",
+            ),
+            (request(2, 77, 3), "it requested an unknown door"),
+            (request(2, 0, 77), "it requested an unknown client"),
         ] {
             let scene = scene();
             let mut listener = hijack(&scene);
             let at = listener.put(&message).unwrap();
-            // The keeper is stopped meanwhile, so that a right one lies behind it already.
+            // The supervisor is stopped meanwhile, so that a valid request is behind it in the socket.
             signal_to(scene.knockd.id(), "STOP");
-            let said = listener
+            let sent = listener
                 .call(libc::SYS_write, &[CHANNEL, at, message.len() as u64])
                 .unwrap();
-            assert_eq!(said, Outcome::Returned(message.len() as u64));
-            let at = listener.put(&order(2, 0, 3)).unwrap();
-            let said = listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
-            assert_eq!(said, Outcome::Returned(48));
+            assert_eq!(sent, Outcome::Returned(message.len() as u64));
+            let at = listener.put(&request(2, 0, 3)).unwrap();
+            let sent = listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
+            assert_eq!(sent, Outcome::Returned(48));
             signal_to(scene.knockd.id(), "CONT");
-            scene
-                .logged(&["the network-facing process is ended", reason])
-                .unwrap();
+            scene.logged(&["killing the listener", reason]).unwrap();
             drop(listener);
-            scene.logged(&["listens again on srv0"]).unwrap();
+            scene.logged(&["listening again on srv0"]).unwrap();
             assert!(!was_opened(&scene));
             knock(&scene, SSH, SOURCE);
             scene.opened("ssh", SOURCE.ip()).unwrap();
@@ -407,7 +415,7 @@ mod taken_over {
         drop(listener);
         scene
             .logged(&[
-                "a knock opens nothing",
+                "a knock has no effect",
                 "\"laptop\" may not open door \"backup\"",
             ])
             .unwrap();

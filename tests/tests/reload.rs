@@ -102,7 +102,10 @@ fn a_wrong_configuration_changes_nothing_and_says_why() {
     );
     scene.knockd.signal(Signal::SIGHUP).unwrap();
     scene
-        .logged(&["the configuration stays as it was", "unknown field `port`"])
+        .logged(&[
+            "the old configuration stays in force",
+            "unknown field `port`",
+        ])
         .unwrap();
     scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
@@ -114,7 +117,7 @@ fn a_wrong_configuration_changes_nothing_and_says_why() {
         match scene.reload() {
             Ok(()) => assert_eq!(key, ""),
             Err(error) => assert!(
-                error.contains(key) && error.contains("started again"),
+                error.contains(key) && error.contains("by a restart of knockd"),
                 "{error}"
             ),
         }
@@ -256,7 +259,7 @@ fn a_gate_goes_on_through_many_reloads() {
         let (before, _) = text.split_once("[gate]").unwrap();
         before.replacen("open = [\"tcp/22\"]\n", "", 1)
     });
-    scene.logged(&["the gate is taken away"]).unwrap();
+    scene.logged(&["the gate is removed"]).unwrap();
     assert!(scene.status().unwrap()["gate"].is_null());
     scene.reconfigure(|text| {
         text.replacen("for = \"1h\"", "open = [\"tcp/22\"]\nfor = \"1h\"", 1)

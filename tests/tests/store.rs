@@ -48,7 +48,7 @@ impl HeldBack {
         self.scene.send(&self.syns()[15..]).unwrap();
         // Either it is killed before that, or the command runs.
         let _ = self.scene.knockd.wait_for(
-            |line| line.contains("command run") || line.contains("process has ended"),
+            |line| line.contains("command run") || line.contains("the listener exited"),
             SOON,
         );
     }

@@ -35,7 +35,7 @@ fn the_gate_goes_with_the_daemon_where_that_is_wanted() {
     let mut gated = Gated::with(&configuration);
     gated.keeps_out(STRANGER);
     gated.scene.stop().unwrap();
-    gated.logged(&["the gate is gone", "tcp/22, udp/51820"]);
+    gated.logged(&["the gate is removed", "tcp/22, udp/51820"]);
     gated.lets_in(STRANGER);
 }
 
@@ -114,7 +114,7 @@ fn a_configuration_without_gate_takes_it_away() {
         .replace("run = [\"true\"]\nrun = [\"false\"]", "run = [\"false\"]");
     fs::write(gated.scene.files.path("knockd.toml"), configuration).unwrap();
     gated.scene.restart().unwrap();
-    gated.logged(&["the gate that a knockd before this one has left is taken away"]);
+    gated.logged(&["the gate of a previous knockd is removed"]);
     gated.lets_in(STRANGER);
     gated.scene.stop().unwrap();
     assert!(pins(&gated).is_empty());

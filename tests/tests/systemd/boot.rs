@@ -238,7 +238,7 @@ fn it_is_reloaded_and_stopped() {
     host.machine.write(CONFIGURATION, "no such thing").unwrap();
     assert!(host.systemctl("reload").is_err());
     assert_eq!(host.property("ActiveState").unwrap(), "active");
-    assert!(host.complaints().unwrap().contains("stays as it was"));
+    assert!(host.complaints().unwrap().contains("stays in force"));
 }
 
 /// Each time the door is still open afterwards.
@@ -253,7 +253,7 @@ fn whatever_ends_it_it_is_back() {
     let listener = || host.listener().map(|id| id.to_string());
 
     let first = main().unwrap();
-    host.says("listens again on srv0", || {
+    host.says("listening again on srv0", || {
         host.signal("KILL", &listener()?)
     })
     .unwrap();
@@ -271,7 +271,7 @@ fn whatever_ends_it_it_is_back() {
     host.says(back, || host.signal("STOP", &main()?)).unwrap();
     assert!(host.lets_in(SOON));
     let second = main().unwrap();
-    host.says("listens again on srv0", || {
+    host.says("listening again on srv0", || {
         host.signal("STOP", &listener()?)
     })
     .unwrap();
