@@ -99,7 +99,10 @@ fn an_invalid_configuration_is_rejected_with_the_reason() {
     );
     scene.knockd.signal(Signal::SIGHUP).unwrap();
     scene
-        .logged(&["the configuration stays as it was", "unknown field `port`"])
+        .logged(&[
+            "the old configuration stays in force",
+            "unknown field `port`",
+        ])
         .unwrap();
     scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
@@ -111,7 +114,7 @@ fn an_invalid_configuration_is_rejected_with_the_reason() {
         match scene.reload() {
             Ok(()) => assert_eq!(key, ""),
             Err(error) => assert!(
-                error.contains(key) && error.contains("started again"),
+                error.contains(key) && error.contains("by a restart of knockd"),
                 "{error}"
             ),
         }
@@ -254,7 +257,7 @@ fn the_gate_stays_in_force_during_reloads() {
         let (before, _) = text.split_once("[gate]").unwrap();
         before.replacen("open = [\"tcp/22\"]\n", "", 1)
     });
-    scene.logged(&["the gate is taken away"]).unwrap();
+    scene.logged(&["the gate is removed"]).unwrap();
     assert!(scene.status().unwrap()["gate"].is_null());
     scene.reconfigure(|text| {
         text.replacen("for = \"1h\"", "open = [\"tcp/22\"]\nfor = \"1h\"", 1)

@@ -48,7 +48,7 @@ impl PartialKnock {
         self.scene.send(&self.syns()[15..]).unwrap();
         // The line does not come if a process is killed first.
         let _ = self.scene.knockd.wait_for(
-            |line| line.contains("command run") || line.contains("process has ended"),
+            |line| line.contains("command run") || line.contains("the listener exited"),
             SOON,
         );
     }

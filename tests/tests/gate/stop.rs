@@ -35,7 +35,7 @@ fn the_gate_is_removed_on_stop_if_configured() {
     let mut gated = Gated::with(&configuration);
     gated.refuses(STRANGER);
     gated.scene.stop().unwrap();
-    gated.logged(&["the gate is gone", "tcp/22, udp/51820"]);
+    gated.logged(&["the gate is removed", "tcp/22, udp/51820"]);
     gated.admits(STRANGER);
 }
 
@@ -114,7 +114,7 @@ fn a_start_without_a_gate_section_removes_the_gate() {
         .replace("run = [\"true\"]\nrun = [\"false\"]", "run = [\"false\"]");
     fs::write(gated.scene.files.path("knockd.toml"), configuration).unwrap();
     gated.scene.restart().unwrap();
-    gated.logged(&["the gate that a knockd before this one has left is taken away"]);
+    gated.logged(&["the gate of a previous knockd is removed"]);
     gated.admits(STRANGER);
     gated.scene.stop().unwrap();
     assert!(pins(&gated).is_empty());

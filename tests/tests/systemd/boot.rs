@@ -240,7 +240,7 @@ fn the_service_reloads_and_stops() {
     host.machine.write(CONFIGURATION, "no such thing").unwrap();
     assert!(host.systemctl("reload").is_err());
     assert_eq!(host.property("ActiveState").unwrap(), "active");
-    assert!(host.warnings().unwrap().contains("stays as it was"));
+    assert!(host.warnings().unwrap().contains("stays in force"));
 }
 
 /// In each case the door is still open afterwards.
@@ -255,7 +255,7 @@ fn the_service_recovers_from_crashes_and_hangs() {
     let listener = || host.listener().map(|id| id.to_string());
 
     let first = main().unwrap();
-    host.expect_log("listens again on srv0", || {
+    host.expect_log("listening again on srv0", || {
         host.signal("KILL", &listener()?)
     })
     .unwrap();
@@ -275,7 +275,7 @@ fn the_service_recovers_from_crashes_and_hangs() {
         .unwrap();
     assert!(host.can_connect(SOON));
     let second = main().unwrap();
-    host.expect_log("listens again on srv0", || {
+    host.expect_log("listening again on srv0", || {
         host.signal("STOP", &listener()?)
     })
     .unwrap();
