@@ -71,7 +71,7 @@ fn invalid_commands_are_reported() {
         (&["open", "192.0.2.2", "ssh", "--for", "0s"], "at least one"),
         (
             &["open", "192.0.2.2", "ssh", "--for", "300ms"],
-            "whole seconds",
+            "whole number of seconds",
         ),
         (&["open", "192.0.2.2", "ssh", "--for", "3years"], "365 days"),
     ] {
