@@ -40,6 +40,9 @@ pub enum Message {
     Flushed,
     /// Are you there?
     Ping,
+    /// A metrics exporter was started. The listener's end of the [channel](crate::metrics) to it
+    /// comes with this as a file.
+    Exporter,
 }
 
 /// What a knock leads to.
@@ -54,7 +57,7 @@ pub enum Effect {
 /// How the listener begins.
 ///
 /// The files that come with it, in this order: the control socket; the ring or the lines; the
-/// folder of the store, if there is to be one; the socket for metrics, if there is to be one.
+/// folder of the store, if there is to be one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartupConfig {
     /// How the log is written.
@@ -65,8 +68,6 @@ pub struct StartupConfig {
     pub reads_lines: bool,
     /// Where the store is, for a person; without one nothing is remembered.
     pub store: Option<PathBuf>,
-    /// Whether metrics are to be had.
-    pub metrics: bool,
     /// The user that may move doors by hand, besides root.
     pub owner: u32,
     /// When the daemon started, on the clock of [`monotonic`](crate::daemon::clock::monotonic).

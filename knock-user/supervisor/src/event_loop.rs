@@ -64,6 +64,7 @@ impl Supervisor {
                     Received::Invalid(garbled) => self.kill(&garbled),
                     Received::Closed => self.reap().await?,
                 },
+                event = self.exporter.next_event() => self.handle_exporter(&event),
                 logged = self.source.logged() => {
                     logged?;
                     self.flush_kernel_log();
@@ -83,6 +84,7 @@ impl Supervisor {
         if let Some(child) = self.child.take() {
             child.stop().await;
         }
+        self.exporter.stop().await;
     }
 
     /// Closes the doors that a daemon before this one left open, and does nothing else. Those

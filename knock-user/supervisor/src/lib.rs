@@ -6,6 +6,7 @@ mod child;
 mod doors;
 mod event_loop;
 pub mod exec;
+mod exporter_process;
 mod gate;
 mod interfaces;
 mod lease_journal;
@@ -32,6 +33,7 @@ use tracing::info;
 
 pub use self::reporter::Reporter;
 use self::{
+    exporter_process::ExporterProcess,
     origin::Origin,
     outbox::Outbox,
     resources::{
@@ -84,7 +86,8 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     }
     watch.into_iter().for_each(|watch| keeper.follow(watch));
     keeper.reload_from(origin);
-    keeper.run(stop, Sockets { control, metrics }).await
+    keeper.exporter = ExporterProcess::new(metrics);
+    keeper.run(stop, Sockets { control }).await
 }
 
 /// Runs a daemon that tells what it would do and does none of it, until a signal ends it.
@@ -110,7 +113,8 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
     watch.into_iter().for_each(|watch| keeper.follow(watch));
     keeper.reload_from(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
-    keeper.run(stop, Sockets { control, metrics }).await
+    keeper.exporter = ExporterProcess::new(metrics);
+    keeper.run(stop, Sockets { control }).await
 }
 
 /// Takes the gate that a daemon has left in force away for good, closes every door that is

@@ -60,14 +60,10 @@ impl Supervisor {
             store: folder
                 .is_some()
                 .then(|| self.config.state_dir.join(KNOCKS_FOLDER)),
-            metrics: sockets.metrics.is_some(),
             owner: geteuid().as_raw(),
             started: self.started,
         };
         files.extend(folder);
-        if let Some(metrics) = &sockets.metrics {
-            files.push(metrics.try_clone()?);
-        }
         self.outbox
             .send_with(Message::Begin(Box::new(beginning)), files)?;
         self.child = Some(Child {
@@ -79,6 +75,7 @@ impl Supervisor {
             answered: true,
             is_killed: false,
         });
+        self.start_exporter();
         Ok(())
     }
 

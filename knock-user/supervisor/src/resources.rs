@@ -42,8 +42,6 @@ impl Source {
 pub(crate) struct Sockets {
     /// The control socket.
     pub control: Socket,
-    /// The HTTP server's socket, if metrics are to be had.
-    pub metrics: Option<OwnedFd>,
 }
 
 /// Makes of `config` one that drops nothing.

@@ -21,6 +21,7 @@ use crate::{
     child::{Child, RestartBackoff},
     doors::{Doors, Task},
     exec::{Ending, Executor},
+    exporter_process::ExporterProcess,
     lease_store::LeaseStore,
     origin::{Origin, Reread},
     outbox::Outbox,
@@ -68,6 +69,8 @@ pub(crate) struct Supervisor {
     /// The listener, and when the next one is started where there is none.
     pub(crate) child: Option<Child>,
     pub(crate) unstarted: RestartBackoff,
+    /// The metrics exporter.
+    pub(crate) exporter: ExporterProcess,
     /// Whether the listener has a folder for what it must not forget.
     pub(crate) can_remember: bool,
     /// Whether somebody follows, so that the kernel writes a line per knock.
@@ -115,6 +118,7 @@ impl Supervisor {
             outbox,
             child: None,
             unstarted: RestartBackoff::default(),
+            exporter: ExporterProcess::default(),
             can_remember: false,
             followed: false,
             counting: Arc::new(Semaphore::new(1)),
