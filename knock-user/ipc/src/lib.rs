@@ -10,5 +10,6 @@
 pub mod channel;
 pub mod kind;
 pub mod message;
+pub mod metrics;
 pub mod phase;
 pub mod request;

@@ -40,6 +40,9 @@ pub enum Message {
     Flushed,
     /// The listener answers with [`Request::Alive`](crate::request::Request::Alive).
     Ping,
+    /// A metrics exporter was started. The listener's end of the [channel](crate::metrics) to it
+    /// comes with this as a file.
+    Exporter,
 }
 
 /// An effect of a knock.
@@ -54,7 +57,7 @@ pub enum Effect {
 /// What the listener needs to start.
 ///
 /// Its file descriptors, in this order: the control socket; the ring buffer or the lines; the
-/// directory of the replay store, if there is one; the socket for metrics, if there is one.
+/// directory of the replay store, if there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartupConfig {
     /// The log format.
@@ -65,8 +68,6 @@ pub struct StartupConfig {
     pub reads_lines: bool,
     /// The path of the replay store, for the log; `None` without a replay store.
     pub store: Option<PathBuf>,
-    /// Whether to serve metrics.
-    pub metrics: bool,
     /// The user that may open and close doors manually, besides root.
     pub owner: u32,
     /// When the daemon started, on `CLOCK_MONOTONIC`.

@@ -1,5 +1,5 @@
-//! Assembles single SYNs into blocks that may be a knock (see "How the daemon assembles" in the
-//! documentation of the protocol).
+//! Assembles single SYNs into blocks that may be a knock (docs/protocol.md, "Assembly on the
+//! server").
 
 mod index;
 mod lru;
@@ -8,18 +8,19 @@ mod sources;
 
 use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
 
+use knockd_types::syn::Syn;
+
 pub use self::queue::{Candidates, MAX_EVENTS};
 use self::{
     queue::{Event, nanoseconds},
     sources::Sources,
 };
-use knockd_types::syn::Syn;
 
 /// A SYN with the result of a prefetching look-up, see [`Assembler::sight`].
 #[derive(Clone, Copy, Debug)]
 pub struct PendingLookup<'a> {
     /// The SYN.
-    pub knock: &'a Syn,
+    pub syn: &'a Syn,
     /// The hash of its source, valid in one assembler.
     hash: u64,
     /// The probable slot of its source, if the source is known.
@@ -72,33 +73,32 @@ impl Assembler {
         self.sources.clear();
     }
 
-    /// Looks up the sources of `knocks`, which are pushed next. Looking up all of them first lets
+    /// Looks up the sources of `syns`, which are pushed next. Looking up all of them first lets
     /// their cache misses overlap.
     #[must_use]
-    pub fn sight<'a>(&self, knocks: &'a [Syn]) -> Vec<PendingLookup<'a>> {
-        let hashes: Vec<_> = knocks
+    pub fn sight<'a>(&self, syns: &'a [Syn]) -> Vec<PendingLookup<'a>> {
+        let hashes: Vec<_> = syns
             .iter()
-            .map(|knock| self.sources.hash(&knock.source))
+            .map(|syn| self.sources.hash(&syn.source))
             .collect();
         let slots = self.sources.sight(hashes.iter().copied());
-        knocks
-            .iter()
+        syns.iter()
             .zip(&hashes)
             .zip(slots)
-            .map(|((knock, hash), slot)| PendingLookup {
-                knock,
+            .map(|((syn, hash), slot)| PendingLookup {
+                syn,
                 hash: *hash,
                 slot,
             })
             .collect()
     }
 
-    /// Queues `knock` and returns the candidates that it completes; `None` if it is a
+    /// Queues `syn` and returns the candidates that it completes; `None` if it is a
     /// retransmission of a queued SYN.
-    pub fn push(&mut self, knock: &Syn) -> Option<Candidates> {
+    pub fn push(&mut self, syn: &Syn) -> Option<Candidates> {
         self.push_sighted(PendingLookup {
-            knock,
-            hash: self.sources.hash(&knock.source),
+            syn,
+            hash: self.sources.hash(&syn.source),
             slot: None,
         })
     }
@@ -106,16 +106,16 @@ impl Assembler {
     /// Like [`push`](Self::push), for a result of [`sight`](Self::sight) of this assembler.
     pub fn push_sighted(
         &mut self,
-        PendingLookup { knock, hash, slot }: PendingLookup<'_>,
+        PendingLookup { syn, hash, slot }: PendingLookup<'_>,
     ) -> Option<Candidates> {
-        let event = Event::from(knock);
+        let event = Event::from(syn);
         self.forget_at(event.at);
         let slot = self
             .sources
-            .find(&knock.source, hash, slot)
+            .find(&syn.source, hash, slot)
             .unwrap_or_else(|| {
                 self.evict_beyond(self.max_sources.get() - 1);
-                self.sources.insert(knock.source, hash)
+                self.sources.insert(syn.source, hash)
             });
         let queue = self.sources.see(slot);
         queue.expire(event.at, self.timeout);

@@ -1,4 +1,4 @@
-//! From a block to an order, or to a reason why not.
+//! From a block to a request, or to a reason for refusal.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -18,56 +18,61 @@ use crate::{
     state::Listener,
 };
 
-/// Within this time a knock that was accepted comes again as a further copy: the client sends
-/// up to 8 of 16 SYNs that are up to 500 ms apart, which takes 64 s, and a network its time.
+/// The time in which further copies of an accepted knock arrive. The client sends up to 8 copies of
+/// 16 SYNs up to 500 ms apart, which takes 64 s; the network adds its delay.
 const COPIES_TAKE: Duration = Duration::from_secs(80);
 
 impl Listener {
-    /// Opens the store in the folder that this process is in, if there is something to remember
-    /// from now on. One that does not work is told, and keeps sealed knocks out, but nobody else.
+    /// Opens the replay store in the working directory, if a client uses the sealed protocol. If
+    /// the store does not work, this is reported and sealed knocks are refused.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if another daemon has the store open.
     pub(crate) fn open_store(&mut self) -> Result<()> {
-        let Some(folder) = &self.store_folder else {
+        let Some(path) = &self.store_path else {
             return Ok(());
         };
-        if self.store.is_none() && self.terms.auth.has_sealed_clients() {
-            let (store, trouble) = ReplayStore::open(Path::new("."), folder)?;
+        if self.store.is_none() && self.config.auth.has_sealed_clients() {
+            let (store, problem) = ReplayStore::open(Path::new("."), path)?;
             self.store = Some(store);
-            if let Some(trouble) = trouble {
-                let message = format!("{trouble:#}");
+            if let Some(problem) = problem {
+                let message = format!("{problem:#}");
                 self.reporter.report(Event::Trouble { message });
             }
         }
         Ok(())
     }
 
-    /// Tries one block, which `knock` has completed; if it is accepted, what it asks for.
-    pub(super) fn attempt(&mut self, block: &Block, knock: &Syn) -> Option<Request> {
-        let source = knock.source;
+    /// Tries `block`, which `syn` has completed. Returns the request that it leads to, if it is
+    /// accepted.
+    pub(super) fn attempt(&mut self, block: &Block, syn: &Syn) -> Option<Request> {
+        let source = syn.source;
         self.counters.attempts += 1;
         let arrival = Arrival {
             source,
             now: unix_ms(),
-            max_skew: self.terms.max_skew,
+            max_skew: self.config.max_skew,
         };
-        self.watch_clock(arrival.now);
-        let grant = match self.authenticator.verify(block, &arrival) {
-            Ok(grant) => grant,
+        self.check_clock(arrival.now);
+        let verified = match self.authenticator.verify(block, &arrival) {
+            Ok(verified) => verified,
             Err(Refused { why, client }) => {
-                self.count(&why);
+                self.count_refusal(&why);
                 self.refuse(source, why.into(), client, why.to_string());
                 return None;
             }
         };
-        if let Some(made_at) = grant.made_at
-            && !self.remember(block, &grant, made_at, &arrival)
+        if let Some(made_at) = verified.made_at
+            && !self.remember(block, &verified, made_at, &arrival)
         {
             return None;
         }
         self.counters.accepted += 1;
-        Some(self.order(&grant, knock))
+        Some(self.open_request(&verified, syn))
     }
 
-    fn count(&mut self, refusal: &Refusal) {
+    fn count_refusal(&mut self, refusal: &Refusal) {
         let counters = &mut self.counters;
         *match refusal {
             Refusal::BadParity => &mut counters.refused_bad_parity,
@@ -79,6 +84,7 @@ impl Listener {
         } += 1;
     }
 
+    /// Reports that a knock or a block of `source` is refused.
     pub(super) fn refuse(
         &mut self,
         source: IpAddr,
@@ -89,18 +95,19 @@ impl Listener {
         let event = Event::Refused {
             source,
             reason,
-            client: client.map(|client| self.terms.auth.clients[client].name.clone()),
+            client: client.map(|client| self.config.auth.clients[client].name.clone()),
             detail,
         };
         if reason.is_noise() {
             self.reporter.report_quietly(event);
         } else {
-            self.report_within_bounds(source, event);
+            self.report_limited(source, event);
         }
     }
 
-    /// Reports what whoever is at `source` can bring about as often as he likes.
-    fn report_within_bounds(&mut self, source: IpAddr, event: Event) {
+    /// Reports an event that `source` can cause at any rate: to the log within its limits, and to
+    /// every subscriber.
+    fn report_limited(&mut self, source: IpAddr, event: Event) {
         if self.refusals.admit(source, monotonic()) {
             self.reporter.report(event);
         } else {
@@ -108,36 +115,38 @@ impl Listener {
         }
     }
 
-    /// Sums up the refusals that the log has no lines of.
-    pub(super) fn sum_up_refusals(&mut self) {
+    /// Logs how many refusals were left out of the log.
+    pub(super) fn log_refusal_sums(&mut self) {
         for left_out in self.refusals.take() {
             log_event(&left_out);
         }
     }
 
-    /// Whether a sealed block is now on disk and was not before.
+    /// Stores a sealed block. Returns false if its knock has to be refused, which is then reported.
     fn remember(
         &mut self,
         block: &Block,
-        grant: &Verified,
+        verified: &Verified,
         made_at: u64,
         arrival: &Arrival,
     ) -> bool {
         let source = arrival.source;
         let now = monotonic();
-        // The client sends everything several times: a further copy is no attack.
+        // A client sends each knock several times. A further copy is not a replay.
         if let Some((from, at)) = self.accepted.get(block)
             && *from == source
             && now < *at + COPIES_TAKE
         {
             self.counters.copies += 1;
             let detail = "a further copy of the knock that was just accepted".to_owned();
-            self.refuse(source, Reason::Copy, Some(grant.client), detail);
+            self.refuse(source, Reason::Copy, Some(verified.client), detail);
             return false;
         }
         let remembered = match &mut self.store {
             Some(store) => store.remember(block, made_at, arrival.now, arrival.max_skew),
-            None => Err(RememberError::Broken(anyhow!("there is none"))),
+            None => Err(RememberError::Broken(anyhow!(
+                "there is no directory for it"
+            ))),
         };
         let Err(error) = remembered else {
             self.accepted.put(*block, (source, now));
@@ -146,7 +155,7 @@ impl Listener {
         let reason = match &error {
             RememberError::Replayed => {
                 self.counters.refused_replayed += 1;
-                self.replay(block, grant, source)
+                self.replay_reason(block, verified, source)
             }
             RememberError::BeyondHorizon => {
                 self.counters.refused_stale += 1;
@@ -155,31 +164,32 @@ impl Listener {
             RememberError::Full | RememberError::Broken(_) => {
                 self.counters.refused_store += 1;
                 let message = format!("a sealed knock from {source} is refused: {error}");
-                self.report_within_bounds(source, Event::Trouble { message });
+                self.report_limited(source, Event::Trouble { message });
                 return false;
             }
         };
-        self.refuse(source, reason, Some(grant.client), error.to_string());
+        self.refuse(source, reason, Some(verified.client), error.to_string());
         false
     }
 
-    /// Whether a knock that was accepted before speaks against `source`: not where its client
-    /// is, and may be sending it still.
-    fn replay(&mut self, block: &Block, grant: &Verified, source: IpAddr) -> Reason {
-        let is_its_clients = match self.accepted.get(block) {
-            _ if grant.is_bound => true,
+    /// Whether `source` replays a recorded knock, or is the client's own address.
+    fn replay_reason(&mut self, block: &Block, verified: &Verified, source: IpAddr) -> Reason {
+        let is_clients_address = match self.accepted.get(block) {
+            _ if verified.is_bound => true,
             Some((from, _)) => *from == source,
-            // It was accepted by a daemon before this one, from nobody knows where.
+            // Accepted before this process started. The store does not contain the address, and
+            // the client may still be sending copies.
             None => monotonic() < self.started + COPIES_TAKE,
         };
-        if is_its_clients {
+        if is_clients_address {
             Reason::Repeated
         } else {
             Reason::Replayed
         }
     }
 
-    fn watch_clock(&mut self, now: u64) {
+    /// Warns if the wall clock was set.
+    fn check_clock(&mut self, now: u64) {
         if let Some(jump) = self.wall_clock.jumped(now, monotonic()) {
             let direction = if jump > 0 { "forward" } else { "back" };
             warn!(
@@ -189,16 +199,16 @@ impl Listener {
         }
     }
 
-    /// What the keeper is asked for.
-    fn order(&self, grant: &Verified, knock: &Syn) -> Request {
-        let Policy { clients, doors } = &self.terms.auth;
+    /// The request to open the door.
+    fn open_request(&self, verified: &Verified, syn: &Syn) -> Request {
+        let Policy { clients, doors } = &self.config.auth;
         Request::Open(OpenDoor {
             query: 0,
-            door: doors[grant.door].number,
-            client: clients[grant.client].number,
-            source: knock.source,
-            lease: grant.lease,
-            at: knock.at,
+            door: doors[verified.door].number,
+            client: clients[verified.client].number,
+            source: syn.source,
+            lease: verified.lease,
+            at: syn.at,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Who may open what: a block is tried against every client's key.
+//! Verification: a block is tried with every client's key.
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -8,79 +8,80 @@ use knock_common::protocol::{
     key::{ClassicKey, SealedKey},
     sealed::{DoorTag, Request},
 };
+use knockd_types::{
+    policy::{Key, Policy},
+    reason::Reason,
+};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use knockd_types::policy::{Key, Policy};
-use knockd_types::reason::Reason;
-
-/// An age beyond which a knock is not its client's clock but an old knock sent again, or
-/// noise.
+/// The largest age that a client's wrong clock can explain. Beyond it the knock is an old one that
+/// is sent again, or background noise.
 const PLAUSIBLE_CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What an accepted knock asks for, as indices into the [`Policy`].
+/// A verified knock. Clients and doors are indices into the [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Who knocked.
+    /// The client.
     pub client: usize,
-    /// The door that is opened to him.
+    /// The door that it may open.
     pub door: usize,
-    /// For how long.
+    /// How long the door stays open.
     pub lease: Duration,
-    /// Of a sealed knock, which holds once: when it was made, in Unix milliseconds. A
-    /// classic knock holds again and again.
+    /// The timestamp of a sealed knock, which is single-use, in Unix milliseconds. A classic knock
+    /// has none and can be replayed.
     pub made_at: Option<u64>,
-    /// Whether it holds from one source address alone, the one that it came from.
+    /// Whether it is valid from its source address only.
     pub is_bound: bool,
 }
 
-/// When and from where a block came.
+/// The circumstances of a block's arrival.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// The packets' source address.
     pub source: IpAddr,
-    /// Unix milliseconds.
+    /// The time of arrival in Unix milliseconds.
     pub now: u64,
-    /// How far a knock's time may be from that.
+    /// The largest accepted difference between a knock's timestamp and `now`.
     pub max_skew: Duration,
 }
 
-/// Why a block is no knock, in the order in which it is checked. Never told to the sender.
+/// Why a block is refused, in the order of the checks. The source never learns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Refusal {
-    /// No key deciphers it: a wrong key, or noise. Behind the parity that holds by chance
-    /// for one key in 256 comes a sealed knock's version, which then says nothing either.
+    /// No key fits: a wrong key, or background noise. This includes a wrong version of a sealed
+    /// knock: the parity before it holds by chance for one key in 256.
     #[error("no client's key fits these 16 SYNs")]
     BadParity,
-    /// The parity holds, as it does for one noise in 256, but no door has the sequence.
+    /// The parity holds, as it does by chance for one block in 256, but no door has the sequence.
     #[error("no door has this sequence")]
     UnknownSequence,
-    /// The key fits, but no door has a name with this tag.
+    /// The key fits, but no door's name has this tag.
     #[error("there is no door of the name that was knocked for")]
     UnknownTag,
-    /// A client knocked at a door that is not his.
+    /// The client is not in the door's list.
     #[error("this client may not open this door")]
     ClientNotAllowed,
-    /// It was made too long ago, or in the future.
+    /// The timestamp is out of `max_skew`.
     #[error("{}", stale(*age_ms))]
     Stale {
-        /// Milliseconds since it was made, negative if it was made in the future.
+        /// Milliseconds since the timestamp; negative if it is in the future.
         age_ms: i64,
     },
-    /// It holds for another source address.
+    /// The knock is bound to another source address.
     #[error("bound to another address than the one it came from")]
     BoundElsewhere,
-    /// It holds for any source address, and the door wants one.
+    /// The knock is not bound, and the door has `require_binding`.
     #[error("not bound to an address, which this door requires")]
     NotBound,
 }
 
-/// A refusal, and whose knock was refused.
+/// A refused block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub why: Refusal,
-    /// The client whose key fits, by its index; `None` where that is not sure.
+    /// The index of the client whose key fits; `None` if that is uncertain.
     pub client: Option<usize>,
 }
 
@@ -99,7 +100,7 @@ fn stale(age_ms: i64) -> String {
     }
 }
 
-/// The keys and the doors that they fit.
+/// The clients' keys and the rules of the doors.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: Vec<Key>,
@@ -117,10 +118,10 @@ struct Rule {
 }
 
 impl Authenticator {
-    /// An authenticator by these `terms`; a [`Verified`] has their indices.
+    /// An authenticator for `policy`, whose indices a [`Verified`] has.
     #[must_use]
-    pub fn new(terms: &Policy) -> Self {
-        let Policy { clients, doors } = terms;
+    pub fn new(policy: &Policy) -> Self {
+        let Policy { clients, doors } = policy;
         let tags = doors.iter().enumerate();
         Self {
             keys: clients.iter().map(|client| client.secret.key()).collect(),
@@ -140,12 +141,12 @@ impl Authenticator {
         }
     }
 
-    /// Tries `block` against every key: one block operation each, and an end to each at the
-    /// first check that fails. Whether a sealed knock was accepted before is not known here.
+    /// Tries `block` with every key: one AES operation for each, and then checks up to the first
+    /// that fails. This does not detect replays.
     ///
     /// # Errors
     ///
-    /// The [`Refusal`] of the client with whose key the checks came furthest.
+    /// Returns the [`Refusal`] of the client whose key passed the most checks.
     pub fn verify(&self, block: &Block, arrival: &Arrival) -> Result<Verified, Refused> {
         let mut furthest = Refused {
             why: Refusal::BadParity,
@@ -157,9 +158,9 @@ impl Authenticator {
                 Key::Classic(key) => self.classic(client, key, block),
             };
             match attempt {
-                Ok(grant) => return Ok(grant),
+                Ok(verified) => return Ok(verified),
                 Err(why) if why > furthest.why => {
-                    // A parity that holds is no proof of a key yet.
+                    // The parity alone does not prove that the key fits.
                     let client = (why > Refusal::UnknownSequence).then_some(client);
                     furthest = Refused { why, client };
                 }

@@ -1,8 +1,30 @@
-//! The daemon's end of the control socket.
+//! The server of the control socket, through which administrators observe and command the daemon.
+//!
+//! A client sends one line of fields separated by tabs. The answer is one line of JSON:
+//!
+//! | request | answer |
+//! |---|---|
+//! | `status` | [`Status`] |
+//! | `leases` | an array of [`DoorStatus`] |
+//! | `open`, address, door, and optionally seconds | [`CommandReply`] |
+//! | `close`, address, and optionally a door | [`CommandReply`] |
+//! | `reload` | [`CommandReply`] without doors |
+//! | `tail` | a line for each [`Notice`] until either side disconnects |
+//! | `verdicts` | the same without the kernel's log lines, which stay off |
+//!
+//! Everyone who may connect may ask for `status`, `tail` and `verdicts`. The others are for root
+//! and for the user that the daemon runs as.
+//!
+//! [`DoorStatus`]: knockd_types::status::DoorStatus
+//! [`Status`]: knockd_types::status::Status
 
 use std::{net::IpAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use knockd_types::{
+    control::{CloseRequest, CommandReply, OpenRequest},
+    event::{Event, Notice},
+};
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
@@ -15,42 +37,38 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::query::Query;
-use crate::tails::Tail;
-use knockd_types::control::{CloseRequest, CommandReply, OpenRequest};
-use knockd_types::event::{Event, Notice};
+use crate::{pending::Outcome, query::Query, tails::Tail};
 
-/// Connections at the same time. More wait in the socket's backlog.
+/// The number of concurrent connections. Further ones wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 32;
 
-/// How long a connection may take to say what it wants.
+/// The time limit for the request of a connection.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// The longest request: an address, a door's name, a number.
+/// The longest request in bytes: a verb, an address, a door's name and a number.
 const MAX_REQUEST: u64 = 256;
 
-/// Who answers on the socket.
+/// The server of the control socket.
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: UnixListener,
-    /// The user that may move doors, besides root.
+    /// The user that may do everything, besides root.
     owner: u32,
 }
 
 impl Server {
-    /// The server behind a `listener` of [`Socket::bind`], which answers everything to root and
-    /// to the user `owner`.
+    /// A server on the listening socket `listener`, for root and for the user `owner`.
     ///
     /// # Errors
     ///
-    /// It cannot be waited for.
+    /// Returns an error if the event loop cannot wait for the socket.
     pub(crate) fn from_listener(listener: OwnedFd, owner: u32) -> Result<Self> {
         let listener = UnixListener::from_std(listener.into())?;
         Ok(Self { listener, owner })
     }
 
-    /// Serves connections for ever, passing on what they ask for.
-    pub(crate) async fn serve(self, requests: mpsc::Sender<Query>) {
+    /// Serves connections forever. Their queries go to `queries`.
+    pub(crate) async fn serve(self, queries: mpsc::Sender<Query>) {
         let owner = self.owner;
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
@@ -60,16 +78,16 @@ impl Server {
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let requests = requests.clone();
+                    let queries = queries.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, owner, &requests).await {
+                        if let Err(error) = answer(stream, owner, &queries).await {
                             debug!("control socket: {error:#}");
                         }
                         drop(slot);
                     });
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to be closed.
+                    // Probably out of file descriptors: wait until some are closed.
                     warn!("control socket: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -78,20 +96,20 @@ impl Server {
     }
 }
 
-/// Tells the daemon's loop, when it is dropped, that a tail has ended.
-struct Following<'a>(&'a mpsc::Sender<Query>);
+/// A connected `tail` subscriber. Informs the event loop when it is dropped.
+struct Subscriber<'a>(&'a mpsc::Sender<Query>);
 
-impl Drop for Following<'_> {
+impl Drop for Subscriber<'_> {
     fn drop(&mut self) {
-        let requests = self.0.clone();
+        let queries = self.0.clone();
         tokio::spawn(async move {
-            // Fails only when the loop has ended.
-            let _ = requests.send(Query::TailEnded).await;
+            // Fails if the event loop has ended.
+            let _ = queries.send(Query::TailEnded).await;
         });
     }
 }
 
-async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Query>) -> Result<()> {
+async fn answer(stream: UnixStream, owner: u32, queries: &mpsc::Sender<Query>) -> Result<()> {
     let uid = stream.peer_cred()?.uid();
     let is_owner = uid == 0 || uid == owner;
     let (reading, mut writing) = stream.into_split();
@@ -99,88 +117,93 @@ async fn answer(stream: UnixStream, owner: u32, requests: &mpsc::Sender<Query>) 
     let mut request = String::new();
     timeout(REQUEST_TIME, reading.read_line(&mut request))
         .await
-        .context("no request came")??;
+        .context("no request was sent")??;
     let fields: Vec<_> = request.trim_end_matches('\n').split('\t').collect();
     match fields[..] {
         ["status"] => {
-            let (reply, status) = oneshot::channel();
-            requests.send(Query::Status(reply)).await?;
-            send(&mut writing, &status.await?).await
+            let status = ask(queries, Query::Status).await?;
+            send(&mut writing, &status).await
         }
         ["tail"] => {
-            let (reply, tail) = oneshot::channel();
-            requests.send(Query::Tail(reply)).await?;
-            let _following = Following(requests);
-            let gone = reading.into_inner().into_inner();
-            follow(gone, &mut writing, tail.await?, |_| true).await
+            let tail = ask(queries, Query::Tail);
+            let _subscriber = Subscriber(queries);
+            let connection = reading.into_inner().into_inner();
+            relay(connection, &mut writing, tail.await?, |_| true).await
         }
         ["verdicts"] => {
-            let (reply, tail) = oneshot::channel();
-            requests.send(Query::Verdicts(reply)).await?;
-            let gone = reading.into_inner().into_inner();
-            // Others may tail at the same time.
+            let tail = ask(queries, Query::Verdicts).await?;
+            let connection = reading.into_inner().into_inner();
+            // The lines are on while there is a `tail` subscriber.
             let is_verdict = |event: &Event| !matches!(event, Event::Kernel { .. });
-            follow(gone, &mut writing, tail.await?, is_verdict).await
+            relay(connection, &mut writing, tail, is_verdict).await
         }
         _ if !is_owner => {
             let refusal = "only root may see leases, move doors and reload: ask with sudo";
             send(&mut writing, &CommandReply::Error(refusal.into())).await
         }
         ["leases"] => {
-            let (reply, leases) = oneshot::channel();
-            requests.send(Query::Leases(reply)).await?;
-            send(&mut writing, &leases.await?).await
-        }
-        ["reload"] => {
-            let (reply, reloaded) = oneshot::channel();
-            requests.send(Query::Reload(reply)).await?;
-            let reloaded = match reloaded.await? {
-                Ok(none) => CommandReply::Doors(none),
-                Err(error) => CommandReply::Error(error),
-            };
-            send(&mut writing, &reloaded).await
+            let leases = ask(queries, Query::Leases).await?;
+            send(&mut writing, &leases).await
         }
         ref fields => {
-            let (reply, moved) = oneshot::channel();
-            let request = match *fields {
-                ["close", source] => close(source, None, reply)?,
-                ["close", source, door] => close(source, Some(door), reply)?,
-                ["open", source, door] => open(source, door, None, reply)?,
-                ["open", source, door, seconds] => open(source, door, Some(seconds), reply)?,
+            let outcome = match *fields {
+                ["reload"] => ask(queries, Query::Reload).await?,
+                ["close", source] => close(queries, source, None).await?,
+                ["close", source, door] => close(queries, source, Some(door)).await?,
+                ["open", source, door] => open(queries, source, door, None).await?,
+                ["open", source, door, seconds] => {
+                    open(queries, source, door, Some(seconds)).await?
+                }
                 _ => bail!("unknown request {request:?}"),
             };
-            requests.send(request).await?;
-            let moved = match moved.await? {
+            let reply = match outcome {
                 Ok(doors) => CommandReply::Doors(doors),
                 Err(error) => CommandReply::Error(error),
             };
-            send(&mut writing, &moved).await
+            send(&mut writing, &reply).await
         }
     }
 }
 
-type Reply = oneshot::Sender<Result<Vec<String>, String>>;
+/// Sends a query to the event loop and waits for the answer.
+async fn ask<T>(
+    queries: &mpsc::Sender<Query>,
+    query: impl FnOnce(oneshot::Sender<T>) -> Query,
+) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    queries
+        .send(query(reply))
+        .await
+        .ok()
+        .context("the daemon is stopping")?;
+    answer.await.context("the daemon is stopping")
+}
 
-fn close(source: &str, door: Option<&str>, reply: Reply) -> Result<Query> {
+async fn close(queries: &mpsc::Sender<Query>, source: &str, door: Option<&str>) -> Result<Outcome> {
     let request = CloseRequest {
         source: source.parse::<IpAddr>()?.to_canonical(),
         door: door.map(str::to_owned),
     };
-    Ok(Query::Close(request, reply))
+    ask(queries, |reply| Query::Close(request, reply)).await
 }
 
-fn open(source: &str, door: &str, seconds: Option<&str>, reply: Reply) -> Result<Query> {
+async fn open(
+    queries: &mpsc::Sender<Query>,
+    source: &str,
+    door: &str,
+    seconds: Option<&str>,
+) -> Result<Outcome> {
     let request = OpenRequest {
         source: source.parse::<IpAddr>()?.to_canonical(),
         door: door.to_owned(),
         seconds: seconds.map(str::parse).transpose()?,
     };
-    Ok(Query::Open(request, reply))
+    ask(queries, |reply| Query::Open(request, reply)).await
 }
 
-/// Sends every notice that is `wanted` until either side ends it.
-async fn follow(
-    mut gone: OwnedReadHalf,
+/// Sends every notice that is `wanted` until either side disconnects.
+async fn relay(
+    mut connection: OwnedReadHalf,
     writing: &mut OwnedWriteHalf,
     (mut tail, listening): (Tail, String),
     wanted: impl Fn(&Event) -> bool,
@@ -194,8 +217,8 @@ async fn follow(
                 Some(_) => {}
                 None => return Ok(()),
             },
-            // Whoever follows says nothing more: bytes or an end mean that he is gone.
-            _ = gone.read(&mut byte) => return Ok(()),
+            // A subscriber sends nothing more: data or the end of it ends the subscription.
+            _ = connection.read(&mut byte) => return Ok(()),
         }
     }
 }

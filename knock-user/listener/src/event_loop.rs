@@ -1,11 +1,11 @@
-//! The listener's event loop: waits for the supervisor, the control socket and the source, and
-//! routes what they yield.
+//! The listener's event loop: waits for the supervisor, queries and the source, and routes what
+//! they yield.
 
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
 use knockd_ipc::{
-    message::{Effect, ListenerConfig, Message},
+    message::{ListenerConfig, Message},
     request::Request,
 };
 use knockd_runtime::clock::{monotonic, sleep_until_monotonic};
@@ -22,86 +22,85 @@ use crate::{
 };
 
 impl Listener {
-    /// Runs until the keeper goes. `requests` come from the control socket.
+    /// Runs until the supervisor exits.
     ///
     /// # Errors
     ///
-    /// The source cannot be read any more, or the keeper not be understood.
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Query>) -> Result<()> {
-        self.keeper.send(&Request::Ready).await?;
-        let mut knocks = Vec::new();
+    /// Returns an error if the source fails, or if the supervisor sends something unexpected.
+    pub(crate) async fn run(mut self, mut queries: mpsc::Receiver<Query>) -> Result<()> {
+        self.supervisor.send(&Request::Ready).await?;
+        let mut syns = Vec::new();
         loop {
-            // In this order: a flood of events must not keep anything else waiting.
+            // Biased: a flood of SYNs must not delay anything else.
             tokio::select! {
                 biased;
-                told = self.keeper.recv() => match told? {
-                    Some((told, files)) => self.recv(told, files).await?,
+                message = self.supervisor.recv() => match message? {
+                    Some((message, files)) => self.handle_message(message, files).await?,
                     None => break,
                 },
-                () = sleep_until_monotonic(self.refusals.next_deadline()) => self.sum_up_refusals(),
-                Some(request) = requests.recv() => self.answer(request).await?,
-                input = self.source.next(&mut knocks) => match input? {
+                () = sleep_until_monotonic(self.refusals.next_deadline()) => {
+                    self.log_refusal_sums();
+                }
+                Some(query) = queries.recv() => self.handle_query(query).await?,
+                input = self.source.next(&mut syns) => match input? {
                     Input::Syns => {
                         self.flush_kernel_log().await?;
-                        self.knocks(&knocks).await?;
-                        knocks.clear();
+                        self.handle_syns(&syns).await?;
+                        syns.clear();
                     }
-                    Input::Line(line) => self.line(line).await?,
+                    Input::Line(line) => self.handle_line(line).await?,
                     Input::Ended => {
                         self.source = Source::Ended;
-                        self.keeper.send(&Request::Ended).await?;
+                        self.supervisor.send(&Request::Ended).await?;
                     }
                 },
             }
         }
-        self.sum_up_refusals();
+        self.log_refusal_sums();
         Ok(())
     }
 
-    async fn recv(&mut self, told: Message, files: Vec<OwnedFd>) -> Result<()> {
-        match told {
-            Message::Begin(_) => bail!("it has begun already"),
-            Message::Change(terms) => self.change(*terms, files).await?,
+    async fn handle_message(&mut self, message: Message, files: Vec<OwnedFd>) -> Result<()> {
+        match message {
+            Message::Begin(_) => bail!("the supervisor sent the startup configuration twice"),
+            Message::Change(config) => self.change_config(*config, files).await?,
             Message::Notice(notice) => {
-                // Somebody may be about to.
-                if !self.reporter.relay(*notice) && !self.questions.awaits_tail() {
-                    self.notified = false;
-                    self.keeper.send(&Request::Notify(false)).await?;
+                // A subscriber may be about to be added.
+                if !self.reporter.relay(*notice) && !self.pending.awaits_tail() {
+                    self.notices_on = false;
+                    self.supervisor.send(&Request::Notify(false)).await?;
                 }
             }
-            Message::Took(effect, time) => {
-                if let Some(latencies) = &self.latencies {
-                    match effect {
-                        Effect::Gate => latencies.gate_opened(time),
-                        Effect::Command => latencies.command_started(time),
-                    }
-                }
-            }
+            Message::Took(effect, time) => self.metrics.observe(effect, time),
             Message::Full { client, source } => {
                 let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
-                let clients = self.terms.auth.clients.iter();
-                let client = clients.enumerate().find(|(_, one)| one.number == client);
-                let client = client.map(|(index, _)| index);
+                let mut clients = self.config.auth.clients.iter();
+                let client = clients.position(|one| one.number == client);
                 self.refuse(source, Reason::DoorsFull, client, detail);
             }
-            Message::Report(question, report) => self.report(question, *report),
-            Message::Answer(question, outcome) => self.questions.answer(question, outcome),
-            // Only awaited in `flush_kernel_log`.
+            Message::Report(number, report) => self.receive_report(number, *report),
+            Message::Answer(number, outcome) => self.pending.answer(number, outcome),
+            // `flush_kernel_log` waits for it.
             Message::Flushed => {}
-            Message::Ping => self.keeper.send(&Request::Alive).await?,
+            Message::Ping => self.supervisor.send(&Request::Alive).await?,
+            Message::Exporter => {
+                let channel = files.into_iter().next();
+                let channel = channel.context("the channel to the exporter is missing")?;
+                self.metrics.serve(channel)?;
+            }
         }
         Ok(())
     }
 
-    /// Goes over to another configuration, and to the ring that is new with it.
-    async fn change(&mut self, terms: ListenerConfig, files: Vec<OwnedFd>) -> Result<()> {
-        let keeps_window = terms.window() == self.terms.window();
-        self.authenticator = Authenticator::new(&terms.auth);
+    /// Changes to another configuration, and to the ring buffer that comes with it.
+    async fn change_config(&mut self, config: ListenerConfig, files: Vec<OwnedFd>) -> Result<()> {
+        let keeps_window = config.window() == self.config.window();
+        self.authenticator = Authenticator::new(&config.auth);
         self.assembler
-            .set_limits(terms.sequence_timeout, terms.sources);
-        self.terms = terms;
+            .set_limits(config.sequence_timeout, config.sources);
+        self.config = config;
         self.open_store()?;
-        let before = match (files.into_iter().next(), &mut self.source) {
+        let previous = match (files.into_iter().next(), &mut self.source) {
             (Some(ring), Source::Ring(_)) => {
                 let next = Source::Ring(Box::new(Ring::open(ring)?));
                 std::mem::replace(&mut self.source, next)
@@ -109,36 +108,36 @@ impl Listener {
             _ => return Ok(()),
         };
         if !keeps_window {
-            // What is half-finished was for other ports.
+            // Incomplete sequences are offsets in the previous window.
             self.assembler.clear();
-        } else if let Source::Ring(mut before) = before {
-            let mut knocks = Vec::new();
-            before.drain(&mut knocks);
-            self.knocks(&knocks).await?;
+        } else if let Source::Ring(mut previous) = previous {
+            let mut syns = Vec::new();
+            previous.drain(&mut syns);
+            self.handle_syns(&syns).await?;
         }
         Ok(())
     }
 
-    /// While somebody follows, waits until the kernel's lines of what was just read are told:
-    /// so a SYN is seen before what became of it.
+    /// If there is a `tail` subscriber, waits until the supervisor has passed on the kernel's log
+    /// lines of the SYNs that were just read, so that each line precedes what its SYN leads to.
     async fn flush_kernel_log(&mut self) -> Result<()> {
         if self.tails == 0 {
             return Ok(());
         }
-        self.keeper.send(&Request::Flush).await?;
+        self.supervisor.send(&Request::Flush).await?;
         loop {
-            match self.keeper.recv().await? {
+            match self.supervisor.recv().await? {
                 Some((Message::Flushed, _)) => return Ok(()),
-                // Boxed, since it may come back here: a change drains a ring.
-                Some((told, files)) => Box::pin(self.recv(told, files)).await?,
-                None => bail!("knockd has ended"),
+                // Boxed because it is recursive: a new configuration may drain a ring buffer.
+                Some((message, files)) => Box::pin(self.handle_message(message, files)).await?,
+                None => bail!("the supervisor has exited"),
             }
         }
     }
 
-    async fn line(&mut self, line: Line) -> Result<()> {
+    async fn handle_line(&mut self, line: Line) -> Result<()> {
         match line {
-            Line::Syn(knock) => self.knocks(&[knock]).await?,
+            Line::Syn(syn) => self.handle_syns(&[syn]).await?,
             Line::OutsideWindow => self.counters.lines_outside_window += 1,
             Line::Skipped { number, reason } => {
                 self.counters.lines_skipped += 1;
@@ -152,21 +151,21 @@ impl Listener {
         Ok(())
     }
 
-    async fn knocks(&mut self, knocks: &[Syn]) -> Result<()> {
-        for sighting in self.assembler.sight(knocks) {
-            self.knock(sighting).await?;
+    async fn handle_syns(&mut self, syns: &[Syn]) -> Result<()> {
+        for lookup in self.assembler.sight(syns) {
+            self.handle_syn(lookup).await?;
         }
         Ok(())
     }
 
-    async fn knock(&mut self, sighting: PendingLookup<'_>) -> Result<()> {
-        let knock = sighting.knock;
+    async fn handle_syn(&mut self, lookup: PendingLookup<'_>) -> Result<()> {
+        let syn = lookup.syn;
         self.counters.events += 1;
-        if !knock.has_unicast_source() {
+        if !syn.has_unicast_source() {
             self.counters.not_unicast += 1;
             return Ok(());
         }
-        let Some(Candidates { blocks, limited }) = self.assembler.push_sighted(sighting) else {
+        let Some(Candidates { blocks, limited }) = self.assembler.push_sighted(lookup) else {
             self.counters.retransmissions += 1;
             return Ok(());
         };
@@ -174,16 +173,16 @@ impl Listener {
         if limited > 0 {
             self.counters.attempts_limited += limited as u64;
             let detail = "this source has tried too many blocks".to_owned();
-            self.refuse(knock.source, Reason::Rate, None, detail);
+            self.refuse(syn.source, Reason::Rate, None, detail);
         }
         for block in &blocks {
-            if let Some(order) = self.attempt(block, knock) {
-                self.assembler.accept(&knock.source);
+            if let Some(request) = self.attempt(block, syn) {
+                self.assembler.accept(&syn.source);
                 return self
-                    .keeper
-                    .send(&order)
+                    .supervisor
+                    .send(&request)
                     .await
-                    .context("knockd does not hear of a knock");
+                    .context("the supervisor does not receive requests");
             }
         }
         Ok(())

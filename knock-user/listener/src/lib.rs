@@ -1,4 +1,8 @@
-//! From a process that was just started to one that listens, and can do nothing else.
+//! The listener: the unprivileged process `knockd-listener`, which reads untrusted network input.
+//!
+//! It receives its file descriptors from the supervisor and enters its sandbox before it reads the
+//! first byte. From then on it verifies knocks and answers the control socket. What needs
+//! privileges it requests from the supervisor.
 
 pub mod assembler;
 mod attempt;
@@ -11,6 +15,7 @@ mod pending;
 mod queries;
 mod query;
 mod replay_store;
+mod skipped_lines;
 pub mod source;
 mod state;
 pub mod tails;
@@ -18,138 +23,85 @@ pub mod tails;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
+pub use knockd_ipc::channel::LISTENER_NAME as NAME;
 use knockd_ipc::{
     channel::ListenerEnd,
     message::{Message, StartupConfig},
 };
-use knockd_runtime::{
-    clock::{WallClock, monotonic, unix_ms},
-    log,
-    sandbox::Sandbox,
-};
-use knockd_types::counters::Counters;
-use lru::LruCache;
-use rustix::{
-    process::{
-        DumpableBehavior, Signal, fchdir, set_dumpable_behavior, set_parent_process_death_signal,
-    },
-    thread::set_name,
-};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
-
-pub use knockd_ipc::channel::LISTENER_NAME as NAME;
+use knockd_runtime::{log, role, sandbox::Sandbox};
+use rustix::process::fchdir;
+use tokio::sync::mpsc;
 
 use self::{
-    assembler::Assembler,
-    auth::Authenticator,
     control::Server,
-    log_limit::Refusals,
-    metrics::exporter::Exporter,
-    pending::PendingQueries,
     source::{lines::Lines, ring::Ring},
-    state::{COPIES_KNOWN, Listener, SkippedLines, Source},
-    tails::Reporter,
+    state::{Listener, Source},
 };
 
-/// The listener's whole life. Ends when the keeper does.
+/// Queries that may wait while the event loop is busy. Connections beyond that wait to send theirs.
+const MAX_QUEUED_QUERIES: usize = 16;
+
+/// Runs the listener until the supervisor exits.
 ///
 /// # Errors
 ///
-/// It was not started by knockd, or could not give its rights up, or its source broke.
+/// Returns an error if the supervisor did not start this process, if the sandbox cannot be
+/// entered, or if the source fails.
 pub fn main() -> Result<()> {
-    // It was started by the path of its program, which is no name.
-    set_name(c"knockd-listener")?;
-    // The keys come here: no core file, and nobody but root looks into this process.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
+    role::begin(c"knockd-listener")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        ignore_signals()?;
-        let mut keeper = ListenerEnd::from_stdin()?;
-        let Some((Message::Begin(beginning), files)) = keeper.recv().await? else {
-            bail!("knockd ended at once");
+        role::ignore_signals()?;
+        let mut supervisor = ListenerEnd::from_stdin()?;
+        let Some((Message::Begin(startup), files)) = supervisor.recv().await? else {
+            bail!("the supervisor exited before it sent the configuration");
         };
-        listen(keeper, *beginning, files).await
+        listen(supervisor, *startup, files).await
     })
 }
 
-/// Signals are for the keeper, which closes the doors first; a terminal sends them to both.
-fn ignore_signals() -> Result<()> {
-    for kind in [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-    ] {
-        // With a handler the signal ends nothing, also when nobody waits for it any more.
-        drop(signal(kind)?);
-    }
-    Ok(())
-}
-
-async fn listen(keeper: ListenerEnd, beginning: StartupConfig, files: Vec<OwnedFd>) -> Result<()> {
-    log::init_like(&beginning.log);
+async fn listen(
+    supervisor: ListenerEnd,
+    startup: StartupConfig,
+    files: Vec<OwnedFd>,
+) -> Result<()> {
+    log::init_like(&startup.log);
     let mut files = files.into_iter();
-    let mut file = || files.next().context("a file is missing");
-    let server = Server::from_listener(file()?, beginning.owner)?;
-    let terms = beginning.config;
+    let mut file = || files.next().context("a file descriptor is missing");
+    let server = Server::from_listener(file()?, startup.owner)?;
     let input = file()?;
-    let folder = match &beginning.store {
+    let store_dir = match &startup.store {
         Some(_) => Some(file()?),
         None => None,
     };
-    let exporter = match beginning.metrics {
-        true => Some(Exporter::from_listener(file()?)?),
-        false => None,
-    };
-    let reporter = Reporter::default();
-    if let Some(folder) = &folder {
-        fchdir(folder)?;
+    if let Some(directory) = &store_dir {
+        fchdir(directory)?;
     }
-    // A ring is opened outside, where the size of a page can be asked for. It is not read yet.
-    let (ring, lines) = if beginning.reads_lines {
+    // The sandbox denies what opening a ring needs. Nothing is read from it yet.
+    let (ring, lines) = if startup.reads_lines {
         (None, Some(input))
     } else {
         (Some(Ring::open(input)?), None)
     };
-    // From here on what strangers send may come.
-    Sandbox::new(folder.as_ref())?.enter()?;
+    // From here on untrusted input may arrive.
+    Sandbox::new(store_dir.as_ref())?.enter()?;
     let source = match (ring, lines) {
         (Some(ring), _) => Source::Ring(Box::new(ring)),
-        (None, Some(lines)) => Source::Lines(Lines::read(lines, terms.window())?),
+        (None, Some(lines)) => Source::Lines(Lines::read(lines, startup.config.window())?),
         (None, None) => Source::Ended,
     };
-    // Requests wait their turn behind the knocks; a few may queue.
-    let (sender, requests) = mpsc::channel(16);
-    let latencies = exporter.as_ref().map(Exporter::latencies);
-    if let Some(exporter) = exporter {
-        tokio::spawn(exporter.serve(sender.clone()));
-    }
-    tokio::spawn(server.serve(sender));
-    let mut listener = Listener {
-        keeper,
+    let (sender, queries) = mpsc::channel(MAX_QUEUED_QUERIES);
+    tokio::spawn(server.serve(sender.clone()));
+    let mut listener = Listener::new(
+        supervisor,
         source,
-        assembler: Assembler::new(terms.sequence_timeout, terms.sources),
-        authenticator: Authenticator::new(&terms.auth),
-        terms,
-        store: None,
-        store_folder: beginning.store,
-        accepted: LruCache::new(COPIES_KNOWN),
-        refusals: Refusals::default(),
-        wall_clock: WallClock::new(unix_ms(), monotonic()),
-        reporter,
-        counters: Counters::default(),
-        latencies,
-        questions: PendingQueries::default(),
-        started: beginning.started,
-        tails: 0,
-        notified: false,
-        skipped_lines: SkippedLines::default(),
-    };
+        startup.config,
+        startup.store,
+        startup.started,
+        sender,
+    );
     listener.open_store()?;
-    listener.run(requests).await
+    listener.run(queries).await
 }

@@ -1,4 +1,4 @@
-//! Why knocks are refused, and how many refusals the log takes: a flood fills no disk.
+//! A limit for refusals in the log, so that a flood does not fill the disk.
 
 use std::{
     collections::HashMap,
@@ -9,23 +9,25 @@ use std::{
 
 use knockd_types::event::Event;
 
-/// How long refusals are counted before what was left out is summed up.
+/// The interval at which refusals that were left out are summed up.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Lines per source and [`PERIOD`]. As many as a jail of fail2ban asks for by default.
+/// Lines per source and [`PERIOD`]: the default `maxretry` of fail2ban.
 const LINES_PER_SOURCE: u32 = 5;
 
-/// Lines per [`PERIOD`] over all sources, which also bounds the table of sources: one that
-/// has no line has no entry.
+/// Lines of all sources per [`PERIOD`]. This also bounds the table of sources: a source without a
+/// line has no entry.
 const LINES: u32 = 100;
 
-/// The refusals of one minute, which begins with the first of them.
+/// The refusals of one [`PERIOD`], which begins with the first of them.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
+    /// The end of the period.
     ends: Option<Duration>,
     sources: HashMap<Origin, Tally>,
+    /// Lines of all sources.
     lines: u32,
-    /// Refusals of sources that have no entry.
+    /// Refusals without a line, of sources that have no entry.
     others: u64,
 }
 
@@ -35,8 +37,7 @@ struct Tally {
     left_out: u64,
 }
 
-/// Whom refusals are counted for: an IPv4 address, or a /64, since one host can have all of
-/// its addresses.
+/// What shares a limit: an IPv4 address, or a /64, because one host can use all of its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Origin {
     Address(IpAddr),
@@ -44,7 +45,7 @@ enum Origin {
 }
 
 impl Refusals {
-    /// Whether the log has room for a refusal of `source` at `now`. If not, it is counted.
+    /// Whether the log has room for a refusal of `source` at `now`. If not, the refusal is counted.
     pub(crate) fn admit(&mut self, source: IpAddr, now: Duration) -> bool {
         let is_over = self.ends.is_none_or(|ends| ends <= now);
         if is_over && !self.has_left_out() {
@@ -70,14 +71,13 @@ impl Refusals {
         false
     }
 
-    /// When what was left out is to be summed up; `None` if nothing was, so that an idle
-    /// daemon sleeps.
+    /// When the refusals that were left out are to be summed up; `None` if there are none.
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.ends.filter(|_| self.has_left_out())
     }
 
-    /// What was left out, and forgets it.
+    /// The sums of the refusals that were left out. Starts anew.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Event> {
         let Self {
             sources, others, ..

@@ -2,49 +2,57 @@
 
 use std::collections::HashMap;
 
+use knockd_ipc::metrics::Snapshot;
 use knockd_types::status::{DoorStatus, Status};
 use tokio::sync::oneshot;
 
-use crate::{metrics::snapshot::Snapshot, tails::Tail};
+use crate::tails::Tail;
 
+/// The doors that an admin command concerns, or why it cannot be executed.
 pub(crate) type Outcome = Result<Vec<String>, String>;
 
-/// PendingQueries that the keeper has not answered yet. As many as there are connections at most.
+/// Queries that the supervisor has not answered yet, by number. There are at most as many as
+/// connections.
 #[derive(Debug, Default)]
 pub(crate) struct PendingQueries {
     last: u32,
-    pub(crate) open: HashMap<u32, PendingQuery>,
+    queries: HashMap<u32, PendingQuery>,
 }
 
-/// Who waits for an answer.
+/// Where the answer goes.
 #[derive(Debug)]
 pub(crate) enum PendingQuery {
     Status(oneshot::Sender<Status>),
     Metrics(oneshot::Sender<Snapshot>),
     Tail(oneshot::Sender<(Tail, String)>),
     Leases(oneshot::Sender<Vec<DoorStatus>>),
-    CommandReply(oneshot::Sender<Outcome>),
+    Command(oneshot::Sender<Outcome>),
 }
 
 impl PendingQueries {
-    /// A number for what `asker` wants to know, which no other open question has.
-    pub(crate) fn ask(&mut self, asker: PendingQuery) -> u32 {
-        // 0 is no question's number.
+    /// Adds `query`, and returns a number that no other pending query has.
+    pub(crate) fn add(&mut self, query: PendingQuery) -> u32 {
+        // 0 stands for no query.
         self.last = self.last.checked_add(1).unwrap_or(1);
-        self.open.insert(self.last, asker);
+        self.queries.insert(self.last, query);
         self.last
     }
 
-    /// Whether somebody is about to follow.
-    pub(crate) fn awaits_tail(&self) -> bool {
-        let mut askers = self.open.values();
-        askers.any(|asker| matches!(asker, PendingQuery::Tail(_)))
+    /// Removes the query with this number.
+    pub(crate) fn take(&mut self, number: u32) -> Option<PendingQuery> {
+        self.queries.remove(&number)
     }
 
-    /// Passes the answer to a question about doors on.
-    pub(crate) fn answer(&mut self, question: u32, outcome: Outcome) {
-        if let Some(PendingQuery::CommandReply(reply)) = self.open.remove(&question) {
-            // Whoever asked may have gone.
+    /// Whether a subscriber is about to be added.
+    pub(crate) fn awaits_tail(&self) -> bool {
+        let mut queries = self.queries.values();
+        queries.any(|query| matches!(query, PendingQuery::Tail(_)))
+    }
+
+    /// Passes the outcome of an admin command on.
+    pub(crate) fn answer(&mut self, number: u32, outcome: Outcome) {
+        if let Some(PendingQuery::Command(reply)) = self.take(number) {
+            // Fails if the client has disconnected.
             let _ = reply.send(outcome);
         }
     }

@@ -1,48 +1,34 @@
-//! The Unix socket through which people watch the running daemon and move its doors.
-//!
-//! A client sends one line of fields with tabs between them. The answer is one line of JSON:
-//!
-//! | request | answer |
-//! |---|---|
-//! | `status` | [`Status`] |
-//! | `leases` | an array of [`DoorStatus`] |
-//! | `open`, address, door, and perhaps seconds | [`CommandReply`](knockd_types::control::CommandReply) |
-//! | `close`, address, and perhaps a door | [`CommandReply`](knockd_types::control::CommandReply) |
-//! | `reload` | [`CommandReply`](knockd_types::control::CommandReply), of no doors |
-//! | `tail` | a line for every notice ([`Notice`](knockd_types::event::Notice)) until either side ends it |
-//! | `verdicts` | the same without the kernel's lines, which then are not even written |
-//!
-//! Whoever may connect may ask for `status`, `tail` and `verdicts`; the others are for root and
-//! for the user that the daemon runs as.
+//! What the control socket and the metrics exporter ask the event loop for.
 
+use knockd_ipc::metrics::Snapshot;
 use knockd_types::{
     control::{CloseRequest, OpenRequest},
     status::{DoorStatus, Status},
 };
 use tokio::sync::oneshot;
 
-use crate::{metrics::snapshot::Snapshot, tails::Tail};
+use crate::{pending::Outcome, tails::Tail};
 
-/// What the socket, or the HTTP server of [`metrics`], asks of the daemon's loop.
+/// One query, with the channel for its answer.
 #[derive(Debug)]
 pub(crate) enum Query {
-    /// How is it going?
+    /// The state of the daemon.
     Status(oneshot::Sender<Status>),
-    /// What is there to be measured?
+    /// The state of the daemon, as metrics.
     Metrics(oneshot::Sender<Snapshot>),
-    /// Somebody follows from now on: his notices, and what the daemon listens to.
+    /// A subscription to all notices, with what the daemon listens on.
     Tail(oneshot::Sender<(Tail, String)>),
-    /// Somebody has stopped following.
+    /// A subscriber has left.
     TailEnded,
-    /// Read the configuration again.
-    Reload(oneshot::Sender<Result<Vec<String>, String>>),
-    /// Like a tail, for somebody who has no use for the kernel's line for every SYN. Nobody
-    /// needs to know when he stops.
+    /// A subscription without the kernel's log lines, which stay off. It ends without
+    /// [`Self::TailEnded`].
     Verdicts(oneshot::Sender<(Tail, String)>),
-    /// Which doors are open?
+    /// The open doors.
     Leases(oneshot::Sender<Vec<DoorStatus>>),
     /// Open a door.
-    Open(OpenRequest, oneshot::Sender<Result<Vec<String>, String>>),
+    Open(OpenRequest, oneshot::Sender<Outcome>),
     /// Close doors.
-    Close(CloseRequest, oneshot::Sender<Result<Vec<String>, String>>),
+    Close(CloseRequest, oneshot::Sender<Outcome>),
+    /// Reload the configuration.
+    Reload(oneshot::Sender<Outcome>),
 }

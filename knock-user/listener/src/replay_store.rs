@@ -9,11 +9,10 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use knock_common::protocol::block::{BLOCK_LEN, Block};
-use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
-use thiserror::Error;
-
 use knockd_runtime::store::Store;
 use knockd_types::names::KNOCKS_FILE;
+use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use thiserror::Error;
 
 /// The accepted blocks. The key begins with the block's own timestamp (Unix milliseconds), so that
 /// one table serves both look-up and removal of the oldest blocks.
@@ -78,12 +77,12 @@ impl ReplayStore {
     ///
     /// Returns an error if another daemon has the store open.
     pub(crate) fn open(folder: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
-        let (store, trouble) = Store::open(
+        let (store, problem) = Store::open(
             folder.join(KNOCKS_FILE),
             shown.join(KNOCKS_FILE),
             CONSEQUENCE,
         )?;
-        Ok((Self(store), trouble))
+        Ok((Self(store), problem))
     }
 
     /// Records that `block`, with the timestamp `made_at`, is accepted at `now` (both in Unix

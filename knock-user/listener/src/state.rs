@@ -1,25 +1,24 @@
-//! The network-facing process: reads what strangers send, and finds the knocks in it.
-//!
-//! It has no rights. What it needs was opened for it by the keeper; what is to be done it asks
-//! of the keeper ([`super::inner`]). Data moves from the source to the channel, and only the
-//! disk and the keeper are waited for.
+//! The state of the listener.
 
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use knock_common::protocol::block::Block;
 use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
-use knockd_runtime::clock::WallClock;
+use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
 use knockd_types::{counters::Counters, syn::Syn};
 use lru::LruCache;
+use tokio::sync::mpsc;
 
 use crate::{
     assembler::Assembler,
     auth::Authenticator,
     log_limit::Refusals,
-    metrics::latency::Latencies,
+    metrics::Metrics,
     pending::PendingQueries,
+    query::Query,
     replay_store::ReplayStore,
+    skipped_lines::SkippedLines,
     source::{
         lines::{Line, Lines},
         ring::Ring,
@@ -27,22 +26,19 @@ use crate::{
     tails::Reporter,
 };
 
-/// A bad line is warned of at most this often.
-pub(crate) const LINE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Accepted knocks that are known, so that a further copy of one is told as such.
-pub(crate) const COPIES_KNOWN: NonZeroUsize = match NonZeroUsize::new(1024) {
-    Some(known) => known,
+/// Accepted sealed blocks that are kept in memory, to distinguish further copies from replays.
+const ACCEPTED_BLOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
+    Some(blocks) => blocks,
     None => panic!("it is above zero"),
 };
 
-/// Where the knocks come from.
+/// Where SYNs come from.
 pub(crate) enum Source {
-    /// The XDP program.
+    /// The ring buffer of the XDP program.
     Ring(Box<Ring>),
-    /// Lines.
+    /// Lines of text.
     Lines(Lines),
-    /// Lines that have come to their end.
+    /// Lines of text that have ended.
     Ended,
 }
 
@@ -54,11 +50,15 @@ pub(crate) enum Input {
 }
 
 impl Source {
-    /// The next input; knocks are appended to `knocks`.
-    pub(crate) async fn next(&mut self, knocks: &mut Vec<Syn>) -> Result<Input> {
+    /// The next input. SYNs of the ring buffer are appended to `syns`. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel cannot wait for the ring buffer.
+    pub(crate) async fn next(&mut self, syns: &mut Vec<Syn>) -> Result<Input> {
         match self {
             Self::Ring(ring) => {
-                ring.next(knocks).await?;
+                ring.next(syns).await?;
                 Ok(Input::Syns)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
@@ -67,50 +67,63 @@ impl Source {
     }
 }
 
-/// Everything that the loop moves.
+/// The state of the event loop.
 pub(crate) struct Listener {
-    pub(crate) keeper: ListenerEnd,
+    pub(crate) supervisor: ListenerEnd,
     pub(crate) source: Source,
-    pub(crate) terms: ListenerConfig,
+    pub(crate) config: ListenerConfig,
     pub(crate) assembler: Assembler,
     pub(crate) authenticator: Authenticator,
-    /// Absent where there is nothing to remember.
+    /// `None` until a client uses the sealed protocol.
     pub(crate) store: Option<ReplayStore>,
-    /// What the folder of the store is called for a person, if there is one.
-    pub(crate) store_folder: Option<PathBuf>,
-    /// The sealed blocks that were accepted last, from where, and when.
+    /// The path of the replay store for messages; `None` if there is no directory for it.
+    pub(crate) store_path: Option<PathBuf>,
+    /// The latest accepted sealed blocks: where each came from, and when.
     pub(crate) accepted: LruCache<Block, (IpAddr, Duration)>,
     pub(crate) refusals: Refusals,
     pub(crate) wall_clock: WallClock,
     pub(crate) reporter: Reporter,
     pub(crate) counters: Counters,
-    /// Where it goes how long a knock took, if anybody wants to know.
-    pub(crate) latencies: Option<Latencies>,
-    pub(crate) questions: PendingQueries,
+    pub(crate) metrics: Metrics,
+    pub(crate) pending: PendingQueries,
+    /// The start of the daemon, on the clock of [`monotonic`].
     pub(crate) started: Duration,
+    /// The number of `tail` subscribers, which also receive the kernel's log lines.
     pub(crate) tails: usize,
-    /// Whether the keeper tells notices.
-    pub(crate) notified: bool,
+    /// Whether the supervisor sends notices.
+    pub(crate) notices_on: bool,
     pub(crate) skipped_lines: SkippedLines,
 }
 
-/// Bad lines since the last warning.
-#[derive(Debug, Default)]
-pub(crate) struct SkippedLines {
-    warned: Option<Duration>,
-    unsaid: u64,
-}
-
-impl SkippedLines {
-    /// Counts a bad line. When it is time to warn again: how many went unsaid before it.
-    pub(crate) fn may_warn(&mut self, now: Duration) -> Option<u64> {
-        if let Some(warned) = self.warned
-            && now < warned + LINE_WARNING_INTERVAL
-        {
-            self.unsaid += 1;
-            return None;
+impl Listener {
+    /// A listener in a daemon that was started at `started`. `queries` leads to its event loop.
+    pub(crate) fn new(
+        supervisor: ListenerEnd,
+        source: Source,
+        config: ListenerConfig,
+        store_path: Option<PathBuf>,
+        started: Duration,
+        queries: mpsc::Sender<Query>,
+    ) -> Self {
+        Self {
+            supervisor,
+            source,
+            assembler: Assembler::new(config.sequence_timeout, config.sources),
+            authenticator: Authenticator::new(&config.auth),
+            config,
+            store: None,
+            store_path,
+            accepted: LruCache::new(ACCEPTED_BLOCKS),
+            refusals: Refusals::default(),
+            wall_clock: WallClock::new(unix_ms(), monotonic()),
+            reporter: Reporter::default(),
+            counters: Counters::default(),
+            metrics: Metrics::new(queries, started),
+            pending: PendingQueries::default(),
+            started,
+            tails: 0,
+            notices_on: false,
+            skipped_lines: SkippedLines::default(),
         }
-        self.warned = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
     }
 }

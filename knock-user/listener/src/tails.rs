@@ -5,8 +5,8 @@ use knockd_types::event::{Event, Notice};
 use tokio::sync::broadcast;
 use tracing::Level;
 
-/// Notices that a slow tail may lag behind before it loses some. Small: a notice is a few
-/// hundred bytes, and whoever reads that slowly has lost already.
+/// Notices that are kept for a slow subscriber before it loses some. A notice takes a few hundred
+/// bytes.
 const MAX_LAG: usize = 1024;
 
 /// Reports events to the log and to `tail` subscribers.
@@ -24,7 +24,8 @@ impl Default for Reporter {
 }
 
 impl Reporter {
-    /// Passes on to every subscriber what is in the log already. Returns whether there is one.
+    /// Passes a notice that is in the log already on to every subscriber. Returns whether there is
+    /// one.
     pub fn relay(&self, notice: Notice) -> bool {
         self.tails.send(notice).is_ok()
     }
@@ -43,24 +44,24 @@ impl Reporter {
 
     fn publish(&self, event: Event) {
         if self.tails.receiver_count() > 0 {
-            // Fails only if the last subscriber has gone meanwhile.
+            // Fails if the last subscriber has just disconnected.
             let _ = self.tails.send(Notice::now(event));
         }
     }
 
-    /// Subscribes to everything that is reported from here on.
+    /// Subscribes to everything that is reported after this call.
     #[must_use]
     pub fn tail(&self) -> Tail {
         Tail(self.tails.subscribe())
     }
 }
 
-/// One follower's notices. A slow one loses some; it never holds the daemon up.
+/// The notices of one subscriber. A slow subscriber loses some and never delays the daemon.
 #[derive(Debug)]
 pub struct Tail(broadcast::Receiver<Notice>);
 
 impl Tail {
-    /// The next notice; `None` when the daemon stops.
+    /// The next notice; `None` when the daemon stops. Cancel-safe.
     pub async fn next(&mut self) -> Option<Notice> {
         match self.0.recv().await {
             Ok(notice) => Some(notice),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_tail_gets_every_notice() {
+    async fn every_subscriber_gets_every_notice() {
         let reporter = Reporter::default();
         reporter.report(refused("before"));
         let mut tails = [reporter.tail(), reporter.tail()];
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_tail_loses_the_oldest_and_is_told() {
+    async fn a_slow_subscriber_loses_the_oldest_and_is_notified() {
         let reporter = Reporter::default();
         let mut tail = reporter.tail();
         for _ in 0..MAX_LAG + 10 {

@@ -5,5 +5,6 @@ pub mod account;
 pub mod async_fd;
 pub mod clock;
 pub mod log;
+pub mod role;
 pub mod sandbox;
 pub mod store;

@@ -6,12 +6,14 @@ use clap::Parser as _;
 use knockd_cli::{Cli, LogFormat};
 
 fn main() -> ExitCode {
-    // The supervisor starts this program under this name as the listener.
-    if env::args_os()
-        .next()
-        .is_some_and(|name| name == knockd_listener::NAME)
-    {
-        return listen();
+    // The supervisor starts its other processes as the same program with their name.
+    if let Some(name) = env::args_os().next() {
+        if name == knockd_listener::NAME {
+            return run(knockd_listener::NAME, knockd_listener::main);
+        }
+        if name == knockd_exporter::NAME {
+            return run(knockd_exporter::NAME, knockd_exporter::main);
+        }
     }
     let cli = Cli::parse();
     let log = cli.open_log();
@@ -29,15 +31,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn listen() -> ExitCode {
-    match knockd_listener::main() {
+/// Runs the process `name`, which has no command line.
+fn run(name: &str, main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    match main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The supervisor sends the log settings. Before that there is no log.
+            // The log is not open before the supervisor has sent its settings.
             if tracing::event_enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {
-                eprintln!("{}: {error:#}", knockd_listener::NAME);
+                eprintln!("{name}: {error:#}");
             }
             ExitCode::FAILURE
         }

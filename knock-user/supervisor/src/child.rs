@@ -34,19 +34,24 @@ pub(crate) fn account(config: &Config) -> Result<Option<Account>> {
     account::unprivileged(config.user.as_ref()).map(Some)
 }
 
-/// Starts this program in another `role`, which it finds in `argv[0]`, with `stdin` as its standard
-/// input.
+/// Starts this program in another `role`, which it finds in `argv[0]`, with these files as its
+/// standard input and output.
 ///
 /// # Errors
 ///
 /// Returns an error if the process cannot be started.
-pub(crate) fn spawn(role: &str, stdin: OwnedFd, account: Option<&Account>) -> Result<Process> {
+pub(crate) fn spawn(
+    role: &str,
+    stdin: OwnedFd,
+    stdout: Stdio,
+    account: Option<&Account>,
+) -> Result<Process> {
     // Not by its path: an upgrade may have replaced the file.
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0(role)
         .stdin(Stdio::from(stdin))
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .env_clear()
         .envs(
             LOG_ENVIRONMENT

@@ -1,6 +1,6 @@
 //! The supervisor's event loop: passes each event to the part that handles it.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use anyhow::Result;
 use knockd_ipc::{channel::Received, message::StartupConfig};
@@ -75,6 +75,7 @@ impl Supervisor {
                     Received::Invalid(invalid) => self.listener.kill(&invalid),
                     Received::Closed => self.listener.reap().await?,
                 },
+                event = self.exporter.next_event() => self.handle_exporter(&event),
                 logged = kernel_log => {
                     logged?;
                     self.datapath.flush_kernel_log();
@@ -85,6 +86,7 @@ impl Supervisor {
 
     fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
         let Self {
+            listener,
             config,
             datapath,
             ledger,
@@ -92,7 +94,7 @@ impl Supervisor {
             started,
             ..
         } = self;
-        self.listener.start(|| {
+        listener.start(|| {
             let account = child::account(config)?;
             let replay_dir = replay_dir::prepare_for(config, account.as_ref(), reporter);
             let store = config.state_dir.join(KNOCKS_FOLDER);
@@ -101,21 +103,20 @@ impl Supervisor {
                 config: listener_config(config, ledger.catalog()),
                 reads_lines: datapath.reads_lines(),
                 store: replay_dir.is_some().then_some(store),
-                metrics: sockets.metrics.is_some(),
                 owner: geteuid().as_raw(),
                 started: *started,
             };
             let control = sockets.control.as_fd().try_clone_to_owned()?;
-            let metrics = sockets.metrics.as_ref().map(OwnedFd::try_clone);
             let mut files = vec![control, datapath.input()?];
             files.extend(replay_dir);
-            files.extend(metrics.transpose()?);
             Ok(Launch {
                 account,
                 startup,
                 files,
             })
-        })
+        })?;
+        self.start_exporter();
+        Ok(())
     }
 
     /// Closes the doors that have to be closed, stops the listener, and with `leaves_gate` removes
@@ -129,6 +130,7 @@ impl Supervisor {
         }
         self.close_doors(stop, gate_stays).await;
         self.listener.stop().await;
+        self.exporter.stop().await;
     }
 
     /// Closes the doors that a previous daemon left open, and does nothing else. With a gate those

@@ -18,6 +18,7 @@ mod datapath;
 mod doors;
 mod event_loop;
 pub mod exec;
+mod exporter_process;
 #[cfg(test)]
 mod fixture;
 mod lease_gate;
@@ -49,6 +50,7 @@ use tracing::info;
 
 pub use self::reporter::Reporter;
 use self::{
+    exporter_process::ExporterProcess,
     origin::Origin,
     outbox::Outbox,
     resources::{
@@ -104,7 +106,8 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     }
     supervisor.datapath.set_watch(watch);
     supervisor.reload.set_origin(origin);
-    supervisor.run(stop, Sockets { control, metrics }).await
+    supervisor.exporter = ExporterProcess::new(metrics);
+    supervisor.run(stop, Sockets { control }).await
 }
 
 /// Runs a daemon that logs what it would do and does none of it, until a signal stops it.
@@ -132,7 +135,8 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
     supervisor.datapath.set_watch(watch);
     supervisor.reload.set_origin(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
-    supervisor.run(stop, Sockets { control, metrics }).await
+    supervisor.exporter = ExporterProcess::new(metrics);
+    supervisor.run(stop, Sockets { control }).await
 }
 
 /// Removes the gate that a daemon has left in force, closes every door that is still open, and

@@ -4,7 +4,7 @@
 //! not allowed in its phase, or does not read its messages. After an exit the next one is due when
 //! [`ListenerProcess::next_start`] says so, except if none was ever ready: then the daemon fails.
 
-use std::{fmt, future, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{fmt, future, os::fd::OwnedFd, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use knockd_ipc::{
@@ -93,7 +93,7 @@ impl ListenerProcess {
     fn spawn(&mut self, launch: Launch) -> Result<()> {
         self.has_replay_store = launch.startup.store.is_some();
         let (end, stdin) = SupervisorEnd::pair()?;
-        let process = child::spawn(LISTENER_NAME, stdin, launch.account.as_ref())?;
+        let process = child::spawn(LISTENER_NAME, stdin, Stdio::null(), launch.account.as_ref())?;
         let end = Arc::new(end);
         let messages = self.outbox.open();
         self.outbox
@@ -113,6 +113,11 @@ impl ListenerProcess {
     /// When to start the next listener, on the clock of [`monotonic`].
     pub(crate) fn next_start(&self) -> Option<Duration> {
         self.backoff.next_start()
+    }
+
+    /// Whether there is a listener.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// Whether a listener was ever ready.

@@ -22,8 +22,6 @@ use crate::{
 pub(crate) struct Sockets {
     /// The control socket.
     pub control: Socket,
-    /// The socket of the metrics server, if metrics are configured.
-    pub metrics: Option<OwnedFd>,
 }
 
 /// Changes `config` so that nothing is dropped.

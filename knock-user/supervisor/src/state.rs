@@ -13,26 +13,28 @@ use knockd_xdp::leases::Gate;
 use tokio::sync::Semaphore;
 
 use crate::{
-    datapath::Datapath, lease_store::LeaseStore, ledger::Ledger, listener_process::ListenerProcess,
-    outbox::Outbox, reload::Reload, reporter::Reporter, sd_notify::ServiceManager,
+    datapath::Datapath, exporter_process::ExporterProcess, lease_store::LeaseStore, ledger::Ledger,
+    listener_process::ListenerProcess, outbox::Outbox, reload::Reload, reporter::Reporter,
+    sd_notify::ServiceManager,
 };
 
 /// How many reports may wait until the listener reads them: more than it has connections that may
 /// ask for one. A report of many doors is long.
 const MAX_REPORTS: usize = 64;
 
-/// The four parts of the supervisor, and what they share.
+/// The parts of the supervisor, and what they share.
 pub(crate) struct Supervisor {
     pub(crate) config: Config,
     /// Whether nothing is executed, only logged.
     pub(crate) is_dry_run: bool,
     pub(crate) listener: ListenerProcess,
+    pub(crate) exporter: ExporterProcess,
     pub(crate) datapath: Datapath,
     pub(crate) ledger: Ledger,
     pub(crate) reload: Reload,
     pub(crate) reporter: Reporter,
     pub(crate) service_manager: ServiceManager,
-    /// What none of the four parts counts.
+    /// What none of the parts counts.
     pub(crate) counters: Counters,
     /// Permits of reports on their way to the listener.
     pub(crate) reports: Arc<Semaphore>,
@@ -58,6 +60,7 @@ impl Supervisor {
         Ok(Self {
             is_dry_run: false,
             listener: ListenerProcess::new(outbox),
+            exporter: ExporterProcess::default(),
             datapath: Datapath::new(reporter.clone()),
             ledger: Ledger::new(&config, store, reporter.clone())?,
             reload: Reload::new(),

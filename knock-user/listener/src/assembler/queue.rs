@@ -7,7 +7,6 @@ use knock_common::{
     protocol::block::{BLOCK_LEN, Block},
     rate::Rate,
 };
-
 use knockd_types::syn::Syn;
 
 /// Events that are kept per source: four complete knocks, so that a knock is found despite
@@ -75,12 +74,12 @@ impl Event {
 }
 
 impl From<&Syn> for Event {
-    fn from(knock: &Syn) -> Self {
+    fn from(syn: &Syn) -> Self {
         Self {
-            at: nanoseconds(knock.at),
-            source_port: knock.source_port.unwrap_or_default(),
-            has_source_port: knock.source_port.is_some(),
-            offset: knock.offset,
+            at: nanoseconds(syn.at),
+            source_port: syn.source_port.unwrap_or_default(),
+            has_source_port: syn.source_port.is_some(),
+            offset: syn.offset,
         }
     }
 }

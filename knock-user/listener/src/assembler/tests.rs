@@ -18,7 +18,7 @@ fn source(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
 
-fn knock(source_port: u16, offset: u8, at_ms: u64) -> Syn {
+fn syn(source_port: u16, offset: u8, at_ms: u64) -> Syn {
     Syn {
         source: source(1),
         source_port: Some(source_port),
@@ -31,11 +31,10 @@ fn blocks(progress: Option<&Candidates>) -> &[Block] {
     progress.map_or(&[], |candidates| &candidates.blocks)
 }
 
-/// All blocks that `knocks` complete, in the order in which the daemon tries them.
-fn candidates(assembler: &mut Assembler, knocks: &[Syn]) -> Vec<Block> {
-    knocks
-        .iter()
-        .flat_map(|knock| blocks(assembler.push(knock).as_ref()).to_vec())
+/// All blocks that `syns` complete, in the order in which the daemon tries them.
+fn candidates(assembler: &mut Assembler, syns: &[Syn]) -> Vec<Block> {
+    syns.iter()
+        .flat_map(|syn| blocks(assembler.push(syn).as_ref()).to_vec())
         .collect()
 }
 
@@ -43,7 +42,7 @@ fn candidates(assembler: &mut Assembler, knocks: &[Syn]) -> Vec<Block> {
 fn series(block: [u8; 16], first_port: u16, start_ms: u64) -> Vec<Syn> {
     (0_u16..)
         .zip(block)
-        .map(|(i, offset)| knock(first_port + i, offset, start_ms + 2 * u64::from(i)))
+        .map(|(i, offset)| syn(first_port + i, offset, start_ms + 2 * u64::from(i)))
         .collect()
 }
 
@@ -52,39 +51,39 @@ const BLOCK: [u8; 16] = [9, 9, 3, 200, 255, 0, 17, 9, 1, 2, 3, 4, 5, 6, 7, 8];
 #[test]
 fn sixteen_syns_make_one_block() {
     let mut assembler = assembler();
-    let knocks = series(BLOCK, PORT, 0);
-    assert!(candidates(&mut assembler, &knocks[..15]).is_empty());
-    assert_eq!(candidates(&mut assembler, &knocks[15..]), [Block(BLOCK)]);
+    let syns = series(BLOCK, PORT, 0);
+    assert!(candidates(&mut assembler, &syns[..15]).is_empty());
+    assert_eq!(candidates(&mut assembler, &syns[15..]), [Block(BLOCK)]);
 }
 
 #[test]
 fn arrival_order_is_enough() {
-    let mut knocks = series(BLOCK, PORT, 0);
-    for (i, knock) in (0_u16..).zip(&mut knocks) {
+    let mut syns = series(BLOCK, PORT, 0);
+    for (i, syn) in (0_u16..).zip(&mut syns) {
         // Source ports chosen by a NAT, or `--lines` without source ports.
-        knock.source_port = (i % 2 == 0).then_some(PORT.wrapping_mul(i + 7));
+        syn.source_port = (i % 2 == 0).then_some(PORT.wrapping_mul(i + 7));
     }
-    assert_eq!(candidates(&mut assembler(), &knocks), [Block(BLOCK)]);
+    assert_eq!(candidates(&mut assembler(), &syns), [Block(BLOCK)]);
 }
 
 #[test]
 fn a_line_without_source_port_is_never_a_retransmission() {
-    let mut knocks = series([7; 16], PORT, 0);
-    for knock in &mut knocks {
-        knock.source_port = None;
+    let mut syns = series([7; 16], PORT, 0);
+    for syn in &mut syns {
+        syn.source_port = None;
     }
-    assert_eq!(candidates(&mut assembler(), &knocks), [Block([7; 16])]);
+    assert_eq!(candidates(&mut assembler(), &syns), [Block([7; 16])]);
 }
 
 #[test]
 fn events_grow_old() {
-    let mut knocks = series(BLOCK, PORT, 0);
-    let mut late = knocks.split_off(15);
-    late[0].at = knocks[0].at + TIMEOUT + Duration::from_millis(1);
-    assert!(candidates(&mut assembler(), &[knocks.clone(), late.clone()].concat()).is_empty());
-    late[0].at = knocks[0].at + TIMEOUT;
+    let mut syns = series(BLOCK, PORT, 0);
+    let mut late = syns.split_off(15);
+    late[0].at = syns[0].at + TIMEOUT + Duration::from_millis(1);
+    assert!(candidates(&mut assembler(), &[syns.clone(), late.clone()].concat()).is_empty());
+    late[0].at = syns[0].at + TIMEOUT;
     assert_eq!(
-        candidates(&mut assembler(), &[knocks, late].concat()),
+        candidates(&mut assembler(), &[syns, late].concat()),
         [Block(BLOCK)]
     );
 }
@@ -111,28 +110,28 @@ fn sources_do_not_mix() {
 #[test]
 fn the_least_recently_seen_source_makes_room() {
     let mut assembler = assembler();
-    let knocks = series(BLOCK, PORT, 0);
-    candidates(&mut assembler, &knocks[..8]);
+    let syns = series(BLOCK, PORT, 0);
+    candidates(&mut assembler, &syns[..8]);
     for last in 2..=4 {
         assembler.push(&Syn {
             source: source(last),
-            ..knocks[0]
+            ..syns[0]
         });
     }
-    candidates(&mut assembler, &knocks[8..9]);
+    candidates(&mut assembler, &syns[8..9]);
     assembler.push(&Syn {
         source: source(5),
-        ..knocks[9]
+        ..syns[9]
     });
     assert_eq!((assembler.sources(), assembler.evicted()), (4, 1));
     // Source 1 was seen after source 2, so source 2 was evicted.
-    assert_eq!(candidates(&mut assembler, &knocks[9..]), [Block(BLOCK)]);
+    assert_eq!(candidates(&mut assembler, &syns[9..]), [Block(BLOCK)]);
 }
 
 #[test]
 fn silent_sources_are_forgotten() {
     let mut assembler = assembler();
-    assembler.push(&knock(PORT, 0, 0));
+    assembler.push(&syn(PORT, 0, 0));
     assembler.forget(TIMEOUT);
     assert_eq!(assembler.sources(), 1);
     assembler.forget(TIMEOUT + Duration::from_millis(1));
@@ -148,7 +147,7 @@ fn attempts_are_bounded() {
         let offset = u8::try_from(i % 251).unwrap();
         let event = Syn {
             source_port: None,
-            ..knock(0, offset, 1000)
+            ..syn(0, offset, 1000)
         };
         if let Some(Candidates { blocks, limited }) = assembler.push(&event) {
             tried += blocks.len();
@@ -163,7 +162,7 @@ fn a_queue_is_bounded() {
     let mut assembler = assembler();
     for i in 0..10_000_u32 {
         let port = u16::try_from(i).unwrap();
-        assembler.push(&knock(port, 1, 0));
+        assembler.push(&syn(port, 1, 0));
     }
     let queue = assembler.sources.oldest().unwrap();
     assert_eq!(queue.len(), MAX_EVENTS);
@@ -172,14 +171,14 @@ fn a_queue_is_bounded() {
 #[test]
 fn who_takes_the_place_of_another_has_nothing_of_his() {
     let mut assembler = Assembler::new(TIMEOUT, NonZeroUsize::MIN);
-    let knocks = series(BLOCK, PORT, 0);
-    candidates(&mut assembler, &knocks[..15]);
+    let syns = series(BLOCK, PORT, 0);
+    candidates(&mut assembler, &syns[..15]);
     let other = Syn {
         source: source(2),
-        ..knocks[15]
+        ..syns[15]
     };
     assert!(candidates(&mut assembler, &[other]).is_empty());
-    assert!(candidates(&mut assembler, &knocks[15..]).is_empty());
+    assert!(candidates(&mut assembler, &syns[15..]).is_empty());
     assert_eq!((assembler.sources(), assembler.evicted()), (1, 2));
 }
 
@@ -189,18 +188,18 @@ fn memory_is_given_back_and_who_is_left_goes_on() {
     let flood = |count: u32| {
         (0..count).map(|address| Syn {
             source: Ipv4Addr::from_bits(0x0a00_0000 | address).into(),
-            ..knock(PORT, 0, 0)
+            ..syn(PORT, 0, 0)
         })
     };
-    for knock in flood(20_000) {
-        assembler.push(&knock);
+    for syn in flood(20_000) {
+        assembler.push(&syn);
     }
     let (slots, _) = assembler.sources.capacity();
     assert!(slots >= 20_000);
-    let knocks = series(BLOCK, PORT, 14_999);
-    candidates(&mut assembler, &knocks[..8]);
-    assert_eq!(candidates(&mut assembler, &knocks[8..]), [Block(BLOCK)]);
-    let last = knock(PORT, 0, 15_032);
+    let syns = series(BLOCK, PORT, 14_999);
+    candidates(&mut assembler, &syns[..8]);
+    assert_eq!(candidates(&mut assembler, &syns[8..]), [Block(BLOCK)]);
+    let last = syn(PORT, 0, 15_032);
     assembler.push(&Syn {
         source: source(2),
         ..last
@@ -246,14 +245,14 @@ struct Model {
 }
 
 impl Model {
-    fn push(&mut self, knock: &Syn) -> Option<Candidates> {
-        self.forget(knock.at);
-        let place = self.sources.iter().position(|(at, _)| *at == knock.source);
+    fn push(&mut self, syn: &Syn) -> Option<Candidates> {
+        self.forget(syn.at);
+        let place = self.sources.iter().position(|(at, _)| *at == syn.source);
         let mut queue = place.map_or_else(Queue::default, |place| self.sources.remove(place).1);
-        queue.expire(nanoseconds(knock.at), nanoseconds(TIMEOUT));
-        let event = Event::from(knock);
+        queue.expire(nanoseconds(syn.at), nanoseconds(TIMEOUT));
+        let event = Event::from(syn);
         let found = queue.insert(event).then(|| queue.candidates(&event));
-        self.sources.push((knock.source, queue));
+        self.sources.push((syn.source, queue));
         self.keep_to_limit();
         found
     }
@@ -286,12 +285,12 @@ proptest! {
         for step in steps {
             match step {
                 Step::Push(syns) => {
-                    let knocks: Vec<_> = syns.into_iter().map(|(last, source_port, offset, later)| {
+                    let syns: Vec<_> = syns.into_iter().map(|(last, source_port, offset, later)| {
                         now += Duration::from_millis(later);
                         Syn { source: source(last), source_port, offset, at: now }
                     }).collect();
-                    for sighting in assembler.sight(&knocks) {
-                        prop_assert_eq!(assembler.push_sighted(sighting), model.push(sighting.knock));
+                    for lookup in assembler.sight(&syns) {
+                        prop_assert_eq!(assembler.push_sighted(lookup), model.push(lookup.syn));
                     }
                 }
                 Step::Accept(last) => {
@@ -341,11 +340,11 @@ proptest! {
         copies in 1_usize..4,
     ) {
         let mut assembler = assembler();
-        let noise: Vec<_> = noise.into_iter().map(|(port, offset)| knock(port, offset, 0)).collect();
+        let noise: Vec<_> = noise.into_iter().map(|(port, offset)| syn(port, offset, 0)).collect();
         candidates(&mut assembler, &noise);
         let series: Vec<_> = series(block, PORT, 1)
             .into_iter()
-            .flat_map(|knock| std::iter::repeat_n(knock, copies))
+            .flat_map(|syn| std::iter::repeat_n(syn, copies))
             .collect();
         let found = candidates(&mut assembler, &series);
         // Noise that equals one of the SYNs takes its position in the order of arrival.
@@ -356,13 +355,13 @@ proptest! {
     fn a_second_knock_from_the_same_ports_replaces_the_first(first: [u8; 16], second: [u8; 16]) {
         let mut assembler = assembler();
         candidates(&mut assembler, &series(first, PORT, 0));
-        let mut knocks = series(second, PORT, 100);
-        knocks.reverse();
-        for (i, knock) in (100..).zip(&mut knocks) {
-            knock.at = Duration::from_millis(i);
+        let mut syns = series(second, PORT, 100);
+        syns.reverse();
+        for (i, syn) in (100..).zip(&mut syns) {
+            syn.at = Duration::from_millis(i);
         }
         // If both have the same byte at the same position, this SYN is a retransmission.
-        let found = candidates(&mut assembler, &knocks);
+        let found = candidates(&mut assembler, &syns);
         prop_assert!(first == second || found.contains(&Block(second)));
     }
 

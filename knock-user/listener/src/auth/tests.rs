@@ -30,7 +30,7 @@ fn sequence(bytes: &[u8]) -> Sequence {
     Sequence::new(bytes).unwrap()
 }
 
-/// Two sealed clients and a classic one; `web` is for the phone alone and wants a binding.
+/// Two sealed clients and a classic one; `web` is for the phone alone and requires a binding.
 fn authenticator() -> Authenticator {
     Authenticator {
         keys: vec![
@@ -82,14 +82,14 @@ fn verify_at(client: usize, request: Request, arrival: &Arrival) -> Result<Verif
     let block = request.seal(&SealedKey::new(&secret(client)));
     let verified = authenticator().verify(&block, arrival);
     if let Err(refused) = verified {
-        // Whose knock it was is told as soon as his key fits.
+        // The client is known as soon as its key fits.
         let known = refused.why != Refusal::BadParity;
         assert_eq!(refused.client, known.then_some(client));
     }
     verified.map_err(|refused| refused.why)
 }
 
-fn granted(client: usize, door: usize) -> Verified {
+fn verified(client: usize, door: usize) -> Verified {
     Verified {
         client,
         door,
@@ -101,9 +101,9 @@ fn granted(client: usize, door: usize) -> Verified {
 
 #[test]
 fn the_right_key_opens_its_doors() {
-    assert_eq!(verify(LAPTOP, request("ssh")), Ok(granted(LAPTOP, SSH)));
-    assert_eq!(verify(PHONE, request("ssh")), Ok(granted(PHONE, SSH)));
-    assert_eq!(verify(PHONE, request("web")), Ok(granted(PHONE, WEB)));
+    assert_eq!(verify(LAPTOP, request("ssh")), Ok(verified(LAPTOP, SSH)));
+    assert_eq!(verify(PHONE, request("ssh")), Ok(verified(PHONE, SSH)));
+    assert_eq!(verify(PHONE, request("web")), Ok(verified(PHONE, WEB)));
 }
 
 #[test]
@@ -113,11 +113,7 @@ fn every_wrong_field_is_refused_with_its_reason() {
     let web = request("web");
     for (client, request, refusal) in [
         (7, ssh, Refusal::BadParity),
-        (
-            LAPTOP,
-            request("door that is not there"),
-            Refusal::UnknownTag,
-        ),
+        (LAPTOP, request("unknown door"), Refusal::UnknownTag),
         (LAPTOP, web, Refusal::ClientNotAllowed),
         (
             LAPTOP,
@@ -166,8 +162,8 @@ fn knock_made(offset_ms: i64) -> Request {
 #[test]
 fn the_edges_of_the_skew_are_inside() {
     for offset in [-60_000, 0, 60_000] {
-        let grant = verify(LAPTOP, knock_made(offset)).unwrap();
-        assert_eq!(grant.made_at, Some(NOW.saturating_add_signed(offset)));
+        let knock = verify(LAPTOP, knock_made(offset)).unwrap();
+        assert_eq!(knock.made_at, Some(NOW.saturating_add_signed(offset)));
     }
 }
 
@@ -182,8 +178,8 @@ fn time_wraps_around() {
         time: Time40::from_unix_ms(wrap - 1000),
         ..request("ssh")
     };
-    let grant = verify_at(LAPTOP, made_before, &arrival).unwrap();
-    assert_eq!(grant.made_at, Some(wrap - 1000));
+    let knock = verify_at(LAPTOP, made_before, &arrival).unwrap();
+    assert_eq!(knock.made_at, Some(wrap - 1000));
     let arrival = Arrival {
         now: wrap - 1000,
         ..ARRIVAL
@@ -199,7 +195,7 @@ fn time_wraps_around() {
 }
 
 #[test]
-fn unbound_and_both_families_are_allowed_where_they_may() {
+fn unbound_knocks_and_both_address_families_are_allowed() {
     let unbound = Request {
         binding: Binding::Unbound,
         ..request("ssh")
@@ -228,44 +224,47 @@ fn unbound_and_both_families_are_allowed_where_they_may() {
 
 #[test]
 fn a_requested_lease_is_capped_by_the_door() {
-    for (asked, lease) in [(10, 10), (600, 600), (65_535, 3600)] {
-        let lease_asked = RequestedLease::of(Duration::from_secs(asked)).unwrap();
-        let grant = verify(
+    for (requested, lease) in [(10, 10), (600, 600), (65_535, 3600)] {
+        let requested = RequestedLease::of(Duration::from_secs(requested)).unwrap();
+        let knock = verify(
             LAPTOP,
             Request {
-                lease: lease_asked,
+                lease: requested,
                 ..request("ssh")
             },
         )
         .unwrap();
-        assert_eq!(grant.lease, Duration::from_secs(lease));
+        assert_eq!(knock.lease, Duration::from_secs(lease));
     }
 }
 
 #[test]
 fn classic_knocks_open_by_sequence() {
     let authenticator = authenticator();
-    let knock = |passphrase, bytes: &[u8]| {
+    let verify = |passphrase, bytes: &[u8]| {
         let block = classic_key(passphrase).encipher(sequence(bytes).plaintext());
         authenticator
             .verify(&block, &ARRIVAL)
             .map_err(|refused| refused.why)
     };
-    let grant = Verified {
+    let knock = Verified {
         made_at: None,
         is_bound: false,
-        ..granted(TABLET, SSH)
+        ..verified(TABLET, SSH)
     };
-    assert_eq!(knock("tablet's", &[1, 2, 3, 4]), Ok(grant));
+    assert_eq!(verify("tablet's", &[1, 2, 3, 4]), Ok(knock));
     let not_allowed = Refusal::ClientNotAllowed;
-    assert_eq!(knock("tablet's", &[9]), Err(not_allowed));
-    assert_eq!(knock("tablet's", &[1, 2, 3]), Err(Refusal::UnknownSequence));
-    assert_eq!(knock("somebody's", &[1, 2, 3, 4]), Err(Refusal::BadParity));
+    assert_eq!(verify("tablet's", &[9]), Err(not_allowed));
+    assert_eq!(
+        verify("tablet's", &[1, 2, 3]),
+        Err(Refusal::UnknownSequence)
+    );
+    assert_eq!(verify("another", &[1, 2, 3, 4]), Err(Refusal::BadParity));
 }
 
 #[test]
-fn a_stale_knock_is_told_by_how_much() {
-    for (age_ms, says) in [
+fn a_stale_knock_is_reported_with_its_age() {
+    for (age_ms, end) in [
         (61_000, "stale by 61.0 s: check the client's clock"),
         (
             -3_600_000,
@@ -274,7 +273,7 @@ fn a_stale_knock_is_told_by_how_much() {
         (i64::MAX, "an old knock sent again, or noise"),
     ] {
         let text = Refusal::Stale { age_ms }.to_string();
-        assert!(text.ends_with(says), "{text}");
+        assert!(text.ends_with(end), "{text}");
     }
 }
 

@@ -32,7 +32,7 @@ fn a_source_has_five_lines_a_minute_and_then_a_sum() {
 }
 
 #[test]
-fn a_minute_in_which_nothing_was_left_out_needs_no_timer() {
+fn a_minute_without_omissions_needs_no_timer() {
     let mut refusals = Refusals::default();
     let source = address("192.0.2.7");
     for minute in 0..10 {
@@ -72,20 +72,20 @@ fn all_sources_share_a_hundred_lines() {
 
 proptest! {
     #[test]
-    fn whatever_comes_every_refusal_is_a_line_or_in_a_sum_and_lines_are_bounded(
-        knocks in prop::collection::vec((0_u8..200, 0_u64..3000), 1..2000),
+    fn every_refusal_is_a_line_or_in_a_sum_and_lines_are_bounded(
+        attempts in prop::collection::vec((0_u8..200, 0_u64..3000), 1..2000),
     ) {
         let mut refusals = Refusals::default();
-        let (mut now, mut told, mut lines) = (START, 0_u64, 0_u64);
+        let (mut now, mut summed, mut lines) = (START, 0_u64, 0_u64);
         let mut sum_up = |refusals: &mut Refusals, lines: &mut u64| {
             for event in refusals.take() {
                 let Event::LeftOut { refusals, .. } = event else { panic!("{event}") };
-                told += refusals;
+                summed += refusals;
                 *lines += 1;
             }
         };
         let mut admitted = 0;
-        for (source, pause) in &knocks {
+        for (source, pause) in &attempts {
             now += Duration::from_millis(*pause);
             if refusals.next_deadline().is_some_and(|deadline| deadline <= now) {
                 sum_up(&mut refusals, &mut lines);
@@ -95,7 +95,7 @@ proptest! {
         }
         sum_up(&mut refusals, &mut lines);
         lines += admitted;
-        prop_assert_eq!(told + admitted, knocks.len() as u64);
+        prop_assert_eq!(summed + admitted, attempts.len() as u64);
         let minutes = (now - START).as_secs() / PERIOD.as_secs() + 1;
         prop_assert!(lines <= minutes * u64::from(2 * LINES + 1), "{} in {}", lines, minutes);
     }

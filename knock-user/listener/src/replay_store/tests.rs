@@ -23,8 +23,8 @@ impl Folder {
     }
 
     fn open(&self) -> ReplayStore {
-        let (store, trouble) = ReplayStore::open(self.0.path(), self.0.path()).unwrap();
-        assert!(trouble.is_none(), "{trouble:?}");
+        let (store, problem) = ReplayStore::open(self.0.path(), self.0.path()).unwrap();
+        assert!(problem.is_none(), "{problem:?}");
         store
     }
 
@@ -148,8 +148,8 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
 fn files_are_for_their_owner_alone() {
     let folder = Folder::new();
     let state = folder.0.path().join("state");
-    let (_store, trouble) = ReplayStore::open(&state, &state).unwrap();
-    assert!(trouble.is_none());
+    let (_store, problem) = ReplayStore::open(&state, &state).unwrap();
+    assert!(problem.is_none());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&state), 0o700);
     assert_eq!(mode(&state.join(KNOCKS_FILE)), 0o600);
@@ -179,13 +179,13 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
     }
     for damaged in [b"".to_vec(), b"not a database".to_vec(), half, scrambled] {
         fs::write(folder.file(), &damaged).unwrap();
-        let (mut store, trouble) = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap();
-        let trouble = trouble.map(|trouble| format!("{trouble:#}"));
+        let (mut store, problem) = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap();
+        let problem = problem.map(|problem| format!("{problem:#}"));
         assert!(
-            trouble
+            problem
                 .as_ref()
                 .is_some_and(|text| text.contains("is left unchanged")),
-            "{trouble:?}"
+            "{problem:?}"
         );
         refused(accepts(&mut store, 1, NOW, NOW), "has failed");
         refused(accepts(&mut store, 777, NOW, NOW), "has failed");

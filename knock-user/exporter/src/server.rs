@@ -1,10 +1,6 @@
 //! The HTTP server that Prometheus scrapes. Everything that a peer could make grow is bounded.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use http_body_util::Full;
@@ -19,19 +15,18 @@ use hyper_util::rt::TokioIo;
 use prometheus::TEXT_FORMAT;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Mutex, Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use tracing::{debug, warn};
 
-use crate::metrics::{latency::Latencies, page};
-use crate::query;
+use crate::{channel::Reply, page};
 
 /// The path of the only page.
 const PATH: &str = "/metrics";
 
 /// The number of concurrent connections. Further ones wait in the socket's backlog.
-const MAX_CONNECTIONS: usize = 8;
+pub(crate) const MAX_CONNECTIONS: usize = 8;
 
 /// The time limit of a connection.
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
@@ -41,40 +36,20 @@ const MAX_REQUEST: usize = 8192;
 
 /// The HTTP server.
 #[derive(Debug)]
-pub(crate) struct Exporter {
+pub(crate) struct Server {
     listener: TcpListener,
-    latencies: Latencies,
-    started: SystemTime,
+    scraper: Arc<Scraper>,
 }
 
-impl Exporter {
-    /// A server for the socket `listener` from [`bind`].
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the socket cannot be registered with the event loop.
-    pub(crate) fn from_listener(listener: OwnedFd) -> Result<Self> {
-        Ok(Self {
-            listener: TcpListener::from_std(listener.into())?,
-            latencies: Latencies::new()?,
-            started: SystemTime::now(),
-        })
+impl Server {
+    /// A server on `listener` that gets the data through `requests`.
+    pub(crate) fn new(listener: TcpListener, requests: mpsc::Sender<Reply>) -> Self {
+        let scraper = Arc::new(Scraper { requests });
+        Self { listener, scraper }
     }
 
-    /// The latency histograms, for the event loop to update.
-    #[must_use]
-    pub(crate) fn latencies(&self) -> Latencies {
-        self.latencies.clone()
-    }
-
-    /// Serves connections forever. The event loop provides the data through `requests`.
-    pub(crate) async fn serve(self, requests: mpsc::Sender<query::Query>) {
-        let scraper = Arc::new(Scraper {
-            requests,
-            turn: Mutex::default(),
-            latencies: self.latencies,
-            started: self.started,
-        });
+    /// Serves connections forever.
+    pub(crate) async fn serve(self) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             // The semaphore is never closed.
@@ -83,7 +58,7 @@ impl Exporter {
             };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let scraper = Arc::clone(&scraper);
+                    let scraper = Arc::clone(&self.scraper);
                     tokio::spawn(async move {
                         match timeout(CONNECTION_TIME, scraper.serve(stream)).await {
                             Ok(Ok(())) => {}
@@ -104,12 +79,9 @@ impl Exporter {
 }
 
 /// The shared state of the connections.
+#[derive(Debug)]
 struct Scraper {
-    requests: mpsc::Sender<query::Query>,
-    /// Held during a request to the event loop: a knock waits for at most one scrape.
-    turn: Mutex<()>,
-    latencies: Latencies,
-    started: SystemTime,
+    requests: mpsc::Sender<Reply>,
 }
 
 impl Scraper {
@@ -154,47 +126,42 @@ impl Scraper {
     }
 
     async fn scrape(&self) -> Result<String> {
-        let _turn = self.turn.lock().await;
         let (reply, snapshot) = oneshot::channel();
-        self.requests.send(query::Query::Metrics(reply)).await?;
+        self.requests.send(reply).await?;
         let snapshot = snapshot.await.context("the daemon is stopping")?;
-        Ok(page::render(&snapshot, &self.latencies, self.started)?)
+        Ok(page::render(&snapshot)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use std::net::SocketAddr;
 
-    use super::*;
-    use crate::metrics::snapshot::Snapshot;
+    use knockd_ipc::metrics::Snapshot;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// A listening socket on a free port.
-    fn bind() -> std::net::TcpListener {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        listener
+    use super::*;
+
+    /// The address of a server on a free port that passes requests on to the returned end.
+    async fn server() -> (SocketAddr, mpsc::Receiver<Reply>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, requests) = mpsc::channel(1);
+        tokio::spawn(Server::new(listener, sender).serve());
+        (address, requests)
     }
 
-    /// The address of an exporter on a free port. Its event loop has accepted one knock.
+    /// The address of a server on a free port for a daemon that has accepted one knock.
     async fn exporter() -> SocketAddr {
-        let exporter = Exporter::from_listener(bind().into()).unwrap();
-        let listen = exporter.listener.local_addr().unwrap();
-        let (sender, mut requests) = mpsc::channel(1);
-        tokio::spawn(exporter.serve(sender));
+        let (address, mut requests) = server().await;
         tokio::spawn(async move {
-            while let Some(request) = requests.recv().await {
-                let query::Query::Metrics(reply) = request else {
-                    panic!("{request:?}");
-                };
+            while let Some(reply) = requests.recv().await {
                 let mut snapshot = Snapshot::default();
                 snapshot.daemon.accepted = 1;
                 let _ = reply.send(snapshot);
             }
         });
-        listen
+        address
     }
 
     /// The answer to `request`, until the connection is closed.
@@ -279,11 +246,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_loop_there_is_nothing_to_tell() {
-        let exporter = Exporter::from_listener(bind().into()).unwrap();
-        let listen = exporter.listener.local_addr().unwrap();
-        tokio::spawn(exporter.serve(mpsc::channel(1).0));
-        let answer = ask(listen, b"GET /metrics HTTP/1.1\r\n\r\n").await;
+    async fn without_a_listener_the_page_is_unavailable() {
+        let (address, requests) = server().await;
+        drop(requests);
+        let answer = ask(address, b"GET /metrics HTTP/1.1\r\n\r\n").await;
         assert!(
             answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
             "{answer}"

@@ -4,28 +4,22 @@
 //! total share a name and differ in a label: every packet has one outcome, every refusal one
 //! reason. A counter that counts a part of another counter has its own name.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use knock_common::gate::Mode;
+use knockd_ipc::metrics::Snapshot;
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
 
-use crate::metrics::{latency::Latencies, snapshot::Snapshot};
+use crate::histogram::Counted;
 
 /// The daemon's counters with this prefix become the reasons of one metric.
 const REFUSED: &str = "refused_";
 
-/// Formats `snapshot` and `latencies` of a daemon that was started at `started`.
+/// Formats `snapshot`.
 ///
 /// # Errors
 ///
 /// Returns an error if a name is invalid or used twice, which a test rules out.
-pub(crate) fn render(
-    snapshot: &Snapshot,
-    latencies: &Latencies,
-    started: SystemTime,
-) -> Result<String> {
+pub(crate) fn render(snapshot: &Snapshot) -> Result<String> {
     let page = Page(Registry::new());
-    page.identity(started)?;
+    page.identity(snapshot.started)?;
     page.counters(
         "knockd_packets_total",
         "Packets that the XDP program saw, by outcome",
@@ -52,9 +46,7 @@ pub(crate) fn render(
         [([], snapshot.tails)],
     )?;
     page.places(snapshot)?;
-    for latency in latencies.collectors() {
-        page.0.register(latency)?;
-    }
+    page.latencies(snapshot)?;
     TextEncoder::new().encode_to_string(&page.0.gather())
 }
 
@@ -62,7 +54,7 @@ struct Page(Registry);
 
 impl Page {
     /// The version and the start time of the daemon.
-    fn identity(&self, started: SystemTime) -> Result<()> {
+    fn identity(&self, started: f64) -> Result<()> {
         self.gauges(
             "knockd_build_info",
             "Version of the running daemon",
@@ -74,8 +66,7 @@ impl Page {
             "process_start_time_seconds",
             "Start time of the daemon, in seconds since 1970",
         )?;
-        let since_1970 = started.duration_since(UNIX_EPOCH);
-        start.set(since_1970.unwrap_or(Duration::ZERO).as_secs_f64());
+        start.set(started);
         self.0.register(Box::new(start))
     }
 
@@ -107,15 +98,11 @@ impl Page {
             ["interface", "mode"],
             (attached.iter()).map(|(interface, mode)| ([interface.as_str(), mode.as_str()], 1)),
         )?;
-        let mode = snapshot.gate.map(|mode| match mode {
-            Mode::Enforce => "enforce",
-            Mode::Observe => "observe",
-        });
         self.gauges(
             "knockd_gate_info",
             "Mode of the gate: whether connections without a lease are dropped or only counted",
             ["mode"],
-            mode.map(|mode| ([mode], 1)),
+            (snapshot.gate.as_deref()).map(|mode| ([mode], 1)),
         )?;
         self.gauges(
             "knockd_gate_leases",
@@ -123,6 +110,26 @@ impl Page {
             [],
             snapshot.leases.map(|leases| ([], leases)),
         )
+    }
+
+    /// The time from a knock's last SYN to each of its effects.
+    fn latencies(&self, snapshot: &Snapshot) -> Result<()> {
+        for (name, help, histogram) in [
+            (
+                "knockd_gate_opening_seconds",
+                "Time from the arrival of a knock's last SYN until the gate was open",
+                &snapshot.gate_opening,
+            ),
+            (
+                "knockd_command_start_seconds",
+                "Time from the arrival of a knock's last SYN until the door's command was started",
+                &snapshot.command_start,
+            ),
+        ] {
+            let histogram = Counted::new(name, help, histogram.clone())?;
+            self.0.register(Box::new(histogram))?;
+        }
+        Ok(())
     }
 
     fn counters<'a, const N: usize>(

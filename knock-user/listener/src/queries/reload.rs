@@ -1,0 +1,20 @@
+//! `reload`: the supervisor reads its configuration again.
+
+use anyhow::Result;
+use knockd_ipc::request::{ReloadConfig, Request};
+use tokio::sync::oneshot;
+
+use crate::{
+    pending::{Outcome, PendingQuery},
+    state::Listener,
+};
+
+impl Listener {
+    pub(super) async fn reload(&mut self, reply: oneshot::Sender<Outcome>) -> Result<()> {
+        let query = self.pending.add(PendingQuery::Command(reply));
+        Ok(self
+            .supervisor
+            .send(&Request::Reload(ReloadConfig { query }))
+            .await?)
+    }
+}

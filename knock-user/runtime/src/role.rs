@@ -1,0 +1,42 @@
+//! What every unprivileged process of the daemon does first.
+
+use std::{ffi::CStr, io};
+
+use rustix::{
+    process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal},
+    thread::set_name,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Makes this process a child of the supervisor that nobody but root can inspect, and that does
+/// not outlive it.
+///
+/// # Errors
+///
+/// Returns an error if the kernel refuses one of the settings.
+pub fn begin(name: &CStr) -> io::Result<()> {
+    // The kernel names a process after the file that it executes, here /proc/self/exe.
+    set_name(name)?;
+    // No core file, and no access for other processes of the same user.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Ignores the signals that stop the supervisor: a terminal sends them to its children too, which
+/// have to stay until the doors are closed.
+///
+/// # Errors
+///
+/// Returns an error if a handler cannot be installed.
+pub fn ignore_signals() -> io::Result<()> {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
+        // Tokio leaves the handler installed for the life of the process.
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
