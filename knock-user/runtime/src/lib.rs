@@ -1,5 +1,5 @@
-//! What both of knockd's processes run on: clocks, log formats, the sandbox, accounts, and
-//! files that survive a crash.
+//! What knockd's processes run on: clocks, log formats, the sandbox, accounts, and files that
+//! survive a crash.
 
 pub mod account;
 pub mod async_fd;

@@ -12,7 +12,7 @@ use std::{
 
 use knock_tests::scene::{SOON, Scene};
 
-use super::{Page, configuration, connect, knock};
+use super::{Page, configuration, connect, exporter, knock};
 
 /// More than the exporter serves at the same time, many times over.
 const CONNECTIONS: usize = 100;
@@ -20,9 +20,18 @@ const CONNECTIONS: usize = 100;
 /// What the daemon may hold open for all of them together.
 const HELD: usize = 16;
 
+/// Open files of the daemon and of its other processes.
 fn open_files(scene: &Scene) -> usize {
-    let files = fs::read_dir(format!("/proc/{}/fd", scene.knockd.id()));
-    files.unwrap().count()
+    let processes = [
+        Some(scene.knockd.id()),
+        scene.listener().ok(),
+        exporter(scene),
+    ];
+    let files = processes
+        .into_iter()
+        .flatten()
+        .map(|id| fs::read_dir(format!("/proc/{id}/fd")).unwrap().count());
+    files.sum()
 }
 
 /// Waits until the daemon has no more than `files` open.
