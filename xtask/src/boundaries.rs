@@ -35,6 +35,16 @@ const RULES: &[Rule] = &[
         reason: "the supervisor has privileges and must not run code that parses network input",
     },
     Rule {
+        package: "knockd-listener",
+        forbidden: Forbidden::Packages(&["hyper", "knockd-exporter", "prometheus"]),
+        reason: "the listener holds keys, and the HTTP server is a process without any",
+    },
+    Rule {
+        package: "knockd-exporter",
+        forbidden: Forbidden::Packages(&["knockd-listener", "knockd-supervisor"]),
+        reason: "the exporter must not name code that handles keys or has privileges",
+    },
+    Rule {
         package: "knockd-types",
         forbidden: Forbidden::Packages(&["aya", "tokio"]),
         reason: "types are data: they do no I/O",

@@ -1,4 +1,4 @@
-//! What a SYN costs on its way to a block.
+//! The cost of a SYN in the assembler.
 
 use std::{
     hint::black_box,
@@ -27,26 +27,26 @@ fn push(criterion: &mut Criterion) {
             let filled = || {
                 let mut assembler = Assembler::new(TIMEOUT, SOURCES);
                 for number in 0..before {
-                    assembler.push(&knock(number));
+                    assembler.push(&syn(number));
                 }
                 assembler
             };
             bencher.iter_batched_ref(
                 filled,
-                |assembler| assembler.push(black_box(&knock(before))),
+                |assembler| assembler.push(black_box(&syn(before))),
                 BatchSize::SmallInput,
             );
         });
     }
     criterion.bench_function("push of a retransmission", |bencher| {
         let mut assembler = Assembler::new(TIMEOUT, SOURCES);
-        assembler.push(&knock(0));
-        bencher.iter(|| assembler.push(black_box(&knock(0))));
+        assembler.push(&syn(0));
+        bencher.iter(|| assembler.push(black_box(&syn(0))));
     });
 }
 
 /// The SYN number `number` of one source.
-fn knock(number: u8) -> Syn {
+fn syn(number: u8) -> Syn {
     Syn {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
         source_port: Some(40_000 + u16::from(number)),

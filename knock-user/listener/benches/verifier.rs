@@ -1,4 +1,4 @@
-//! What a block costs that no client's key fits: one that fits ends the search early.
+//! The cost of a block that no client's key fits. A key that fits ends the search early.
 
 use std::{
     hint::black_box,

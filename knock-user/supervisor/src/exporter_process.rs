@@ -11,15 +11,18 @@ use std::{
 };
 
 use anyhow::Result;
+use knockd_config::Config;
 use knockd_ipc::{
     message::Message,
     metrics::{EXPORTER_NAME, frame},
 };
 use knockd_runtime::{
+    account::unprivileged,
     clock::{monotonic, sleep_until_monotonic},
     log,
 };
 use knockd_types::account::Account;
+use rustix::process::geteuid;
 use tokio::process::Child;
 use tracing::{error, info};
 
@@ -74,13 +77,13 @@ impl ExporterProcess {
 
     /// Starts an exporter in place of the previous one. Returns the listener's end of the channel,
     /// or `None` if there is no exporter.
-    fn start(&mut self, account: Result<Option<Account>>) -> Option<OwnedFd> {
+    fn start(&mut self, config: &Config) -> Option<OwnedFd> {
         let socket = self.socket.as_ref()?;
         self.backoff.starting();
         // Its channel is closed with the previous listener, so it is about to exit. If it does not,
         // it is killed, where this process has the capability.
         self.running = None;
-        match account.and_then(|account| spawn(socket, account.as_ref())) {
+        match account(config).and_then(|account| spawn(socket, account.as_ref())) {
             Ok((process, channel)) => {
                 if std::mem::take(&mut self.has_failed) {
                     info!("the metrics exporter is started again");
@@ -132,6 +135,15 @@ impl ExporterProcess {
     }
 }
 
+/// The account of the listener; `None` if this process cannot choose one. The start of the listener
+/// has logged what there is to say about it.
+fn account(config: &Config) -> Result<Option<Account>> {
+    let is_root = geteuid().is_root();
+    is_root
+        .then(|| unprivileged(config.user.as_ref()))
+        .transpose()
+}
+
 /// Starts an exporter that serves `socket`. Returns it with the listener's end of its channel.
 fn spawn(socket: &OwnedFd, account: Option<&Account>) -> Result<(Child, OwnedFd)> {
     let (exporter, mut listener) = UnixStream::pair()?;
@@ -148,7 +160,7 @@ impl Supervisor {
         if !self.listener.is_running() {
             return;
         }
-        let Some(channel) = self.exporter.start(child::account(&self.config)) else {
+        let Some(channel) = self.exporter.start(&self.config) else {
             return;
         };
         self.listener.send_with(Message::Exporter, vec![channel]);

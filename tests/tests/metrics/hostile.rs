@@ -11,7 +11,7 @@ use std::{
 
 use knock_tests::scene::{SOON, Scene};
 
-use super::{Page, configuration, connect, knock};
+use super::{Page, configuration, connect, exporter, knock};
 
 /// Many times more than the exporter serves concurrently.
 const CONNECTIONS: usize = 100;
@@ -19,9 +19,18 @@ const CONNECTIONS: usize = 100;
 /// Maximum number of file descriptors that the daemon may use for all of them.
 const HELD: usize = 16;
 
+/// Open files of the daemon and of its other processes.
 fn open_files(scene: &Scene) -> usize {
-    let files = fs::read_dir(format!("/proc/{}/fd", scene.knockd.id()));
-    files.unwrap().count()
+    let processes = [
+        Some(scene.knockd.id()),
+        scene.listener().ok(),
+        exporter(scene),
+    ];
+    let files = processes
+        .into_iter()
+        .flatten()
+        .map(|id| fs::read_dir(format!("/proc/{id}/fd")).unwrap().count());
+    files.sum()
 }
 
 /// Waits until the daemon has at most `files` open file descriptors.

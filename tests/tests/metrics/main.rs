@@ -5,11 +5,13 @@
 
 mod hostile;
 mod listen;
+mod process;
 mod promtool;
 mod scrape;
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
@@ -27,6 +29,18 @@ fn configuration() -> String {
     let sequence = "sequence = [1, 2, 3, 4]\n";
     let doors = CONFIGURATION.replace(sequence, &format!("{sequence}open = [\"tcp/22\"]\n"));
     format!("{doors}\n[gate]\nprotect = [\"tcp/22\"]\n\n[metrics]\nlisten = \"{LISTEN}\"\n")
+}
+
+/// The id of the daemon's exporter, if there is one.
+fn exporter(scene: &Scene) -> Option<u32> {
+    let id = scene.knockd.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    let mut children = children.split_whitespace();
+    let child = children.find(|child| {
+        let name = fs::read(format!("/proc/{child}/cmdline"));
+        name.is_ok_and(|name| name.starts_with(b"knockd-metrics\0"))
+    });
+    child.map(|child| child.parse().unwrap())
 }
 
 /// Connects to the exporter, which may not have accepted the connection yet.

@@ -1,4 +1,4 @@
-//! Knocks from lines of `destination_port source_ip`, the seed's format.
+//! SYNs from lines `destination_port source_ip`.
 
 use std::{
     fmt,
@@ -12,29 +12,28 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use knock_common::window::Window;
-use tokio::sync::mpsc;
-
 use knockd_runtime::clock::monotonic;
 use knockd_types::syn::Syn;
+use tokio::sync::mpsc;
 
-/// The longest line that can be right: a port, a blank, an IPv6 address with room to spare.
+/// The longest valid line in bytes: a port, a blank and an IPv6 address, with room to spare.
 const MAX_LINE: usize = 128;
 
-/// Lines on their way to the daemon: a reader that is faster waits.
+/// Lines that the event loop has not handled yet. When they are full, reading pauses.
 const MAX_QUEUED: usize = 1024;
 
-/// One line, read.
+/// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A SYN to the window.
     Syn(Syn),
-    /// A SYN to another port: right, but not for us.
+    /// A SYN to a port outside the window.
     OutsideWindow,
-    /// The line of this number is no good.
+    /// An invalid line.
     Skipped {
-        /// Counted from 1.
+        /// The number of the line, from 1.
         number: u64,
-        /// Why.
+        /// What is wrong with it.
         reason: Mistake,
     },
 }
@@ -44,9 +43,9 @@ pub enum Line {
 pub enum Mistake {
     /// It is not `destination_port source_ip`.
     Nonsense,
-    /// It is longer than any such line can be.
+    /// It is longer than any valid line.
     Overlong,
-    /// The input ended in the middle of it, so that its address may be cut short.
+    /// The input ended without a newline, so its address may be cut short.
     Torn,
 }
 
@@ -60,20 +59,18 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Lines, as they come.
+/// A stream of lines.
 #[derive(Debug)]
 pub struct Lines {
     received: mpsc::Receiver<Line>,
 }
 
 impl Lines {
-    /// Begins to read `input`, as [`open`] hands it out.
-    ///
-    /// Reading has its own thread, since what is read may be a pipe, a terminal or a file.
+    /// Starts to read `input`, in a thread of its own: a file cannot be polled.
     ///
     /// # Errors
     ///
-    /// The thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub fn read(input: OwnedFd, window: Window) -> Result<Self> {
         let input: Box<dyn Read + Send> = Box::new(File::from(input));
         let (sender, received) = mpsc::channel(MAX_QUEUED);
@@ -112,7 +109,7 @@ impl Reader {
         }
     }
 
-    /// The next line; `None` at the end of the input, or where it cannot be read further.
+    /// The next line; `None` at the end of the input, or if it cannot be read further.
     fn next(&mut self) -> Option<Line> {
         let mut line = Vec::with_capacity(MAX_LINE);
         self.number += 1;
@@ -148,7 +145,7 @@ fn parse(line: &[u8], window: Window) -> Result<Line, Mistake> {
     let (Some(port), Some(source), None) = (fields.next(), fields.next(), fields.next()) else {
         return Err(Mistake::Nonsense);
     };
-    // `from_str` takes a plus sign, which no firewall writes.
+    // `from_str` accepts a plus sign, which no firewall writes.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Mistake::Nonsense);
     }
@@ -180,9 +177,9 @@ mod tests {
         std::iter::from_fn(|| reader.next()).collect()
     }
 
-    fn knock(line: &Line) -> Option<(u8, String)> {
+    fn syn(line: &Line) -> Option<(u8, String)> {
         match line {
-            Line::Syn(knock) => Some((knock.offset, knock.source.to_string())),
+            Line::Syn(syn) => Some((syn.offset, syn.source.to_string())),
             _ => None,
         }
     }
@@ -192,9 +189,9 @@ mod tests {
         let lines = read(
             b"61000 192.0.2.7\n61255\t2001:db8::7\r\n 61001  ::ffff:192.0.2.7 \n22 192.0.2.7\n",
         );
-        assert_eq!(knock(&lines[0]), Some((0, "192.0.2.7".into())));
-        assert_eq!(knock(&lines[1]), Some((255, "2001:db8::7".into())));
-        assert_eq!(knock(&lines[2]), Some((1, "192.0.2.7".into())));
+        assert_eq!(syn(&lines[0]), Some((0, "192.0.2.7".into())));
+        assert_eq!(syn(&lines[1]), Some((255, "2001:db8::7".into())));
+        assert_eq!(syn(&lines[2]), Some((1, "192.0.2.7".into())));
         assert_eq!(lines[3..], [Line::OutsideWindow]);
     }
 
@@ -228,7 +225,7 @@ mod tests {
             };
             assert_eq!(*line, Line::Skipped { number, reason });
         }
-        assert_eq!(knock(&lines[11]), Some((0, "192.0.2.7".into())));
+        assert_eq!(syn(&lines[11]), Some((0, "192.0.2.7".into())));
         let torn = Line::Skipped {
             number: 13,
             reason: Mistake::Torn,
@@ -245,11 +242,11 @@ mod tests {
         }
 
         #[test]
-        fn what_tap_prints_is_understood(offset: u8, source: IpAddr) {
+        fn output_of_tap_is_valid_input(offset: u8, source: IpAddr) {
             let port = Window::DEFAULT.port(offset);
             let lines = read(format!("{port} {source}\n").as_bytes());
             let expected = (offset, source.to_canonical().to_string());
-            prop_assert_eq!(lines.first().and_then(knock), Some(expected));
+            prop_assert_eq!(lines.first().and_then(syn), Some(expected));
         }
     }
 }

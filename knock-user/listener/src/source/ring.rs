@@ -1,10 +1,10 @@
-//! The ring that the XDP program puts knocks on, as its one reader sees it. Needs nothing but
-//! its file descriptor: neither the program nor a capability.
+//! The reader of the XDP program's ring buffer. It needs nothing but the file descriptor: neither
+//! the program nor a capability.
 //!
-//! To wake the reader costs the kernel some 50 times as much as all else about a SYN. A knock
-//! wakes it SYN by SYN and is not kept waiting. In a flood the reader looks after the ring by
-//! itself, every few milliseconds, and meanwhile holds the last entry that it has read: the kernel
-//! wakes only a reader that has given back all before a new one.
+//! To wake the reader costs the kernel about 50 times as much as everything else about a SYN. A
+//! knock wakes the reader SYN by SYN and is not delayed. In a flood the reader polls the ring every
+//! few milliseconds and holds back the release of the last entry that it has read: the kernel wakes
+//! a reader only if it has released everything before the new entry.
 
 mod reader;
 
@@ -18,6 +18,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapData, MapType};
 use knock_common::{event::KnockEvent, rate::Rate};
+use knockd_runtime::{async_fd::readable, clock::monotonic};
+use knockd_types::syn::Syn;
 use tokio::{
     io::unix::AsyncFd,
     task::coop::consume_budget,
@@ -25,15 +27,12 @@ use tokio::{
 };
 
 use self::reader::Reader;
-use knockd_runtime::async_fd::readable;
-use knockd_runtime::clock::monotonic;
-use knockd_types::syn::Syn;
 
-/// Events taken from the ring before the daemon looks after everything else again.
+/// Events that are read before the event loop polls everything else again.
 pub const MAX_BATCH: usize = 256;
 
-/// How often the reader may be woken: 1000 times a second, which is twice what one knock
-/// needs at the client's default pace, and 128 times at once, which is a knock in eight copies.
+/// How often the reader may be woken: 1000 times per second, twice what a knock needs at the
+/// client's default pace, and 128 times at once, which is a knock in eight copies.
 const WAKE_UPS: Rate = {
     let (Some(per_second), Some(burst)) = (NonZeroU32::new(1000), NonZeroU32::new(128)) else {
         panic!("both are above zero")
@@ -41,29 +40,29 @@ const WAKE_UPS: Rate = {
     Rate::new(per_second, burst)
 };
 
-/// How long a reader that may not be woken leaves the ring alone: each time that it looks costs
-/// some 30 µs. A genuine knock in a flood, or right after one, waits no longer, and a million and
-/// a half SYNs a second are a sixth in it of what the ring holds.
+/// The polling interval of a reader that may not be woken. Each poll costs about 30 µs. A genuine
+/// knock during or right after a flood is delayed by at most this time. A flood of 1.5 million SYNs
+/// per second fills a sixth of the ring in it.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The reading end.
 pub struct Ring {
     file: AsyncFd<OwnedFd>,
     reader: Reader,
-    /// The bucket of [`WAKE_UPS`].
+    /// The state of the token bucket of [`WAKE_UPS`].
     wake_ups: u64,
     watch: Watch,
 }
 
-/// When to look at the ring again.
+/// When to read the ring again.
 #[derive(Clone, Copy, Debug)]
 enum Watch {
-    /// When woken: everything was read and given back.
+    /// When woken: everything was read and released.
     Asleep,
-    /// Then, since an entry is held and so nobody is woken.
+    /// At a time, because an unreleased entry suppresses wake-ups.
     Pausing {
         until: Instant,
-        /// Whether there was nothing when the ring was looked at before.
+        /// Whether the previous poll found nothing.
         in_vain: bool,
     },
     /// At once: there may be more.
@@ -71,57 +70,57 @@ enum Watch {
 }
 
 impl Ring {
-    /// Reads the ring behind `events`, as the supervisor hands it out.
+    /// A reader of the ring `events`, which the supervisor has opened.
     ///
     /// # Errors
     ///
-    /// It is no ring, or cannot be waited for.
+    /// Returns an error if it is not a ring buffer, cannot be mapped or cannot be waited for.
     pub fn open(events: OwnedFd) -> Result<Self> {
-        let map = MapData::from_fd(events.try_clone()?).context("the ring of knocks")?;
+        let map = MapData::from_fd(events.try_clone()?).context("the ring buffer")?;
         let map = map.info()?;
         ensure!(
             map.map_type()? == MapType::RingBuf,
-            "the map of knocks is no ring"
+            "the map is not a ring buffer"
         );
         let size = usize::try_from(map.max_entries())?;
         Ok(Self {
-            reader: Reader::new(events.as_fd(), size).context("the ring cannot be read")?,
-            // SAFETY: an `OwnedFd` owns its file, and closes it when it is dropped.
+            reader: Reader::new(events.as_fd(), size).context("the ring buffer cannot be read")?,
+            // SAFETY: an `OwnedFd` owns its file descriptor and closes it when it is dropped.
             file: unsafe { readable(events) }?,
             wake_ups: 0,
-            // What is on the ring already wakes its reader.
+            // Entries that are on the ring already make it readable.
             watch: Watch::Asleep,
         })
     }
 
-    /// Appends the next events to `knocks`, at most [`MAX_BATCH`] of them. Cancel-safe: what
-    /// has left the ring is in `knocks`.
+    /// Appends the next events to `syns`, at most [`MAX_BATCH`] of them. Cancel-safe: an event that
+    /// was read is in `syns`.
     ///
     /// # Errors
     ///
-    /// The ring cannot be waited for.
-    pub async fn next(&mut self, knocks: &mut Vec<Syn>) -> io::Result<()> {
-        while knocks.is_empty() {
+    /// Returns an error if the ring cannot be waited for.
+    pub async fn next(&mut self, syns: &mut Vec<Syn>) -> io::Result<()> {
+        while syns.is_empty() {
             match self.watch {
-                // Before reading, so that nothing is forgotten that comes meanwhile.
+                // Cleared before the ring is read, so that no later event is missed.
                 Watch::Asleep => self.file.readable().await?.clear_ready(),
                 Watch::Pausing { until, .. } => sleep_until(until).await,
-                // Lets others have their turn all the same.
+                // Yields to other tasks from time to time.
                 Watch::Behind => consume_budget().await,
             }
-            self.read(knocks, MAX_BATCH);
-            self.watch = self.next_watch(knocks.len());
+            self.read(syns, MAX_BATCH);
+            self.watch = self.next_watch(syns.len());
         }
         Ok(())
     }
 
-    /// When to look again after `read` events, at most [`MAX_BATCH`], were read.
+    /// When to read again after `read` events, at most [`MAX_BATCH`], were read.
     fn next_watch(&mut self, read: usize) -> Watch {
         let pause = |in_vain| Watch::Pausing {
             until: Instant::now() + PAUSE,
             in_vain,
         };
-        // A flood may come in bursts: only where nothing came for two pauses is it over.
+        // A flood may come in bursts. It is over when two polls in a row found nothing.
         let is_over = !matches!(self.watch, Watch::Pausing { in_vain: false, .. });
         if read >= MAX_BATCH {
             self.reader.release_but_last();
@@ -138,24 +137,24 @@ impl Ring {
         }
     }
 
-    /// Appends every event that is on the ring, without waiting.
-    pub fn drain(&mut self, knocks: &mut Vec<Syn>) {
-        self.read(knocks, usize::MAX);
+    /// Appends every event that is on the ring to `syns`, without waiting.
+    pub fn drain(&mut self, syns: &mut Vec<Syn>) {
+        self.read(syns, usize::MAX);
         self.reader.release_but_last();
         self.watch = Watch::Behind;
     }
 
-    fn read(&mut self, knocks: &mut Vec<Syn>, most: usize) {
-        while knocks.len() < most
+    fn read(&mut self, syns: &mut Vec<Syn>, most: usize) {
+        while syns.len() < most
             && let Some(entry) = self.reader.read()
         {
-            // Both sides are compiled with one layout: another length cannot occur.
-            knocks.extend(KnockEvent::from_bytes(entry).map(syn));
+            // Program and daemon share the layout, so the length is always right.
+            syns.extend(KnockEvent::from_bytes(entry).map(syn));
         }
     }
 
-    /// Whether the event after those that were just read may wake the reader. While it pauses
-    /// and finds some each time, it has no need of that.
+    /// Whether the event after those that were just read may wake the reader. A reader that polls
+    /// and finds events each time does not need to be woken.
     fn may_sleep(&mut self) -> bool {
         if !matches!(self.watch, Watch::Asleep) {
             return false;

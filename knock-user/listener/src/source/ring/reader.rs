@@ -1,8 +1,8 @@
-//! The memory that a ring shares with its reader (`BPF_MAP_TYPE_RINGBUF` in the kernel's
-//! Documentation/bpf/ringbuf.rst).
+//! The memory that a ring buffer shares with its reader (`BPF_MAP_TYPE_RINGBUF`,
+//! Documentation/bpf/ringbuf.rst of the kernel).
 //!
-//! An entry wakes whoever waits for the ring if all before it were released. aya's reader
-//! releases each as soon as it is read; this one leaves that to its caller.
+//! A new entry wakes the waiting process if all entries before it were released. aya's reader
+//! releases each entry as soon as it is read; this one leaves the release to its caller.
 
 use std::{
     ffi::c_void,
@@ -18,24 +18,23 @@ use rustix::{
     param::page_size,
 };
 
-/// Before each entry: its length with two flags, and a word that is the kernel's own.
+/// The header before each entry: its length with two flags, and a word for the kernel's own use.
 const HEADER: usize = 8;
 /// The entry is being written (`BPF_RINGBUF_BUSY_BIT`).
 const BUSY: u32 = 1 << 31;
-/// Nobody is to read the entry (`BPF_RINGBUF_DISCARD_BIT`).
+/// The entry is to be skipped (`BPF_RINGBUF_DISCARD_BIT`).
 const DISCARDED: u32 = 1 << 30;
 
-/// The one reader of a ring.
+/// The only reader of a ring buffer.
 pub(super) struct Reader {
-    /// A page, of which the reader writes the first word: the position up to which the
-    /// entries are released.
+    /// A page whose first word the reader writes: the position up to which entries are released.
     released: Pages,
-    /// A page, of which the kernel writes the first word: the position up to which there are
-    /// entries. Then the entries, twice, so that none is in two pieces.
+    /// A page whose first word the kernel writes: the position up to which there are entries. Then
+    /// the entries, mapped twice in a row, so that each of them is contiguous.
     entries: Pages,
     /// The ring's size, a power of two, minus one.
     mask: usize,
-    /// The position up to which there were entries when that was looked at last.
+    /// The position up to which there were entries when it was last read.
     end: usize,
     /// The position of the next entry.
     next: usize,
@@ -44,7 +43,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A reader of the ring of `size` bytes behind `ring`.
+    /// A reader of `ring`, which has `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the ring cannot be mapped.
     pub(super) fn new(ring: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
         let page = page_size();
         let released = Pages::map(ring, 0, page, ProtFlags::READ | ProtFlags::WRITE)?;
@@ -60,7 +63,7 @@ impl Reader {
         })
     }
 
-    /// The next entry, which stays where it is until it is released.
+    /// The next entry, which stays valid until it is released.
     pub(super) fn read(&mut self) -> Option<&[u8]> {
         while self.has_next() {
             let place = page_size() + (self.next & self.mask);
@@ -78,19 +81,19 @@ impl Reader {
         None
     }
 
-    /// Gives the kernel back what was read. Whether that is all, so that the next entry wakes
-    /// whoever waits for the ring; if not, one has come meanwhile, perhaps without a word.
+    /// Releases every entry that was read. Returns whether no further entry is ready, so that the
+    /// next one wakes the reader. If false, an entry has arrived in the meantime, possibly without
+    /// a wake-up.
     pub(super) fn release(&mut self) -> bool {
         let position = self.released.position();
         position.store(self.next, Ordering::Release);
-        // The kernel makes an entry visible and then looks at the position; this has to be the
-        // other way round, or both could miss what the other did.
+        // The kernel publishes an entry and then reads the position. The reader has to do this in
+        // the opposite order, or both could miss the other's store.
         fence(Ordering::SeqCst);
         !self.has_next() || self.is_busy()
     }
 
-    /// Gives the kernel back what was read, but for the last entry: while it is held, no
-    /// entry wakes anybody.
+    /// Releases every entry that was read except the last one, which suppresses wake-ups.
     pub(super) fn release_but_last(&mut self) {
         let position = self.released.position();
         position.store(self.last, Ordering::Release);
@@ -103,7 +106,7 @@ impl Reader {
         self.next != self.end
     }
 
-    /// Whether the next entry, of which there is one, is being written.
+    /// Whether the next entry, which must exist, is being written.
     fn is_busy(&self) -> bool {
         let place = page_size() + (self.next & self.mask);
         self.entries.header(place).load(Ordering::Acquire) & BUSY != 0
@@ -116,12 +119,12 @@ struct Pages {
     len: usize,
 }
 
-// SAFETY: the memory belongs to the process, not to a thread; whoever has the value has it.
+// SAFETY: the mapping belongs to the process, not to a thread, and to this value alone.
 unsafe impl Send for Pages {}
 
 impl Pages {
     fn map(ring: BorrowedFd<'_>, offset: usize, len: usize, access: ProtFlags) -> io::Result<Self> {
-        // SAFETY: no address is asked for, so that nothing else is mapped over.
+        // SAFETY: without an address the kernel chooses one, so no other mapping is replaced.
         let start = unsafe {
             mmap(
                 null_mut(),
@@ -139,30 +142,30 @@ impl Pages {
     /// The first word.
     fn position(&self) -> &AtomicUsize {
         // SAFETY: the mapping begins with a page, is aligned to one, and lives as long as `self`.
-        // The kernel accesses the word with atomic operations of this size alone.
+        // The kernel accesses the word with atomic operations of this size only.
         unsafe { self.start.cast::<AtomicUsize>().as_ref() }
     }
 
     /// The first word of the header at `place`, which the kernel aligns to 8.
     fn header(&self, place: usize) -> &AtomicU32 {
         assert!(place.is_multiple_of(8) && place + HEADER <= self.len);
-        // SAFETY: aligned and in the mapping, as was just seen; the kernel accesses the word
-        // with atomic operations of this size alone.
+        // SAFETY: aligned and in the mapping, as asserted. The kernel accesses the word with atomic
+        // operations of this size only.
         unsafe { self.start.byte_add(place).cast::<AtomicU32>().as_ref() }
     }
 
     /// `len` bytes at `place`, of an entry that is neither being written nor released.
     fn bytes(&self, place: usize, len: usize) -> &[u8] {
         assert!(place + len <= self.len);
-        // SAFETY: in the mapping, as was just seen; the kernel writes an entry again only after
-        // it was released, for which `Reader` has to be borrowed anew.
+        // SAFETY: in the mapping, as asserted. The kernel overwrites an entry only after its
+        // release, which needs a mutable borrow of the `Reader`.
         unsafe { slice::from_raw_parts(self.start.byte_add(place).cast().as_ptr(), len) }
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: this is the whole mapping, and with `self` all references into it are gone.
+        // SAFETY: this is the whole mapping, and no reference into it outlives `self`.
         let unmapped = unsafe { munmap(self.start.as_ptr(), self.len) };
         debug_assert_eq!(unmapped, Ok(()));
     }
