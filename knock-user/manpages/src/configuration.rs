@@ -1,58 +1,12 @@
 //! Generates the manual page knockd.toml(5), with every key of the configuration.
 
 mod keys;
+mod model;
 
 use knockd_config::model::DEFAULT_PATH;
 
+use self::model::{Default, Table, Values};
 use crate::page::Page;
-
-/// A table of the file. The keys before the first table form a table without a header.
-struct Table {
-    /// The header as in the file. Empty for the keys before the first table.
-    header: &'static str,
-    about: &'static str,
-    keys: &'static [Key],
-}
-
-struct Key {
-    name: &'static str,
-    values: Values,
-    default: Default,
-    meaning: &'static str,
-}
-
-/// The valid values of a key. A test checks all of this against the parser, except for prose.
-enum Values {
-    /// A duration, such as `30s`.
-    Duration {
-        least: &'static str,
-        most: &'static str,
-        whole_seconds: bool,
-    },
-    /// An integer. Without `most`, the limit is that of TOML.
-    Number { least: i64, most: Option<i64> },
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// `true` or `false`.
-    Flag,
-    /// Anything else, with examples of valid and invalid TOML values.
-    #[cfg_attr(not(test), expect(dead_code, reason = "samples are for the test"))]
-    Other {
-        what: &'static str,
-        right: &'static [&'static str],
-        wrong: &'static [&'static str],
-    },
-}
-
-/// What applies if the key is missing.
-enum Default {
-    /// The key is required.
-    Required,
-    /// This value, in TOML.
-    Value(&'static str),
-    /// No value. The text describes the effect.
-    None(&'static str),
-}
 
 /// A complete example.
 const EXAMPLE: &str = r#"interfaces = ["eth0"]

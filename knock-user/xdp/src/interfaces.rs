@@ -145,6 +145,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use knockd_types::interface::{ANY, Wanted};
+
     use super::*;
 
     fn interface(name: &str) -> Interface {

@@ -12,7 +12,10 @@ use ratatui::{
     widgets::{RenderDirection, Sparkline, Widget as _},
 };
 
-use self::{doors::Doors, plan::Plan};
+use self::{
+    doors::Doors,
+    plan::{Plan, WIDE},
+};
 use crate::top::{rates::Count, text, verdict::Meaning, view::View};
 use knockd_types::status::{GateStatus, Status};
 
@@ -21,9 +24,6 @@ pub const LEAST_WIDTH: u16 = 40;
 
 /// The minimum height in lines.
 pub const LEAST_HEIGHT: u16 = 10;
-
-/// The width in columns from which optional columns are shown.
-const WIDE: u16 = 60;
 
 /// The widths of a rate's name, its value, and the total, in columns.
 const NAME: usize = 15;

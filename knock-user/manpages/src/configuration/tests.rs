@@ -7,7 +7,7 @@ use knockd_config::model::Config;
 use tempfile::TempDir;
 use toml_edit::{DocumentMut, Item, Value};
 
-use super::{Default, EXAMPLE, Key, Table, Values, keys::TABLES};
+use super::{Default, EXAMPLE, Table, Values, keys::TABLES, model::Key};
 
 /// A valid configuration with every table that a key may need, and no key that has a default.
 const MINIMAL: &str = r#"

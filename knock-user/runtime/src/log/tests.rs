@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt as _};
 
-use super::*;
-use knockd_listener::tails::Reporter;
+use super::{escape::misleads, *};
 use knockd_types::{
     event::{AdmissionInfo, Event},
     reason::Reason,
@@ -63,7 +62,7 @@ fn logged(format: Format, work: impl FnOnce()) -> String {
 }
 
 fn reported(format: Format, event: &Event) -> String {
-    logged(format, || Reporter::default().report(event.clone()))
+    logged(format, || log_event(event))
 }
 
 fn knock(client: &str, door: &str) -> Event {

@@ -5,7 +5,7 @@ use std::{iter, ops::Range};
 use crate::top::{text, verdict::Meaning};
 use knockd_types::status::DoorStatus;
 
-use crate::top::ui::WIDE;
+use super::plan::WIDE;
 
 /// The gap between two columns.
 const GAP: usize = 2;
