@@ -9,13 +9,14 @@ use std::{
     process::Command,
 };
 
+use anyhow::{Context as _, Result, ensure};
+
 use crate::{
     apt::{self, Provided},
     setup,
     tools::install_crate,
     workspace::{EBPF, MANPAGES, PROGRAMS, Workspace, output, run},
 };
-use anyhow::{Context as _, Result, ensure};
 
 /// Rust 1.95 builds it.
 const CARGO_DEB: &str = "3.8.0";

@@ -21,6 +21,7 @@ enum Shown {
 
 /// The steps that are not shown in full, by the start of their titles.
 const SHORTENED: &[(&str, Shown)] = &[
+    ("The server's firewall", Shown::Only(&["$ "])),
     ("The daemon starts", Shown::Only(&["$ ", "attached to"])),
     (
         "`knockd tail` shows",
@@ -28,6 +29,7 @@ const SHORTENED: &[(&str, Shown)] = &[
     ),
     ("`knockd status`", Shown::Nothing),
     ("Without firewall rules", Shown::Nothing),
+    ("The client knocks again", Shown::Only(&["$ "])),
     (
         "With [gate]",
         Shown::Only(&["[gate]", "protect", "$ ", "no answer"]),
@@ -35,7 +37,7 @@ const SHORTENED: &[(&str, Shown)] = &[
     ("The namespaces", Shown::Nothing),
 ];
 
-/// More lines are no longer a picture.
+/// More lines are hard to take in.
 const MAX_LINES: usize = 60;
 
 /// One step of the demo.
@@ -126,7 +128,7 @@ fn shown_of(step: &Step, workspace: &Workspace) -> Vec<Line> {
             let text = lasting(line, workspace);
             let line = Line::new(style_of(&text), text);
             // The SYNs of a knock, without what differs, are all the same.
-            if lines.last() != Some(&line) {
+            if !lines.contains(&line) {
                 lines.push(line);
             }
         }

@@ -152,4 +152,20 @@ mod tests {
             .collect();
         assert_eq!(keys, ["aes 0.9.4", "knock-user 0.1.0", "serde 1.0.229"]);
     }
+
+    #[test]
+    fn a_bill_lists_each_dependency_with_its_licence_and_checksum() {
+        let workspace = Workspace::find().unwrap();
+        let bill: Value = serde_json::from_str(&bill(&workspace, "xtask").unwrap()).unwrap();
+        assert_eq!(bill["metadata"]["component"]["name"], "xtask");
+        let parts = bill["components"].as_array().unwrap();
+        let part = |name: &str| parts.iter().find(|part| part["name"] == name).unwrap();
+        let anyhow = part("anyhow");
+        assert_eq!(anyhow["licenses"][0]["expression"], "MIT OR Apache-2.0");
+        assert_eq!(anyhow["hashes"][0]["content"].as_str().unwrap().len(), 64);
+        assert!(part("knock-common")["hashes"].is_null());
+        let links = bill["dependencies"].as_array().unwrap();
+        let links = links.iter().find(|link| link["ref"] == anyhow["bom-ref"]);
+        assert!(links.unwrap()["dependsOn"].is_array());
+    }
 }
