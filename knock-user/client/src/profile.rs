@@ -3,6 +3,9 @@
 //! `knock/knock.toml` in that directory contains the profiles but no secrets; each key is in a
 //! file of its own. Only [`Profiles::add`] writes, and it only appends.
 
+mod file;
+mod settings;
+
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -10,6 +13,7 @@ use std::{
 };
 
 use directories::BaseDirs;
+use knockd_credentials::{invitation::Invitation, key_file};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
 
@@ -18,10 +22,6 @@ pub use self::{
     settings::{Profile, UnusableName, check_name},
 };
 use crate::{name::Name, server::Server};
-use knockd_credentials::{invitation::Invitation, key_file};
-
-mod file;
-mod settings;
 
 /// The maximum size of the file. Thousands of profiles fit; a longer file is a different file.
 const MAX_LEN: u64 = 1 << 20;

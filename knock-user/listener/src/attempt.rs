@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use knock_common::protocol::block::Block;
-use knockd_ipc::request::Request;
+use knockd_ipc::request::{OpenDoor, Request};
 use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
@@ -192,13 +192,13 @@ impl Listener {
     /// What the keeper is asked for.
     fn order(&self, grant: &Verified, knock: &Syn) -> Request {
         let Policy { clients, doors } = &self.terms.auth;
-        Request::Open {
-            question: 0,
+        Request::Open(OpenDoor {
+            query: 0,
             door: doors[grant.door].number,
             client: clients[grant.client].number,
             source: knock.source,
             lease: grant.lease,
             at: knock.at,
-        }
+        })
     }
 }

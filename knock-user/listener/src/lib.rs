@@ -96,7 +96,7 @@ async fn listen(keeper: ListenerEnd, beginning: StartupConfig, files: Vec<OwnedF
     let mut files = files.into_iter();
     let mut file = || files.next().context("a file is missing");
     let server = Server::from_listener(file()?, beginning.owner)?;
-    let terms = beginning.terms;
+    let terms = beginning.config;
     let input = file()?;
     let folder = match &beginning.store {
         Some(_) => Some(file()?),

@@ -5,7 +5,10 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use knock_common::gate::Mode;
-use knockd_ipc::{message::Report, request::Request};
+use knockd_ipc::{
+    message::Report,
+    request::{CloseDoors, GetReport, OpenDoor, ReloadConfig, Request},
+};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     control::{CloseRequest, OpenRequest},
@@ -44,7 +47,9 @@ impl Listener {
             }
             Query::Reload(reply) => {
                 let question = self.questions.ask(PendingQuery::CommandReply(reply));
-                self.keeper.send(&Request::Reload { question }).await?;
+                self.keeper
+                    .send(&Request::Reload(ReloadConfig { query: question }))
+                    .await?;
                 return Ok(());
             }
             Query::Open(request, reply) => return self.open(&request, reply).await,
@@ -55,24 +60,24 @@ impl Listener {
             self.keeper.send(&Request::Notify(true)).await?;
         }
         let question = self.questions.ask(asker);
-        let order = Request::Report {
-            question,
+        let order = Request::Report(GetReport {
+            query: question,
             count_leases,
-        };
+        });
         Ok(self.keeper.send(&order).await?)
     }
 
     async fn open(&mut self, request: &OpenRequest, reply: oneshot::Sender<Outcome>) -> Result<()> {
         match self.opening(request) {
             Ok((door, lease)) => {
-                let order = Request::Open {
-                    question: self.questions.ask(PendingQuery::CommandReply(reply)),
+                let order = Request::Open(OpenDoor {
+                    query: self.questions.ask(PendingQuery::CommandReply(reply)),
                     door,
                     client: BY_HAND_NUMBER,
                     source: request.source,
                     lease,
                     at: monotonic(),
-                };
+                });
                 self.keeper.send(&order).await?;
             }
             Err(refusal) => {
@@ -105,11 +110,11 @@ impl Listener {
         };
         match one_host(request.source).and(door) {
             Ok(door) => {
-                let order = Request::Close {
-                    question: self.questions.ask(PendingQuery::CommandReply(reply)),
+                let order = Request::Close(CloseDoors {
+                    query: self.questions.ask(PendingQuery::CommandReply(reply)),
                     door: door.map(|door| self.terms.auth.doors[door].number),
                     source: request.source,
-                };
+                });
                 self.keeper.send(&order).await?;
             }
             Err(refusal) => {

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use knockd_cli::{Cli, LogFormat};
 
 fn main() -> ExitCode {
-    // How knockd starts the process that faces the network.
+    // The supervisor starts this program under this name as the listener.
     if env::args_os()
         .next()
         .is_some_and(|name| name == knockd_listener::NAME)
@@ -33,7 +33,7 @@ fn listen() -> ExitCode {
     match knockd_listener::main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where the log goes is not known from the beginning.
+            // The supervisor sends the log settings. Before that there is no log.
             if tracing::event_enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {
@@ -44,7 +44,7 @@ fn listen() -> ExitCode {
     }
 }
 
-/// Whether the reader of standard output has seen enough, as in `knockd tail | head`.
+/// Whether the reader of standard output has exited, as in `knockd tail | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

@@ -1,4 +1,4 @@
-//! What is said of each key of the configuration.
+//! The description of a key: its values, its default and its meaning.
 
 /// A table of the file. The keys before the first table form a table without a header.
 pub(super) struct Table {
@@ -46,4 +46,54 @@ pub(super) enum Default {
     Value(&'static str),
     /// No value. The text describes the effect.
     None(&'static str),
+}
+
+impl Values {
+    /// The values as a phrase with a capital letter.
+    pub(super) fn description(&self) -> String {
+        match self {
+            Self::Duration {
+                least,
+                most,
+                whole_seconds,
+            } => {
+                let unit = if *whole_seconds {
+                    ", in whole seconds"
+                } else {
+                    ""
+                };
+                format!("A duration from `{least}` to `{most}`{unit}")
+            }
+            Self::Number {
+                least,
+                most: Some(most),
+            } => format!("A number from {least} to {most}"),
+            Self::Number { least, most: None } => format!("A number of at least {least}"),
+            Self::Choice(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+                words.join(" or ")
+            }
+            Self::Flag => "`true` or `false`".to_owned(),
+            Self::Other { what, .. } => (*what).to_owned(),
+        }
+    }
+}
+
+impl Default {
+    /// The default as a sentence.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Required => "Required.".to_owned(),
+            Self::Value(_) | Self::None(_) => format!("Default: {}.", self.description()),
+        }
+    }
+
+    /// The default as a phrase.
+    pub(super) fn description(&self) -> String {
+        match self {
+            Self::Required => "required".to_owned(),
+            Self::Value(value) => format!("`{value}`"),
+            Self::None(effect) => (*effect).to_owned(),
+        }
+    }
 }

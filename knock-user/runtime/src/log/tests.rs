@@ -3,15 +3,15 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use knockd_types::{
+    event::{AdmissionInfo, Event},
+    reason::Reason,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt as _};
 
 use super::{escape::misleads, *};
-use knockd_types::{
-    event::{AdmissionInfo, Event},
-    reason::Reason,
-};
 
 /// The destination of a log.
 #[derive(Clone, Default)]
@@ -239,9 +239,9 @@ proptest! {
                 "KNOCKD_SOURCE",
             ]
         );
-        let trouble = reported(Format::Journal, &Event::Trouble { message });
+        let problem = reported(Format::Journal, &Event::Trouble { message });
         prop_assert_eq!(
-            names(&trouble),
+            names(&problem),
             ["PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE", "KNOCKD_EVENT"]
         );
     }

@@ -48,7 +48,7 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
     let deadline = Instant::now() + PATIENCE;
     for index in 0..count {
         let knock = daemon.knock(client_address(index))?;
-        lab.sender.send_at_last(&knock[0])?;
+        lab.sender.send_with_retry(&knock[0])?;
         // A burst of all SYNs would overflow its capture buffer.
         if index % 64 == 63 {
             sleep(Duration::from_millis(5));
