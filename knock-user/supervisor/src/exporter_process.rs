@@ -170,7 +170,7 @@ impl Supervisor {
     pub(crate) fn handle_exporter(&mut self, event: &ExporterEvent) {
         match event {
             ExporterEvent::Exited(_) if !self.listener.is_running() => {
-                self.exporter.reap_with_listener()
+                self.exporter.reap_with_listener();
             }
             ExporterEvent::Exited(status) => self.exporter.reap(status),
             // The next listener starts one.
