@@ -8,7 +8,7 @@ mod leases;
 mod replace;
 mod status;
 
-use std::{fs, io, os::fd::OwnedFd, time::Duration};
+use std::{fs, future, io, os::fd::OwnedFd, time::Duration};
 
 use anyhow::{Error, Result};
 use knockd_config::{Config, model::OnStop};
@@ -152,8 +152,7 @@ impl Datapath {
         impl Future<Output = io::Result<()>>,
         impl Future<Output = io::Result<()>>,
     ) {
-        let changed = interfaces::changed(&mut self.watch);
-        (changed, self.source.logged())
+        (changed(&mut self.watch), self.source.logged())
     }
 
     /// Where the listener reads SYNs: the ring buffer or the lines.
@@ -174,7 +173,7 @@ impl Datapath {
         !matches!(self.source, Source::Xdp(_))
     }
 
-    /// Whether no SYN comes any more.
+    /// Whether there is no source of SYNs, because the lines have ended.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.source, Source::Ended)
     }
@@ -208,6 +207,14 @@ impl Datapath {
     /// How often interfaces came and went.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+/// Returns when an interface has changed; never without a watch. Cancel-safe.
+async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => future::pending().await,
     }
 }
 

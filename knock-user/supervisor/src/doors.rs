@@ -39,7 +39,7 @@ pub(crate) enum Action {
     Close,
 }
 
-/// A task for the caller, who reports its end to [`Doors::finished`].
+/// A task for the caller, which reports its end to [`Doors::finished`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     /// The door key.

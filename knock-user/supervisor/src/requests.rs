@@ -1,8 +1,8 @@
-//! The requests of the listener, one file for each that an administrator can cause. Each is checked
-//! against the configuration.
+//! The requests of the listener. Each is checked against the configuration, and what an administrator
+//! can request has a file of its own.
 
 mod close;
-mod events;
+mod flush;
 mod lifecycle;
 mod open;
 mod reload;

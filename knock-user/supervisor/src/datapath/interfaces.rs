@@ -1,10 +1,9 @@
 //! Interfaces that appear and disappear.
 
-use std::{future, io, time::Duration};
+use std::time::Duration;
 
 use knockd_runtime::clock::monotonic;
 use knockd_types::interface::Wanted;
-use knockd_xdp::interfaces::Watch;
 use tracing::warn;
 
 use super::Datapath;
@@ -59,13 +58,5 @@ impl Datapath {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
         }
         self.schedule_retry();
-    }
-}
-
-/// Returns when an interface has changed; never without a watch. Cancel-safe.
-pub(super) async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => future::pending().await,
     }
 }

@@ -39,7 +39,7 @@ impl Ledger {
             .filter(|door| self.catalog.door(*door).has_to_be_closed());
         let Some(door) = door else {
             self.reporter.problem(format!(
-                "door {:?} was open to {} when knockd ended, and the configuration has no such door with `close`: undo the effect of its `run` manually",
+                "door {:?} was open to {} when knockd ended, and the configuration has no such door to close: undo the effect of its `run` manually",
                 record.door, record.source
             ));
             return self.journal.remove(&record.door, record.source);
