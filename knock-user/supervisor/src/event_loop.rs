@@ -3,7 +3,10 @@
 use std::os::fd::AsFd as _;
 
 use anyhow::Result;
-use knockd_ipc::{channel::Received, message::StartupConfig};
+use knockd_ipc::{
+    channel::Received,
+    message::{Message, StartupConfig},
+};
 use knockd_runtime::{clock::sleep_until_monotonic, log};
 use knockd_types::names::KNOCKS_FOLDER;
 use rustix::process::geteuid;
@@ -11,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     child,
+    exporter_process::ExporterEvent,
     listener_config::listener_config,
     listener_process::Launch,
     replay_dir,
@@ -117,6 +121,30 @@ impl Supervisor {
         })?;
         self.start_exporter();
         Ok(())
+    }
+
+    /// Starts the exporter, if there is to be one, and gives the listener its end of the channel.
+    fn start_exporter(&mut self) {
+        if !self.listener.is_running() {
+            return;
+        }
+        let Some(channel) = self.exporter.start(&self.config) else {
+            return;
+        };
+        self.listener.send_with(Message::Exporter, vec![channel]);
+    }
+
+    /// Handles an event of the exporter.
+    fn handle_exporter(&mut self, event: &ExporterEvent) {
+        match event {
+            ExporterEvent::Exited(_) if !self.listener.is_running() => {
+                self.exporter.reap_with_listener();
+            }
+            ExporterEvent::Exited(status) => self.exporter.reap(status),
+            // The next listener starts one.
+            ExporterEvent::Due if !self.listener.is_running() => self.exporter.reap_with_listener(),
+            ExporterEvent::Due => self.start_exporter(),
+        }
     }
 
     /// Closes the doors that have to be closed, stops the listener, and with `leaves_gate` removes

@@ -12,10 +12,7 @@ use std::{
 
 use anyhow::Result;
 use knockd_config::Config;
-use knockd_ipc::{
-    message::Message,
-    metrics::{EXPORTER_NAME, frame},
-};
+use knockd_ipc::metrics::{EXPORTER_NAME, frame};
 use knockd_runtime::{
     account::unprivileged,
     clock::{monotonic, sleep_until_monotonic},
@@ -26,7 +23,7 @@ use rustix::process::geteuid;
 use tokio::process::Child;
 use tracing::{error, info};
 
-use crate::{backoff::RestartBackoff, child, state::Supervisor};
+use crate::{backoff::RestartBackoff, child};
 
 /// The exporter's HTTP socket and the process that serves it.
 #[derive(Debug, Default)]
@@ -77,7 +74,7 @@ impl ExporterProcess {
 
     /// Starts an exporter in place of the previous one. Returns the listener's end of the channel,
     /// or `None` if there is no exporter.
-    fn start(&mut self, config: &Config) -> Option<OwnedFd> {
+    pub(crate) fn start(&mut self, config: &Config) -> Option<OwnedFd> {
         let socket = self.socket.as_ref()?;
         self.backoff.starting();
         // Its channel is closed with the previous listener, so it is about to exit. If it does not,
@@ -102,7 +99,7 @@ impl ExporterProcess {
     }
 
     /// Reaps an exporter that has exited, and plans the next start.
-    fn reap(&mut self, status: &io::Result<ExitStatus>) {
+    pub(crate) fn reap(&mut self, status: &io::Result<ExitStatus>) {
         let Some(running) = self.running.take() else {
             return;
         };
@@ -120,7 +117,7 @@ impl ExporterProcess {
     }
 
     /// Reaps an exporter that has exited with the listener. The next listener gets a new one.
-    fn reap_with_listener(&mut self) {
+    pub(crate) fn reap_with_listener(&mut self) {
         self.running = None;
         self.backoff.starting();
     }
@@ -152,30 +149,4 @@ fn spawn(socket: &OwnedFd, account: Option<&Account>) -> Result<(Child, OwnedFd)
     let stdout = Stdio::from(socket.try_clone()?);
     let process = child::spawn(EXPORTER_NAME, exporter.into(), stdout, account)?;
     Ok((process, listener.into()))
-}
-
-impl Supervisor {
-    /// Starts the exporter, if there is to be one, and gives the listener its end of the channel.
-    pub(crate) fn start_exporter(&mut self) {
-        if !self.listener.is_running() {
-            return;
-        }
-        let Some(channel) = self.exporter.start(&self.config) else {
-            return;
-        };
-        self.listener.send_with(Message::Exporter, vec![channel]);
-    }
-
-    /// Handles an event of the exporter.
-    pub(crate) fn handle_exporter(&mut self, event: &ExporterEvent) {
-        match event {
-            ExporterEvent::Exited(_) if !self.listener.is_running() => {
-                self.exporter.reap_with_listener();
-            }
-            ExporterEvent::Exited(status) => self.exporter.reap(status),
-            // The next listener starts one.
-            ExporterEvent::Due if !self.listener.is_running() => self.exporter.reap_with_listener(),
-            ExporterEvent::Due => self.start_exporter(),
-        }
-    }
 }
