@@ -1,4 +1,4 @@
-//! Compiles the XDP program and leaves it in `OUT_DIR`, where the loader embeds it.
+//! Compiles the XDP program into `OUT_DIR`. The loader embeds it in the library.
 
 use std::{fs, path::Path};
 
@@ -17,8 +17,8 @@ fn main() -> Result<()> {
     strip(&out.join("knock-xdp"))
 }
 
-/// Removes the debugging information, nine tenths of the object. The kernel needs only the types
-/// (BTF), which the linker has derived from it.
+/// Removes the debug information, about 90 % of the object. The kernel needs only BTF, which the
+/// linker derives from it.
 fn strip(object: &Path) -> Result<()> {
     const DEBUG: [&[u8]; 2] = [b".debug_", b".rel.debug_"];
 
@@ -27,7 +27,8 @@ fn strip(object: &Path) -> Result<()> {
     for section in &mut elf.sections {
         section.delete = DEBUG.iter().any(|name| section.name.starts_with(name));
     }
-    // The linker writes the names of sections and symbols into one table.
+    // The linker puts section and symbol names into one table. The builder needs a separate one
+    // for sections.
     let names = elf.sections.add();
     names.name = b".shstrtab".as_slice().into();
     names.sh_type = SHT_STRTAB;

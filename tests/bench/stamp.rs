@@ -1,10 +1,10 @@
-//! The command that every daemon runs when it is knocked on: its first instructions ask what
-//! time it is, and then it tells that to the bench.
+//! The command that every daemon runs for a knock: it reads the clock in its first instructions and
+//! reports the time to the benchmark. The build script of the benchmarks compiles it.
 //!
-//! `stamp FIFO NAME` writes 64 bytes to the FIFO: seconds and nanoseconds of CLOCK_MONOTONIC,
-//! 8 bytes each in the machine's order, and the name's first 47 bytes, padded with zeros. A
-//! program with a dynamic linker and a standard library has lived several hundred microseconds
-//! when it gets to its `main`; this one has neither. The bench's build script compiles it.
+//! `stamp FIFO NAME` writes 64 bytes to the FIFO: seconds and nanoseconds of `CLOCK_MONOTONIC`,
+//! 8 bytes each in native byte order, and the first 47 bytes of the name, padded with zeros. A
+//! program with a dynamic linker and a standard library needs several hundred microseconds until
+//! `main`; this one has neither.
 
 #![no_std]
 #![no_main]
@@ -25,14 +25,14 @@ mod machine {
     pub(crate) const EXIT_GROUP: usize = 231;
     pub(crate) const OPENAT: usize = 257;
 
-    /// A system call.
+    /// Makes a system call.
     ///
     /// # Safety
     ///
-    /// That of the call.
+    /// The requirements of the system call apply.
     pub(crate) unsafe fn call(number: usize, a: usize, b: usize, c: usize) -> usize {
         let result;
-        // SAFETY: the caller's; the kernel changes no other registers.
+        // SAFETY: the caller meets the requirements; the kernel changes no other registers.
         unsafe {
             asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b,
                 in("rdx") c, in("r10") 0, lateout("rcx") _, lateout("r11") _);
@@ -50,14 +50,14 @@ mod machine {
     pub(crate) const EXIT_GROUP: usize = 94;
     pub(crate) const CLOCK_GETTIME: usize = 113;
 
-    /// A system call.
+    /// Makes a system call.
     ///
     /// # Safety
     ///
-    /// That of the call.
+    /// The requirements of the system call apply.
     pub(crate) unsafe fn call(number: usize, a: usize, b: usize, c: usize) -> usize {
         let result;
-        // SAFETY: the caller's; the kernel changes no other registers.
+        // SAFETY: the caller meets the requirements; the kernel changes no other registers.
         unsafe {
             asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b,
                 in("x2") c, in("x3") 0);
@@ -66,7 +66,7 @@ mod machine {
     }
 }
 
-/// Where the kernel begins, with the arguments on the stack.
+/// The entry point: the kernel passes the arguments on the stack.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
@@ -76,13 +76,15 @@ extern "C" fn _start() -> ! {
     naked_asm!("mov x0, sp", "bl {begin}", "brk 1", begin = sym begin);
 }
 
+/// Writes the record and exits.
+///
 /// # Safety
 ///
-/// `stack` is the stack that the kernel gives to a new program.
+/// `stack` must be the initial stack of the process.
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
     let mut record = [0_u8; RECORD];
-    // SAFETY: the kernel writes 16 bytes of the record, and reads all 64; behind the number of
-    // arguments lie as many pointers to texts that end with a zero.
+    // SAFETY: the kernel writes 16 bytes of the record and reads all 64. On the stack, the number of
+    // arguments precedes that many pointers to strings that end with a zero.
     unsafe {
         machine::call(
             machine::CLOCK_GETTIME,
@@ -96,12 +98,12 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
             let name = *stack.add(3) as *const u8;
             let mut at = 0;
             while NAME + at < RECORD - 1 && name.add(at).read() != 0 {
-                // Volatile: otherwise the compiler calls strlen, which is not there.
+                // Volatile: otherwise the compiler calls strlen, which does not exist here.
                 let place = record.as_mut_ptr().add(NAME + at);
                 place.write_volatile(name.add(at).read());
                 at += 1;
             }
-            // The path is absolute, so the folder does not matter.
+            // The path is absolute, so openat ignores the directory.
             let fifo = machine::call(machine::OPENAT, 0, fifo, WRITE_ONLY);
             machine::call(machine::WRITE, fifo, record.as_ptr() as usize, RECORD);
         }

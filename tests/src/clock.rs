@@ -1,4 +1,4 @@
-//! A wall clock that can be set, for every process that is started in a namespace.
+//! An adjustable wall clock for every process that is started in a namespace.
 
 use std::{
     fs::{self, File},
@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{netns::Namespace, scene::Files};
 
-/// What is put into each process; see there.
+/// The source of the library that is preloaded into each process.
 const SHIM: &str = include_str!("clock/shim.rs");
 
-/// A folder over the namespace's `/etc`, with what the dynamic linker and the shim look for.
+/// Mounts an overlay over the namespace's `/etc`, with the files that the dynamic linker and the
+/// shim read.
 const OVERLAY: &str = r#"
 mount -t tmpfs clock "$1"
 mkdir "$1/upper" "$1/work"
@@ -23,16 +24,16 @@ echo /etc/clock.so >"$1/upper/ld.so.preload"
 mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" clock /etc
 "#;
 
-/// The clock. It shows the real time until it is set.
+/// The adjustable clock. It shows the real time until [`Clock::set`] is called.
 #[derive(Debug)]
 pub struct Clock(File);
 
 impl Clock {
-    /// A clock for what is started in `namespace` from now on.
+    /// Creates a clock for the processes that are started in `namespace` after this call.
     ///
     /// # Errors
     ///
-    /// The compiler that has built this test is gone, or nothing can be mounted.
+    /// Returns an error if the compiler cannot be run or the overlay cannot be mounted.
     pub fn new(namespace: &Namespace, files: &Files) -> Result<Self> {
         let (source, library) = (files.path("shim.rs"), files.path("shim.so"));
         fs::write(&source, SHIM)?;
@@ -58,11 +59,11 @@ impl Clock {
         Ok(Self(namespace.run(open)?))
     }
 
-    /// Sets the clock to the real time and `offset` seconds.
+    /// Sets the clock to the real time plus `offset` seconds.
     ///
     /// # Errors
     ///
-    /// The namespace is gone.
+    /// Returns an error if the file cannot be written.
     pub fn set(&self, offset: i64) -> Result<()> {
         Ok(self.0.write_all_at(&offset.to_ne_bytes(), 0)?)
     }

@@ -1,4 +1,4 @@
-//! Frames, whole and broken.
+//! Frames, valid and malformed.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,30 +15,30 @@ pub use etherparse::{IpNumber as Protocol, TcpHeader as Tcp};
 
 use crate::link::Pair;
 
-/// Of the packets themselves; nothing on a [`Pair`] counts hops.
+/// The TTL or hop limit of every packet. No router is on a [`Pair`].
 const HOP_LIMIT: u8 = 64;
 
-/// An Ethernet frame with an IP packet in it, described part by part. Lengths and checksums
-/// are filled in when it becomes [`bytes`](Self::bytes).
+/// An Ethernet frame with an IP packet, described by its parts. [`bytes`](Self::bytes) fills in
+/// lengths and checksums.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// From which hardware address; that of a [`Pair`]'s client at first.
+    /// Source MAC address; by default that of a [`Pair`]'s client.
     pub source_mac: [u8; 6],
-    /// To which hardware address; that of a [`Pair`]'s server at first.
+    /// Destination MAC address; by default that of a [`Pair`]'s server.
     pub destination_mac: [u8; 6],
     /// VLAN tags, outermost first.
     pub tags: Vec<Tag>,
-    /// From which IP address.
+    /// Source IP address.
     pub source: IpAddr,
-    /// To which IP address, of the same family.
+    /// Destination IP address, of the same family.
     pub destination: IpAddr,
     /// Options of an IPv4 header: up to 40 bytes, a multiple of 4.
     pub ipv4_options: Vec<u8>,
-    /// Extension headers of an IPv6 packet, in their order.
+    /// Extension headers of an IPv6 packet, in order.
     pub extensions: Vec<Extension>,
-    /// By what the host tells fragments of this packet from those of others.
+    /// Identification field of the packet's fragments.
     pub identification: u16,
-    /// What the IP packet carries.
+    /// Payload of the IP packet.
     pub content: Content,
 }
 
@@ -54,40 +54,40 @@ pub enum Tag {
 /// An IPv6 extension header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extension {
-    /// A header of type, length in 8 bytes and content: hop-by-hop options, routing,
-    /// destination options, mobility. The content is padded to fit.
+    /// A header with a type, a length in units of 8 bytes and content: hop-by-hop options, routing,
+    /// destination options, mobility. The content is padded.
     Plain(Protocol, Vec<u8>),
-    /// An authentication header, whose length counts differently, with this check value, a
-    /// multiple of 4 bytes.
+    /// An authentication header with this ICV, a multiple of 4 bytes. Its length field counts in
+    /// units of 4 bytes.
     Authentication(Vec<u8>),
 }
 
 impl Extension {
-    /// Hop-by-hop options that are only padding.
+    /// Hop-by-hop options with padding only.
     #[must_use]
     pub fn hop_by_hop() -> Self {
         Self::Plain(IpNumber::IPV6_HEADER_HOP_BY_HOP, PADDING.to_vec())
     }
 
-    /// Destination options that are only padding.
+    /// Destination options with padding only.
     #[must_use]
     pub fn destination_options() -> Self {
         Self::Plain(IpNumber::IPV6_DESTINATION_OPTIONS, PADDING.to_vec())
     }
 
-    /// A routing header with no hop left, of the experimental type 253.
+    /// A routing header with no segments left, of the experimental type 253.
     #[must_use]
     pub fn routing() -> Self {
         Self::Plain(IpNumber::IPV6_ROUTE_HEADER, vec![253, 0, 0, 0, 0, 0])
     }
 
-    /// A fragment header in the place of any other, so that more may follow: of a piece that
-    /// begins at 8 times `offset` bytes, with `more` to come. [`Frame::fragments`] makes
-    /// whole fragments.
+    /// A fragment header as an ordinary extension header, so that more headers may follow. `offset`
+    /// is in units of 8 bytes; `more` is the M flag. [`Frame::fragments`] builds complete
+    /// fragments.
     #[must_use]
     pub fn fragment(offset: u16, more: bool) -> Self {
         let [high, low] = (offset * 8 + u16::from(more)).to_be_bytes();
-        // Its second byte is reserved, and zero like the length of a header of 8 bytes.
+        // The second byte is reserved. It is zero, like the length field of an 8-byte header.
         Self::Plain(
             IpNumber::IPV6_FRAGMENTATION_HEADER,
             vec![high, low, 0, 0, 0, 1],
@@ -120,7 +120,7 @@ impl Extension {
 /// A PadN option that fills the smallest options header.
 const PADDING: [u8; 6] = [1, 4, 0, 0, 0, 0];
 
-/// What an IP packet carries.
+/// The payload of an IP packet.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A TCP segment.
@@ -139,11 +139,11 @@ pub enum Content {
         /// Its payload.
         payload: Vec<u8>,
     },
-    /// Anything else.
+    /// Any other protocol.
     Other {
-        /// The protocol that the IP header names.
+        /// The protocol number in the IP header.
         protocol: Protocol,
-        /// The bytes, which stay as they are.
+        /// The payload, sent unchanged.
         bytes: Vec<u8>,
     },
 }
@@ -191,7 +191,7 @@ impl Frame {
         }
     }
 
-    /// The same with `change` made to its TCP header, if it has one.
+    /// Applies `change` to the TCP header, if there is one.
     #[must_use]
     pub fn tcp(mut self, change: impl FnOnce(&mut Tcp)) -> Self {
         if let Content::Tcp { header, .. } = &mut self.content {
@@ -200,7 +200,7 @@ impl Frame {
         self
     }
 
-    /// The same with a payload of the segment or datagram, if it is one.
+    /// Sets the payload of a TCP segment or UDP datagram.
     #[must_use]
     pub fn payload(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         if let Content::Tcp { payload, .. } | Content::Udp { payload, .. } = &mut self.content {
@@ -209,44 +209,45 @@ impl Frame {
         self
     }
 
-    /// The same with one more VLAN tag inside the others.
+    /// Adds a VLAN tag inside the existing tags.
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
         self.tags.push(tag);
         self
     }
 
-    /// The same with these IPv4 options.
+    /// Sets the IPv4 options.
     #[must_use]
     pub fn ipv4_options(mut self, options: impl Into<Vec<u8>>) -> Self {
         self.ipv4_options = options.into();
         self
     }
 
-    /// The same with one more IPv6 extension header behind the others.
+    /// Adds an IPv6 extension header behind the existing ones.
     #[must_use]
     pub fn extension(mut self, extension: Extension) -> Self {
         self.extensions.push(extension);
         self
     }
 
-    /// The frame as it goes over the wire.
+    /// The frame's bytes on the wire.
     ///
     /// # Errors
     ///
-    /// When the parts do not fit: addresses of two families, options of a length that does
-    /// not exist, a packet longer than 65535 bytes.
+    /// Returns an error if the parts are inconsistent: addresses of two families, options of an
+    /// invalid length, or a packet longer than 65535 bytes.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         let (protocol, content) = self.content()?;
         self.assemble(protocol, &content, None)
     }
 
-    /// The frame's packet in fragments that carry `len` bytes each, but for the last; `len`
-    /// is a multiple of 8. Where it all fits, IPv6 yields an atomic fragment (RFC 6946).
+    /// Splits the packet into fragments of `len` payload bytes each, except for the last. `len` is
+    /// a multiple of 8. If the payload fits in one IPv6 fragment, that is an atomic fragment (RFC
+    /// 6946).
     ///
     /// # Errors
     ///
-    /// Like [`bytes`](Self::bytes), and for a `len` that is no such multiple.
+    /// Returns the errors of [`bytes`](Self::bytes), and an error if `len` is not a multiple of 8.
     pub fn fragments(&self, len: usize) -> Result<Vec<Vec<u8>>> {
         if len == 0 || !len.is_multiple_of(8) {
             bail!("fragments carry a multiple of 8 bytes, not {len}");
@@ -267,7 +268,7 @@ impl Frame {
             .collect()
     }
 
-    /// The IP packet's content, whole and with its checksum.
+    /// The protocol and the payload of the IP packet, with its checksum.
     fn content(&self) -> Result<(Protocol, Vec<u8>)> {
         match &self.content {
             Content::Other { protocol, bytes } => Ok((*protocol, bytes.clone())),
@@ -354,7 +355,7 @@ impl Frame {
         Ok(frame)
     }
 
-    /// The chain of extension headers in front of `protocol`, and the first one's type.
+    /// The chain of extension headers before `protocol`, and the type of the first one.
     fn extensions(
         &self,
         protocol: Protocol,
@@ -369,7 +370,7 @@ impl Frame {
             chain.extend_from_slice(&header.to_bytes());
             next = IpNumber::IPV6_FRAGMENTATION_HEADER;
         }
-        // From the inside out, because each names what follows it.
+        // Built backwards, because each header names the type of the next.
         for extension in self.extensions.iter().rev() {
             chain = [extension.bytes(next)?, chain].concat();
             next = extension.protocol();
@@ -408,19 +409,19 @@ struct Fragment {
     more: bool,
 }
 
-/// A TCP segment that was found in a frame.
+/// A TCP segment parsed from a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// From where it comes.
+    /// Source address and port.
     pub source: SocketAddr,
-    /// Where it goes.
+    /// Destination address and port.
     pub destination: SocketAddr,
-    /// Its header, flags and all.
+    /// TCP header.
     pub header: Tcp,
 }
 
 impl Segment {
-    /// The TCP segment in `frame`, if there is a whole header of one.
+    /// Parses the TCP segment in `frame`. Returns `None` if there is no complete TCP header.
     #[must_use]
     pub fn read(frame: &[u8]) -> Option<Self> {
         let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
@@ -447,12 +448,12 @@ impl Segment {
     }
 }
 
-/// The frame cut off after each of its bytes, from nothing to all but the last.
+/// Every proper prefix of the frame, from empty to all but the last byte.
 pub fn truncations(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     (0..frame.len()).filter_map(|len| frame.get(..len))
 }
 
-/// The frame with one bit flipped, for each of its bits.
+/// The frame with one bit flipped, for each bit.
 pub fn bit_flips(frame: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..frame.len() * 8).map(|bit| {
         let mut flipped = frame.to_vec();
@@ -463,11 +464,11 @@ pub fn bit_flips(frame: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// The frame with other bytes from `offset` on.
+/// Replaces the bytes of the frame from `offset` on.
 ///
 /// # Errors
 ///
-/// When they would reach past its end.
+/// Returns an error if `bytes` reach past the end of the frame.
 pub fn overwritten(frame: &[u8], offset: usize, bytes: &[u8]) -> Result<Vec<u8>> {
     let mut frame = frame.to_vec();
     frame
@@ -478,13 +479,13 @@ pub fn overwritten(frame: &[u8], offset: usize, bytes: &[u8]) -> Result<Vec<u8>>
 }
 
 impl Frame {
-    /// One fragment, with these bytes of the packet's content; `more` says that it is not the
-    /// last. With several of these, fragments can overlap.
+    /// One fragment that carries this range of the packet's payload; `more` is the more-fragments
+    /// flag. Several calls can produce overlapping fragments.
     ///
     /// # Errors
     ///
-    /// Like [`bytes`](Self::bytes), and where the range does not begin at a multiple of 8 or
-    /// reaches past the content.
+    /// Returns the errors of [`bytes`](Self::bytes), and an error if the range does not begin at a
+    /// multiple of 8 or exceeds the payload.
     pub fn fragment(&self, range: Range<usize>, more: bool) -> Result<Vec<u8>> {
         if !range.start.is_multiple_of(8) {
             bail!(

@@ -1,7 +1,8 @@
-//! A process that was taken over: it makes the system calls that somebody else wants.
+//! Simulates a compromised process: the test chooses the system calls that it makes.
 //!
-//! By ptrace(2), from outside, as it would be done from inside by whoever has found a hole:
-//! what the process may do is the same. Only on x86-64, whose registers are known here.
+//! Uses ptrace(2) from outside. The kernel restricts these system calls exactly as it restricts
+//! those of an attacker who executes code inside the process. Works on x86-64 only, because it sets
+//! that architecture's registers.
 
 use std::{ffi::c_long, marker::PhantomData};
 
@@ -17,47 +18,48 @@ use nix::{
     unistd::Pid,
 };
 
-/// The two bytes of the instruction `syscall`.
+/// Opcode of the `syscall` instruction.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
-/// Far enough below the stack pointer that nothing of the process is there.
+/// Distance below the stack pointer at which the process has no data. The red zone of the x86-64
+/// ABI has 128 bytes.
 const BELOW_STACK: u64 = 16 * 1024;
 
-/// A process that was taken over. It goes on where it was when this is dropped.
+/// A process under ptrace control. It resumes at its original place when this is dropped.
 #[derive(Debug)]
 pub struct Hijacked {
     process: Pid,
     before: user_regs_struct,
-    /// Where the process has an instruction `syscall`.
+    /// Address of a `syscall` instruction in the process.
     instruction: u64,
     is_alive: bool,
-    /// Only the thread that has attached may go on.
+    /// ptrace(2) requests are valid only from the thread that attached.
     _thread: PhantomData<*const ()>,
 }
 
-/// What became of a system call.
+/// The result of a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It returned this.
+    /// It returned this value.
     Returned(u64),
-    /// It failed.
+    /// It failed with this error.
     Failed(Errno),
-    /// It ended the process, with this signal.
+    /// The kernel killed the process with this signal.
     Killed(Signal),
 }
 
 impl Hijacked {
-    /// Stops the process with this id, which waits in a system call.
+    /// Attaches to the process with this id, which must be blocked in a system call.
     ///
     /// # Errors
     ///
-    /// It cannot be stopped, or does not wait in one.
+    /// Returns an error if ptrace is refused or the process is not in a system call.
     pub fn new(process: u32) -> Result<Self> {
         let process = Pid::from_raw(process.try_into()?);
         ptrace::attach(process).context("ptrace")?;
         waitpid(process, None)?;
         let before = ptrace::getregs(process)?;
-        let mut hijacked = Self {
+        let hijacked = Self {
             process,
             before,
             instruction: before.rip - 2,
@@ -66,23 +68,22 @@ impl Hijacked {
         };
         let found = hijacked.word(hijacked.instruction)?.to_ne_bytes();
         if found[..2] != SYSCALL {
-            bail!("it does not wait in a system call");
+            bail!("the process is not blocked in a system call");
         }
-        // So that the kernel does not begin that one again.
-        hijacked.before.orig_rax = before.orig_rax;
         Ok(hijacked)
     }
 
-    /// Has the process make the system call of this number.
+    /// Makes the process execute the system call `number`.
     ///
     /// # Errors
     ///
-    /// The process is dead already.
+    /// Returns an error if the process is dead.
     pub fn call(&mut self, number: i64, arguments: &[u64]) -> Result<Outcome> {
-        ensure!(self.is_alive, "it is dead");
+        ensure!(self.is_alive, "the process is dead");
         let argument = |index: usize| arguments.get(index).copied().unwrap_or_default();
         let registers = user_regs_struct {
             rax: number.cast_unsigned(),
+            // Keeps the kernel from restarting the interrupted system call instead.
             orig_rax: u64::MAX,
             rip: self.instruction,
             rdi: argument(0),
@@ -101,7 +102,7 @@ impl Hijacked {
                 self.is_alive = false;
                 return Ok(Outcome::Killed(signal));
             }
-            other => bail!("it stopped otherwise: {other:?}"),
+            other => bail!("unexpected stop: {other:?}"),
         }
         let result = ptrace::getregs(self.process)?.rax.cast_signed();
         Ok(match i32::try_from(-result) {
@@ -110,11 +111,11 @@ impl Hijacked {
         })
     }
 
-    /// Puts `bytes` into the process's memory; where they are.
+    /// Writes `bytes` below the stack of the process and returns their address.
     ///
     /// # Errors
     ///
-    /// The process is dead already.
+    /// Returns an error if the process is dead.
     pub fn put(&self, bytes: &[u8]) -> Result<u64> {
         let at = (self.before.rsp - BELOW_STACK) & !0xf;
         for (index, word) in bytes.chunks(8).enumerate() {
@@ -134,7 +135,7 @@ impl Hijacked {
 impl Drop for Hijacked {
     fn drop(&mut self) {
         if self.is_alive {
-            // Fails only for a process that is dead.
+            // Both fail only if the process is dead.
             let _ = ptrace::setregs(self.process, self.before);
             let _ = ptrace::detach(self.process, None);
         }

@@ -1,15 +1,15 @@
-//! The log lines of a loaded XDP program, kept for a test to look at.
+//! Collects the log lines of a loaded XDP program.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use log::{Log, Metadata, Record};
 
-/// Collects the lines that the loader hands to its logger. Clones share them.
+/// Collects the lines that the loader passes to its logger. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct KernelLog(Arc<Mutex<Vec<String>>>);
 
 impl KernelLog {
-    /// A logger for `Xdp::load` whose lines nobody looks at.
+    /// A logger for `Xdp::load` that discards all lines.
     #[must_use]
     pub fn discarded() -> Box<dyn Log> {
         Self::default().logger()
@@ -21,7 +21,7 @@ impl KernelLog {
         Box::new(self.clone())
     }
 
-    /// The lines since the last call.
+    /// Removes and returns the lines collected since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -1,9 +1,9 @@
-//! What knockd's scenarios are made of: network namespaces joined by a link, processes in
-//! them, frames on the link, and a service to knock for.
+//! The test harness of knockd: network namespaces joined by a link, processes inside them, raw
+//! frames on the link, and a TCP service behind the gate.
 //!
-//! Everything is owned by file descriptors and by threads of this process. Nothing has a
-//! name outside it, so nothing is left behind, not even after SIGKILL. But for a machine's cgroup,
-//! which a process of its own removes then.
+//! File descriptors and threads of the test process own every resource. Nothing has a name outside
+//! the process, so nothing is left behind, even after SIGKILL. The one exception is the cgroup of a
+//! [`machine::Machine`], which a separate process removes.
 
 pub mod clock;
 pub mod frame;

@@ -1,4 +1,4 @@
-//! Two hosts and the cable between them.
+//! Two hosts connected by a veth link.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
@@ -10,17 +10,17 @@ use anyhow::{Context as _, Result};
 
 use crate::netns::Namespace;
 
-/// How long a fresh link may take until it carries traffic.
-const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit for a new link to carry traffic.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server and a client, each a namespace, joined by a veth.
+/// A server and a client namespace, joined by a veth pair.
 ///
-/// Names and addresses are the same for every pair: the namespaces keep them apart.
+/// Interface names and addresses are the same for every pair; the namespaces isolate them.
 #[derive(Debug)]
 pub struct Pair {
-    /// Where the service and the daemon run.
+    /// The host of the service and the daemon.
     pub server: Namespace,
-    /// Where knocks come from.
+    /// The host of the clients.
     pub client: Namespace,
 }
 
@@ -42,11 +42,12 @@ impl Pair {
     /// The client's IPv6 address.
     pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 
-    /// Two namespaces and a link that carries IPv4 and IPv6 already.
+    /// Creates two namespaces and a link that carries IPv4 and IPv6 on return.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses one of the parts, or the link stays dead.
+    /// Returns an error if the kernel refuses an operation or the link does not carry traffic in
+    /// time.
     pub fn new() -> Result<Self> {
         let pair = Self {
             server: Namespace::new()?,
@@ -74,8 +75,8 @@ impl Pair {
                 Self::CLIENT_V6,
             ),
         ] {
-            // Without link-local addresses, whose detection of duplicates and router
-            // solicitations would mix with what a test captures.
+            // No link-local addresses: their duplicate address detection and router solicitations
+            // would appear in captures.
             namespace.ip(&format!(
                 "link set dev {interface} address 02:00:00:00:00:{last:02x} addrgenmode none up"
             ))?;
@@ -86,42 +87,42 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Gives the client one more address, from 192.0.2.0/24 or 2001:db8::/64: a second knocker.
+    /// Adds an address from 192.0.2.0/24 or 2001:db8::/64 to the client, as a second source.
     ///
     /// # Errors
     ///
-    /// When `ip` refuses it.
+    /// Returns an error if `ip` fails.
     pub fn add_client_address(&self, address: IpAddr) -> Result<()> {
         add_address(&self.client, Self::CLIENT_INTERFACE, address)
     }
 
-    /// Returns once a connection gets through over both families: the interfaces have a
-    /// carrier, the addresses are usable and the neighbours know each other.
+    /// Waits until a TCP connection succeeds over both families: the interfaces have carrier, the
+    /// addresses are usable and neighbour discovery is complete.
     fn settle(&self) -> Result<()> {
-        let deadline = Instant::now() + SETTLES_WITHIN;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         for address in [IpAddr::V4(Self::SERVER_V4), IpAddr::V6(Self::SERVER_V6)] {
             let listener = until(deadline, || {
                 self.server
                     .run(|| Ok(TcpListener::bind(SocketAddr::new(address, 0))?))
             })
-            .with_context(|| format!("{address} does not become usable"))?;
+            .with_context(|| format!("{address} did not become usable"))?;
             let destination = listener.local_addr()?;
             until(deadline, || {
                 self.client.run(|| {
                     Ok(TcpStream::connect_timeout(
                         &destination,
-                        SETTLES_WITHIN / 10,
+                        SETTLE_TIMEOUT / 10,
                     )?)
                 })
             })
-            .with_context(|| format!("the link to {address} stays dead"))?;
+            .with_context(|| format!("the link to {address} carries no traffic"))?;
         }
         Ok(())
     }
 }
 
 fn add_address(namespace: &Namespace, interface: &str, address: IpAddr) -> Result<()> {
-    // Duplicate detection would take a second, and only the two ends are on the link.
+    // Duplicate address detection takes a second and cannot find a conflict on this link.
     let arguments = match address {
         IpAddr::V4(address) => format!("address add {address}/24 dev {interface}"),
         IpAddr::V6(address) => format!("address add {address}/64 dev {interface} nodad"),
@@ -129,7 +130,7 @@ fn add_address(namespace: &Namespace, interface: &str, address: IpAddr) -> Resul
     namespace.ip(&arguments).map(drop)
 }
 
-/// Repeats `attempt` until it succeeds, or returns its last error after the deadline.
+/// Repeats `attempt` until it succeeds. Returns its last error after the deadline.
 fn until<T>(deadline: Instant, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match attempt() {

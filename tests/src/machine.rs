@@ -23,72 +23,74 @@ use crate::{
     scene::SOON,
 };
 
-/// Where the machine's systemd tells that it is up, as boot.sh has it. Every network namespace
-/// has such names of its own.
+/// Abstract socket on which the machine's systemd reports readiness; boot.sh has the same name.
+/// Each network namespace has its own abstract sockets.
 const NOTIFY_SOCKET: &str = "knock-machine";
 
-/// Boots a machine and keeps it.
-const KEEPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/keep.sh");
+/// Boots a machine and cleans up after it.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/keep.sh");
 
-/// The status of a keeper whose machine cannot be had here.
-const CANNOT: i32 = 77;
+/// Exit status of the script if this host cannot run such a machine.
+const UNSUPPORTED: i32 = 77;
 
-/// A real systemd with a journal, in the network of a [`Namespace`] and in namespaces of its
-/// own. Its files are those of this host; what changes there is seen on the machine alone. It
-/// ends, with everything that runs on it, when this is dropped or this process ends.
+/// A systemd with a journal, in the network of a [`Namespace`] and in other namespaces of its own.
+/// Its file system is an overlay over that of this host, so that changes stay inside the machine.
+/// The machine and all its processes end when this is dropped or the test process ends.
 #[derive(Debug)]
 pub struct Machine {
-    keeper: Running,
-    /// The machine lives as long as this.
-    life: Option<ChildStdin>,
-    /// The machine's first process, as this host knows it.
+    script: Running,
+    /// The script stops the machine when this pipe closes.
+    stdin: Option<ChildStdin>,
+    /// Process id of the machine's init, in this host's PID namespace.
     init: u32,
 }
 
 impl Machine {
-    /// Boots a machine in the network of `namespace` and waits until it is up. `None` where
-    /// this host does not have what that takes; then it was printed what is missing.
+    /// Boots a machine in the network of `namespace` and waits until it is up. Returns `None` and
+    /// prints what is missing if this host cannot run it.
     ///
     /// # Errors
     ///
-    /// It does not come up.
+    /// Returns an error if the machine does not boot.
     ///
     /// # Panics
     ///
-    /// Instead of `None` if `CI` is set, like [`privilege::namespaces`].
+    /// Panics instead of returning `None` if `CI` is set, like [`privilege::namespaces`].
     pub fn boot(namespace: &Namespace) -> Result<Option<Self>> {
-        let up = namespace.run(|| {
+        let ready = namespace.run(|| {
             let address = SocketAddr::from_abstract_name(NOTIFY_SOCKET)?;
             Ok(UnixDatagram::bind_addr(&address)?)
         })?;
         let mut command = namespace.command("setpriv");
-        // Only its standard input ends it, so that it can clear up.
+        // Ended only by the end of its standard input, so that it can clean up.
         command.args(["--pdeathsig", "clear", "unshare", "--mount"]);
-        command.args(["sh", KEEPER]);
-        let (mut keeper, life) = Running::spawn_fed(command)?;
-        let id = keeper.wait_for(|line| line.parse::<u32>().is_ok(), SOON);
-        if id.is_err() && keeper.has_ended()? && keeper.wait(SOON)?.code() == Some(CANNOT) {
-            let said = keeper.text(Stream::Err);
-            let missing = said.lines().last().unwrap_or_default();
+        command.args(["sh", SCRIPT]);
+        let (mut script, stdin) = Running::spawn_fed(command)?;
+        let id = script.wait_for(|line| line.parse::<u32>().is_ok(), SOON);
+        if id.is_err() && script.has_ended()? && script.wait(SOON)?.code() == Some(UNSUPPORTED) {
+            let errors = script.text(Stream::Err);
+            let missing = errors.lines().last().unwrap_or_default();
             privilege::granted(false, &format!("{missing}, for a machine with systemd"));
             return Ok(None);
         }
         let machine = Self {
             init: id?.parse()?,
-            keeper,
-            life: Some(life),
+            script,
+            stdin: Some(stdin),
         };
-        up.set_read_timeout(Some(SOON))?;
+        ready.set_read_timeout(Some(SOON))?;
         let mut message = [0; 1024];
         loop {
-            let len = up.recv(&mut message).context("systemd does not come up")?;
+            let len = ready
+                .recv(&mut message)
+                .context("systemd does not come up")?;
             if message[..len].starts_with(b"READY=1") {
                 return Ok(Some(machine));
             }
         }
     }
 
-    /// Where the machine's file `path` is for this host.
+    /// The machine's file `path`, as a path on this host.
     #[must_use]
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
@@ -96,11 +98,11 @@ impl Machine {
         root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Copies the file `from` to `to` on the machine, with these permissions.
+    /// Copies the file `from` to `to` on the machine, with permissions `mode`.
     ///
     /// # Errors
     ///
-    /// One cannot be read or the other not written.
+    /// Returns an error if `from` cannot be read or `to` cannot be written.
     pub fn install(&self, from: &Path, to: &str, mode: u32) -> Result<()> {
         let to = self.path(to);
         copy_program(from, &to)?;
@@ -108,21 +110,21 @@ impl Machine {
         Ok(())
     }
 
-    /// Writes the file `path` of the machine, and makes the folder that it is in.
+    /// Writes the file `path` on the machine and creates its parent folders.
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn write(&self, path: &str, content: &str) -> Result<()> {
         let path = self.path(path);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(&path, content).with_context(|| format!("{} is not written", path.display()))
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// A command that runs `program` on the machine, as if somebody had logged in as root. It
-    /// is killed when the thread that spawns it ends.
+    /// A command that runs `program` on the machine as root. It is killed when the thread that
+    /// spawns it ends.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -137,12 +139,12 @@ impl Machine {
         command
     }
 
-    /// Runs the program and arguments that are the words of `line` on the machine. Returns what
-    /// it prints.
+    /// Splits `line` into words, runs them as a command on the machine and returns its standard
+    /// output.
     ///
     /// # Errors
     ///
-    /// It fails; the error has all that it printed.
+    /// Returns an error, with all the output, if the command fails.
     pub fn run(&self, line: &str) -> Result<String> {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().context("no program")?);
@@ -156,11 +158,11 @@ impl Machine {
         Ok(printed)
     }
 
-    /// What the journal has of the service `unit`, and what is added, line by line.
+    /// Follows the journal of the service `unit`, from its first line on.
     ///
     /// # Errors
     ///
-    /// journalctl does not start.
+    /// Returns an error if journalctl does not start.
     pub fn follow(&self, unit: &str) -> Result<Running> {
         let mut journal = self.command("journalctl");
         journal.args(["--follow", "--lines=all", "--output=cat", "--unit", unit]);
@@ -170,8 +172,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        drop(self.life.take());
-        // If it does not end by itself, the keeper is killed.
-        let _ = self.keeper.wait(SOON);
+        drop(self.stdin.take());
+        // The script is killed if it does not end by itself.
+        let _ = self.script.wait(SOON);
     }
 }

@@ -1,4 +1,4 @@
-//! Anonymous namespaces: a network and a bpf filesystem that nobody else sees.
+//! Anonymous namespaces: a private network and a private bpf filesystem.
 
 use std::{
     env,
@@ -17,12 +17,11 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-/// Where the bpf filesystem is mounted by convention.
+/// The conventional mount point of the bpf filesystem.
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// A network namespace, and a mount namespace that differs from the host's in what is pinned.
-/// They live as long as this value and the processes in them, and no longer: only file
-/// descriptors hold them.
+/// A network namespace and a mount namespace with its own bpf filesystem. Only file descriptors
+/// refer to them, so they exist as long as this value or a process in them.
 #[derive(Debug)]
 pub struct Namespace {
     net: File,
@@ -30,28 +29,29 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new namespace with nothing in it but a loopback interface that is up, and an empty
-    /// bpf filesystem at its usual place.
+    /// Creates a namespace with a loopback interface that is up and an empty bpf filesystem at the
+    /// usual place.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses, for instance without root.
+    /// Returns an error if the kernel refuses, for instance without root.
     pub fn new() -> Result<Self> {
         Self::with("bpf")
     }
 
-    /// Like [`new`](Self::new), but as on a host where nobody has mounted a bpf filesystem.
+    /// Like [`new`](Self::new), but without a bpf filesystem.
     ///
     /// # Errors
     ///
-    /// Like [`new`](Self::new).
+    /// Returns the errors of [`new`](Self::new).
     pub fn without_bpffs() -> Result<Self> {
         Self::with("tmpfs")
     }
 
-    /// A new namespace with a new filesystem of type `pins` where pins go.
+    /// Creates a namespace with a new filesystem of type `pins` at the mount point of the bpf
+    /// filesystem.
     fn with(pins: &'static str) -> Result<Self> {
-        // A thread of its own, because unsharing moves the thread that asks for it.
+        // On a separate thread, because unshare(2) moves the calling thread.
         let namespace = thread::spawn(move || Self::unshared(pins))
             .join()
             .unwrap_or_else(|cause| panic::resume_unwind(cause))?;
@@ -59,11 +59,11 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Moves this thread into a new namespace and holds that.
+    /// Moves this thread into new namespaces and opens them.
     fn unshared(pins: &str) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
             .context("cannot make a namespace")?;
-        // Otherwise the next mount would be one of the host's, too.
+        // Otherwise the mount would propagate to the host.
         mount(
             None::<&str>,
             "/",
@@ -80,26 +80,26 @@ impl Namespace {
             Some("mode=0700"),
         )
         .with_context(|| format!("cannot mount a {pins} filesystem at {BPFFS}"))?;
-        let hold = |path| File::open(path).context("cannot hold the namespace");
+        let hold = |path| File::open(path).context("cannot open the namespace");
         Ok(Self {
             net: hold("/proc/thread-self/ns/net")?,
             mount: hold("/proc/thread-self/ns/mnt")?,
         })
     }
 
-    /// A path that names the network namespace for as long as this value lives: `ip link set
-    /// dev X netns PATH` and `nsenter --net=PATH` take it.
+    /// A path to the network namespace that is valid as long as this value, for `ip link set dev X
+    /// netns PATH` and `nsenter --net=PATH`.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         path(&self.net)
     }
 
-    /// Runs `work` on a fresh thread inside the namespace. Sockets that it makes and hands
-    /// out stay in the namespace, and so does what it pins.
+    /// Runs `work` on a new thread inside the namespace. Sockets that it creates and returns stay
+    /// in the namespace, and so do its pins.
     ///
     /// # Errors
     ///
-    /// When the namespace cannot be entered, and whatever `work` returns.
+    /// Returns an error if the namespace cannot be entered, and the errors of `work`.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
             scope
@@ -112,26 +112,25 @@ impl Namespace {
         })
     }
 
-    /// Moves this thread into the namespace for good; its working directory stays.
+    /// Moves this thread into the namespace permanently and keeps its working directory.
     fn enter(&self) -> Result<()> {
         let folder = env::current_dir().context("there is no working directory")?;
         setns(&self.net, CloneFlags::CLONE_NEWNET).context("cannot enter the network namespace")?;
-        // Threads share their root and working directory, which the next step changes.
+        // setns(2) requires that the thread does not share its root and working directory.
         unshare(CloneFlags::CLONE_FS)?;
         setns(&self.mount, CloneFlags::CLONE_NEWNS).context("cannot enter the mount namespace")?;
         env::set_current_dir(&folder)
             .with_context(|| format!("{} is not in the namespace", folder.display()))
     }
 
-    /// A command that runs `program` in the namespace, in the working directory of now. The
-    /// program is killed when the thread that spawns it ends; what the program starts itself
-    /// is its own concern.
+    /// A command that runs `program` in the namespace, in the current working directory. The
+    /// program is killed when the thread that spawns it ends; its own children are not.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.entered(program.as_ref(), &[])
     }
 
-    /// Like [`command`](Self::command), but without a single capability, and as the owner of
-    /// the program's file, who can certainly reach it. He has no home.
+    /// Like [`command`](Self::command), but without capabilities, as the user who owns the
+    /// program's file, who can always reach it. That user has no home directory.
     pub fn unprivileged_command(&self, program: impl AsRef<OsStr>) -> Command {
         let program = program.as_ref();
         let mut options = vec![
@@ -147,7 +146,7 @@ impl Namespace {
             ]);
         }
         let mut command = self.entered(program, &options);
-        // What the tests were started with is root's.
+        // The inherited home directory is root's.
         command.env("HOME", "/nonexistent");
         command.env_remove("XDG_CONFIG_HOME");
         command
@@ -158,7 +157,7 @@ impl Namespace {
         for (option, value) in [
             ("--net=", path(&self.net)),
             ("--mount=", path(&self.mount)),
-            // Entering moves to the root. Without a working directory that is the place.
+            // nsenter(1) changes to the root directory otherwise.
             ("--wdns=", env::current_dir().unwrap_or_else(|_| "/".into())),
         ] {
             let mut argument = OsString::from(option);
@@ -166,7 +165,7 @@ impl Namespace {
             command.arg(argument);
         }
         command
-            // Both replace themselves, so that the child's id is the program's.
+            // Both replace themselves with exec, so that the child's process id is the program's.
             .args(["setpriv", "--pdeathsig", "KILL"])
             .args(options)
             .arg("--")
@@ -174,11 +173,11 @@ impl Namespace {
         command
     }
 
-    /// Runs iproute2's `ip` with the words of `arguments` in the namespace.
+    /// Splits `arguments` into words and runs iproute2's `ip` with them in the namespace.
     ///
     /// # Errors
     ///
-    /// When it fails; the error has what it printed.
+    /// Returns an error, with the output, if `ip` fails.
     pub fn ip(&self, arguments: &str) -> Result<String> {
         let output = self
             .command("ip")
@@ -194,8 +193,8 @@ impl Namespace {
     }
 }
 
-/// A path by which every process finds what `file` is open on.
+/// A path to the open `file` that every process can resolve.
 fn path(file: &File) -> PathBuf {
-    // Not /proc/self: other processes are to resolve it.
+    // Not /proc/self, because other processes resolve the path.
     PathBuf::from(format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd()))
 }

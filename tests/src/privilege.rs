@@ -1,52 +1,48 @@
-//! What a test needs from the kernel, and what becomes of it elsewhere.
+//! The privileges that a test needs, and how it is skipped without them.
 
 use std::{env, fs, thread};
 
 use nix::sched::{CloneFlags, unshare};
 
-/// `CAP_SYS_ADMIN`, which contains the older half of what BPF needs.
+/// `CAP_SYS_ADMIN`, which includes `CAP_BPF` for compatibility (capabilities(7)).
 const CAP_SYS_ADMIN: u32 = 21;
-/// `CAP_NET_ADMIN`, which attaching to an interface needs.
+/// `CAP_NET_ADMIN`, needed to attach to an interface.
 const CAP_NET_ADMIN: u32 = 12;
 /// `CAP_BPF`, split off from `CAP_SYS_ADMIN` in Linux 5.8.
 const CAP_BPF: u32 = 39;
 
-/// Whether namespaces can be made here. A test that needs them starts with
-/// `if !privilege::namespaces() { return; }`.
+/// Whether this process can create namespaces. A test that needs them starts with `if
+/// !privilege::namespaces() { return; }`.
 ///
 /// # Panics
 ///
-/// When they cannot and `CI` is set in the environment, where a skipped test would pass
-/// for a good one.
+/// Panics if it cannot and `CI` is set in the environment, because a skipped test counts as passed.
 #[must_use]
 pub fn namespaces() -> bool {
-    // On a thread of its own, which the new namespace dies with.
+    // On a separate thread, because the new namespaces are freed with it.
     let allowed =
         thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).is_ok())
             .join()
             .unwrap_or(false);
-    granted(
-        allowed,
-        "making namespaces, which the kernel allows root: run it as root",
-    )
+    granted(allowed, "to create namespaces: run it as root")
 }
 
-/// Whether BPF programs can be loaded and attached here; used like [`namespaces`].
+/// Whether this process can load and attach BPF programs; used like [`namespaces`].
 ///
 /// # Panics
 ///
-/// Like [`namespaces`].
+/// Panics under the conditions of [`namespaces`].
 #[must_use]
 pub fn bpf() -> bool {
     let effective = capabilities().unwrap_or(0);
     let has = |capability: u32| effective >> capability & 1 == 1;
     granted(
         has(CAP_NET_ADMIN) && (has(CAP_SYS_ADMIN) || has(CAP_BPF)),
-        "loading BPF programs, which the kernel allows root: run it as root",
+        "to load BPF programs: run it as root",
     )
 }
 
-/// Leaves a test that needs BPF where [`bpf`] says that it cannot be had.
+/// Returns from the calling test if [`bpf`] is false.
 #[macro_export]
 macro_rules! needs_bpf {
     () => {
@@ -56,8 +52,7 @@ macro_rules! needs_bpf {
     };
 }
 
-/// Passes `allowed` on. Where it is false it is said, or with `CI` set a panic, that this test
-/// needs `what`.
+/// Returns `allowed`. If it is false, prints that this test needs `what`, or panics if `CI` is set.
 pub(crate) fn granted(allowed: bool, what: &str) -> bool {
     if allowed {
         return true;
@@ -73,7 +68,7 @@ pub(crate) fn granted(allowed: bool, what: &str) -> bool {
     false
 }
 
-/// The effective capabilities of this thread, one bit each.
+/// The effective capabilities of this thread, as a bit set.
 fn capabilities() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let effective = status

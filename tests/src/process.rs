@@ -1,4 +1,4 @@
-//! Processes under observation: what they print is an event to wait for.
+//! Child processes whose output a test can wait for.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub use nix::sys::signal::Signal;
 use nix::{sys::signal::kill, unistd::Pid};
 
-/// Where a process printed a line.
+/// The output stream of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Its standard output.
@@ -25,13 +25,13 @@ pub enum Stream {
 /// A line that a process printed, without its newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Where it was printed.
+    /// The stream.
     pub stream: Stream,
-    /// What it says; bytes that are not UTF-8 are replaced.
+    /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
-/// A process whose output is captured. It is killed and reaped when this is dropped.
+/// A process with captured output. It is killed and reaped when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -48,23 +48,23 @@ struct Output {
 #[derive(Debug, Default)]
 struct Printed {
     lines: Vec<Line>,
-    /// How many of the two streams have ended.
+    /// Number of streams that have ended, 0 to 2.
     ended: u8,
 }
 
-/// Copies the program `from` to `to`, where it is run.
+/// Copies the program `from` to `to`, to be executed there.
 ///
-/// By cp(1): a file that this process has written cannot be run ("Text file busy") as long as a
-/// child, which another thread starts meanwhile, has it open as well.
+/// Uses cp(1), because execve(2) of a file that this process has just written can fail with
+/// ETXTBSY: a child that another thread forks at that moment inherits the file descriptor.
 ///
 /// # Errors
 ///
-/// One cannot be read or the other not written.
+/// Returns an error if `from` cannot be read or `to` cannot be written.
 pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
     let status = Command::new("cp").arg(from).arg(to).status()?;
     ensure!(
         status.success(),
-        "{} is not copied to {}",
+        "cannot copy {} to {}",
         from.display(),
         to.display()
     );
@@ -76,17 +76,17 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Returns an error if the command cannot be started.
     pub fn spawn(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null());
         Self::start(command)
     }
 
-    /// Starts `command` with a standard input to write to; dropping that ends it.
+    /// Starts `command` with a pipe as standard input; dropping the pipe ends the input.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// Returns an error if the command cannot be started.
     pub fn spawn_fed(mut command: Command) -> Result<(Self, ChildStdin)> {
         command.stdin(Stdio::piped());
         let mut running = Self::start(command)?;
@@ -120,13 +120,13 @@ impl Running {
         self.child.id()
     }
 
-    /// Everything that was printed so far, in the order in which it arrived.
+    /// All lines printed so far, in the order of their arrival.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         self.output.printed().lines.clone()
     }
 
-    /// What was printed to one stream so far, with a newline after each line.
+    /// The lines printed to one stream so far, each with a newline.
     #[must_use]
     pub fn text(&self, stream: Stream) -> String {
         let printed = self.output.printed();
@@ -134,27 +134,27 @@ impl Running {
         lines.map(|line| format!("{}\n", line.text)).collect()
     }
 
-    /// The place after the last line so far, for [`wait_for_after`](Self::wait_for_after).
+    /// The position after the last line, for [`wait_for_after`](Self::wait_for_after).
     #[must_use]
     pub fn mark(&self) -> usize {
         self.output.printed().lines.len()
     }
 
-    /// The first line that is `wanted`, printed already or within `timeout`.
+    /// Waits up to `timeout` for the first line that satisfies `wanted`, including lines printed
+    /// before.
     ///
     /// # Errors
     ///
-    /// When no such line comes, because the time is over or the process ended; the error
-    /// has everything that was printed.
+    /// Returns an error, with all the output, on timeout or if the process ends first.
     pub fn wait_for(&self, wanted: impl FnMut(&str) -> bool, timeout: Duration) -> Result<String> {
         self.wait_for_after(0, wanted, timeout)
     }
 
-    /// Like [`wait_for`](Self::wait_for), but passes over the lines before `mark`.
+    /// Like [`wait_for`](Self::wait_for), but ignores the lines before `mark`.
     ///
     /// # Errors
     ///
-    /// Like [`wait_for`](Self::wait_for).
+    /// Returns the errors of [`wait_for`](Self::wait_for).
     pub fn wait_for_after(
         &self,
         mark: usize,
@@ -173,7 +173,7 @@ impl Running {
             let left = deadline.saturating_duration_since(Instant::now());
             let why = match (printed.has_ended(), left.is_zero()) {
                 (true, _) => "it ended",
-                (false, true) => "the time was over",
+                (false, true) => "the timeout expired",
                 (false, false) => {
                     printed = self.output.wait(printed, left);
                     continue;
@@ -191,7 +191,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// When it is gone already.
+    /// Returns an error if the process does not exist.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.id()).context("no process id")?;
         kill(Pid::from_raw(id), signal)
@@ -202,16 +202,16 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// When the kernel does not say.
+    /// Returns an error if waitpid(2) fails.
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// How the process ended, with all its output read.
+    /// Waits for the process to end and reads the rest of its output.
     ///
     /// # Errors
     ///
-    /// When it does not end within `timeout`; the error has everything that it printed.
+    /// Returns an error, with all the output, if the process does not end within `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + timeout;
         let status = loop {
@@ -228,7 +228,7 @@ impl Running {
             thread::sleep(Duration::from_millis(2));
         };
         let mut printed = self.output.printed();
-        // A grandchild may hold the pipes open for as long as it likes.
+        // A grandchild may keep the pipes open.
         while !printed.has_ended() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -242,14 +242,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only for a process that was reaped already.
+        // Both fail only if the process was reaped before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Output {
-    /// Collects the lines of `pipe` on a thread that ends with it.
+    /// Collects the lines of `pipe` on a thread that ends with the pipe.
     fn follow(self: &Arc<Self>, stream: Stream, pipe: impl Read + Send + 'static) {
         let output = Arc::clone(self);
         thread::spawn(move || {
@@ -268,7 +268,7 @@ impl Output {
     }
 
     fn printed(&self) -> MutexGuard<'_, Printed> {
-        // A test that panicked inside `wanted` left the lines whole.
+        // A panic inside `wanted` cannot leave the lines inconsistent.
         self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -293,11 +293,11 @@ impl Printed {
     }
 }
 
-/// What `/proc` says of the process with this id behind `key`.
+/// The value of `key` in the file `/proc/PID/status` of a process.
 ///
 /// # Errors
 ///
-/// There is no such process.
+/// Returns an error if there is no such process or no such key.
 pub fn status(process: u32, key: &str) -> Result<String> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let value = status

@@ -1,4 +1,4 @@
-//! A terminal for programs that want one: it shows what they draw and presses keys.
+//! A terminal emulator for interactive programs: it renders their output and sends key presses.
 
 use std::{
     fs::File,
@@ -22,12 +22,12 @@ use nix::{
 };
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// A pseudo terminal with a program in it, which is killed and reaped when this is dropped.
+/// A pseudoterminal with a program, which is killed and reaped when this is dropped.
 #[derive(Debug)]
 pub struct Terminal {
-    /// The keyboard.
+    /// The master end: writes are key presses.
     master: File,
-    /// Held open, so that the settings can be looked at when the program has gone.
+    /// Kept open, so that the settings can be read after the program has ended.
     slave: OwnedFd,
     settings_before: Termios,
     child: Child,
@@ -41,12 +41,12 @@ struct Output {
 }
 
 impl Terminal {
-    /// Starts `command` in a new terminal of `columns` × `rows`. It has to make that its
-    /// controlling terminal by itself, for which there is `setsid --ctty`.
+    /// Starts `command` in a new terminal of `columns` × `rows`. The command must make it its
+    /// controlling terminal, for instance with `setsid --ctty`.
     ///
     /// # Errors
     ///
-    /// The kernel has no terminal left, or the command cannot be started.
+    /// Returns an error if no pseudoterminal is available or the command cannot be started.
     pub fn spawn(mut command: Command, columns: u16, rows: u16) -> Result<Self> {
         let pty = openpty(None, None).context("cannot make a terminal")?;
         tcsetwinsize(&pty.master, size(columns, rows))?;
@@ -74,32 +74,32 @@ impl Terminal {
         })
     }
 
-    /// Whether the terminal's settings are those from before the program: what is echoed,
-    /// which keys are signals, and so on.
+    /// Whether the terminal's settings (echo, signal characters and so on) are the same as before
+    /// the program started.
     ///
     /// # Errors
     ///
-    /// The kernel does not say.
-    pub fn is_as_before(&self) -> Result<bool> {
+    /// Returns an error if tcgetattr(3) fails.
+    pub fn settings_are_restored(&self) -> Result<bool> {
         Ok(tcgetattr(self.slave.as_fd())? == self.settings_before)
     }
 
-    /// Types `keys`.
+    /// Sends `keys` as input.
     ///
     /// # Errors
     ///
-    /// The terminal takes no more.
+    /// Returns an error if the write fails.
     pub fn press(&mut self, keys: &str) -> Result<()> {
         Ok(self.master.write_all(keys.as_bytes())?)
     }
 
-    /// Makes the terminal `columns` × `rows`, of which the kernel tells the program.
+    /// Resizes the terminal to `columns` × `rows`; the kernel sends SIGWINCH.
     ///
     /// # Errors
     ///
-    /// The kernel refuses.
+    /// Returns an error if the ioctl fails.
     pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
-        // Before, so that what is drawn for the new size finds its place.
+        // Resized first, so that output for the new size fits.
         self.output.display().resize(columns.into(), rows.into());
         Ok(tcsetwinsize(&self.master, size(columns, rows))?)
     }
@@ -108,17 +108,17 @@ impl Terminal {
     ///
     /// # Errors
     ///
-    /// When it is gone already.
+    /// Returns an error if the process does not exist.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id())?;
         Ok(kill(Pid::from_raw(id), signal)?)
     }
 
-    /// Waits until the first screen is shown again, with a cursor, and returns it.
+    /// Waits until the primary screen with a visible cursor is back, and returns its text.
     ///
     /// # Errors
     ///
-    /// It is not within `timeout`; the error has what is shown instead.
+    /// Returns an error, with the current text, on timeout.
     pub fn wait_for_shell(&self, timeout: Duration) -> Result<String> {
         self.wait(
             |display| display.first.is_none() && !display.hides_cursor,
@@ -126,11 +126,11 @@ impl Terminal {
         )
     }
 
-    /// Waits until what is shown is `wanted`, and returns it, line by line.
+    /// Waits until the screen's text satisfies `wanted`, and returns it.
     ///
     /// # Errors
     ///
-    /// It is not within `timeout`; the error has what is shown instead.
+    /// Returns an error, with the current text, on timeout.
     pub fn wait_for(&self, wanted: impl Fn(&str) -> bool, timeout: Duration) -> Result<String> {
         self.wait(|display| wanted(&display.text()), timeout)
     }
@@ -145,7 +145,7 @@ impl Terminal {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 bail!(
-                    "the terminal does not show what is awaited but\n{}",
+                    "the terminal does not show the expected text but\n{}",
                     display.text()
                 );
             }
@@ -154,17 +154,17 @@ impl Terminal {
         }
     }
 
-    /// Every byte that came so far.
+    /// All bytes received so far.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.output.display().bytes.clone()
     }
 
-    /// How the program ended.
+    /// Waits for the program to end.
     ///
     /// # Errors
     ///
-    /// When it does not end within `timeout`; the error has what is shown.
+    /// Returns an error, with the current text, on timeout.
     pub fn ended(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -172,7 +172,10 @@ impl Terminal {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                bail!("it did not end; shown is\n{}", self.output.display().text());
+                bail!(
+                    "the program did not end; the screen shows\n{}",
+                    self.output.display().text()
+                );
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -190,14 +193,14 @@ fn size(columns: u16, rows: u16) -> Winsize {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Both fail only for a process that was reaped already.
+        // Both fail only if the process was reaped before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Output {
-    /// Takes in what is written on a thread that ends with the terminal.
+    /// Renders the output on a thread that ends with the terminal.
     fn follow(self: &Arc<Self>, mut master: File) {
         let output = Arc::clone(self);
         thread::spawn(move || {
@@ -211,21 +214,21 @@ impl Output {
     }
 
     fn display(&self) -> MutexGuard<'_, Display> {
-        // A test that panicked inside `wanted` left the lines whole.
+        // A panic inside `wanted` cannot leave the display inconsistent.
         self.display.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// As much of a terminal as it takes to read what was drawn: characters of one column, where
-/// the cursor is (ECMA-48, CUP), new lines, erasing (ED) and xterm's other screen (1049). All
-/// else is skipped.
+/// The subset of a terminal that the tests need: single-width characters, cursor position (ECMA-48,
+/// CUP), CR and LF, erase in display (ED) and xterm's alternate screen (1049). Other control
+/// sequences are ignored.
 #[derive(Debug)]
 struct Display {
     bytes: Vec<u8>,
-    /// The bytes up to here are shown.
+    /// Number of bytes rendered.
     shown: usize,
     cells: Vec<Vec<char>>,
-    /// The first screen while the other one is shown.
+    /// The primary screen while the alternate screen is shown.
     first: Option<Vec<Vec<char>>>,
     row: usize,
     column: usize,
@@ -245,7 +248,7 @@ impl Display {
         }
     }
 
-    /// Both screens are blank after that.
+    /// Clears both screens.
     fn resize(&mut self, columns: usize, rows: usize) {
         let blank = vec![vec![' '; columns]; rows];
         if let Some(first) = &mut self.first {
@@ -261,8 +264,8 @@ impl Display {
         }
     }
 
-    /// Shows the next character or sequence, and returns its length; `None` if it is not all
-    /// there yet.
+    /// Renders the next character or control sequence and returns its length, or `None` if it is
+    /// incomplete.
     fn step(&mut self) -> Option<usize> {
         let rest = self.bytes.get(self.shown..)?;
         match *rest {
@@ -340,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_drawn_is_read() {
+    fn drawn_text_is_rendered() {
         let mut display = Display::new(6, 2);
         for byte in "\u{1b}[2J\u{1b}[2;3H\u{1b}[1;31m…b\u{1b}[1;1Hc\r\nd".bytes() {
             display.write(&[byte]);
@@ -349,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_screen_comes_back() {
+    fn the_primary_screen_is_restored() {
         let mut display = Display::new(6, 1);
         display.write(b"first\x1b[?1049h\x1b[?25l\x1b[1;1Hother");
         assert_eq!(display.text(), "other\n");

@@ -1,4 +1,4 @@
-//! A bad cable: a host between two others that loses, repeats and holds back what it passes on.
+//! An impaired link: a host between two others that drops, duplicates and delays packets.
 
 use std::{
     cmp::Reverse,
@@ -20,36 +20,36 @@ use crate::{
     wire::{Capture, Direction, Sender},
 };
 
-/// What happens to TCP segments and UDP datagrams on their way; everything else passes as it is.
+/// How TCP segments and UDP datagrams are impaired; other packets pass unchanged.
 #[derive(Clone, Copy, Debug)]
 pub struct Impairment {
-    /// The part of them that is lost.
+    /// Fraction of packets that are lost.
     pub loss: f64,
-    /// The part of them that comes twice.
+    /// Fraction of packets that are duplicated.
     pub duplication: f64,
-    /// The part of them that is held back for up to `hold`, so that others overtake them.
+    /// Fraction of packets that are delayed by up to `hold`, so that others overtake them.
     pub reordering: f64,
-    /// At least 1 ms.
+    /// Maximum delay; at least 1 ms.
     pub hold: Duration,
 }
 
-/// Passes frames between two interfaces of one namespace until it is dropped. What becomes
-/// of the n-th of those in each direction follows from the seed alone.
+/// Forwards frames between two interfaces of one namespace until it is dropped. The seed alone
+/// determines what happens to the n-th impaired packet in each direction.
 #[derive(Debug)]
 pub struct Relay {
     stop: Arc<AtomicBool>,
     directions: Vec<JoinHandle<Result<()>>>,
 }
 
-/// How often a direction looks whether it is to stop.
-const ATTENTION: Duration = Duration::from_millis(100);
+/// Interval at which a forwarding thread checks the stop flag.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Relay {
     /// Relays between interfaces `left` and `right` of `namespace`.
     ///
     /// # Errors
     ///
-    /// There are no such interfaces.
+    /// Returns an error if an interface does not exist.
     pub fn start(
         namespace: &Namespace,
         left: &str,
@@ -79,7 +79,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for direction in self.directions.drain(..) {
-            // The relay's own end, or its interfaces': nothing is left to be done about it.
+            // An error means that an interface has disappeared, which is no problem here.
             let _ = direction.join();
         }
     }
@@ -99,7 +99,8 @@ struct OneWay {
     to: Sender,
     impairment: Impairment,
     random: Rng,
-    /// Frames that wait, the one that goes first on top; the serial keeps ties in order.
+    /// Delayed frames, the next one on top; the serial number keeps the order of frames with the
+    /// same due time.
     held: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
     serial: u64,
 }
@@ -109,7 +110,9 @@ impl OneWay {
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             let due = self.held.peek().map(|Reverse((due, ..))| *due);
-            let deadline = due.unwrap_or(now + ATTENTION).min(now + ATTENTION);
+            let deadline = due
+                .unwrap_or(now + STOP_POLL_INTERVAL)
+                .min(now + STOP_POLL_INTERVAL);
             if let Some(captured) = self.from.next(deadline)?
                 && captured.direction == Direction::In
             {
@@ -126,7 +129,7 @@ impl OneWay {
             self.hold(now, frame);
             return;
         }
-        // Always four numbers, so that one decision does not shift the next.
+        // Always draws four numbers, so that one decision does not affect later ones.
         let [lost, twice, late, by] = [(); 4].map(|()| self.random.f64());
         if lost < self.impairment.loss {
             return;

@@ -1,4 +1,4 @@
-//! A pair of hosts with the real daemon on the server, and knocks for it.
+//! A pair of hosts with the real daemon on the server, and helpers that send knocks to it.
 
 use std::{
     env, fs,
@@ -29,7 +29,7 @@ use crate::{
     wire::Sender,
 };
 
-/// How long anything that ought to happen at once may take on a busy machine.
+/// Time limit for anything that should happen immediately, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// The passphrase of client `laptop`.
@@ -37,9 +37,9 @@ pub const LAPTOP: &str = "correct horse battery staple";
 /// The passphrase of client `phone`.
 pub const PHONE: &str = "open sesame";
 
-/// Where the client knocks from.
+/// The address and source port of the client.
 pub const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Pair::CLIENT_V4), 40_000);
-/// Where somebody else sends from.
+/// An unauthenticated source.
 pub const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66)), 40_000);
 
 /// The sequence of door `ssh`, which every client may open.
@@ -47,13 +47,13 @@ pub const SSH: &[u8] = &[1, 2, 3, 4];
 /// The sequence of door `backup`, which only `phone` may open.
 pub const BACKUP: &[u8] = &[9];
 
-/// The key of the sealed client `laptop`, as its file holds it.
+/// The key of the sealed client `laptop`, in key file format.
 pub const LAPTOP_KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 /// The passphrase of the sealed client `tablet`.
 pub const TABLET: &str = "an open secret";
 
-/// Two classic clients and two doors. The doors' commands write what they were told to the file
-/// `commands` beside the configuration. `{folder}` stands for that folder.
+/// Two classic clients and two doors. The doors' commands append their parameters to the file
+/// `commands` beside the configuration. `{folder}` is replaced with that folder.
 pub const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
@@ -82,8 +82,8 @@ sequence = [9]
 run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
 "#;
 
-/// A sealed client with a key, one with a passphrase and a classic one, and doors with
-/// different terms. The commands write as those of [`CONFIGURATION`] do.
+/// A sealed client with a key, one with a passphrase and a classic one, and doors with different
+/// settings. The commands write to the same file as those of [`CONFIGURATION`].
 pub const SEALED_CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
@@ -116,28 +116,28 @@ require_binding = true
 run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
 "#;
 
-/// A program of this project. The tests are built beside it.
+/// The path of a program of this project, which cargo builds into the folder above the tests.
 ///
 /// # Errors
 ///
-/// It is not there, because it was not built.
+/// Returns an error if the program was not built.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = env::current_exe()?;
     let folder = test.ancestors().nth(2).context("no target directory")?;
     let program = folder.join(name);
     ensure!(
         program.is_file(),
-        "{} is not there: run `cargo build` first",
+        "{} does not exist: run `cargo build` first",
         program.display()
     );
     Ok(program)
 }
 
-/// The SYNs of a classic knock, from consecutive source ports, in order.
+/// The SYNs of a classic knock in order, from consecutive source ports.
 ///
 /// # Errors
 ///
-/// The sequence is too short or too long.
+/// Returns an error if the length of the sequence is invalid.
 pub fn classic(
     passphrase: &str,
     sequence: &[u8],
@@ -149,11 +149,11 @@ pub fn classic(
     Ok(syns(block, source, destination))
 }
 
-/// A request of now for `door`, bound to `source`.
+/// A sealed request with the current time for `door`, bound to `source`.
 ///
 /// # Errors
 ///
-/// No knock can be bound to `source`.
+/// Returns an error if a request cannot be bound to `source`.
 pub fn request(door: &str, source: IpAddr) -> Result<Request> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     Ok(Request {
@@ -161,16 +161,17 @@ pub fn request(door: &str, source: IpAddr) -> Result<Request> {
         time: Time40::from_unix_ms(now.try_into()?),
         binding: Binding::to(source)?,
         lease: RequestedLease::DoorsDefault,
-        // Of several requests in one millisecond each is another.
+        // Makes requests of the same millisecond differ.
         random: SERIAL.fetch_add(1, Ordering::Relaxed),
     })
 }
 
-/// A request of now for door `ssh` from a client behind a NAT: good from anywhere.
+/// A sealed request with the current time for door `ssh` without address binding, as from a client
+/// behind a NAT.
 ///
 /// # Errors
 ///
-/// The clock stands before 1970.
+/// Returns an error if the clock is before 1970.
 pub fn unbound() -> Result<Request> {
     Ok(Request {
         binding: Binding::Unbound,
@@ -184,13 +185,13 @@ static SERIAL: AtomicU8 = AtomicU8::new(0);
 ///
 /// # Errors
 ///
-/// The key is none.
+/// Returns an error if the key is invalid.
 pub fn seal(request: &Request) -> Result<Block> {
     let key = SecretKey::from_key_file(LAPTOP_KEY.as_bytes())?;
     Ok(request.seal(&SealedKey::new(&key)))
 }
 
-/// The SYNs of any block.
+/// The SYNs of a block, from consecutive source ports.
 #[must_use]
 pub fn syns(block: Block, source: SocketAddr, destination: IpAddr) -> Vec<Frame> {
     (source.port()..)
@@ -204,16 +205,16 @@ pub fn syns(block: Block, source: SocketAddr, destination: IpAddr) -> Vec<Frame>
         .collect()
 }
 
-/// A folder with a configuration and the secrets that it names.
+/// A temporary folder with a configuration and the secrets that it refers to.
 #[derive(Debug)]
 pub struct Files(TempDir);
 
 impl Files {
-    /// Writes `configuration`, in which `{folder}` stands for the folder.
+    /// Writes `configuration`, in which `{folder}` is replaced with the folder.
     ///
     /// # Errors
     ///
-    /// The folder cannot be written.
+    /// Returns an error if the folder cannot be written.
     pub fn new(configuration: &str) -> Result<Self> {
         let files = Self(tempfile::tempdir()?);
         let folder = files.path("").display().to_string();
@@ -238,10 +239,10 @@ impl Files {
         self.0.path().join(name)
     }
 
-    /// What the doors' commands have written so far.
+    /// The lines that the doors' commands have written so far.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
-        // Before the first command there is no file.
+        // The first command creates the file.
         let text = fs::read_to_string(self.path("commands")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
@@ -256,16 +257,16 @@ pub struct Scene {
     pub files: Files,
     /// The daemon, which logs refusals too.
     pub knockd: Running,
-    /// Raw frames from the client's host.
+    /// Sends raw frames from the client host.
     pub sender: Sender,
 }
 
 impl Scene {
-    /// A scene with [`CONFIGURATION`], ready to be knocked on.
+    /// A scene with [`CONFIGURATION`], whose daemon is listening.
     ///
     /// # Errors
     ///
-    /// The daemon does not start.
+    /// Returns an error if the daemon does not start.
     pub fn new() -> Result<Self> {
         Self::with(CONFIGURATION)
     }
@@ -274,7 +275,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// The daemon does not start.
+    /// Returns an error if the daemon does not start.
     pub fn with(configuration: &str) -> Result<Self> {
         let pair = Pair::new()?;
         let files = Files::new(configuration)?;
@@ -288,11 +289,11 @@ impl Scene {
         })
     }
 
-    /// Starts the daemon again, after it was stopped or killed.
+    /// Starts the daemon again after it was stopped or killed.
     ///
     /// # Errors
     ///
-    /// It does not start.
+    /// Returns an error if the daemon does not start.
     pub fn restart(&mut self) -> Result<()> {
         self.knockd = start(&self.pair, &self.files)?;
         Ok(())
@@ -302,7 +303,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// The kernel refuses one.
+    /// Returns an error if the kernel refuses a frame.
     pub fn send<'a>(&self, frames: impl IntoIterator<Item = &'a Frame>) -> Result<()> {
         for frame in frames {
             self.sender.send(&frame.bytes()?)?;
@@ -310,21 +311,21 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits for the daemon's log line that has all of `parts`.
+    /// Waits for a log line of the daemon that contains all of `parts`.
     ///
     /// # Errors
     ///
-    /// It does not come.
+    /// Returns an error if there is no such line in time.
     pub fn logged(&self, parts: &[&str]) -> Result<String> {
         self.knockd
             .wait_for(|line| parts.iter().all(|part| line.contains(part)), SOON)
     }
 
-    /// Waits until the opening command for `source` at door `door` has succeeded.
+    /// Waits until the opening command of `door` for `source` has succeeded.
     ///
     /// # Errors
     ///
-    /// It does not.
+    /// Returns an error if it does not succeed in time.
     pub fn opened(&self, door: &str, source: IpAddr) -> Result<()> {
         let door = format!("door={door:?}");
         let source = format!("source={source} ");
@@ -336,7 +337,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// The kernel refuses one.
+    /// Returns an error if the kernel refuses a frame.
     pub fn send_block(&self, block: Block, source: SocketAddr) -> Result<()> {
         let server = match source {
             SocketAddr::V4(_) => Pair::SERVER_V4.into(),
@@ -345,12 +346,12 @@ impl Scene {
         self.send(&syns(block, source, server))
     }
 
-    /// Knocks in the classic way from a source of its own and waits until that knock is
-    /// accepted. What was sent before has been seen by then: the ring keeps its order.
+    /// Sends a classic knock from a separate source and waits until it is accepted. The ring buffer
+    /// is ordered, so the daemon has processed all earlier packets by then.
     ///
     /// # Errors
     ///
-    /// The knock is not accepted.
+    /// Returns an error if the knock is not accepted in time.
     pub fn settle(&self) -> Result<()> {
         let witness: SocketAddr = ([192, 0, 2, 250], 50_000).into();
         // `phone` is classic in both configurations.
@@ -358,7 +359,7 @@ impl Scene {
         self.opened("ssh", witness.ip())
     }
 
-    /// The sources that were accepted so far, the witness of [`Scene::settle`] left out.
+    /// The sources accepted so far, without that of [`Scene::settle`].
     #[must_use]
     pub fn accepted(&self) -> Vec<String> {
         self.knockd
@@ -376,18 +377,18 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// It does not answer.
+    /// Returns an error if the daemon does not answer.
     pub fn status(&self) -> Result<serde_json::Value> {
         let output = self.watch("status")?.arg("--json").output()?;
         ensure!(output.status.success(), "{output:?}");
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// `knockd status` or `knockd tail` for this daemon.
+    /// The command `knockd status` or `knockd tail` for this daemon.
     ///
     /// # Errors
     ///
-    /// The program was not built.
+    /// Returns an error if the program was not built.
     pub fn watch(&self, command: &str) -> Result<Command> {
         let mut watch = self.pair.server.command(program("knockd")?);
         watch.args([command, "--socket"]);
@@ -395,11 +396,11 @@ impl Scene {
         Ok(watch)
     }
 
-    /// Stops the daemon in good order.
+    /// Stops the daemon with SIGTERM.
     ///
     /// # Errors
     ///
-    /// It does not stop, or not with status 0.
+    /// Returns an error if the daemon does not exit with status 0 in time.
     pub fn stop(&mut self) -> Result<()> {
         self.knockd.signal(Signal::SIGTERM)?;
         let status = self.knockd.wait(SOON)?;
@@ -407,11 +408,11 @@ impl Scene {
         Ok(())
     }
 
-    /// The id of the daemon's network-facing process.
+    /// The process id of the daemon's listener.
     ///
     /// # Errors
     ///
-    /// There is none just now.
+    /// Returns an error if there is no listener.
     pub fn listener(&self) -> Result<u32> {
         let id = self.knockd.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
@@ -433,11 +434,12 @@ fn start(pair: &Pair, files: &Files) -> Result<Running> {
     Ok(knockd)
 }
 
-/// The daemon on the server with the configuration of `files`, without a source yet.
+/// The daemon's command on the server with the configuration of `files`, without an `--iface`
+/// option.
 ///
 /// # Errors
 ///
-/// The program was not built.
+/// Returns an error if the program was not built.
 pub fn knockd(pair: &Pair, files: &Files) -> Result<Command> {
     let mut knockd = pair.server.command(program("knockd")?);
     knockd.args(["--log", "debug", "--config"]);

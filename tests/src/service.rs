@@ -1,4 +1,4 @@
-//! A service worth knocking for, and those who try to reach it.
+//! A TCP service behind the gate, and its clients.
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::netns::Namespace;
 
-/// A TCP service that greets each connection with one line and then repeats every line that
-/// it gets. It ends, with its connections, when this is dropped.
+/// A TCP service that sends one greeting line to each connection and then echoes every line. It
+/// stops and closes its connections when this is dropped.
 #[derive(Debug)]
 pub struct Greeter {
     listener: TcpListener,
@@ -22,18 +22,18 @@ pub struct Greeter {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whoever has gone leaves no open file behind: a test may come by many times.
+/// Weak, so that a closed connection does not keep its file descriptor open.
 type Connections = Arc<Mutex<Vec<Weak<TcpStream>>>>;
 
 impl Greeter {
-    /// What the service says first.
+    /// The first line of each connection.
     pub const GREETING: &str = "Hello from behind the door.";
 
-    /// Listens in `namespace` on `port` of every address, IPv4 and IPv6; 0 takes a free one.
+    /// Listens in `namespace` on `port` of every IPv4 and IPv6 address; 0 selects a free port.
     ///
     /// # Errors
     ///
-    /// When the port is taken or the namespace cannot be entered.
+    /// Returns an error if the port is in use or the namespace cannot be entered.
     pub fn start(namespace: &Namespace, port: u16) -> Result<Self> {
         let listener: TcpListener = namespace.run(|| {
             let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
@@ -58,11 +58,11 @@ impl Greeter {
         })
     }
 
-    /// The port that it listens on.
+    /// The listening port.
     ///
     /// # Errors
     ///
-    /// When the kernel does not say.
+    /// Returns an error if getsockname(2) fails.
     pub fn port(&self) -> Result<u16> {
         Ok(self.listener.local_addr()?.port())
     }
@@ -70,7 +70,7 @@ impl Greeter {
 
 impl Drop for Greeter {
     fn drop(&mut self) {
-        // Makes the blocked `accept` return.
+        // Unblocks `accept`.
         let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -92,7 +92,7 @@ fn serve(listener: &TcpListener, connections: &Connections) {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Arc::downgrade(&connection));
-        // A connection that breaks is its client's concern.
+        // Errors of a connection are visible to its client.
         thread::spawn(move || greet(&connection));
     }
 }
@@ -108,7 +108,7 @@ fn greet(mut connection: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection to a [`Greeter`] that was greeted.
+/// A connection to a [`Greeter`] that has received the greeting.
 #[derive(Debug)]
 pub struct Session {
     stream: BufReader<TcpStream>,
@@ -116,13 +116,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects from `namespace` and awaits the greeting. `source` is the address to come
-    /// from, by default the one that the route would use.
+    /// Connects from `namespace` and waits for the greeting. `source` is the local address; by
+    /// default the kernel selects it.
     ///
     /// # Errors
     ///
-    /// `TimedOut` when nothing answers within `timeout`, `ConnectionRefused` when the host
-    /// says no, and so on.
+    /// Returns `TimedOut` if nothing answers within `timeout`, `ConnectionRefused` if the host
+    /// resets the connection, and so on.
     pub fn open(
         namespace: &Namespace,
         source: Option<IpAddr>,
@@ -140,26 +140,27 @@ impl Session {
         Ok(session)
     }
 
-    /// What the service said first.
+    /// The greeting that the service sent.
     #[must_use]
     pub fn greeting(&self) -> &str {
         &self.greeting
     }
 
-    /// The client's end.
+    /// The local address of the client.
     ///
     /// # Errors
     ///
-    /// When the kernel does not say.
+    /// Returns an error if getsockname(2) fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.stream.get_ref().local_addr()
     }
 
-    /// Sends a line and awaits its echo: the connection still goes on.
+    /// Sends a line and waits for its echo, to check that the connection still works.
     ///
     /// # Errors
     ///
-    /// When the connection broke, or is silent for as long as it was given to open.
+    /// Returns an error if the connection is closed or the echo does not arrive within the timeout
+    /// of `open`.
     pub fn ask(&mut self, line: &str) -> io::Result<String> {
         writeln!(self.stream.get_mut(), "{line}")?;
         self.read()
@@ -170,7 +171,7 @@ impl Session {
         match self.stream.read_line(&mut line) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(line.trim_end().to_owned()),
-            // What a read timeout is called on Linux.
+            // Linux reports a read timeout as `WouldBlock`.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(io::ErrorKind::TimedOut.into())
             }
@@ -183,7 +184,7 @@ impl Session {
 ///
 /// # Errors
 ///
-/// Those of [`Session::open`].
+/// Returns the errors of [`Session::open`].
 pub fn try_connect(
     namespace: &Namespace,
     source: Option<IpAddr>,

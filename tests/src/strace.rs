@@ -1,4 +1,4 @@
-//! A process that is killed at a chosen one of its system calls.
+//! Kills a process at a chosen system call.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use crate::{
     scene::SOON,
 };
 
-/// A system call of a process, counted from a certain moment on.
+/// A system call of a process, counted from when strace attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Its name.
+    /// Name of the system call.
     pub name: String,
-    /// How often it was made, this time included.
+    /// Ordinal among the calls of that name, from 1.
     nth: usize,
 }
 
@@ -24,25 +24,25 @@ impl fmt::Display for Step {
     }
 }
 
-/// strace on a process, from when this is made.
+/// A running strace(1) that is attached to a process.
 #[derive(Debug)]
 pub struct Strace(Running);
 
 impl Strace {
-    /// Writes down what the process with this id does.
+    /// Records the system calls of the process with this id.
     ///
     /// # Errors
     ///
-    /// strace cannot attach to it.
+    /// Returns an error if strace cannot attach.
     pub fn record(process: u32) -> Result<Self> {
         Self::attach(process, "--quiet=none")
     }
 
-    /// Kills the process with this id when it comes to `step`, counted from here on.
+    /// Kills the process with this id when it makes the system call `step`.
     ///
     /// # Errors
     ///
-    /// strace cannot attach to it.
+    /// Returns an error if strace cannot attach.
     pub fn kill_at(process: u32, step: &Step) -> Result<Self> {
         let Step { name, nth } = step;
         Self::attach(
@@ -59,11 +59,11 @@ impl Strace {
         Ok(Self(strace))
     }
 
-    /// Every system call that was seen.
+    /// Detaches and returns every recorded system call.
     ///
     /// # Errors
     ///
-    /// strace does not end.
+    /// Returns an error if strace does not end.
     pub fn steps(mut self) -> Result<Vec<Step>> {
         self.0.signal(Signal::SIGINT)?;
         self.0.wait(SOON)?;
@@ -83,14 +83,13 @@ impl Strace {
         Ok(steps)
     }
 
-    /// Kills `process`, the one that was watched or its parent, unless it is dead, and waits
-    /// until it is gone.
+    /// Kills `process`, the traced one or its parent, unless it is dead, and waits for its end.
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// Returns an error if a process does not end.
     pub fn finish(mut self, process: &mut Running) -> Result<()> {
-        // Gone already, as a rule.
+        // Usually it is dead.
         let _ = process.signal(Signal::SIGKILL);
         process.wait(SOON)?;
         self.0.wait(SOON)?;

@@ -1,4 +1,4 @@
-//! Raw access to a link: frames out, frames in.
+//! Sends and captures raw frames on an interface.
 
 use std::{
     io::IoSlice,
@@ -20,43 +20,43 @@ use nix::{
 
 use crate::netns::Namespace;
 
-/// Larger than any frame, also one that the kernel has not segmented yet.
+/// Larger than any frame, including unsegmented GSO frames.
 const LARGEST_FRAME: usize = 1 << 17;
 
-/// What a capture may hold until it is read: some hundred thousand small frames, so that a
-/// scan or a flood does not hide what comes after it.
+/// Receive buffer of a capture, for several hundred thousand small frames, so that a scan or a
+/// flood does not displace later frames.
 const CAPTURE_BUFFER: usize = 128 << 20;
 
-/// How many frames an error shows.
+/// Number of frames that an error message shows.
 const SHOWN_FRAMES: usize = 8;
 
 /// `PACKET_OUTGOING` of `packet(7)`.
 const PACKET_OUTGOING: u8 = 4;
 
-/// Sends frames as they are on an interface.
+/// Sends raw frames on an interface.
 #[derive(Debug)]
 pub struct Sender {
     socket: OwnedFd,
 }
 
 impl Sender {
-    /// A sender on `interface` of `namespace`.
+    /// Opens a sender on `interface` of `namespace`.
     ///
     /// # Errors
     ///
-    /// When there is no such interface, or the kernel refuses.
+    /// Returns an error if there is no such interface or the kernel refuses the socket.
     pub fn new(namespace: &Namespace, interface: &str) -> Result<Self> {
-        // No protocol, so that nothing is received on it.
+        // Without a protocol the socket receives nothing.
         let (socket, _) = open(namespace, interface, None)?;
         Ok(Self { socket })
     }
 
-    /// Sends one frame, from its Ethernet header on.
+    /// Sends one frame, including its Ethernet header.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses it, for instance because it is shorter than an Ethernet
-    /// header or longer than the interface's MTU allows.
+    /// Returns an error if the kernel refuses the frame, for instance because it is shorter than an
+    /// Ethernet header or longer than the MTU.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let sent = send(self.socket.as_raw_fd(), frame, MsgFlags::empty())
             .context("cannot send the frame")?;
@@ -66,13 +66,12 @@ impl Sender {
 }
 
 impl Sender {
-    /// Like [`send`](Self::send), but for as long as the interface is full it tries again: what
-    /// others send does not cost this frame.
+    /// Like [`send`](Self::send), but retries as long as the interface's queue is full.
     ///
     /// # Errors
     ///
-    /// Like [`send`](Self::send).
-    pub fn send_at_last(&self, frame: &[u8]) -> Result<()> {
+    /// Returns the errors of [`send`](Self::send).
+    pub fn send_with_retry(&self, frame: &[u8]) -> Result<()> {
         loop {
             match self.send(frame) {
                 Err(error) if is_full(error.downcast_ref()) => thread::yield_now(),
@@ -86,7 +85,7 @@ fn is_full(error: Option<&Errno>) -> bool {
     matches!(error, Some(Errno::EAGAIN | Errno::ENOBUFS))
 }
 
-/// Sends many frames with one system call for all of them.
+/// Sends many frames with a single system call.
 #[derive(Debug)]
 pub struct Burst {
     sender: Sender,
@@ -95,7 +94,7 @@ pub struct Burst {
 }
 
 impl Burst {
-    /// At most `len` frames at a time through `sender`.
+    /// Sends at most `len` frames at a time through `sender`.
     #[must_use]
     pub fn new(sender: Sender, len: usize) -> Self {
         Self {
@@ -105,11 +104,12 @@ impl Burst {
         }
     }
 
-    /// Sends `frames` in order; how many of them went out before the interface was full.
+    /// Sends `frames` in order and returns how many were sent before the interface's queue was
+    /// full.
     ///
     /// # Errors
     ///
-    /// When there are too many, or the kernel refuses the first of them.
+    /// Returns an error if there are too many frames or the kernel refuses the first one.
     pub fn send(&mut self, frames: &[Vec<u8>]) -> Result<usize> {
         ensure!(frames.len() <= self.len, "a burst has {} frames", self.len);
         let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
@@ -132,26 +132,26 @@ impl Burst {
     }
 }
 
-/// Which way a captured frame went, seen from the interface that it was captured on.
+/// The direction of a captured frame, relative to the capturing interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// It arrived.
+    /// Received.
     In,
-    /// It was sent.
+    /// Sent.
     Out,
 }
 
-/// A frame that passed an interface.
+/// A captured frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// Which way it went.
+    /// The direction.
     pub direction: Direction,
-    /// Its bytes, from the Ethernet header on. The kernel has taken the outermost VLAN tag
-    /// out of a frame that arrived.
+    /// The bytes, including the Ethernet header. The kernel removes the outermost VLAN tag of a
+    /// received frame.
     pub bytes: Vec<u8>,
 }
 
-/// Collects the frames of an interface, both ways, from when it is made.
+/// Captures all sent and received frames of an interface.
 #[derive(Debug)]
 pub struct Capture {
     socket: OwnedFd,
@@ -159,11 +159,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// A capture on `interface` of `namespace`. What XDP drops there never arrives at it.
+    /// Starts a capture on `interface` of `namespace`. It does not see frames that XDP drops.
     ///
     /// # Errors
     ///
-    /// When there is no such interface, or the kernel refuses.
+    /// Returns an error if there is no such interface or the kernel refuses the socket.
     pub fn new(namespace: &Namespace, interface: &str) -> Result<Self> {
         let (socket, interface) = open(namespace, interface, Some(SockProtocol::EthAll))?;
         setsockopt(&socket, sockopt::RcvBufForce, &CAPTURE_BUFFER)
@@ -171,11 +171,11 @@ impl Capture {
         Ok(Self { socket, interface })
     }
 
-    /// The next frame, waiting for it until `deadline`; nothing if none came.
+    /// The next frame, or `None` if there is none until `deadline`.
     ///
     /// # Errors
     ///
-    /// When the interface went down or away.
+    /// Returns an error if the interface goes down or disappears.
     pub fn next(&self, deadline: Instant) -> Result<Option<Captured>> {
         let mut buffer = vec![0; LARGEST_FRAME];
         loop {
@@ -191,7 +191,7 @@ impl Capture {
                         bytes: buffer,
                     }));
                 }
-                // Between its creation and its binding the socket heard every interface.
+                // Before it was bound, the socket received frames of all interfaces.
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -205,11 +205,11 @@ impl Capture {
         }
     }
 
-    /// The frames that were captured so far.
+    /// The frames captured so far.
     ///
     /// # Errors
     ///
-    /// Like [`next`](Self::next).
+    /// Returns the errors of [`next`](Self::next).
     pub fn drain(&self) -> Result<Vec<Captured>> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next(Instant::now())? {
@@ -218,13 +218,13 @@ impl Capture {
         Ok(frames)
     }
 
-    /// All frames up to the first that is `last`, and that one. To show that something was
-    /// not answered, ask afterwards for something that is, and look at what came before
-    /// that answer.
+    /// All frames up to and including the first that satisfies `last`. To show that a packet was
+    /// not answered, send another one afterwards that is answered, and check the frames before that
+    /// answer.
     ///
     /// # Errors
     ///
-    /// When `last` does not come within `timeout`.
+    /// Returns an error if no such frame is captured within `timeout`.
     pub fn until(
         &self,
         mut last: impl FnMut(&Captured) -> bool,
@@ -242,14 +242,14 @@ impl Capture {
         let last = frames.iter().rev().take(SHOWN_FRAMES).rev();
         let shown = last.map(|frame| format!("\n  {:?} {:02x?}", frame.direction, frame.bytes));
         bail!(
-            "the awaited frame did not come, but {} others, at last{}",
+            "the expected frame did not come, but {} others; the last of them:{}",
             frames.len(),
             shown.collect::<String>()
         )
     }
 
     fn await_frame(&self, left: Duration) -> Result<()> {
-        // Rounded up, so that the last millisecond is waited for and not spun through.
+        // Rounded up, so that the loop does not spin during the last millisecond.
         let left = left.saturating_add(Duration::from_micros(999));
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut sockets = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -267,7 +267,7 @@ fn open(
     protocol: Option<SockProtocol>,
 ) -> Result<(OwnedFd, usize)> {
     namespace.run(|| {
-        // Its address as the kernel lists it leaves the protocol to the socket.
+        // The address from getifaddrs(3) has no protocol, so that bind(2) keeps the socket's.
         let address = getifaddrs()?
             .filter(|listed| listed.interface_name == interface)
             .find_map(|listed| listed.address?.as_link_addr().copied())

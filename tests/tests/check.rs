@@ -1,4 +1,4 @@
-//! `knockd check` with the real program: what it says of the ssh session that it is called in.
+//! `knockd check` with the real program: warnings about the ssh session that it runs in.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -25,7 +25,7 @@ open = ["tcp/2222"]
 const STRANGER: &str = "192.0.2.5 50022 192.0.2.1 2222";
 const TRUSTED: &str = "198.51.100.5 50022 192.0.2.1 2222";
 
-/// What `knockd check` says on standard error, and that it finds the configuration right.
+/// Asserts that `knockd check` accepts the configuration, and returns its standard error.
 fn warnings(mut command: Command) -> String {
     let Output {
         status,
@@ -47,20 +47,21 @@ fn check(files: &Files) -> Command {
 }
 
 #[test]
-fn an_ssh_session_that_the_gate_would_keep_out_is_told() {
+fn a_session_that_the_gate_would_refuse_is_reported() {
     let files = Files::new(GATED).unwrap();
     let mut knockd = check(&files);
     knockd.env("SSH_CONNECTION", STRANGER);
-    let said = warnings(knockd);
+    let warning = warnings(knockd);
     assert!(
-        said.contains("this ssh session comes from 192.0.2.5 to tcp/2222, which the gate protects"),
-        "{said}"
+        warning
+            .contains("this ssh session comes from 192.0.2.5 to tcp/2222, which the gate protects"),
+        "{warning}"
     );
-    assert!(said.contains("the next one needs a knock"), "{said}");
+    assert!(warning.contains("the next one needs a knock"), "{warning}");
 }
 
 #[test]
-fn a_session_from_a_trusted_network_is_left_alone() {
+fn a_session_from_a_trusted_network_causes_no_warning() {
     let files = Files::new(GATED).unwrap();
     let mut knockd = check(&files);
     knockd.env("SSH_CONNECTION", TRUSTED);
@@ -68,12 +69,12 @@ fn a_session_from_a_trusted_network_is_left_alone() {
 }
 
 #[test]
-fn the_session_is_found_where_sudo_hides_it() {
+fn the_session_is_found_in_the_environment_of_an_ancestor() {
     let files = Files::new(GATED).unwrap();
     for (connection, warned) in [(STRANGER, true), (TRUSTED, false)] {
         let mut shell = Command::new("sh");
-        // Two shells stay between, of which the inner one has no environment either: without
-        // a command after the last, a shell would become it.
+        // The trailing `exit` keeps two shells between, of which the inner one has an empty
+        // environment: without it each shell would exec its last command.
         shell.args([
             "-c",
             "env -i \"$0\" -c '\"$0\" \"$@\"; exit $?' \"$@\"; exit $?",
@@ -82,35 +83,35 @@ fn the_session_is_found_where_sudo_hides_it() {
         let knockd = check(&files);
         shell.arg(knockd.get_program()).args(knockd.get_args());
         shell.env("SSH_CONNECTION", connection);
-        let said = warnings(shell);
+        let warning = warnings(shell);
         assert_eq!(
-            said.contains("this ssh session comes from 192.0.2.5"),
+            warning.contains("this ssh session comes from 192.0.2.5"),
             warned,
-            "{said}"
+            "{warning}"
         );
     }
 }
 
 #[test]
-fn a_port_that_nobody_reaches_is_told() {
+fn an_unreachable_protected_port_is_reported() {
     let files = Files::new(&GATED.replace("\"198.51.100.0/24\"", "")).unwrap();
     let mut knockd = check(&files);
-    // A session that is none of the gate's business.
+    // A session on a port that is not protected.
     knockd.env("SSH_CONNECTION", "192.0.2.5 50022 192.0.2.1 22");
-    let said = warnings(knockd);
+    let warning = warnings(knockd);
     let expected =
         "udp/51820: the gate admits no address: no door opens it and no network is trusted";
-    assert!(said.contains(expected), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(warning.contains(expected), "{warning}");
+    assert_eq!(warning.lines().count(), 1, "{warning}");
 }
 
 #[test]
-fn a_mistake_is_told_with_its_place_and_nothing_is_right() {
+fn an_error_is_reported_with_file_and_line() {
     let files = Files::new(&GATED.replace("[\"tcp/2222\", ", "[\"tcp/22\", ")).unwrap();
     let output = check(&files).output().unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
+    let warning = String::from_utf8(output.stderr).unwrap();
     let expected = "knockd.toml:14: open: tcp/2222 is not closed in the first place";
-    assert!(said.contains(expected), "{said}");
+    assert!(warning.contains(expected), "{warning}");
     assert!(output.stdout.is_empty());
 }

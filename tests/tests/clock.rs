@@ -1,4 +1,4 @@
-//! A daemon whose wall clock is set while it runs.
+//! The daemon detects changes of the wall clock.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -15,7 +15,7 @@ use knock_tests::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A daemon under a clock that can be set.
+/// A daemon with an adjustable clock.
 struct Clocked {
     scene: Scene,
     clock: Clock,
@@ -35,15 +35,15 @@ impl Clocked {
         }
     }
 
-    /// Sets the daemon's clock to the real time and `offset` seconds.
+    /// Sets the daemon's clock to the real time plus `offset` seconds.
     fn set(&mut self, offset: i64) {
         self.offset = offset;
         self.clock.set(offset).unwrap();
     }
 
-    /// A knock that was made by the daemon's clock just now.
+    /// A request with the daemon's current time.
     fn fresh(&self) -> Request {
-        let ours = request("ssh", SOURCES[0].ip()).unwrap();
+        let template = request("ssh", SOURCES[0].ip()).unwrap();
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
@@ -51,7 +51,7 @@ impl Clocked {
         Request {
             time: Time40::from_unix_ms(now.saturating_add_signed(self.offset * 1000)),
             binding: Binding::Unbound,
-            ..ours
+            ..template
         }
     }
 
@@ -69,7 +69,7 @@ const fn source(last: u8) -> SocketAddr {
 const SOURCES: [SocketAddr; 5] = [source(31), source(32), source(33), source(34), source(35)];
 
 #[test]
-fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
+fn a_clock_change_is_logged_and_permits_no_replay() {
     knock_tests::needs_bpf!();
     let hour = i64::try_from(HOUR.as_secs()).unwrap();
     let mut clocked = Clocked::new();
@@ -77,7 +77,7 @@ fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
     clocked.send(&first, SOURCES[0]);
     clocked.scene.opened("ssh", SOURCES[0].ip()).unwrap();
 
-    // An hour ahead: the first knock is stale, and a new one is not.
+    // One hour ahead: the first request is stale, a new one is not.
     clocked.set(hour);
     clocked.send(&first, SOURCES[1]);
     clocked
@@ -91,7 +91,7 @@ fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
     clocked.send(&clocked.fresh(), SOURCES[2]);
     clocked.scene.opened("ssh", SOURCES[2].ip()).unwrap();
 
-    // And back: the first knock would be fresh again.
+    // Set back: the first request would be fresh again.
     clocked.set(0);
     clocked.send(&first, SOURCES[3]);
     clocked
@@ -102,7 +102,7 @@ fn a_clock_that_is_set_is_told_and_brings_no_old_knock_back() {
         .scene
         .logged(&["refused source=192.0.2.34 reason=replayed"])
         .unwrap();
-    // Its owner is not locked out.
+    // A new request of the same client is accepted.
     clocked.send(&clocked.fresh(), SOURCES[4]);
     clocked.scene.opened("ssh", SOURCES[4].ip()).unwrap();
 }

@@ -1,5 +1,4 @@
-//! The real daemon through its life: starting, being watched, running commands, stopping,
-//! and what it says when something is wrong.
+//! The real daemon: start, status and tail, door commands, shutdown and error messages.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -48,7 +47,7 @@ fn running(run: &str) -> String {
 }
 
 #[test]
-fn a_door_closes_in_time_and_opens_again() {
+fn a_door_closes_after_its_duration_and_can_open_again() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&CONFIGURATION.replace("\"1h\"", "\"1s\"")).unwrap();
     send_knock(&scene);
@@ -112,9 +111,9 @@ fn sigterm_while_a_door_opens_closes_it_afterwards() {
 }
 
 #[test]
-fn a_command_that_is_missing_fails_or_hangs_stops_nobody() {
+fn a_missing_failing_or_hanging_command_does_not_stop_the_daemon() {
     knock_tests::needs_bpf!();
-    for (run, says) in [
+    for (run, expected) in [
         (
             r#"["/nowhere/portknock", "%IP%"]"#,
             "could not be started: No such file",
@@ -129,18 +128,18 @@ fn a_command_that_is_missing_fails_or_hangs_stops_nobody() {
         let mut scene = Scene::with(&configuration).unwrap();
         send_knock(&scene);
         scene
-            .logged(&["command run door=\"ssh\" source=192.0.2.2", says])
+            .logged(&["command run door=\"ssh\" source=192.0.2.2", expected])
             .unwrap();
         if run.contains("broken lock") {
             scene
                 .logged(&["run of door \"ssh\" for 192.0.2.2: broken lock"])
                 .unwrap();
         }
-        // The daemon goes on, and counts.
+        // The daemon continues and counts the failure.
         send_knock_at(&scene, PHONE, BACKUP, client());
         scene.opened("backup", client().ip()).unwrap();
         assert_eq!(scene.status().unwrap()["daemon"]["commands_failed"], 1);
-        // What was half opened is closed all the same.
+        // A door whose opening command failed is closed as well.
         scene.stop().unwrap();
         let commands = scene.files.commands();
         assert!(
@@ -151,18 +150,18 @@ fn a_command_that_is_missing_fails_or_hangs_stops_nobody() {
 }
 
 #[test]
-fn status_tells_what_is_going_on() {
+fn status_shows_attachments_counters_and_open_doors() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     send_knock(&scene);
     scene.opened("ssh", client().ip()).unwrap();
-    let half = classic(
+    let partial = classic(
         LAPTOP,
         SSH,
         ([192, 0, 2, 66], 40_000).into(),
         Pair::SERVER_V4.into(),
     );
-    scene.send(&half.unwrap()[..7]).unwrap();
+    scene.send(&partial.unwrap()[..7]).unwrap();
     scene.settle().unwrap();
 
     let status = scene.status().unwrap();
@@ -175,7 +174,7 @@ fn status_tells_what_is_going_on() {
     assert_eq!(status["doors"][0]["state"], "open");
     assert!(status["doors"][0]["seconds_left"].as_u64().unwrap() > 3500);
 
-    // By the configuration, which says where the socket is.
+    // With the configuration, which names the socket.
     let mut status = scene.pair.server.command(program("knockd").unwrap());
     status
         .args(["status", "--config"])
@@ -194,7 +193,7 @@ fn status_tells_what_is_going_on() {
 }
 
 #[test]
-fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
+fn all_tails_receive_every_event_and_a_stuck_one_blocks_none() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let following = |line: &str| line.contains("following");
@@ -209,7 +208,7 @@ fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
     for tail in &tails {
         tail.wait_for(following, SOON).unwrap();
     }
-    // One that asks and never reads.
+    // A subscriber that never reads.
     let mut stuck = UnixStream::connect(scene.files.path("knockd.sock")).unwrap();
     stuck.write_all(b"tail\n").unwrap();
     stuck.read_exact(&mut [0]).unwrap();
@@ -228,7 +227,7 @@ fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
         .filter(|line| line.text.contains("kernel: SYN from 192.0.2.2 port 400"));
     assert_eq!(kernel.count(), 16);
 
-    // Far more than a socket's buffer holds.
+    // Far more output than a socket buffer holds.
     for port in (1024..60_000).step_by(16) {
         let source = SocketAddr::new([192, 0, 2, u8::try_from(port % 200).unwrap()].into(), port);
         send_knock_at(&scene, "wrong horse", SSH, source);
@@ -240,14 +239,14 @@ fn several_tails_see_everything_and_a_stuck_one_holds_nobody_up() {
 }
 
 #[test]
-fn the_kernel_logs_only_while_somebody_tails() {
+fn the_kernel_log_is_on_only_with_a_tail_subscriber() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
     tail.wait_for(|line| line.contains("following"), SOON)
         .unwrap();
     drop(tail);
-    // The daemon hears of the end in its own time; then no line is written any more.
+    // The daemon notices the disconnect asynchronously. After that, the kernel log is off.
     while scene.status().unwrap()["tails"] != 0 {
         std::thread::yield_now();
     }
@@ -264,7 +263,7 @@ fn the_kernel_logs_only_while_somebody_tails() {
 }
 
 #[test]
-fn the_control_socket_is_for_root_and_refuses_nonsense() {
+fn the_control_socket_is_for_root_and_refuses_invalid_commands() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let socket = scene.files.path("knockd.sock");
@@ -278,7 +277,7 @@ fn the_control_socket_is_for_root_and_refuses_nonsense() {
         &[b'x'; 100_000],
     ] {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        // The daemon may hang up in the middle of it.
+        // The daemon may close the connection during the write.
         let _ = stream.write_all(nonsense);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -288,12 +287,15 @@ fn the_control_socket_is_for_root_and_refuses_nonsense() {
     // A second daemon on the same socket.
     let mut second = knockd(&scene.pair, &scene.files).unwrap();
     let second = second.args(["--iface", "lo"]).output().unwrap();
-    assert!(says(&second, "another knockd listens on"), "{second:?}");
+    assert!(
+        fails_with(&second, "another knockd listens on"),
+        "{second:?}"
+    );
     scene.status().unwrap();
 }
 
-/// Whether the program failed with one sentence on standard error that contains `part`.
-fn says(output: &Output, part: &str) -> bool {
+/// Whether the program failed with a single line on standard error that contains `part`.
+fn fails_with(output: &Output, part: &str) -> bool {
     let error = String::from_utf8_lossy(&output.stderr);
     let sentences = error
         .lines()
@@ -303,7 +305,7 @@ fn says(output: &Output, part: &str) -> bool {
 }
 
 #[test]
-fn what_is_missing_is_said_in_one_sentence() {
+fn start_errors_are_a_single_line() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
@@ -313,14 +315,17 @@ fn what_is_missing_is_said_in_one_sentence() {
     };
     let output = start("srv0");
     assert!(
-        says(&output, "another XDP program, `knock_xdp` with id ")
-            && says(
+        fails_with(&output, "another XDP program, `knock_xdp` with id ")
+            && fails_with(
                 &output,
                 ", is attached to srv0, and knockd does not replace it"
             ),
         "{output:?}"
     );
-    assert!(says(&output, "ip link set dev srv0 xdp off"), "{output:?}");
+    assert!(
+        fails_with(&output, "ip link set dev srv0 xdp off"),
+        "{output:?}"
+    );
     scene
         .pair
         .server
@@ -328,7 +333,7 @@ fn what_is_missing_is_said_in_one_sentence() {
         .unwrap();
     let output = start("tun0");
     assert!(
-        says(&output, "`tun0` carries no Ethernet frames"),
+        fails_with(&output, "`tun0` carries no Ethernet frames"),
         "{output:?}"
     );
 
@@ -338,27 +343,27 @@ fn what_is_missing_is_said_in_one_sentence() {
         .unprivileged_command(program("knockd").unwrap());
     unprivileged.args(["tap", "--iface", "srv0"]);
     let output = unprivileged.output().unwrap();
-    assert!(says(&output, "needs root"), "{output:?}");
+    assert!(fails_with(&output, "needs root"), "{output:?}");
 
-    let mut nobody = scene.watch("status").unwrap();
-    let output = nobody.args(["--socket", "/nowhere/knockd.sock"]).output();
+    let mut status = scene.watch("status").unwrap();
+    let output = status.args(["--socket", "/nowhere/knockd.sock"]).output();
     assert!(
         output.unwrap().status.code() == Some(2),
         "an option given twice is refused"
     );
-    let mut nobody = scene.pair.server.command(program("knockd").unwrap());
-    let output = nobody
+    let mut status = scene.pair.server.command(program("knockd").unwrap());
+    let output = status
         .args(["status", "--socket", "/nowhere/knockd.sock"])
         .output()
         .unwrap();
     assert!(
-        says(&output, "no running knockd answers at /nowhere/knockd.sock"),
+        fails_with(&output, "no running knockd answers at /nowhere/knockd.sock"),
         "{output:?}"
     );
 }
 
 #[test]
-fn a_wrong_configuration_attaches_nothing() {
+fn an_invalid_configuration_attaches_nothing() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(&CONFIGURATION.replace("[9]", "[1, 2, 3, 4]")).unwrap();
@@ -379,7 +384,7 @@ fn a_wrong_configuration_attaches_nothing() {
         "{}:25: sequence: door `backup` has",
         files.path("knockd.toml").display()
     );
-    assert!(says(&output, &place), "{output:?}");
+    assert!(fails_with(&output, &place), "{output:?}");
 
     let good = Files::new(CONFIGURATION).unwrap();
     let mut check = pair.server.command(program("knockd").unwrap());
@@ -390,11 +395,11 @@ fn a_wrong_configuration_attaches_nothing() {
 }
 
 #[test]
-fn where_the_driver_cannot_generic_mode_runs_and_is_named() {
+fn generic_mode_is_used_and_logged_without_driver_support() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
-    // The loopback interface has no driver that could, and comes as a second interface.
+    // The loopback driver does not support native mode; srv0 does.
     let mut command = knockd(&pair, &files).unwrap();
     command.args(["--iface", "lo", "--iface", "srv0"]);
     let knockd = Running::spawn(command).unwrap();

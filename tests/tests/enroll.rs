@@ -1,4 +1,5 @@
-//! From nothing to an ssh that knocks by itself, as the README has it, with the real programs.
+//! The set-up that the README describes, with the real programs: from `knockd init` to an ssh
+//! configuration that knocks.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -18,7 +19,7 @@ use knock_tests::{
     service::{Greeter, try_connect},
 };
 
-/// A server that was set up with `knockd init`, and a user's home on the client.
+/// A server that was set up with `knockd init`, and a user's home directory on the client.
 struct Site {
     pair: Pair,
     folder: tempfile::TempDir,
@@ -31,7 +32,7 @@ fn script() -> PathBuf {
         .join("packaging/firewall/portknock-nftables")
 }
 
-fn good(output: &Output) -> String {
+fn expect_success(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -40,7 +41,7 @@ impl Site {
     fn new() -> Self {
         let pair = Pair::new().unwrap();
         let service = Greeter::start(&pair.server, 22).unwrap();
-        good(
+        expect_success(
             &pair
                 .server
                 .command(script())
@@ -75,11 +76,12 @@ impl Site {
         knockd
     }
 
-    /// `knockd init`, and what it wrote made fit for a test. Returns the line for the client.
+    /// Runs `knockd init`, adapts the configuration to the test and returns the client's import
+    /// command.
     fn init(&self) -> String {
         let state = self.folder.path().join("state");
         let mut init = self.knockd(&["init", "--server", "192.0.2.1"]);
-        let line = good(&init.arg("--state-dir").arg(state).output().unwrap());
+        let line = expect_success(&init.arg("--state-dir").arg(state).output().unwrap());
         let text = fs::read_to_string(self.config()).unwrap();
         let script = format!("\"{}\"", script().display());
         let socket = self.folder.path().join("knockd.sock");
@@ -112,7 +114,7 @@ impl Site {
         knock.args(arguments).output().unwrap()
     }
 
-    /// `knock import`, with the invitation on standard input.
+    /// Runs `knock import`, with the invitation on standard input.
     fn import(&self, line: &str, name: &str) -> Output {
         let uri = line.trim_end().strip_prefix("knock import ").unwrap();
         let file = self.folder.path().join("invitation");
@@ -129,25 +131,25 @@ impl Site {
 }
 
 #[test]
-fn one_line_sets_a_client_up() {
+fn one_command_sets_up_a_client() {
     knock_tests::needs_bpf!();
     let site = Site::new();
     let line = site.init();
     let _knockd = site.start();
-    good(&site.import(&line, "home"));
+    expect_success(&site.import(&line, "home"));
     assert!(!site.is_open());
-    let said = good(&site.knock(&["--verify", "tcp/22", "home", "ssh"]));
-    assert!(said.contains("tcp/22 answers"), "{said}");
+    let printed = expect_success(&site.knock(&["--verify", "tcp/22", "home", "ssh"]));
+    assert!(printed.contains("tcp/22 answers"), "{printed}");
     assert!(site.is_open());
 
-    let listed = good(&site.knock(&["list"]));
+    let listed = expect_success(&site.knock(&["list"]));
     assert!(
         listed.contains("home") && listed.contains("laptop"),
         "{listed}"
     );
     let key = line.trim_end().rsplit('/').next().unwrap();
     assert!(!listed.contains(key));
-    // What was stored is for its user alone, and is not replaced.
+    // Files with the key are readable by the user only, and a second import does not replace them.
     let mut stored = vec![site.home().join(".config")];
     let mut files = 0;
     while let Some(path) = stored.pop() {
@@ -173,7 +175,7 @@ fn one_line_sets_a_client_up() {
 }
 
 #[test]
-fn a_further_client_has_a_key_of_its_own() {
+fn each_client_has_its_own_key() {
     knock_tests::needs_bpf!();
     let site = Site::new();
     let laptop = site.init();
@@ -181,11 +183,11 @@ fn a_further_client_has_a_key_of_its_own() {
         .knockd(&["client", "add", "phone", "--server", "192.0.2.1"])
         .output()
         .unwrap();
-    let phone = good(&add);
+    let phone = expect_success(&add);
     assert_ne!(laptop.rsplit('/').next(), phone.rsplit('/').next());
     let knockd = site.start();
-    good(&site.import(&phone, "as-phone"));
-    good(&site.knock(&["as-phone", "ssh"]));
+    expect_success(&site.import(&phone, "as-phone"));
+    expect_success(&site.knock(&["as-phone", "ssh"]));
     knockd
         .wait_for(
             |line| line.contains("accepted door=\"ssh\" client=\"phone\""),
@@ -197,12 +199,12 @@ fn a_further_client_has_a_key_of_its_own() {
 }
 
 #[test]
-fn ssh_knocks_by_itself() {
+fn ssh_knocks_through_match_exec() {
     knock_tests::needs_bpf!();
     let site = Site::new();
     let line = site.init();
     let _knockd = site.start();
-    good(&site.import(&line, "home"));
+    expect_success(&site.import(&line, "home"));
     let config = site.home().join("ssh_config");
     let knock = program("knock").unwrap();
     let text = format!(
@@ -210,8 +212,8 @@ fn ssh_knocks_by_itself() {
         knock.display()
     );
     fs::write(&config, text).unwrap();
-    // `-G` evaluates the configuration, as a connection would, and prints what came of it.
-    // The user is the one who built the client: ssh belongs to root.
+    // `-G` evaluates the configuration as for a connection and prints the result. ssh is copied so
+    // that it belongs to the user who built the client, as whom it runs.
     let owner = fs::metadata(&knock).unwrap();
     let ssh = site.folder.path().join("ssh");
     copy_program(Path::new("/usr/bin/ssh"), &ssh).unwrap();
@@ -223,7 +225,7 @@ fn ssh_knocks_by_itself() {
         .args(["-G", "home"])
         .output()
         .unwrap();
-    let evaluated = good(&output);
+    let evaluated = expect_success(&output);
     assert!(evaluated.contains("hostname 192.0.2.1\n"), "{evaluated}");
     assert!(site.is_open());
 }

@@ -1,4 +1,5 @@
-//! The filter for fail2ban, with the log of the real daemon: who is banned, and who is not.
+//! The fail2ban filter against the log of the real daemon: which sources are banned, and which are
+//! not.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -21,18 +22,18 @@ use knock_tests::{
     wire::Sender,
 };
 
-/// Sends recorded knocks, over both families.
+/// Replays recorded knocks, over both families.
 const REPLAYER: [&str; 2] = ["192.0.2.77", "2001:db8::77"];
-/// Sends a knock that was made for another address.
+/// Sends a knock that is bound to another address.
 const FORWARDER: &str = "192.0.2.78";
 /// A client whose clock is wrong.
 const LATE: &str = "192.0.2.21";
 
-/// fail2ban's programs: the machine's, or those that `cargo xtask test` has unpacked.
+/// The programs of fail2ban: those of the system, or those that `cargo xtask test` has unpacked.
 struct Fail2ban(Option<PathBuf>);
 
 impl Fail2ban {
-    /// Where there is none, the test is left out, but not where `CI` is set.
+    /// Returns `None` if fail2ban is missing, so that the test is skipped. Panics if `CI` is set.
     fn find() -> Option<Self> {
         let has = |folder: PathBuf| folder.join("fail2ban-regex").is_file();
         if env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(has) {
@@ -43,9 +44,9 @@ impl Fail2ban {
         if has(unpacked.join("usr/bin")) {
             return Some(Self(Some(unpacked)));
         }
-        let refusal = "fail2ban is not there: `cargo xtask test` unpacks it";
-        let wanted = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-        assert!(!wanted, "{refusal}");
+        let refusal = "fail2ban is missing: `cargo xtask test` unpacks it";
+        let required = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
+        assert!(!required, "{refusal}");
         eprintln!("skipped: {refusal}");
         None
     }
@@ -55,7 +56,7 @@ impl Fail2ban {
             return Command::new(name);
         };
         let mut command = Command::new("python3");
-        // What root would leave there could not be removed by who built it.
+        // Bytecode written by root could not be removed by the user who built the tests.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("PYTHONPATH", unpacked.join("usr/lib/python3/dist-packages"));
         command.arg(unpacked.join("usr/bin").join(name));
@@ -92,11 +93,11 @@ fn shipped(name: &str) -> PathBuf {
     Path::new(fail2ban).join(name).canonicalize().unwrap()
 }
 
-/// A daemon on the server with further arguments. Neither its language nor its time zone is
-/// what the log is written in.
+/// A daemon on the server with additional arguments. Its locale and time zone must not affect the
+/// log.
 fn scene(arguments: &[&str]) -> Scene {
     let pair = Pair::new().unwrap();
-    // So short that a knock's last copies come when its SYNs are long forgotten.
+    // Shorter than the spread of a knock's copies, so that the last ones arrive as a new sequence.
     let configuration = format!("sequence_timeout = \"1s\"\n{SEALED_CONFIGURATION}");
     let files = Files::new(&configuration).unwrap();
     let mut command = knockd(&pair, &files).unwrap();
@@ -125,11 +126,11 @@ fn accepted(scene: &Scene, source: IpAddr) {
 }
 
 fn refused(scene: &Scene, source: IpAddr, reason: &str) {
-    let said = format!("refused source={source} reason={reason} ");
-    scene.logged(&[&said]).unwrap();
+    let line = format!("refused source={source} reason={reason} ");
+    scene.logged(&[&line]).unwrap();
 }
 
-/// What genuine clients do, and what the network does to it.
+/// Genuine knocks, including duplicates and reordering by the network.
 fn genuine_knocks(scene: &Scene) {
     for server in ["192.0.2.1", "2001:db8::1"] {
         let mut knock = scene.pair.client.command(program("knock").unwrap());
@@ -141,7 +142,7 @@ fn genuine_knocks(scene: &Scene) {
     }
     accepted(scene, Pair::CLIENT_V4.into());
     accepted(scene, Pair::CLIENT_V6.into());
-    // Two clients behind one address, whose copies alternate, backwards.
+    // Two clients behind one NAT address, whose copies alternate, in reverse order.
     let nat = SocketAddr::new([192, 0, 2, 30].into(), 20_000);
     let knocks = [0, 100].map(|further| {
         let source = SocketAddr::new(nat.ip(), nat.port() + further);
@@ -156,7 +157,7 @@ fn genuine_knocks(scene: &Scene) {
     accepted(scene, nat.ip());
 }
 
-/// A SYN to every port of the window.
+/// Sends a SYN to every port of the window.
 fn scan(scene: &Scene) {
     for port in 61_000..=61_255 {
         let frame = Frame::syn(STRANGER, (Pair::SERVER_V4, port).into());
@@ -181,12 +182,12 @@ fn attacks(scene: &Scene) {
     refused(scene, from(LATE).ip(), "stale");
 }
 
-/// Everything that was said about all of that.
+/// The log of the daemon after all of these packets.
 fn log(scene: &Scene) -> String {
     genuine_knocks(scene);
     scan(scene);
     attacks(scene);
-    // From a source of its own: what was sent before has been seen by then.
+    // The ring buffer is ordered: when this knock is accepted, all earlier packets are processed.
     let witness = from("192.0.2.250");
     scene
         .send(&classic(PHONE, SSH, witness, Pair::SERVER_V4.into()).unwrap())
@@ -214,19 +215,20 @@ fn through_syslog(log: &str) -> String {
 }
 
 #[test]
-fn replays_are_banned_and_no_client_and_no_scan_is() {
+fn replays_are_banned_and_clients_and_scans_are_not() {
     knock_tests::needs_bpf!();
     let Some(fail2ban) = Fail2ban::find() else {
         return;
     };
-    // The harness's daemon logs every refusal, which is the harder case.
+    // The harness starts the daemon with the debug log, which contains every refusal: the harder
+    // case.
     let log = log(&scene(&[]));
     for noise in ["reason=bad-parity", "reason=copy"] {
         assert!(log.contains(noise), "{log}");
     }
     expect_bans(&fail2ban, &log);
     expect_bans(&fail2ban, &through_syslog(&log));
-    // As fail2ban's own reader of the journal gives them: the message, without time and level.
+    // The format of fail2ban's systemd backend: the message without timestamp and level.
     let messages: String = log
         .lines()
         .filter_map(|line| line.split_once("Z  INFO ").or(line.split_once("Z DEBUG ")))
@@ -236,7 +238,7 @@ fn replays_are_banned_and_no_client_and_no_scan_is() {
 }
 
 #[test]
-fn the_log_in_json_bans_the_same() {
+fn the_json_log_leads_to_the_same_bans() {
     knock_tests::needs_bpf!();
     let Some(fail2ban) = Fail2ban::find() else {
         return;
@@ -247,7 +249,7 @@ fn the_log_in_json_bans_the_same() {
 }
 
 #[test]
-fn what_a_command_or_somebody_else_says_bans_nobody() {
+fn forged_log_text_bans_no_address() {
     let Some(fail2ban) = Fail2ban::find() else {
         return;
     };
@@ -266,13 +268,13 @@ fn what_a_command_or_somebody_else_says_bans_nobody() {
     ]
     .join("\n");
     assert!(fail2ban.banned(&log, "aggressive").is_empty(), "{log}");
-    // The same words where they belong do.
+    // The same text as a genuine log line is found.
     let genuine = format!("{time} INFO {forged}\n");
     assert_eq!(fail2ban.banned(&genuine, "normal"), ["192.0.2.66"]);
 }
 
 #[test]
-fn the_jail_is_off_until_it_is_switched_on() {
+fn the_jail_is_disabled_by_default() {
     let Some(fail2ban) = Fail2ban::find() else {
         return;
     };
@@ -285,7 +287,7 @@ fn the_jail_is_off_until_it_is_switched_on() {
         .status()
         .unwrap();
     assert!(copied.success());
-    // Debian switches on sshd's jail, whose log need not be here.
+    // Debian enables the sshd jail, whose log may be missing here.
     let _ = fs::remove_file(configuration.join("jail.d/defaults-debian.conf"));
     for file in ["filter.d/knockd-xdp.conf", "jail.d/knockd-xdp.conf"] {
         fs::copy(shipped(file), configuration.join(file)).unwrap();

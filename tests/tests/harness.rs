@@ -1,4 +1,4 @@
-//! The harness itself: namespaces, the link between two, processes, raw frames.
+//! Tests of the harness: namespaces, the link between two hosts, processes, raw frames.
 
 use std::{
     env, fs,
@@ -30,13 +30,13 @@ use knock_tests::{
 use knockd_xdp::{pins::PinDir, program::Xdp};
 use tokio::runtime::Builder;
 
-/// Far more than anything here takes; only a failing test waits so long.
+/// Time limit for anything that should happen immediately; only a failing test waits this long.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long a test listens for what must not come.
+/// How long a test waits to show that something does not happen.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// Where [`pin`] puts the program.
+/// The path at which [`pin`] pins the program.
 const PIN: &str = "/sys/fs/bpf/program";
 
 const SERVER: [IpAddr; 2] = [IpAddr::V4(Pair::SERVER_V4), IpAddr::V6(Pair::SERVER_V6)];
@@ -66,7 +66,7 @@ fn a_service_greets_over_both_families() {
 }
 
 #[test]
-fn a_second_client_address_is_another_source() {
+fn a_second_client_address_can_be_the_source() {
     if !privilege::namespaces() {
         return;
     }
@@ -101,7 +101,8 @@ fn a_raw_syn_arrives_and_its_answer_is_captured() {
         let frame = Frame::syn(source, destination).bytes().unwrap();
         sender.send(&frame).unwrap();
 
-        // Nobody listens, so the kernel refuses; with a wrong checksum it would be silent.
+        // No socket is bound, so the kernel answers with a RST. With a wrong checksum it would not
+        // answer.
         let frames = capture
             .until(
                 |frame| {
@@ -112,7 +113,7 @@ fn a_raw_syn_arrives_and_its_answer_is_captured() {
                 SOON,
             )
             .unwrap();
-        // The host's own multicast reports may come first.
+        // Multicast reports of the host may arrive first.
         let arrived = frames
             .iter()
             .filter(|it| it.direction == Direction::In)
@@ -122,7 +123,7 @@ fn a_raw_syn_arrives_and_its_answer_is_captured() {
 }
 
 #[test]
-fn options_extensions_and_fragments_are_what_the_kernel_takes() {
+fn the_kernel_accepts_options_extensions_and_fragments() {
     if !privilege::namespaces() {
         return;
     }
@@ -157,7 +158,7 @@ fn options_extensions_and_fragments_are_what_the_kernel_takes() {
 }
 
 #[test]
-fn silence_is_told_from_an_answer() {
+fn a_missing_answer_is_detected() {
     if !privilege::namespaces() {
         return;
     }
@@ -168,7 +169,7 @@ fn silence_is_told_from_an_answer() {
         let source = SocketAddr::new(CLIENT[0], port);
         Frame::syn(source, SocketAddr::new(SERVER[0], 61000))
     };
-    // A RST without ACK to a closed port is never answered; the SYN behind it is.
+    // The kernel never answers a RST without ACK to a closed port, but it answers the SYN after it.
     let reset = syn(1001).tcp(|tcp| (tcp.syn, tcp.rst) = (false, true));
     sender.send(&reset.bytes().unwrap()).unwrap();
     sender.send(&syn(1002).bytes().unwrap()).unwrap();
@@ -182,7 +183,7 @@ fn silence_is_told_from_an_answer() {
 }
 
 #[test]
-fn tags_and_headers_stand_in_their_order() {
+fn tags_and_headers_are_in_order() {
     let source = SocketAddr::new(CLIENT[1], 1);
     let frame = Frame::syn(source, SocketAddr::new(SERVER[1], 2))
         .tag(Tag::Provider(10))
@@ -214,7 +215,7 @@ fn tags_and_headers_stand_in_their_order() {
 }
 
 #[test]
-fn a_namespace_is_gone_when_it_is_dropped() {
+fn dropping_a_namespace_destroys_it() {
     if !privilege::namespaces() {
         return;
     }
@@ -229,7 +230,7 @@ fn a_namespace_is_gone_when_it_is_dropped() {
     );
     drop(namespace);
 
-    // The number of the file descriptor may be taken again, the namespace must not be.
+    // Another file may reuse the file descriptor's number; the namespace must be gone.
     let gone = path.metadata().map_or(true, |now| now.ino() != inode);
     assert!(gone);
     let held = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -237,17 +238,24 @@ fn a_namespace_is_gone_when_it_is_dropped() {
 }
 
 #[test]
-fn what_is_pinned_is_seen_in_its_namespace_and_nowhere_else() {
+fn a_pin_is_visible_in_its_namespace_only() {
     knock_tests::needs_bpf!();
     let namespace = Namespace::new().unwrap();
     let maps = pin(&namespace).unwrap();
-    assert!(maps.iter().all(|id| exists(*id)), "the pin holds them");
+    assert!(
+        maps.iter().all(|id| exists(*id)),
+        "the pin keeps the maps alive"
+    );
     let other = Namespace::new().unwrap();
     let sees = |namespace: &Namespace| {
         let seen = namespace.run(|| Ok(Path::new(PIN).exists())).unwrap();
         let mut command = namespace.command("test");
         let listed = command.args(["-e", PIN]).status().unwrap();
-        assert_eq!(listed.success(), seen, "a command sees what a thread sees");
+        assert_eq!(
+            listed.success(),
+            seen,
+            "a command and a thread see the same pins"
+        );
         seen
     };
     assert!(sees(&namespace) && !sees(&other));
@@ -255,7 +263,7 @@ fn what_is_pinned_is_seen_in_its_namespace_and_nowhere_else() {
 }
 
 #[test]
-fn what_is_pinned_is_gone_with_its_namespace() {
+fn a_pin_is_gone_with_its_namespace() {
     knock_tests::needs_bpf!();
     let namespace = Namespace::new().unwrap();
     let maps = pin(&namespace).unwrap();
@@ -266,13 +274,16 @@ fn what_is_pinned_is_gone_with_its_namespace() {
     };
     process.wait_for(|line| line == "up", SOON).unwrap();
     drop(namespace);
-    assert!(maps.iter().all(|id| exists(*id)), "the process holds it");
+    assert!(
+        maps.iter().all(|id| exists(*id)),
+        "the process keeps the namespace alive"
+    );
     drop(process);
-    await_end(&maps);
+    wait_until_freed(&maps);
 }
 
 #[test]
-fn what_is_pinned_is_gone_when_its_process_is_killed() {
+fn a_pin_is_gone_when_the_owner_is_killed() {
     knock_tests::needs_bpf!();
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "holds_a_pin", "--ignored", "--nocapture"]);
@@ -285,11 +296,11 @@ fn what_is_pinned_is_gone_when_its_process_is_killed() {
     assert!(maps.iter().all(|id| exists(*id)));
     process.signal(Signal::SIGKILL).unwrap();
     assert!(!process.wait(SOON).unwrap().success());
-    await_end(&maps);
+    wait_until_freed(&maps);
 }
 
 #[test]
-#[ignore = "a process of its own runs this, to be killed"]
+#[ignore = "run in a child process that another test kills"]
 fn holds_a_pin() {
     let namespace = Namespace::new().unwrap();
     let ids: Vec<String> = pin(&namespace)
@@ -298,12 +309,12 @@ fn holds_a_pin() {
         .map(u32::to_string)
         .collect();
     println!("maps: {}", ids.join(" "));
-    // Until whoever started this is gone.
+    // Ends with the parent process.
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// Leaves the daemon's program in `namespace` with nothing to hold it but a pin; the ids of
-/// its maps, which live as long.
+/// Pins the daemon's program in `namespace`, so that nothing else refers to it, and returns the ids
+/// of its maps.
 fn pin(namespace: &Namespace) -> Result<Vec<u32>> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     namespace.run(|| {
@@ -320,14 +331,14 @@ fn pin(namespace: &Namespace) -> Result<Vec<u32>> {
     })
 }
 
-/// Whether the kernel has a map with this id, which it gives to no other soon.
+/// Whether the kernel has a map with this id. Ids are not reused soon.
 fn exists(map: u32) -> bool {
     MapInfo::from_id(map).is_ok()
 }
 
-/// Waits until none of `maps` is left. The kernel tears namespaces down in its own time and
-/// tells nobody.
-fn await_end(maps: &[u32]) {
+/// Waits until all `maps` are freed. The kernel destroys namespaces asynchronously and without
+/// notification.
+fn wait_until_freed(maps: &[u32]) {
     let deadline = Instant::now() + SOON;
     while maps.iter().any(|id| exists(*id)) {
         assert!(Instant::now() < deadline, "{maps:?} are still there");
@@ -346,7 +357,7 @@ fn a_namespace_can_be_without_a_bpf_filesystem() {
     assert_eq!(kind(&Namespace::new().unwrap()), "bpf_fs\n");
     let namespace = Namespace::without_bpffs().unwrap();
     assert_eq!(kind(&namespace), "tmpfs\n");
-    // Who needs one mounts it, for everybody in the namespace.
+    // knockd mounts it, and every process in the namespace sees it.
     let root = Path::new("/sys/fs/bpf/knockd");
     namespace
         .run(|| PinDir::prepare(root).map(|()| assert!(PinDir::at(root).is_empty())))
@@ -356,7 +367,7 @@ fn a_namespace_can_be_without_a_bpf_filesystem() {
 }
 
 #[test]
-fn the_working_directory_is_kept_inside() {
+fn commands_in_a_namespace_keep_the_working_directory() {
     if !privilege::namespaces() {
         return;
     }
@@ -371,7 +382,7 @@ fn the_working_directory_is_kept_inside() {
 }
 
 #[test]
-fn a_process_dies_with_the_thread_that_spawned_it() {
+fn a_process_is_killed_when_its_spawning_thread_ends() {
     if !privilege::namespaces() {
         return;
     }
@@ -390,7 +401,7 @@ fn a_process_dies_with_the_thread_that_spawned_it() {
 }
 
 #[test]
-fn what_a_process_prints_is_awaited() {
+fn wait_for_returns_matching_output() {
     if !privilege::namespaces() {
         return;
     }

@@ -1,4 +1,5 @@
-//! From another knockd's configuration to a door that opens, with the real programs.
+//! Converts a configuration of the knockd by Judd Vinet and opens a door with it, with the real
+//! programs.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -15,7 +16,8 @@ use knock_tests::{
     scene::{SOON, program},
 };
 
-/// One command that needs a shell, and one that does not. `{folder}` stands for the test's.
+/// One command that needs a shell, and one that does not. `{folder}` is replaced with the test's
+/// folder.
 const SOURCE: &str = "\
 [options]
 \tUseSyslog
@@ -29,7 +31,7 @@ const SOURCE: &str = "\
 \tStop_Command  = cp {folder}/visitors {folder}/gone-%IP%
 ";
 
-/// The other configuration, and the place for ours, in a folder of their own.
+/// A folder with the original configuration and the converted one.
 struct Site(tempfile::TempDir);
 
 impl Site {
@@ -66,15 +68,15 @@ impl Site {
         output.unwrap()
     }
 
-    /// The two steps of the README. Returns the line for the client.
+    /// The two steps of the README. Returns the client's import command.
     fn set_up(&self) -> String {
-        good(&self.import_to_file());
+        expect_success(&self.import_to_file());
         let mut add = self.knockd(&["client", "add", "laptop", "--server", "192.0.2.1"]);
-        good(&add.arg("--config").arg(self.config()).output().unwrap())
+        expect_success(&add.arg("--config").arg(self.config()).output().unwrap())
     }
 }
 
-fn good(output: &Output) -> String {
+fn expect_success(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -85,54 +87,57 @@ fn error(output: &Output) -> String {
 }
 
 #[test]
-fn an_import_is_right_as_soon_as_it_has_a_client() {
+fn an_import_is_valid_once_a_client_is_added() {
     let site = Site::new(SOURCE);
-    let printed = good(&site.import().output().unwrap());
+    let printed = expect_success(&site.import().output().unwrap());
     let line = site.set_up();
     assert!(line.starts_with("knock import knock://laptop@192.0.2.1:61000/"));
-    // The same is printed and written, and a client has no effect on what is there.
+    // The file has the text that was printed, followed by the client.
     let written = fs::read_to_string(site.config()).unwrap();
     assert!(written.starts_with(&printed), "{printed}\n{written}");
     assert!(!written.contains("8000"), "{written}");
     let mode = fs::metadata(site.config()).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     let mut check = site.knockd(&["check"]);
-    let said = good(&check.arg("--config").arg(site.config()).output().unwrap());
-    assert!(said.contains("clients: laptop, doors: greeter"), "{said}");
+    let report = expect_success(&check.arg("--config").arg(site.config()).output().unwrap());
+    assert!(
+        report.contains("clients: laptop, doors: greeter"),
+        "{report}"
+    );
 }
 
 #[test]
-fn nothing_that_is_there_is_overwritten() {
+fn an_existing_file_is_not_overwritten() {
     let site = Site::new(SOURCE);
     site.set_up();
     let before = fs::read(site.config()).unwrap();
-    let said = error(&site.import_to_file());
+    let report = error(&site.import_to_file());
     assert!(
-        said.contains("exists already and is left unchanged"),
-        "{said}"
+        report.contains("exists already and is left unchanged"),
+        "{report}"
     );
     assert_eq!(fs::read(site.config()).unwrap(), before);
 }
 
 #[test]
-fn what_cannot_be_read_is_told_with_its_place() {
+fn syntax_errors_are_reported_with_their_line() {
     let site = Site::new("[options]\nnonsense\n\n[a]\nsequence 7000,8000\n");
     let output = site.import_to_file();
     assert!(output.stdout.is_empty());
-    let said = error(&output);
+    let report = error(&output);
     for place in ["knockd.conf:2: ", "knockd.conf:5: "] {
-        assert!(said.contains(place), "{said}");
+        assert!(report.contains(place), "{report}");
     }
-    assert!(!said.contains("7000"), "{said}");
+    assert!(!report.contains("7000"), "{report}");
     assert!(!site.config().exists());
 }
 
 #[test]
-fn a_door_that_was_carried_over_opens_and_closes() {
+fn an_imported_door_opens_and_closes() {
     knock_tests::needs_bpf!();
     let site = Site::new(SOURCE);
     let line = site.set_up();
-    // Only what would be the whole machine's is changed.
+    // Only the system-wide paths are changed.
     let text = fs::read_to_string(site.config()).unwrap();
     let (socket, state) = (site.path("knockd.sock"), site.path("state"));
     let text = format!("control_socket = {socket:?}\nstate_dir = {state:?}\n{text}");
@@ -153,7 +158,7 @@ fn a_door_that_was_carried_over_opens_and_closes() {
         let mut knock = pair.client.command(program("knock").unwrap());
         knock.env("HOME", site.path("home"));
         knock.env("XDG_CONFIG_HOME", site.path("home/.config"));
-        good(&knock.args(arguments).output().unwrap());
+        expect_success(&knock.args(arguments).output().unwrap());
     }
     let closed = |line: &str| line.contains("closed door=\"greeter\"");
     knockd.wait_for(closed, SOON).unwrap();

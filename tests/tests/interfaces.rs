@@ -1,9 +1,6 @@
-//! Interfaces that come and go under a running daemon.
+//! Interfaces that appear, disappear or change while the daemon runs.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     net::SocketAddr,
@@ -20,10 +17,10 @@ use knock_tests::{
 };
 use serde_json::{Value, json};
 
-/// How soon the program is to be back.
-const BACK: Duration = Duration::from_secs(1);
+/// Time limit for the program to be attached again.
+const REATTACH_LIMIT: Duration = Duration::from_secs(1);
 
-/// A daemon on the interfaces that its `arguments` say, listening or not.
+/// A running daemon with the `--iface` options in its `arguments`.
 struct Watched {
     pair: Pair,
     files: Files,
@@ -51,13 +48,14 @@ impl Watched {
         }
     }
 
-    /// Does `change` with `ip`, and waits until the daemon has said `expected` about it.
+    /// Changes the link with `ip`, waits for the log line `expected` and returns the time until
+    /// then.
     fn after(&self, change: &str, expected: &str) -> Duration {
         let mark = self.knockd.mark();
         let begun = Instant::now();
         self.pair.server.ip(change).unwrap();
-        let is_told = |line: &str| line.contains(expected);
-        self.knockd.wait_for_after(mark, is_told, SOON).unwrap();
+        let is_logged = |line: &str| line.contains(expected);
+        self.knockd.wait_for_after(mark, is_logged, SOON).unwrap();
         begun.elapsed()
     }
 
@@ -77,7 +75,7 @@ impl Watched {
             .collect()
     }
 
-    /// Knocks over the interface `from` of the client, and waits until that is accepted.
+    /// Knocks over the client's interface `from` and waits until the knock is accepted.
     fn knock_from(&self, from: &str, source: SocketAddr) {
         let knock = classic(PHONE, SSH, source, Pair::SERVER_V4.into()).unwrap();
         let sender = Sender::new(&self.pair.client, from).unwrap();
@@ -93,7 +91,7 @@ impl Watched {
             .unwrap();
     }
 
-    /// Makes a veth whose other end is the client's, under the name `peer` there.
+    /// The `ip` command for a veth pair whose other end is `peer` in the client's namespace.
     fn add_veth(&self, name: &str, peer: &str) -> String {
         format!(
             "link add {name} type veth peer name {peer} netns {}",
@@ -118,12 +116,12 @@ fn source(last: u8) -> SocketAddr {
 }
 
 #[test]
-fn an_interface_that_is_not_there_yet_is_waited_for() {
+fn a_missing_interface_is_awaited() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "late0"]);
     assert_eq!(watched.status()["awaited"], json!(["late0"]));
     let took = watched.after(&watched.add_veth("late0", "cli1"), "attached to late0");
-    assert!(took < BACK, "{took:?}");
+    assert!(took < REATTACH_LIMIT, "{took:?}");
     watched.up("late0", "cli1");
     watched.knock_from("cli1", source(31));
     let status = watched.status();
@@ -133,13 +131,13 @@ fn an_interface_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-fn an_interface_that_is_deleted_and_made_again_gets_its_program_back() {
+fn a_recreated_interface_is_attached_again() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "late0"]);
     let add = watched.add_veth("late0", "cli1");
     for round in 0..3 {
         let took = watched.after(&add, "attached to late0");
-        assert!(took < BACK, "{took:?}");
+        assert!(took < REATTACH_LIMIT, "{took:?}");
         watched.up("late0", "cli1");
         watched.knock_from("cli1", source(31 + round));
         watched.after("link delete late0", "late0 is gone");
@@ -162,15 +160,15 @@ fn an_interface_that_goes_down_and_up_keeps_its_program() {
 }
 
 #[test]
-fn a_renamed_interface_is_the_one_that_it_is_called_now() {
+fn a_renamed_interface_is_matched_by_its_new_name() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "wan0"]);
     let took = watched.after("link set dev srv0 name wan0", "attached to wan0");
-    assert!(took < BACK, "{took:?}");
+    assert!(took < REATTACH_LIMIT, "{took:?}");
     watched.knock_from("cli0", source(31));
     watched.after(
         "link set dev wan0 name lan0",
-        "wan0 is called lan0 now, and left alone",
+        "wan0 was renamed to lan0, which is not configured: detaching from it",
     );
     assert!(watched.attached().is_empty());
     let details = watched.pair.server.ip("-details link show lan0").unwrap();
@@ -178,7 +176,7 @@ fn a_renamed_interface_is_the_one_that_it_is_called_now() {
 }
 
 #[test]
-fn any_takes_all_but_loopback_and_follows_new_ones() {
+fn any_attaches_to_all_interfaces_but_loopback_and_to_new_ones() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "any"]);
     assert_eq!(watched.attached(), [json!("srv0")]);
@@ -191,12 +189,15 @@ fn any_takes_all_but_loopback_and_follows_new_ones() {
         .server
         .ip("tuntap add dev tun0 mode tun")
         .unwrap();
-    watched.after("link set dev new0 name newer0", "new0 is called newer0 now");
+    watched.after(
+        "link set dev new0 name newer0",
+        "new0 was renamed to newer0",
+    );
     assert_eq!(watched.attached(), [json!("srv0"), json!("newer0")]);
     assert_eq!(
         watched.status()["refused"],
         json!([]),
-        "a tunnel is none of them"
+        "a TUN interface is not attached"
     );
 }
 
@@ -208,9 +209,9 @@ fn a_star_in_the_configuration_is_any() {
     assert_eq!(watched.attached(), [json!("srv0")]);
 }
 
-/// Somebody else's program is named, never replaced, and taken for gone when it is.
+/// The program of another process is named in the log, never replaced, and its removal is noticed.
 #[test]
-fn an_interface_with_a_program_of_somebody_else_is_left_to_him() {
+fn an_interface_with_another_xdp_program_is_not_taken_over() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "any"]);
     watched
@@ -222,7 +223,8 @@ fn an_interface_with_a_program_of_somebody_else_is_left_to_him() {
         .knockd
         .wait_for(|line| line.contains("attached to new0"), SOON)
         .unwrap();
-    // Without a daemon in between there is time to be first.
+    // The interface has a name that the daemon does not watch, so the other program can attach
+    // first.
     let mut other = Watched::new(&["--iface", "srv0"]);
     let mark = other.knockd.mark();
     other
@@ -259,9 +261,9 @@ fn an_interface_with_a_program_of_somebody_else_is_left_to_him() {
     assert!(other.knockd.wait(SOON).unwrap().success());
 }
 
-/// The gate is in force on an interface that comes later, and outlives the daemon there.
+/// The gate is also attached to an interface that appears later, and outlives the daemon there.
 #[test]
-fn a_gate_follows_its_interfaces() {
+fn the_gate_is_attached_to_a_recreated_interface() {
     needs_bpf!();
     let configuration = CONFIGURATION.replacen(
         "sequence = [1, 2, 3, 4]",
@@ -297,8 +299,8 @@ fn a_gate_follows_its_interfaces() {
         .unwrap();
     let connect = |scene: &Scene| {
         let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-        let patience = Duration::from_millis(300);
-        try_connect(&scene.pair.client, None, server, patience).is_ok()
+        let timeout = Duration::from_millis(300);
+        try_connect(&scene.pair.client, None, server, timeout).is_ok()
     };
     assert!(!connect(&scene));
     scene
@@ -306,8 +308,10 @@ fn a_gate_follows_its_interfaces() {
         .signal(knock_tests::process::Signal::SIGKILL)
         .unwrap();
     scene.knockd.wait(SOON).unwrap();
-    assert!(!connect(&scene), "it is pinned there");
+    assert!(!connect(&scene), "the link of the new interface is pinned");
     scene.restart().unwrap();
-    scene.logged(&["in the place of a knockd before"]).unwrap();
+    scene
+        .logged(&["replacing the program of an earlier knockd"])
+        .unwrap();
     assert!(!connect(&scene));
 }

@@ -35,7 +35,7 @@ fn knock(source: SocketAddr) -> Vec<Frame> {
 }
 
 /// SYNs to the window that belong to no knock.
-fn noise(source: SocketAddr, len: u16) -> Vec<Frame> {
+fn unrelated_syns(source: SocketAddr, len: u16) -> Vec<Frame> {
     (0..len)
         .map(|i| {
             let port = Window::DEFAULT.port(u8::try_from(i * 7 % 256).unwrap());
@@ -45,7 +45,7 @@ fn noise(source: SocketAddr, len: u16) -> Vec<Frame> {
         .collect()
 }
 
-/// Asserts that `frames` open door `ssh` for `source`, once.
+/// Asserts that `frames` open door `ssh` for `source` exactly once.
 fn opens(frames: &[Frame], source: IpAddr) {
     let scene = Scene::new().unwrap();
     scene.send(frames).unwrap();
@@ -53,16 +53,24 @@ fn opens(frames: &[Frame], source: IpAddr) {
     scene.settle().unwrap();
     let opened = format!("open ssh {source} laptop 3600");
     assert_eq!(scene.files.commands()[..1], [opened]);
-    assert_eq!(scene.files.commands().len(), 2, "and the witness");
+    assert_eq!(
+        scene.files.commands().len(),
+        2,
+        "the knock and that of settle()"
+    );
 }
 
-/// Asserts that nothing comes of `frames`.
+/// Asserts that `frames` open no door.
 fn opens_nothing(frames: &[Frame]) {
     let scene = Scene::new().unwrap();
     scene.send(frames).unwrap();
     scene.settle().unwrap();
     assert!(scene.accepted().is_empty(), "{:?}", scene.accepted());
-    assert_eq!(scene.files.commands().len(), 1, "the witness");
+    assert_eq!(
+        scene.files.commands().len(),
+        1,
+        "only the knock of settle()"
+    );
 }
 
 #[test]
@@ -70,7 +78,7 @@ fn the_real_client_opens_a_door_over_both_families() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let program = program("knock").unwrap();
-    // The client runs as whoever built it, who cannot read the daemon's files.
+    // The client runs as the user who built it, who cannot read the daemon's files.
     let folder = tempfile::tempdir().unwrap();
     let passphrase = folder.path().join("passphrase");
     fs::copy(scene.files.path("laptop.passphrase"), &passphrase).unwrap();
@@ -126,9 +134,9 @@ fn ip_options_and_ecn_do_not_hide_a_knock() {
 }
 
 #[test]
-fn a_port_that_is_repeated_is_no_retransmission() {
+fn a_repeated_port_is_not_a_retransmission() {
     knock_tests::needs_bpf!();
-    // The vector's block has the same byte at two places.
+    // The block of this knock contains the same byte twice.
     let frames = knock(client(40_000));
     let mut ports: Vec<_> = frames.iter().map(destination_port).collect();
     ports.sort_unstable();
@@ -161,7 +169,7 @@ fn arrival_order_is_enough_behind_a_nat() {
 }
 
 #[test]
-fn each_syn_three_times_is_one_knock() {
+fn triplicated_syns_are_one_knock() {
     knock_tests::needs_bpf!();
     let frames: Vec<_> = knock(client(40_000))
         .into_iter()
@@ -171,13 +179,13 @@ fn each_syn_three_times_is_one_knock() {
 }
 
 #[test]
-fn noise_from_the_same_source_does_not_lock_out() {
+fn noise_from_the_same_source_does_not_prevent_a_knock() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
-    scene.send(&noise(client(1024), 21)).unwrap();
+    scene.send(&unrelated_syns(client(1024), 21)).unwrap();
     scene.send(&knock(client(40_000))).unwrap();
     scene.opened("ssh", client(0).ip()).unwrap();
-    scene.send(&noise(client(2048), 13)).unwrap();
+    scene.send(&unrelated_syns(client(2048), 13)).unwrap();
     let backup = classic(PHONE, BACKUP, client(50_000), V4).unwrap();
     scene.send(&backup).unwrap();
     scene.opened("backup", client(0).ip()).unwrap();
@@ -192,9 +200,9 @@ fn two_clients_may_knock_at_the_same_time() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let other = SocketAddr::new([192, 0, 2, 77].into(), 40_000);
-    let theirs = classic(PHONE, BACKUP, other, V4).unwrap();
-    for (ours, theirs) in knock(client(40_000)).iter().zip(&theirs) {
-        scene.send([ours, theirs]).unwrap();
+    let other_knock = classic(PHONE, BACKUP, other, V4).unwrap();
+    for (own_knock, other_knock) in knock(client(40_000)).iter().zip(&other_knock) {
+        scene.send([own_knock, other_knock]).unwrap();
     }
     scene.opened("ssh", client(0).ip()).unwrap();
     scene.opened("backup", other.ip()).unwrap();
@@ -208,11 +216,15 @@ fn a_knock_at_an_open_door_runs_nothing_twice() {
     scene.send(&knock(client(41_000))).unwrap();
     scene.logged(&["open already, extended"]).unwrap();
     scene.settle().unwrap();
-    assert_eq!(scene.files.commands().len(), 2, "one, and the witness");
+    assert_eq!(
+        scene.files.commands().len(),
+        2,
+        "one command, and that of settle()"
+    );
 }
 
 #[test]
-fn fifteen_syns_are_nothing() {
+fn an_incomplete_sequence_opens_no_door() {
     knock_tests::needs_bpf!();
     opens_nothing(&knock(client(40_000))[..15]);
     let mut late_first = knock(client(40_000));
@@ -221,7 +233,7 @@ fn fifteen_syns_are_nothing() {
 }
 
 #[test]
-fn a_wrong_passphrase_is_nothing_and_the_log_says_why() {
+fn an_invalid_knock_is_refused_and_the_reason_is_logged() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     let wrong = classic("wrong horse", SSH, client(40_000), V4).unwrap();
@@ -229,9 +241,9 @@ fn a_wrong_passphrase_is_nothing_and_the_log_says_why() {
     scene
         .logged(&["refused source=192.0.2.2 reason=bad-parity"])
         .unwrap();
-    // A right passphrase at somebody else's door.
-    let foreign = classic(LAPTOP, BACKUP, client(50_000), V4).unwrap();
-    scene.send(&foreign).unwrap();
+    // A valid passphrase at a door that this client may not open.
+    let not_permitted = classic(LAPTOP, BACKUP, client(50_000), V4).unwrap();
+    scene.send(&not_permitted).unwrap();
     scene
         .logged(&["refused", "this client may not open this door"])
         .unwrap();
@@ -254,7 +266,7 @@ fn an_old_syn_does_not_finish_a_knock() {
     let scene = Scene::with(&configuration).unwrap();
     let frames = knock(client(40_000));
     scene.send(&frames[..15]).unwrap();
-    // Time itself is what is tested.
+    // Only time invalidates the sequence.
     std::thread::sleep(Duration::from_millis(1100));
     scene.send(&frames[15..]).unwrap();
     scene.settle().unwrap();
@@ -262,7 +274,7 @@ fn an_old_syn_does_not_finish_a_knock() {
 }
 
 #[test]
-fn packets_that_are_no_syn_are_no_knock() {
+fn packets_other_than_syns_are_ignored() {
     knock_tests::needs_bpf!();
     let frames: Vec<_> = knock(client(40_000))
         .into_iter()
@@ -281,7 +293,7 @@ fn a_scan_of_the_window_is_not_answered() {
         .map(|i| scanned(Window::DEFAULT.port(i)))
         .collect();
     scene.send(&window).unwrap();
-    // What lies beside the window is answered with a reset, and behind it in time.
+    // A port outside the window answers with a RST, and after all earlier packets.
     let beside = Window::DEFAULT.base() - 1;
     scene.send(&[scanned(beside)]).unwrap();
     let answers = capture
@@ -298,7 +310,7 @@ fn a_scan_of_the_window_is_not_answered() {
     assert!(from_window.is_empty(), "{from_window:?}");
     scene.settle().unwrap();
     assert!(scene.accepted().is_empty());
-    // The source's bucket has 128 tokens, and a few more while the scan lasted.
+    // The bucket of a source has 128 tokens and is refilled slowly during the scan.
     let status = scene.status().unwrap();
     assert!(status["kernel"]["rate_limited"].as_u64().unwrap() > 64);
 }
@@ -330,7 +342,7 @@ fn with_verdict_pass_the_host_answers() {
 }
 
 #[test]
-fn a_source_that_is_no_host_is_ignored() {
+fn a_non_unicast_source_is_ignored() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     for source in ["255.255.255.255", "224.0.0.1", "0.0.0.0"] {
@@ -343,7 +355,7 @@ fn a_source_that_is_no_host_is_ignored() {
 }
 
 #[test]
-fn any_block_that_is_repeated_in_its_bytes_is_tried_as_it_is() {
+fn a_block_of_equal_bytes_is_tried() {
     knock_tests::needs_bpf!();
     let scene = Scene::new().unwrap();
     scene

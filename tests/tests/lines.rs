@@ -1,4 +1,5 @@
-//! The seed's pipeline: `knockd tap` prints lines, `knockd --lines` takes them, also bad ones.
+//! The pipeline of line mode: `knockd tap` prints lines and `knockd --lines` reads them, including
+//! invalid ones.
 
 use std::{io::Write as _, net::SocketAddr};
 
@@ -14,14 +15,14 @@ fn client() -> SocketAddr {
 }
 
 #[test]
-fn tap_and_lines_are_the_seeds_pipeline() {
+fn tap_and_lines_form_a_pipeline() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
     let program = program("knockd").unwrap();
     let mut shell = pair.server.command("sh");
     shell.arg("-c").arg(format!(
-        // The shell's own end takes both with it.
+        // Both processes are killed with the shell.
         "{dies} {knockd} tap --iface srv0 | {dies} {knockd} --lines - --config {config}",
         dies = "setpriv --pdeathsig KILL --",
         knockd = program.display(),
@@ -47,7 +48,7 @@ fn tap_and_lines_are_the_seeds_pipeline() {
 }
 
 #[test]
-fn tap_prints_lines_and_nothing_else() {
+fn tap_prints_lines_only_and_drops_its_privileges() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let mut tap = pair.server.command(program("knockd").unwrap());
@@ -69,7 +70,7 @@ fn tap_prints_lines_and_nothing_else() {
         .unwrap();
     let printed = tap.text(knock_tests::process::Stream::Out);
     assert_eq!(printed, "40000 192.0.2.7\n40255 192.0.2.9\n");
-    // It has given up what it needed for that.
+    // It has dropped the privileges that attaching needed.
     let of = |key| knock_tests::process::status(tap.id(), key).unwrap();
     assert_eq!(u64::from_str_radix(&of("CapEff"), 16).unwrap(), 0);
     assert_eq!(
@@ -81,7 +82,7 @@ fn tap_prints_lines_and_nothing_else() {
 }
 
 #[test]
-fn bad_lines_are_skipped_and_the_doors_still_close() {
+fn invalid_lines_are_skipped_and_doors_still_close() {
     if !privilege::namespaces() {
         return;
     }
@@ -101,7 +102,7 @@ fn bad_lines_are_skipped_and_the_doors_still_close() {
             .destination
             .port();
         writeln!(input, "{port} 192.0.2.7").unwrap();
-        // From another source, which does not mix.
+        // Lines of another source are assembled separately.
         writeln!(input, "{port} 2001:db8::7 too much").unwrap();
     }
     input.write_all(b"61000 192.0.2.").unwrap();
@@ -127,7 +128,7 @@ fn bad_lines_are_skipped_and_the_doors_still_close() {
 }
 
 #[test]
-fn a_source_of_lines_that_tries_too_many_blocks_is_refused_for_its_rate() {
+fn a_source_that_tries_too_many_blocks_is_rate_limited() {
     if !privilege::namespaces() {
         return;
     }
@@ -141,7 +142,7 @@ fn a_source_of_lines_that_tries_too_many_blocks_is_refused_for_its_rate() {
     }
     let rate = "refused source=192.0.2.7 reason=rate: this source has tried too many blocks";
     knockd.wait_for(|line| line.contains(rate), SOON).unwrap();
-    // Others are heard.
+    // Other sources are still processed.
     for frame in classic(LAPTOP, SSH, client(), Pair::SERVER_V4.into()).unwrap() {
         let bytes = frame.bytes().unwrap();
         let port = knock_tests::frame::Segment::read(&bytes)

@@ -1,5 +1,5 @@
-//! The network-facing process: what it cannot do, whoever has taken it over, and what becomes
-//! of the daemon when it dies.
+//! The listener: the restrictions on it even when it is compromised, and the daemon's reaction when
+//! it dies.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -24,7 +24,7 @@ fn knock(scene: &Scene, sequence: &[u8], source: std::net::SocketAddr) {
 }
 
 #[test]
-fn it_has_no_rights() {
+fn the_listener_has_no_privileges() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let listener = scene.listener().unwrap();
@@ -40,8 +40,8 @@ fn it_has_no_rights() {
     assert_eq!(of("NoNewPrivs"), "1");
     // SECCOMP_MODE_FILTER
     assert_eq!(of("Seccomp"), "2");
-    // Of the kernel's things it has the ring, and nothing at all that leads to a program or out
-    // of its folder.
+    // Of the kernel's BPF objects it holds only the ring buffer, and no file descriptor leads to a
+    // program or out of its folder.
     let open: Vec<_> = fs::read_dir(format!("/proc/{listener}/fd"))
         .unwrap()
         .map(|file| fs::read_link(file.unwrap().path()).unwrap())
@@ -69,14 +69,14 @@ fn it_has_no_rights() {
     assert_eq!(folder.mode() & 0o7777, 0o750);
 }
 
-/// Before Linux 6.4 a listener that reads its auxiliary vector through the kernel does not start:
-/// there is no `PR_GET_AUXV`, and `/proc/self/auxv` of a process that is not dumpable belongs to
-/// root. A newer kernel allows the read, so the test looks at the system calls. The supervisor is
-/// not dumpable either, and is held to the same.
+/// Before Linux 6.4 there is no `PR_GET_AUXV`, and `/proc/self/auxv` of a non-dumpable process
+/// belongs to root. A listener that reads its auxiliary vector through the kernel does not start
+/// there. Newer kernels allow the read, so the test checks the system calls. The supervisor is not
+/// dumpable either, and the same applies to it.
 #[test]
-fn it_never_asks_the_kernel_for_its_auxiliary_vector() {
+fn the_listener_never_reads_its_auxiliary_vector_through_the_kernel() {
     knock_tests::needs_bpf!();
-    /// `PR_GET_AUXV` of linux/prctl.h, as strace prints it with and without a name for it.
+    /// `PR_GET_AUXV` of linux/prctl.h, as strace prints it with and without a symbolic name.
     const GET_AUXV: [&str; 2] = ["PR_GET_AUXV", "0x41555856"];
 
     let pair = Pair::new().unwrap();
@@ -95,7 +95,7 @@ fn it_never_asks_the_kernel_for_its_auxiliary_vector() {
     strace
         .wait_for(|line| line.contains("listening on srv0"), SOON)
         .unwrap();
-    // strace does not pass a signal on to the daemon, which is its child.
+    // strace does not forward signals to its child, the daemon.
     let daemon = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).unwrap();
     signal_to(daemon.trim().parse().unwrap(), "TERM");
     strace.wait(SOON).unwrap();
@@ -119,7 +119,7 @@ fn it_never_asks_the_kernel_for_its_auxiliary_vector() {
 }
 
 #[test]
-fn when_it_is_killed_another_one_goes_on_and_doors_stay_open() {
+fn a_killed_listener_is_restarted_and_doors_stay_open() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let block = seal(&unbound().unwrap()).unwrap();
@@ -129,16 +129,16 @@ fn when_it_is_killed_another_one_goes_on_and_doors_stay_open() {
     kill(first);
     scene
         .logged(&[
-            "the network-facing process has ended",
-            "open doors stay as they are",
+            "the listener exited (signal: 9",
+            "restarting in 1 s; open doors are unaffected",
         ])
         .unwrap();
-    scene.logged(&["listens again on srv0"]).unwrap();
+    scene.logged(&["listening again on srv0"]).unwrap();
     assert_ne!(scene.listener().unwrap(), first);
     let status = scene.status().unwrap();
     assert_eq!(status["daemon"]["listener_restarts"], 1);
     assert!(status["doors"].to_string().contains("192.0.2.2"));
-    // What the first one has accepted the second one knows.
+    // The second listener knows what the first one has accepted.
     scene.send_block(block, STRANGER).unwrap();
     scene
         .logged(&["refused source=192.0.2.66 reason=repeated"])
@@ -148,20 +148,20 @@ fn when_it_is_killed_another_one_goes_on_and_doors_stay_open() {
 }
 
 #[test]
-fn it_ends_with_the_daemon() {
+fn the_listener_ends_with_the_daemon() {
     knock_tests::needs_bpf!();
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         let mut scene = scene();
         let listener = scene.listener().unwrap();
         scene.knockd.signal(signal).unwrap();
         scene.knockd.wait(SOON).unwrap();
-        // Its last words end the stream that both write to.
-        let is_there = || {
+        // Both processes write to the captured stream, so it ends only after the listener.
+        let is_running = || {
             let status = fs::read_to_string(format!("/proc/{listener}/status"));
             status.is_ok_and(|status| !status.contains("State:\tZ"))
         };
         let deadline = std::time::Instant::now() + SOON;
-        while is_there() {
+        while is_running() {
             assert!(std::time::Instant::now() < deadline, "{signal}");
             std::thread::yield_now();
         }
@@ -169,7 +169,7 @@ fn it_ends_with_the_daemon() {
 }
 
 #[test]
-fn signals_that_end_the_daemon_do_not_end_it() {
+fn the_listener_ignores_the_stop_signals_of_the_daemon() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let listener = scene.listener().unwrap();
@@ -182,7 +182,7 @@ fn signals_that_end_the_daemon_do_not_end_it() {
 }
 
 #[test]
-fn nobody_but_the_daemon_can_start_it() {
+fn only_the_daemon_can_start_the_listener() {
     let knockd = scene::program("knockd").unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "exec -a knockd-listener \"$0\" </dev/null"]);
@@ -193,11 +193,11 @@ fn nobody_but_the_daemon_can_start_it() {
         .unwrap();
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("which knockd starts by itself"), "{error}");
+    assert!(error.contains("which only knockd itself starts"), "{error}");
 }
 
 #[test]
-fn a_doors_commands_run_as_its_user() {
+fn the_commands_of_a_door_run_as_the_configured_user() {
     knock_tests::needs_bpf!();
     let configuration = CONFIGURATION.replace(
         r#"run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]"#,
@@ -218,7 +218,7 @@ group = "daemon""#,
         .collect();
     let none = "cap CapEff: 0000000000000000";
     assert_eq!(printed, ["65534", "1", "1", none]);
-    // And the others as before.
+    // The commands of other doors run as before.
     let laptop = classic(LAPTOP, SSH, STRANGER, Pair::SERVER_V4.into()).unwrap();
     scene.send(&laptop).unwrap();
     scene.opened("ssh", STRANGER.ip()).unwrap();
@@ -235,13 +235,13 @@ fn signal_to(process: u32, signal: &str) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod taken_over {
+mod compromised {
     use knock_tests::hijack::{Hijacked, Outcome};
     use nix::{errno::Errno, libc, sys::signal::Signal::SIGSYS};
 
     use super::*;
 
-    /// The channel to the keeper is the listener's standard input.
+    /// The IPC channel to the supervisor is the listener's standard input.
     const CHANNEL: u64 = 0;
 
     /// `BPF_MAP_CREATE` and `BPF_PROG_LOAD` of linux/bpf.h.
@@ -249,12 +249,12 @@ mod taken_over {
     const BPF_PROG_LOAD: u64 = 5;
 
     fn hijack(scene: &Scene) -> Hijacked {
-        // It is ready, and on its way to wait.
+        // The listener is ready and about to block.
         scene.settle().unwrap();
         Hijacked::new(scene.listener().unwrap()).unwrap()
     }
 
-    /// Whether a door was opened to the address that the messages here have.
+    /// Whether a door was opened to the address in the forged requests.
     fn was_opened(scene: &Scene) -> bool {
         let commands = scene.files.commands();
         commands.iter().any(|line| line.contains("192.0.2.99"))
@@ -265,7 +265,7 @@ mod taken_over {
     }
 
     #[test]
-    fn it_can_neither_read_files_nor_connect_nor_fork_nor_kill() {
+    fn the_listener_cannot_open_files_connect_fork_or_kill() {
         knock_tests::needs_bpf!();
         let scene = scene();
         let mut listener = hijack(&scene);
@@ -293,14 +293,17 @@ mod taken_over {
         );
         let rwx = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-        let keeper = u64::from(scene.knockd.id());
+        let supervisor = u64::from(scene.knockd.id());
         for (call, arguments) in [
             (libc::SYS_socket, &[inet, stream, 0][..]),
             (libc::SYS_socket, &[unix, stream, 0]),
             (libc::SYS_fork, &[]),
             (libc::SYS_clone, &[libc::SIGCHLD as u64, 0, 0, 0, 0]),
-            (libc::SYS_kill, &[keeper, libc::SIGTERM as u64]),
-            (libc::SYS_tgkill, &[keeper, keeper, libc::SIGTERM as u64]),
+            (libc::SYS_kill, &[supervisor, libc::SIGTERM as u64]),
+            (
+                libc::SYS_tgkill,
+                &[supervisor, supervisor, libc::SIGTERM as u64],
+            ),
             (libc::SYS_setuid, &[0]),
             (libc::SYS_mmap, &[0, 4096, rwx, private, u64::MAX, 0]),
             (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1]),
@@ -313,13 +316,13 @@ mod taken_over {
             assert!(denied(outcome), "call {call}: {outcome:?}");
         }
         drop(listener);
-        // It goes on as if nothing had been.
+        // The listener continues normally.
         knock(&scene, SSH, SOURCE);
         scene.opened("ssh", SOURCE.ip()).unwrap();
     }
 
     #[test]
-    fn it_dies_of_executing_tracing_and_loading_programs() {
+    fn the_listener_is_killed_for_exec_ptrace_mount_and_bpf() {
         knock_tests::needs_bpf!();
         for (call, arguments) in [
             (libc::SYS_execve, &[][..]),
@@ -336,68 +339,74 @@ mod taken_over {
             let outcome = listener.call(call, arguments).unwrap();
             assert_eq!(outcome, Outcome::Killed(SIGSYS), "call {call}");
             scene
-                .logged(&["the network-facing process has ended", "signal: 31"])
+                .logged(&["the listener exited", "signal: 31"])
                 .unwrap();
-            scene.logged(&["listens again on srv0"]).unwrap();
+            scene.logged(&["listening again on srv0"]).unwrap();
             let doors = scene.status().unwrap()["doors"].to_string();
             assert!(doors.contains("192.0.2.2"), "{doors}");
         }
     }
 
     #[test]
-    fn what_it_may_not_say_ends_it_and_nothing_else() {
+    fn an_invalid_request_kills_the_listener_and_nothing_else() {
         knock_tests::needs_bpf!();
-        let order = |word: u8, door: u32, client: u32| {
+        let request = |kind: u8, door: u32, client: u32| {
             let mut bytes = [0; 48];
-            bytes[0] = word;
+            bytes[0] = kind;
             bytes[8..12].copy_from_slice(&door.to_le_bytes());
             bytes[12..16].copy_from_slice(&client.to_le_bytes());
             bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
             bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
             bytes.to_vec()
         };
-        let mut beyond = order(2, 0, 3);
-        beyond[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        let mut excessive = request(2, 0, 3);
+        excessive[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        // Valid, but allowed only once.
+        let mut ready = [0; 48];
+        ready[0] = 1;
         for (message, reason) in [
-            (vec![0xff; 48], "there is no word 255"),
-            (b"open sesame".to_vec(), "it has 11 bytes"),
-            (vec![0; 4096], "instead of 48"),
-            (beyond, "a lease of"),
-            (order(2, 77, 3), "a door that never was"),
-            (order(2, 0, 77), "a client who never was"),
+            (vec![0xff; 48], "there is no request of kind 255"),
+            (b"open sesame".to_vec(), "this one has 11"),
+            (vec![0; 4096], "a request has 48 bytes"),
+            (excessive, "a lease of"),
+            (
+                ready.to_vec(),
+                "a request of kind ready is not allowed while the listener is running",
+            ),
+            (request(2, 77, 3), "it requested an unknown door"),
+            (request(2, 0, 77), "it requested an unknown client"),
         ] {
             let scene = scene();
             let mut listener = hijack(&scene);
             let at = listener.put(&message).unwrap();
-            // The keeper is stopped meanwhile, so that a right one lies behind it already.
+            // The supervisor is stopped meanwhile, so that a valid request follows the invalid one
+            // in the channel.
             signal_to(scene.knockd.id(), "STOP");
-            let said = listener
+            let written = listener
                 .call(libc::SYS_write, &[CHANNEL, at, message.len() as u64])
                 .unwrap();
-            assert_eq!(said, Outcome::Returned(message.len() as u64));
-            let at = listener.put(&order(2, 0, 3)).unwrap();
-            let said = listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
-            assert_eq!(said, Outcome::Returned(48));
+            assert_eq!(written, Outcome::Returned(message.len() as u64));
+            let at = listener.put(&request(2, 0, 3)).unwrap();
+            let written = listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
+            assert_eq!(written, Outcome::Returned(48));
             signal_to(scene.knockd.id(), "CONT");
-            scene
-                .logged(&["the network-facing process is ended", reason])
-                .unwrap();
+            scene.logged(&["killing the listener", reason]).unwrap();
             drop(listener);
-            scene.logged(&["listens again on srv0"]).unwrap();
+            scene.logged(&["listening again on srv0"]).unwrap();
             assert!(!was_opened(&scene));
             knock(&scene, SSH, SOURCE);
             scene.opened("ssh", SOURCE.ip()).unwrap();
         }
     }
 
-    /// What it may say it says in the daemon's name: that is its whole power.
+    /// A compromised listener can send valid requests only within the policy of the clients.
     #[test]
-    fn it_opens_a_door_only_to_clients_who_may() {
+    fn the_listener_can_open_a_door_only_for_permitted_clients() {
         knock_tests::needs_bpf!();
         let scene = scene();
         let mut bytes = [0; 48];
         bytes[0] = 2;
-        // Door 1 is `backup`, and client 1 is `laptop`, who may not open it.
+        // Door 1 is `backup`, and client 1 is `laptop`, which may not open it.
         (bytes[8], bytes[12]) = (1, 1);
         bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
         bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
@@ -407,7 +416,7 @@ mod taken_over {
         drop(listener);
         scene
             .logged(&[
-                "a knock opens nothing",
+                "a knock has no effect",
                 "\"laptop\" may not open door \"backup\"",
             ])
             .unwrap();

@@ -1,4 +1,4 @@
-//! The log of the real daemon in its formats, and how much of a flood it takes.
+//! The log of the real daemon in its formats, and the rate limit of refusals.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -23,7 +23,7 @@ use knock_tests::{
 use rustix::fs::fstat;
 use serde_json::Value;
 
-/// The lines that a classic knock of `source` leaves.
+/// The input lines of a classic knock from `source`.
 fn knock(source: &str) -> String {
     let knock = classic(LAPTOP, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap();
     knock
@@ -36,8 +36,7 @@ fn knock(source: &str) -> String {
         .collect()
 }
 
-/// A host whose doors close after a second, and whose journal, if it has one, is a socket of
-/// this test.
+/// A host whose doors close after one second. Its journal, if open, is a socket of the test.
 struct Host {
     pair: Pair,
     files: Files,
@@ -56,7 +55,7 @@ impl Host {
         self.files.path("journal")
     }
 
-    /// The journal's socket, where the daemon of [`Host::knockd`] looks for it.
+    /// Binds the journal's socket at the place where the daemon of [`Host::knockd`] expects it.
     fn open_journal(&self) -> UnixDatagram {
         fs::create_dir(self.journal()).unwrap();
         let journal = UnixDatagram::bind(self.journal().join("socket")).unwrap();
@@ -64,8 +63,8 @@ impl Host {
         journal
     }
 
-    /// The daemon that takes its knocks from its standard input. Under its `/run/systemd` is
-    /// the journal of this test and nothing else.
+    /// The daemon in line mode on standard input. Its `/run/systemd` contains the test's journal
+    /// only.
     fn knockd(&self, arguments: &[&str]) -> Command {
         let mut knockd = self.pair.server.command("unshare");
         knockd.args(["--mount", "sh", "-c"]).arg(format!(
@@ -82,7 +81,7 @@ impl Host {
         knockd
     }
 
-    /// What the daemon prints to standard error about `lines`.
+    /// The daemon's standard error after it has processed `lines`.
     fn logged(&self, arguments: &[&str], lines: &str) -> String {
         self.log_of(self.knockd(arguments), lines)
     }
@@ -96,7 +95,7 @@ impl Host {
     }
 }
 
-/// The next entry that is about `wanted`.
+/// The next entry that contains `wanted`.
 fn entry(journal: &UnixDatagram, wanted: &str) -> String {
     let mut datagram = [0; 4096];
     loop {
@@ -108,28 +107,31 @@ fn entry(journal: &UnixDatagram, wanted: &str) -> String {
     }
 }
 
-/// `command` with a stream as its standard error, and that stream's other end.
-fn spawn_with_stream(mut command: Command, says_stream: bool) -> (Child, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_read_timeout(Some(SOON)).unwrap();
-    let stream = if says_stream {
-        fstat(&theirs).unwrap()
+/// Starts `command` with a Unix stream as its standard error and returns the other end.
+/// `JOURNAL_STREAM` names that stream, or another one if `is_journal` is false.
+fn spawn_with_stream(mut command: Command, is_journal: bool) -> (Child, UnixStream) {
+    let (test_end, daemon_end) = UnixStream::pair().unwrap();
+    test_end.set_read_timeout(Some(SOON)).unwrap();
+    let stream = if is_journal {
+        fstat(&daemon_end).unwrap()
     } else {
-        fstat(&ours).unwrap()
+        fstat(&test_end).unwrap()
     };
     command.env(
         "JOURNAL_STREAM",
         format!("{}:{}", stream.st_dev, stream.st_ino),
     );
-    command.stdin(Stdio::piped()).stderr(OwnedFd::from(theirs));
+    command
+        .stdin(Stdio::piped())
+        .stderr(OwnedFd::from(daemon_end));
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(knock("192.0.2.7").as_bytes()).unwrap();
-    (child, ours)
+    (child, test_end)
 }
 
 #[test]
-fn every_line_of_json_is_an_object_also_the_last_one() {
+fn every_line_of_the_json_log_is_an_object() {
     if !privilege::namespaces() {
         return;
     }
@@ -161,10 +163,10 @@ fn every_line_of_json_is_an_object_also_the_last_one() {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    let said: Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(said["level"], "error");
+    let printed: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(printed["level"], "error");
     assert!(
-        said["message"]
+        printed["message"]
             .as_str()
             .unwrap()
             .contains("/nowhere/knockd.toml")
@@ -194,13 +196,13 @@ fn a_service_logs_to_the_journal_with_fields() {
     }
     entry(&journal, "MESSAGE=stopped\n");
     assert!(child.wait().unwrap().success());
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert_eq!(said, "");
+    let mut printed = String::new();
+    stderr.read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "");
 }
 
 #[test]
-fn a_journal_that_is_started_again_is_found_again() {
+fn a_restarted_journal_receives_the_log_again() {
     if !privilege::namespaces() {
         return;
     }
@@ -217,7 +219,7 @@ fn a_journal_that_is_started_again_is_found_again() {
         .unwrap();
     drop(journal);
     fs::remove_file(host.journal().join("socket")).unwrap();
-    // The journal hears nothing of this one.
+    // The journal does not receive the entries of this knock.
     input.write_all(knock("192.0.2.7").as_bytes()).unwrap();
     tail.wait_for(|line| line.contains("closed door"), SOON)
         .unwrap();
@@ -230,7 +232,7 @@ fn a_journal_that_is_started_again_is_found_again() {
 }
 
 #[test]
-fn a_stream_that_is_only_inherited_is_not_taken_for_the_journal() {
+fn an_inherited_journal_stream_is_not_used_as_the_journal() {
     if !privilege::namespaces() {
         return;
     }
@@ -238,15 +240,18 @@ fn a_stream_that_is_only_inherited_is_not_taken_for_the_journal() {
     let journal = host.open_journal();
     let (mut child, mut stderr) = spawn_with_stream(host.knockd(&[]), false);
     assert!(child.wait().unwrap().success());
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert!(said.contains("Z  INFO accepted door=\"ssh\""), "{said}");
+    let mut printed = String::new();
+    stderr.read_to_string(&mut printed).unwrap();
+    assert!(
+        printed.contains("Z  INFO accepted door=\"ssh\""),
+        "{printed}"
+    );
     journal.set_nonblocking(true).unwrap();
     assert!(journal.recv(&mut [0]).is_err());
 }
 
 #[test]
-fn without_a_journal_there_is_text() {
+fn without_a_journal_the_log_is_text() {
     if !privilege::namespaces() {
         return;
     }
@@ -257,7 +262,7 @@ fn without_a_journal_there_is_text() {
 }
 
 #[test]
-fn a_flood_of_refusals_is_a_few_lines_and_a_sum() {
+fn a_flood_of_refusals_is_logged_as_a_few_lines_and_a_total() {
     if !privilege::namespaces() {
         return;
     }
@@ -274,16 +279,16 @@ fn a_flood_of_refusals_is_a_few_lines_and_a_sum() {
         let sum = format!(" more refusals from {from} in the last minute");
         let sum = log.lines().find(|line| line.ends_with(&sum)).unwrap();
         let count = sum.split_whitespace().nth(2).unwrap();
-        // All that was left out of 2000, but for what may be tried.
+        // All refusals but those logged and those within the rate limit.
         assert!((1000..1995).contains(&count.parse().unwrap()), "{sum}");
     }
     assert!(log.lines().count() < 20, "{log}");
-    // What everybody's noise is, is not there at all.
+    // Invalid blocks, which are background noise, are not logged at this level.
     assert!(!log.contains("bad-parity"), "{log}");
 }
 
 #[test]
-fn at_level_debug_everything_is_there() {
+fn at_level_debug_every_refusal_is_logged() {
     if !privilege::namespaces() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Knocks over a cable that loses, repeats and reorders: how many get through.
+//! Success rate of knocks over a link that drops, duplicates and reorders packets.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,7 +20,7 @@ use knock_tests::{
     service::Greeter,
 };
 
-/// What the issue of getting through is measured with.
+/// The impairment for which the success rate is required.
 const IMPAIRMENT: Impairment = Impairment {
     loss: 0.10,
     duplication: 0.10,
@@ -28,20 +28,20 @@ const IMPAIRMENT: Impairment = Impairment {
     hold: Duration::from_millis(20),
 };
 
-/// Knocks of each kind.
+/// Number of knocks with and without `--verify`.
 const KNOCKS: usize = 1000;
 
-/// Clients that knock side by side, each from an address of its own. More would measure
-/// this machine.
+/// Number of clients that knock concurrently, each from its own address. With more clients the test
+/// would measure this machine.
 const CLIENTS: u8 = 25;
 
-/// What a source's budget of 64 events a second allows of knocks in two copies, with what
-/// the cable repeats.
+/// Minimum time between two knocks of a source, given 64 events a second, two copies per knock and
+/// duplication on the link.
 const PACE: Duration = Duration::from_millis(600);
 
 const PORT: u16 = 22;
 
-/// A door that the shipped script opens, and that closes as soon as it can.
+/// A door that the packaged script opens, and that closes as soon as possible.
 const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
@@ -57,7 +57,7 @@ close = ["{script}", "close", "%IP%"]
 for = "1s"
 "#;
 
-/// Client, bad cable, server.
+/// Client, impaired link and server.
 struct Lab {
     client: Namespace,
     files: Files,
@@ -68,12 +68,12 @@ struct Lab {
     _cable: Namespace,
 }
 
-/// One of the client's addresses. It reaches the server by an address of its own, so that
-/// the route chooses the source.
+/// One of the client's addresses. Each has its own server address, so that the route selects the
+/// source.
 #[derive(Clone, Copy)]
-struct Knocker(u8);
+struct Endpoint(u8);
 
-impl Knocker {
+impl Endpoint {
     fn source(self) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, 0, 1 + self.0)
     }
@@ -92,22 +92,25 @@ fn script() -> PathBuf {
 impl Lab {
     fn new(seed: u64) -> Self {
         let [server, cable, client] = [(); 3].map(|()| Namespace::new().unwrap());
-        for (host, ours, theirs) in [(&server, "srv0", "left"), (&client, "cli0", "right")] {
+        for (host, interface, peer) in [(&server, "srv0", "left"), (&client, "cli0", "right")] {
             let cable_path = cable.path();
             let cable_path = cable_path.display();
             host.ip(&format!(
-                "link add {ours} type veth peer name {theirs} netns {cable_path}"
+                "link add {interface} type veth peer name {peer} netns {cable_path}"
             ))
             .unwrap();
-            // The relay passes on what it sees: checksums have to be there already.
+            // The relay forwards captured frames, whose checksums must be complete.
             let mut ethtool = host.command("ethtool");
-            let output = ethtool.args(["-K", ours, "tx", "off"]).output().unwrap();
+            let output = ethtool
+                .args(["-K", interface, "tx", "off"])
+                .output()
+                .unwrap();
             assert!(output.status.success(), "{output:?}");
-            host.ip(&format!("link set {ours} up")).unwrap();
-            cable.ip(&format!("link set {theirs} up")).unwrap();
+            host.ip(&format!("link set {interface} up")).unwrap();
+            cable.ip(&format!("link set {peer} up")).unwrap();
         }
-        for knocker in (0..CLIENTS).map(Knocker) {
-            let (source, destination) = (knocker.source(), knocker.server());
+        for endpoint in (0..CLIENTS).map(Endpoint) {
+            let (source, destination) = (endpoint.source(), endpoint.server());
             server
                 .ip(&format!("addr add {destination}/15 dev srv0"))
                 .unwrap();
@@ -149,29 +152,29 @@ impl Lab {
         }
     }
 
-    /// Knocks once, the way a user does.
-    fn knock(&self, knocker: Knocker, options: &[&str]) -> Output {
-        // As root, whose key it is here.
+    /// Knocks once, with the real client.
+    fn knock(&self, endpoint: Endpoint, options: &[&str]) -> Output {
+        // As root, because the key file belongs to root here.
         let mut knock = self.client.command(program("knock").unwrap());
         knock.arg("--key-file").arg(self.files.path("laptop.key"));
         knock.args(options);
         knock
-            .args([&knocker.server().to_string(), "ssh"])
+            .args([&endpoint.server().to_string(), "ssh"])
             .output()
             .unwrap()
     }
 
-    fn accepted(&self, knocker: Knocker, mark: usize) -> bool {
-        let source = format!("source={} ", knocker.source());
+    fn accepted(&self, endpoint: Endpoint, mark: usize) -> bool {
+        let source = format!("source={} ", endpoint.source());
         let lines = self.knockd.lines();
         lines[mark..]
             .iter()
             .any(|line| line.text.contains(" accepted door=") && line.text.contains(&source))
     }
 
-    /// Waits until the door is closed to `knocker` again.
-    fn closed(&self, knocker: Knocker, mark: usize) {
-        let source = format!("source={}", knocker.source());
+    /// Waits until the door is closed for `endpoint`.
+    fn closed(&self, endpoint: Endpoint, mark: usize) {
+        let source = format!("source={}", endpoint.source());
         self.knockd
             .wait_for_after(
                 mark,
@@ -182,15 +185,16 @@ impl Lab {
     }
 }
 
-/// Lets every knocker do `attempt` until there were [`KNOCKS`] of them; how many succeeded.
-fn successes(attempt: impl Fn(Knocker) -> bool + Sync) -> usize {
+/// Runs `attempt` for all sources until there were [`KNOCKS`] attempts, and returns the number of
+/// successes.
+fn successes(attempt: impl Fn(Endpoint) -> bool + Sync) -> usize {
     let (begun, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
-        for knocker in (0..CLIENTS).map(Knocker) {
+        for endpoint in (0..CLIENTS).map(Endpoint) {
             let (begun, succeeded, attempt) = (&begun, &succeeded, &attempt);
             scope.spawn(move || {
                 while begun.fetch_add(1, Ordering::Relaxed) < KNOCKS {
-                    if attempt(knocker) {
+                    if attempt(endpoint) {
                         succeeded.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -201,34 +205,34 @@ fn successes(attempt: impl Fn(Knocker) -> bool + Sync) -> usize {
 }
 
 #[test]
-fn a_bad_line_does_not_keep_the_owner_out() {
+fn knocks_over_an_impaired_link_succeed() {
     knock_tests::needs_bpf!();
     let seed =
         env::var("KNOCK_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("KNOCK_SEED={seed}");
     let lab = Lab::new(seed);
 
-    let verified = successes(|knocker| {
+    let verified = successes(|endpoint| {
         let mark = lab.knockd.mark();
-        let output = lab.knock(knocker, &["--verify", "tcp/22"]);
-        let accepted = lab.accepted(knocker, mark);
+        let output = lab.knock(endpoint, &["--verify", "tcp/22"]);
+        let accepted = lab.accepted(endpoint, mark);
         if accepted {
-            lab.closed(knocker, mark);
+            lab.closed(endpoint, mark);
         }
         if !output.status.success() {
-            println!("{} failed: {output:?}", knocker.source());
+            println!("{} failed: {output:?}", endpoint.source());
         }
         accepted && output.status.success()
     });
     println!("with --verify: {verified} of {KNOCKS} opened the door, {IMPAIRMENT:?}");
 
-    let once = successes(|knocker| {
+    let once = successes(|endpoint| {
         let begun = Instant::now();
         let mark = lab.knockd.mark();
-        assert!(lab.knock(knocker, &[]).status.success());
-        // What the cable still holds arrives meanwhile, and the source's budget fills up.
+        assert!(lab.knock(endpoint, &[]).status.success());
+        // Meanwhile delayed packets arrive and the source's event budget recovers.
         thread::sleep(PACE.saturating_sub(begun.elapsed()));
-        lab.accepted(knocker, mark)
+        lab.accepted(endpoint, mark)
     });
     println!("without --verify: {once} of {KNOCKS} were accepted, {IMPAIRMENT:?}");
     assert!(verified * 100 >= KNOCKS * 99, "{verified} of {KNOCKS}");

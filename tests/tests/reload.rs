@@ -1,9 +1,6 @@
-//! Another configuration under a running daemon.
+//! Reloading the configuration of a running daemon.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
@@ -51,7 +48,7 @@ impl Reload for Scene {
         fs::write(path, changed).unwrap();
     }
 
-    /// `knockd reload`, or what it says.
+    /// Runs `knockd reload`; the error is its standard error.
     fn reload(&self) -> Result<(), String> {
         let output = self.watch("reload").unwrap().output().unwrap();
         if output.status.success() {
@@ -65,33 +62,33 @@ fn knock(passphrase: &str, sequence: &[u8], source: SocketAddr) -> Vec<Frame> {
     classic(passphrase, sequence, source, Pair::SERVER_V4.into()).unwrap()
 }
 
-fn lets_in(scene: &Scene, source: IpAddr) -> bool {
+fn can_connect(scene: &Scene, source: IpAddr) -> bool {
     let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-    let patience = Duration::from_millis(300);
-    try_connect(&scene.pair.client, Some(source), server, patience).is_ok()
+    let timeout = Duration::from_millis(300);
+    try_connect(&scene.pair.client, Some(source), server, timeout).is_ok()
 }
 
 #[test]
-fn half_a_knock_goes_on_and_a_new_door_opens() {
+fn a_partial_knock_survives_a_reload_and_a_new_door_opens() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
-    let half = knock(PHONE, SSH, SOURCE);
-    scene.send(&half[..9]).unwrap();
+    let frames = knock(PHONE, SSH, SOURCE);
+    scene.send(&frames[..9]).unwrap();
     scene.reconfigure(|text| {
         format!("{text}\n[[door]]\nname = \"attic\"\nsequence = [11]\nrun = [\"true\"]\n")
     });
-    scene.send(&half[9..]).unwrap();
+    scene.send(&frames[9..]).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     scene.send(&knock(LAPTOP, &[11], STRANGER)).unwrap();
     scene.opened("attic", STRANGER.ip()).unwrap();
     let status = scene.status().unwrap();
     assert_eq!(status["daemon"]["reloads"], 1);
     assert_eq!(status["doors"].as_array().unwrap().len(), 2);
-    assert_eq!(status["kernel"]["knock"], 32, "counters go on");
+    assert_eq!(status["kernel"]["knock"], 32, "the counters continue");
 }
 
 #[test]
-fn a_wrong_configuration_changes_nothing_and_says_why() {
+fn an_invalid_configuration_is_rejected_with_the_reason() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     scene.write(|text| text.replacen("name = \"ssh\"", "name = \"ssh\"\nport = 22", 1));
@@ -102,7 +99,10 @@ fn a_wrong_configuration_changes_nothing_and_says_why() {
     );
     scene.knockd.signal(Signal::SIGHUP).unwrap();
     scene
-        .logged(&["the configuration stays as it was", "unknown field `port`"])
+        .logged(&[
+            "the old configuration stays in force",
+            "unknown field `port`",
+        ])
         .unwrap();
     scene.send(&knock(PHONE, SSH, SOURCE)).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
@@ -114,7 +114,7 @@ fn a_wrong_configuration_changes_nothing_and_says_why() {
         match scene.reload() {
             Ok(()) => assert_eq!(key, ""),
             Err(error) => assert!(
-                error.contains(key) && error.contains("started again"),
+                error.contains(key) && error.contains("by a restart of knockd"),
                 "{error}"
             ),
         }
@@ -137,7 +137,7 @@ fn sighup_reloads() {
 }
 
 #[test]
-fn who_is_gone_has_no_door_open_and_a_door_that_is_gone_is_closed_as_it_was_opened() {
+fn doors_of_removed_clients_and_removed_doors_are_closed() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     scene.send(&knock(LAPTOP, SSH, SOURCE)).unwrap();
@@ -168,7 +168,7 @@ fn who_is_gone_has_no_door_open_and_a_door_that_is_gone_is_closed_as_it_was_open
 }
 
 #[test]
-fn the_window_moves_and_so_does_the_verdict() {
+fn window_and_verdict_can_be_changed() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     let answered = |port: u16| {
@@ -184,10 +184,10 @@ fn the_window_moves_and_so_does_the_verdict() {
 }
 
 #[test]
-fn interfaces_are_left_and_taken() {
+fn interfaces_can_be_changed() {
     needs_bpf!();
     let scene = Scene::with(CONFIGURATION).unwrap();
-    // The scene names srv0 on the command line, which counts more than the file.
+    // The scene passes `--iface srv0`, which takes precedence over the file.
     scene.reconfigure(|text| format!("interfaces = [\"lo\"]\n{text}"));
     assert_eq!(scene.status().unwrap()["listening"], "srv0");
     let mut scene = scene;
@@ -209,9 +209,10 @@ fn interfaces_are_left_and_taken() {
     assert!(!lo.contains("xdp"), "{lo}");
 }
 
-/// Leases, connections and the gate itself go on, while somebody tries to get in all the time.
+/// Leases, connections and the gate continue during reloads; meanwhile an unauthenticated source
+/// tries to connect.
 #[test]
-fn a_gate_goes_on_through_many_reloads() {
+fn the_gate_stays_in_force_during_reloads() {
     needs_bpf!();
     let scene = Scene::with(&gated()).unwrap();
     scene.pair.add_client_address(STRANGER.ip()).unwrap();
@@ -222,12 +223,12 @@ fn a_gate_goes_on_through_many_reloads() {
     let mut session = Session::open(&scene.pair.client, None, server, SOON).unwrap();
     let is_over = AtomicBool::new(false);
     let attempts = thread::scope(|scope| {
-        let trying = scope.spawn(|| {
+        let attempts_thread = scope.spawn(|| {
             let mut attempts = 0;
             while !is_over.load(Ordering::Relaxed) {
-                let patience = Duration::from_millis(5);
-                let tried = try_connect(&scene.pair.client, Some(STRANGER.ip()), server, patience);
-                assert!(tried.is_err(), "a stranger came in");
+                let timeout = Duration::from_millis(5);
+                let tried = try_connect(&scene.pair.client, Some(STRANGER.ip()), server, timeout);
+                assert!(tried.is_err(), "an unauthenticated source connected");
                 attempts += 1;
             }
             attempts
@@ -236,13 +237,13 @@ fn a_gate_goes_on_through_many_reloads() {
             scene.reconfigure(|text| text.replacen("[gate]", &format!("# {round}\n[gate]"), 1));
         }
         is_over.store(true, Ordering::Relaxed);
-        trying.join().unwrap()
+        attempts_thread.join().unwrap()
     });
     assert!(attempts > 0);
-    assert!(lets_in(&scene, SOURCE.ip()));
+    assert!(can_connect(&scene, SOURCE.ip()));
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
 
-    // Another port is protected, another trusted, and at last there is no gate.
+    // Another trusted source, then no gate, then the gate again.
     scene.reconfigure(|text| {
         text.replacen(
             "\"tcp/22\"]\n",
@@ -251,24 +252,27 @@ fn a_gate_goes_on_through_many_reloads() {
         )
         .replacen("\ntrusted = [\"192.0.2.66\"]\nfor", "\nfor", 1)
     });
-    assert!(lets_in(&scene, STRANGER.ip()));
+    assert!(can_connect(&scene, STRANGER.ip()));
     scene.reconfigure(|text| {
         let (before, _) = text.split_once("[gate]").unwrap();
         before.replacen("open = [\"tcp/22\"]\n", "", 1)
     });
-    scene.logged(&["the gate is taken away"]).unwrap();
+    scene.logged(&["the gate is removed"]).unwrap();
     assert!(scene.status().unwrap()["gate"].is_null());
     scene.reconfigure(|text| {
         text.replacen("for = \"1h\"", "open = [\"tcp/22\"]\nfor = \"1h\"", 1)
             + "\n[gate]\nprotect = [\"tcp/22\"]\n"
     });
-    assert!(lets_in(&scene, SOURCE.ip()), "its door is open");
-    assert!(!lets_in(&scene, STRANGER.ip()));
+    assert!(
+        can_connect(&scene, SOURCE.ip()),
+        "the lease of the source is still valid"
+    );
+    assert!(!can_connect(&scene, STRANGER.ip()));
 }
 
-/// Every SYN is counted by a program and heard by the daemon, whichever program was there.
+/// The kernel counts every SYN and the daemon receives it, across all replacements of the program.
 #[test]
-fn no_event_is_lost() {
+fn no_event_is_lost_during_reloads() {
     needs_bpf!();
     const SYNS: u16 = 4000;
     let configuration =
@@ -294,9 +298,9 @@ fn no_event_is_lost() {
     assert_eq!(status["daemon"]["events"], seen);
 }
 
-/// What the listener needs for it, it has from the beginning.
+/// The listener has all privileges that a sealed client needs from its start.
 #[test]
-fn a_first_sealed_client_may_come_while_it_runs() {
+fn a_first_sealed_client_can_be_added_at_runtime() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     let listener = scene.listener().unwrap();

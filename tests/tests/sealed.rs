@@ -1,5 +1,5 @@
-//! Sealed knocks over a real link to the real daemon: each opens once, for whom it was made
-//! for, and while it is fresh.
+//! Sealed knocks over a real link to the real daemon: each opens a door once, from the address that
+//! it is bound to, while it is fresh.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -68,14 +68,15 @@ fn the_real_client_knocks_with_a_passphrase() {
     let mut knock = scene.pair.client.command(program("knock").unwrap());
     knock.args(["--client", "tablet", "--passphrase-file"]);
     knock.arg(scene.files.path("tablet.passphrase"));
-    // The door wants a binding, and 192.0.2.2 arrives as it is.
+    // The door requires a binding. There is no NAT, so the source address is the one that the
+    // client binds to.
     let output = knock.args(["192.0.2.1", "backup"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     scene.opened("backup", SOURCE.ip()).unwrap();
 }
 
 #[test]
-fn a_thousand_clients_are_normal() {
+fn a_configuration_with_a_thousand_clients_works() {
     knock_tests::needs_bpf!();
     let folder = tempfile::tempdir().unwrap();
     let mut configuration = SEALED_CONFIGURATION.to_owned();
@@ -122,20 +123,20 @@ fn the_requested_lease_is_granted_up_to_the_doors_maximum() {
 }
 
 #[test]
-fn every_refusal_has_its_reason_and_its_counter() {
+fn every_refusal_has_a_reason_and_a_counter() {
     knock_tests::needs_bpf!();
     let scene = scene();
-    let ours = request("ssh", SOURCE.ip()).unwrap();
+    let template = request("ssh", SOURCE.ip()).unwrap();
     let tablet = SecretKey::from_passphrase(TABLET.as_bytes(), "tablet").unwrap();
-    let tablets = |request: &Request| request.seal(&SealedKey::new(&tablet));
+    let seal_tablet = |request: &Request| request.seal(&SealedKey::new(&tablet));
     let backup = request("backup", SOURCE.ip()).unwrap();
     let unknown = Request {
         door: DoorTag::of("nowhere"),
-        ..ours
+        ..template
     };
     let elsewhere = Request {
         binding: Binding::to(STRANGER.ip()).unwrap(),
-        ..ours
+        ..template
     };
     let cases: [(Block, &str, &str); 8] = [
         (Block([7; 16]), "reason=bad-parity", "refused_bad_parity"),
@@ -170,7 +171,7 @@ fn every_refusal_has_its_reason_and_its_counter() {
             "refused_binding",
         ),
         (
-            tablets(&Request {
+            seal_tablet(&Request {
                 binding: Binding::Unbound,
                 ..backup
             }),
@@ -183,7 +184,7 @@ fn every_refusal_has_its_reason_and_its_counter() {
         let source = SocketAddr::new(SOURCE.ip(), 10_000 + 100 * i);
         scene.send_block(block, source).unwrap();
         scene.logged(&["refused source=192.0.2.2", reason]).unwrap();
-        // Blocks that mix the SYNs of two cases are refused too, mostly for bad parity.
+        // Blocks that mix SYNs of two cases are refused too, usually for bad parity.
         let after = scene.status().unwrap()["daemon"][counter].as_u64().unwrap();
         assert!(after > before, "{counter}");
     }
@@ -191,7 +192,7 @@ fn every_refusal_has_its_reason_and_its_counter() {
 }
 
 #[test]
-fn the_edges_of_the_skew_are_inside() {
+fn a_knock_just_within_the_clock_skew_is_accepted() {
     knock_tests::needs_bpf!();
     let scene = scene();
     for (last, offset) in [(21, -58_000), (22, 58_000)] {
@@ -204,7 +205,7 @@ fn the_edges_of_the_skew_are_inside() {
 }
 
 #[test]
-fn no_knock_is_accepted_twice_from_anywhere_before_or_after_a_restart() {
+fn a_knock_is_accepted_only_once_even_after_a_restart() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     let sources: Vec<_> = (100..120)
@@ -220,8 +221,8 @@ fn no_knock_is_accepted_twice_from_anywhere_before_or_after_a_restart() {
     }
     let replay_all = |scene: &Scene| {
         for (i, block) in (0_u16..).zip(&blocks) {
-            // From its own address and other ports, from its own address and the same
-            // ports, and from another address.
+            // Sent from the original address with other ports, from the original address and ports,
+            // and from another address.
             let own = sources[usize::from(i)];
             for source in [SocketAddr::new(own.ip(), 30_000), own, STRANGER] {
                 let port = source.port() + 16 * i;
@@ -249,12 +250,12 @@ fn no_knock_is_accepted_twice_from_anywhere_before_or_after_a_restart() {
     assert_eq!(
         opened.len(),
         sources.len() + 2,
-        "and the witness, twice: {opened:?}"
+        "expected the knocks and two calls of settle(): {opened:?}"
     );
 }
 
 #[test]
-fn a_further_copy_is_told_as_such() {
+fn a_second_copy_is_reported_as_a_copy() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let block = seal(&unbound().unwrap()).unwrap();
@@ -273,7 +274,7 @@ fn a_further_copy_is_told_as_such() {
 }
 
 #[test]
-fn copies_that_come_after_a_restart_do_not_speak_against_their_client() {
+fn copies_after_a_restart_are_not_reported_as_replays() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     let bound = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
@@ -294,7 +295,7 @@ fn copies_that_come_after_a_restart_do_not_speak_against_their_client() {
 }
 
 #[test]
-fn secrets_are_nowhere_to_be_seen() {
+fn secrets_do_not_appear_in_logs_status_or_stores() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let tail = Running::spawn(scene.watch("tail").unwrap()).unwrap();
@@ -314,14 +315,14 @@ fn secrets_are_nowhere_to_be_seen() {
         let file = move |name| fs::read(format!("/proc/{process}/{name}")).unwrap();
         ["cmdline", "environ"].map(file)
     });
-    let mut seen: Vec<_> = of_processes.collect();
-    seen.extend([
+    let mut texts: Vec<_> = of_processes.collect();
+    texts.extend([
         scene.status().unwrap().to_string().into_bytes(),
         fs::read(scene.files.path("state/knocks/accepted.redb")).unwrap(),
         fs::read(scene.files.path("state/leases.redb")).unwrap(),
     ]);
     for line in scene.knockd.lines().into_iter().chain(tail.lines()) {
-        seen.push(line.text.into_bytes());
+        texts.push(line.text.into_bytes());
     }
     let raw_key: Vec<u8> = (0..32).collect();
     let key_text = LAPTOP_KEY.trim_start_matches("knock1:");
@@ -331,7 +332,7 @@ fn secrets_are_nowhere_to_be_seen() {
         PHONE.as_bytes(),
         TABLET.as_bytes(),
     ] {
-        for text in &seen {
+        for text in &texts {
             let found = text.windows(secret.len()).any(|window| window == secret);
             assert!(!found, "{}", String::from_utf8_lossy(text));
         }

@@ -1,5 +1,5 @@
-//! What the daemon must not forget: killed at any moment, on a damaged store and on a full disk,
-//! it lets no sealed knock in twice.
+//! Durability of the replay store and the lease journal: no sealed knock is accepted twice, even if
+//! the daemon is killed at any moment, the store is damaged or the disk is full.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,67 +20,66 @@ fn scene() -> Scene {
     Scene::with(SEALED_CONFIGURATION).unwrap()
 }
 
-/// A knock whose last SYN has not been sent yet.
-struct HeldBack {
+/// A knock whose last SYN has not been sent.
+struct PartialKnock {
     scene: Scene,
     block: Block,
 }
 
-impl HeldBack {
+impl PartialKnock {
     fn new() -> Self {
         let scene = scene();
         let block = seal(&unbound().unwrap()).unwrap();
-        let held = Self { scene, block };
-        held.scene.send(&held.syns()[..15]).unwrap();
-        // The daemon has queued them when it has answered.
-        while held.scene.status().unwrap()["daemon"]["events"] != 15 {
+        let partial = Self { scene, block };
+        partial.scene.send(&partial.syns()[..15]).unwrap();
+        // The events are counted when the daemon has queued them.
+        while partial.scene.status().unwrap()["daemon"]["events"] != 15 {
             std::thread::yield_now();
         }
-        held
+        partial
     }
 
     fn syns(&self) -> Vec<knock_tests::frame::Frame> {
         knock_tests::scene::syns(self.block, SOURCE, Pair::SERVER_V4.into())
     }
 
-    /// Sends the last SYN, and returns when the command has ended or the daemon is dead.
+    /// Sends the last SYN and waits until the command has ended or the daemon is dead.
     fn release(&self) {
         self.scene.send(&self.syns()[15..]).unwrap();
-        // Either it is killed before that, or the command runs.
+        // The line does not come if a process is killed first.
         let _ = self.scene.knockd.wait_for(
-            |line| line.contains("command run") || line.contains("process has ended"),
+            |line| line.contains("command run") || line.contains("the listener exited"),
             SOON,
         );
     }
 
-    /// The listener, which reads the knock and remembers it. The doors are the keeper's; how
-    /// that is killed is seen in `--test gate`.
+    /// The process id of the listener, which assembles the knock and records it. The supervisor
+    /// handles the doors; `--test gate` kills it.
     fn listener(&self) -> u32 {
         self.scene.listener().unwrap()
     }
 
     fn times_opened(&self) -> usize {
         let commands = self.scene.files.commands();
-        let ours = commands
+        let opened = commands
             .iter()
             .filter(|line| line.starts_with("open ssh 192.0.2.2 "));
-        ours.count()
+        opened.count()
     }
 }
 
-/// Every system call of a listener that is given the last SYN of a knock, until the command
-/// has ended.
+/// The system calls of a listener from the last SYN of a knock until the command has ended.
 fn steps() -> Vec<Step> {
-    let held = HeldBack::new();
-    let strace = Strace::record(held.listener()).unwrap();
-    held.release();
+    let partial = PartialKnock::new();
+    let strace = Strace::record(partial.listener()).unwrap();
+    partial.release();
     strace.steps().unwrap()
 }
 
-/// The listener is killed at every system call that it makes from the last SYN on: before the
-/// block is on disk, in the middle of writing it, between that and the command, and after.
+/// The listener is killed at each system call after the last SYN: before the block is on disk,
+/// during the write, before the command, and after it.
 #[test]
-fn kill_at_every_step_never_lets_a_knock_in_twice() {
+fn a_kill_at_any_system_call_never_admits_a_knock_twice() {
     knock_tests::needs_bpf!();
     let steps = steps();
     let count = |name: &str| steps.iter().filter(|step| step.name == name).count();
@@ -90,33 +89,33 @@ fn kill_at_every_step_never_lets_a_knock_in_twice() {
     );
     let (mut before_disk, mut before_command) = (0, 0);
     for step in &steps {
-        let mut held = HeldBack::new();
-        let strace = Strace::kill_at(held.listener(), step).unwrap();
-        held.release();
-        strace.finish(&mut held.scene.knockd).unwrap();
-        let opened_before = held.times_opened();
+        let mut partial = PartialKnock::new();
+        let strace = Strace::kill_at(partial.listener(), step).unwrap();
+        partial.release();
+        strace.finish(&mut partial.scene.knockd).unwrap();
+        let opened_before = partial.times_opened();
 
-        held.scene.restart().unwrap();
+        partial.scene.restart().unwrap();
         if opened_before == 1 {
-            // The next daemon knows that it has to close the door.
-            let doors = held.scene.status().unwrap()["doors"].to_string();
+            // The next daemon knows that the door is open.
+            let doors = partial.scene.status().unwrap()["doors"].to_string();
             assert!(doors.contains("192.0.2.2"), "killed at {step}: {doors}");
         }
-        held.scene.send_block(held.block, SOURCE).unwrap();
-        held.scene.settle().unwrap();
-        let accepted_now = held.scene.accepted().len();
+        partial.scene.send_block(partial.block, SOURCE).unwrap();
+        partial.scene.settle().unwrap();
+        let accepted_now = partial.scene.accepted().len();
         assert!(opened_before + accepted_now <= 1, "killed at {step}");
         match (opened_before, accepted_now) {
             (0, 1) => before_disk += 1,
             (0, 0) => before_command += 1,
             _ => {}
         }
-        // The owner is not locked out by it.
+        // A new knock of the same client is accepted.
         let fresh = SocketAddr::new([192, 0, 2, 5].into(), 40_000);
         let block = seal(&request("ssh", fresh.ip()).unwrap()).unwrap();
-        held.scene.send_block(block, fresh).unwrap();
-        held.scene.opened("ssh", fresh.ip()).unwrap();
-        assert!(held.times_opened() <= 1, "killed at {step}");
+        partial.scene.send_block(block, fresh).unwrap();
+        partial.scene.opened("ssh", fresh.ip()).unwrap();
+        assert!(partial.times_opened() <= 1, "killed at {step}");
     }
     println!(
         "killed at each of {} system calls: {before_disk} times before the knock was on disk, {before_command} times between that and its command",
@@ -125,7 +124,7 @@ fn kill_at_every_step_never_lets_a_knock_in_twice() {
     assert!(before_disk > 0 && before_command > 0);
 }
 
-/// A classic knock of `phone` at door `ssh`, which every configuration has.
+/// Sends a classic knock of `phone` at door `ssh`, which both configurations have.
 fn knock_at_ssh(scene: &Scene) {
     let knock = classic(PHONE, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap();
     scene.send(&knock).unwrap();
@@ -137,7 +136,7 @@ fn kill(scene: &mut Scene) {
 }
 
 #[test]
-fn a_door_that_a_killed_daemon_left_open_is_closed_by_the_next() {
+fn an_open_door_of_a_killed_daemon_is_closed_by_the_next() {
     knock_tests::needs_bpf!();
     let mut scene = Scene::new().unwrap();
     knock_at_ssh(&scene);
@@ -150,7 +149,7 @@ fn a_door_that_a_killed_daemon_left_open_is_closed_by_the_next() {
     let status = scene.status().unwrap();
     assert_eq!(status["doors"][0]["state"], "open");
     assert!(status["doors"][0]["seconds_left"].as_u64().unwrap() > 3500);
-    // It is open: a knock extends it and runs nothing.
+    // The door is open: a knock extends it and runs no command.
     knock_at_ssh(&scene);
     scene.logged(&["open already, extended"]).unwrap();
     scene.stop().unwrap();
@@ -161,7 +160,7 @@ fn a_door_that_a_killed_daemon_left_open_is_closed_by_the_next() {
             "close ssh 192.0.2.2 phone 3600"
         ]
     );
-    // And once only.
+    // The door is not restored again.
     scene.restart().unwrap();
     assert_eq!(
         scene.status().unwrap()["doors"].as_array().unwrap().len(),
@@ -170,13 +169,13 @@ fn a_door_that_a_killed_daemon_left_open_is_closed_by_the_next() {
 }
 
 #[test]
-fn a_door_whose_time_ran_out_meanwhile_is_closed_at_once() {
+fn a_lease_that_expired_meanwhile_is_closed_at_once() {
     knock_tests::needs_bpf!();
     let mut scene = Scene::with(&CONFIGURATION.replace("\"1h\"", "\"2s\"")).unwrap();
     knock_at_ssh(&scene);
     scene.opened("ssh", SOURCE.ip()).unwrap();
     kill(&mut scene);
-    // Time itself is what is tested.
+    // Only time expires the lease.
     std::thread::sleep(std::time::Duration::from_millis(2100));
     scene.restart().unwrap();
     scene.logged(&["it is closed in 0 s"]).unwrap();
@@ -190,7 +189,7 @@ fn a_door_whose_time_ran_out_meanwhile_is_closed_at_once() {
 }
 
 #[test]
-fn who_is_no_client_any_more_has_no_door_open() {
+fn a_door_of_a_removed_client_is_closed() {
     knock_tests::needs_bpf!();
     let mut scene = Scene::new().unwrap();
     knock_at_ssh(&scene);
@@ -214,7 +213,7 @@ fn who_is_no_client_any_more_has_no_door_open() {
 }
 
 #[test]
-fn a_daemon_that_cannot_start_closes_what_was_left_open() {
+fn a_daemon_that_cannot_start_closes_open_doors() {
     knock_tests::needs_bpf!();
     let mut scene = Scene::new().unwrap();
     knock_at_ssh(&scene);
@@ -233,7 +232,7 @@ fn a_daemon_that_cannot_start_closes_what_was_left_open() {
 }
 
 #[test]
-fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
+fn a_damaged_store_refuses_sealed_knocks_only() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     let block = seal(&unbound().unwrap()).unwrap();
@@ -241,8 +240,8 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     scene.opened("ssh", SOURCE.ip()).unwrap();
     scene.stop().unwrap();
     let store = scene.files.path("state/knocks/accepted.redb");
-    let whole = fs::read(&store).unwrap();
-    fs::write(&store, &whole[..whole.len() / 3]).unwrap();
+    let content = fs::read(&store).unwrap();
+    fs::write(&store, &content[..content.len() / 3]).unwrap();
 
     scene.restart().unwrap();
     scene
@@ -254,13 +253,13 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
     scene
         .logged(&["a sealed knock from 192.0.2.2 is refused: the replay store has failed"])
         .unwrap();
-    // A classic client is let in.
+    // A classic client is admitted.
     scene.settle().unwrap();
-    assert_eq!(fs::read(&store).unwrap().len(), whole.len() / 3);
+    assert_eq!(fs::read(&store).unwrap().len(), content.len() / 3);
     assert_eq!(scene.status().unwrap()["daemon"]["refused_store"], 1);
 
-    // Put back, it remembers what it knew, without a restart.
-    fs::write(&store, &whole).unwrap();
+    // After it is repaired, the store has its records, without a restart.
+    fs::write(&store, &content).unwrap();
     scene.send_block(block, STRANGER).unwrap();
     scene
         .logged(&["refused source=192.0.2.66 reason=repeated"])
@@ -272,7 +271,7 @@ fn a_broken_store_keeps_sealed_knocks_out_and_nobody_else() {
 }
 
 #[test]
-fn a_read_only_store_keeps_sealed_knocks_out() {
+fn a_read_only_store_refuses_sealed_knocks() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     let block = seal(&unbound().unwrap()).unwrap();
@@ -304,11 +303,11 @@ fn a_read_only_store_keeps_sealed_knocks_out() {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
+fn on_a_full_disk_no_knock_is_accepted_that_cannot_be_recorded() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     scene.stop().unwrap();
-    // A disk of its own, in a mount namespace that goes with the daemon.
+    // A separate file system, in a mount namespace that ends with the daemon.
     let state = scene.files.path("state");
     let mut knockd = scene.pair.server.command("unshare");
     knockd.args(["--mount", "sh", "-c"]).arg(format!(
@@ -329,7 +328,7 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
         fs::write(&ballast, vec![1; 8 * 1024 * 1024]).is_err(),
         "the disk is not full"
     );
-    // What the file has room for already may still be written; then it is over.
+    // Allocated space in the file may take more records; then writes fail.
     let mut last = 0;
     for n in 0..200_u8 {
         let source = SocketAddr::new([192, 0, 2, 10].into(), 1024 + 16 * u16::from(n));
@@ -351,7 +350,7 @@ fn on_a_full_disk_nothing_is_accepted_that_cannot_be_remembered() {
         .logged(&["is refused: the replay store has failed"])
         .unwrap();
     fs::remove_file(&ballast).unwrap();
-    // It goes on by itself, and has forgotten nothing.
+    // The store recovers without a restart, with all its records.
     scene
         .send_block(seal(&unbound().unwrap()).unwrap(), STRANGER)
         .unwrap();

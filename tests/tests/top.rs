@@ -1,4 +1,4 @@
-//! `knockd top` before the real daemon: one frame for a pipe, and the live screen in a terminal.
+//! `knockd top` with the real daemon: one frame for a pipe, and the live screen in a terminal.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,7 +20,7 @@ use knock_tests::{
 };
 use knockd_cli::top::screen::Screen;
 
-/// The scene with a gate before port 22, which door `ssh` opens to sealed and classic knocks.
+/// A scene with a gate on port 22, which door `ssh` opens for sealed and classic clients.
 fn gated() -> Scene {
     let gate = "\n[gate]\nprotect = [\"tcp/22\"]\n";
     let configuration =
@@ -34,13 +34,13 @@ fn open_ssh(scene: &Scene) {
     scene.opened("ssh", SOURCE.ip()).unwrap();
 }
 
-/// A knock of nobody: no key fits.
-fn send_nonsense(scene: &Scene) {
+/// Sends a knock that no key decrypts.
+fn send_invalid_knock(scene: &Scene) {
     let knock = classic("a wrong passphrase", SSH, STRANGER, Pair::SERVER_V4.into()).unwrap();
     scene.send(&knock).unwrap();
 }
 
-/// `knockd top` for the daemon of `scene`.
+/// Starts `knockd top` for the daemon of `scene`.
 fn top(scene: &Scene, columns: u16, rows: u16) -> Terminal {
     Terminal::spawn(top_command(scene), columns, rows).unwrap()
 }
@@ -91,7 +91,7 @@ fn a_printed_frame_shows_an_open_door_and_the_last_second() {
 }
 
 #[test]
-fn the_screen_shows_what_happens() {
+fn the_screen_shows_open_doors_and_verdicts() {
     needs_bpf!();
     let scene = gated();
     let screen = top(&scene, 80, 24);
@@ -99,7 +99,7 @@ fn the_screen_shows_what_happens() {
         .wait_for(shows_all_of(&["doors open: 0", "no verdict yet"]), SOON)
         .unwrap();
     open_ssh(&scene);
-    send_nonsense(&scene);
+    send_invalid_knock(&scene);
     screen
         .wait_for(
             shows_all_of(&[
@@ -112,13 +112,13 @@ fn the_screen_shows_what_happens() {
             SOON,
         )
         .unwrap();
-    // The kernel writes no lines for it.
+    // The screen does not turn on the kernel log.
     assert_eq!(scene.status().unwrap()["tails"], 0);
 }
 
-/// What the screen asks for, while somebody else has the kernel write its lines.
+/// The command `verdicts` of the screen excludes kernel lines even while `tail` has turned them on.
 #[test]
-fn verdicts_come_without_the_kernels_lines() {
+fn verdicts_do_not_include_kernel_lines() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     let mut stream = UnixStream::connect(scene.files.path("knockd.sock")).unwrap();
@@ -137,7 +137,7 @@ fn verdicts_come_without_the_kernels_lines() {
 }
 
 #[test]
-fn every_way_out_leaves_the_terminal_as_it_was() {
+fn every_exit_restores_the_terminal() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     for (key, signal) in [
@@ -152,7 +152,10 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
         screen
             .wait_for(shows_all_of(&["doors open: 0"]), SOON)
             .unwrap();
-        assert!(!screen.is_as_before().unwrap(), "it is raw meanwhile");
+        assert!(
+            !screen.settings_are_restored().unwrap(),
+            "the terminal is not in raw mode"
+        );
         match (key, signal) {
             (Some(key), _) => screen.press(key).unwrap(),
             (_, Some(signal)) => screen.signal(signal).unwrap(),
@@ -160,14 +163,17 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
         }
         let status = screen.ended(SOON).unwrap();
         assert!(status.success(), "{key:?} {signal:?}: {status}");
-        assert!(screen.is_as_before().unwrap(), "{key:?} {signal:?}");
+        assert!(
+            screen.settings_are_restored().unwrap(),
+            "{key:?} {signal:?}"
+        );
         let shell = screen.wait_for_shell(SOON).unwrap();
         assert_eq!(shell.trim(), "", "{key:?} {signal:?}");
     }
 }
 
 #[test]
-fn a_daemon_that_is_killed_is_missed_and_found_again() {
+fn the_screen_reconnects_to_a_restarted_daemon() {
     needs_bpf!();
     let mut scene = gated();
     open_ssh(&scene);
@@ -190,7 +196,7 @@ fn a_daemon_that_is_killed_is_missed_and_found_again() {
     screen
         .wait_for(shows_all_of(&["knockd up ", "no verdict yet"]), SOON)
         .unwrap();
-    send_nonsense(&scene);
+    send_invalid_knock(&scene);
     screen
         .wait_for(shows_all_of(&["refused 192.0.2.66: "]), SOON)
         .unwrap();
@@ -199,7 +205,7 @@ fn a_daemon_that_is_killed_is_missed_and_found_again() {
 }
 
 #[test]
-fn a_daemon_that_hangs_is_told_from_one_that_has_stopped() {
+fn a_hanging_daemon_is_distinguished_from_a_stopped_one() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     let screen = top(&scene, 80, 24);
@@ -217,7 +223,7 @@ fn a_daemon_that_hangs_is_told_from_one_that_has_stopped() {
 }
 
 #[test]
-fn a_terminal_that_changes_its_size_is_filled_again() {
+fn a_resize_redraws_the_screen() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     let screen = top(&scene, 80, 24);
@@ -233,11 +239,11 @@ fn a_terminal_that_changes_its_size_is_filled_again() {
 }
 
 #[test]
-fn without_colours_none_are_set() {
+fn no_color_disables_colours() {
     needs_bpf!();
     let scene = gated();
     open_ssh(&scene);
-    // Foreground green, as crossterm writes it.
+    // Green foreground, as crossterm writes it.
     let green = b"\x1b[38;5;2";
     for (colours, expected) in [(None, true), (Some("1"), false)] {
         let mut command = top_command(&scene);
@@ -258,7 +264,7 @@ fn without_colours_none_are_set() {
 }
 
 #[test]
-fn without_daemon_or_terminal_there_is_a_sentence() {
+fn without_a_daemon_or_terminal_an_error_is_printed() {
     let mut nowhere = Command::new("setsid");
     nowhere.arg("--ctty").arg(program("knockd").unwrap());
     nowhere.args(["top", "--socket", "/nonexistent/knockd.sock"]);
@@ -287,24 +293,24 @@ fn without_daemon_or_terminal_there_is_a_sentence() {
     }
 }
 
-/// The name of the test below, by which [`a_panic_gives_the_terminal_back`] finds it.
-const PANICS: &str = "a_screen_that_panics";
+/// The name of the test below, which [`a_panic_restores_the_terminal`] runs.
+const PANICS: &str = "open_a_screen_and_panic";
 
 #[test]
-#[ignore = "it is the half of another test that is run in a terminal"]
-fn a_screen_that_panics() {
+#[ignore = "another test runs it in a terminal"]
+fn open_a_screen_and_panic() {
     let _screen = Screen::open().unwrap();
     panic!("as if the drawing were wrong");
 }
 
 #[test]
-fn a_panic_gives_the_terminal_back() {
+fn a_panic_restores_the_terminal() {
     let mut command = Command::new("setsid");
     command.arg("--ctty").arg(env::current_exe().unwrap());
     command.args(["--ignored", "--exact", PANICS, "--nocapture"]);
     let mut terminal = Terminal::spawn(command, 120, 50).unwrap();
     assert!(!terminal.ended(SOON).unwrap().success());
-    // The message is on the screen that stays, and its lines begin on the left.
+    // The message is on the primary screen, and each line starts in the first column.
     let shell = terminal.wait_for_shell(SOON).unwrap();
     assert!(
         shell.contains("\nas if the drawing were wrong\n"),
@@ -315,7 +321,7 @@ fn a_panic_gives_the_terminal_back() {
             .bytes()
             .windows(8)
             .any(|bytes| bytes == b"\x1b[?1049h"),
-        "the other screen was shown before"
+        "the alternate screen was never shown"
     );
-    assert!(terminal.is_as_before().unwrap());
+    assert!(terminal.settings_are_restored().unwrap());
 }

@@ -1,4 +1,4 @@
-//! Debian packages, where something is missing.
+//! Debian packages, for programs that are missing.
 
 use std::{fs, io, path::Path, process::Command};
 
@@ -16,7 +16,7 @@ pub(crate) struct Provided {
     pub(crate) package: &'static str,
 }
 
-/// Installs the packages of those programs that are not there.
+/// Installs the packages of those programs that are missing.
 pub(crate) fn provide(programs: &[Provided]) -> Result<()> {
     let missing: Vec<&str> = programs
         .iter()
@@ -40,9 +40,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     .with_context(|| format!("cannot install {list}"))
 }
 
-/// Takes one program out of its package into the folder `bin`, unless it is installed or there
-/// already. Nothing else of the package comes with it: no service that would be started, no
-/// user, no dependencies.
+/// Extracts one program from its package into the folder `bin`, unless it is installed or already
+/// there. Nothing else is installed: no service that would start, no user, no dependencies.
 pub(crate) fn extract(provided: Provided, bin: &Path) -> Result<()> {
     let Provided { program, package } = provided;
     if is_installed(program) || bin.join(program).is_file() {
@@ -57,22 +56,22 @@ pub(crate) fn extract(provided: Provided, bin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks `package` into `folder`, which has nothing else in it then, and installs nothing.
+/// Unpacks `package` into `folder`, which is emptied first, and installs nothing.
 pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     println!("unpacking from Debian: {package}");
     update(package)?;
-    // What an earlier call has left, if it was interrupted.
+    // Left by an earlier call that was interrupted.
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
     fs::create_dir_all(folder)?;
-    // In this folder root cannot be apt's own user, who would complain.
+    // The user of apt's sandbox cannot write to this folder, about which apt would warn.
     run(Command::new("apt-get")
         .args(["-qq", "-o", "APT::Sandbox::User=root", "download", package])
         .current_dir(folder))?;
     let files = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     let [archive] = &files[..] else {
-        bail!("apt-get has not left one package in {}", folder.display());
+        bail!("apt-get did not leave one package in {}", folder.display());
     };
     run(Command::new("dpkg-deb")
         .arg("--extract")
@@ -82,8 +81,8 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks `packages`, and those of their dependencies that are not installed, over each other
-/// into `folder`, which has nothing else in it then, and installs nothing.
+/// Unpacks `packages`, and those of their dependencies that are not installed, over each other into
+/// `folder`, which is emptied first, and installs nothing.
 pub(crate) fn unpack_all(packages: &[&str], folder: &Path) -> Result<()> {
     let list = packages.join(" ");
     println!("unpacking from Debian: {list}");
@@ -93,11 +92,11 @@ pub(crate) fn unpack_all(packages: &[&str], folder: &Path) -> Result<()> {
     }
     let archives = folder.join("archives");
     fs::create_dir_all(archives.join("partial"))?;
-    // What is installed may be of another version, or be somebody's service: hence all anew.
+    // An installed package may be of another version, or its service may be in use: fetch all.
     let mut download = Command::new("apt-get");
     download.args(["-qq", "-y", "--download-only", "--reinstall"]);
     download.args(["--no-install-recommends", "-o", "APT::Sandbox::User=root"]);
-    // Nothing but this folder is written, which takes neither root nor a lock.
+    // Only this folder is written, which needs neither root nor a lock.
     download.args(["-o", "Debug::NoLocking=1", "-o"]);
     download.arg(format!("Dir::Cache::Archives={}", archives.display()));
     run(download.arg("install").args(packages)).with_context(|| format!("cannot fetch {list}"))?;
@@ -114,18 +113,20 @@ pub(crate) fn unpack_all(packages: &[&str], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Renews the lists of packages. `wanted` is what that is for.
+/// Updates the lists of packages, to install `wanted`.
 fn update(wanted: &str) -> Result<()> {
     if !is_installed("apt-get") {
-        bail!("this needs what Debian has in its packages {wanted}: install it, and call again");
+        bail!(
+            "this needs the programs of the Debian packages {wanted}: install them and try again"
+        );
     }
-    run(apt()?.arg("update")).context("apt's lists cannot be renewed")
+    run(apt()?.arg("update")).context("cannot update the lists of packages")
 }
 
 fn apt() -> Result<Command> {
     let mut apt = as_root("env")?;
     apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
-    // Somebody else's upgrade may be under way.
+    // Another process may be installing packages.
     apt.args(["-o", "DPkg::Lock::Timeout=300"]);
     Ok(apt)
 }

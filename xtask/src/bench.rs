@@ -1,4 +1,4 @@
-//! What knockd costs, beside its peers: built as whoever calls, measured as root.
+//! What knockd costs, compared with its peers: built as the caller, measured as root.
 
 use anyhow::Result;
 use clap::Args;
@@ -7,27 +7,29 @@ use crate::{
     peers,
     privilege::as_root,
     setup,
-    workspace::{Workspace, output, run},
+    workspace::{BENCH, PROGRAMS, Workspace, output, run},
 };
 
 /// How much is measured.
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
-    /// Fewer repetitions: less than three minutes, and nothing is published
+    /// Repeat less: takes less than three minutes, and publishes nothing
     #[arg(long)]
     quick: bool,
-    /// These alone, and nothing is published; without any, all
+    /// Measure only these scenarios, and publish nothing
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
 }
 
-/// Sets up, provides the peers, builds and measures; then writes tables and plots.
+/// Sets up, fetches the peers, builds and measures; then writes tables and plots.
 pub(crate) fn bench(workspace: &Workspace, choice: &Choice) -> Result<()> {
     setup::setup(workspace, None)?;
     peers::provide(workspace)?;
     println!("building with optimisation: this takes some minutes, once");
-    run(&mut workspace.cargo("build --quiet --release --package knock-user --package knock-bench"))?;
-    let bench = workspace.target.join("release").join("knock-bench");
+    run(&mut workspace.cargo(&format!(
+        "build --quiet --release --package {PROGRAMS} --package {BENCH}"
+    )))?;
+    let bench = workspace.target.join("release").join(BENCH);
     let mut measure = as_root(&bench)?;
     measure.arg("--target").arg(&workspace.target);
     measure.args(["measure", "--commit", &commit(workspace)]);
@@ -44,10 +46,10 @@ pub(crate) fn bench(workspace: &Workspace, choice: &Choice) -> Result<()> {
     run(&mut publish)
 }
 
-/// The commit that is built, with a sign behind it if the sources are not those of it.
+/// The commit that is built, marked if the work tree differs from it.
 fn commit(workspace: &Workspace) -> String {
     let mut git = workspace.command("git");
     git.args(["describe", "--always", "--dirty", "--exclude=*"]);
-    // Sources that were unpacked from an archive have none.
+    // Sources from an archive have no commit.
     output(&mut git).map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! The whole of it at work, told to somebody who sees it for the first time.
+//! knockd at work, explained step by step for a first look.
 
 mod gate;
 
@@ -30,20 +30,20 @@ use crate::{
     workspace::{Workspace, output, run},
 };
 
-/// The service that is kept closed; port 22 in a namespace is nobody's.
+/// The port of the protected service. In a new namespace it is free.
 const PORT: u16 = 22;
-/// Another address of the client's host, which does not knock.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
+/// Another address of the client's host, from which no knock comes.
+const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 /// How long the door stays open.
 const LEASE: Duration = Duration::from_secs(5);
-/// How long to wait for something that ought to happen at once.
+/// How long to wait for something that should happen at once.
 const SOON: Duration = Duration::from_secs(10);
-/// How long a connection attempt may take, when nothing answers it.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Nobody: a user without any rights, who knocks.
+/// How long to wait for an answer to a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The user `nobody`, which runs the client.
 const NOBODY: u32 = 65534;
 
-/// Sets up and builds as whoever calls, then shows as root.
+/// Sets up and builds as the caller, then runs the demo as root.
 pub(crate) fn build_and_show(workspace: &Workspace) -> Result<()> {
     setup::setup(workspace, None)?;
     run(&mut workspace.cargo("build --quiet --package knock-user"))?;
@@ -52,8 +52,8 @@ pub(crate) fn build_and_show(workspace: &Workspace) -> Result<()> {
     run(show.stdin(Stdio::piped()))
 }
 
-/// Shows a knock. Everything happens in two namespaces and a temporary folder, which go
-/// when this ends, however it ends.
+/// Runs the demo in two network namespaces and a temporary folder. They are removed at the end,
+/// also after an error or a signal.
 pub(crate) fn show(workspace: &Workspace) -> Result<()> {
     let folder = interrupt::remove_when_cut_off("knockd-demo-")?;
     interrupt::outcome(play(workspace, folder.path()))
@@ -65,12 +65,12 @@ fn play(workspace: &Workspace, folder: &Path) -> Result<()> {
     stage.set_up_both_sides()?;
     let (mut knockd, tail) = stage.start()?;
     let recorded = stage.knock(&tail)?;
-    stage.open_for_the_knocker()?;
+    stage.open_for_the_client()?;
     stage.closed_again(&tail)?;
-    stage.refused_when_sent_again(&recorded, &tail)?;
+    stage.replay_is_refused(&recorded, &tail)?;
     stage.stop(&mut knockd)?;
     stage.without_a_firewall()?;
-    say("That is all. The namespaces, the firewall in them and every file are gone.");
+    say("The namespaces, their firewall and all files are removed.");
     Ok(())
 }
 
@@ -78,9 +78,9 @@ struct Stage {
     pair: Pair,
     script: PathBuf,
     knockd: PathBuf,
-    /// A copy that belongs to nobody, who runs it.
+    /// A copy that belongs to the user `nobody`, which runs it.
     knock: PathBuf,
-    /// Where nobody keeps his profile.
+    /// Where the client keeps its profile.
     clients_home: PathBuf,
     config: PathBuf,
     socket: PathBuf,
@@ -90,20 +90,20 @@ struct Stage {
 
 impl Stage {
     fn set(workspace: &Workspace, folder: &Path) -> Result<Self> {
-        say("Two hosts, each a network namespace of its own, with a cable (a veth) between them:");
+        say("Two hosts, each a network namespace, connected by a veth pair:");
         note(&format!(
             "server {}, client {}",
             Pair::SERVER_V4,
             Pair::CLIENT_V4
         ));
         note(&format!(
-            "the client also has {STRANGER}, which will not knock"
+            "the client also has {OTHER}, from which it does not knock"
         ));
         let pair = Pair::new()?;
-        pair.add_client_address(STRANGER.into())?;
+        pair.add_client_address(OTHER.into())?;
         let service = Greeter::start(&pair.server, PORT)?;
 
-        // Whoever may reach the folder may reach the program in it, and nothing else.
+        // Other users can run the program in the folder, but not list the folder.
         fs::set_permissions(folder, fs::Permissions::from_mode(0o711))?;
         let knock = folder.join("knock");
         fs::copy(workspace.binary("knock"), &knock)?;
@@ -127,18 +127,18 @@ impl Stage {
 
     fn closed_at_first(&self) -> Result<()> {
         say(&format!(
-            "The server's firewall keeps port {PORT} closed to everybody:"
+            "The server's firewall closes port {PORT} to everyone:"
         ));
         let mut firewall = self.pair.server.command(&self.script);
         firewall.args(["setup", &PORT.to_string()]);
         show_command(&firewall);
         run(&mut firewall)?;
-        say("So the client cannot connect:");
+        say("The client cannot connect:");
         self.expect_refused(Pair::CLIENT_V4)
     }
 
     fn set_up_both_sides(&self) -> Result<()> {
-        say("The server gets a configuration and a key for one client:");
+        say("The server creates a configuration and a key for one client:");
         let mut init = self.pair.server.command(&self.knockd);
         init.args(["init", "--server", &Pair::SERVER_V4.to_string()]);
         init.arg("--config").arg(&self.config);
@@ -149,7 +149,7 @@ impl Stage {
         self.adapt_configuration()?;
 
         say(
-            "The client, as user nobody, imports that line; the key is asked for, not an argument:",
+            "The client, as user nobody, imports that invitation, which it reads from standard input:",
         );
         let invitation = self.clients_home.join("invitation");
         let uri = line.trim_end().trim_start_matches("knock import ");
@@ -164,10 +164,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Fits what `init` wrote to the demo: its script, its socket, and a short lease.
+    /// Adapts the configuration to the demo: its script, its socket, and a short lease.
     fn adapt_configuration(&self) -> Result<()> {
         let lease = format!("for = \"{}s\"", LEASE.as_secs());
-        // Debug is how TOML quotes: the paths have no character that the two write differently.
+        // TOML quotes these paths as Rust's `Debug` does.
         let text = fs::read_to_string(&self.config)?
             .replace("\"portknock\"", &format!("{:?}", self.script))
             .replace("for = \"30s\"", &lease);
@@ -176,7 +176,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The client, without a single privilege.
+    /// The client, without any privilege.
     fn client(&self) -> Command {
         let mut knock = self.pair.client.unprivileged_command(&self.knock);
         knock.env("HOME", &self.clients_home);
@@ -185,13 +185,14 @@ impl Stage {
     }
 
     fn start(&self) -> Result<(Running, Running)> {
-        say("The daemon, with that configuration but for its comments:");
+        say("The daemon starts with that configuration, shown without comments:");
         self.show_configuration()?;
         let knockd = self.start_daemon()?;
         let mut tail = self.pair.server.command(&self.knockd);
         tail.args(["tail", "--socket"]).arg(&self.socket);
         let tail = Running::spawn(tail)?;
-        tail.wait_for(|line| line.contains("following"), SOON)?;
+        // It prints a line once it is connected.
+        tail.wait_for(|_| true, SOON)?;
         Ok((knockd, tail))
     }
 
@@ -218,11 +219,9 @@ impl Stage {
         Ok(knockd)
     }
 
-    /// Knocks, and returns what somebody on the cable could record of it.
+    /// Knocks, and returns the SYNs that an attacker on the network could record.
     fn knock(&self, tail: &Running) -> Result<Vec<Segment>> {
-        say(
-            "The client knocks, as user nobody and without a single privilege, until the port answers:",
-        );
+        say("The client knocks, as user nobody and without any privilege, until the port answers:");
         let cable = Capture::new(&self.pair.client, Pair::CLIENT_INTERFACE)?;
         let mut knock = self.client();
         knock.args(["--verify", "tcp/22", "home", "ssh"]);
@@ -231,8 +230,8 @@ impl Stage {
             note(line);
         }
         say(
-            "What `knockd tail` saw of it: the kernel's line for each SYN, and the verdict.
-The client sends everything three times, in case SYNs get lost; further copies count for nothing:",
+            "`knockd tail` shows each SYN that the eBPF program matched, and the verdict.
+The client sends each SYN three times in case some are lost; duplicates are ignored:",
         );
         tail.wait_for(|line| line.contains("command run"), SOON)?;
         for line in tail.text(Stream::Out).lines() {
@@ -251,40 +250,38 @@ The client sends everything three times, in case SYNs get lost; further copies c
             .collect())
     }
 
-    fn refused_when_sent_again(&self, recorded: &[Segment], tail: &Running) -> Result<()> {
-        say(
-            "Somebody recorded the knock. He sends it from his own address, and under the client's:",
-        );
+    fn replay_is_refused(&self, recorded: &[Segment], tail: &Running) -> Result<()> {
+        say("An attacker replays the recorded knock, from another address and from the client's:");
         let cable = Sender::new(&self.pair.client, Pair::CLIENT_INTERFACE)?;
         for (source, reason) in [
-            (STRANGER, "bound to another"),
+            (OTHER, "reason=elsewhere"),
             (Pair::CLIENT_V4, "reason=copy"),
         ] {
             let mark = tail.mark();
             for segment in recorded.iter().take(16) {
-                // From other ports, so that it cannot be taken for a retransmission.
+                // From other ports: otherwise it would pass for a retransmission.
                 let source = SocketAddr::new(source.into(), segment.source.port() ^ 1024);
                 cable.send(&Frame::syn(source, segment.destination).bytes()?)?;
             }
             let refused = format!("refused source={source}");
-            let is_told = |line: &str| line.contains(&refused) && line.contains(reason);
-            note(&tail.wait_for_after(mark, is_told, SOON)?);
+            let is_reported = |line: &str| line.contains(&refused) && line.contains(reason);
+            note(&tail.wait_for_after(mark, is_reported, SOON)?);
         }
-        self.expect_refused(STRANGER)?;
+        self.expect_refused(OTHER)?;
         self.expect_refused(Pair::CLIENT_V4)
     }
 
-    fn open_for_the_knocker(&self) -> Result<()> {
-        say("The client can connect now:");
+    fn open_for_the_client(&self) -> Result<()> {
+        say("The client can connect:");
         let greeting = self.connect(Pair::CLIENT_V4)?;
-        note(&format!("{} is greeted: {greeting}", Pair::CLIENT_V4));
-        say("And nobody else can:");
-        self.expect_refused(STRANGER)
+        note(&format!("{} is connected: {greeting}", Pair::CLIENT_V4));
+        say("No other address can:");
+        self.expect_refused(OTHER)
     }
 
     fn closed_again(&self, tail: &Running) -> Result<()> {
         say(&format!(
-            "{} seconds after the knock the daemon closes the door:",
+            "After {} seconds the daemon closes the door:",
             LEASE.as_secs()
         ));
         let closed = tail.wait_for(|line| line.contains(" closed "), LEASE + SOON)?;
@@ -293,7 +290,7 @@ The client sends everything three times, in case SYNs get lost; further copies c
     }
 
     fn stop(&self, knockd: &mut Running) -> Result<()> {
-        say("`knockd status`, before it stops:");
+        say("`knockd status`, before the daemon stops:");
         let mut status = self.pair.server.command(&self.knockd);
         status.args(["status", "--socket"]).arg(&self.socket);
         let status = output(&mut status)?;
@@ -304,10 +301,7 @@ The client sends everything three times, in case SYNs get lost; further copies c
             note(line);
         }
         knockd.signal(Signal::SIGTERM)?;
-        ensure!(
-            knockd.wait(SOON)?.success(),
-            "knockd did not stop in good order"
-        );
+        ensure!(knockd.wait(SOON)?.success(), "knockd did not stop cleanly");
         Ok(())
     }
 
@@ -316,14 +310,14 @@ The client sends everything three times, in case SYNs get lost; further copies c
             &self.pair.client,
             Some(IpAddr::V4(from)),
             SocketAddr::new(Pair::SERVER_V4.into(), PORT),
-            PATIENCE,
+            CONNECT_TIMEOUT,
         )
     }
 
     fn expect_refused(&self, from: Ipv4Addr) -> Result<()> {
         match self.connect(from) {
-            Ok(greeting) => bail!("{from} should not have been greeted: {greeting}"),
-            // The firewall drops in silence.
+            Ok(greeting) => bail!("{from} should not be connected: {greeting}"),
+            // The firewall drops without an answer.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 note(&format!("{from} to port {PORT}: no answer"));
                 Ok(())
@@ -333,13 +327,13 @@ The client sends everything three times, in case SYNs get lost; further copies c
     }
 }
 
-/// Prints `command` as it would be typed on its host.
+/// Prints `command` as an administrator would type it on its host.
 fn show_command(command: &Command) {
     let words: Vec<_> = command
         .get_args()
         .map(|word| word.to_string_lossy())
         .collect();
-    // What stands before `--` only enters the namespace and drops privileges.
+    // What is before `--` only enters the namespace and drops privileges.
     let typed = words
         .split(|word| word == "--")
         .next_back()

@@ -2,7 +2,9 @@
 
 mod links;
 mod page;
+mod problem;
 mod samples;
+mod staging;
 
 use std::{
     fs, io,
@@ -15,7 +17,7 @@ use serde::Deserialize;
 use self::page::Page;
 use crate::{
     tools::{self, MDBOOK},
-    workspace::{Workspace, run},
+    workspace::{Workspace, output},
 };
 
 /// The part of `book.toml` that is used here.
@@ -54,9 +56,13 @@ pub(crate) fn build_if_possible(workspace: &Workspace) -> Result<()> {
 }
 
 fn build(workspace: &Workspace) -> Result<()> {
+    let source = book_source(workspace)?;
+    let staged = workspace.target.join("docs-source");
+    staging::stage(workspace, &pages(workspace, &source)?, &source, &staged)?;
     let mut build = workspace.command(tools::mdbook(workspace));
-    build.args(["--log-level", "warn", "build", "--dest-dir"]);
-    run(build.arg(folder(workspace)).arg(workspace.docs()))
+    build.args(["build", "--dest-dir"]);
+    output(build.arg(folder(workspace)).arg(staged))?;
+    Ok(())
 }
 
 fn folder(workspace: &Workspace) -> PathBuf {
@@ -71,31 +77,27 @@ fn folder(workspace: &Workspace) -> PathBuf {
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let source = book_source(workspace)?;
     let pages = pages(workspace, &source)?;
-    let mut errors = links::check(&pages, &source);
+    let mut problems = links::check(&pages, &source);
     let mut samples = 0;
     for page in &pages {
         let (checked, wrong) = samples::check(page)?;
         samples += checked;
-        errors.extend(wrong);
+        problems.extend(wrong);
     }
-    let errors: Vec<_> = errors
+    let problems: Vec<_> = problems
         .iter()
-        .map(|error| {
-            let path = workspace.relative(&error.path).display();
-            format!("{path}:{}: {}", error.line, error.text)
+        .map(|problem| {
+            let path = workspace.relative(&problem.path).display();
+            format!("{path}:{}: {}", problem.line, problem.text)
         })
         .collect();
-    ensure!(errors.is_empty(), "documentation:\n{}", errors.join("\n"));
+    ensure!(
+        problems.is_empty(),
+        "documentation:\n{}",
+        problems.join("\n")
+    );
     println!("{} pages and {samples} code samples", pages.len());
     Ok(())
-}
-
-/// Something wrong in a page.
-#[derive(Debug, PartialEq)]
-struct Error {
-    path: PathBuf,
-    line: usize,
-    text: String,
 }
 
 /// The folder of the book's pages.

@@ -1,4 +1,4 @@
-//! The test executables that cargo builds.
+//! The programs and the test executables that cargo builds.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,21 +6,31 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use cargo_metadata::Message;
+use cargo_metadata::{Artifact, Message, Metadata};
 
-use crate::{interrupt, workspace::Workspace};
+use crate::{
+    interrupt,
+    workspace::{MANPAGES, Workspace},
+};
 
 /// A test executable.
 #[derive(Debug)]
 pub(crate) struct Executable {
     pub(crate) path: PathBuf,
-    /// What it tests: its package and its target.
-    pub(crate) name: String,
+    pub(crate) package: String,
+    pub(crate) target: String,
     /// The folder of its package, in which it is run.
     pub(crate) folder: PathBuf,
 }
 
 impl Executable {
+    pub(crate) fn name(&self) -> String {
+        match self.package == self.target || self.target == self.package.replace('-', "_") {
+            true => self.package.clone(),
+            false => format!("{} {}", self.package, self.target),
+        }
+    }
+
     /// The command that runs it as the caller.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
@@ -31,33 +41,47 @@ impl Executable {
     }
 }
 
-/// Builds what `cargo test` with these arguments would run.
+/// Builds the programs and all tests of the workspace. In one call, so that dependencies are
+/// built once, with the features that all of them need together.
+pub(crate) fn build_all(workspace: &Workspace) -> Result<Vec<Executable>> {
+    let programs = ["knock", "knockd", MANPAGES];
+    let arguments = format!(
+        "--workspace --all-features --tests {}",
+        programs.map(|name| format!("--bin {name}")).join(" ")
+    );
+    build(workspace, &arguments)
+}
+
+/// Builds what `cargo build` with these arguments builds. Returns the test executables.
 ///
 /// # Errors
 ///
-/// Returns an error if the build fails or there is nothing to run.
+/// Returns an error if the build fails or there are no tests in it.
 pub(crate) fn build(workspace: &Workspace, arguments: &str) -> Result<Vec<Executable>> {
-    let mut build =
-        workspace.cargo("test --quiet --no-run --message-format=json-render-diagnostics");
+    let metadata = workspace.metadata()?;
+    let mut build = workspace.cargo("build --quiet --message-format=json-render-diagnostics");
     build.args(arguments.split_whitespace());
     let output = interrupt::wait(build.stdout(Stdio::piped()))?;
-    ensure!(output.status.success(), "the tests cannot be built");
+    ensure!(output.status.success(), "the build failed");
     let mut executables = Vec::new();
     for message in Message::parse_stream(&output.stdout[..]) {
         if let Message::CompilerArtifact(artifact) = message?
             && artifact.profile.test
-            && let Some(path) = artifact.executable
         {
-            let manifest = artifact.manifest_path.as_std_path();
-            let folder = manifest.parent().unwrap_or(Path::new("")).to_owned();
-            let package = workspace.relative(&folder).display().to_string();
-            executables.push(Executable {
-                path: path.into(),
-                name: format!("{package} {}", artifact.target.name),
-                folder,
-            });
+            executables.extend(executable(artifact, &metadata));
         }
     }
     ensure!(!executables.is_empty(), "cargo built no tests");
+    executables.sort_by_key(Executable::name);
     Ok(executables)
+}
+
+fn executable(artifact: Artifact, metadata: &Metadata) -> Option<Executable> {
+    let manifest = artifact.manifest_path.as_std_path();
+    Some(Executable {
+        path: artifact.executable?.into(),
+        package: metadata[&artifact.package_id].name.to_string(),
+        target: artifact.target.name,
+        folder: manifest.parent().unwrap_or(Path::new("")).to_owned(),
+    })
 }

@@ -1,5 +1,5 @@
-//! fail2ban for the tests of its filter. Installed, it would start as a service and ban; so its
-//! package is only unpacked.
+//! fail2ban for the tests of its filter. Its package is only unpacked: installed, it would start a
+//! service that bans.
 
 use std::fs;
 
@@ -15,8 +15,8 @@ const PYTHON: Provided = Provided {
     package: "python3",
 };
 
-/// Puts fail2ban's programs into the folder `fail2ban` of the tools, where the tests look for
-/// it, unless the machine has them.
+/// Puts fail2ban into the folder `fail2ban` of the tools, where the tests look for it, unless it is
+/// installed.
 pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
     let folder = workspace.tools().join("fail2ban");
     let program = folder.join("usr/bin/fail2ban-regex");
@@ -24,9 +24,9 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     apt::provide(&[PYTHON])?;
-    // Only what is complete gets the name.
+    // The folder gets its name once it is complete.
     let partial = folder.with_extension("partial");
     apt::unpack("fail2ban", &partial)
-        .context("the tests of its filter need fail2ban: install it, and call again")?;
+        .context("the tests of its filter need fail2ban: install it and try again")?;
     fs::rename(&partial, &folder).context("cannot keep fail2ban")
 }

@@ -2,7 +2,8 @@
 //! first. None of them can be understood, tested or moved without the others.
 //!
 //! An edge leads from the file that names an item to the file that defines it, through
-//! re-exports. `mod x;` is no edge, nor is anything in tests.
+//! re-exports. `mod x;` is no edge, nor is a re-export of a module's own children, which only says
+//! where their items are found; nor is anything in tests.
 
 mod attributes;
 mod circles;
@@ -63,12 +64,14 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 fn edges(tree: &Tree) -> Edges {
     let mut edges = Edges::new();
     for (id, module) in tree.modules.iter().enumerate() {
-        for path in &module.paths {
+        let paths = module.paths.iter().map(|path| (path, false));
+        let exports = module.exports.iter().map(|path| (path, true));
+        for (path, is_export) in paths.chain(exports) {
             let Some(Target::Item(definer, name)) = resolve(tree, id, path) else {
                 continue;
             };
             let file = &tree.modules[definer].file;
-            if *file != module.file {
+            if *file != module.file && !(is_export && tree.is_within(definer, id)) {
                 let names = edges.entry((module.file.clone(), file.clone()));
                 names.or_default().insert(name);
             }

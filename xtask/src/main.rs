@@ -1,9 +1,9 @@
 //! The project's own tooling.
 //!
-//! `cargo xtask setup` installs what the build needs, `cargo xtask demo` shows the whole of
-//! it at work, `cargo xtask package` makes what is shipped, `cargo xtask test` runs every
-//! check, `cargo xtask bench` measures. What needs root is run as root, with sudo for an
-//! ordinary user; everything is built as whoever calls.
+//! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
+//! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
+//! the demo for it, and `package` makes the Debian package. What needs root runs as root, with sudo
+//! for an ordinary user. Everything is built as the caller.
 
 mod apt;
 mod bench;
@@ -18,6 +18,7 @@ mod imports;
 mod interrupt;
 mod package;
 mod peers;
+mod picture;
 mod privilege;
 mod runner;
 mod setup;
@@ -42,15 +43,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Install what building needs: a compiler for the eBPF half and its linker
+    /// Install what building needs: a compiler for the eBPF programs and their linker
     Setup {
-        /// Where the compiler comes from; without it the first that works
+        /// Where the compiler comes from; by default the first that works
         #[arg(long, value_enum)]
         toolchain: Option<setup::Route>,
     },
-    /// Show a knock at work, from the SYNs to the opened and closed door, in namespaces
+    /// Show a knock, from the SYNs to the opened and closed door, in network namespaces
     Demo {
-        /// Only the part that needs root, with everything built in this target directory
+        /// Only the part that needs root; the programs are in this target directory
         #[arg(long, hide = true, value_name = "TARGET")]
         built: Option<PathBuf>,
     },
@@ -64,11 +65,13 @@ enum Task {
         #[arg(long)]
         all: bool,
     },
+    /// Run the demo, and write docs/demo-light.svg and docs/demo-dark.svg from its output
+    Picture,
     /// Check the documentation, and build the book in target/docs
     Docs,
     /// Look for import circles, and for dependencies between crates that are not allowed
     Structure,
-    /// Measure what knockd costs, beside its peers, and publish it
+    /// Measure what knockd costs, and its peers, and publish the figures
     Bench(bench::Choice),
 }
 
@@ -89,7 +92,7 @@ fn main() -> ExitCode {
 }
 
 fn run(task: &Task) -> anyhow::Result<()> {
-    // Root, who runs this part for a user, may have no cargo to ask where things are.
+    // Root, which runs this part for a user, may have no cargo.
     if let Task::Demo {
         built: Some(target),
     } = task
@@ -104,6 +107,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Package => package::package(&workspace),
         Task::Test(choice) => test::test(&workspace, choice),
         Task::Check { all } => check::check(&workspace, *all),
+        Task::Picture => picture::record(&workspace),
         Task::Docs => docs::docs(&workspace),
         Task::Structure => {
             imports::check(&workspace)?;

@@ -1,15 +1,15 @@
-//! What is shipped: a Debian package, a tarball of the same files, and lists of what is built in.
+//! What is shipped: a Debian package, a tarball of the same files, and software bills of materials.
+
+mod materials;
 
 use std::{
     env,
     fs::{self, File},
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
 
 use crate::{
     apt::{self, Provided},
@@ -18,9 +18,11 @@ use crate::{
     workspace::{EBPF, MANPAGES, PROGRAMS, Workspace, output, run},
 };
 
-/// Rust 1.95 builds them.
+/// Rust 1.95 builds it.
 const CARGO_DEB: &str = "3.8.0";
-const CARGO_CYCLONEDX: &str = "0.5.9";
+
+/// See <https://reproducible-builds.org/specs/source-date-epoch/>.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Finds the libraries that the programs need.
 const SHLIBDEPS: Provided = Provided {
@@ -31,31 +33,36 @@ const SHLIBDEPS: Provided = Provided {
 /// The pages that the package [`MANPAGES`] writes.
 const PAGES: [&str; 3] = ["knock.1", "knockd.toml.5", "knockd.8"];
 
-/// What is built in: the programs and, compiled into one of them, the kernel's half.
+/// The packages that are shipped: the programs, and the eBPF program that knockd contains.
 const BUILT_IN: [&str; 2] = [PROGRAMS, EBPF];
 
-/// Sets up, and makes the package.
+/// Sets up, builds everything and makes the package.
 pub(crate) fn package(workspace: &Workspace) -> Result<()> {
     setup::setup(workspace, None)?;
-    for file in make(workspace)? {
+    build(workspace)?;
+    run(&mut workspace.cargo(&format!("build --quiet --package {MANPAGES}")))?;
+    for file in assemble(workspace)? {
         println!("{}", file.display());
     }
     Ok(())
 }
 
-/// Builds everything and writes it to the folder `package` of the target directory, which has
-/// nothing else in it then. Returns the files.
-pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+/// Installs the tools for the package, and builds the programs for it.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     ensure!(
         cfg!(target_os = "linux") && Path::new("/usr/bin/dpkg-deb").is_file(),
-        "a Debian package is made on Debian: dpkg-deb is not there"
+        "a Debian package can only be made on Debian: there is no dpkg-deb"
     );
     apt::provide(&[SHLIBDEPS])?;
     install_crate(workspace, "cargo-deb", CARGO_DEB, &[])?;
-    install_crate(workspace, "cargo-cyclonedx", CARGO_CYCLONEDX, &[])?;
-    run(&mut workspace.cargo("build --quiet --release --package knock-user"))?;
+    run(&mut workspace.cargo(&format!("build --quiet --release --package {PROGRAMS}")))
+}
+
+/// Makes the package in the folder `package` of the target directory, which is emptied first. Both
+/// [`build`] and a debug build of [`MANPAGES`] have been run. Returns the files.
+pub(crate) fn assemble(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let epoch = epoch(workspace);
-    // cargo-deb finds this folder, since it is the one that is built in.
+    // cargo-deb looks for assets in this target directory.
     let documents = workspace.target.join("release/documents");
     write_documents(workspace, &documents)?;
     let folder = workspace.target.join("package");
@@ -64,7 +71,7 @@ pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     }
     fs::create_dir_all(&folder)?;
     let mut files = Vec::new();
-    list_built_in(workspace, epoch.as_deref(), &documents)?;
+    list_built_in(workspace, &documents)?;
     for name in BUILT_IN {
         let list = folder.join(format!("{name}.cdx.json"));
         fs::copy(documents.join(format!("{name}.cdx.json")), &list)?;
@@ -76,11 +83,10 @@ pub(crate) fn make(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The time that files in the package have, so that two builds of one commit are the same: what
-/// is asked for, or the commit's, if this is a clone.
+/// The modification time of the files in the package, so that two builds of one commit are the
+/// same: `SOURCE_DATE_EPOCH`, or the time of the commit if this is a clone.
 fn epoch(workspace: &Workspace) -> Option<String> {
-    const ASKED: &str = "SOURCE_DATE_EPOCH";
-    env::var(ASKED).ok().or_else(|| {
+    env::var(SOURCE_DATE_EPOCH).ok().or_else(|| {
         let mut log = workspace.command("git");
         let epoch = output(log.args(["log", "-1", "--format=%ct"])).ok()?;
         Some(epoch.trim().to_owned())
@@ -89,73 +95,35 @@ fn epoch(workspace: &Workspace) -> Option<String> {
 
 fn at(command: &mut Command, epoch: Option<&str>) {
     if let Some(epoch) = epoch {
-        command.env("SOURCE_DATE_EPOCH", epoch);
+        command.env(SOURCE_DATE_EPOCH, epoch);
     }
 }
 
 /// Writes manual pages and completions to `folder`.
 fn write_documents(workspace: &Workspace, folder: &Path) -> Result<()> {
-    let mut documents = workspace.cargo(&format!("run --quiet --package {MANPAGES} --"));
-    run(documents.arg(folder))?;
+    run(workspace.command(workspace.binary(MANPAGES)).arg(folder))?;
     let mut gzip = Command::new("gzip");
     gzip.args(["--force", "--best", "--no-name"]);
     run(gzip.args(PAGES.map(|page| folder.join(page))))
 }
 
-/// Writes to `folder` of what each crate in [`BUILT_IN`] is made, as CycloneDX has it.
-fn list_built_in(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Result<()> {
-    // The lists are written beside the manifests. There they would have everything built again.
-    let mirror = mirror(workspace)?;
-    let mut cyclonedx = workspace.command(workspace.tools().join("bin/cargo-cyclonedx"));
-    cyclonedx.current_dir(mirror.path());
-    cyclonedx.args([
-        "cyclonedx",
-        "--quiet",
-        "--format=json",
-        "--spec-version=1.5",
-    ]);
-    cyclonedx.args(["--no-build-deps", "--override-filename=list"]);
-    at(&mut cyclonedx, epoch);
-    run(&mut cyclonedx)?;
-    let root = format!("file://{}", mirror.path().display());
+/// Writes to `folder` a bill of materials for each package in [`BUILT_IN`].
+fn list_built_in(workspace: &Workspace, folder: &Path) -> Result<()> {
     for name in BUILT_IN {
-        let list = fs::read_to_string(mirror.path().join(name).join("list.json"))?;
-        // Nobody else has this folder.
-        let list = list.replace(&root, "file:///knockd");
-        fs::write(folder.join(format!("{name}.cdx.json")), list)?;
+        let bill = materials::bill(workspace, name)?;
+        fs::write(folder.join(format!("{name}.cdx.json")), bill)?;
     }
     Ok(())
-}
-
-/// The workspace once more, in links, but with folders of its own for its members.
-fn mirror(workspace: &Workspace) -> Result<TempDir> {
-    let mirror = tempfile::tempdir_in(&workspace.target)?;
-    for file in ["Cargo.toml", "Cargo.lock"] {
-        symlink(workspace.root.join(file), mirror.path().join(file))?;
-    }
-    for member in fs::read_dir(&workspace.root)? {
-        let member = member?;
-        if member.path().join("Cargo.toml").is_file() {
-            let folder = mirror.path().join(member.file_name());
-            fs::create_dir(&folder)?;
-            for entry in fs::read_dir(member.path())? {
-                let entry = entry?;
-                symlink(entry.path(), folder.join(entry.file_name()))?;
-            }
-        }
-    }
-    Ok(mirror)
 }
 
 fn build_deb(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Result<PathBuf> {
     let mut deb = workspace.command(workspace.tools().join("bin/cargo-deb"));
     deb.args(["deb", "--quiet", "--no-build", "--locked"]);
-    deb.args(["--package", "knock-user", "--output"])
-        .arg(folder);
+    deb.args(["--package", PROGRAMS, "--output"]).arg(folder);
     at(&mut deb, epoch);
     let path = output(&mut deb)?;
     let path = PathBuf::from(path.trim_end());
-    ensure!(path.is_file(), "cargo-deb has written no package");
+    ensure!(path.is_file(), "cargo-deb wrote no package");
     Ok(path)
 }
 
@@ -163,7 +131,7 @@ fn build_deb(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Resul
 fn build_tarball(deb: &Path) -> Result<PathBuf> {
     // `knockd-xdp_VERSION_ARCHITECTURE`.
     let name = deb.file_stem().and_then(|name| name.to_str());
-    let name = name.context("cargo-deb has named no package")?;
+    let name = name.context("cargo-deb named no package")?;
     let name = name.replace("-xdp_", "-").replace('_', "-");
     let tar = deb.with_file_name(format!("{name}.tar"));
     run(Command::new("dpkg-deb")

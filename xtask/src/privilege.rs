@@ -1,4 +1,4 @@
-//! Root, where the kernel asks for it.
+//! Commands that need root.
 
 use std::{
     env,
@@ -11,11 +11,11 @@ use anyhow::{Result, ensure};
 
 use crate::workspace::is_installed;
 
-/// `program` as root: as it is for root, with sudo for anybody else.
+/// `program` as root: directly if the caller is root, otherwise with sudo.
 ///
 /// # Errors
 ///
-/// There is no sudo.
+/// Returns an error if there is no sudo.
 pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     let program = program.as_ref();
     if rustix::process::geteuid().is_root() {
@@ -28,13 +28,13 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     );
     let mut sudo = Command::new("sudo");
     sudo.args(["--", "env"]);
-    // sudo passes no environment on: this is what the tests look at.
+    // sudo clears the environment; the tests use these.
     for name in ["CI", "PROPTEST_CASES", "RUST_BACKTRACE"] {
         if let Some(value) = env::var_os(name) {
             sudo.arg(assignment(name, &value));
         }
     }
-    // A user's PATH may lack what only root needs.
+    // The PATH of a user may lack the folders of root's programs.
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     sudo.arg(assignment("PATH", &env::join_paths(folders)?));

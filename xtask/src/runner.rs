@@ -68,7 +68,9 @@ impl Summary {
     /// Prints the slowest tests, and the output of those that failed.
     pub(crate) fn print(&mut self) {
         self.times.sort_by(|one, other| other.1.total_cmp(&one.1));
-        println!("\nthe slowest tests:");
+        if !self.times.is_empty() {
+            println!("\nthe slowest tests:");
+        }
         for (name, seconds) in self.times.iter().take(SLOWEST) {
             println!("{seconds:8.1} s  {name}");
         }

@@ -1,5 +1,5 @@
-//! What the build needs beyond stable Rust: a compiler that has `core` for the kernel's
-//! half, and the linker for it.
+//! What the build needs beyond stable Rust: a compiler that has `core` for eBPF, and a linker for
+//! it.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
@@ -12,13 +12,13 @@ use crate::{
     workspace::{Workspace, output, run},
 };
 
-/// A nightly whose LLVM bpf-linker can load; pinned, so that every build is the same.
+/// A nightly whose LLVM bpf-linker can load. It is pinned to keep builds reproducible.
 const NIGHTLY: &str = "nightly-2026-05-01";
 
-/// The name under which rustup knows Debian's compiler.
+/// The name of Debian's compiler in rustup.
 const DEBIAN: &str = "knock-bpf";
 
-/// Debian's compiler, its `core` for BPF, and its linter.
+/// Debian's compiler, its `core` for eBPF, and its linter.
 const DEBIAN_PACKAGES: &[&str] = &[
     "rustc-web",
     "cargo-web",
@@ -26,10 +26,10 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "rust-web-clippy",
 ];
 
-/// The last version that needs no LLVM of its own: it loads the compiler's.
+/// The last version that needs no LLVM of its own: it loads that of the compiler.
 const BPF_LINKER: &str = "0.10.3";
 
-/// What the demo and the tests call.
+/// What the demo and the tests run.
 const PROGRAMS: &[Provided] = &[
     Provided {
         program: "ip",
@@ -61,45 +61,45 @@ const PROGRAMS: &[Provided] = &[
     },
 ];
 
-/// Checks what the daemon tells a Prometheus server. Its package would start such a server.
+/// Checks the metrics page. It is extracted from its package because the package starts a server.
 const PROMTOOL: Provided = Provided {
     program: "promtool",
     package: "prometheus",
 };
 
-/// Where the compiler for the kernel's half comes from.
+/// Where the compiler for the eBPF programs comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Route {
     /// A pinned nightly with the sources of `core`
     Rustup,
-    /// Debian's stable compiler with a compiled `core` for BPF
+    /// Debian's stable compiler with a compiled `core` for eBPF
     Debian,
 }
 
 /// What `setup` installed.
 #[derive(Debug)]
 pub(crate) struct Tools {
-    /// The compiler for the kernel's half, as `rustup run` takes it.
+    /// The compiler for the eBPF programs, as an argument of `rustup run`.
     pub(crate) toolchain: String,
-    /// The folder with bpf-linker.
+    /// The folder of bpf-linker.
     pub(crate) bin: PathBuf,
 }
 
-/// Installs what is missing. `route` chooses where the compiler comes from; without it,
-/// what an earlier call chose is kept, and else the first that can be had is taken.
+/// Installs what is missing. `route` chooses where the compiler comes from; without it the choice
+/// of an earlier call is kept, or the first route that works is taken.
 pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools> {
     apt::provide(PROGRAMS)?;
     let tools = workspace.tools();
     let bin = tools.join("bin");
     apt::extract(PROMTOOL, &bin)?;
     install_crate(workspace, "bpf-linker", BPF_LINKER, &[])?;
-    // knock-user's build script reads this file.
+    // The build script reads this file.
     let chosen = tools.join("ebpf-toolchain");
     let toolchain = match (route, fs::read_to_string(&chosen)) {
         (None, Ok(toolchain)) if works(toolchain.trim()) => toolchain.trim().to_owned(),
         _ => install_toolchain(route)?,
     };
-    // Only then, so that the build script sees no change where there is none.
+    // A write without a change would make cargo run the build script again.
     if fs::read_to_string(&chosen).ok().as_deref() != Some(&toolchain) {
         fs::write(&chosen, &toolchain)?;
     }
@@ -140,7 +140,7 @@ fn from_debian() -> Result<String> {
         apt::install(DEBIAN_PACKAGES)?;
     }
     run(Command::new("rustup").args(["toolchain", "link", DEBIAN, "/usr"]))
-        .context("rustup cannot be told of Debian's compiler")?;
+        .context("cannot add Debian's compiler to rustup")?;
     ensure!(
         works(DEBIAN),
         "Debian's compiler was installed but does not run"
@@ -154,7 +154,7 @@ fn works(toolchain: &str) -> bool {
     output(&mut rustc).is_ok()
 }
 
-/// cargo of the kernel half's toolchain, with the environment that the build script gives it.
+/// cargo of the toolchain for the eBPF programs, in the environment that the build script uses.
 pub(crate) fn ebpf_cargo(workspace: &Workspace, tools: &Tools) -> Result<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(
@@ -166,7 +166,7 @@ pub(crate) fn ebpf_cargo(workspace: &Workspace, tools: &Tools) -> Result<Command
     cargo
         .args(["run", &tools.toolchain, "cargo"])
         .env("PATH", path)
-        // Set by the cargo that runs this, for itself.
+        // Set by the cargo that runs this, for its own toolchain.
         .env_remove("RUSTC")
         .env_remove("CARGO")
         .env_remove("RUSTUP_TOOLCHAIN");
@@ -177,7 +177,7 @@ pub(crate) fn ebpf_cargo(workspace: &Workspace, tools: &Tools) -> Result<Command
 }
 
 impl Tools {
-    /// Whether `core` has to be compiled for BPF first.
+    /// Whether `core` has to be compiled for eBPF first.
     pub(crate) fn builds_core(&self) -> bool {
         self.toolchain == NIGHTLY
     }

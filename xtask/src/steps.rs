@@ -1,4 +1,4 @@
-//! Checks with names, of which it is told how they went and how long they took.
+//! Named checks, and a report of their outcome and their duration.
 
 use std::{
     fmt::Display,

@@ -11,7 +11,9 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    boundaries, docs, imports, package,
+    boundaries, docs,
+    executables::{Executable, build_all},
+    imports, package,
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
@@ -24,6 +26,9 @@ pub(crate) struct Choice {
     /// Give random input as long as a release deserves
     #[arg(long)]
     long: bool,
+    /// Only build, and run the tests that need a kernel
+    #[arg(long, conflicts_with = "long")]
+    kernel: bool,
 }
 
 type Check = fn(&Workspace, &Tools) -> Result<()>;
@@ -50,7 +55,8 @@ const SOURCE_CHECKS: &[(&str, Check)] = &[
     }),
 ];
 
-const BUILDS: &[(&str, Check)] = &[
+/// What is compiled only to be checked.
+const LINTS: &[(&str, Check)] = &[
     ("lints", |workspace, _| {
         run(&mut workspace.cargo("clippy --quiet --workspace --all-targets -- -D warnings"))
     }),
@@ -63,30 +69,21 @@ const BUILDS: &[(&str, Check)] = &[
         let mut doc = workspace.cargo("doc --quiet --workspace --no-deps --document-private-items");
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("build", |workspace, _| {
-        run(&mut workspace.cargo("build --quiet"))
-    }),
 ];
 
 /// Sets up, then runs every check until one fails.
 pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     let steps = Steps::new();
     let tools = setup::setup(workspace, None)?;
-    for (name, check) in SOURCE_CHECKS {
-        steps.run(name, || check(workspace, &tools))?;
-    }
-    // The package is built with optimisation, mostly on one processor and in a folder of its own:
-    // the other builds need not wait for it.
-    thread::scope(|scope| {
-        let package = scope.spawn(|| steps.run("package", || package::make(workspace).map(|_| ())));
-        let builds = BUILDS
-            .iter()
-            .try_for_each(|(name, check)| steps.run(name, || check(workspace, &tools)));
-        let package = package.join().unwrap_or_else(|panic| resume_unwind(panic));
-        builds.and(package)
-    })?;
     let mut summary = Summary::default();
-    let outcome = run_tests(workspace, choice, &steps, &mut summary);
+    let run = Run {
+        workspace,
+        steps: &steps,
+    };
+    let outcome = match choice.kernel {
+        true => run.kernel(&mut summary),
+        false => run.all(choice, &tools, &mut summary),
+    };
     summary.print();
     if outcome.is_ok() {
         steps.print();
@@ -95,24 +92,64 @@ pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     outcome
 }
 
-fn run_tests(
-    workspace: &Workspace,
-    choice: &Choice,
-    steps: &Steps,
-    summary: &mut Summary,
-) -> Result<()> {
-    steps.run("unit tests", || unit::run_all(workspace, summary))?;
-    let blocks = match choice.long {
-        true => 100_000_000,
-        false => 10_000_000,
-    };
-    steps.run(
-        format!("{blocks} random blocks against the sealed checks"),
-        || unit::run_random_blocks(workspace, blocks, summary),
-    )?;
-    steps.run("tests with a kernel, in namespaces", || {
-        kernel::run(workspace, summary)
-    })
+struct Run<'a> {
+    workspace: &'a Workspace,
+    steps: &'a Steps,
+}
+
+impl Run<'_> {
+    fn kernel(&self, summary: &mut Summary) -> Result<()> {
+        let (kernel, _) = self.build()?;
+        self.kernel_tests(kernel, summary)
+    }
+
+    fn all(&self, choice: &Choice, tools: &Tools, summary: &mut Summary) -> Result<()> {
+        let Self { workspace, steps } = self;
+        for (name, check) in SOURCE_CHECKS {
+            steps.run(name, || check(workspace, tools))?;
+        }
+        // The programs of the package are built with optimisation, mostly on one processor and in a
+        // folder of their own: the other builds need not wait for that.
+        let (kernel, unit) = thread::scope(|scope| {
+            let release =
+                scope.spawn(|| steps.run("build of the package", || package::build(workspace)));
+            let built = LINTS
+                .iter()
+                .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)))
+                .and_then(|()| self.build());
+            release
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic))?;
+            built
+        })?;
+        steps.run("package", || package::assemble(workspace).map(|_| ()))?;
+        steps.run("unit tests", || unit::run_all(workspace, &unit, summary))?;
+        let blocks = match choice.long {
+            true => 100_000_000,
+            false => 10_000_000,
+        };
+        steps.run(
+            format!("{blocks} random blocks against the sealed checks"),
+            || unit::run_random_blocks(workspace, blocks, summary),
+        )?;
+        self.kernel_tests(kernel, summary)
+    }
+
+    /// Builds all programs and tests. Returns first the tests that need a kernel.
+    fn build(&self) -> Result<(Vec<Executable>, Vec<Executable>)> {
+        let mut executables = Vec::new();
+        self.steps.run("build", || {
+            executables = build_all(self.workspace)?;
+            Ok(())
+        })?;
+        Ok(executables.into_iter().partition(kernel::needs_kernel))
+    }
+
+    fn kernel_tests(&self, executables: Vec<Executable>, summary: &mut Summary) -> Result<()> {
+        self.steps.run("tests with a kernel, in namespaces", || {
+            kernel::run(self.workspace, executables, summary)
+        })
+    }
 }
 
 fn ebpf_lints(workspace: &Workspace, tools: &Tools) -> Result<()> {

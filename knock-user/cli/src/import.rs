@@ -12,10 +12,11 @@ mod source;
 use std::{
     collections::HashSet,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Result, bail};
+use clap::Args;
 use knock_common::protocol::sealed::DoorTag;
 use toml_edit::{Array, Value};
 use tracing::{info, warn};
@@ -24,10 +25,10 @@ use self::{
     door::{Door, Work},
     source::{Directive, Source},
 };
-use crate::init;
+use crate::new_file;
 
 /// Default path of the other knockd's configuration.
-pub(crate) const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
+const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
 
 /// The head of the output, with the placeholder `{source}`.
 const TOP: &str = "\
@@ -48,6 +49,29 @@ const TOP: &str = "\
 # KNOCK_FOR. A command is killed after `limits.command_timeout` (default: 30s).
 ";
 
+#[derive(Args, Debug)]
+pub(crate) struct ImportKnockd {
+    /// The configuration to convert; it is not changed
+    #[arg(value_name = "SOURCE", default_value = DEFAULT_SOURCE)]
+    source: PathBuf,
+    /// Write to this new file (mode 0600) instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl ImportKnockd {
+    /// Converts the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the source cannot be read, has invalid lines (each is listed with its
+    /// position), or has no door that can be converted; or if the output exists already or cannot
+    /// be written.
+    pub(crate) fn execute(&self) -> Result<()> {
+        import(&self.source, self.output.as_deref())
+    }
+}
+
 /// The result of a conversion.
 #[derive(Debug)]
 struct Import {
@@ -61,13 +85,7 @@ struct Import {
 
 /// Converts the other knockd's configuration at `source`. Writes the result to the new file
 /// `output` (mode 0600), or to standard output.
-///
-/// # Errors
-///
-/// Returns an error if `source` cannot be read, has invalid lines (each is listed with its
-/// position), or has no door that can be converted; or if `output` exists already or cannot be
-/// written.
-pub(crate) fn import(source: &Path, output: Option<&Path>) -> Result<()> {
+fn import(source: &Path, output: Option<&Path>) -> Result<()> {
     let import = Import::new(&Source::load(source)?, source);
     let file = source.display();
     if import.doors.is_empty() {
@@ -81,7 +99,7 @@ pub(crate) fn import(source: &Path, output: Option<&Path>) -> Result<()> {
     match output {
         None => io::stdout().write_all(import.text.as_bytes())?,
         Some(path) => {
-            init::write_new(path, &import.text)?.keep();
+            new_file::write_configuration(path, &import.text)?.keep();
             info!(
                 "{} has the doors {}. Add a client: knockd client add NAME --config {0}",
                 path.display(),
@@ -127,7 +145,7 @@ impl Import {
         } in options
         {
             let message = match &key[..] {
-                // The other knockd takes the first one.
+                // The other knockd uses the first one.
                 "interface" if interface.is_none() => {
                     interface = Some(value);
                     continue;

@@ -20,6 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, value_parser};
+use knockd_runtime::clock::monotonic;
 use ratatui::{
     buffer::Buffer,
     crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
@@ -36,7 +37,6 @@ use self::{
     ui::{Palette, Ui},
     view::{Update, View},
 };
-use knockd_runtime::clock::monotonic;
 
 /// The default width of a frame in columns.
 const DEFAULT_WIDTH: u16 = 80;

@@ -307,10 +307,10 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use clap::Parser as _;
+    use knockd_credentials::secret_file;
 
     use super::*;
     use crate::cli::Cli;
-    use knockd_credentials::secret_file;
 
     fn run(args: &[&str]) -> (Result<()>, String, String) {
         let (mut out, mut notes) = (Vec::new(), Vec::new());

@@ -6,9 +6,9 @@ use knock_common::{
     window::Window,
 };
 
-use crate::name::Name;
 use crate::{
     cli::KnockArgs,
+    name::Name,
     pace::Pace,
     profile::{Profile, Profiles},
     secret::Secret,

@@ -3,6 +3,9 @@
 //! `knock/knock.toml` in that directory contains the profiles but no secrets; each key is in a
 //! file of its own. Only [`Profiles::add`] writes, and it only appends.
 
+mod file;
+mod settings;
+
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -10,15 +13,15 @@ use std::{
 };
 
 use directories::BaseDirs;
-use knock_common::{protocol::sealed::RequestedLease, window::Window};
+use knockd_credentials::{invitation::Invitation, key_file};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
 
-pub use self::file::Mistake;
-use crate::{name::Name, server::Server, source_ip::SourceIp, verify::TcpPort};
-use knockd_credentials::{invitation::Invitation, key_file};
-
-mod file;
+pub use self::{
+    file::Mistake,
+    settings::{Profile, UnusableName, check_name},
+};
+use crate::{name::Name, server::Server};
 
 /// The maximum size of the file. Thousands of profiles fit; a longer file is a different file.
 const MAX_LEN: u64 = 1 << 20;
@@ -37,52 +40,12 @@ const HEADER: &str = "\
 /// valid in file names on every system.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
-/// The settings for one server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
-    /// The name of the profile on the command line.
-    pub name: Name,
-    /// The server.
-    pub server: Server,
-    /// The name of this client on the server.
-    pub client: Name,
-    /// The server's window.
-    pub window: Window,
-    /// The file of this client's key; without it, `knock` prompts for a passphrase.
-    pub key_file: Option<PathBuf>,
-    /// The default lease of the profile.
-    pub lease: Option<RequestedLease>,
-    /// The default source address binding of the profile.
-    pub source_ip: Option<SourceIp>,
-    /// The port that must answer by default.
-    pub verify: Option<TcpPort>,
-}
-
 /// The profiles of a user and their directory.
 #[derive(Clone, Debug)]
 pub struct Profiles {
     folder: PathBuf,
     text: String,
     profiles: Vec<Profile>,
-}
-
-/// A name that cannot be used as the SERVER argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "a profile's name must not begin with a hyphen, and may contain colons only if it is an IPv6 address without brackets"
-)]
-pub struct UnusableName;
-
-/// Checks that `name` can be used as the SERVER argument.
-///
-/// # Errors
-///
-/// Returns [`UnusableName`] if it cannot.
-pub fn check_name(name: &Name) -> Result<(), UnusableName> {
-    match name.as_str().parse::<Server>() {
-        Ok(typed) if typed.as_str() == name.as_str() && !name.as_str().starts_with('-') => Ok(()),
-        _ => Err(UnusableName),
-    }
 }
 
 /// Why the profiles cannot be read, or a profile cannot be added.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use knock_common::protocol::key::{ClassicKey, SealedKey, SecretKey};
+use knockd_credentials::{key_file, passphrase::Passphrase};
 
 use crate::name::Name;
-use knockd_credentials::{key_file, passphrase::Passphrase};
 
 /// The source of a sealed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +54,9 @@ fn passphrase(file: Option<&Path>) -> Result<Passphrase> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use knockd_credentials::secret_file;
+
+    use super::*;
 
     #[test]
     fn a_bad_file_is_named_once_and_not_shown() {

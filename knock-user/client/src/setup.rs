@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use knockd_credentials::{invitation::Invitation, key_file};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     profile::{Profile, Profiles, check_name},
     server::Server,
 };
-use knockd_credentials::{invitation::Invitation, key_file};
 
 /// The maximum length of an invitation; one with the longest name and host is shorter.
 const MAX_INVITATION: usize = 1024;

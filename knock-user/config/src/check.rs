@@ -12,18 +12,18 @@ use knock_common::{
     },
     rate::Rate,
 };
+use knockd_credentials::{key_file, passphrase::Passphrase};
+use knockd_runtime::account;
+use knockd_types::{account::Account, interface::Wanted, policy::Secret};
 use toml::Spanned;
 
-use crate::metrics;
 use crate::{
     file::{self, Protocol},
+    metrics,
     model::{Client, Config, Door, Limits},
     place::Problem,
     value,
 };
-use knockd_credentials::{key_file, passphrase::Passphrase};
-use knockd_runtime::account;
-use knockd_types::{account::Account, interface::Wanted, policy::Secret};
 
 /// Turns the parsed file into a [`Config`] and collects all problems.
 pub(super) struct Checker<'a> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use knock_common::{gate, settings};
+use knockd_types::rules::Port;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -17,7 +18,6 @@ use crate::{
         Sequence, SequenceTimeout, UdpIdle,
     },
 };
-use knockd_types::rules::Port;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

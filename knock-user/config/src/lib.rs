@@ -1,9 +1,9 @@
-//! The configuration of knockd: a file is read once and checked as a whole; what comes out
-//! cannot be in a wrong state.
+//! The configuration of knockd. The file is read once and validated as a whole, so that a
+//! [`Config`] has no invalid state.
 //!
-//! [`model`] has the checked values. The private modules lead there: `file` is the file's form,
-//! `value` checks single values, `check` checks what several values must agree on, and `place`
-//! gives each error its line and key.
+//! [`model`] contains the validated values. Of the private modules, `file` describes the format
+//! of the file, `value` validates single values, `check` validates values together, and `place`
+//! adds line and key to each error.
 
 mod check;
 mod file;
@@ -30,8 +30,7 @@ use self::{
     place::{Problem, Problems},
 };
 
-/// The largest file that is read, in bytes. Far beyond any real configuration: a larger file is
-/// a wrong path.
+/// The largest file that is read, in bytes. A larger one is probably the wrong file.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 
 impl Config {

@@ -1,7 +1,4 @@
-//! Metrics for Prometheus over HTTP.
-//!
-//! The event loop provides a [`Snapshot`], as for `status`. Separate tasks handle connections and
-//! formatting.
+//! The settings of the metrics endpoint.
 
 use std::net::SocketAddr;
 

@@ -3,14 +3,14 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use knock_common::{protocol::classic::Sequence, rate::Rate, settings::Verdict, window::Window};
-
-use crate::{metrics, template::Template};
 use knockd_types::{
     account::Account,
     interface::Wanted,
     policy::Secret,
     rules::{Opening, Port, Rules},
 };
+
+use crate::{metrics, template::Template};
 
 /// Default path of the configuration file (`--config`).
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";

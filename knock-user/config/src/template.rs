@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
+use knockd_types::command::Command;
 use serde::Deserialize;
 use thiserror::Error;
-
-use knockd_types::command::Command;
 
 /// The values of the placeholders when a door opens or closes.
 #[derive(Clone, Copy, Debug)]

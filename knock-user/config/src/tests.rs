@@ -1,7 +1,10 @@
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, time::Duration};
+
+use knock_common::{settings::Verdict, window::Window};
+use knockd_types::{interface::Wanted, policy::Secret, rules::Port};
 
 use super::*;
-use knockd_types::policy::Secret;
+use crate::template::Expansion;
 
 mod gate;
 mod metrics;

@@ -10,11 +10,13 @@ use std::{
 
 use ipnet::{IpNet, Ipv6Net};
 use knock_common::{protocol::classic, window};
+use knockd_types::{
+    names::{BY_HAND, MAX_LEASE},
+    rules::BPFFS,
+};
 use serde::Deserialize;
 
 use crate::model::{DEFAULT_PIN_DIR, default};
-use knockd_types::names::MAX_LEASE;
-use knockd_types::{names::BY_HAND, rules::BPFFS};
 
 /// A newtype that is validated during deserialization.
 macro_rules! checked {

@@ -1,10 +1,4 @@
-//! What the daemon's two processes say to each other.
-//!
-//! The *keeper* is privileged: it attaches the program, keeps the doors and runs their
-//! commands. The *listener* reads what strangers send, and has no rights at all. Between them
-//! is a Unix socket of sequenced packets. What the listener may say is an [`Request`], a record
-//! of fixed length in which every byte is checked; anything else ends it. What the keeper says
-//! is a [`Message`], which the listener trusts as it trusts its own code.
+//! The channel between supervisor and listener: a Unix socket of type `SOCK_SEQPACKET`.
 
 use std::{
     io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, Write as _},
@@ -24,22 +18,23 @@ use crate::{
     request::{InvalidRequest, REQUEST_LEN, Request},
 };
 
-/// What this process is called: knockd started by this name is the listener.
+/// The role of the listener: `knockd` with this `argv[0]` is a listener.
 pub const LISTENER_NAME: &str = "knockd-listener";
 
-/// The longest message that fits into a packet: the socket's buffer holds several. A longer
-/// one goes in a file in memory.
+/// The longest message that is sent in a packet. The socket's buffer holds several. A longer one is
+/// sent as a memfd.
 const MAX_INLINE: usize = 16 * 1024;
 
-/// Bytes of a control message with eight files, header and padding included: more than any
-/// message comes with.
+/// The length of a control message with eight file descriptors, header and padding included. No
+/// message has more.
 const ANCILLARY_LEN: usize = 64;
 
-/// The first byte of a [`Message`]: it follows, or is the last file that comes with it.
+/// The first byte of a packet: the message follows.
 const INLINE: u8 = 0;
+/// The first byte of a packet: the message is in the last file descriptor.
 const IN_FILE: u8 = 1;
 
-/// The keeper's end.
+/// The supervisor's end.
 #[derive(Debug)]
 pub struct SupervisorEnd(UnixSeqpacket);
 
@@ -47,53 +42,52 @@ pub struct SupervisorEnd(UnixSeqpacket);
 #[derive(Debug)]
 pub struct ListenerEnd {
     socket: UnixSeqpacket,
-    /// Where packets come in: made once, since the listener's loop waits for them each time
-    /// round. Wiped after each, which may have held keys.
+    /// The receive buffer, allocated once. Wiped after each packet, which may have held keys.
     packet: Box<[u8]>,
 }
 
-/// What came from the listener.
+/// What the supervisor received.
 #[derive(Debug)]
 pub enum Received {
-    /// Something that it may say.
+    /// A request.
     Request(Request),
-    /// Something that it may not.
+    /// A packet that is not a request, or a request that is not allowed.
     Invalid(InvalidRequest),
-    /// It has gone.
+    /// The listener has exited.
     Closed,
 }
 
 impl SupervisorEnd {
-    /// One end, and the other one for a process that is to be started.
+    /// This end, and the other end as the standard input of the listener.
     ///
     /// # Errors
     ///
-    /// No more files can be open.
+    /// Returns an error if the limit of open files is reached.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-        let (ours, theirs) = socketpair(
+        let (supervisor, listener) = socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             None,
         )?;
-        Ok((Self(ours.try_into()?), theirs))
+        Ok((Self(supervisor.try_into()?), listener))
     }
 
-    /// Ends the listener's life, whatever it does: it hears nothing more and says nothing more.
+    /// Shuts the channel down in both directions. A listener exits when it notices.
     pub fn shutdown(&self) {
-        // Fails only if it has gone.
+        // Fails only if the listener has exited.
         let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 
-    /// The next order. Cancel-safe.
+    /// Receives the next request. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// The socket broke.
+    /// Returns an error if the socket fails.
     pub async fn recv(&self) -> io::Result<Received> {
-        // One byte more, so that what is too long does not look right.
+        // One byte more, to detect packets that are too long.
         let mut packet = [0; REQUEST_LEN + 1];
         let len = match self.0.recv(&mut packet).await {
             Ok(info) => info.bytes_read(),
@@ -104,19 +98,19 @@ impl SupervisorEnd {
             return Ok(Received::Closed);
         }
         Ok(match Request::from_bytes(&packet[..len]) {
-            Ok(order) => Received::Request(order),
-            Err(garbled) => Received::Invalid(garbled),
+            Ok(request) => Received::Request(request),
+            Err(invalid) => Received::Invalid(invalid),
         })
     }
 
-    /// Says `told`, and hands `files` over with it.
+    /// Sends `message` with the file descriptors `files`.
     ///
     /// # Errors
     ///
-    /// The listener has gone.
-    pub async fn send(&self, told: &Message, files: &[BorrowedFd<'_>]) -> Result<()> {
+    /// Returns an error if the listener has exited.
+    pub async fn send(&self, message: &Message, files: &[BorrowedFd<'_>]) -> Result<()> {
         // It may hold keys.
-        let json = Zeroizing::new(serde_json::to_vec(told)?);
+        let json = Zeroizing::new(serde_json::to_vec(message)?);
         let mut files = files.to_vec();
         let file;
         let parts = if json.len() <= MAX_INLINE {
@@ -147,7 +141,8 @@ impl ListenerEnd {
     ///
     /// # Errors
     ///
-    /// It was started by somebody else.
+    /// Returns an error if standard input is not such a socket: the supervisor did not start this
+    /// process.
     pub fn from_stdin() -> Result<Self> {
         let stdin = io::stdin()
             .as_fd()
@@ -155,7 +150,7 @@ impl ListenerEnd {
             .and_then(UnixSeqpacket::try_from);
         stdin
             .map(Self::new)
-            .context("this is the network-facing half of knockd, which knockd starts by itself")
+            .context("this is the listener of knockd, which only knockd itself starts")
     }
 
     fn new(socket: UnixSeqpacket) -> Self {
@@ -165,21 +160,21 @@ impl ListenerEnd {
         }
     }
 
-    /// Says `order`. Waits for the keeper if it does not listen fast enough.
+    /// Sends `request`. Waits while the socket's buffer is full.
     ///
     /// # Errors
     ///
-    /// The keeper has gone.
-    pub async fn send(&self, order: &Request) -> io::Result<()> {
-        self.socket.send(&order.to_bytes()).await.map(|_| ())
+    /// Returns an error if the supervisor has exited.
+    pub async fn send(&self, request: &Request) -> io::Result<()> {
+        self.socket.send(&request.to_bytes()).await.map(|_| ())
     }
 
-    /// What the keeper says next, and the files that come with it; `None` when it has gone.
+    /// Receives the next message and its file descriptors; `None` when the supervisor has exited.
     /// Cancel-safe.
     ///
     /// # Errors
     ///
-    /// The two do not understand each other.
+    /// Returns an error if the packet is not a message.
     pub async fn recv(&mut self) -> Result<Option<(Message, Vec<OwnedFd>)>> {
         let mut space = [0; ANCILLARY_LEN];
         let mut files = Vec::new();
@@ -201,13 +196,13 @@ impl ListenerEnd {
             info.bytes_read()
         };
         let packet = &mut self.packet[..len];
-        let told = parse(packet, &mut files);
+        let message = parse(packet, &mut files);
         packet.zeroize();
-        Ok(told?.map(|told| (told, files)))
+        Ok(message?.map(|message| (message, files)))
     }
 }
 
-/// What the packet says, or the last of `files`; `None` if there is no packet.
+/// The message in the packet or in the last of `files`; `None` for an empty packet.
 fn parse(packet: &[u8], files: &mut Vec<OwnedFd>) -> Result<Option<Message>> {
     match packet {
         [] => Ok(None),

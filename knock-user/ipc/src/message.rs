@@ -1,96 +1,96 @@
-//! What the keeper tells the listener.
+//! The messages of the supervisor to the listener.
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use knock_common::window::Window;
-use serde::{Deserialize, Serialize};
-
 use knockd_runtime::log;
-use knockd_types::policy::Policy;
 use knockd_types::{
     counters::Counters,
     event::Notice,
+    policy::Policy,
     status::{Attachment, DoorStatus, GateStatus, Refusal},
 };
+use serde::{Deserialize, Serialize};
 
-/// One message.
+/// A message.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// Begin to listen. The first message; the files of [`StartupConfig`] come with it.
+    /// Start to listen. The first message, with the file descriptors of [`StartupConfig`].
     Begin(Box<StartupConfig>),
-    /// Another configuration is in force. The ring of the program that is new with it, if there
-    /// is a program, comes with it as a file.
+    /// Another configuration is in force. With a program comes the ring buffer of the new one, as
+    /// a file descriptor.
     Change(Box<ListenerConfig>),
-    /// Something happened that whoever follows wants to see. It is in the log already.
+    /// An event for subscribers. It is in the log already.
     Notice(Box<Notice>),
-    /// A knock has had an effect so long after its last SYN came.
+    /// How long after the arrival of a knock's last SYN the knock took effect.
     Took(Effect, Duration),
-    /// A knock was right, but too many doors are open.
+    /// A knock was accepted, but too many doors are open.
     Full {
         /// The client's number.
         client: u32,
-        /// Who knocked.
+        /// The source address of the knock.
         source: IpAddr,
     },
-    /// The answer to [`Request::Report`](super::order::Request::Report).
+    /// The answer to [`Request::Report`](crate::request::Request::Report), with its query number.
     Report(u32, Box<Report>),
-    /// The answer to every other question: the doors that it was about, or why not.
+    /// The answer to every other query, with its number: the names of the doors, or the reason for a
+    /// refusal.
     Answer(u32, Result<Vec<String>, String>),
-    /// Everything that the kernel had logged was told.
+    /// Everything that the kernel had logged was sent as notices.
     Flushed,
-    /// Are you there?
+    /// The listener answers with [`Request::Alive`](crate::request::Request::Alive).
     Ping,
     /// A metrics exporter was started. The listener's end of the [channel](crate::metrics) to it
-    /// comes with this as a file.
+    /// comes as a file descriptor.
     Exporter,
 }
 
-/// What a knock leads to.
+/// An effect of a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// The gate is open.
     Gate,
-    /// The door's command runs.
+    /// The door's command was started.
     Command,
 }
 
-/// How the listener begins.
+/// What the listener needs to start.
 ///
-/// The files that come with it, in this order: the control socket; the ring or the lines; the
-/// folder of the store, if there is to be one.
+/// Its file descriptors, in this order: the control socket; the ring buffer or the lines; the
+/// directory of the replay store, if there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartupConfig {
-    /// How the log is written.
+    /// The log format.
     pub log: log::Choice,
-    /// Whose knocks open what.
-    pub terms: ListenerConfig,
-    /// Whether there are lines instead of a ring.
+    /// The part of the configuration that can be reloaded.
+    pub config: ListenerConfig,
+    /// Whether it reads lines instead of a ring buffer.
     pub reads_lines: bool,
-    /// Where the store is, for a person; without one nothing is remembered.
+    /// The path of the replay store, for the log; `None` without a replay store.
     pub store: Option<PathBuf>,
-    /// The user that may move doors by hand, besides root.
+    /// The user that may open and close doors manually, besides root.
     pub owner: u32,
-    /// When the daemon started, on the clock of [`monotonic`](crate::daemon::clock::monotonic).
+    /// When the daemon started, on `CLOCK_MONOTONIC`.
     pub started: Duration,
 }
 
-/// What the listener has to know of the configuration.
+/// The listener's part of the configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ListenerConfig {
     /// The first port of the window.
     window_base: u16,
     /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
     pub max_skew: Duration,
-    /// How long a SYN is kept while the rest of its knock is missing.
+    /// How long a SYN of an incomplete sequence is kept.
     pub sequence_timeout: Duration,
-    /// Sources with a knock in progress at most.
+    /// The maximum number of sources with an incomplete sequence.
     pub sources: NonZeroUsize,
-    /// Who may open what.
+    /// The clients, the doors, and which client may open which door.
     pub auth: Policy,
 }
 
 impl ListenerConfig {
-    /// The terms of a configuration.
+    /// The listener's part of a configuration with these values.
     #[must_use]
     pub fn new(
         window: Window,
@@ -108,22 +108,22 @@ impl ListenerConfig {
         }
     }
 
-    /// The ports that are knocked on.
+    /// The window: the ports whose SYNs make up knocks.
     #[must_use]
     pub fn window(&self) -> Window {
-        // It was a window's when this was made.
+        // Taken from a window by `new`.
         Window::new(self.window_base).unwrap_or(Window::DEFAULT)
     }
 }
 
-/// How the keeper is doing.
+/// The supervisor's state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// The interfaces or the lines that knocks come from, for a person.
+    /// The interfaces or the lines that knocks come from, for display.
     pub listening: String,
-    /// The interfaces, with the mode that the program runs in.
+    /// The attached interfaces, with the mode of the program.
     pub attachments: Vec<Attachment>,
-    /// Interfaces that knocks are to come in on, and that are not there.
+    /// Configured interfaces that do not exist.
     pub awaited: Vec<String>,
     /// Interfaces that the program cannot be attached to.
     pub refused: Vec<Refusal>,
@@ -131,10 +131,10 @@ pub struct Report {
     pub gate: Option<GateStatus>,
     /// Doors that are not closed.
     pub doors: Vec<DoorStatus>,
-    /// Leases in the kernel, if there is a gate and they were to be counted.
+    /// The number of leases in the kernel, if it was asked for and there is a gate.
     pub leases: Option<usize>,
     /// The kernel's counters; empty for lines.
     pub kernel: BTreeMap<String, u64>,
-    /// What the keeper has counted.
+    /// The supervisor's counters.
     pub counters: Counters,
 }

@@ -1,128 +1,142 @@
-//! What the listener may ask of the keeper: to open or close a door of the configuration to
-//! an address for some time, and a few words without arguments.
+//! The requests of the listener: open or close a door of the configuration for an address, and a
+//! few requests about the daemon itself.
 //!
 //! ```text
-//! byte  0      the word
-//!       1      0 or 1: a word's yes or no
+//! byte  0      kind
+//!       1      0 or 1: the flag of a kind that has one
 //!       2..4   zero
-//!       4..8   the number of the question, which the answer has too
-//!       8..12  the door's number
-//!      12..16  the client's number
-//!      16..32  the address, IPv4 as IPv4-mapped IPv6
-//!      32..40  seconds
-//!      40..48  when the knock's last SYN came, in nanoseconds of CLOCK_MONOTONIC
+//!       4..8   query number, repeated in the answer; 0 if no answer is expected
+//!       8..12  door number
+//!      12..16  client number
+//!      16..32  source address, IPv4 as IPv4-mapped IPv6
+//!      32..40  lease in seconds
+//!      40..48  arrival of the knock's last SYN, in nanoseconds of CLOCK_MONOTONIC
 //! ```
 //!
-//! Little-endian. What a word has no use for is zero. The numbers are checked against the
-//! configuration by whoever acts on them.
+//! Little-endian. Fields that a kind does not use are zero. The supervisor checks the numbers
+//! against the configuration.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
+use knockd_types::names::{MAX_LEASE, is_unicast};
 use thiserror::Error;
 
-use knockd_types::names::{MAX_LEASE, is_unicast};
+use crate::{kind::RequestKind, phase::Phase};
 
-/// Bytes of an order.
+/// The length of a request in bytes.
 pub const REQUEST_LEN: usize = 48;
 
-/// The door's number that stands for all.
+/// The door number that stands for all doors.
 const EVERY_DOOR: u32 = u32::MAX;
 
-/// Something that the listener asks for.
+/// A request of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// It is ready: from here on it reads what comes.
+    /// The listener is ready: it reads input from here on.
     Ready,
-    /// Somebody has knocked, or an administrator wants a door open.
-    Open {
-        /// Which question this is, if somebody waits for the answer; 0 if nobody does.
-        question: u32,
-        /// The door's number.
-        door: u32,
-        /// The client's number.
-        client: u32,
-        /// To whom.
-        source: IpAddr,
-        /// For how long, in whole seconds.
-        lease: Duration,
-        /// When the knock's last SYN came.
-        at: Duration,
-    },
-    /// An administrator wants doors closed.
-    Close {
-        /// Which question this is.
-        question: u32,
-        /// The door's number; every door without one.
-        door: Option<u32>,
-        /// To whom.
-        source: IpAddr,
-    },
-    /// An administrator wants the configuration read again.
-    Reload {
-        /// Which question this is.
-        question: u32,
-    },
-    /// How is it going?
-    Report {
-        /// Which question this is.
-        question: u32,
-        /// Whether the kernel's leases are to be counted, which may take a while.
-        count_leases: bool,
-    },
-    /// Whether the kernel is to write a line per knock, because somebody follows.
+    /// Open a door, for an accepted knock or for the administrator.
+    Open(OpenDoor),
+    /// Close doors, for the administrator.
+    Close(CloseDoors),
+    /// Reload the configuration.
+    Reload(ReloadConfig),
+    /// Report the supervisor's state.
+    Report(GetReport),
+    /// Whether the kernel writes a log line per packet: a `tail` subscriber reads them.
     Follow(bool),
-    /// Whether notices are wanted, because somebody reads them.
+    /// Whether the listener wants notices: a subscriber reads them.
     Notify(bool),
-    /// What has the kernel logged so far?
+    /// Read what the kernel has logged so far.
     Flush,
-    /// The lines have come to their end.
+    /// The lines have ended.
     Ended,
-    /// It is there, since it was asked.
+    /// The answer to a ping.
     Alive,
 }
 
-/// Why a message is no order. Nobody but a broken listener, or one that somebody else has
-/// taken over, sends such a thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InvalidRequest {
-    /// It is longer or shorter than every order.
-    #[error("it has {0} bytes, or more, instead of {REQUEST_LEN}")]
-    Length(usize),
-    /// There is no such word.
-    #[error("there is no word {0}")]
-    Word(u8),
-    /// Something stands where nothing may.
-    #[error("something stands where word {0} has nothing")]
-    Excess(u8),
-    /// No single host has such an address.
-    #[error("{0} is no single host's address")]
-    Source(IpAddr),
-    /// No door is open for so long.
-    #[error("a lease of {0} s")]
-    Lease(u64),
+/// Opens a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenDoor {
+    /// The number of the query that waits for the answer; 0 if none does.
+    pub query: u32,
+    /// The door's number.
+    pub door: u32,
+    /// The client's number.
+    pub client: u32,
+    /// The source address that the door is opened for.
+    pub source: IpAddr,
+    /// The lease, in whole seconds.
+    pub lease: Duration,
+    /// When the knock's last SYN arrived, on `CLOCK_MONOTONIC`.
+    pub at: Duration,
 }
 
-const READY: u8 = 1;
-const OPEN: u8 = 2;
-const CLOSE: u8 = 3;
-const RELOAD: u8 = 4;
-const REPORT: u8 = 5;
-const FOLLOW: u8 = 6;
-const FLUSH: u8 = 7;
-const ENDED: u8 = 8;
-const ALIVE: u8 = 9;
-const NOTIFY: u8 = 10;
+/// Closes doors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseDoors {
+    /// The number of the query that waits for the answer.
+    pub query: u32,
+    /// The door's number; every door without one.
+    pub door: Option<u32>,
+    /// The source address that the doors are open for.
+    pub source: IpAddr,
+}
 
-/// An order's fields, as they lie in its bytes.
+/// Reloads the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadConfig {
+    /// The number of the query that waits for the answer.
+    pub query: u32,
+}
+
+/// Asks for the supervisor's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetReport {
+    /// The number of the query that waits for the answer.
+    pub query: u32,
+    /// Whether to count the kernel's leases, which may take a while.
+    pub count_leases: bool,
+}
+
+/// Why a packet is not a request that the supervisor handles. Only a broken listener, or one that
+/// an attacker controls, sends such a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidRequest {
+    /// The length is not [`REQUEST_LEN`].
+    #[error("a request has {REQUEST_LEN} bytes, and this one has {0} or more")]
+    Length(usize),
+    /// There is no such kind.
+    #[error("there is no request of kind {0}")]
+    Kind(u8),
+    /// A field that the kind does not use is not zero, or the encoding is not the canonical one.
+    #[error("a request of kind {0} has an unused field that is not zero")]
+    Excess(RequestKind),
+    /// A door cannot be opened for this address.
+    #[error("{0} is not the address of a single host")]
+    Source(IpAddr),
+    /// The lease is out of range.
+    #[error("a lease of {0} s is out of range")]
+    Lease(u64),
+    /// The kind is not allowed in the listener's phase.
+    #[error("a request of kind {kind} is not allowed while the listener is {phase}")]
+    Phase {
+        /// The kind of the request.
+        kind: RequestKind,
+        /// The phase in which it was received.
+        phase: Phase,
+    },
+}
+
+/// The fields of a request, in the order of its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Fields {
-    word: u8,
+    kind: u8,
     flag: u8,
     zero: [u8; 2],
-    question: u32,
+    query: u32,
     door: u32,
     client: u32,
     source: [u8; 16],
@@ -131,111 +145,108 @@ struct Fields {
 }
 
 impl Request {
-    /// Its bytes.
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> RequestKind {
+        match self {
+            Self::Ready => RequestKind::Ready,
+            Self::Open(_) => RequestKind::Open,
+            Self::Close(_) => RequestKind::Close,
+            Self::Reload(_) => RequestKind::Reload,
+            Self::Report(_) => RequestKind::Report,
+            Self::Follow(_) => RequestKind::Follow,
+            Self::Notify(_) => RequestKind::Notify,
+            Self::Flush => RequestKind::Flush,
+            Self::Ended => RequestKind::Ended,
+            Self::Alive => RequestKind::Alive,
+        }
+    }
+
+    /// The canonical encoding.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; REQUEST_LEN] {
-        let only = |word| Fields {
-            word,
+        let none = Fields {
+            kind: self.kind().to_byte(),
             ..Fields::default()
         };
         let fields = match *self {
-            Self::Ready => only(READY),
-            Self::Open {
-                question,
-                door,
-                client,
-                source,
-                lease,
-                at,
-            } => Fields {
-                question,
-                door,
-                client,
-                source: octets(source),
-                seconds: lease.as_secs(),
-                at: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
-                ..only(OPEN)
+            Self::Ready | Self::Flush | Self::Ended | Self::Alive => none,
+            Self::Open(open) => Fields {
+                query: open.query,
+                door: open.door,
+                client: open.client,
+                source: octets(open.source),
+                seconds: open.lease.as_secs(),
+                at: u64::try_from(open.at.as_nanos()).unwrap_or(u64::MAX),
+                ..none
             },
-            Self::Close {
-                question,
-                door,
-                source,
-            } => Fields {
-                question,
-                door: door.unwrap_or(EVERY_DOOR),
-                source: octets(source),
-                ..only(CLOSE)
+            Self::Close(close) => Fields {
+                query: close.query,
+                door: close.door.unwrap_or(EVERY_DOOR),
+                source: octets(close.source),
+                ..none
             },
-            Self::Reload { question } => Fields {
-                question,
-                ..only(RELOAD)
+            Self::Reload(reload) => Fields {
+                query: reload.query,
+                ..none
             },
-            Self::Report {
-                question,
-                count_leases,
-            } => Fields {
-                question,
-                flag: count_leases.into(),
-                ..only(REPORT)
+            Self::Report(report) => Fields {
+                query: report.query,
+                flag: report.count_leases.into(),
+                ..none
             },
-            Self::Follow(follow) => Fields {
-                flag: follow.into(),
-                ..only(FOLLOW)
+            Self::Follow(flag) | Self::Notify(flag) => Fields {
+                flag: flag.into(),
+                ..none
             },
-            Self::Notify(notify) => Fields {
-                flag: notify.into(),
-                ..only(NOTIFY)
-            },
-            Self::Flush => only(FLUSH),
-            Self::Ended => only(ENDED),
-            Self::Alive => only(ALIVE),
         };
         fields.to_bytes()
     }
 
-    /// The order of these bytes.
+    /// Decodes a packet.
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest`]: they are not exactly what [`Request::to_bytes`] makes.
+    /// Returns an error if `bytes` are not exactly what [`Request::to_bytes`] returns for a
+    /// request.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidRequest> {
         let bytes: &[u8; REQUEST_LEN] = bytes
             .try_into()
             .map_err(|_| InvalidRequest::Length(bytes.len()))?;
         let fields = Fields::from_bytes(bytes);
-        let Fields { word, question, .. } = fields;
-        let order = match word {
-            READY => Self::Ready,
-            OPEN => Self::Open {
-                question,
-                door: fields.door,
+        let kind = RequestKind::from_byte(fields.kind).ok_or(InvalidRequest::Kind(fields.kind))?;
+        let Fields { query, door, .. } = fields;
+        let request = match kind {
+            RequestKind::Ready => Self::Ready,
+            RequestKind::Open => Self::Open(OpenDoor {
+                query,
+                door,
                 client: fields.client,
                 source: fields.source()?,
                 lease: fields.lease()?,
                 at: Duration::from_nanos(fields.at),
-            },
-            CLOSE => Self::Close {
-                question,
-                door: (fields.door != EVERY_DOOR).then_some(fields.door),
+            }),
+            RequestKind::Close => Self::Close(CloseDoors {
+                query,
+                door: (door != EVERY_DOOR).then_some(door),
                 source: fields.source()?,
-            },
-            RELOAD => Self::Reload { question },
-            REPORT => Self::Report {
-                question,
+            }),
+            RequestKind::Reload => Self::Reload(ReloadConfig { query }),
+            RequestKind::Report => Self::Report(GetReport {
+                query,
                 count_leases: fields.flag == 1,
-            },
-            FOLLOW => Self::Follow(fields.flag == 1),
-            NOTIFY => Self::Notify(fields.flag == 1),
-            FLUSH => Self::Flush,
-            ENDED => Self::Ended,
-            ALIVE => Self::Alive,
-            other => return Err(InvalidRequest::Word(other)),
+            }),
+            RequestKind::Follow => Self::Follow(fields.flag == 1),
+            RequestKind::Notify => Self::Notify(fields.flag == 1),
+            RequestKind::Flush => Self::Flush,
+            RequestKind::Ended => Self::Ended,
+            RequestKind::Alive => Self::Alive,
         };
-        // One form for each order, and nothing beside it.
-        if order.to_bytes() != *bytes {
-            return Err(InvalidRequest::Excess(word));
+        // One encoding per request, so that nothing can hide in unused bytes.
+        if request.to_bytes() != *bytes {
+            return Err(InvalidRequest::Excess(kind));
         }
-        Ok(order)
+        Ok(request)
     }
 }
 
@@ -259,10 +270,10 @@ impl Fields {
 
     fn to_bytes(self) -> [u8; REQUEST_LEN] {
         let mut bytes = [0; REQUEST_LEN];
-        bytes[0] = self.word;
+        bytes[0] = self.kind;
         bytes[1] = self.flag;
         bytes[2..4].copy_from_slice(&self.zero);
-        bytes[4..8].copy_from_slice(&self.question.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.query.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.door.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.client.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.source);
@@ -273,10 +284,10 @@ impl Fields {
 
     fn from_bytes(bytes: &[u8; REQUEST_LEN]) -> Self {
         Self {
-            word: bytes[0],
+            kind: bytes[0],
             flag: bytes[1],
             zero: field(bytes, 2),
-            question: u32::from_le_bytes(field(bytes, 4)),
+            query: u32::from_le_bytes(field(bytes, 4)),
             door: u32::from_le_bytes(field(bytes, 8)),
             client: u32::from_le_bytes(field(bytes, 12)),
             source: field(bytes, 16),
@@ -298,105 +309,4 @@ fn octets(source: IpAddr) -> [u8; 16] {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn orders() -> impl Strategy<Value = Request> {
-        let source = any::<IpAddr>()
-            .prop_map(|source| source.to_canonical())
-            .prop_filter("no single host has it", |source| is_unicast(*source));
-        let lease = (1..=MAX_LEASE.as_secs()).prop_map(Duration::from_secs);
-        let at = any::<u64>().prop_map(Duration::from_nanos);
-        let door = any::<u32>().prop_filter("stands for all", |door| *door != EVERY_DOOR);
-        prop_oneof![
-            Just(Request::Ready),
-            Just(Request::Flush),
-            Just(Request::Ended),
-            Just(Request::Alive),
-            any::<bool>().prop_map(Request::Follow),
-            any::<bool>().prop_map(Request::Notify),
-            any::<u32>().prop_map(|question| Request::Reload { question }),
-            (any::<u32>(), any::<bool>()).prop_map(|(question, count_leases)| Request::Report {
-                question,
-                count_leases
-            }),
-            (any::<u32>(), proptest::option::of(door), source.clone()).prop_map(
-                |(question, door, source)| Request::Close {
-                    question,
-                    door,
-                    source
-                }
-            ),
-            (any::<[u32; 3]>(), source, lease, at).prop_map(
-                |([question, door, client], source, lease, at)| Request::Open {
-                    question,
-                    door,
-                    client,
-                    source,
-                    lease,
-                    at
-                }
-            ),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn an_order_survives_the_channel(order in orders()) {
-            prop_assert_eq!(Request::from_bytes(&order.to_bytes()), Ok(order));
-        }
-
-        #[test]
-        fn any_bytes_are_one_order_in_its_only_form_or_garbled(bytes: [u8; REQUEST_LEN], word in 0..12_u8) {
-            let mut bytes = bytes;
-            bytes[0] = word;
-            if let Ok(order) = Request::from_bytes(&bytes) {
-                prop_assert_eq!(order.to_bytes(), bytes);
-            }
-        }
-
-        #[test]
-        fn a_byte_too_many_or_too_few_is_garbled(order in orders(), len in 0..64_usize) {
-            let mut bytes = order.to_bytes().to_vec();
-            bytes.resize(len, 0);
-            prop_assert_eq!(Request::from_bytes(&bytes).is_ok(), len == REQUEST_LEN);
-        }
-
-        #[test]
-        fn a_word_without_arguments_has_none(at in 1..REQUEST_LEN, byte in 1..=u8::MAX) {
-            for order in [Request::Ready, Request::Flush, Request::Ended, Request::Alive] {
-                let mut bytes = order.to_bytes();
-                bytes[at] = byte;
-                prop_assert_eq!(Request::from_bytes(&bytes), Err(InvalidRequest::Excess(bytes[0])));
-            }
-        }
-    }
-
-    #[test]
-    fn what_no_door_is_opened_for_is_garbled() {
-        let open = |source: &str, seconds| {
-            let order = Request::Open {
-                question: 0,
-                door: 0,
-                client: 1,
-                source: source.parse().unwrap(),
-                lease: Duration::from_secs(seconds),
-                at: Duration::ZERO,
-            };
-            Request::from_bytes(&order.to_bytes())
-        };
-        assert!(open("192.0.2.7", 1).is_ok());
-        for source in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"] {
-            let garbled = InvalidRequest::Source(source.parse().unwrap());
-            assert_eq!(open(source, 1), Err(garbled));
-        }
-        for seconds in [0, MAX_LEASE.as_secs() + 1, u64::MAX] {
-            assert_eq!(
-                open("192.0.2.7", seconds),
-                Err(InvalidRequest::Lease(seconds))
-            );
-        }
-    }
-}
+mod tests;

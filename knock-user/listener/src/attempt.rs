@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use knock_common::protocol::block::Block;
-use knockd_ipc::request::Request;
+use knockd_ipc::request::{OpenDoor, Request};
 use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
@@ -202,13 +202,13 @@ impl Listener {
     /// The request to open the door.
     fn open_request(&self, verified: &Verified, syn: &Syn) -> Request {
         let Policy { clients, doors } = &self.config.auth;
-        Request::Open {
-            question: 0,
+        Request::Open(OpenDoor {
+            query: 0,
             door: doors[verified.door].number,
             client: clients[verified.client].number,
             source: syn.source,
             lease: verified.lease,
             at: syn.at,
-        }
+        })
     }
 }

@@ -89,7 +89,7 @@ async fn listen(
     Sandbox::new(store_dir.as_ref())?.enter()?;
     let source = match (ring, lines) {
         (Some(ring), _) => Source::Ring(Box::new(ring)),
-        (None, Some(lines)) => Source::Lines(Lines::read(lines, startup.terms.window())?),
+        (None, Some(lines)) => Source::Lines(Lines::read(lines, startup.config.window())?),
         (None, None) => Source::Ended,
     };
     let (sender, queries) = mpsc::channel(MAX_QUEUED_QUERIES);
@@ -97,7 +97,7 @@ async fn listen(
     let mut listener = Listener::new(
         supervisor,
         source,
-        startup.terms,
+        startup.config,
         startup.store,
         startup.started,
         sender,

@@ -1,58 +1,15 @@
-//! Generates the manual page knockd.toml(5), with every key of the configuration.
+//! Generates the manual page knockd.toml(5) and the key reference in docs/configuration.md, with
+//! every key of the configuration.
 
 mod keys;
+mod model;
+mod reference;
 
-use knockd_config::model::DEFAULT_PATH;
+use knockd_config::DEFAULT_PATH;
 
+pub(crate) use self::reference::reference;
+use self::{keys::TABLES, model::Table};
 use crate::page::Page;
-
-/// A table of the file. The keys before the first table form a table without a header.
-struct Table {
-    /// The header as in the file. Empty for the keys before the first table.
-    header: &'static str,
-    about: &'static str,
-    keys: &'static [Key],
-}
-
-struct Key {
-    name: &'static str,
-    values: Values,
-    default: Default,
-    meaning: &'static str,
-}
-
-/// The valid values of a key. A test checks all of this against the parser, except for prose.
-enum Values {
-    /// A duration, such as `30s`.
-    Duration {
-        least: &'static str,
-        most: &'static str,
-        whole_seconds: bool,
-    },
-    /// An integer. Without `most`, the limit is that of TOML.
-    Number { least: i64, most: Option<i64> },
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// `true` or `false`.
-    Flag,
-    /// Anything else, with examples of valid and invalid TOML values.
-    #[cfg_attr(not(test), expect(dead_code, reason = "samples are for the test"))]
-    Other {
-        what: &'static str,
-        right: &'static [&'static str],
-        wrong: &'static [&'static str],
-    },
-}
-
-/// What applies if the key is missing.
-enum Default {
-    /// The key is required.
-    Required,
-    /// This value, in TOML.
-    Value(&'static str),
-    /// No value. The text describes the effect.
-    None(&'static str),
-}
 
 /// A complete example.
 const EXAMPLE: &str = r#"interfaces = ["eth0"]
@@ -69,8 +26,8 @@ max_for = "1h"
 
 [[door]]
 name = "backup"
-run = ["portknock", "open", "%IP%", "873"]
-close = ["portknock", "close", "%IP%", "873"]
+run = ["portknock", "open", "%IP%"]
+close = ["portknock", "close", "%IP%"]
 for = "10m"
 
 [gate]
@@ -96,8 +53,8 @@ pub(crate) fn page() -> String {
          knockd, and must not be writable by others. Unknown keys are errors. Durations are written \
          like `\"90s\"`, `\"10m\"`, `\"1h 30m\"`.",
     );
-    for table in keys::TABLES {
-        table.add_to(&mut page);
+    for table in TABLES {
+        add(table, &mut page);
     }
     page.section("COMMANDS");
     page.paragraph(
@@ -113,65 +70,24 @@ pub(crate) fn page() -> String {
     page.render()
 }
 
-impl Table {
-    fn add_to(&self, page: &mut Page) {
-        page.section(if self.header.is_empty() {
-            "TOP-LEVEL KEYS"
-        } else {
-            self.header
-        });
-        if !self.about.is_empty() {
-            page.paragraph(self.about);
-        }
-        for key in self.keys {
-            let text = format!(
-                "{}\n{} {}",
-                key.meaning,
-                key.values.told(),
-                key.default.told()
-            );
-            page.item(key.name, "", text.trim_end());
-        }
+/// Adds the section of `table`.
+fn add(table: &Table, page: &mut Page) {
+    page.section(if table.header.is_empty() {
+        "TOP-LEVEL KEYS"
+    } else {
+        table.header
+    });
+    if !table.about.is_empty() {
+        page.paragraph(table.about);
     }
-}
-
-impl Values {
-    fn told(&self) -> String {
-        match self {
-            Self::Duration {
-                least,
-                most,
-                whole_seconds,
-            } => {
-                let unit = if *whole_seconds {
-                    ", in whole seconds"
-                } else {
-                    ""
-                };
-                format!("A duration from {least} to {most}{unit}.")
-            }
-            Self::Number {
-                least,
-                most: Some(most),
-            } => format!("A number from {least} to {most}."),
-            Self::Number { least, most: None } => format!("A number of at least {least}."),
-            Self::Choice(words) => {
-                let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
-                format!("{}.", words.join(" or "))
-            }
-            Self::Flag => "`true` or `false`.".to_owned(),
-            Self::Other { what, .. } => format!("{what}."),
-        }
-    }
-}
-
-impl Default {
-    fn told(&self) -> String {
-        match self {
-            Self::Required => "Required.".to_owned(),
-            Self::Value(value) => format!("Default: `{value}`."),
-            Self::None(meaning) => format!("Default: {meaning}."),
-        }
+    for key in table.keys {
+        let text = format!(
+            "{}\n{}. {}",
+            key.meaning,
+            key.values.description(),
+            key.default.sentence()
+        );
+        page.item(key.name, "", text.trim_end());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Generates the manual pages and the shell completions (bash, zsh, fish) from the code.
 //! `cargo xtask package` runs it. The programs themselves do not contain this code.
+//!
+//! With `--configuration-reference` it prints the key reference in docs/configuration.md instead.
 
 mod configuration;
 mod page;
@@ -12,8 +14,14 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::{Shell, generate_to};
 
 fn main() -> Result<()> {
-    let folder = env::args_os().nth(1).context("usage: documents FOLDER")?;
-    let folder = Path::new(&folder);
+    let argument = env::args_os()
+        .nth(1)
+        .context("usage: knockd-manpages DIRECTORY | --configuration-reference")?;
+    if argument == "--configuration-reference" {
+        print!("{}", configuration::reference());
+        return Ok(());
+    }
+    let folder = Path::new(&argument);
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (name, page) in [
         ("knock.1", program::client(knock_client::Cli::command())?),

@@ -1,5 +1,5 @@
-//! What knockd's processes run on: clocks, log formats, the sandbox, accounts, and files that
-//! survive a crash.
+//! Operating system services for knockd's processes: clocks, the log, the sandbox, user accounts
+//! and crash-safe database files.
 
 pub mod account;
 pub mod async_fd;

@@ -1,5 +1,5 @@
-//! Persistent state: the replay store of accepted sealed knocks ([`knocks`]), and the lease
-//! journal of open doors ([`leases`]). Two files, since they belong to different processes.
+//! A database file for persistent state: the listener's replay store and the supervisor's lease
+//! journal. They are two files, because they belong to different processes.
 //!
 //! Both use redb: crash-safe by construction (copy on write, checksums, one file), pure Rust and
 //! well maintained, and a commit returns when the data is on disk. A custom append-only file would
@@ -51,7 +51,7 @@ impl Store {
             consequence,
             database: None,
         };
-        let trouble = match store.database() {
+        let problem = match store.database() {
             Ok(database) => {
                 store.database = Some(database);
                 None
@@ -64,7 +64,7 @@ impl Store {
             }
             Err(error) => Some(error),
         };
-        Ok((store, trouble))
+        Ok((store, problem))
     }
 
     /// Runs `work` on the database. Opens it again if the last use failed.

@@ -36,7 +36,7 @@ fn run(name: &str, main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     match main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log is not open before the supervisor has sent its settings.
+            // The supervisor sends the log settings. Before that there is no log.
             if tracing::event_enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {
@@ -47,7 +47,7 @@ fn run(name: &str, main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Whether the reader of standard output has seen enough, as in `knockd tail | head`.
+/// Whether the reader of standard output has exited, as in `knockd tail | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

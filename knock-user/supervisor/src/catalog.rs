@@ -1,15 +1,18 @@
-//! Doors and clients by numbers that stay the same when the configuration is read again.
+//! The doors and clients by number. Numbers are stable across reloads.
 
 use knockd_config::model::{Config, Door};
 use knockd_types::names::BY_HAND;
 
-/// The doors and clients of the configuration, and those of earlier ones that somebody may
-/// still have open.
+use crate::refusal::Refusal;
+
+/// The doors and clients of the configuration and of earlier ones, whose doors may still be open.
+///
+/// A name keeps its number for the life of the daemon. A number that was assigned stays valid.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    /// Every door that there has been, the later one of a name in the place of the earlier.
+    /// Every door by number. A door of a later configuration replaces the one of the same name.
     doors: Vec<Door>,
-    /// Every client's name that there has been.
+    /// Every client's name by number.
     clients: Vec<String>,
     /// The numbers of the configuration's doors, in its order.
     configured_doors: Vec<usize>,
@@ -18,10 +21,11 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
+    /// The doors and clients of `config`.
     pub(crate) fn new(config: &Config) -> Self {
         let mut catalog = Self {
             doors: Vec::new(),
-            // By its number, see `inner::order::BY_HAND`.
+            // Its number is `BY_HAND_NUMBER`.
             clients: vec![BY_HAND.to_owned()],
             configured_doors: Vec::new(),
             configured_clients: Vec::new(),
@@ -30,7 +34,7 @@ impl Catalog {
         catalog
     }
 
-    /// Goes over to another configuration.
+    /// Takes over the doors and clients of another configuration.
     pub(crate) fn update(&mut self, config: &Config) {
         self.configured_doors = config
             .doors
@@ -53,17 +57,41 @@ impl Catalog {
         self.configured_clients = names.map(|name| self.number_of_client(name)).collect();
     }
 
-    /// How many doors there have been.
-    pub(crate) fn doors(&self) -> usize {
-        self.doors.len()
+    /// The configuration's door with the number that the listener requested.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there was never such a door, or if a reload has removed it.
+    pub(crate) fn requested_door(&self, number: u32) -> Result<usize, Refusal> {
+        let number = number as usize;
+        let Some(door) = self.doors.get(number) else {
+            return Err(Refusal::Invalid("it requested an unknown door"));
+        };
+        if !self.has_door(number) {
+            let removed = format!("door {:?} is not configured", door.name);
+            return Err(Refusal::Denied(removed));
+        }
+        Ok(number)
     }
 
-    /// How many clients there have been.
-    pub(crate) fn clients(&self) -> usize {
-        self.clients.len()
+    /// The configuration's client with the number that the listener requested.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there was never such a client, or if a reload has removed it.
+    pub(crate) fn requested_client(&self, number: u32) -> Result<usize, Refusal> {
+        let number = number as usize;
+        let Some(name) = self.clients.get(number) else {
+            return Err(Refusal::Invalid("it requested an unknown client"));
+        };
+        if !self.has_client(number) {
+            let removed = format!("client {name:?} is not configured");
+            return Err(Refusal::Denied(removed));
+        }
+        Ok(number)
     }
 
-    /// Whether `config`, which this is a catalog of, lets the client open the door.
+    /// Whether `config`, the last one that was taken over, allows the client to open the door.
     pub(crate) fn may_open(&self, config: &Config, client: usize, door: usize) -> bool {
         let position = |numbers: &[usize], number| numbers.iter().position(|one| *one == number);
         let door = position(&self.configured_doors, door);
@@ -105,13 +133,13 @@ impl Catalog {
         &self.clients[number]
     }
 
-    /// Whether the client with this number may have a door open: one of the configuration, or
+    /// Whether a door may be open for the client with this number: a client of the configuration, or
     /// the administrator.
     pub(crate) fn has_client(&self, number: usize) -> bool {
         self.clients[number] == BY_HAND || self.configured_clients.contains(&number)
     }
 
-    /// The number of the client of this name, who need not be one any more.
+    /// The number of the client of this name. The configuration need not have it.
     pub(crate) fn number_of_client(&mut self, name: &str) -> usize {
         let known = self.clients.iter().position(|other| other == name);
         known.unwrap_or_else(|| {
@@ -120,3 +148,6 @@ impl Catalog {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,16 +15,16 @@ use std::{
 /// A door key: a door, and the source address that it is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct DoorKey {
-    /// The door's index in the configuration.
+    /// The door's number.
     pub door: usize,
     /// The source address that the door is open for.
     pub source: IpAddr,
 }
 
-/// The grant of an accepted knock.
+/// What an accepted knock is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
-    /// The index of the client that knocked.
+    /// The client's number.
     pub client: usize,
     /// How long the door stays open.
     pub lease: Duration,
@@ -43,8 +43,8 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     /// The door key.
-    pub visit: DoorKey,
-    /// The index of the client that knocked.
+    pub key: DoorKey,
+    /// The client's number.
     pub client: usize,
     /// What to do.
     pub action: Action,
@@ -80,8 +80,8 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenDoor {
     /// The door key.
-    pub visit: DoorKey,
-    /// The index of the client that knocked last.
+    pub key: DoorKey,
+    /// The number of the client that knocked last.
     pub client: usize,
     /// The duration of its lease.
     pub lease: Duration,
@@ -90,7 +90,7 @@ pub(crate) struct OpenDoor {
     /// Whether `run` has succeeded.
     pub opened: bool,
     /// Whether the gate admits the source: until the door is closing, even if `run` failed.
-    pub lets_in: bool,
+    pub admits: bool,
     /// The state, for display.
     pub state: &'static str,
 }
@@ -111,7 +111,7 @@ pub(crate) struct Doors {
 
 #[derive(Debug)]
 struct Lease {
-    terms: Grant,
+    grant: Grant,
     until: Duration,
     phase: Phase,
 }
@@ -155,86 +155,86 @@ impl Doors {
 
     /// Restores a door that a previous daemon process opened. If `run` is not known to have
     /// succeeded (`opened`), the next knock runs it. `close` is required in any case.
-    pub(crate) fn restore(&mut self, visit: DoorKey, terms: Grant, until: Duration, opened: bool) {
+    pub(crate) fn restore(&mut self, key: DoorKey, grant: Grant, until: Duration, opened: bool) {
         let phase = if opened { Phase::Open } else { Phase::Failed };
         let lease = Lease {
-            terms,
+            grant,
             until,
             phase,
         };
-        self.leases.insert(visit, lease);
-        self.deadlines.insert((until, visit));
+        self.leases.insert(key, lease);
+        self.deadlines.insert((until, key));
     }
 
     /// The open door with this key, if any.
     #[must_use]
-    pub(crate) fn get(&self, visit: &DoorKey) -> Option<OpenDoor> {
-        let lease = self.leases.get(visit)?;
-        Some(lease.open_door(*visit))
+    pub(crate) fn get(&self, key: &DoorKey) -> Option<OpenDoor> {
+        let lease = self.leases.get(key)?;
+        Some(lease.open_door(*key))
     }
 
     /// Handles an accepted knock at `now`.
-    pub(crate) fn knock(&mut self, visit: DoorKey, terms: Grant, now: Duration) -> Admission {
-        let until = now + terms.lease;
-        let Some(lease) = self.leases.get_mut(&visit) else {
+    pub(crate) fn admit(&mut self, key: DoorKey, grant: Grant, now: Duration) -> Admission {
+        let until = now + grant.lease;
+        let Some(lease) = self.leases.get_mut(&key) else {
             if self.leases.len() >= self.max.get() {
                 return Admission::Full;
             }
             let lease = Lease {
-                terms,
+                grant,
                 until,
                 phase: Phase::Opening,
             };
-            let task = lease.task(visit, Action::Open);
-            self.leases.insert(visit, lease);
+            let task = lease.task(key, Action::Open);
+            self.leases.insert(key, lease);
             return Admission::Opens(task);
         };
         match &mut lease.phase {
             Phase::Opening | Phase::Open => {
-                self.deadlines.remove(&(lease.until, visit));
+                self.deadlines.remove(&(lease.until, key));
                 lease.until = lease.until.max(until);
-                lease.terms = terms;
+                lease.grant = grant;
                 if lease.phase == Phase::Open {
-                    self.deadlines.insert((lease.until, visit));
+                    self.deadlines.insert((lease.until, key));
                 }
                 Admission::Extends
             }
             Phase::Closing { reopen, .. } => {
-                *reopen = Some(terms);
+                *reopen = Some(grant);
                 Admission::Reopens
             }
             Phase::Failed | Phase::Retrying { .. } => {
-                self.deadlines.remove(&(lease.deadline(), visit));
+                self.deadlines.remove(&(lease.deadline(), key));
                 lease.phase = Phase::Opening;
-                lease.terms = terms;
+                lease.grant = grant;
                 lease.until = until;
-                Admission::Opens(lease.task(visit, Action::Open))
+                Admission::Opens(lease.task(key, Action::Open))
             }
         }
     }
 
     /// Extends the lease of an open door to `until`, if that is later: the door is in use.
-    pub(crate) fn prolong(&mut self, visit: DoorKey, until: Duration) {
-        if let Some(lease) = self.leases.get_mut(&visit)
+    pub(crate) fn prolong(&mut self, key: DoorKey, until: Duration) {
+        if let Some(lease) = self.leases.get_mut(&key)
             && matches!(lease.phase, Phase::Open | Phase::Failed)
             && lease.until < until
         {
-            self.deadlines.remove(&(lease.until, visit));
+            self.deadlines.remove(&(lease.until, key));
             lease.until = until;
-            self.deadlines.insert((until, visit));
+            self.deadlines.insert((until, key));
         }
     }
 
     /// Removes a door that could not be opened.
-    pub(crate) fn forget(&mut self, visit: DoorKey) {
-        if let Some(lease) = self.leases.remove(&visit) {
-            self.deadlines.remove(&(lease.deadline(), visit));
+    pub(crate) fn forget(&mut self, key: DoorKey) {
+        if let Some(lease) = self.leases.remove(&key) {
+            self.deadlines.remove(&(lease.deadline(), key));
         }
     }
 
     /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
-    pub(crate) fn revoke(&mut self, visit: DoorKey, now: Duration) -> Option<Step> {
-        let lease = self.leases.get_mut(&visit)?;
+    pub(crate) fn revoke(&mut self, key: DoorKey, now: Duration) -> Option<Step> {
+        let lease = self.leases.get_mut(&key)?;
         let deadline = lease.deadline();
         lease.until = now;
         match &mut lease.phase {
@@ -244,45 +244,45 @@ impl Doors {
                 None
             }
             Phase::Open | Phase::Failed | Phase::Retrying { .. } => {
-                self.deadlines.remove(&(deadline, visit));
-                Some(self.close(visit))
+                self.deadlines.remove(&(deadline, key));
+                Some(self.close(key))
             }
         }
     }
 
     /// Handles the end of a task; `ok` means success.
-    pub(crate) fn finished(&mut self, visit: DoorKey, ok: bool, now: Duration) -> Option<Step> {
-        let lease = self.leases.get_mut(&visit)?;
+    pub(crate) fn finished(&mut self, key: DoorKey, ok: bool, now: Duration) -> Option<Step> {
+        let lease = self.leases.get_mut(&key)?;
         match lease.phase {
             Phase::Opening => {
                 lease.phase = if ok { Phase::Open } else { Phase::Failed };
                 if self.stopping || lease.until <= now {
-                    return Some(self.close(visit));
+                    return Some(self.close(key));
                 }
-                self.deadlines.insert((lease.until, visit));
+                self.deadlines.insert((lease.until, key));
                 None
             }
             Phase::Closing {
-                reopen: Some(terms),
+                reopen: Some(grant),
                 ..
             } if !self.stopping => {
-                lease.terms = terms;
-                lease.until = now + terms.lease;
+                lease.grant = grant;
+                lease.until = now + grant.lease;
                 lease.phase = Phase::Opening;
-                Some(Step::Start(lease.task(visit, Action::Open)))
+                Some(Step::Start(lease.task(key, Action::Open)))
             }
             Phase::Closing { .. } if ok => {
-                self.leases.remove(&visit);
-                Some(Step::Closed(visit))
+                self.leases.remove(&key);
+                Some(Step::Closed(key))
             }
             Phase::Closing { attempt, .. } => {
                 if attempt >= CLOSING_ATTEMPTS || self.stopping {
-                    self.leases.remove(&visit);
-                    return Some(Step::GaveUp(visit));
+                    self.leases.remove(&key);
+                    return Some(Step::GaveUp(key));
                 }
                 let at = now + Duration::from_secs(1 << (attempt - 1));
                 lease.phase = Phase::Retrying { attempt, at };
-                self.deadlines.insert((at, visit));
+                self.deadlines.insert((at, key));
                 None
             }
             // No task is running in these phases.
@@ -293,15 +293,15 @@ impl Doors {
     /// A door whose deadline is not after `now`.
     #[must_use]
     pub(crate) fn due(&self, now: Duration) -> Option<DoorKey> {
-        let (at, visit) = *self.deadlines.first()?;
-        (at <= now).then_some(visit)
+        let (at, key) = *self.deadlines.first()?;
+        (at <= now).then_some(key)
     }
 
     /// Closes one door whose deadline is not after `now`. Call it until it returns `None`.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Step> {
-        let visit = self.due(now)?;
+        let key = self.due(now)?;
         self.deadlines.pop_first();
-        Some(self.close(visit))
+        Some(self.close(key))
     }
 
     /// When [`Doors::expire`] has to be called next.
@@ -316,12 +316,12 @@ impl Doors {
         self.stopping = true;
         let due = std::mem::take(&mut self.deadlines);
         due.into_iter()
-            .filter_map(|(_, visit)| {
-                if stays(&visit) {
-                    self.leases.remove(&visit);
+            .filter_map(|(_, key)| {
+                if stays(&key) {
+                    self.leases.remove(&key);
                     return None;
                 }
-                Some(self.close(visit))
+                Some(self.close(key))
             })
             .collect()
     }
@@ -334,15 +334,13 @@ impl Doors {
 
     /// Every door that is not closed.
     pub(crate) fn open(&self) -> impl Iterator<Item = OpenDoor> {
-        self.leases
-            .iter()
-            .map(|(visit, lease)| lease.open_door(*visit))
+        self.leases.iter().map(|(key, lease)| lease.open_door(*key))
     }
 
     /// Starts to close a door that has no running task and no deadline.
-    fn close(&mut self, visit: DoorKey) -> Step {
-        let Some(lease) = self.leases.get_mut(&visit) else {
-            return Step::Closed(visit);
+    fn close(&mut self, key: DoorKey) -> Step {
+        let Some(lease) = self.leases.get_mut(&key) else {
+            return Step::Closed(key);
         };
         let attempt = match lease.phase {
             Phase::Retrying { attempt, .. } => attempt + 1,
@@ -352,7 +350,7 @@ impl Doors {
             attempt,
             reopen: None,
         };
-        Step::Start(lease.task(visit, Action::Close))
+        Step::Start(lease.task(key, Action::Close))
     }
 }
 
@@ -365,14 +363,14 @@ impl Lease {
         }
     }
 
-    fn open_door(&self, visit: DoorKey) -> OpenDoor {
+    fn open_door(&self, key: DoorKey) -> OpenDoor {
         OpenDoor {
-            visit,
-            client: self.terms.client,
-            lease: self.terms.lease,
+            key,
+            client: self.grant.client,
+            lease: self.grant.lease,
             until: self.until,
             opened: !matches!(self.phase, Phase::Opening | Phase::Failed),
-            lets_in: !matches!(self.phase, Phase::Closing { .. } | Phase::Retrying { .. }),
+            admits: !matches!(self.phase, Phase::Closing { .. } | Phase::Retrying { .. }),
             state: match self.phase {
                 Phase::Opening => "opening",
                 Phase::Open => "open",
@@ -383,12 +381,12 @@ impl Lease {
         }
     }
 
-    fn task(&self, visit: DoorKey, action: Action) -> Task {
+    fn task(&self, key: DoorKey, action: Action) -> Task {
         Task {
-            visit,
-            client: self.terms.client,
+            key,
+            client: self.grant.client,
             action,
-            lease: self.terms.lease,
+            lease: self.grant.lease,
         }
     }
 }

@@ -1,153 +1,166 @@
-//! The supervisor's event loop.
+//! The supervisor's event loop: passes each event to the part that handles it.
 
-use std::time::Duration;
+use std::os::fd::AsFd as _;
 
 use anyhow::Result;
-use knockd_ipc::{channel::Received, message::Message};
-use knockd_runtime::clock::{monotonic, sleep_until_monotonic};
+use knockd_ipc::{channel::Received, message::StartupConfig};
+use knockd_runtime::{clock::sleep_until_monotonic, log};
+use knockd_types::names::KNOCKS_FOLDER;
+use rustix::process::geteuid;
 use tracing::{info, warn};
 
 use crate::{
-    child::{self, Child},
-    doors::DoorKey,
-    interfaces,
-    resources::{Sockets, Source},
-    signals::{Asked, StopSignals},
+    child,
+    listener_config::listener_config,
+    listener_process::Launch,
+    replay_dir,
+    resources::Sockets,
+    signals::{SignalRequest, StopSignals},
     state::Supervisor,
 };
 
 impl Supervisor {
-    /// Starts the listener and runs until a signal asks it to stop or the lines have ended, and
-    /// until every door is closed after that.
+    /// Starts the listener and runs until a signal stops the daemon or the lines have ended, and
+    /// then until every door is closed.
     ///
     /// # Errors
     ///
-    /// The listener could not be started, or the source cannot be watched any more.
+    /// Returns an error if the first listener cannot be started, or if a source of events fails.
     pub(crate) async fn run(mut self, mut stop: StopSignals, sockets: Sockets) -> Result<()> {
         let result = self.serve(&mut stop, &sockets).await;
         self.shut_down(&mut stop, result.is_ok()).await;
         result
     }
 
-    /// Serves until it is to stop.
     async fn serve(&mut self, stop: &mut StopSignals, sockets: &Sockets) -> Result<()> {
         self.start_listener(sockets)?;
         loop {
-            if matches!(self.source, Source::Ended) && self.doors.is_empty() {
+            if self.datapath.has_ended() && self.ledger.is_empty() {
                 return Ok(());
             }
-            let watchdog = self.watchdog_deadline();
-            // In this order: what strangers bring about must not keep anything else waiting.
+            // A daemon that is not ready sends no keep-alive messages.
+            let watchdog = self.service_manager.watchdog_deadline();
+            let watchdog = watchdog.filter(|_| self.listener.was_ready());
+            let expiry = self.ledger.next_deadline();
+            let retry = self.datapath.retry_at();
+            let start = self.listener.next_start();
+            let (interfaces, kernel_log) = self.datapath.events();
+            // In this order, so that untrusted network input delays nothing else.
             tokio::select! {
                 biased;
-                asked = stop.recv() => match asked {
-                    Asked::Reload => self.reread(None),
-                    Asked::Stop(signal) => {
+                request = stop.recv() => match request {
+                    SignalRequest::Reload => self.reload(None),
+                    SignalRequest::Stop(signal) => {
                         info!("{signal}: closing every open door, then stopping");
                         return Ok(());
                     }
                 },
-                Some(reread) = self.rereads.1.recv() => self.reread_done(reread),
-                Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
-                () = sleep_until_monotonic(watchdog) => self.feed_watchdog(),
-                () = sleep_until_monotonic(self.doors.next_deadline()) => self.expire(),
-                changed = interfaces::changed(&mut self.watch) => {
+                Some(reread) = self.reload.next() => self.reloaded(reread),
+                Some((task, ending)) = self.ledger.next_ending() => {
+                    self.ledger.ended(&mut self.datapath, &task, &ending);
+                }
+                () = sleep_until_monotonic(watchdog) => {
+                    self.service_manager.feed_watchdog();
+                    self.listener.ping();
+                }
+                () = sleep_until_monotonic(expiry) => self.ledger.expire(&mut self.datapath),
+                changed = interfaces => {
                     changed?;
                     self.follow_interfaces();
                 }
-                () = sleep_until_monotonic(self.retry_interfaces) => self.follow_interfaces(),
-                () = sleep_until_monotonic(self.unstarted.next_start()) => {
-                    self.start_listener(sockets)?;
-                }
-                heard = child::recv(&self.child) => match heard? {
-                    Received::Request(order) => self.handle_request(order),
-                    Received::Invalid(garbled) => self.kill(&garbled),
-                    Received::Closed => self.reap().await?,
+                () = sleep_until_monotonic(retry) => self.follow_interfaces(),
+                () = sleep_until_monotonic(start) => self.start_listener(sockets)?,
+                received = self.listener.recv() => match received? {
+                    Received::Request(request) => self.handle_request(request),
+                    Received::Invalid(invalid) => self.listener.kill(&invalid),
+                    Received::Closed => self.listener.reap().await?,
                 },
-                event = self.exporter.next_event() => self.handle_exporter(&event),
-                logged = self.source.logged() => {
+                event = self.exporter.next_event() => self.handle_exporter(event),
+                logged = kernel_log => {
                     logged?;
-                    self.flush_kernel_log();
+                    self.datapath.flush_kernel_log();
                 }
             }
         }
     }
 
-    /// Closes what has to be closed, and lets the listener go. The gate goes too if it is to.
+    fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
+        let Self {
+            config,
+            datapath,
+            ledger,
+            reporter,
+            started,
+            ..
+        } = self;
+        self.listener.start(|| {
+            let account = child::account(config)?;
+            let replay_dir = replay_dir::prepare_for(config, account.as_ref(), reporter);
+            let store = config.state_dir.join(KNOCKS_FOLDER);
+            let startup = StartupConfig {
+                log: log::chosen(),
+                config: listener_config(config, ledger.catalog()),
+                reads_lines: datapath.reads_lines(),
+                store: replay_dir.is_some().then_some(store),
+                owner: geteuid().as_raw(),
+                started: *started,
+            };
+            let control = sockets.control.as_fd().try_clone_to_owned()?;
+            let mut files = vec![control, datapath.input()?];
+            files.extend(replay_dir);
+            Ok(Launch {
+                account,
+                startup,
+                files,
+            })
+        })?;
+        // It is connected to a listener, so a new listener needs a new one.
+        self.start_exporter();
+        Ok(())
+    }
+
+    /// Closes the doors that have to be closed, stops the listener, and with `leaves_gate` removes
+    /// a gate that does not stay in force.
     async fn shut_down(&mut self, stop: &mut StopSignals, leaves_gate: bool) {
         self.service_manager.stopping();
-        let gate_stays = self.gate_stays();
+        self.listener.stopping();
+        let gate_stays = self.datapath.gate_stays(&self.config);
         if leaves_gate {
-            self.leave_gate();
+            self.datapath.leave_gate(&self.config);
         }
-        self.close(stop, gate_stays).await;
-        if let Some(child) = self.child.take() {
-            child.stop().await;
-        }
+        self.close_doors(stop, gate_stays).await;
+        self.listener.stop().await;
         self.exporter.stop().await;
     }
 
-    /// Closes the doors that a daemon before this one left open, and does nothing else. Those
-    /// that the gate closes by itself are left to it.
-    pub(crate) async fn close_what_is_left(mut self, stop: &mut StopSignals) {
-        let gate_stays = self.gate.is_some();
-        self.close(stop, gate_stays).await;
+    /// Closes the doors that a previous daemon left open, and does nothing else. With a gate those
+    /// without a closing command are left to it.
+    pub(crate) async fn close_restored(mut self, stop: &mut StopSignals) {
+        let gate_stays = self.datapath.has_gate();
+        self.close_doors(stop, gate_stays).await;
     }
 
     /// Closes every door, and does nothing else.
-    pub(crate) async fn close_everything(mut self, stop: &mut StopSignals) {
-        self.close(stop, false).await;
+    pub(crate) async fn close_all(mut self, stop: &mut StopSignals) {
+        self.close_doors(stop, false).await;
     }
 
-    /// Closes every door that does not close without this process, and waits for the
-    /// commands, or for a second signal.
-    async fn close(&mut self, stop: &mut StopSignals, gate_stays: bool) {
-        let catalog = &self.catalog;
-        let stays = |visit: &DoorKey| gate_stays && catalog.door(visit.door).close.is_none();
-        for step in self.doors.stop(stays) {
-            self.step(step);
-        }
-        while !self.doors.is_empty() {
+    /// Closes every door that does not close without this process, and waits for the commands, or
+    /// for a second signal.
+    async fn close_doors(&mut self, stop: &mut StopSignals, gate_stays: bool) {
+        self.ledger.close_all(&mut self.datapath, gate_stays);
+        while !self.ledger.is_empty() {
+            let watchdog = self.service_manager.watchdog_deadline();
             tokio::select! {
-                Some((task, ending)) = self.endings.recv() => self.ended(&task, &ending),
-                () = sleep_until_monotonic(self.service_manager.watchdog_deadline()) => {
-                    self.service_manager.feed_watchdog();
+                Some((task, ending)) = self.ledger.next_ending() => {
+                    self.ledger.ended(&mut self.datapath, &task, &ending);
                 }
+                () = sleep_until_monotonic(watchdog) => self.service_manager.feed_watchdog(),
                 signal = stop.stop() => {
-                    let left = self.doors.open().count();
-                    warn!("{signal} again: stopping at once; {left} doors may be open still");
+                    let left = self.ledger.open_doors().count();
+                    warn!("{signal} again: stopping at once; {left} doors may still be open");
                     break;
                 }
-            }
-        }
-    }
-
-    /// Nothing is heard of a daemon that is not ready yet.
-    fn watchdog_deadline(&self) -> Option<Duration> {
-        self.service_manager
-            .watchdog_deadline()
-            .filter(|_| self.unstarted.was_ready())
-    }
-
-    /// The watchdog hears of this process alone, which looks after the listener in the same
-    /// time: one that has not answered is ended, and another one started.
-    fn feed_watchdog(&mut self) {
-        self.service_manager.feed_watchdog();
-        if self.child.as_mut().is_none_or(Child::answers) {
-            self.send(Message::Ping);
-        } else {
-            self.kill(&"it does not answer");
-        }
-    }
-
-    fn expire(&mut self) {
-        let now = monotonic();
-        while let Some(visit) = self.doors.due(now) {
-            if let Some(until) = self.in_use_until(visit, now) {
-                self.doors.prolong(visit, until);
-                self.keep_lease(visit);
-            } else if let Some(step) = self.doors.expire(now) {
-                self.step(step);
             }
         }
     }

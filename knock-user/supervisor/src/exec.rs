@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use knockd_types::command::Command;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -23,8 +24,6 @@ use tokio::{
     time::timeout,
 };
 use tracing::{info, warn};
-
-use knockd_types::command::Command;
 
 /// The search path for programs without a slash, and the `PATH` of every command.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -339,7 +338,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn success_failure_and_absence_are_told_apart() {
+    async fn success_failure_and_absence_are_distinguished() {
         assert!(ending(shell("exit 0"), LONG).await.succeeded());
         let failed = ending(shell("exit 3"), LONG).await;
         assert_eq!(failed.to_string(), "failed: exit status: 3");

@@ -4,14 +4,13 @@
 //! affected. It gets its data from the listener, over a channel that is made anew for each exporter.
 
 use std::{
-    env,
     io::{self, Write as _},
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use knockd_config::Config;
 use knockd_ipc::{
     message::Message,
@@ -24,16 +23,10 @@ use knockd_runtime::{
 };
 use knockd_types::account::Account;
 use rustix::process::geteuid;
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
-use tracing::{error, info, warn};
+use tokio::process::Child as Process;
+use tracing::{error, info};
 
-use crate::{
-    child::{LEAVING_TIME, LOG_ENVIRONMENT, RestartBackoff, STEADY},
-    state::Supervisor,
-};
+use crate::{backoff::RestartBackoff, child, state::Supervisor};
 
 /// The exporter's HTTP socket and the process that serves it.
 #[derive(Debug, Default)]
@@ -49,7 +42,7 @@ pub(crate) struct ExporterProcess {
 /// An exporter that was started.
 #[derive(Debug)]
 struct Running {
-    process: Child,
+    process: Process,
     /// When, on the clock of [`monotonic`].
     started: Duration,
 }
@@ -86,11 +79,11 @@ impl ExporterProcess {
     /// or `None` if there is no exporter.
     fn start(&mut self, config: &Config) -> Option<OwnedFd> {
         let socket = self.socket.as_ref()?;
-        self.backoff.next = None;
+        self.backoff.starting();
         // Its channel is closed with the previous listener, so it is about to exit. If it does not,
-        // it is killed, where this process has the capability.
+        // it is killed, if this process may send signals.
         self.running = None;
-        match account(config).and_then(|account| spawn(socket, account.as_ref())) {
+        match spawn(socket, config) {
             Ok((process, channel)) => {
                 if std::mem::take(&mut self.has_failed) {
                     info!("the metrics exporter is started again");
@@ -101,52 +94,59 @@ impl ExporterProcess {
             }
             Err(error) => {
                 self.has_failed = true;
-                let delay = self.backoff.plan_next(false).as_secs();
-                error!("{error:#}; trying again in {delay} s; everything else is unaffected");
+                let delay = self.backoff.exited(Duration::ZERO, monotonic());
+                error!(
+                    "{error:#}; trying again in {} s; everything else is unaffected",
+                    delay.as_secs()
+                );
                 None
             }
         }
     }
 
-    /// Reaps an exporter that has exited, and plans the next start.
-    fn reap(&mut self, status: &io::Result<ExitStatus>) {
+    /// Reaps an exporter that has exited, and schedules the next start.
+    fn reap(&mut self, status: io::Result<ExitStatus>) {
         let Some(running) = self.running.take() else {
             return;
         };
         self.has_failed = true;
-        let was_steady = monotonic() >= running.started + STEADY;
-        let delay = self.backoff.plan_next(was_steady).as_secs();
-        let status = match status {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
+        let now = monotonic();
+        let lifetime = now.saturating_sub(running.started);
+        let delay = self.backoff.exited(lifetime, now);
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         error!(
-            "the metrics exporter exited ({status}); restarting in {delay} s; everything else is unaffected"
+            "the metrics exporter exited ({status}); restarting in {} s; everything else is unaffected",
+            delay.as_secs()
         );
     }
 
-    /// Reaps an exporter that has exited with the listener. The next listener gets a new one.
-    fn reap_with_listener(&mut self) {
+    /// Waits for the next listener, which gets a new exporter.
+    fn wait_for_listener(&mut self) {
         self.running = None;
-        self.backoff.next = None;
+        self.backoff.starting();
     }
 
-    /// Waits until the exporter has exited, which it does when the listener has. Kills it if it
-    /// takes too long.
+    /// Waits until the exporter exits, which it does when the listener has exited.
     pub(crate) async fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else {
-            return;
-        };
-        if timeout(LEAVING_TIME, running.process.wait()).await.is_err() {
-            warn!("the metrics exporter does not stop: it is killed");
-            // Fails without CAP_KILL. It then dies with this process.
-            let _ = running.process.kill().await;
+        if let Some(mut running) = self.running.take() {
+            child::wait_or_kill(EXPORTER_NAME, &mut running.process).await;
         }
     }
 }
 
-/// The account of the listener; `None` if this process cannot choose one. The start of the listener
-/// has logged what there is to say about it.
+/// Starts an exporter that serves `socket`. Returns it with the listener's end of its channel.
+fn spawn(socket: &OwnedFd, config: &Config) -> Result<(Process, OwnedFd)> {
+    let account = account(config)?;
+    let (exporter, mut listener) = UnixStream::pair()?;
+    // The exporter reads this before it asks for anything. It fits into the socket's buffer.
+    listener.write_all(&frame(&log::chosen())?)?;
+    let stdout = Stdio::from(socket.try_clone()?);
+    let process = child::spawn(EXPORTER_NAME, exporter.into(), stdout, account.as_ref())?;
+    Ok((process, listener.into()))
+}
+
+/// The account of the listener; `None` if this process has no right to choose one. If there is
+/// something to warn of, the start of the listener has done so.
 fn account(config: &Config) -> Result<Option<Account>> {
     let is_root = geteuid().is_root();
     is_root
@@ -154,54 +154,57 @@ fn account(config: &Config) -> Result<Option<Account>> {
         .transpose()
 }
 
-/// Starts an exporter that serves `socket`. Returns it with the listener's end of its channel.
-fn spawn(socket: &OwnedFd, account: Option<&Account>) -> Result<(Child, OwnedFd)> {
-    let start = || -> Result<(Child, OwnedFd)> {
-        let (exporter, mut listener) = UnixStream::pair()?;
-        // It fits into the socket's buffer.
-        listener.write_all(&frame(&log::chosen())?)?;
-        // Not by its path: an upgrade may have replaced the file.
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0(EXPORTER_NAME)
-            .stdin(Stdio::from(OwnedFd::from(exporter)))
-            .stdout(Stdio::from(socket.try_clone()?))
-            .env_clear()
-            .envs(
-                LOG_ENVIRONMENT
-                    .iter()
-                    .filter_map(|name| Some((name, env::var_os(name)?))),
-            )
-            .current_dir("/")
-            .kill_on_drop(true);
-        if let Some(account) = account {
-            // This also drops the supplementary groups and all capabilities.
-            command.uid(account.uid).gid(account.gid);
-        }
-        Ok((command.spawn()?, listener.into()))
-    };
-    start().context("the metrics exporter cannot be started")
-}
-
 impl Supervisor {
     /// Starts the exporter, if there is to be one, and gives the listener its end of the channel.
     pub(crate) fn start_exporter(&mut self) {
-        let Some(channel) = self.exporter.start(&self.config) else {
-            return;
-        };
-        if let Err(stuck) = self.outbox.send_with(Message::Exporter, vec![channel]) {
-            self.kill(&stuck);
+        if !self.listener.is_running() {
+            self.exporter.wait_for_listener();
+        } else if let Some(channel) = self.exporter.start(&self.config) {
+            self.listener.send_with(Message::Exporter, vec![channel]);
         }
     }
 
     /// Handles an event of the exporter.
-    pub(crate) fn handle_exporter(&mut self, event: &ExporterEvent) {
+    pub(crate) fn handle_exporter(&mut self, event: ExporterEvent) {
         match event {
-            ExporterEvent::Exited(_) if self.child.is_none() => self.exporter.reap_with_listener(),
-            ExporterEvent::Exited(status) => self.exporter.reap(status),
-            // The next listener starts one.
-            ExporterEvent::Due if self.child.is_none() => self.exporter.reap_with_listener(),
+            ExporterEvent::Exited(status) if self.listener.is_running() => {
+                self.exporter.reap(status);
+            }
+            ExporterEvent::Exited(_) => self.exporter.wait_for_listener(),
             ExporterEvent::Due => self.start_exporter(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_socket_nothing_ever_happens() {
+        let mut exporter = ExporterProcess::new(None);
+        let event = tokio::time::timeout(Duration::from_millis(10), exporter.next_event());
+        assert!(event.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_exit_schedules_the_next_start_and_a_missing_listener_cancels_it() {
+        let process = tokio::process::Command::new("true").spawn().unwrap();
+        let mut exporter = ExporterProcess::new(None);
+        exporter.running = Some(Running {
+            process,
+            started: monotonic(),
+        });
+        let event = exporter.next_event().await;
+        let ExporterEvent::Exited(status) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(status.as_ref().unwrap(), &ExitStatus::from_raw(0));
+        exporter.reap(status);
+        assert!(exporter.backoff.next_start().is_some());
+        exporter.wait_for_listener();
+        assert!(exporter.backoff.next_start().is_none());
     }
 }

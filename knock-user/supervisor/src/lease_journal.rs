@@ -1,154 +1,228 @@
-//! Open doors on disk: what was open when a daemon was killed is closed by the next.
+//! The journal of the doors that have to be closed, for the daemon's next start.
+//!
+//! A failing store never refuses a client. Each failure is reported with its effect.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use tracing::info;
-
-use crate::state::Supervisor;
-use crate::{
-    doors::{DoorKey, Grant},
-    lease_store::{LeaseRecord, LeaseStore},
-};
+use anyhow::Result;
 use knockd_runtime::clock::{monotonic, unix_ms};
-use knockd_xdp::leases::Gate;
 
-/// The end of a lease that was closed by hand, whatever the kernel has of it still.
+use crate::{
+    doors::OpenDoor,
+    lease_store::{LeaseRecord, LeaseStore},
+    reporter::Reporter,
+};
+
+/// The end of a lease that was revoked, also if the kernel still has the lease.
 const REVOKED: u64 = 0;
 
-impl Supervisor {
-    /// Takes over the doors that a daemon before this one left open, and its leases in the
-    /// kernel, `before`.
-    pub(crate) fn restore_leases(&mut self, before: Option<&Gate>) {
-        let records = match self.store.as_mut().map(LeaseStore::all) {
-            None => return,
-            Some(Ok(records)) => records,
-            Some(Err(error)) => {
-                self.trouble(format!(
-                    "doors that were open before may be open still, since the store does not work: {error:#}"
+/// The journal. Without a store there is no door that has to be closed.
+#[derive(Debug)]
+pub(crate) struct LeaseJournal {
+    store: Option<LeaseStore>,
+    reporter: Reporter,
+}
+
+/// What the gate of a previous daemon knows of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KernelLease {
+    /// The time until it expires.
+    pub(crate) left: Duration,
+    /// For how long datagrams keep it in use.
+    pub(crate) in_use: Duration,
+}
+
+impl LeaseJournal {
+    pub(crate) fn new(store: Option<LeaseStore>, reporter: Reporter) -> Self {
+        Self { store, reporter }
+    }
+
+    /// Whether there is a store.
+    pub(crate) fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Adds the store that a reload requires.
+    pub(crate) fn set_store(&mut self, store: LeaseStore) {
+        self.store = Some(store);
+    }
+
+    /// The records of a previous daemon; `None` if they cannot be read.
+    pub(crate) fn records(&mut self) -> Option<Vec<LeaseRecord>> {
+        let Some(store) = &mut self.store else {
+            return Some(Vec::new());
+        };
+        store
+            .all()
+            .inspect_err(|error| {
+                self.reporter.problem(format!(
+                    "the lease journal failed; doors that were open before may still be open: {error:#}"
                 ));
-                return self.adopt_leases(before);
-            }
-        };
-        for record in records {
-            self.restore_lease(&record, before);
-        }
+            })
+            .ok()
     }
 
-    /// Keeps leases of which it is not known whose they are; they end by themselves.
-    fn adopt_leases(&mut self, before: Option<&Gate>) {
-        let (Some(before), Some(gate)) = (before, &mut self.gate) else {
-            return;
-        };
-        if let Err(error) = gate.adopt(before) {
-            self.trouble(format!("the kernel's leases are lost: {error}"));
-        }
+    /// Writes the state of an open door of this name, whose lease `client` has.
+    pub(crate) fn write(&mut self, open: &OpenDoor, door: &str, client: &str) {
+        let Some(store) = &mut self.store else { return };
+        let record = record(open, door, client, monotonic(), unix_ms());
+        let written = store.keep(&record);
+        self.report(written, || {
+            format!(
+                "the lease journal failed; door {door:?} stays open to {} if knockd is killed",
+                record.source
+            )
+        });
     }
 
-    fn restore_lease(&mut self, record: &LeaseRecord, before: Option<&Gate>) {
-        let door = self
-            .catalog
-            .door_named(&record.door)
-            .filter(|door| self.catalog.door(*door).has_to_be_closed());
-        let Some(door) = door else {
-            self.trouble(format!(
-                "door {:?} was open to {} when knockd ended, and the configuration closes no such door any more: what its `run` did has to be undone by hand",
-                record.door, record.source
-            ));
-            return self.forget_lease(&record.door, record.source);
-        };
-        let visit = DoorKey {
-            door,
-            source: record.source,
-        };
-        let lease = Duration::from_secs(record.seconds);
-        let client = self.catalog.number_of_client(&record.client);
-        // Who is no client any more has no door open either.
-        let left = if self.catalog.has_client(client) {
-            self.left_of(record, visit, before)
+    /// Removes the record of a door that was closed.
+    pub(crate) fn remove(&mut self, door: &str, source: IpAddr) {
+        let Some(store) = &mut self.store else { return };
+        let removed = store.end(door, source);
+        self.report(removed, || {
+            format!(
+                "the lease journal failed; door {door:?} is closed to {source} again at the next start"
+            )
+        });
+    }
+
+    fn report(&self, outcome: Result<()>, effect: impl FnOnce() -> String) {
+        if let Err(error) = outcome {
+            self.reporter.problem(format!("{}: {error:#}", effect()));
+        }
+    }
+}
+
+/// The record of an open door at `now`, which is `unix_now` on the wall clock.
+fn record(open: &OpenDoor, door: &str, client: &str, now: Duration, unix_now: u64) -> LeaseRecord {
+    let left = open.until.saturating_sub(now);
+    LeaseRecord {
+        door: door.to_owned(),
+        source: open.key.source,
+        client: client.to_owned(),
+        seconds: open.lease.as_secs(),
+        until: if left.is_zero() {
+            REVOKED
         } else {
-            Duration::ZERO
-        };
-        info!(
-            "door {:?} was open to {} when knockd ended: it is closed in {} s",
-            record.door,
-            record.source,
-            left.as_secs()
-        );
-        let terms = Grant { client, lease };
-        let until = monotonic() + left;
-        self.doors.restore(visit, terms, until, record.opened);
-        if left > Duration::ZERO {
-            self.open_gate(visit);
-        }
+            unix_now.saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+        },
+        opened: open.opened,
     }
+}
 
-    /// How long the door of `record` is to stay open. The kernel knows better than the disk:
-    /// its clock cannot be set, and it sees whether a lease is in use.
-    fn left_of(&self, record: &LeaseRecord, visit: DoorKey, before: Option<&Gate>) -> Duration {
-        if record.until == REVOKED {
-            return Duration::ZERO;
-        }
-        let lease = Duration::from_secs(record.seconds);
-        let keys = self.opening_keys(visit.door, visit.source);
-        // It knows nothing of a door that had not opened yet when the daemon died, nor of ports
-        // that the door opens only now; what has ended it knows still.
-        if let Some(gate) = before
-            && gate.knows(&keys)
-        {
-            // Another door may have opened the same port for longer.
-            return gate.left(&keys).min(lease).max(gate.in_use(&keys));
-        }
-        // The clock may have been set meanwhile: never longer than the lease itself.
-        let left = Duration::from_millis(record.until.saturating_sub(unix_ms()));
-        left.min(lease)
+/// How long the door of `record` stays open. What the kernel knows of its lease takes precedence:
+/// the kernel's clock cannot be set, and the kernel sees whether the lease is in use.
+pub(crate) fn time_left(
+    record: &LeaseRecord,
+    kernel: Option<KernelLease>,
+    unix_now: u64,
+) -> Duration {
+    if record.until == REVOKED {
+        return Duration::ZERO;
     }
+    let lease = Duration::from_secs(record.seconds);
+    match kernel {
+        // Another door may have opened the same port for longer.
+        Some(kernel) => kernel.left.min(lease).max(kernel.in_use),
+        // The wall clock may have been set: never longer than the lease.
+        None => Duration::from_millis(record.until.saturating_sub(unix_now)).min(lease),
+    }
+}
 
-    /// Puts the door of `visit` on disk as it is now, if there is anything to close.
-    pub(crate) fn keep_lease(&mut self, visit: DoorKey) {
-        let door = self.catalog.door(visit.door);
-        let (Some(store), Some(open)) = (&mut self.store, self.doors.get(&visit)) else {
-            return;
-        };
-        if !door.has_to_be_closed() || self.dry_run {
-            return;
-        }
-        let left = open.until.saturating_sub(monotonic());
-        let record = LeaseRecord {
-            door: door.name.clone(),
-            source: visit.source,
-            client: self.catalog.client(open.client).to_owned(),
-            seconds: open.lease.as_secs(),
-            until: if left.is_zero() {
-                REVOKED
-            } else {
-                unix_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::DoorKey;
+
+    const NOW: Duration = Duration::from_secs(100);
+    const UNIX_NOW: u64 = 1_800_000_000_000;
+
+    fn open(until: Duration) -> OpenDoor {
+        OpenDoor {
+            key: DoorKey {
+                door: 3,
+                source: [192, 0, 2, 7].into(),
             },
-            opened: open.opened,
+            client: 1,
+            lease: Duration::from_secs(30),
+            until,
+            opened: true,
+            admits: true,
+            state: "open",
+        }
+    }
+
+    fn written(until: Duration) -> LeaseRecord {
+        record(&open(until), "ssh", "laptop", NOW, UNIX_NOW)
+    }
+
+    #[test]
+    fn a_record_ends_on_the_wall_clock_unless_the_lease_was_revoked() {
+        let record = written(NOW + Duration::from_secs(20));
+        assert_eq!(record.until, UNIX_NOW + 20_000);
+        assert_eq!(
+            (record.door.as_str(), record.client.as_str()),
+            ("ssh", "laptop")
+        );
+        assert_eq!((record.seconds, record.opened), (30, true));
+        for until in [NOW, Duration::ZERO] {
+            assert_eq!(written(until).until, REVOKED);
+        }
+    }
+
+    #[test]
+    fn without_the_kernel_the_rest_of_the_lease_counts_and_never_more_than_the_lease() {
+        let record = written(NOW + Duration::from_secs(20));
+        let left = |unix_now| time_left(&record, None, unix_now);
+        assert_eq!(left(UNIX_NOW + 5_000), Duration::from_secs(15));
+        assert_eq!(left(UNIX_NOW + 60_000), Duration::ZERO);
+        assert_eq!(left(0), Duration::from_secs(30), "the clock was set back");
+    }
+
+    #[test]
+    fn the_kernel_takes_precedence_except_for_a_revoked_lease() {
+        let secs = Duration::from_secs;
+        let kernel = |left, in_use| {
+            Some(KernelLease {
+                left: secs(left),
+                in_use: secs(in_use),
+            })
         };
-        if let Err(error) = store.keep(&record) {
-            self.trouble(format!(
-                "door {:?} stays open to {} if knockd is killed, since the store does not work: {error:#}",
-                record.door, record.source
-            ));
-        }
+        let record = written(NOW + secs(20));
+        assert_eq!(time_left(&record, kernel(7, 0), UNIX_NOW), secs(7));
+        assert_eq!(time_left(&record, kernel(99, 0), UNIX_NOW), secs(30));
+        assert_eq!(time_left(&record, kernel(0, 45), UNIX_NOW), secs(45));
+        assert_eq!(time_left(&record, kernel(0, 0), UNIX_NOW), secs(0));
+        let revoked = written(NOW);
+        assert_eq!(time_left(&revoked, kernel(7, 7), UNIX_NOW), secs(0));
     }
 
-    /// Takes the door of `visit`, which is closed, off the disk.
-    pub(crate) fn end_lease(&mut self, visit: DoorKey) {
-        let door = self.catalog.door(visit.door);
-        if door.has_to_be_closed() && !self.dry_run {
-            let name = door.name.clone();
-            self.forget_lease(&name, visit.source);
-        }
+    #[test]
+    fn the_records_of_a_previous_daemon_are_read_until_they_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = || {
+            let (store, problem) = LeaseStore::open(folder.path()).unwrap();
+            assert!(problem.is_none());
+            LeaseJournal::new(Some(store), Reporter::default())
+        };
+        let mut before = journal();
+        let open = open(monotonic() + Duration::from_secs(30));
+        before.write(&open, "ssh", "laptop");
+        drop(before);
+        let mut after = journal();
+        let records = after.records().unwrap();
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].source, open.key.source);
+        after.remove("ssh", open.key.source);
+        assert_eq!(after.records(), Some(Vec::new()));
     }
 
-    fn forget_lease(&mut self, door: &str, source: std::net::IpAddr) {
-        if let Some(store) = &mut self.store
-            && let Err(error) = store.end(door, source)
-        {
-            self.trouble(format!(
-                "door {door:?} will be closed to {source} once more at the next start, since the store does not work: {error:#}"
-            ));
-        }
+    #[test]
+    fn without_a_store_nothing_is_written() {
+        let mut journal = LeaseJournal::new(None, Reporter::default());
+        journal.write(&open(NOW), "ssh", "laptop");
+        journal.remove("ssh", [192, 0, 2, 7].into());
+        assert_eq!(journal.records(), Some(Vec::new()));
+        assert!(!journal.has_store());
     }
 }

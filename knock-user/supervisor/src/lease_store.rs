@@ -7,9 +7,8 @@ use std::{
 };
 
 use anyhow::Result;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
-
 use knockd_runtime::store::Store;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 
 /// The door's name and the source's 16 bytes.
 type Key = (&'static str, [u8; 16]);
@@ -59,8 +58,8 @@ impl LeaseStore {
     /// Returns an error if another daemon has the journal open.
     pub(crate) fn open(state_dir: &Path) -> Result<(Self, Option<anyhow::Error>)> {
         let path = state_dir.join(FILE);
-        let (store, trouble) = Store::open(path.clone(), path, CONSEQUENCE)?;
-        Ok((Self(store), trouble))
+        let (store, problem) = Store::open(path.clone(), path, CONSEQUENCE)?;
+        Ok((Self(store), problem))
     }
 
     /// Writes `record` to disk. It replaces an earlier record of the same door and source.
@@ -153,7 +152,7 @@ mod tests {
         let open = || LeaseStore::open(folder.path()).unwrap().0;
         let mut store = open();
         assert_eq!(store.all().unwrap(), []);
-        let ours = LeaseRecord {
+        let first = LeaseRecord {
             door: "ssh".into(),
             source: [192, 0, 2, 7].into(),
             client: "laptop".into(),
@@ -161,26 +160,26 @@ mod tests {
             until: 1_800_000_000_000,
             opened: false,
         };
-        let theirs = LeaseRecord {
+        let second = LeaseRecord {
             source: "2001:db8::7".parse().unwrap(),
-            ..ours.clone()
+            ..first.clone()
         };
         let extended = LeaseRecord {
             until: 1_800_000_030_000,
             opened: true,
-            ..ours.clone()
+            ..first.clone()
         };
-        for record in [&ours, &theirs, &extended] {
+        for record in [&first, &second, &extended] {
             store.keep(record).unwrap();
         }
         drop(store);
         let mut store = open();
         let mut kept = store.all().unwrap();
         kept.sort_by_key(|record| record.source);
-        assert_eq!(kept, [extended, theirs.clone()]);
-        store.end("ssh", ours.source).unwrap();
-        store.end("ssh", ours.source).unwrap();
+        assert_eq!(kept, [extended, second.clone()]);
+        store.end("ssh", first.source).unwrap();
+        store.end("ssh", first.source).unwrap();
         drop(store);
-        assert_eq!(open().all().unwrap(), [theirs]);
+        assert_eq!(open().all().unwrap(), [second]);
     }
 }

@@ -1,28 +1,46 @@
-//! From a configuration to a daemon that runs.
+//! The supervisor: knockd's privileged process.
+//!
+//! # Layout
+//!
+//! | module | owns |
+//! |---|---|
+//! | `listener_process` | the listener: start, restarts, phase, messages |
+//! | `exporter_process` | the metrics exporter: start, restarts |
+//! | `datapath` | the source of SYNs, the gate's leases, pins and interfaces |
+//! | `ledger` | doors, clients, the lease journal and commands |
+//! | `reload` | reloads in progress, and what a reload may change |
+//! | `requests` | a handler per request of the listener |
+//! | `event_loop` | passes each event to one of these |
 
-mod actions;
+mod backoff;
 mod catalog;
 mod child;
+mod datapath;
 mod doors;
 mod event_loop;
 pub mod exec;
 mod exporter_process;
-mod gate;
-mod interfaces;
+#[cfg(test)]
+mod fixture;
+mod lease_gate;
 mod lease_journal;
 mod lease_store;
+mod ledger;
+mod listener_config;
 mod listener_process;
 pub mod origin;
 mod outbox;
+mod refusal;
 mod reload;
+mod replay_dir;
 mod reporter;
 mod requests;
 mod resources;
 pub mod sd_notify;
 mod signals;
 mod sockets;
+mod source;
 mod state;
-mod status;
 
 use std::path::PathBuf;
 
@@ -37,64 +55,67 @@ use self::{
     origin::Origin,
     outbox::Outbox,
     resources::{
-        Before, Sockets, Source, force_observe, open_metrics, open_source, open_store, pin_dir,
-        watch,
+        Previous, Sockets, force_observe, open_metrics, open_source, open_store, pin_dir, watch,
     },
     signals::StopSignals,
     sockets::Socket,
+    source::Source,
     state::Supervisor,
 };
 
-/// Runs a daemon until a signal ends it or its lines have ended.
+/// Runs a daemon until a signal stops it or its lines have ended.
 ///
 /// # Errors
 ///
-/// A sentence that says what is missing or taken. Doors that a daemon before this one left open
-/// are closed first.
+/// Returns an error if something that the daemon needs is missing or in use. Doors that a previous
+/// daemon left open are closed first.
 pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
-    // Before anything is there that a signal could leave behind.
+    // First, so that a signal leaves nothing behind.
     let mut stop = StopSignals::new()?;
     let control = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
     let reporter = Reporter::new(outbox.clone());
     let store = open_store(&config, &reporter)?;
-    let before = Before::find(&config);
-    let metrics = open_metrics(&config);
-    let opened = open_source(&config, lines, &reporter);
-    let opened = metrics.and_then(|metrics| {
-        let (source, gate) = opened?;
+    let previous = Previous::find(&config);
+    let opened = open_metrics(&config).and_then(|metrics| {
+        let (source, gate) = open_source(&config, lines, &reporter)?;
         let watch = watch(&source)?;
         Ok((metrics, source, gate, watch))
     });
-    let mut keeper = Supervisor::new(config, store, reporter, outbox)?;
+    let mut supervisor = Supervisor::new(config, store, reporter, outbox)?;
     let (metrics, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            // What a daemon before this one left open must not wait for the mistake to be found.
-            keeper.restore_leases(before.gate.as_ref());
-            keeper.listen(Source::Ended, before.gate);
-            keeper.close_what_is_left(&mut stop).await;
+            // What a previous daemon left open does not wait until the error is fixed.
+            supervisor.restore_leases(previous.gate.as_ref());
+            supervisor.datapath.set_source(Source::Ended, previous.gate);
+            supervisor.close_restored(&mut stop).await;
             return Err(error);
         }
     };
-    keeper.listen(source, gate);
-    keeper.restore_leases(before.gate.as_ref());
-    if let Err(error) = keeper.attach(before.pins, before.can_pin) {
-        keeper.listen(Source::Ended, before.gate);
-        keeper.close_what_is_left(&mut stop).await;
+    supervisor.datapath.set_source(source, gate);
+    supervisor.restore_leases(previous.gate.as_ref());
+    let attached = supervisor.datapath.attach(
+        &supervisor.config.interfaces,
+        previous.pins,
+        previous.can_pin,
+    );
+    if let Err(error) = attached {
+        supervisor.datapath.set_source(Source::Ended, previous.gate);
+        supervisor.close_restored(&mut stop).await;
         return Err(error);
     }
-    watch.into_iter().for_each(|watch| keeper.follow(watch));
-    keeper.reload_from(origin);
-    keeper.exporter = ExporterProcess::new(metrics);
-    keeper.run(stop, Sockets { control }).await
+    supervisor.datapath.set_watch(watch);
+    supervisor.reload.set_origin(origin);
+    supervisor.exporter = ExporterProcess::new(metrics);
+    supervisor.run(stop, Sockets { control }).await
 }
 
-/// Runs a daemon that tells what it would do and does none of it, until a signal ends it.
+/// Runs a daemon that logs what it would do and does none of it, until a signal stops it.
 ///
 /// # Errors
 ///
-/// A sentence that says what is missing or taken.
+/// Returns an error if something that the daemon needs is missing or in use.
 pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     let stop = StopSignals::new()?;
     let control = Socket::bind(&config.control_socket)?;
@@ -103,26 +124,28 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
     force_observe(&mut config);
     let metrics = open_metrics(&config)?;
     let (source, gate) = open_source(&config, lines, &reporter)?;
-    // No lease is kept. But the listener remembers knocks: else whoever saw one that was only
-    // rehearsed could use it later.
-    let mut keeper = Supervisor::new(config, None, reporter, outbox)?;
-    keeper.dry_run();
+    // There is no lease journal. The listener has a replay store: otherwise an eavesdropper could
+    // replay a knock that was sent during the dry run.
+    let mut supervisor = Supervisor::new(config, None, reporter, outbox)?;
+    supervisor.dry_run();
     let watch = watch(&source)?;
-    keeper.listen(source, gate);
-    keeper.attach_for_now()?;
-    watch.into_iter().for_each(|watch| keeper.follow(watch));
-    keeper.reload_from(origin);
+    supervisor.datapath.set_source(source, gate);
+    supervisor
+        .datapath
+        .attach_unpinned(&supervisor.config.interfaces)?;
+    supervisor.datapath.set_watch(watch);
+    supervisor.reload.set_origin(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing stays");
-    keeper.exporter = ExporterProcess::new(metrics);
-    keeper.run(stop, Sockets { control }).await
+    supervisor.exporter = ExporterProcess::new(metrics);
+    supervisor.run(stop, Sockets { control }).await
 }
 
-/// Takes the gate that a daemon has left in force away for good, closes every door that is
-/// left open, and says what is protected no longer.
+/// Removes the gate that a daemon has left in force, closes every door that is still open, and
+/// logs which ports are no longer protected.
 ///
 /// # Errors
 ///
-/// A daemon is running, or its store does not open.
+/// Returns an error if a daemon is running, or if its lease journal cannot be opened.
 pub async fn detach(config: Config) -> Result<()> {
     let mut stop = StopSignals::new()?;
     // Held, so that no daemon starts meanwhile.
@@ -133,10 +156,10 @@ pub async fn detach(config: Config) -> Result<()> {
     let pins = PinDir::at(&pin_dir(&config));
     let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
     let gate = pins.gate(udp_idle.unwrap_or_default());
-    let mut keeper = Supervisor::new(config, store, reporter, outbox)?;
-    keeper.restore_leases(gate.as_ref());
-    keeper.listen(Source::Ended, gate);
-    keeper.close_everything(&mut stop).await;
+    let mut supervisor = Supervisor::new(config, store, reporter, outbox)?;
+    supervisor.restore_leases(gate.as_ref());
+    supervisor.datapath.set_source(Source::Ended, gate);
+    supervisor.close_all(&mut stop).await;
     pins.detach();
     Ok(())
 }

@@ -1,163 +1,284 @@
-//! The listener, as the keeper sees it: started without rights, started again when it dies,
-//! and ended when it says what it may not.
+//! The listener process: its start and restarts, its phase, and the messages to it.
+//!
+//! There is at most one listener. It is killed as soon as it sends something that is invalid or
+//! not allowed in its phase, or does not read its messages. After an exit the next one is due when
+//! [`ListenerProcess::next_start`] says so, except if none was ever ready: then the daemon fails.
 
-use std::{
-    fmt, fs,
-    os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
-};
+use std::{fmt, future, os::fd::OwnedFd, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
-use knockd_ipc::message::{Message, StartupConfig};
-use knockd_runtime::{clock::monotonic, log};
-use knockd_types::{account::Account, names::KNOCKS_FOLDER};
-use rustix::process::geteuid;
-use tokio::time::timeout;
-use tracing::{error, info};
+use knockd_ipc::{
+    channel::{LISTENER_NAME, Received, SupervisorEnd},
+    message::{Message, StartupConfig},
+    phase::Phase,
+    request::{InvalidRequest, Request},
+};
+use knockd_runtime::clock::monotonic;
+use knockd_types::{account::Account, counters::Counters};
+use tokio::{process::Child as Process, sync::OwnedSemaphorePermit, task::JoinHandle};
+use tracing::error;
 
 use crate::{
-    child::{Child, LEAVING_TIME, STEADY, account, prepare_folder, spawn, terms},
-    resources::{Sockets, Source},
-    state::Supervisor,
+    backoff::RestartBackoff,
+    child,
+    outbox::{Outbox, Stuck},
 };
 
-impl Supervisor {
-    /// Starts the listener. If there was one before, and this one cannot be started, it is tried
-    /// again later.
+/// The listener process, or the wait for the next one.
+#[derive(Debug)]
+pub(crate) struct ListenerProcess {
+    outbox: Outbox,
+    running: Option<Running>,
+    backoff: RestartBackoff,
+    /// Whether a listener was ever ready.
+    was_ready: bool,
+    /// Whether the last one got a directory for its replay store.
+    has_replay_store: bool,
+    counters: Counters,
+}
+
+/// A listener that was started.
+#[derive(Debug)]
+struct Running {
+    process: Process,
+    end: Arc<SupervisorEnd>,
+    delivery: JoinHandle<()>,
+    started: Duration,
+    phase: Phase,
+    /// Whether it has answered the last ping.
+    has_answered: bool,
+    /// Whether it was killed: its requests that are still in the socket are discarded.
+    is_killed: bool,
+}
+
+/// What a listener is started with.
+pub(crate) struct Launch {
+    pub(crate) account: Option<Account>,
+    pub(crate) startup: StartupConfig,
+    /// The file descriptors of `startup`.
+    pub(crate) files: Vec<OwnedFd>,
+}
+
+impl ListenerProcess {
+    /// No listener. Messages to it go through `outbox`.
+    pub(crate) fn new(outbox: Outbox) -> Self {
+        Self {
+            outbox,
+            running: None,
+            backoff: RestartBackoff::default(),
+            was_ready: false,
+            has_replay_store: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Starts a listener with what `launch` returns. If one was ready before and this one cannot be
+    /// started, the next attempt is scheduled.
     ///
     /// # Errors
     ///
-    /// The first one cannot be started.
-    pub(crate) fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
-        self.unstarted.next = None;
-        match self.try_to_start(sockets) {
-            Err(error) if self.unstarted.was_ready => {
-                let delay = self.unstarted.plan_next(false);
-                error!("{error:#}; tried again in {} s", delay.as_secs());
+    /// Returns an error if the first listener cannot be started.
+    pub(crate) fn start(&mut self, launch: impl FnOnce() -> Result<Launch>) -> Result<()> {
+        self.backoff.starting();
+        match launch().and_then(|launch| self.spawn(launch)) {
+            Err(error) if self.was_ready => {
+                let delay = self.backoff.exited(Duration::ZERO, monotonic());
+                error!("{error:#}; trying again in {} s", delay.as_secs());
                 Ok(())
             }
             outcome => outcome,
         }
     }
 
-    fn try_to_start(&mut self, sockets: &Sockets) -> Result<()> {
-        let account = account(&self.config)?;
-        let folder = self.store_folder(account.as_ref());
-        self.can_remember = folder.is_some();
-        let (end, process) = spawn(account.as_ref())?;
+    fn spawn(&mut self, launch: Launch) -> Result<()> {
+        self.has_replay_store = launch.startup.store.is_some();
+        let (end, stdin) = SupervisorEnd::pair()?;
+        let process = child::spawn(LISTENER_NAME, stdin, Stdio::null(), launch.account.as_ref())?;
         let end = Arc::new(end);
         let messages = self.outbox.open();
-        let mut files = vec![sockets.control.as_fd().try_clone_to_owned()?];
-        files.push(match &self.source {
-            Source::Xdp(xdp) => xdp.events()?,
-            Source::Lines(lines, _) => lines.try_clone()?,
-            Source::Ended => fs::File::open("/dev/null")?.into(),
-        });
-        let beginning = StartupConfig {
-            log: log::chosen(),
-            terms: terms(&self.config, &self.catalog),
-            reads_lines: !matches!(self.source, Source::Xdp(_)),
-            store: folder
-                .is_some()
-                .then(|| self.config.state_dir.join(KNOCKS_FOLDER)),
-            owner: geteuid().as_raw(),
-            started: self.started,
-        };
-        files.extend(folder);
         self.outbox
-            .send_with(Message::Begin(Box::new(beginning)), files)?;
-        self.child = Some(Child {
+            .send_with(Message::Begin(Box::new(launch.startup)), launch.files)?;
+        self.running = Some(Running {
             process,
             delivery: tokio::spawn(messages.deliver(Arc::clone(&end))),
             end,
             started: monotonic(),
-            is_ready: false,
-            answered: true,
+            phase: Phase::Starting,
+            has_answered: true,
             is_killed: false,
         });
-        self.start_exporter();
         Ok(())
     }
 
-    /// Hears that the listener reads what comes.
-    pub(crate) fn listener_is_ready(&mut self) {
-        if let Some(child) = &mut self.child {
-            child.is_ready = true;
-        }
-        let listening = self.listening();
-        if self.unstarted.was_ready {
-            info!("the network-facing process listens again on {listening}");
-        } else {
-            info!("listening on {listening}");
-            self.service_manager.ready(&listening);
-        }
-        self.unstarted.was_ready = true;
-        // Whoever followed has to begin anew.
-        self.set_kernel_log(false);
+    /// When to start the next listener, on the clock of [`monotonic`].
+    pub(crate) fn next_start(&self) -> Option<Duration> {
+        self.backoff.next_start()
     }
 
-    /// Tells the listener something that it has to take.
-    pub(crate) fn send(&mut self, told: Message) {
-        if let Err(stuck) = self.outbox.send(told) {
+    /// Whether there is a listener.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether a listener was ever ready.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.was_ready
+    }
+
+    /// Whether the listener can remember sealed knocks.
+    pub(crate) fn has_replay_store(&self) -> bool {
+        self.has_replay_store
+    }
+
+    /// What the listeners are counted in.
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Receives the next request that is allowed in the listener's phase. Never returns without a
+    /// listener. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the socket fails.
+    pub(crate) async fn recv(&self) -> Result<Received> {
+        let Some(running) = &self.running else {
+            return future::pending().await;
+        };
+        loop {
+            let received = running.end.recv().await?;
+            // The socket still yields what the listener sent before it was killed.
+            if !running.is_killed || matches!(received, Received::Closed) {
+                return Ok(in_phase(received, running.phase));
+            }
+        }
+    }
+
+    /// The listener is ready. Returns whether it is the first one.
+    pub(crate) fn ready(&mut self) -> bool {
+        if let Some(running) = &mut self.running {
+            running.phase = Phase::Running;
+        }
+        !std::mem::replace(&mut self.was_ready, true)
+    }
+
+    /// The listener has answered a ping.
+    pub(crate) fn alive(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.has_answered = true;
+        }
+    }
+
+    /// Pings the listener. Kills it if it has not answered the ping before.
+    pub(crate) fn ping(&mut self) {
+        let answered = self
+            .running
+            .as_mut()
+            .is_none_or(|running| std::mem::replace(&mut running.has_answered, false));
+        if answered {
+            self.send(Message::Ping);
+        } else {
+            self.kill(&"it does not answer");
+        }
+    }
+
+    /// Where tasks put messages that the listener may miss.
+    pub(crate) fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
+    /// Sends `message`. Kills a listener that does not read its messages.
+    pub(crate) fn send(&mut self, message: Message) {
+        let sent = self.outbox.send(message);
+        self.kill_if_stuck(sent);
+    }
+
+    /// The same, with file descriptors.
+    pub(crate) fn send_with(&mut self, message: Message, files: Vec<OwnedFd>) {
+        let sent = self.outbox.send_with(message, files);
+        self.kill_if_stuck(sent);
+    }
+
+    /// The same, with a permit that is released when the message is sent.
+    pub(crate) fn send_holding(&mut self, message: Message, permit: OwnedSemaphorePermit) {
+        let sent = self.outbox.send_holding(message, permit);
+        self.kill_if_stuck(sent);
+    }
+
+    fn kill_if_stuck(&mut self, sent: Result<(), Stuck>) {
+        if let Err(stuck) = sent {
             self.kill(&stuck);
         }
     }
 
-    /// Ends a listener that does what it may not. [`Received::Closed`] comes of that.
-    pub(crate) fn kill(&mut self, why: &dyn fmt::Display) {
-        let Some(child) = self.child.as_mut().filter(|child| !child.is_killed) else {
+    /// Kills a misbehaving listener. Its exit is received as [`Received::Closed`].
+    pub(crate) fn kill(&mut self, reason: &dyn fmt::Display) {
+        let Some(running) = self.running.as_mut().filter(|running| !running.is_killed) else {
             return;
         };
-        child.is_killed = true;
-        error!("the network-facing process is ended: {why}");
-        // Where it must not be killed it dies by what it is cut off from.
-        let _ = child.process.start_kill();
-        child.end.shutdown();
+        running.is_killed = true;
+        error!("killing the listener: {reason}");
+        // Fails if this process may not send signals. Then the listener exits because its channel
+        // is shut down.
+        let _ = running.process.start_kill();
+        running.end.shutdown();
     }
 
-    /// Hears that the listener has gone, and plans the next.
+    /// Reaps a listener that exited and schedules the next start.
     ///
     /// # Errors
     ///
-    /// There never was one that was ready: its reason is in the log.
+    /// Returns an error if no listener was ever ready. The log has the reason.
     pub(crate) async fn reap(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else {
+        let Some(mut running) = self.running.take() else {
             return Ok(());
         };
-        child.delivery.abort();
-        let ended = match timeout(LEAVING_TIME, child.process.wait()).await {
-            Ok(Ok(status)) => status.to_string(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it hangs".into(),
-        };
-        if !child.is_ready && !self.unstarted.was_ready {
-            bail!("the network-facing process did not start: {ended}");
+        running.delivery.abort();
+        let status = child::exit_status(&mut running.process).await;
+        if !self.was_ready {
+            bail!("the listener did not start: {status}");
         }
-        let was_steady = monotonic() >= child.started + STEADY;
-        let delay = self.unstarted.plan_next(was_steady);
+        let now = monotonic();
+        let lifetime = now.saturating_sub(running.started);
+        let delay = self.backoff.exited(lifetime, now);
         error!(
-            "the network-facing process has ended ({ended}); the next is started in {} s, open doors stay as they are",
+            "the listener exited ({status}); restarting in {} s; open doors are unaffected",
             delay.as_secs()
         );
         self.counters.listener_restarts += 1;
         Ok(())
     }
 
-    /// The folder of the listener's store, if it needs one, or may need one after a reload.
-    /// Without it sealed knocks are refused.
-    fn store_folder(&self, account: Option<&Account>) -> Option<OwnedFd> {
-        let needed = self.config.has_sealed_clients();
-        if !needed && !self.config.state_dir.is_dir() {
-            return None;
+    /// The supervisor shuts down: no request is allowed from here on.
+    pub(crate) fn stopping(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.phase = Phase::Stopping;
         }
-        prepare_folder(&self.config.state_dir, account)
-            .inspect_err(|error| {
-                if needed {
-                    self.trouble(format!(
-                        "sealed knocks are refused, since they cannot be remembered: {error:#}"
-                    ));
-                }
-            })
-            .ok()
+    }
+
+    /// Stops the listener and waits for its exit.
+    pub(crate) async fn stop(&mut self) {
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        // Both hold the supervisor's end. The listener exits when it is closed.
+        running.delivery.abort();
+        let _ = (&mut running.delivery).await;
+        drop(running.end);
+        child::wait_or_kill(LISTENER_NAME, &mut running.process).await;
     }
 }
+
+/// A request that is not allowed in `phase` is invalid.
+fn in_phase(received: Received, phase: Phase) -> Received {
+    match received {
+        Received::Request(request) if !phase.allows(Request::kind(&request)) => {
+            let kind = request.kind();
+            Received::Invalid(InvalidRequest::Phase { kind, phase })
+        }
+        received => received,
+    }
+}
+
+#[cfg(test)]
+mod tests;

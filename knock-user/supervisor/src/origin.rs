@@ -6,7 +6,7 @@ use anyhow::Result;
 use knockd_config::Config;
 use knockd_types::interface::Wanted;
 
-/// Where the configuration came from, and what the command line put in the place of its values.
+/// The configuration file, and the values that the command line overrides.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The file.
@@ -15,14 +15,12 @@ pub struct Origin {
     pub interfaces: Option<Wanted>,
 }
 
-/// A configuration that was read again.
-pub(crate) struct Reread {
-    pub(crate) config: Result<Config>,
-    /// Who asked, if it was through the listener.
-    pub(crate) question: Option<u32>,
-}
-
 impl Origin {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be read or is invalid.
     pub(crate) fn read(&self) -> Result<Config> {
         let mut config = Config::load(&self.path)?;
         if let Some(interfaces) = &self.interfaces {

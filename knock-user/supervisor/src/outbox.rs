@@ -1,61 +1,60 @@
-//! What the keeper has to tell and the listener has not taken yet. Bounded: whoever puts
-//! something in never waits, and a listener that takes nothing costs no memory.
+//! The queue of messages to the listener. It is bounded: sending never waits, and a listener that
+//! does not read costs no memory.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-
 use knockd_ipc::{channel::SupervisorEnd, message::Message};
 use knockd_types::event::{Event, Notice};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tracing::debug;
 
-/// Messages that wait at most.
-const ROOM: usize = 1024;
+/// The length of the queue.
+const CAPACITY: usize = 1024;
 
-/// Of that, what notices leave to everything else.
+/// The part of the queue that notices leave to other messages.
 const RESERVED: usize = 128;
 
-/// The listener takes nothing any more.
+/// The queue is full: the listener does not read.
 #[derive(Debug, Error)]
-#[error("the network-facing process takes nothing any more")]
+#[error("it does not read its messages")]
 pub struct Stuck;
 
-/// Something that waits.
+/// A message in the queue.
 #[derive(Debug)]
 struct Queued {
-    told: Message,
+    message: Message,
     files: Vec<OwnedFd>,
-    /// Given back when it has been told.
+    /// Released when the message is sent.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Where messages are put, by everybody who has some.
+/// The sending end of the queue. Clones share the queue.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox(Arc<Mutex<Option<Open>>>);
 
-/// An outbox that somebody empties.
+/// The queue of the current listener.
 #[derive(Debug)]
 struct Open {
     messages: mpsc::Sender<Queued>,
-    /// Whether somebody reads notices.
+    /// Whether the listener wants notices.
     wants_notices: bool,
-    /// Notices that there was no room for.
+    /// Notices that were dropped because the queue was full.
     lost: u64,
 }
 
-/// What comes out of it.
+/// The receiving end of the queue.
 #[derive(Debug)]
 pub struct Messages(mpsc::Receiver<Queued>);
 
 impl Outbox {
-    /// From here on what is put in comes out of the returned end. What has not come out of an
-    /// earlier one is dropped with it.
+    /// Replaces the queue by an empty one for a new listener, and returns its receiving end.
     #[must_use]
     pub fn open(&self) -> Messages {
-        let (messages, taken) = mpsc::channel(ROOM);
+        let (messages, taken) = mpsc::channel(CAPACITY);
         let opened = Open {
             messages,
             wants_notices: false,
@@ -65,7 +64,7 @@ impl Outbox {
         Messages(taken)
     }
 
-    /// From here on takes notices or does not.
+    /// Accepts notices from here on, or drops them.
     pub fn want_notices(&self, wanted: bool) {
         self.with(|open| {
             if let Some(open) = open {
@@ -74,47 +73,51 @@ impl Outbox {
         });
     }
 
-    /// Puts something in that has to arrive; nothing happens while there is no listener.
+    /// Queues a message that has to arrive. Without a listener it is dropped.
     ///
     /// # Errors
     ///
-    /// [`Stuck`].
-    pub fn send(&self, told: Message) -> Result<(), Stuck> {
-        self.send_with(told, Vec::new())
+    /// Returns an error if the queue is full.
+    pub fn send(&self, message: Message) -> Result<(), Stuck> {
+        self.send_with(message, Vec::new())
     }
 
-    /// The same with files.
+    /// The same, with file descriptors.
     ///
     /// # Errors
     ///
-    /// [`Stuck`].
-    pub fn send_with(&self, told: Message, files: Vec<OwnedFd>) -> Result<(), Stuck> {
-        self.put(told, files, None)
+    /// Returns an error if the queue is full.
+    pub fn send_with(&self, message: Message, files: Vec<OwnedFd>) -> Result<(), Stuck> {
+        self.queue(message, files, None)
     }
 
-    /// The same without files; `permit` is given back when it has been told.
+    /// The same, with a permit that is released when the message is sent.
     ///
     /// # Errors
     ///
-    /// [`Stuck`].
-    pub fn send_holding(&self, told: Message, permit: OwnedSemaphorePermit) -> Result<(), Stuck> {
-        self.put(told, Vec::new(), Some(permit))
-    }
-
-    fn put(
+    /// Returns an error if the queue is full.
+    pub fn send_holding(
         &self,
-        told: Message,
+        message: Message,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), Stuck> {
+        self.queue(message, Vec::new(), Some(permit))
+    }
+
+    fn queue(
+        &self,
+        message: Message,
         files: Vec<OwnedFd>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<(), Stuck> {
-        let message = Queued {
-            told,
+        let queued = Queued {
+            message,
             files,
             _permit: permit,
         };
         self.with(|open| match open {
-            // Closed is no error: whoever starts listeners hears of that by itself.
-            Some(open) => match open.messages.try_send(message) {
+            // A closed queue is no error: the exit of the listener is noticed elsewhere.
+            Some(open) => match open.messages.try_send(queued) {
                 Err(mpsc::error::TrySendError::Full(_)) => Err(Stuck),
                 _ => Ok(()),
             },
@@ -122,8 +125,8 @@ impl Outbox {
         })
     }
 
-    /// Puts a notice in, if somebody reads them and there is room, and otherwise a word that
-    /// there was none later on.
+    /// Queues a notice, if the listener wants notices. If the queue is full, the next notice is
+    /// preceded by the number of those that were dropped.
     pub fn notify(&self, event: Event) {
         self.with(|open| {
             let Some(open) = open.as_mut().filter(|open| open.wants_notices) else {
@@ -137,7 +140,7 @@ impl Outbox {
             let lost = (lost > 0).then_some(Event::Lost { notices: lost });
             for event in lost.into_iter().chain([event]) {
                 let _ = open.messages.try_send(Queued {
-                    told: Message::Notice(Box::new(Notice::now(event))),
+                    message: Message::Notice(Box::new(Notice::now(event))),
                     files: Vec::new(),
                     _permit: None,
                 });
@@ -146,19 +149,19 @@ impl Outbox {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Option<Open>) -> T) -> T {
-        // A panic leaves nothing half-done in there.
+        // No panic can leave the queue in an inconsistent state.
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut open)
     }
 }
 
 impl Messages {
-    /// Tells everything through `end` until the listener has gone.
+    /// Sends everything through `end` until the listener exits.
     pub async fn deliver(mut self, end: Arc<SupervisorEnd>) {
-        while let Some(message) = self.0.recv().await {
-            let files: Vec<_> = message.files.iter().map(OwnedFd::as_fd).collect();
-            if let Err(error) = end.send(&message.told, &files).await {
-                tracing::debug!("the network-facing process has gone: {error:#}");
+        while let Some(queued) = self.0.recv().await {
+            let files: Vec<_> = queued.files.iter().map(OwnedFd::as_fd).collect();
+            if let Err(error) = end.send(&queued.message, &files).await {
+                debug!("cannot send to the listener: {error:#}");
                 return;
             }
         }
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_leave_room_and_are_counted_where_there_is_none() {
+    fn notices_leave_room_for_other_messages_and_are_counted_when_dropped() {
         let outbox = Outbox::default();
         outbox.notify(notice());
         outbox.send(Message::Ping).unwrap();
@@ -186,7 +189,7 @@ mod tests {
         outbox.notify(notice());
         assert!(messages.0.try_recv().is_err());
         outbox.want_notices(true);
-        for _ in 0..ROOM + 10 {
+        for _ in 0..CAPACITY + 10 {
             outbox.notify(notice());
         }
         for _ in 0..RESERVED {
@@ -194,21 +197,21 @@ mod tests {
         }
         assert!(outbox.send(Message::Flushed).is_err());
         let mut kept = 0;
-        while let Ok(Queued { told, .. }) = messages.0.try_recv() {
-            kept += usize::from(matches!(told, Message::Notice(_)));
+        while let Ok(Queued { message, .. }) = messages.0.try_recv() {
+            kept += usize::from(matches!(message, Message::Notice(_)));
         }
-        assert_eq!(kept, ROOM - RESERVED);
+        assert_eq!(kept, CAPACITY - RESERVED);
         outbox.notify(notice());
-        let told = messages.0.try_recv().unwrap().told;
-        let Message::Notice(told) = told else {
-            panic!("{told:?}");
+        let message = messages.0.try_recv().unwrap().message;
+        let Message::Notice(notice) = message else {
+            panic!("{message:?}");
         };
         let notices = (10 + RESERVED) as u64;
-        assert_eq!(told.event, Event::Lost { notices });
+        assert_eq!(notice.event, Event::Lost { notices });
     }
 
     #[tokio::test]
-    async fn a_listener_that_takes_nothing_holds_nobody_up() {
+    async fn a_listener_that_does_not_read_blocks_nothing() {
         let (supervisor, _listener) = SupervisorEnd::pair().unwrap();
         let outbox = Outbox::default();
         let messages = outbox.open();

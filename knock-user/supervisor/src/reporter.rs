@@ -1,6 +1,9 @@
 //! What the supervisor reports: to the log, and through the listener to `tail` subscribers.
 
-use knockd_runtime::log::log_event;
+use std::time::Duration;
+
+use knockd_ipc::message::{Effect, Message};
+use knockd_runtime::{clock::monotonic, log::log_event};
 use knockd_types::event::Event;
 
 use crate::outbox::Outbox;
@@ -21,6 +24,18 @@ impl Reporter {
         log_event(&event);
         self.0.notify(event);
     }
+
+    /// Reports a failure that needs the administrator.
+    pub(crate) fn problem(&self, message: String) {
+        self.report(Event::Trouble { message });
+    }
+
+    /// Reports for the metrics that the knock whose last SYN arrived at `arrival` has taken effect.
+    pub(crate) fn latency(&self, effect: Effect, arrival: Duration) {
+        let time = monotonic().saturating_sub(arrival);
+        // The next message that has to arrive notices a listener that does not read.
+        let _ = self.0.send(Message::Took(effect, time));
+    }
 }
 
 /// Log lines of the XDP program become events.
@@ -32,7 +47,7 @@ impl log::Log for Reporter {
     fn log(&self, record: &log::Record<'_>) {
         let message = record.args().to_string();
         self.report(match record.level() {
-            // The gate's lines are the only ones of this level.
+            // Only the gate's lines have this level.
             log::Level::Warn => Event::Observed { message },
             _ => Event::Kernel { message },
         });

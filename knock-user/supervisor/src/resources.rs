@@ -8,43 +8,23 @@ use knock_common::{
     settings::{Settings, Verdict},
 };
 use knockd_config::{Config, DEFAULT_PIN_DIR, Door};
-use knockd_types::event::Event;
 use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir, program::Xdp};
 
 use crate::{
     lease_store::LeaseStore,
     reporter::Reporter,
     sockets::{self, Socket},
+    source::Source,
 };
 
-/// Where the listener's knocks come from.
-pub(crate) enum Source {
-    /// Interfaces.
-    Xdp(Box<Xdp>),
-    /// Lines, open, and what they are called.
-    Lines(OwnedFd, PathBuf),
-    /// Lines that have come to their end. Open doors are still closed in time.
-    Ended,
-}
-
-impl Source {
-    /// Waits until the kernel has logged something.
-    pub(crate) async fn logged(&mut self) -> Result<()> {
-        match self {
-            Self::Xdp(xdp) => Ok(xdp.logged().await?),
-            Self::Lines(..) | Self::Ended => std::future::pending().await,
-        }
-    }
-}
-
-/// What was opened for the listener.
+/// The sockets that are opened for the listener.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     /// The control socket.
     pub control: Socket,
 }
 
-/// Makes of `config` one that drops nothing.
+/// Changes `config` so that nothing is dropped.
 pub(crate) fn force_observe(config: &mut Config) {
     config.verdict = Verdict::Pass;
     if let Some(gate) = &mut config.gate {
@@ -52,7 +32,7 @@ pub(crate) fn force_observe(config: &mut Config) {
     }
 }
 
-/// A watch over the interfaces, from before they are looked at, so that no change is missed.
+/// Notices changes of interfaces. It has to exist before they are listed, so that none is missed.
 pub(crate) fn watch(source: &Source) -> Result<Option<Watch>> {
     match source {
         Source::Xdp(_) => Watch::new().map(Some),
@@ -60,15 +40,15 @@ pub(crate) fn watch(source: &Source) -> Result<Option<Watch>> {
     }
 }
 
-/// What a daemon before this one has left in force.
-pub(crate) struct Before {
+/// What a previous daemon has left in force.
+pub(crate) struct Previous {
     pub(crate) pins: PinDir,
-    /// Whether anything can be pinned there.
+    /// Why nothing can be pinned there, if so.
     pub(crate) can_pin: Result<()>,
     pub(crate) gate: Option<Gate>,
 }
 
-impl Before {
+impl Previous {
     pub(crate) fn find(config: &Config) -> Self {
         let root = pin_dir(config);
         let can_pin = match &config.gate {
@@ -91,12 +71,12 @@ pub(crate) fn pin_dir(config: &Config) -> PathBuf {
     gate.map_or_else(|| DEFAULT_PIN_DIR.into(), |gate| gate.pin_dir.clone())
 }
 
-/// The HTTP server's socket, if there is to be one.
+/// Binds the socket of the metrics server, if metrics are configured.
 pub(crate) fn open_metrics(config: &Config) -> Result<Option<OwnedFd>> {
     config.metrics.map(sockets::bind).transpose()
 }
 
-/// Where the knocks come from, attached to nothing yet, and the gate.
+/// The source of SYNs, attached to nothing yet, and the gate.
 pub(crate) fn open_source(
     config: &Config,
     lines: Option<PathBuf>,
@@ -114,7 +94,8 @@ pub(crate) fn open_source(
     Ok((Source::Xdp(Box::new(xdp)), gate))
 }
 
-/// The program with the settings of `config`, attached to nothing, and its gate without leases.
+/// Loads the program with the settings of `config`. It is attached to nothing, and its gate has no
+/// leases.
 pub(crate) fn load(config: &Config, reporter: &Reporter) -> Result<(Xdp, Option<Gate>)> {
     let settings = Settings::new(config.window, config.verdict, config.limits.events);
     let Some(gate) = &config.gate else {
@@ -124,17 +105,15 @@ pub(crate) fn load(config: &Config, reporter: &Reporter) -> Result<(Xdp, Option<
     Ok((xdp, Some(gate)))
 }
 
-/// The store of leases, if there are doors that have to be closed. One that does not work is
-/// told, and keeps nobody out.
+/// Opens the lease journal, if there are doors that have to be closed. A failure is reported, and
+/// refuses no client.
 pub(crate) fn open_store(config: &Config, reporter: &Reporter) -> Result<Option<LeaseStore>> {
     if !config.doors.iter().any(Door::has_to_be_closed) {
         return Ok(None);
     }
-    let (store, trouble) = LeaseStore::open(&config.state_dir)?;
-    if let Some(trouble) = trouble {
-        reporter.report(Event::Trouble {
-            message: format!("{trouble:#}"),
-        });
+    let (store, problem) = LeaseStore::open(&config.state_dir)?;
+    if let Some(problem) = problem {
+        reporter.problem(format!("{problem:#}"));
     }
     Ok(Some(store))
 }

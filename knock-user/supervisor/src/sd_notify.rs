@@ -18,9 +18,8 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, warn};
-
 use knockd_runtime::clock::monotonic;
+use tracing::{debug, warn};
 
 /// The connection to the service manager, if there is one.
 #[derive(Debug, Default)]
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_cannot_be_taken_keeps_nobody_waiting() {
+    fn a_full_socket_does_not_block() {
         let name = format!("knockd-test-{}", process::id());
         let address = address(OsStr::new(&format!("@{name}"))).unwrap();
         let full = UnixDatagram::bind_addr(&address).unwrap();

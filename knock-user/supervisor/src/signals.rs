@@ -1,20 +1,20 @@
-//! The signals that end the daemon, and the one that has it read its configuration again.
+//! The signals that stop the daemon or reload its configuration.
 
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// To end, by the signal of this name.
+pub(crate) enum SignalRequest {
+    /// Stop the daemon, with the name of the signal.
     Stop(&'static str),
-    /// To read the configuration again.
+    /// Reload the configuration.
     Reload,
 }
 
-/// The signals that end the daemon in good order, and SIGHUP.
+/// The signals that stop the daemon in an orderly way, and SIGHUP.
 #[derive(Debug)]
 pub(crate) struct StopSignals {
     terminate: Signal,
@@ -25,9 +25,9 @@ pub(crate) struct StopSignals {
 /// What SIGHUP means.
 #[derive(Debug)]
 enum Hangup {
-    /// The terminal is gone, and must not leave doors open.
+    /// The terminal was closed. No door may stay open.
     Stops(Signal),
-    /// There is another configuration to read.
+    /// The configuration has changed.
     Reloads(Signal),
 }
 
@@ -49,23 +49,23 @@ impl StopSignals {
         })
     }
 
-    /// The next signal that asks for something.
-    pub(crate) async fn recv(&mut self) -> Asked {
-        let (hangup, asked) = match &mut self.hangup {
-            Hangup::Stops(signal) => (signal, Asked::Stop("SIGHUP")),
-            Hangup::Reloads(signal) => (signal, Asked::Reload),
+    /// The next signal. Cancel-safe.
+    pub(crate) async fn recv(&mut self) -> SignalRequest {
+        let (hangup, request) = match &mut self.hangup {
+            Hangup::Stops(signal) => (signal, SignalRequest::Stop("SIGHUP")),
+            Hangup::Reloads(signal) => (signal, SignalRequest::Reload),
         };
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = hangup.recv() => asked,
+            _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => SignalRequest::Stop("SIGINT"),
+            _ = hangup.recv() => request,
         }
     }
 
-    /// The next signal that ends the daemon, by its name.
+    /// The name of the next signal that stops the daemon. Cancel-safe.
     pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
-            if let Asked::Stop(signal) = self.recv().await {
+            if let SignalRequest::Stop(signal) = self.recv().await {
                 return signal;
             }
         }

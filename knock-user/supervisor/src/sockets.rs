@@ -19,10 +19,10 @@ use knockd_config::metrics::Settings;
 use rustix::{fs::Mode, process::umask};
 use tracing::info;
 
-/// The path of the metrics, for the log.
+/// The path of the metrics in the URL.
 const METRICS_PATH: &str = "/metrics";
 
-/// The listening socket's file, which goes when this is dropped.
+/// The control socket. Its file is removed on drop.
 #[derive(Debug)]
 pub(crate) struct Socket {
     listener: StdUnixListener,
@@ -30,18 +30,18 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Binds the socket at `path`, with mode 0660, in a folder that is made if need be.
+    /// Binds the socket at `path`, with mode 0660. Creates its directory.
     ///
     /// # Errors
     ///
-    /// Another daemon listens there, or the socket cannot be made.
+    /// Returns an error if another daemon listens there, or if the socket cannot be created.
     pub(crate) fn bind(path: &Path) -> Result<Self> {
         let describe = || format!("the control socket {}", path.display());
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(describe)?;
         }
         remove_stale(path)?;
-        // From its first moment the socket is for its owner and group alone.
+        // The socket must not be accessible to others at any time.
         let umask_before = umask(Mode::from_raw_mode(0o117));
         let listener = StdUnixListener::bind(path);
         umask(umask_before);
@@ -63,12 +63,12 @@ impl AsFd for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Gone already, or not ours to remove any more.
+        // It may have been removed already.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Removes the socket of a daemon that is no longer there.
+/// Removes the socket of a daemon that was killed.
 fn remove_stale(path: &Path) -> Result<()> {
     if StdUnixStream::connect(path).is_ok() {
         bail!(
@@ -81,7 +81,7 @@ fn remove_stale(path: &Path) -> Result<()> {
             fs::remove_file(path).with_context(|| format!("the stale socket {}", path.display()))
         }
         Ok(_) => bail!(
-            "{} is no socket: set another `control_socket`",
+            "{} is not a socket: set another `control_socket`",
             path.display()
         ),
         Err(_) => Ok(()),
@@ -122,7 +122,7 @@ fn unlistenable(error: io::Error, listen: SocketAddr) -> anyhow::Error {
 ///
 /// # Errors
 ///
-/// The file cannot be opened.
+/// Returns an error if the file cannot be opened.
 pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
     let describe = || format!("the lines in {} cannot be read", path.display());
     if path == Path::new("-") {

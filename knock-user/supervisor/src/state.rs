@@ -1,166 +1,106 @@
-//! The privileged process: keeps the doors, and does what opens and closes them.
+//! The state of the supervisor.
 //!
-//! Nothing that a stranger sends is read here. What the listener asks for comes in as
-//! [`Request`](super::inner::order::Request)s and is held against the configuration; nothing waits
-//! for anything.
+//! The supervisor never reads untrusted network input. It receives the requests of the listener,
+//! checks them against the configuration, and waits for nothing outside its event loop.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use knockd_config::Config;
 use knockd_runtime::clock::monotonic;
-use knockd_types::{
-    counters::Counters,
-    event::{AdmissionInfo, Event},
-};
-use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir};
-use tokio::sync::{Semaphore, mpsc};
+use knockd_types::counters::Counters;
+use knockd_xdp::leases::Gate;
+use tokio::sync::Semaphore;
 
 use crate::{
-    catalog::Catalog,
-    child::{Child, RestartBackoff},
-    doors::{Doors, Task},
-    exec::{Ending, Executor},
-    exporter_process::ExporterProcess,
-    lease_store::LeaseStore,
-    origin::{Origin, Reread},
-    outbox::Outbox,
-    reporter::Reporter,
-    resources::Source,
+    datapath::Datapath, exporter_process::ExporterProcess, lease_store::LeaseStore, ledger::Ledger,
+    listener_process::ListenerProcess, outbox::Outbox, reload::Reload, reporter::Reporter,
     sd_notify::ServiceManager,
 };
 
-/// Reports that the listener has asked for and not taken yet, at most: more than connections
-/// that may ask it. A report of many doors is long.
+/// How many reports may wait until the listener reads them: more than it has connections that may
+/// ask for one. A report of many doors is long.
 const MAX_REPORTS: usize = 64;
 
-/// Everything that the loop moves.
+/// The four parts of the supervisor, the optional exporter, and what they share.
 pub(crate) struct Supervisor {
     pub(crate) config: Config,
-    pub(crate) source: Source,
-    /// Tells when interfaces come and go, where that matters.
-    pub(crate) watch: Option<Watch>,
-    /// When the interfaces are looked at again although nothing is told of them.
-    pub(crate) retry_interfaces: Option<Duration>,
-    /// Where the configuration is read from again.
-    pub(crate) origin: Option<Origin>,
-    /// Configurations that were read again, and where they come from.
-    pub(crate) rereads: (
-        mpsc::UnboundedSender<Reread>,
-        mpsc::UnboundedReceiver<Reread>,
-    ),
-    /// How many are being read.
-    pub(crate) rereading: usize,
-    /// The leases that the kernel enforces, if it does.
-    pub(crate) gate: Option<Gate>,
-    /// What holds the gate in force without this process, if anything does.
-    pub(crate) pins: Option<PinDir>,
-    /// Whether nothing is to be done, only told.
-    pub(crate) dry_run: bool,
-    /// Absent where there is nothing to remember.
-    pub(crate) store: Option<LeaseStore>,
-    /// Doors and clients, by the numbers that they have in everything else here.
-    pub(crate) catalog: Catalog,
-    pub(crate) doors: Doors,
-    pub(crate) executor: Executor<Task>,
-    pub(crate) endings: mpsc::UnboundedReceiver<(Task, Ending)>,
-    pub(crate) reporter: Reporter,
-    pub(crate) outbox: Outbox,
-    /// The listener, and when the next one is started where there is none.
-    pub(crate) child: Option<Child>,
-    pub(crate) unstarted: RestartBackoff,
-    /// The metrics exporter.
+    /// Whether nothing is executed, only logged.
+    pub(crate) is_dry_run: bool,
+    pub(crate) listener: ListenerProcess,
     pub(crate) exporter: ExporterProcess,
-    /// Whether the listener has a folder for what it must not forget.
-    pub(crate) can_remember: bool,
-    /// Whether somebody follows, so that the kernel writes a line per knock.
-    pub(crate) followed: bool,
-    /// Held by whoever counts the kernel's leases.
-    pub(crate) counting: Arc<Semaphore>,
-    /// Held by reports on their way to the listener.
-    pub(crate) reporting: Arc<Semaphore>,
+    pub(crate) datapath: Datapath,
+    pub(crate) ledger: Ledger,
+    pub(crate) reload: Reload,
+    pub(crate) reporter: Reporter,
     pub(crate) service_manager: ServiceManager,
+    /// What none of the four parts counts.
     pub(crate) counters: Counters,
+    /// Permits of reports on their way to the listener.
+    pub(crate) reports: Arc<Semaphore>,
+    /// Permit of the report that counts the kernel's leases.
+    pub(crate) counting: Arc<Semaphore>,
+    /// When the daemon started, on the monotonic clock.
     pub(crate) started: Duration,
 }
 
 impl Supervisor {
-    /// A keeper without a source. What it reports goes to the log, and through `outbox` to the
-    /// listener. Without a `store` there must be no door that has to be closed.
+    /// A supervisor without a source. Its messages to the listener go through `outbox`. Without a
+    /// `store` the configuration must have no door that has to be closed.
     ///
     /// # Errors
     ///
-    /// Commands could not be run.
+    /// Returns an error if commands cannot be run.
     pub(crate) fn new(
         config: Config,
         store: Option<LeaseStore>,
         reporter: Reporter,
         outbox: Outbox,
     ) -> Result<Self> {
-        let limits = config.limits;
-        let (executor, endings) = Executor::new(limits.commands, limits.command_timeout)?;
         Ok(Self {
-            source: Source::Ended,
-            watch: None,
-            origin: None,
-            rereads: mpsc::unbounded_channel(),
-            rereading: 0,
-            retry_interfaces: None,
-            gate: None,
-            pins: None,
-            dry_run: false,
-            store,
-            catalog: Catalog::new(&config),
-            doors: Doors::new(limits.open_doors),
-            executor,
-            endings,
-            reporter,
-            outbox,
-            child: None,
-            unstarted: RestartBackoff::default(),
+            is_dry_run: false,
+            listener: ListenerProcess::new(outbox),
             exporter: ExporterProcess::default(),
-            can_remember: false,
-            followed: false,
-            counting: Arc::new(Semaphore::new(1)),
-            reporting: Arc::new(Semaphore::new(MAX_REPORTS)),
+            datapath: Datapath::new(reporter.clone()),
+            ledger: Ledger::new(&config, store, reporter.clone())?,
+            reload: Reload::new(),
+            reporter,
             service_manager: ServiceManager::from_environment(),
             counters: Counters::default(),
+            reports: Arc::new(Semaphore::new(MAX_REPORTS)),
+            counting: Arc::new(Semaphore::new(1)),
             started: monotonic(),
             config,
         })
     }
 
-    /// Has the listener take its knocks from `source`, and lets people in through `gate`, if
-    /// there is one.
-    pub(crate) fn listen(&mut self, source: Source, gate: Option<Gate>) {
-        self.source = source;
-        self.gate = gate;
-    }
-
-    /// Reads its configuration from `origin` again when it is asked to.
-    pub(crate) fn reload_from(&mut self, origin: Origin) {
-        self.origin = Some(origin);
-    }
-
-    /// Follows interfaces that come and go, as `watch` tells.
-    pub(crate) fn follow(&mut self, watch: Watch) {
-        self.watch = Some(watch);
-    }
-
-    /// From here on does nothing but tell what it would do: no command is run, no lease kept.
+    /// From here on only logs what it would do: no command is run, and nothing is pinned.
     pub(crate) fn dry_run(&mut self) {
-        self.dry_run = true;
+        self.is_dry_run = true;
+        self.ledger.dry_run();
     }
 
-    pub(crate) fn trouble(&self, message: String) {
-        self.reporter.report(Event::Trouble { message });
+    /// Restores the doors that a previous daemon left open, with the leases of its gate.
+    pub(crate) fn restore_leases(&mut self, previous: Option<&Gate>) {
+        let restored = self.ledger.restore(&mut self.datapath, previous);
+        if let (false, Some(previous)) = (restored, previous) {
+            self.datapath.adopt_leases(previous);
+        }
     }
-}
 
-/// What has led to a door's being opened.
-pub(crate) struct Entry {
-    /// Who is let in.
-    pub(crate) visitor: AdmissionInfo,
-    /// When the last SYN of his knock came, if he knocked and it is wanted how long all takes.
-    pub(crate) knocked: Option<Duration>,
+    /// Follows the interfaces that appear and disappear.
+    pub(crate) fn follow_interfaces(&mut self) {
+        if self.datapath.follow_interfaces(&self.config.interfaces) {
+            self.service_manager.listening(&self.datapath.listening());
+        }
+    }
+
+    /// Everything that was counted.
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+            .with(&self.listener.counters())
+            .with(&self.datapath.counters())
+            .with(&self.ledger.counters())
+            .with(&self.reload.counters())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A user of this host, with the one group that a process gets with it.
+/// A user of this host, and the group of processes that run as this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// The user's name.

@@ -2,10 +2,10 @@
 
 use crate::account::Account;
 
-/// A command, ready to run: its argv, and its environment without `PATH`.
+/// A command with its arguments and environment. The environment does not include `PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The program. Without a slash it is searched in a fixed `PATH`.
+    /// The program. Without a slash it is looked up in a fixed `PATH`.
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,

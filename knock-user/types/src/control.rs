@@ -4,32 +4,32 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A door that is to be opened by hand.
+/// The request of an administrator to open a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRequest {
-    /// To whom.
+    /// The source address to admit.
     pub source: IpAddr,
     /// The door's name.
     pub door: String,
-    /// For how long, at least a second; as long as for a client if it is not given.
+    /// The lease in seconds, at least 1. `None`: the door's default lease.
     pub seconds: Option<u64>,
 }
 
-/// Doors that are to be closed by hand.
+/// The request of an administrator to close doors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseRequest {
-    /// To whom.
+    /// The source address that the doors are open for.
     pub source: IpAddr,
-    /// The one door's name, or all that are open to him.
+    /// The door's name. `None`: every door that is open for `source`.
     pub door: Option<String>,
 }
 
-/// What became of a request to move a door.
+/// The reply to an administrator's request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandReply {
-    /// It is being done, for these doors.
+    /// The request was accepted. The names of the doors that it affects.
     Doors(Vec<String>),
-    /// It cannot be done.
+    /// The request was refused. A message for the administrator.
     Error(String),
 }

@@ -1,4 +1,4 @@
-//! What the daemon reports: to its log, to `tail` subscribers and in the journal's fields.
+//! Events that the daemon reports to its log, the journal and its `tail` subscribers.
 
 use std::{fmt, net::IpAddr, time::SystemTime};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
-/// One notice with its time.
+/// An event with its time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Notice {
     /// RFC 3339, UTC, milliseconds.
@@ -33,18 +33,19 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Something that whoever follows the daemon wants to see.
+/// An event that the daemon reports. The serialized form is part of the interface of the daemon:
+/// the JSON log, `knockd tail --json` and the journal's fields use it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A tail has begun: from here on nothing is missing.
+    /// The first notice of a `tail` subscription. The subscriber gets every later event.
     Following {
-        /// What the daemon listens to.
+        /// The interfaces or the file that the daemon listens to.
         listening: String,
     },
-    /// A tail was too slow for this many notices.
+    /// The subscriber did not read fast enough: notices were dropped.
     Lost {
-        /// How many.
+        /// The number of dropped notices.
         notices: u64,
     },
     /// A line of the XDP program's aya-log.
@@ -52,22 +53,23 @@ pub enum Event {
         /// The line.
         message: String,
     },
-    /// A block was tried and is no knock.
+    /// A block of 16 SYNs was refused.
     Refused {
-        /// Who sent it.
+        /// The source address of the SYNs.
         source: IpAddr,
-        /// Why not.
+        /// The reason as a stable word.
         reason: Reason,
-        /// The client whose key fits, where that is sure.
+        /// The client whose key matches, if that is certain.
         client: Option<String>,
-        /// The reason in words.
+        /// The reason as a sentence.
         detail: String,
     },
-    /// Refusals that the log has no lines of. Every tail has them.
+    /// Refusals beyond the rate limit of the log. `tail` subscribers get each of them.
     LeftOut {
-        /// How many.
+        /// The number of refusals.
         refusals: u64,
-        /// The address or the /64 that they came from; `None` for all that are not told apart.
+        /// The IPv4 address or IPv6 /64 of the sources. `None`: the sources that are not counted
+        /// separately.
         from: Option<String>,
     },
     /// A knock was accepted and its door opens.
@@ -76,60 +78,60 @@ pub enum Event {
     Extended(AdmissionInfo),
     /// A door is closed.
     Closed {
-        /// Which.
+        /// The door's name.
         door: String,
-        /// To whom it was open.
+        /// The source address that it was open for.
         source: IpAddr,
     },
     /// A command has ended.
     Command {
-        /// The door that it belongs to.
+        /// The name of its door.
         door: String,
-        /// Who knocked.
+        /// The source address of the knock.
         source: IpAddr,
         /// `run` or `close`.
         command: String,
-        /// How it ended.
+        /// How it ended, as a phrase.
         ending: String,
-        /// Whether that was exit status 0.
+        /// Whether it ended with exit status 0.
         ok: bool,
     },
-    /// Another configuration has taken effect.
+    /// A reloaded configuration has taken effect.
     Reloaded {
-        /// What the daemon listens to now.
+        /// The interfaces or the file that the daemon listens to.
         listening: String,
     },
-    /// Somebody is let in by the kernel, or no longer.
+    /// The gate admits a source, or ceases to.
     Gate {
-        /// The door that did it.
+        /// The name of the door that grants the leases.
         door: String,
-        /// Who.
+        /// The source address.
         source: IpAddr,
-        /// To which ports.
+        /// The ports, separated by commas.
         ports: String,
-        /// Whether he is let in.
+        /// Whether the source is admitted.
         is_open: bool,
     },
-    /// A line of the XDP program about what its gate would have dropped.
+    /// A line of the XDP program about a packet that its gate would have dropped.
     Observed {
-        /// Who, and where to.
+        /// The packet's source and destination.
         message: String,
     },
-    /// Something that the administrator has to look at.
+    /// A problem that requires action by the administrator. It is logged as an error.
     Trouble {
-        /// What.
+        /// The problem, and what to do.
         message: String,
     },
 }
 
-/// Who was let in, where, and for how long.
+/// An admitted client: its door, source address and lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionInfo {
     /// The client's name.
     pub client: String,
     /// The door's name.
     pub door: String,
-    /// Where the knock came from.
+    /// The source address of the knock.
     pub source: IpAddr,
     /// The lease in seconds.
     #[serde(rename = "lease")]
@@ -150,10 +152,12 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Following { listening } => write!(f, "following knockd on {listening}"),
-            Self::Lost { notices } => write!(f, "lost {notices} notices: this tail is too slow"),
+            Self::Lost { notices } => {
+                write!(f, "{notices} notices dropped: this subscriber is too slow")
+            }
             Self::Kernel { message } => write!(f, "kernel: {message}"),
-            // Nothing that somebody else chose stands before the address and the reason:
-            // programs read them (README.md, "What the log says").
+            // Programs parse the address and the reason (docs/logs.md, "Stable lines"). No text
+            // that a peer or the configuration chooses may precede them.
             Self::Refused {
                 source,
                 reason,
@@ -170,8 +174,8 @@ impl fmt::Display for Event {
                 let from = from.as_deref().unwrap_or("other sources");
                 write!(f, "{refusals} more refusals from {from} in the last minute")
             }
-            Self::Opening(visitor) => write!(f, "accepted {visitor}: opening"),
-            Self::Extended(visitor) => write!(f, "accepted {visitor}: open already, extended"),
+            Self::Opening(admission) => write!(f, "accepted {admission}: opening"),
+            Self::Extended(admission) => write!(f, "accepted {admission}: open already, extended"),
             Self::Closed { door, source } => write!(f, "closed door={door:?} source={source}"),
             Self::Command {
                 door,

@@ -1,7 +1,7 @@
 //! Data that knockd's crates share.
 //!
-//! Plain values and their textual forms: no I/O, no async runtime, no BPF. A type that only one
-//! crate needs belongs to that crate.
+//! Plain values with their text and serialized forms. This crate has no I/O, no async runtime and
+//! no BPF. A type that only one crate needs belongs to that crate.
 
 pub mod account;
 pub mod command;

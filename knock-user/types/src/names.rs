@@ -1,17 +1,18 @@
-//! Names and bounds that several crates must agree on.
+//! Names and limits that several crates must agree on.
 
 use std::{net::IpAddr, time::Duration};
 
-/// The longest lease. Short enough that adding it to a clock never overflows.
+/// The longest lease. Adding it to a clock never overflows.
 pub const MAX_LEASE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Who opened a door that no client knocked at. No client has this name.
+/// The client name of a door that an administrator opened manually. No client may have it.
 pub const BY_HAND: &str = "by-hand";
 
-/// The number of the client who is an administrator.
+/// The client number that stands for the administrator.
 pub const BY_HAND_NUMBER: u32 = 0;
 
-/// Whether `address` can be a single host's. No command should ever be given another one.
+/// Whether `address` is a unicast address. A knock from any other source is spoofed, and its
+/// address must not be passed to a command.
 #[must_use]
 pub fn is_unicast(address: IpAddr) -> bool {
     let special = match address {
@@ -23,8 +24,8 @@ pub fn is_unicast(address: IpAddr) -> bool {
     !special
 }
 
-/// The file name, in the listener's own directory.
+/// The file name of the replay store in [`KNOCKS_FOLDER`].
 pub const KNOCKS_FILE: &str = "accepted.redb";
 
-/// The listener's directory in `state_dir`.
+/// The directory of the replay store in `state_dir`. It belongs to the listener's user.
 pub const KNOCKS_FOLDER: &str = "knocks";

@@ -1,5 +1,5 @@
-//! Who may open what, as far as it takes to verify a knock: what the process that does so is
-//! told of the configuration.
+//! The part of the configuration that is needed to authenticate a knock. The listener receives
+//! this part only.
 
 use std::{fmt, time::Duration};
 
@@ -10,12 +10,12 @@ use knock_common::protocol::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The clients and the doors.
+/// The clients, the doors, and which client may open which door.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Policy {
     /// The clients that may knock.
     pub clients: Vec<Client>,
-    /// What for.
+    /// The doors that they may open.
     pub doors: Vec<Door>,
 }
 
@@ -28,27 +28,27 @@ impl Policy {
     }
 }
 
-/// Somebody who may knock.
+/// A client that may knock.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Client {
-    /// The number by which the keeper knows him.
+    /// The number that identifies the client in IPC requests.
     pub number: u32,
-    /// His name.
+    /// The client's name.
     pub name: String,
-    /// What his key is made of.
+    /// The secret that the client's key is derived from.
     pub secret: Secret,
 }
 
-/// Something that a knock opens.
+/// A door that a knock opens.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Door {
-    /// The number by which the keeper knows it.
+    /// The number that identifies the door in IPC requests.
     pub number: u32,
-    /// Its name, which a sealed client knocks.
+    /// The door's name. A sealed knock refers to the door by this name.
     pub name: String,
     /// Indices of the clients that may open the door.
     pub clients: Vec<usize>,
-    /// What a classic client knocks.
+    /// The sequence that a classic client sends.
     #[serde(serialize_with = "write_sequence", deserialize_with = "read_sequence")]
     pub sequence: Option<Sequence>,
     /// How long the door stays open.
@@ -59,28 +59,28 @@ pub struct Door {
     pub require_binding: bool,
 }
 
-/// What a client's key is made of. It is absent from `Debug` and wiped when dropped; it is
-/// written only on its way into the process that verifies knocks.
+/// The secret that a client's key is derived from. `Debug` does not show it, and it is wiped when
+/// dropped. It is serialized only to send it to the listener.
 #[derive(Serialize, Deserialize)]
 #[serde(from = "Bytes", into = "Bytes")]
 pub enum Secret {
-    /// Of a sealed client.
+    /// The key of a sealed client.
     Sealed(SecretKey),
-    /// Of a classic client.
+    /// The passphrase of a classic client.
     Classic(ClassicSecret),
 }
 
-/// A client's key at work.
+/// A client's key, expanded for decryption.
 #[derive(Clone, Debug)]
 pub enum Key {
-    /// The default.
+    /// A key of the sealed protocol.
     Sealed(SealedKey),
-    /// The seed's, which can be replayed.
+    /// A key of the classic protocol, whose knocks can be replayed.
     Classic(ClassicKey),
 }
 
 impl Secret {
-    /// The key that it makes.
+    /// Derives the key.
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
@@ -108,7 +108,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a [`Secret`] is written.
+/// The serialized form of a [`Secret`].
 #[derive(Serialize, Deserialize)]
 enum Bytes {
     Sealed([u8; SECRET_KEY_LEN]),
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policy_survives_the_channel_and_show_no_secret() {
+    fn a_policy_survives_the_channel_and_shows_no_secret() {
         let client = |number, secret| Client {
             number,
             name: format!("client-{number}"),

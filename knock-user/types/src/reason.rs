@@ -1,43 +1,44 @@
-//! Why a block opens no door.
+//! Reasons for the refusal of a block.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a block opens no door, as one stable word (README.md, "What the log says").
+/// Why a block was refused. Its `Display` and serialized form is one stable word (docs/logs.md,
+/// "Reasons").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// No key fits.
+    /// No key matches.
     BadParity,
-    /// The parity of a classic key holds, but no door has the sequence.
+    /// The parity of a classic key matches, but no door has the sequence.
     UnknownSequence,
-    /// A sealed key may fit, but there is no such door.
+    /// A sealed key may match, but the door does not exist.
     UnknownDoor,
     /// The client may not open the door.
     NotAllowed,
-    /// Made too long ago, or in the future.
+    /// The knock's time is too far in the past or in the future.
     Stale,
-    /// Made for another source address.
+    /// The knock is bound to another source address.
     Elsewhere,
-    /// Made for any source address, at a door that wants one.
+    /// The knock is unbound, and the door requires a bound one.
     Unbound,
-    /// Accepted before, and now from somewhere else.
+    /// The knock was accepted before, from another address.
     Replayed,
-    /// Accepted before, and long ago; from where its client is, as far as is known.
+    /// The knock was accepted before, from the same address as far as is known.
     Repeated,
-    /// A further copy of a knock that was just accepted, as every client sends.
+    /// A further copy of a knock that was just accepted. Clients send every SYN several times.
     Copy,
-    /// More blocks than one source may try.
+    /// The source exceeded its rate limit.
     Rate,
     /// Too many doors are open.
     DoorsFull,
 }
 
 impl Reason {
-    /// Whether this comes about without anybody's intention: from a scan, from the SYNs of a
-    /// genuine knock in a wrong order, from its second copy. A key "fits" one block of noise
-    /// in 2^16, which with a thousand clients happens.
+    /// Whether background noise causes refusals for this reason: port scans, reordered SYNs of a
+    /// genuine knock, and its further copies. A 16-bit check matches one random block in 2^16 per
+    /// key, so with many clients a key occasionally appears to match.
     #[must_use]
     pub fn is_noise(self) -> bool {
         match self {

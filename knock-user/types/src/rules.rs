@@ -1,4 +1,4 @@
-//! Ports, leases and rules of the gate, free of the maps that enforce them.
+//! Ports, leases and rules of the gate, independent of the BPF maps that enforce them.
 
 use std::{
     fmt,
@@ -21,15 +21,15 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Port {
-    /// Of which protocol.
+    /// The transport protocol.
     pub transport: Transport,
-    /// Its number, above 0.
+    /// The port number, at least 1.
     pub number: u16,
 }
 
-/// Why a text is no [`Port`].
+/// The text is not a [`Port`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is no port such as \"tcp/22\" or \"udp/51820\"")]
+#[error("`{0}` is not a port such as \"tcp/22\" or \"udp/51820\"")]
 pub struct InvalidPort(String);
 
 impl FromStr for Port {
@@ -43,7 +43,7 @@ impl FromStr for Port {
             "udp" => Transport::Udp,
             _ => return Err(invalid()),
         };
-        // `parse` would take a sign.
+        // `parse` would accept a sign.
         if !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(invalid());
         }
@@ -72,17 +72,17 @@ impl TryFrom<String> for Port {
     }
 }
 
-/// What a door opens in the kernel.
+/// What a door opens in the gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opening {
-    /// These ports, for whoever knocked.
+    /// The ports.
     pub ports: Vec<Port>,
-    /// How much of an IPv6 address has to agree with that of who knocked; 0 is none of it.
+    /// How many leading bits of an IPv6 address have to match the source of the knock.
     pub ipv6_prefix: u8,
 }
 
 impl Opening {
-    /// The leases that let `source` in.
+    /// The keys of the leases that admit `source`, one for each port.
     #[must_use]
     pub fn keys(&self, source: IpAddr) -> Vec<LeaseKey> {
         let prefix_len = match source {
@@ -95,25 +95,25 @@ impl Opening {
     }
 }
 
-/// What the gate keeps closed, and for whom it does not.
+/// The ports that the gate protects, and the exemptions.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The ports that are reached with a lease or from a trusted network only.
+    /// The ports that only sources with a lease and trusted networks can reach.
     pub protect: Vec<Port>,
-    /// The networks that need no lease. None of IPv6 has IPv4-mapped addresses in it.
+    /// The networks that need no lease. No IPv6 network contains IPv4-mapped addresses.
     pub trusted: Vec<IpNet>,
-    /// What becomes of the others.
+    /// Whether other packets to protected ports are dropped or only counted.
     pub mode: Mode,
-    /// How far apart datagrams may be that keep a lease going; above zero.
+    /// The longest gap between datagrams that extend a lease; above zero.
     pub udp_idle: Duration,
     /// The prefix lengths of IPv6 leases.
     pub prefix_lens: PrefixLens,
-    /// How many leases there may be at the same time.
+    /// The size of the lease map.
     pub max_leases: NonZeroU32,
 }
 
 impl Rules {
-    /// What the XDP program has to know of them besides its maps.
+    /// The settings of the XDP program, besides the content of its maps.
     #[must_use]
     pub fn settings(&self) -> settings::Gate {
         let protects = |transport| self.protect.iter().any(|port| port.transport == transport);
@@ -128,13 +128,13 @@ impl Rules {
     }
 }
 
-/// `time` in nanoseconds, as the kernel counts it; the largest number for what is beyond.
+/// `time` in nanoseconds, the unit of the kernel's clocks. Saturates at [`u64::MAX`].
 #[must_use]
 pub fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Where the bpf filesystem is mounted by convention.
+/// The conventional mount point of the bpf filesystem.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
 #[cfg(test)]
@@ -176,7 +176,7 @@ mod tests {
         let network = opening(64);
         assert_eq!(at(&network, "2001:db8::7"), at(&network, "2001:db8::8"));
         assert_ne!(at(&network, "2001:db8::7"), at(&host, "2001:db8::"));
-        // Whatever the prefix of IPv6: an IPv4 address is one host.
+        // The IPv6 prefix does not affect IPv4 addresses.
         assert_eq!(at(&network, "192.0.2.7"), at(&host, "192.0.2.7"));
         assert_ne!(at(&network, "192.0.2.7"), at(&network, "192.0.2.8"));
     }

@@ -1,4 +1,4 @@
-//! The state of a running daemon, as `knockd status` and metrics show it.
+//! The state of a running daemon, as shown by `knockd status` and exported as metrics.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
@@ -6,38 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 
-/// How the daemon is doing.
+/// The state of a running daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
-    /// Since it started.
+    /// The time since its start, in seconds.
     pub uptime_seconds: u64,
-    /// The interfaces or the lines that it listens to, for a person.
+    /// A description of the interfaces or the file that it listens to.
     pub listening: String,
     /// The first port of the window.
     pub window_base: u16,
-    /// The interfaces, with the mode that the program runs in.
+    /// The interfaces that the XDP program is attached to.
     pub attachments: Vec<Attachment>,
-    /// Interfaces that knocks are to come in on, and that are not there.
+    /// Configured interfaces that do not exist.
     pub awaited: Vec<String>,
-    /// Interfaces that the program cannot be attached to.
+    /// Interfaces that the XDP program cannot be attached to.
     pub refused: Vec<Refusal>,
-    /// The gate, if there is one.
+    /// The gate, if configured.
     pub gate: Option<GateStatus>,
     /// Doors that are not closed.
     pub doors: Vec<DoorStatus>,
-    /// Sources with a half-finished knock.
+    /// The number of sources with an incomplete sequence.
     pub sources_in_progress: usize,
-    /// How many are following with `tail`.
+    /// The number of `tail` subscribers.
     pub tails: usize,
-    /// The kernel's counters by [`knock_common::counters::Outcome::name`]; empty with `--lines`.
+    /// The counters of the XDP program, by [`knock_common::counters::Outcome::name`]. Empty with
+    /// `--lines`.
     pub kernel: BTreeMap<String, u64>,
     /// The daemon's counters.
     pub daemon: Counters,
 }
 
-/// What the kernel keeps closed.
+/// The state of the gate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GateStatus {
     /// `enforce` or `observe`.
@@ -46,9 +47,9 @@ pub struct GateStatus {
     pub protect: Vec<String>,
     /// The networks that need no lease.
     pub trusted: Vec<String>,
-    /// Leases that doors have given, one for each source and port.
+    /// The number of leases, one for each source and port.
     pub leases: usize,
-    /// Whether it is pinned, and stays in force when the daemon dies.
+    /// Whether the gate is pinned and therefore stays in force after the daemon has exited.
     pub outlives_daemon: bool,
 }
 
@@ -57,15 +58,15 @@ pub struct GateStatus {
 pub struct DoorStatus {
     /// The door's name.
     pub door: String,
-    /// Who knocked last.
+    /// The client that knocked last.
     pub client: String,
     /// The source address that the door is open for.
     pub source: IpAddr,
-    /// The ports that it opens in the kernel.
+    /// The ports that it opens in the gate.
     pub ports: Vec<String>,
     /// `opening`, `open`, `run failed`, `closing` or `close failed`.
     pub state: String,
-    /// Until it is closed.
+    /// The time until it closes, in seconds.
     pub seconds_left: u64,
 }
 
@@ -90,18 +91,18 @@ impl fmt::Display for DoorStatus {
     }
 }
 
-/// How the program runs on an interface.
+/// The XDP mode of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// In the driver, before the kernel has made a packet of the frame.
+    /// In the driver, before the kernel allocates an skb for the frame.
     Native,
-    /// In the kernel's stack: works with every driver, costs more.
+    /// In the network stack. Works with every driver, but costs more per packet.
     Generic,
 }
 
 impl Mode {
-    /// The mode of this name, as [`Display`](fmt::Display) writes it.
+    /// The mode with this name, the inverse of [`Display`](fmt::Display).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Native, Self::Generic]
@@ -119,22 +120,22 @@ impl fmt::Display for Mode {
     }
 }
 
-/// An interface that the program is attached to.
+/// An interface that the XDP program is attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// The interface's name.
     pub interface: String,
     /// Its index.
     pub ifindex: u32,
-    /// How the program runs there.
+    /// The XDP mode.
     pub mode: Mode,
 }
 
-/// An interface that the program cannot be attached to.
+/// An interface that the XDP program cannot be attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The interface's name.
     pub interface: String,
-    /// Why, for a person.
+    /// An error message for the administrator.
     pub reason: String,
 }

@@ -1,24 +1,24 @@
-//! One SYN to the window, as every source delivers it.
+//! A SYN to the window, independent of how it was captured.
 
 use std::{net::IpAddr, time::Duration};
 
 use crate::names::is_unicast;
 
-/// One SYN to a port of the window.
+/// A SYN to a port of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syn {
-    /// Who sent it, IPv4-mapped addresses as IPv4 addresses.
+    /// The source address. An IPv4-mapped address is converted to IPv4.
     pub source: IpAddr,
-    /// The TCP source port; `None` where the source does not know it.
+    /// The TCP source port. `None` with `--lines`, which does not provide it.
     pub source_port: Option<u16>,
-    /// The destination port's place in the window.
+    /// The destination port minus the base of the window.
     pub offset: u8,
-    /// When it arrived, on `CLOCK_MONOTONIC`.
+    /// The time of arrival on `CLOCK_MONOTONIC`.
     pub at: Duration,
 }
 
 impl Syn {
-    /// Whether its source can be a single host. Spoofed others are not worth a queue.
+    /// Whether the source is a unicast address. Any other source is spoofed.
     #[must_use]
     pub fn has_unicast_source(&self) -> bool {
         is_unicast(self.source)

@@ -1,5 +1,5 @@
-//! Where the program is attached: to the wanted interfaces that there are, in the place of a
-//! program of knockd's that is pinned there, and never in that of anybody else's.
+//! Attaches the program to the configured interfaces that exist. It replaces a pinned program of
+//! an earlier knockd, and never a program of other software.
 
 use anyhow::Result;
 use knockd_types::{
@@ -17,16 +17,17 @@ use crate::{
 };
 
 impl Xdp {
-    /// Attaches the program to the `wanted` interfaces that there are, at once in the place of a
-    /// program of knockd's that is `pinned` there. Returns the names that there is no interface of.
+    /// Attaches the program to the `wanted` interfaces that exist. Atomically replaces a program
+    /// of an earlier knockd that is `pinned` there. Returns the names of missing interfaces.
     ///
     /// # Errors
     ///
-    /// A sentence that says why a named interface cannot be used, and what to do. What was
-    /// attached before the error stays so until this is dropped, or for as long as its pin.
+    /// Returns an error if the program cannot be attached to an interface that is configured by
+    /// name. Earlier attachments persist until this value is dropped, or as long as their pins.
     pub fn attach(&mut self, wanted: &Wanted, pinned: Option<&PinDir>) -> Result<Vec<String>> {
         let present = interfaces::list()?;
-        // What can fail comes first, so that a start that fails has replaced nothing.
+        // Attaching to an interface without a pin is more likely to fail, so it comes first: a
+        // failed start should not have replaced any program.
         let links = pinned.map(PinDir::links).unwrap_or_default();
         let has_pin = |index: u32| links.iter().any(|link| link.ifindex == index);
         let mut chosen: Vec<_> = present.iter().filter(|one| wanted.includes(one)).collect();
@@ -42,12 +43,12 @@ impl Xdp {
         Ok(wanted.missing(&present))
     }
 
-    /// Brings what is attached in line with the interfaces that there are now. With `pins`, what
-    /// is attached is pinned there.
+    /// Updates the attachments after a change of the host's interfaces. With `pins`, new links
+    /// are pinned there.
     ///
     /// # Errors
     ///
-    /// The kernel does not say which interfaces there are.
+    /// Returns an error if the interfaces cannot be listed.
     pub fn follow(&mut self, wanted: &Wanted, pins: Option<&PinDir>) -> Result<Changes> {
         let present = interfaces::list()?;
         let mut changes = Changes::default();
@@ -55,7 +56,7 @@ impl Xdp {
             let interface = present.iter().find(|one| one.index == attachment.ifindex);
             let stays = interface.is_some_and(|interface| {
                 if interface.name != attachment.interface && wanted.includes(interface) {
-                    info!("{} is called {} now", attachment.interface, interface.name);
+                    info!("{} was renamed to {}", attachment.interface, interface.name);
                     attachment.interface.clone_from(&interface.name);
                 }
                 interface.name == attachment.interface
@@ -82,13 +83,14 @@ impl Xdp {
         Ok(changes)
     }
 
-    /// Puts this program in the place of the one `before` it on the `wanted` interfaces, on each
-    /// at once, and attaches it to those that `before` was not on. Returns the names that
-    /// there is no interface of. `before` keeps the interfaces that are not wanted any more.
+    /// Atomically replaces `before` with this program on each of the `wanted` interfaces, and
+    /// attaches it to those where `before` is not attached. Returns the names of missing
+    /// interfaces. `before` keeps its other attachments.
     ///
     /// # Errors
     ///
-    /// Like [`Xdp::attach`]; `before` is attached as it was then.
+    /// Returns an error in the same cases as [`Xdp::attach`]. Then `before` keeps all of its
+    /// attachments.
     pub fn replace(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
         let present = interfaces::list()?;
         let (shared, fresh): (Vec<_>, Vec<_>) = present
@@ -116,11 +118,12 @@ impl Xdp {
         Ok(wanted.missing(&present))
     }
 
-    /// PinDir what is attached, and the maps of `gate`: from here on they outlive this process.
+    /// Pins the links and the maps of `gate`, so that they outlive this process.
     ///
     /// # Errors
     ///
-    /// The bpf filesystem refuses, or an interface was attached in a way that cannot be pinned.
+    /// Returns an error if a pin cannot be created, or if an interface is attached without a BPF
+    /// link.
     pub fn pin(&mut self, gate: &Gate, pins: &PinDir) -> Result<()> {
         for (attachment, link) in std::mem::take(&mut self.attached.links) {
             let link = link.pin(&attachment, pins)?;
@@ -135,12 +138,12 @@ impl Xdp {
         Ok(())
     }
 
-    /// Where the program is attached.
+    /// The interfaces that the program is attached to.
     pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
         self.attached.links.iter().map(|(attachment, _)| attachment)
     }
 
-    /// The wanted interfaces to which it cannot be attached.
+    /// The configured interfaces that the program cannot be attached to.
     pub fn refused(&self) -> impl Iterator<Item = &Refusal> {
         self.attached.refused.values()
     }
@@ -151,7 +154,7 @@ impl Xdp {
         let (link, mode) = match taken_over {
             Some((link, mode)) => {
                 info!(
-                    "attached to {} in {mode} XDP mode, in the place of a knockd before this one",
+                    "attached to {} in {mode} XDP mode, replacing the program of an earlier knockd",
                     interface.name
                 );
                 (link, mode)

@@ -1,27 +1,29 @@
-//! What the kernel's errors mean to an administrator.
+//! Explains the kernel's errors to an administrator.
 
 use std::io;
 
 use anyhow::anyhow;
 use rustix::io::Errno;
 
+/// Explains why the program cannot be loaded.
 pub(crate) fn unloadable(error: anyhow::Error) -> anyhow::Error {
     match errno(&error) {
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),
         Some(Errno::NOSYS) => {
-            anyhow!("this kernel was built without BPF: knockd needs Linux 5.19 or later with it")
+            anyhow!("this kernel has no BPF support: knockd needs it, and Linux 5.19 or later")
         }
-        _ => error.context("the kernel does not take the XDP program (Linux 5.19 or later does)"),
+        _ => error.context("the kernel rejects the XDP program: knockd needs Linux 5.19 or later"),
     }
 }
 
+/// The error of a process without the required capabilities.
 pub(crate) fn no_rights() -> anyhow::Error {
     anyhow!(
         "loading an XDP program needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run knockd as root"
     )
 }
 
-/// The error number at the bottom of `error`, if it comes from the kernel.
+/// The error number in the chain of `error`, if a system call failed.
 pub(crate) fn errno(error: &anyhow::Error) -> Option<Errno> {
     error
         .chain()

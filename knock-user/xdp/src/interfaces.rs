@@ -1,4 +1,4 @@
-//! This host's network interfaces: which there are, and when that changes (rtnetlink(7)).
+//! Lists the network interfaces of this host and watches for changes, with rtnetlink(7).
 
 use std::io;
 
@@ -15,14 +15,14 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// `RTNLGRP_LINK` of linux/rtnetlink.h: interfaces that come, go and change.
+/// `RTNLGRP_LINK` of linux/rtnetlink.h: notifications about new, changed and removed interfaces.
 const LINK_GROUP: u32 = 1;
 
-/// Every interface that there is.
+/// All network interfaces in the network namespace of this process.
 ///
 /// # Errors
 ///
-/// The kernel does not say.
+/// Returns an error if the netlink request fails.
 pub fn list() -> Result<Vec<Interface>> {
     dump().context("the interfaces cannot be listed")
 }
@@ -90,40 +90,40 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
     })
 }
 
-/// Tells when interfaces come, go or change.
+/// Waits for changes of the network interfaces.
 pub struct Watch(AsyncFd<Socket>);
 
 impl Watch {
-    /// From here on no change is missed.
+    /// Subscribes to changes. [`Watch::changed`] reports every change after this call.
     ///
     /// # Errors
     ///
-    /// The kernel tells nobody.
+    /// Returns an error if the netlink socket cannot be opened.
     pub fn new() -> Result<Self> {
         let open = || -> Result<Self> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.add_membership(LINK_GROUP)?;
             socket.set_non_blocking(true)?;
-            // SAFETY: the socket owns its file descriptor, never exchanges it and closes it when
-            // it is dropped.
+            // SAFETY: the socket owns its file descriptor, never replaces it and closes it only
+            // when dropped.
             let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
             Ok(Self(watched.map_err(|error| error.into_parts().1)?))
         };
         open().context("changes of interfaces cannot be watched")
     }
 
-    /// Returns when something has changed; [`list`] says what. Cancel-safe.
+    /// Waits for a change. [`list`] returns the new state. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// The socket broke.
+    /// Returns an error if the socket fails.
     pub async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.0.readable_mut().await?;
             let mut has_changed = false;
-            // What the messages say is not read: a list that is made afterwards is newer, and
-            // whole even where messages were lost.
+            // The content of the messages is ignored: a list that is requested afterwards is
+            // newer, and complete even if messages were lost.
             loop {
                 match ready.get_inner().recv_from_full() {
                     Ok(_) => has_changed = true,
@@ -146,34 +146,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn interface(name: &str) -> Interface {
-        Interface {
-            index: 7,
-            name: name.into(),
-            is_loopback: name == "lo",
-            has_ethernet: !name.starts_with("tun"),
-            program: None,
-        }
-    }
-
-    #[test]
-    fn names_are_exact_and_any_means_what_a_network_is_on() {
-        let present = ["lo", "eth0", "eth0.5", "tun0"].map(interface);
-        let names = |wanted: &Wanted| {
-            let included = present.iter().filter(|one| wanted.includes(one));
-            included.map(|one| one.name.as_str()).collect::<Vec<_>>()
-        };
-        let named = Wanted::new(vec!["eth0".into(), "lo".into(), "eth1".into()]);
-        assert_eq!(names(&named), ["lo", "eth0"]);
-        assert_eq!(named.missing(&present), ["eth1"]);
-        for any in ANY {
-            let any = Wanted::new(vec!["eth1".into(), any.into()]);
-            assert_eq!(names(&any), ["eth0", "eth0.5"]);
-            assert!(any.missing(&present).is_empty() && !any.is_empty());
-        }
-        assert!(Wanted::new(Vec::new()).is_empty());
-    }
 
     #[test]
     fn the_loopback_interface_is_there() {

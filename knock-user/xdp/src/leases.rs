@@ -1,7 +1,7 @@
-//! The kernel's leases: who reaches a protected port, and until when.
+//! The lease map of the gate: which source can reach which protected port, and until when.
 //!
-//! The XDP program enforces them, with this process or without it; see
-//! [`knock_common::gate`]. Which doors they belong to is the business of the supervisor.
+//! The XDP program enforces the leases, whether or not the daemon runs; see
+//! [`knock_common::gate`]. The supervisor knows which door a lease belongs to.
 
 use std::{io, num::NonZeroU64, os::fd::AsFd as _, time::Duration};
 
@@ -12,18 +12,18 @@ use knockd_types::rules::{Port, nanoseconds};
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why somebody cannot be let in.
+/// Why a lease cannot be granted.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// Every lease that the map can hold is in use.
+    /// The map is full of unexpired leases.
     #[error("the gate has as many leases as `limits.leases` allows")]
     Full,
-    /// The kernel refuses.
+    /// A map operation failed.
     #[error("the gate's leases cannot be written: {0}")]
     Broken(#[from] MapError),
 }
 
-/// The leases of a program that is loaded.
+/// The maps of a loaded program that implement its gate.
 #[derive(Debug)]
 pub struct Gate {
     /// The map `LEASES`.
@@ -38,7 +38,7 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// They have another layout.
+    /// Returns an error if the maps have another layout.
     pub(crate) fn new(leases: Map, protected: Map, udp_idle: Duration) -> Result<Self, MapError> {
         let mut gate = Self {
             leases,
@@ -59,12 +59,13 @@ impl Gate {
         HashMap::try_from(&mut self.leases)
     }
 
-    /// Lets in whoever `keys` are for, for `left` from now, or for longer if they are let in
-    /// for longer already.
+    /// Grants leases for `keys` that expire after `left`, or extends existing ones. A lease that
+    /// expires later is left unchanged.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]; nobody is let in by this then who was not before.
+    /// Returns [`OpenError`] if a lease cannot be written. Then the leases that this call has
+    /// added are revoked.
     pub fn open(&mut self, keys: &[LeaseKey], left: Duration) -> Result<(), OpenError> {
         let expires_ns = nanoseconds(boottime() + left);
         let mut fresh = Vec::new();
@@ -81,11 +82,11 @@ impl Gate {
         Ok(())
     }
 
-    /// Writes one lease; whether there was none before.
+    /// Writes one lease. Returns whether it is new.
     fn extend(&mut self, key: &LeaseKey, expires_ns: u64) -> Result<bool, OpenError> {
         let before = match self.map()?.get(key, 0) {
             Ok(lease) if lease.holds(nanoseconds(boottime()), self.idle_ns(key)) => Some(lease),
-            // One that has ended is as good as none: nobody is let in if the rest fails.
+            // An expired lease counts as new, so that it is removed if a later step fails.
             Ok(_) | Err(MapError::KeyNotFound) => None,
             Err(error) => return Err(error.into()),
         };
@@ -103,11 +104,12 @@ impl Gate {
         Ok(before.is_none())
     }
 
-    /// Sets the end of the lease of `key`, if there is one, to `left` from now, be that sooner.
+    /// Sets the remaining time of the lease of `key` to `left`, even if that is shorter. Does
+    /// nothing if there is no such lease.
     ///
     /// # Errors
     ///
-    /// The kernel refuses: it ends when it was to end.
+    /// Returns an error if the map operation fails. Then the lease is unchanged.
     pub fn shorten(&mut self, key: &LeaseKey, left: Duration) -> Result<(), MapError> {
         match self.map()?.get(key, 0) {
             Ok(lease) => {
@@ -122,11 +124,12 @@ impl Gate {
         }
     }
 
-    /// Lets nobody in by `keys` any more.
+    /// Revokes the leases of `keys`.
     ///
     /// # Errors
     ///
-    /// The kernel refuses: they end when they were to end.
+    /// Returns an error if the map operation fails. Then the remaining leases expire at their
+    /// time.
     pub fn close(&mut self, keys: &[LeaseKey]) -> Result<(), MapError> {
         for key in keys {
             match self.map_mut()?.remove(key) {
@@ -137,8 +140,8 @@ impl Gate {
         Ok(())
     }
 
-    /// For how long somebody is let in by one of `keys` yet; the datagrams that keep a lease
-    /// going count. Zero for nobody.
+    /// The longest remaining time of the leases of `keys`, including extensions by UDP traffic.
+    /// Zero if there is no unexpired lease.
     #[must_use]
     pub fn left(&self, keys: &[LeaseKey]) -> Duration {
         let ends = keys.iter().filter_map(|key| {
@@ -148,7 +151,7 @@ impl Gate {
         Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
     }
 
-    /// Whether there is a lease for one of `keys`, or was one that nobody has taken out since.
+    /// Whether the map contains a lease for one of `keys`, expired or not.
     #[must_use]
     pub fn knows(&self, keys: &[LeaseKey]) -> bool {
         let has = |map: &HashMap<&MapData, LeaseKey, Lease>, key| map.get(key, 0).is_ok();
@@ -156,22 +159,22 @@ impl Gate {
             .is_ok_and(|map| keys.iter().any(|key| has(&map, key)))
     }
 
-    /// For how long the datagrams that came last keep one of `keys` going yet, whenever it would
-    /// end by itself. Zero for what is not in use, and for TCP.
+    /// For how long recent UDP traffic still extends the leases of `keys`, regardless of their
+    /// own expiry. Zero without recent traffic, and for TCP.
     #[must_use]
     pub fn in_use(&self, keys: &[LeaseKey]) -> Duration {
         let ends = keys.iter().filter_map(|key| {
             let lease = self.map().ok()?.get(key, 0).ok()?;
-            let by_itself = Lease {
+            let without_expiry = Lease {
                 expires_ns: 0,
                 ..lease
             };
-            Some(by_itself.ends_at(self.idle_ns(key)))
+            Some(without_expiry.ends_at(self.idle_ns(key)))
         });
         Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
     }
 
-    /// Takes out every lease that has ended; how many those were.
+    /// Removes all expired leases and returns their number.
     fn sweep(&mut self) -> Result<usize, MapError> {
         let now = nanoseconds(boottime());
         let mut ended = Vec::new();
@@ -185,11 +188,11 @@ impl Gate {
         Ok(ended.len())
     }
 
-    /// Takes over every lease of `other` that has not ended, for as long as it has left.
+    /// Copies every unexpired lease of `other` with its remaining time.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]; some may be missing then.
+    /// Returns [`OpenError`] if a lease cannot be read or written. Then some may be missing.
     pub fn adopt(&mut self, other: &Self) -> Result<(), OpenError> {
         for (key, _) in other.leases()? {
             self.open(&[key], other.left(&[key]))?;
@@ -197,11 +200,11 @@ impl Gate {
         Ok(())
     }
 
-    /// Every lease that has not ended.
+    /// All unexpired leases.
     ///
     /// # Errors
     ///
-    /// The kernel refuses.
+    /// Returns an error if the map cannot be read.
     pub fn leases(&self) -> Result<Vec<(LeaseKey, Lease)>, MapError> {
         let now = nanoseconds(boottime());
         let has_ended = |entry: &Result<(LeaseKey, Lease), MapError>| matches!(entry, Ok((key, lease)) if !lease.holds(now, self.idle_ns(key)));
@@ -209,16 +212,16 @@ impl Gate {
         map.iter().filter(|entry| !has_ended(entry)).collect()
     }
 
-    /// A further handle to the same leases, for a thread of its own.
+    /// Another handle to the same maps, for use on another thread.
     ///
     /// # Errors
     ///
-    /// No more files can be open.
+    /// Returns an error if a file descriptor cannot be duplicated.
     pub fn try_clone(&self) -> Result<Self, MapError> {
         Self::new(again(&self.leases)?, again(&self.protected)?, self.udp_idle)
     }
 
-    /// The ports that are protected.
+    /// The protected ports.
     #[must_use]
     pub fn protected(&self) -> Vec<Port> {
         let Ok(map) = Array::<_, u64>::try_from(&self.protected) else {
@@ -234,7 +237,7 @@ impl Gate {
     }
 }
 
-/// A further handle to `map`, of a kind that a gate has.
+/// Another handle to `map`, which must be of a type that a gate uses.
 fn again(map: &Map) -> Result<Map, MapError> {
     let handle = |map: &MapData| MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?);
     match map {

@@ -1,5 +1,5 @@
-//! The XDP program in the kernel, seen from the supervisor: loading and attaching it, pinning
-//! what outlives the daemon, and the leases that it enforces.
+//! The user-space side of the XDP program: loads and attaches it, pins the objects that outlive
+//! the daemon, and writes the leases that it enforces.
 
 mod attach;
 mod error;

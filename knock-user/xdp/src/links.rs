@@ -1,7 +1,7 @@
-//! Links: what holds the program on an interface.
+//! BPF links, which attach the program to an interface.
 //!
-//! A link is taken over from a program of knockd's that is pinned there, and never from a program
-//! of anybody else's.
+//! A pinned link of an earlier knockd is reused. An XDP program of other software is never
+//! replaced.
 
 use std::collections::HashMap;
 
@@ -24,27 +24,27 @@ use crate::{
     pins::PinDir,
 };
 
-/// The attachments, and the interfaces that there is none for.
+/// The attachments, and the interfaces that the program cannot be attached to.
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     pub(crate) links: Vec<(Attachment, Link)>,
-    /// Why there is none, by the interface's index. Told once.
+    /// The reasons, by interface index. Each is logged once.
     pub(crate) refused: HashMap<u32, Refusal>,
 }
 
-/// What holds the program on an interface. Dropping it detaches the program, unless it is pinned.
+/// A BPF link. Dropping it detaches the program, unless the link is pinned.
 #[derive(Debug)]
 pub(crate) enum Link {
     Held(XdpLink),
     Pinned(PinnedLink),
 }
 
-/// How often interfaces came and went.
+/// The number of interfaces whose attachment has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Attached to.
+    /// New attachments.
     pub attached: u64,
-    /// Gone, or renamed to something that is not wanted.
+    /// Lost attachments: the interface disappeared, or has a new name that is not configured.
     pub lost: u64,
 }
 
@@ -97,7 +97,8 @@ impl Link {
     }
 }
 
-/// Puts `program` in the place of the one that is pinned on the interface, if one is.
+/// Replaces the program in the pinned link of `interface` with `program`, if there is such a
+/// link.
 pub(crate) fn take_over(
     program: &mut Program,
     interface: &Interface,
@@ -112,20 +113,20 @@ pub(crate) fn take_over(
         match replaced {
             Ok(id) => Some((id, link.mode)),
             Err(error) => {
-                // The interface that it held is gone, and another has its index.
-                warn!("a pinned link cannot be taken over: {error:#}");
+                // The link's interface was deleted, and another one has its index.
+                warn!("a pinned link cannot be reused: {error:#}");
                 None
             }
         }
     })
 }
 
-/// Attaches in native mode, or in generic mode where the driver cannot.
+/// Attaches in native mode, or in generic mode if the driver does not support native mode.
 pub(crate) fn attach(program: &mut Program, interface: &Interface) -> Result<(XdpLinkId, Mode)> {
     let name = &interface.name;
     if !interface.has_ethernet {
         bail!(
-            "`{name}` carries no Ethernet frames (tun, ppp, WireGuard and other tunnels do not): attach to the interface below it"
+            "`{name}` carries no Ethernet frames (like all tun, ppp, WireGuard and other tunnel interfaces): attach to the interface below it"
         );
     }
     let native = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
@@ -136,23 +137,26 @@ pub(crate) fn attach(program: &mut Program, interface: &Interface) -> Result<(Xd
         Err(error) => anyhow!(error),
     };
     match errno(&native) {
-        // The driver has no XDP, or none at this MTU or with these features. Where it has
-        // a say, RANGE and INVAL are what drivers return for those.
+        // The driver does not support XDP (OPNOTSUPP), or not with the current MTU or features
+        // (RANGE or INVAL, depending on the driver).
         Some(Errno::OPNOTSUPP | Errno::RANGE | Errno::INVAL) => {}
         _ => return Err(unattachable(native, interface)),
     }
     let link = program
         .attach_to_if_index(interface.index, XdpMode::Skb)
         .map_err(|error| unattachable(error.into(), interface))?;
-    warn!("attached to {name} in generic XDP mode, since its driver cannot do native: {native:#}");
+    warn!(
+        "attached to {name} in generic XDP mode, because its driver does not support native mode: {native:#}"
+    );
     Ok((link, Mode::Generic))
 }
 
+/// Explains why the program cannot be attached to `interface`.
 fn unattachable(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
     let name = &interface.name;
     match errno(&error) {
         Some(Errno::BUSY | Errno::EXIST) => anyhow!(
-            "another XDP program{} is attached to {name}, and knockd does not replace it: `ip link show dev {name}` shows it, `ip link set dev {name} xdp off` removes it. If it is the gate that a knockd has left in force, `knockd detach` takes it away",
+            "another XDP program{} is attached to {name}, and knockd does not replace it: `ip link show dev {name}` shows it, `ip link set dev {name} xdp off` removes it. If it is the gate of a knockd that has exited, `knockd detach` removes it",
             described(interface.program)
         ),
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),
@@ -160,7 +164,7 @@ fn unattachable(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
     }
 }
 
-/// The name and the id of a loaded program, as far as the kernel tells.
+/// The name and id of a loaded program, as far as known, worded to follow "program".
 fn described(id: Option<u32>) -> String {
     let Some(id) = id else { return String::new() };
     let mut programs = loaded_programs().filter_map(Result::ok);
@@ -173,15 +177,15 @@ fn described(id: Option<u32>) -> String {
     }
 }
 
-/// Logs that the interface of `attachment` is gone, or that it has the name of `renamed`, and
-/// removes its pin.
+/// Logs that the interface of `attachment` disappeared, or was renamed to `renamed`, and removes
+/// its pin.
 pub(crate) fn lost(attachment: &Attachment, renamed: Option<&Interface>, pins: Option<&PinDir>) {
     match renamed {
         Some(renamed) => warn!(
-            "{} is called {} now, and left alone",
+            "{} was renamed to {}, which is not configured: detaching from it",
             attachment.interface, renamed.name
         ),
-        None => warn!("{} is gone: waiting for it", attachment.interface),
+        None => warn!("{} disappeared: waiting for it", attachment.interface),
     }
     if let Some(pins) = pins {
         pins.remove_link(attachment.ifindex, attachment.mode);

@@ -1,15 +1,15 @@
-//! What outlives the daemon: the attached program and its leases, pinned in a bpf filesystem.
+//! Pins the attached program and its leases in a bpf filesystem, so that they outlive the daemon.
 //!
 //! ```text
-//! /sys/fs/bpf/knockd/v1/          of layout version 1
-//!     link-3-native               holds the program on the interface with index 3
-//!     leases                      the map LEASES of that program
-//!     protected                   the map PROTECTED
+//! /sys/fs/bpf/knockd/v1/          layout version 1
+//!     link-3-native               the link of the interface with index 3
+//!     leases                      the program's map LEASES
+//!     protected                   the program's map PROTECTED
 //! ```
 //!
-//! A start loads a program with maps of its own, copies the leases, puts the new program in
-//! the place of the old one in each link, which the kernel does at once, and only then renames
-//! the new maps over the old. Cut off anywhere, a program with the leases stays in force.
+//! At its start, the daemon loads a program with new maps, copies the leases, atomically replaces
+//! the old program in each link, and only then renames the new maps over the old ones. Whenever
+//! it is killed, a program with the current leases stays in force.
 
 use std::{
     fs, io,
@@ -24,6 +24,7 @@ use aya::{
     programs::links::{FdLink, PinnedLink},
 };
 use knock_common::gate::LAYOUT_VERSION;
+use knockd_types::{rules::BPFFS, status::Mode};
 use rustix::{
     fs::statfs,
     mount::{MountFlags, mount},
@@ -32,8 +33,6 @@ use rustix::{
 use tracing::{info, warn};
 
 use crate::leases::Gate;
-use knockd_types::rules::BPFFS;
-use knockd_types::status::Mode;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -42,21 +41,21 @@ const LEASES: &str = "leases";
 const PROTECTED: &str = "protected";
 const LINK: &str = "link-";
 
-/// The folder with what is pinned.
+/// The directory of the pinned objects.
 #[derive(Debug)]
 pub struct PinDir {
     /// `pin_dir` of the configuration.
     root: PathBuf,
-    /// The folder of this layout version in it.
+    /// The subdirectory of the current layout version.
     folder: PathBuf,
 }
 
-/// A link that was found pinned.
+/// A pinned link.
 #[derive(Debug)]
 pub struct Found {
     /// The interface's index.
     pub ifindex: u32,
-    /// How the program runs there.
+    /// The XDP mode.
     pub mode: Mode,
     path: PathBuf,
 }
@@ -66,14 +65,14 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// It is no link, or gone.
+    /// Returns an error if the pin does not exist or is not a link.
     pub fn open(&self) -> Result<FdLink> {
         Ok(PinnedLink::from_pin(&self.path)?.into())
     }
 }
 
 impl PinDir {
-    /// What is pinned under `root`, whether or not anything can be.
+    /// The pins in the directory `root`, which need not exist.
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self {
@@ -82,12 +81,12 @@ impl PinDir {
         }
     }
 
-    /// Makes the folder, and mounts the bpf filesystem that it is to be in, if that is missing
-    /// at its usual place.
+    /// Creates the directory. Mounts a bpf filesystem at [`BPFFS`] if `root` is below it and there
+    /// is none.
     ///
     /// # Errors
     ///
-    /// Nothing can be pinned there.
+    /// Returns an error if `root` is not in a bpf filesystem or cannot be created.
     pub fn prepare(root: &Path) -> Result<()> {
         let pins = Self::at(root);
         if root.starts_with(BPFFS) && !is_bpffs(Path::new(BPFFS)) {
@@ -107,14 +106,14 @@ impl PinDir {
             .with_context(|| format!("{}", pins.folder.display()))
     }
 
-    /// Whether there is anything.
+    /// Whether nothing is pinned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()
     }
 
-    /// The gate that a daemon before this one has left in force; `None` if there is none that
-    /// this one can read.
+    /// The pinned gate of an earlier daemon. `None` if there is none, or if its maps have another
+    /// layout.
     #[must_use]
     pub fn gate(&self, udp_idle: Duration) -> Option<Gate> {
         let map = |name| MapData::from_pin(self.folder.join(name)).ok();
@@ -123,7 +122,7 @@ impl PinDir {
         Gate::new(leases, protected, udp_idle).ok()
     }
 
-    /// The links that are pinned, by whatever layout version, this one's first.
+    /// The pinned links of all layout versions, those of the current version first.
     #[must_use]
     pub fn links(&self) -> Vec<Found> {
         let mut links: Vec<_> = self
@@ -143,11 +142,11 @@ impl PinDir {
         links
     }
 
-    /// PinDir `link`, which is in the place of whatever was pinned for its interface before.
+    /// Pins `link`. Replaces an existing pin for the interface.
     ///
     /// # Errors
     ///
-    /// The filesystem refuses.
+    /// Returns an error if the pin cannot be created.
     pub fn pin_link(&self, ifindex: u32, mode: Mode, link: FdLink) -> Result<PinnedLink> {
         let path = self.link(ifindex, mode);
         let new = self.folder.join("new");
@@ -157,16 +156,16 @@ impl PinDir {
         Ok(link)
     }
 
-    /// Removes the link of an interface that is gone, or left alone from now on.
+    /// Removes the pinned link of an interface.
     pub fn remove_link(&self, ifindex: u32, mode: Mode) {
         remove_or_warn(&self.link(ifindex, mode));
     }
 
-    /// PinDir the maps of `gate` in the place of those that are pinned.
+    /// Pins the maps of `gate`. Replaces existing pins.
     ///
     /// # Errors
     ///
-    /// The filesystem refuses.
+    /// Returns an error if a pin cannot be created.
     pub fn pin_maps(&self, gate: &Gate) -> Result<()> {
         let new = self.folder.join("new");
         remove(&new)?;
@@ -177,7 +176,7 @@ impl PinDir {
         Ok(())
     }
 
-    /// Removes every link but those for `kept`, and what another layout version has left.
+    /// Removes all pinned links except `kept`, and all pins of other layout versions.
     pub fn keep_only(&self, kept: &[(u32, Mode)]) {
         for found in self.links() {
             let is_ours = found.path.starts_with(&self.folder);
@@ -192,13 +191,13 @@ impl PinDir {
         }
         for folder in self.versions() {
             if folder != self.folder {
-                // Not empty if somebody else keeps something there.
+                // Fails if other software keeps files there.
                 let _ = fs::remove_dir(folder);
             }
         }
     }
 
-    /// Removes everything and says what that means.
+    /// Removes all pins, and prints the detached interfaces and the ports that were protected.
     pub fn detach(&self) {
         let ports = self.gate(Duration::ZERO).map(|gate| gate.protected());
         let ports: Vec<_> = ports.iter().flatten().map(ToString::to_string).collect();
@@ -214,11 +213,11 @@ impl PinDir {
         }
     }
 
-    /// Removes everything: what nobody else holds is detached when this returns.
+    /// Removes all pins. Links that no other process holds are detached when this returns.
     pub fn remove(&self) {
         for link in self.links() {
-            // The kernel detaches at once where a file descriptor is closed last, and some
-            // time later where a file is.
+            // The kernel releases a link synchronously when its last file descriptor is closed,
+            // but asynchronously when its pin is removed.
             let held = link.open();
             remove_or_warn(&link.path);
             drop(held);
@@ -236,7 +235,7 @@ impl PinDir {
         self.folder.join(format!("{LINK}{ifindex}-{mode}"))
     }
 
-    /// Every pin of every layout version.
+    /// All pins of all layout versions.
     fn entries(&self) -> Vec<PathBuf> {
         self.versions()
             .iter()
@@ -254,7 +253,7 @@ impl PinDir {
     }
 }
 
-/// The name of the interface with this index, if there is one still.
+/// The name of the interface with this index, for messages.
 fn interface(index: u32) -> String {
     let name = rustix::net::socket(
         rustix::net::AddressFamily::INET,
@@ -262,7 +261,7 @@ fn interface(index: u32) -> String {
         None,
     )
     .and_then(|socket| index_to_name(&socket, index));
-    name.unwrap_or_else(|_| format!("interface {index}, which is gone"))
+    name.unwrap_or_else(|_| format!("interface {index}, which no longer exists"))
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {

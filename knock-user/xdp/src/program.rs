@@ -1,5 +1,5 @@
-//! The XDP program: loading it, attaching it, counting what it saw. Its knocks come out of
-//! its [`ring`].
+//! The XDP program: loads it with its settings, and reads its log and counters. The listener reads
+//! the SYNs from its ring buffer.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::{error::unloadable, leases::Gate, links::Attached};
 
-/// The XDP program, compiled by the build script and aligned as the ELF parser wants it.
+/// The XDP program, compiled by the build script. The ELF parser requires the alignment.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/knock-xdp"));
 
-/// The loaded program. Dropping it detaches it from every interface, unless it is pinned.
+/// The loaded program. Dropping it detaches it from every interface, except those with a pinned
+/// link.
 pub struct Xdp {
     ebpf: Ebpf,
     events: MapData,
@@ -34,26 +35,26 @@ pub struct Xdp {
     tailed: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
     pub(crate) attached: Attached,
-    /// What the programs before this one had counted.
+    /// The counts of the programs that this one has replaced.
     pub(crate) counted_before: BTreeMap<String, u64>,
 }
 
 impl Xdp {
-    /// Loads the program with its settings in place. It sees nothing before
-    /// [`Xdp::attach`].
+    /// Loads the program with `settings`. It receives no packets before [`Xdp::attach`].
     ///
     /// # Errors
     ///
-    /// A sentence that says what is missing and what to do.
+    /// Returns an error if the kernel refuses to load the program. The message names the missing
+    /// capability or kernel version.
     pub fn load(settings: Settings, log: Box<dyn Log>) -> Result<Self> {
         Self::load_with(&mut EbpfLoader::new(), &settings, log)
     }
 
-    /// Loads the program like [`Xdp::load`], with a gate, in which there are no leases yet.
+    /// Loads the program like [`Xdp::load`], with a gate that has no leases yet.
     ///
     /// # Errors
     ///
-    /// Like [`Xdp::load`].
+    /// Returns an error in the same cases as [`Xdp::load`].
     pub fn load_with_gate(
         settings: Settings,
         rules: &Rules,
@@ -89,15 +90,16 @@ impl Xdp {
             .override_global("SETTINGS", settings, true)
             .load(PROGRAM)
             .map_err(|error| unloadable(error.into()))?;
-        // Before the program is loaded: loading needs the map that this keeps open.
+        // Has to come before loading the program, which refers to the map of this logger.
         let log = EbpfLogger::init_with_logger(&mut ebpf, log)
             .context("the program has no aya-log ring")?;
         let mut xdp = Self {
             events: match take_any(&mut ebpf, "EVENTS")? {
                 Map::RingBuf(events) => events,
-                _ => bail!("the object's map `EVENTS` is no ring"),
+                _ => bail!("the map `EVENTS` of the object is not a ring buffer"),
             },
-            // SAFETY: `EbpfLogger` owns the map of its ring, and keeps its file until it is dropped.
+            // SAFETY: `EbpfLogger` owns the map of its ring buffer, never replaces it and closes it
+            // only when dropped.
             log: unsafe { readable(log) }?,
             tailed: take(&mut ebpf, "TAILED")?,
             counters: take(&mut ebpf, "COUNTERS")?,
@@ -111,59 +113,59 @@ impl Xdp {
         Ok(xdp)
     }
 
-    /// The program itself, for `BPF_PROG_TEST_RUN`.
+    /// The program itself, also for `BPF_PROG_TEST_RUN`.
     ///
     /// # Errors
     ///
-    /// The object holds another program, which the build rules out.
+    /// Returns an error if the object does not contain the program, which the build rules out.
     pub fn program(&mut self) -> Result<&mut Program> {
         let program = self
             .ebpf
             .program_mut("knock_xdp")
-            .context("the object holds no program `knock_xdp`")?;
+            .context("the object does not contain the program `knock_xdp`")?;
         Ok(program.try_into()?)
     }
 
-    /// A further handle to the ring that the program's knocks come out of.
+    /// Another handle to the ring buffer of the program's events.
     ///
     /// # Errors
     ///
-    /// No more files can be open.
+    /// Returns an error if the file descriptor cannot be duplicated.
     pub fn events(&self) -> io::Result<OwnedFd> {
         self.events.fd().as_fd().try_clone_to_owned()
     }
 
-    /// Waits until the kernel has written log lines; [`Xdp::flush_log`] passes them on.
-    /// Cancel-safe.
+    /// Waits until the program has written log lines. [`Xdp::flush_log`] reads them. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// They cannot be waited for.
+    /// Returns an error if epoll(7) fails.
     pub async fn logged(&mut self) -> io::Result<()> {
         self.log.readable_mut().await?.clear_ready();
         Ok(())
     }
 
-    /// Passes on what the kernel has logged so far. It writes a SYN's line before its event.
+    /// Passes the log lines so far to the logger. The program writes a SYN's log line before its
+    /// event.
     pub fn flush_log(&mut self) {
         self.log.get_mut().flush();
     }
 
-    /// Switches the kernel's log line per knock on or off.
+    /// Enables or disables the program's log line for each SYN.
     ///
     /// # Errors
     ///
-    /// The map cannot be written.
+    /// Returns an error if the map cannot be written.
     pub fn set_log(&mut self, log: bool) -> Result<()> {
         self.tailed.set(0, u32::from(log), 0)?;
         Ok(())
     }
 
-    /// The kernel's counters, summed over all CPUs.
+    /// The program's counters by [`Outcome::name`], summed over all CPUs.
     ///
     /// # Errors
     ///
-    /// The map cannot be read.
+    /// Returns an error if the map cannot be read.
     pub fn counters(&self) -> Result<BTreeMap<String, u64>> {
         Outcome::ALL
             .iter()
@@ -197,7 +199,7 @@ where
 
 fn take_any(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name)
-        .with_context(|| format!("the object holds no map `{name}`"))
+        .with_context(|| format!("the object does not contain the map `{name}`"))
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, whose default is far too small.
@@ -208,6 +210,6 @@ fn raise_memory_limit() {
         current: None,
         maximum: None,
     };
-    // Without the right to, loading fails as well, and says so.
+    // Without CAP_SYS_RESOURCE this fails. Then loading fails too, and reports the cause.
     let _ = setrlimit(Resource::Memlock, unlimited);
 }

@@ -1,4 +1,4 @@
-//! CPU time of this thread, which other processes on the machine do not affect.
+//! CPU time of this thread, which does not advance while other threads run.
 
 use std::time::Duration;
 

@@ -19,6 +19,7 @@ mod publish;
 mod record;
 mod report;
 mod scenario;
+mod summary;
 mod table;
 mod xdp;
 

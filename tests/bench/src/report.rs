@@ -85,6 +85,12 @@ impl Report {
         self.all && self.effort == Effort::Full && self.failed().is_empty()
     }
 
+    /// The section of `scenario`.
+    pub(crate) fn section(&self, scenario: &str) -> Option<&Section> {
+        let mut sections = self.sections.iter();
+        sections.find(|section| section.scenario == scenario)
+    }
+
     /// The scenarios that failed.
     pub(crate) fn failed(&self) -> Vec<&str> {
         let failed = self
@@ -123,7 +129,8 @@ impl Section {
         Some(measurement.median() / other.median())
     }
 
-    fn find(&self, case: &str, subject: &str, unit: Unit) -> Option<&Measurement> {
+    /// The measurement of `subject` in a case.
+    pub(crate) fn find(&self, case: &str, subject: &str, unit: Unit) -> Option<&Measurement> {
         self.measurements.iter().find(|measurement| {
             measurement.case == case && measurement.subject == subject && measurement.unit == unit
         })

@@ -38,11 +38,20 @@ pub(crate) fn text(report: &Report) -> String {
     text
 }
 
-/// Markdown for the page.
-pub(crate) fn markdown(report: &Report) -> String {
+/// Markdown with headings of a level such as `##`. `plot` returns the path of
+/// the plot of a scenario.
+pub(crate) fn markdown(
+    report: &Report,
+    level: &str,
+    plot: impl Fn(&str) -> Option<String>,
+) -> String {
     let mut text = format!("{}\n", machine(report));
     for section in &report.sections {
-        let _ = write!(text, "\n**{}.** {}\n\n", section.title, section.method);
+        let _ = write!(
+            text,
+            "\n{level} {}\n\n{}\n\n",
+            section.title, section.method
+        );
         if let Some(failure) = &section.failure {
             let _ = writeln!(text, "Not measured: {failure}");
             continue;
@@ -52,11 +61,15 @@ pub(crate) fn markdown(report: &Report) -> String {
         for row in rows(section) {
             let _ = writeln!(text, "| {} |", row.join(" | "));
         }
+        if let Some(plot) = plot(&section.scenario) {
+            let _ = writeln!(text, "\n![{}]({plot})", section.title);
+        }
     }
     text
 }
 
-fn machine(report: &Report) -> String {
+/// The machine and the run, in one line.
+pub(crate) fn machine(report: &Report) -> String {
     let machine = &report.machine;
     format!(
         "{}, {} {}{}, {} of memory, Linux {}; {}, commit {}, {} run of {} min {} s",

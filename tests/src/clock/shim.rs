@@ -1,6 +1,6 @@
-//! Loaded into a process before everything else, this adds the number of seconds in a file to
-//! the wall clock. The file is mapped once, so that also a process which may open nothing any
-//! more sees what is written to it later. Compiled by the test that needs it, without a crate.
+//! A preloaded library that adds the number of seconds in a file to the wall clock. The file is
+//! mapped once at load time, so a process that later may not open files still sees updates. The
+//! test that needs it compiles it with `rustc`, without a crate.
 
 use std::{
     ffi::{c_char, c_int, c_long, c_void},
@@ -30,16 +30,16 @@ const SYS_CLOCK_GETTIME: c_long = 228;
 #[cfg(not(target_arch = "x86_64"))]
 const SYS_CLOCK_GETTIME: c_long = 113;
 
-/// Where the file is mapped.
+/// The mapped file.
 static OFFSET: AtomicPtr<AtomicI64> = AtomicPtr::new(null_mut());
 
-/// Runs when this is loaded.
+/// The dynamic linker calls this when it loads the library.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEGIN: extern "C" fn() = begin;
 
 extern "C" fn begin() {
-    // SAFETY: the path is a C string, and the mapping stays for as long as the process.
+    // SAFETY: the path is a C string, and the mapping is never unmapped.
     unsafe {
         let file = open(c"/etc/knockd-test-clock".as_ptr(), 0);
         if file < 0 {
@@ -52,20 +52,20 @@ extern "C" fn begin() {
     }
 }
 
-/// In the place of the C library's.
+/// Replaces the function of the C library.
 ///
 /// # Safety
 ///
 /// Like clock_gettime(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Time) -> c_int {
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller guarantees a valid pointer.
     if unsafe { syscall(SYS_CLOCK_GETTIME, clock, time) } != 0 {
         return -1;
     }
     let offset = OFFSET.load(Ordering::Acquire);
     if clock == CLOCK_REALTIME && !offset.is_null() {
-        // SAFETY: both are valid, as the kernel has just written one and mapped the other.
+        // SAFETY: the kernel has written `time`, and `offset` points to the mapping.
         unsafe { (*time).seconds += (*offset).load(Ordering::Relaxed) };
     }
     0

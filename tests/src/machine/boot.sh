@@ -1,5 +1,5 @@
-# Becomes the init of a machine. That has the files of this host, and what it writes to them is gone
-# with it. $1 is its cgroup; /mnt has the parts that it is made of.
+# Becomes the init of a machine, whose root is an overlay over this host's files. $1 is its cgroup;
+# /mnt has the layers of the overlay.
 # shellcheck shell=sh
 set -eu
 cannot() { echo "$1" >&2; exit 77; }
@@ -12,12 +12,12 @@ cd root
 [ -x lib/systemd/systemd ] || cannot "systemd"
 
 mount -t proc proc proc
-# Most of it is the host's.
+# /proc/sys is mostly shared with the host, so it is read-only.
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs sysfs sys
 mount -t bpf -o mode=0700 bpf sys/fs/bpf
-# In /etc/systemd and from the generators comes what the host would start.
+# Hide the host's units: they are in /etc/systemd or come from generators.
 for folder in dev run tmp etc/systemd lib/systemd/system-generators; do
     mount -t tmpfs -o mode=0755 tmpfs "$folder"
 done
@@ -37,14 +37,14 @@ mkdir etc/systemd/system etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\n' >etc/systemd/journald.conf.d/machine.conf
 printf '[Unit]\nDefaultDependencies=no\nRequires=systemd-journald.service\n' \
     >etc/systemd/system/machine.target
-# Without one it would set everything up as at a first boot.
+# With no machine id, systemd would run its first-boot setup.
 echo 6b6e6f636b6d616368696e656b6e6f63 >etc/machine-id
 
-# This /proc is still the host's, and so is the id in it.
+# /proc is still that of the host, so this is the process id in the host's PID namespace.
 read -r id _ </proc/self/stat
 echo "$id" >&4
 
-# Only now, so that its cgroup is all that the machine sees.
+# The cgroup namespace is created last, so that its root is the machine's cgroup.
 exec unshare --cgroup --mount --uts --ipc sh -euc '
     mount -t cgroup2 cgroup2 sys/fs/cgroup
     pivot_root . mnt

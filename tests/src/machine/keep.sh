@@ -1,10 +1,10 @@
-# Boots a machine and keeps it until standard input ends, whatever ends that; then nothing is left.
+# Boots a machine and keeps it until standard input ends, for whatever reason. Then it cleans up.
 # shellcheck shell=sh
 set -eu
-# From a terminal: standard input ends then too.
+# After Ctrl-C or a hang-up, standard input ends as well and starts the clean-up.
 trap '' HUP INT TERM
 
-# Nobody else sees this folder's content, which every host has.
+# Every host has /mnt, and only this mount namespace sees the tmpfs on it.
 folder=${0%/*}
 mount -t tmpfs -o mode=0755 machine /mnt
 cd /mnt
@@ -12,7 +12,7 @@ mkdir cgroup upper work root
 mkfifo init
 exec 3<&0 4<>init </dev/null
 
-# Ended with this status it is not to be had here, for what the last line says.
+# This status means that the host cannot run a machine; the last line names what is missing.
 cannot() { echo "$1" >&2; exit 77; }
 mount -t cgroup2 cgroup2 cgroup || cannot "cgroup v2"
 group=/mnt/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/knock-machine-$$
@@ -22,7 +22,7 @@ trap 'find "$group" -depth -type d -exec rmdir {} +' EXIT
 {
     status=0
     unshare --pid --fork --kill-child sh "$folder/boot.sh" "$group" 3<&- || status=$?
-    # If it has not come so far as to say who it is.
+    # Unblocks the read below if boot.sh failed before it printed its process id.
     echo >&4
     exit "$status"
 } &
@@ -31,7 +31,7 @@ read -r init <&4
 status=0
 if [ -n "$init" ]; then
     echo "$init"
-    # An init takes every process of its namespace with it, and is not gone before they are.
+    # Killing the init of a PID namespace kills all its processes, and the init is reaped last.
     { read -r _ <&3 || kill -KILL "$init"; } &
     end=$!
     wait "$boot" || status=$?

@@ -1,4 +1,4 @@
-//! A server with two services that the XDP program stands before, and a client.
+//! A server with two services behind the XDP program, and a client.
 
 use std::{
     io::ErrorKind,
@@ -36,13 +36,13 @@ pub(crate) const CLIENT: [IpAddr; 2] = [IpAddr::V4(Pair::CLIENT_V4), IpAddr::V6(
 pub(crate) const TCP_PORT: u16 = 22;
 pub(crate) const UDP_PORT: u16 = 51820;
 
-/// A port that nobody protects and nobody listens on: a SYN to it is always answered.
+/// An unprotected port without a socket: the kernel answers every SYN to it.
 const CLOSED_PORT: u16 = 9;
 
-/// How far the source port of a marker is from that of what it comes after.
+/// Distance between the source ports of a marker and of the frames before it.
 const MARKER: u16 = 20_000;
 
-/// A gate before both ports, for everybody.
+/// Rules that protect both ports from every source.
 pub(crate) fn enforced() -> Rules {
     Rules {
         protect: ports(),
@@ -62,7 +62,7 @@ fn ports() -> Vec<Port> {
     ]
 }
 
-/// The leases with which `source` reaches both ports.
+/// The leases that admit `source` to both ports.
 fn leases(source: IpAddr) -> Vec<LeaseKey> {
     let opening = Opening {
         ports: ports(),
@@ -71,7 +71,7 @@ fn leases(source: IpAddr) -> Vec<LeaseKey> {
     opening.keys(source)
 }
 
-/// A server with two services that the XDP program stands before, and a client.
+/// A server with two services behind the XDP program, and a client.
 pub(crate) struct Host {
     pub(crate) pair: Pair,
     xdp: Xdp,
@@ -80,7 +80,7 @@ pub(crate) struct Host {
     datagrams: UdpSocket,
     sender: Sender,
     capture: Capture,
-    /// The program's rings are waited for in it.
+    /// The program's ring buffers are polled in this runtime.
     _runtime: Runtime,
 }
 
@@ -126,20 +126,20 @@ impl Host {
         }
     }
 
-    /// Lets `source` in for longer than any test takes.
+    /// Grants `source` leases that outlive the test.
     pub(crate) fn open(&mut self, source: IpAddr) {
         let gate = self.gate.as_mut().unwrap();
         gate.open(&leases(source), Duration::from_secs(3600))
             .unwrap();
     }
 
-    /// Lets `source` in no longer.
+    /// Revokes the leases of `source`.
     pub(crate) fn close(&mut self, source: IpAddr) {
         self.gate.as_mut().unwrap().close(&leases(source)).unwrap();
     }
 
-    /// Sends `row` from the client's port `port`, of which nothing was sent yet. Whether it
-    /// was delivered, and for what the gate held it back or would have.
+    /// Sends `row` from the client's port `port`, which must be unused. Returns whether it was
+    /// delivered and why the gate dropped it, or would have in observe mode.
     pub(crate) fn send(&self, row: &Row, port: u16) -> (bool, Option<Judgement>) {
         let before = self.held_back();
         let answers = self.exchange(row, port);
@@ -160,14 +160,15 @@ impl Host {
         (delivered, judgement)
     }
 
-    /// Sends the frames of `row` and returns the segments that came back until all of them
-    /// were judged.
+    /// Sends the frames of `row` and returns the segments that the client receives until the server
+    /// has processed all frames.
     fn exchange(&self, row: &Row, port: u16) -> Vec<Segment> {
         for frame in row.frames(port) {
             self.sender.send(&frame).unwrap();
         }
-        // Twice, since packets that the kernel takes in at once may overtake each other there
-        // (GRO): what comes after the first answer is not taken in at once with the frames.
+        // Two markers, because GRO may reorder packets that the kernel receives in one batch. The
+        // second marker is sent after the answer to the first, so it is not in the batch of the
+        // frames.
         let markers = [MARKER, 2 * MARKER].map(|distance| self.marker(row, port + distance));
         let answers = markers.into_iter().flatten();
         answers
@@ -176,8 +177,8 @@ impl Host {
             .collect()
     }
 
-    /// Sends a SYN that is certainly answered, and to the same address, so that the answer
-    /// waits for the same neighbour; what came until then.
+    /// Sends a SYN that is always answered, to the destination of `row`, so that both answers wait
+    /// for the same neighbour entry. Returns the captured frames up to the answer.
     fn marker(&self, row: &Row, port: u16) -> Vec<Captured> {
         let source = SocketAddr::new(row.source, port);
         let marker = Frame::syn(source, SocketAddr::new(row.destination, CLOSED_PORT));
@@ -188,7 +189,7 @@ impl Host {
         self.capture.until(is_answer, SOON).unwrap()
     }
 
-    /// The source ports of the datagrams that have come.
+    /// The source ports of the datagrams received so far.
     fn received(&self) -> Vec<u16> {
         let mut ports = Vec::new();
         let mut buffer = [0; 2048];
@@ -201,7 +202,7 @@ impl Host {
         }
     }
 
-    /// How many packets were refused, and how many were unclear.
+    /// Number of packets that were refused and that were unclear.
     fn held_back(&self) -> [u64; 2] {
         let counters = self.xdp.counters().unwrap();
         ["gate_refused", "gate_unclear"].map(|name| counters[name])

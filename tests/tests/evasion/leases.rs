@@ -1,4 +1,4 @@
-//! Connections through the gate: whose, and until when.
+//! Leases: which source can connect, and what happens when a lease ends.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,11 +12,11 @@ use crate::{
     row::{Judgement, Row, V4, V6, whole},
 };
 
-/// Other addresses of the client, which nobody has let in.
+/// Other addresses of the client, without a lease.
 const STRANGER: [&str; 2] = ["192.0.2.3", "2001:db8::3"];
 
 #[test]
-fn only_who_has_a_lease_connects() {
+fn only_a_source_with_a_lease_can_connect() {
     knock_tests::needs_bpf!();
     let mut host = Host::with_gate(&enforced());
     for family in [V4, V6] {
@@ -24,7 +24,7 @@ fn only_who_has_a_lease_connects() {
         host.pair.add_client_address(stranger).unwrap();
         host.open(CLIENT[family]);
         assert_eq!(connect(&host, family).greeting(), Greeter::GREETING);
-        // From the stranger's address: the same packets, and nobody answers.
+        // The same packets from the address without a lease are dropped.
         for row in [
             Row::syn(family, "", whole),
             Row::datagram(family, "", whole),
@@ -43,7 +43,7 @@ fn only_who_has_a_lease_connects() {
 }
 
 #[test]
-fn a_connection_goes_on_after_its_lease_and_no_other_is_made() {
+fn a_connection_outlives_its_lease_but_no_new_one_is_admitted() {
     knock_tests::needs_bpf!();
     let mut host = Host::with_gate(&enforced());
     for family in [V4, V6] {

@@ -1,11 +1,7 @@
-//! What an attacker can do to a packet so that the gate does not see a connection in it, over
-//! a real link and against a real service: behind the gate nothing gets through, and in front
-//! of none exactly what Linux takes.
+//! Evasion techniques over a real link against a real service. Behind the gate no disguised
+//! connection attempt gets through; without a gate exactly those arrive that Linux accepts.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod host;
 mod leases;
@@ -25,39 +21,39 @@ fn rows() -> Vec<Row> {
     tcp::rows().into_iter().chain(udp::rows()).collect()
 }
 
-/// Sends every row to `host` and compares what became of it with `expected`: whether it was
-/// delivered, and what the gate counted.
+/// Sends every row to `host` and compares the result with `expected`: whether it was delivered, and
+/// which counter of the gate increased.
 fn compare(host: &Host, expected: impl Fn(&Row) -> (bool, Option<Judgement>)) {
-    let mut surprises = String::new();
+    let mut mismatches = String::new();
     for (port, row) in (20_000..).zip(rows()) {
-        let became = host.send(&row, port);
+        let result = host.send(&row, port);
         let expected = expected(&row);
-        if became != expected {
-            surprises += &format!("\n{}: {became:?} instead of {expected:?}", row.name);
+        if result != expected {
+            mismatches += &format!("\n{}: {result:?} instead of {expected:?}", row.name);
         }
     }
     assert!(
-        surprises.is_empty(),
-        "(delivered, held back by the gate):{surprises}"
+        mismatches.is_empty(),
+        "(delivered, held back by the gate):{mismatches}"
     );
 }
 
 #[test]
-fn nothing_gets_past_the_gate() {
+fn the_gate_drops_every_row() {
     knock_tests::needs_bpf!();
     let host = Host::with_gate(&enforced());
     compare(&host, |row| (false, row.held_back()));
 }
 
 #[test]
-fn without_a_gate_everything_reaches_the_service_that_linux_takes() {
+fn without_a_gate_the_service_receives_what_linux_accepts() {
     knock_tests::needs_bpf!();
     let host = Host::without_gate();
     compare(&host, |row| (row.delivered_without_gate, None));
 }
 
 #[test]
-fn a_gate_that_observes_counts_the_same_and_holds_nothing_back() {
+fn observe_mode_counts_the_same_and_drops_nothing() {
     knock_tests::needs_bpf!();
     let host = Host::with_gate(&Rules {
         mode: Mode::Observe,
@@ -67,7 +63,7 @@ fn a_gate_that_observes_counts_the_same_and_holds_nothing_back() {
 }
 
 #[test]
-fn who_is_trusted_gets_through_with_what_is_clear() {
+fn a_trusted_source_is_admitted_with_unambiguous_packets() {
     knock_tests::needs_bpf!();
     let host = Host::with_gate(&Rules {
         trusted: CLIENT.map(Into::into).to_vec(),
@@ -77,7 +73,7 @@ fn who_is_trusted_gets_through_with_what_is_clear() {
 }
 
 #[test]
-fn who_has_a_lease_gets_through_with_what_is_clear() {
+fn a_source_with_a_lease_is_admitted_with_unambiguous_packets() {
     knock_tests::needs_bpf!();
     let mut host = Host::with_gate(&enforced());
     for source in CLIENT {
@@ -86,11 +82,11 @@ fn who_has_a_lease_gets_through_with_what_is_clear() {
     compare(&host, clear_only);
 }
 
-/// What becomes of a row whose source may enter: what hides its port is held back anyway, and
-/// so is who hides as somebody else.
+/// The expected result for an admitted source: packets that hide their port are still dropped, and
+/// so are packets with a spoofed source.
 fn clear_only(row: &Row) -> (bool, Option<Judgement>) {
     match row.held_back() {
-        Some(Judgement::Refused) if !row.is_disguised => (row.delivered_without_gate, None),
+        Some(Judgement::Refused) if !row.is_spoofed => (row.delivered_without_gate, None),
         held_back => (row.delivered_without_gate && held_back.is_none(), held_back),
     }
 }

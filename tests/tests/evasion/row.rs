@@ -1,4 +1,4 @@
-//! One way to send a SYN or a datagram, and what is to become of it.
+//! A row of the table: one way to send a SYN or a datagram, and the expected result.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,15 +10,15 @@ use crate::host::{CLIENT, SERVER, TCP_PORT, UDP_PORT};
 
 /// IPv4, as an index of [`CLIENT`] and [`SERVER`].
 pub(crate) const V4: usize = 0;
-/// IPv6.
+/// IPv6, as an index of [`CLIENT`] and [`SERVER`].
 pub(crate) const V6: usize = 1;
 
-/// For what the gate holds a packet back.
+/// Why the gate drops a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// For its port and its source.
+    /// Its port is protected and its source has no lease.
     Refused,
-    /// Because it could hide a connection.
+    /// It could hide a connection attempt.
     Unclear,
 }
 
@@ -26,10 +26,10 @@ pub(crate) enum Judgement {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) transport: Transport,
-    /// Whether Linux answers the SYN, or gives the datagram to the socket.
+    /// Whether Linux answers the SYN or delivers the datagram without a gate.
     pub(crate) delivered_without_gate: bool,
-    /// Whether it says that it comes from somebody else than the client.
-    pub(crate) is_disguised: bool,
+    /// Whether the source address is not the client's.
+    pub(crate) is_spoofed: bool,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     judgement: Option<Judgement>,
@@ -39,7 +39,8 @@ pub(crate) struct Row {
 type Frames = dyn Fn(Frame) -> Vec<Vec<u8>>;
 
 impl Row {
-    /// What `frames` makes of a plain SYN. Linux takes it, and the gate judges it by its port.
+    /// The frames that `frames` makes of a plain SYN. By default Linux accepts them and the gate
+    /// refuses them.
     pub(crate) fn syn(
         family: usize,
         name: &str,
@@ -48,8 +49,8 @@ impl Row {
         Self::new(Transport::Tcp, family, name, Box::new(frames))
     }
 
-    /// What `frames` makes of a plain datagram. Linux takes it, and the gate judges it by its
-    /// port.
+    /// The frames that `frames` makes of a plain datagram. By default Linux accepts them and the
+    /// gate refuses them.
     pub(crate) fn datagram(
         family: usize,
         name: &str,
@@ -63,7 +64,7 @@ impl Row {
             name: format!("{transport:?} over IPv{}: {name}", [4, 6][family]),
             transport,
             delivered_without_gate: true,
-            is_disguised: false,
+            is_spoofed: false,
             judgement: Some(Judgement::Refused),
             source: CLIENT[family],
             destination: SERVER[family],
@@ -71,7 +72,7 @@ impl Row {
         }
     }
 
-    /// The same, which hides its port or its flags from the gate.
+    /// Hides its port or its flags, so that the gate drops it as unclear.
     pub(crate) fn unclear(self) -> Self {
         Self {
             judgement: Some(Judgement::Unclear),
@@ -79,7 +80,7 @@ impl Row {
         }
     }
 
-    /// The same, which the gate lets by because it begins nothing.
+    /// Starts no connection, so that the gate passes it.
     pub(crate) fn harmless(self) -> Self {
         Self {
             judgement: None,
@@ -87,15 +88,15 @@ impl Row {
         }
     }
 
-    /// The same, from an address that is not the client's.
-    pub(crate) fn disguised(self) -> Self {
+    /// Has a spoofed source address.
+    pub(crate) fn spoofed(self) -> Self {
         Self {
-            is_disguised: true,
+            is_spoofed: true,
             ..self
         }
     }
 
-    /// The same, of which Linux makes nothing anyway.
+    /// Is dropped by Linux without a gate too.
     pub(crate) fn undelivered(self) -> Self {
         Self {
             delivered_without_gate: false,
@@ -103,17 +104,17 @@ impl Row {
         }
     }
 
-    /// The same from another address of the client.
+    /// Comes from another address of the client.
     pub(crate) fn from(self, source: IpAddr) -> Self {
         Self { source, ..self }
     }
 
-    /// For what a gate holds it back that does not let the client in.
+    /// Why the gate drops it if its source has no lease; `None` if it passes.
     pub(crate) fn held_back(&self) -> Option<Judgement> {
         self.judgement
     }
 
-    /// The frames from the client's port `port`.
+    /// The frames, sent from the client's port `port`.
     pub(crate) fn frames(&self, port: u16) -> Vec<Vec<u8>> {
         let mut frame = match self.transport {
             Transport::Tcp => Frame::syn(
@@ -127,7 +128,7 @@ impl Row {
     }
 }
 
-/// A datagram of four pieces of eight bytes.
+/// A datagram of 32 bytes, header included: four units of 8 bytes for fragments.
 fn datagram(source: IpAddr, port: u16, destination: IpAddr) -> Frame {
     let payload = [7; 24];
     let mut header = UdpHeader::without_ipv4_checksum(port, UDP_PORT, payload.len()).unwrap();
@@ -151,32 +152,38 @@ fn datagram(source: IpAddr, port: u16, destination: IpAddr) -> Frame {
     )
 }
 
-/// The frame as it is.
-#[expect(clippy::needless_pass_by_value, reason = "it ends a chain of changes")]
+/// The unfragmented frame.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the last call of a chain of by-value builders"
+)]
 pub(crate) fn whole(frame: Frame) -> Vec<Vec<u8>> {
     vec![frame.bytes().unwrap()]
 }
 
 /// The frame in fragments of `len` bytes.
-#[expect(clippy::needless_pass_by_value, reason = "it ends a chain of changes")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the last call of a chain of by-value builders"
+)]
 pub(crate) fn cut(frame: Frame, len: usize) -> Vec<Vec<u8>> {
     frame.fragments(len).unwrap()
 }
 
-/// The last frame first.
+/// The frames in reverse order.
 pub(crate) fn reversed(mut frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     frames.reverse();
     frames
 }
 
-/// The frame with `count` headers of destination options.
+/// Adds `count` destination options headers to the frame.
 pub(crate) fn with_options(frame: Frame, count: usize) -> Frame {
     (0..count).fold(frame, |frame, _| {
         frame.extension(Extension::destination_options())
     })
 }
 
-/// The extension header of a fragment that is the whole of its packet (RFC 6946).
+/// The fragment header of an atomic fragment (RFC 6946).
 pub(crate) fn atomic(identification: u16) -> Extension {
     let [high, low] = identification.to_be_bytes();
     Extension::Plain(
@@ -185,7 +192,7 @@ pub(crate) fn atomic(identification: u16) -> Extension {
     )
 }
 
-/// An IPv6 frame whose destination options are a part of what is fragmented.
+/// An IPv6 frame whose destination options are inside the fragmentable part.
 pub(crate) fn options_inside(frame: Frame) -> Frame {
     const CONTENT: usize = 14 + 40;
     let extended = with_options(frame.clone(), 1).bytes().unwrap();

@@ -1,4 +1,4 @@
-//! Ways to open a connection.
+//! Ways to open a TCP connection.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -31,10 +31,10 @@ fn flags(family: usize) -> Vec<Row> {
         with("ECE, CWR, URG and PSH", |tcp| {
             (tcp.ece, tcp.cwr, tcp.urg, tcp.psh) = (true, true, true, true);
         }),
-        // A listening socket drops both; others make connections of a SYN with FIN.
+        // A Linux listening socket drops both; other systems accept a SYN with FIN.
         with("FIN", |tcp| tcp.fin = true).undelivered(),
         with("RST", |tcp| tcp.rst = true).undelivered(),
-        // They belong to a connection that there is, or are answered by a reset.
+        // Valid only in an existing connection; otherwise the host answers with a RST.
         with("ACK", |tcp| tcp.ack = true).undelivered().harmless(),
         with("ACK alone", |tcp| (tcp.syn, tcp.ack) = (false, true))
             .undelivered()
@@ -43,11 +43,11 @@ fn flags(family: usize) -> Vec<Row> {
     ]
 }
 
-/// A SYN whose header is said to have so many words of four bytes.
+/// A SYN with a data offset of `words` units of 4 bytes.
 fn data_offset(family: usize, words: u8) -> Row {
     let name = format!("data offset {words}");
     let row = Row::syn(family, &name, move |syn| {
-        // No-operations, which are options as well as a payload.
+        // No-operation options are valid both as options and as payload.
         let syn = syn.payload([1; 40]);
         let bytes = syn.bytes().unwrap();
         let tcp = bytes.len() - 60;
@@ -58,18 +58,18 @@ fn data_offset(family: usize, words: u8) -> Row {
         let bytes = overwritten(&bytes, tcp + 12, &[new]).unwrap();
         vec![overwritten(&bytes, tcp + 16, &checksum.to_be_bytes()).unwrap()]
     });
-    // Less than the header without options.
+    // Shorter than the fixed header.
     if words < 5 { row.undelivered() } else { row }
 }
 
-/// The checksum after a word under it has changed (RFC 1624, section 3).
+/// Updates a checksum after one 16-bit word has changed (RFC 1624, section 3).
 fn updated(checksum: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
     let folded = (sum & 0xffff) + (sum >> 16);
     !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
 }
 
-/// Of tags with identifier 0, which only tell a priority, Linux takes off as many as there are.
+/// Linux removes any number of priority tags (VLAN identifier 0).
 fn tags() -> Vec<Row> {
     let tagged = |name, tags: &'static [Tag]| {
         Row::syn(V4, name, |syn| {
@@ -89,12 +89,12 @@ fn tags() -> Vec<Row> {
         ),
         tagged("three tags", &[Tag::Customer(0); 3]).unclear(),
         tagged("four tags", &[Tag::Provider(0); 4]).unclear(),
-        // No interface of the server is in that network.
+        // The server has no interface in that VLAN.
         tagged("a network's tag", &[Tag::Customer(7)]).undelivered(),
     ]
 }
 
-/// What else can be wrong with a frame. Linux makes nothing of any but the first.
+/// Other changes to the frame. Linux accepts only the first.
 fn frames() -> Vec<Row> {
     let broken = |name, frame: fn(&Frame) -> Vec<u8>| {
         Row::syn(V4, name, move |syn| vec![frame(&syn)]).undelivered()
@@ -123,7 +123,7 @@ fn frames() -> Vec<Row> {
     ]
 }
 
-/// The packet with its type in a SNAP header (RFC 1042), which Linux knows for other protocols.
+/// The packet with its type in a SNAP header (RFC 1042), which Linux does not accept for IP.
 fn snap(frame: &Frame) -> Vec<u8> {
     let bytes = frame.bytes().unwrap();
     let (addresses, packet) = bytes.split_at(12);
@@ -140,7 +140,7 @@ fn ipv4() -> Vec<Row> {
         options("an option", &[1, 1, 1, 1]),
         options("all the options there is room for", &[1; 40]),
         options("recorded route", &[7, 7, 4, 0, 0, 0, 0, 0]),
-        // Linux takes none by default, not even where the route has been followed to its end.
+        // By default Linux drops source-routed packets, even at the end of the route.
         options("loose source route", &[131, 7, 8, 192, 0, 2, 3, 0]).undelivered(),
     ]
 }
@@ -156,12 +156,12 @@ fn ipv6() -> Vec<Row> {
     vec![
         options(1),
         options(8),
-        // Linux follows them to the end of the packet.
+        // Linux follows any number of headers.
         options(9).unclear(),
         options(40).unclear(),
         extended("hop-by-hop options", Extension::hop_by_hop),
         extended("a route with no hop left", Extension::routing),
-        // Without a key there is nothing to check it with.
+        // The receiver has no security association for it.
         extended("an authentication header", || {
             Extension::Authentication(vec![0; 12])
         })
@@ -174,7 +174,7 @@ fn ipv6() -> Vec<Row> {
             let source = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 2).to_ipv6_mapped());
             whole(Frame { source, ..syn })
         })
-        .disguised()
+        .spoofed()
         .undelivered(),
     ]
 }
@@ -192,20 +192,20 @@ fn fragments() -> Vec<Row> {
         .unclear()
     };
     vec![
-        // The flags in the second fragment (RFC 1858): IPv4 allows it, ...
+        // The flags are in the second fragment (RFC 1858), which is valid in IPv4, ...
         cut_at(V4, 8),
         reversed_at(V4, 8),
         cut_at(V4, 16),
         cut_at(V4, 24),
         reversed_at(V4, 24),
-        // ... but in IPv6 the first must have all headers (RFC 7112).
+        // ... but in IPv6 the first fragment must contain all headers (RFC 7112).
         cut_at(V6, 8).undelivered(),
         reversed_at(V6, 8).undelivered(),
         cut_at(V6, 16).undelivered(),
         cut_at(V6, 24),
         reversed_at(V6, 24),
         Row::syn(V6, "an atomic fragment", |syn| cut(syn, 64)).unclear(),
-        // A fragment's content is no fragment to Linux.
+        // Linux drops a fragment inside a fragment.
         Row::syn(V6, "an atomic fragment in another", |syn| {
             let [outer, inner] = [atomic(1), atomic(2)];
             whole(syn.extension(outer).extension(inner))
@@ -227,8 +227,8 @@ fn fragments() -> Vec<Row> {
     ]
 }
 
-/// The second fragment makes a SYN of a segment that belongs to a connection (RFC 3128).
-/// Linux has dropped all fragments of a packet in which any overlap since 4.19.
+/// The second fragment turns a harmless segment into a SYN (RFC 3128). Since 4.19 Linux drops all
+/// fragments of a packet if any overlap.
 fn overlaps(family: usize) -> [Row; 2] {
     let overlapping = |syn: Frame| {
         let syn = syn.payload([7; 20]);

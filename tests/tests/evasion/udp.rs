@@ -1,4 +1,4 @@
-//! Ways to send a datagram.
+//! Ways to send a UDP datagram.
 
 use knock_tests::frame::{Content, Extension, Frame, Tag};
 
@@ -27,15 +27,15 @@ fn either(family: usize) -> Vec<Row> {
             })
         })
         .unclear(),
-        // Only for TCP has a packet to be for this host alone.
+        // Unlike TCP, UDP accepts link-layer broadcasts.
         Row::datagram(family, "everybody's hardware address", |datagram| {
             whole(Frame {
                 destination_mac: [0xff; 6],
                 ..datagram
             })
         }),
-        // The first fragment has the ports and is judged by them; without it Linux makes
-        // nothing of the others.
+        // The gate decides by the first fragment, which has the ports. Without it, Linux drops the
+        // others.
         Row::datagram(family, "fragments", |datagram| cut(datagram, 8)),
         Row::datagram(family, "fragments, the last first", |datagram| {
             reversed(cut(datagram, 16))
@@ -79,7 +79,7 @@ fn ipv6() -> Vec<Row> {
         Row::datagram(V6, "a route with no hop left", |datagram| {
             whole(datagram.extension(Extension::routing()))
         }),
-        // IPv6 has no checksum of its own, so that UDP must have one (RFC 8200, section 8.1).
+        // IPv6 has no header checksum, so the UDP checksum is mandatory (RFC 8200, section 8.1).
         Row::datagram(V6, "no checksum", |datagram| {
             whole(without_checksum(datagram))
         })

@@ -1,4 +1,4 @@
-//! Who gets in, and when.
+//! Which addresses reach the protected port, and when.
 
 use std::{
     io::ErrorKind,
@@ -16,11 +16,11 @@ use knock_tests::{
 
 use crate::script::{Firewall, Variant};
 
-/// Far more than anything here takes; only a failing test waits so long.
+/// Time limit for anything that should happen immediately; only a failing test waits this long.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// After this a connection counts as not let in. The first SYN decides: it is not repeated
-/// before a second is over.
+/// Time limit after which a connection counts as refused. Only the first SYN matters: it is
+/// retransmitted after a second.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
 pub(crate) const PORT: u16 = 22;
@@ -32,7 +32,7 @@ pub(crate) const OTHER: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 3)),
 ];
 
-pub(crate) fn get_in(pair: &Pair, source: IpAddr, port: u16) -> bool {
+pub(crate) fn can_connect(pair: &Pair, source: IpAddr, port: u16) -> bool {
     let server = if source.is_ipv4() {
         SERVER[0]
     } else {
@@ -42,7 +42,11 @@ pub(crate) fn get_in(pair: &Pair, source: IpAddr, port: u16) -> bool {
     match try_connect(&pair.client, Some(source), destination, SILENCE) {
         Ok(greeting) => greeting == Greeter::GREETING,
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::TimedOut, "not silent: {error}");
+            assert_eq!(
+                error.kind(),
+                ErrorKind::TimedOut,
+                "the packet was not dropped silently: {error}"
+            );
             false
         }
     }
@@ -56,7 +60,7 @@ pub(crate) fn pair() -> Pair {
     pair
 }
 
-pub(crate) fn only_open_addresses_get_in(variant: Variant) {
+pub(crate) fn only_open_addresses_can_connect(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -66,28 +70,28 @@ pub(crate) fn only_open_addresses_get_in(variant: Variant) {
         variant,
         namespace: &pair.server,
     };
-    let everybody = || CLIENT.into_iter().chain(OTHER);
-    assert!(everybody().all(|source| get_in(&pair, source, PORT)));
+    let all_sources = || CLIENT.into_iter().chain(OTHER);
+    assert!(all_sources().all(|source| can_connect(&pair, source, PORT)));
 
     firewall.run(&["setup"]);
-    assert!(!everybody().any(|source| get_in(&pair, source, PORT)));
+    assert!(!all_sources().any(|source| can_connect(&pair, source, PORT)));
     for (ours, other) in CLIENT.into_iter().zip(OTHER) {
         firewall.run(&["open", &ours.to_string()]);
-        assert!(get_in(&pair, ours, PORT));
-        assert!(!get_in(&pair, other, PORT));
+        assert!(can_connect(&pair, ours, PORT));
+        assert!(!can_connect(&pair, other, PORT));
         let status = firewall.run(&["status"]);
         assert!(status.contains(&ours.to_string()), "{status}");
 
         firewall.run(&["close", &ours.to_string()]);
-        assert!(!get_in(&pair, ours, PORT));
+        assert!(!can_connect(&pair, ours, PORT));
     }
     assert!(firewall.run(&["status"]).contains("open for: none"));
-    // The machine itself is let alone.
+    // The loopback interface is exempt.
     let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
     try_connect(&pair.server, None, here, SOON).unwrap();
 }
 
-pub(crate) fn established_connections_go_on(variant: Variant) {
+pub(crate) fn established_connections_continue(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -103,7 +107,7 @@ pub(crate) fn established_connections_go_on(variant: Variant) {
         let destination = SocketAddr::new(server, PORT);
         let mut session = Session::open(&pair.client, Some(source), destination, SOON).unwrap();
         firewall.run(&["close", &source.to_string()]);
-        assert!(!get_in(&pair, source, PORT));
+        assert!(!can_connect(&pair, source, PORT));
         assert_eq!(session.ask("after close").unwrap(), "after close");
         firewall.run(&["setup", "22", "2222"]);
         assert_eq!(session.ask("after setup").unwrap(), "after setup");
@@ -147,7 +151,7 @@ pub(crate) fn a_repeated_setup_never_opens_the_port(variant: Variant) {
         let mut answers = frames.iter().filter_map(|it| answer(&it.bytes));
         assert_eq!(answers.next(), None, "after {probes} probes");
     }
-    // Whoever is open still is, and that answer is the first.
+    // The open address still has access, and its answer is the first.
     sender.send(&syn(OTHER[0], 1)).unwrap();
     let frames = capture
         .until(|it| answer(&it.bytes).is_some(), SOON)
@@ -158,7 +162,7 @@ pub(crate) fn a_repeated_setup_never_opens_the_port(variant: Variant) {
     assert!(probes > 10, "only {probes} probes");
 }
 
-pub(crate) fn other_ports_replace_the_first(variant: Variant) {
+pub(crate) fn new_ports_replace_the_old_ones(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -171,18 +175,18 @@ pub(crate) fn other_ports_replace_the_first(variant: Variant) {
     };
     firewall.run(&["setup", "22"]);
     firewall.run(&["open", &OTHER[1].to_string()]);
-    assert!(get_in(&pair, CLIENT[1], 2222));
+    assert!(can_connect(&pair, CLIENT[1], 2222));
     firewall.run(&["setup", "2222", "3333"]);
-    assert!(get_in(&pair, CLIENT[1], 22));
-    assert!(!get_in(&pair, CLIENT[1], 2222));
+    assert!(can_connect(&pair, CLIENT[1], 22));
+    assert!(!can_connect(&pair, CLIENT[1], 2222));
     assert!(
-        get_in(&pair, OTHER[1], 2222),
-        "setup forgot an open address"
+        can_connect(&pair, OTHER[1], 2222),
+        "setup removed an open address"
     );
     assert!(firewall.run(&["status"]).contains("tcp port 2222, 3333\n"));
 }
 
-pub(crate) fn a_closed_port_says_nothing_at_all(variant: Variant) {
+pub(crate) fn a_closed_port_never_answers(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -203,8 +207,8 @@ pub(crate) fn a_closed_port_says_nothing_at_all(variant: Variant) {
     let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
     let send = |frame: Frame| sender.send(&frame.bytes().unwrap()).unwrap();
     let from = |port| Frame::syn(SocketAddr::new(source, port), destination);
-    // What a scanner tries, and a SYN where conntrack still knows a connection: the host
-    // would answer that with a challenge.
+    // Typical scan packets, and a SYN of a connection that conntrack knows, which the host would
+    // answer with a challenge ACK (RFC 5961).
     send(from(1001));
     send(from(1002).tcp(|tcp| (tcp.syn, tcp.ack) = (false, true)));
     send(from(1003).tcp(|tcp| tcp.ack = true));
@@ -212,7 +216,7 @@ pub(crate) fn a_closed_port_says_nothing_at_all(variant: Variant) {
     send(from(1005).tcp(|tcp| (tcp.ece, tcp.cwr) = (true, true)));
     send(from(1002));
     send(from(session.local_addr().unwrap().port()));
-    // An unprotected port, where nobody listens, answers.
+    // An unprotected port without a listener answers.
     let open = SocketAddr::new(SERVER[0], PORT + 1);
     send(Frame::syn(SocketAddr::new(source, 2000), open));
     let answer = |it: &[u8]| Segment::read(it).filter(|it| it.source.ip() == SERVER[0]);
@@ -223,7 +227,7 @@ pub(crate) fn a_closed_port_says_nothing_at_all(variant: Variant) {
     assert_eq!(first.source, open, "{first:?}");
 }
 
-pub(crate) fn the_session_that_sets_up_is_not_cut_off(variant: Variant) {
+pub(crate) fn the_session_that_runs_setup_continues(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -244,11 +248,11 @@ pub(crate) fn the_session_that_sets_up_is_not_cut_off(variant: Variant) {
         };
         setup();
         assert_eq!(session.ask("still there?").unwrap(), "still there?");
-        assert!(!get_in(&pair, OTHER[index], PORT));
-        // Tracked from now on, so that closing does no harm and stays.
+        assert!(!can_connect(&pair, OTHER[index], PORT));
+        // conntrack knows the session from now on, so that `close` does not interrupt it.
         firewall.run(&["close", &source.to_string()]);
         setup();
-        assert!(!get_in(&pair, source, PORT));
+        assert!(!can_connect(&pair, source, PORT));
         assert_eq!(session.ask("and now?").unwrap(), "and now?");
     }
 }

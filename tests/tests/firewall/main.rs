@@ -1,4 +1,4 @@
-//! The shipped firewall scripts, all variants, against a real service and a real firewall.
+//! The packaged firewall scripts in all variants, with a real service and the real firewall.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ mod access;
 mod rules;
 mod script;
 
-/// Each scenario once for each variant.
+/// Runs each scenario for each variant.
 macro_rules! for_each {
     ($($file:ident::$scenario:ident)*) => {
         mod nftables {
@@ -35,23 +35,23 @@ macro_rules! for_each {
 }
 
 for_each! {
-    access::only_open_addresses_get_in
-    access::established_connections_go_on
+    access::only_open_addresses_can_connect
+    access::established_connections_continue
     access::a_repeated_setup_never_opens_the_port
-    access::other_ports_replace_the_first
-    access::a_closed_port_says_nothing_at_all
-    access::the_session_that_sets_up_is_not_cut_off
+    access::new_ports_replace_the_old_ones
+    access::a_closed_port_never_answers
+    access::the_session_that_runs_setup_continues
     rules::a_repeated_command_changes_nothing
-    rules::what_is_no_address_is_refused
-    rules::what_is_no_command_or_port_is_refused
-    rules::every_form_of_an_address_is_the_same_address
-    rules::commands_at_the_same_moment_all_succeed
-    rules::teardown_leaves_nothing
-    rules::missing_rights_are_an_error
+    rules::an_invalid_address_is_refused
+    rules::an_invalid_command_or_port_is_refused
+    rules::all_notations_of_an_address_are_equivalent
+    rules::concurrent_commands_all_succeed
+    rules::teardown_removes_all_rules
+    rules::missing_privileges_are_an_error
 }
 
 #[test]
-fn both_variants_judge_arguments_alike() {
+fn both_scripts_share_the_argument_parser() {
     let shared = |variant: Variant| {
         let script = fs::read_to_string(variant.script()).unwrap();
         let (_, rest) = script

@@ -1,9 +1,9 @@
-//! What the commands do to the rules, and what they refuse.
+//! The effect of the commands on the rules, and invalid arguments.
 
 use knock_tests::{netns::Namespace, process::Running, service::Greeter};
 
 use crate::{
-    access::{CLIENT, OTHER, PORT, SOON, get_in, pair},
+    access::{CLIENT, OTHER, PORT, SOON, can_connect, pair},
     script::{Firewall, Variant},
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn a_repeated_command_changes_nothing(variant: Variant) {
     firewall.changes_nothing(&["help"]);
 }
 
-pub(crate) fn what_is_no_address_is_refused(variant: Variant) {
+pub(crate) fn an_invalid_address_is_refused(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -61,16 +61,16 @@ pub(crate) fn what_is_no_address_is_refused(variant: Variant) {
     ];
     for address in hostile {
         for command in ["open", "close"] {
-            let complaint = firewall.refused(&[command, address], 2);
-            assert!(complaint.starts_with("portknock: "), "{complaint}");
-            assert_eq!(complaint.lines().count(), 1, "{complaint}");
-            assert!(complaint.contains("give "), "no way out: {complaint}");
+            let error = firewall.refused(&[command, address], 2);
+            assert!(error.starts_with("portknock: "), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+            assert!(error.contains("give "), "no remedy in: {error}");
         }
     }
     assert_eq!(firewall.rules(), rules);
 }
 
-pub(crate) fn what_is_no_command_or_port_is_refused(variant: Variant) {
+pub(crate) fn an_invalid_command_or_port_is_refused(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -105,25 +105,25 @@ pub(crate) fn what_is_no_command_or_port_is_refused(variant: Variant) {
         &["Setup"],
         &["\u{1b}[2J"],
     ] {
-        let complaint = firewall.refused(arguments, 2);
-        assert!(!complaint.contains('\u{1b}'), "{complaint:?}");
+        let error = firewall.refused(arguments, 2);
+        assert!(!error.contains('\u{1b}'), "{error:?}");
     }
     assert_eq!(firewall.rules(), untouched);
 
-    // Before there is anything to open, that is what a failure says.
+    // Before `setup`, the other commands fail and name it.
     for arguments in [
         &["open", "192.0.2.2"][..],
         &["close", "192.0.2.2"],
         &["status"],
     ] {
-        let complaint = firewall.refused(arguments, 1);
-        assert!(complaint.contains("portknock setup"), "{complaint}");
+        let error = firewall.refused(arguments, 1);
+        assert!(error.contains("portknock setup"), "{error}");
     }
     assert_eq!(firewall.rules(), untouched);
     assert!(firewall.run(&["help"]).starts_with("Usage: portknock"));
 }
 
-pub(crate) fn every_form_of_an_address_is_the_same_address(variant: Variant) {
+pub(crate) fn all_notations_of_an_address_are_equivalent(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -160,7 +160,7 @@ pub(crate) fn every_form_of_an_address_is_the_same_address(variant: Variant) {
     assert_eq!(firewall.rules(), rules);
 }
 
-pub(crate) fn commands_at_the_same_moment_all_succeed(variant: Variant) {
+pub(crate) fn concurrent_commands_all_succeed(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -194,7 +194,7 @@ pub(crate) fn commands_at_the_same_moment_all_succeed(variant: Variant) {
     }
 }
 
-pub(crate) fn teardown_leaves_nothing(variant: Variant) {
+pub(crate) fn teardown_removes_all_rules(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -212,11 +212,15 @@ pub(crate) fn teardown_leaves_nothing(variant: Variant) {
     }
     firewall.run(&["teardown"]);
     assert_eq!(firewall.rules(), untouched);
-    assert!(CLIENT.into_iter().all(|source| get_in(&pair, source, PORT)));
+    assert!(
+        CLIENT
+            .into_iter()
+            .all(|source| can_connect(&pair, source, PORT))
+    );
     firewall.changes_nothing(&["teardown"]);
 }
 
-pub(crate) fn missing_rights_are_an_error(variant: Variant) {
+pub(crate) fn missing_privileges_are_an_error(variant: Variant) {
     if !variant.is_testable() {
         return;
     }
@@ -240,8 +244,8 @@ pub(crate) fn missing_rights_are_an_error(variant: Variant) {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let complaint = String::from_utf8(output.stderr).unwrap();
-        assert!(complaint.contains("portknock: "), "{complaint}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("portknock: "), "{error}");
     }
     assert_eq!(firewall.rules(), rules);
 }

@@ -1,4 +1,4 @@
-//! The scripts, and how they are run.
+//! The firewall scripts and how the tests run them.
 
 use std::{
     fs,
@@ -14,8 +14,8 @@ use knock_tests::{netns::Namespace, privilege};
 pub(crate) enum Variant {
     Nftables,
     Iptables,
-    /// The script for iptables on the older of its two back ends, which unlike the newer
-    /// takes a lock for the whole machine.
+    /// The iptables script with the legacy backend, which takes a lock for the whole system, unlike
+    /// the nft backend.
     Legacy,
 }
 
@@ -30,7 +30,7 @@ impl Variant {
             .join(name)
     }
 
-    /// The PATH on which the script finds this variant's programs.
+    /// The PATH with the programs of this variant.
     pub(crate) fn path(self) -> String {
         let system = "/usr/sbin:/usr/bin:/sbin:/bin";
         match self {
@@ -39,7 +39,7 @@ impl Variant {
         }
     }
 
-    /// Whether this machine can run the variant. Only the old back end may be missing.
+    /// Whether this host can run the variant. Only the legacy backend may be missing.
     pub(crate) fn is_testable(self) -> bool {
         if !privilege::namespaces() {
             return false;
@@ -61,15 +61,15 @@ impl Variant {
     }
 }
 
-/// A folder where the names of iptables mean its old back end. It belongs to the owner of
-/// the target directory, who may be no root and wants to clean up one day.
+/// A folder in which the iptables names refer to the legacy backend. It belongs to the owner of the
+/// target directory, who must be able to delete it and may not be root.
 fn legacy_programs() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let owner = target.metadata().unwrap();
-    let give = |path: &Path| lchown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    let chown = |path: &Path| lchown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
     let folder = target.join("iptables-legacy");
     fs::create_dir_all(&folder).unwrap();
-    give(&folder);
+    chown(&folder);
     for name in [
         "iptables",
         "iptables-restore",
@@ -79,13 +79,13 @@ fn legacy_programs() -> PathBuf {
         let link = folder.join(name);
         match symlink("/usr/sbin/xtables-legacy-multi", &link) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => panic!("{error}"),
-            _ => give(&link),
+            _ => chown(&link),
         }
     }
     folder
 }
 
-/// The script in a namespace, run like the daemon does: with nothing but a PATH.
+/// A script in a namespace, run with only PATH in its environment, as the daemon runs it.
 pub(crate) struct Firewall<'a> {
     pub(crate) variant: Variant,
     pub(crate) namespace: &'a Namespace,
@@ -107,29 +107,29 @@ impl Firewall<'_> {
         self.command(&[], arguments).output().unwrap()
     }
 
-    /// Runs the script, which has to succeed, and returns what it prints.
+    /// Runs the script, which must succeed, and returns its standard output.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?} failed: {errors}");
-        assert_eq!(errors, "", "{arguments:?} complained");
+        assert_eq!(errors, "", "{arguments:?} printed errors");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs the script, which has to fail with `code`, and returns its complaint.
+    /// Runs the script, which must fail with `code`, and returns its error message.
     #[track_caller]
     pub(crate) fn refused(&self, arguments: &[&str], code: i32) -> String {
         let output = self.output(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
         assert!(
             output.stdout.is_empty(),
-            "{arguments:?} printed its complaint to stdout"
+            "{arguments:?} printed its error to stdout"
         );
         String::from_utf8(output.stderr).unwrap()
     }
 
-    /// All rules that hold in the namespace.
+    /// All rules in the namespace.
     pub(crate) fn rules(&self) -> String {
         let programs: &[&[&str]] = match self.variant {
             Variant::Nftables => &[&["nft", "list", "ruleset"]],
@@ -147,7 +147,7 @@ impl Firewall<'_> {
         listed.collect()
     }
 
-    /// Runs the script, which must leave every rule as it is.
+    /// Runs the script and asserts that it changes no rule.
     #[track_caller]
     pub(crate) fn changes_nothing(&self, arguments: &[&str]) {
         let before = self.rules();

@@ -1,4 +1,4 @@
-//! Who reaches a protected port, and until when.
+//! Which sources reach a protected port, and when.
 
 use std::thread;
 
@@ -7,61 +7,61 @@ use knock_tests::{needs_bpf, process::Signal, scene::SOON};
 use crate::{Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
 
 #[test]
-fn a_lease_lets_one_address_in_for_a_while_and_its_connections_go_on() {
+fn a_lease_admits_one_address_until_it_expires_and_connections_continue() {
     needs_bpf!();
     let gated = Gated::new();
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     gated.knock(&[5], KNOCKER);
     let mut session = gated.connect(KNOCKER).unwrap();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     gated.logged(&["closed door=\"short\"", "source=192.0.2.2"]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert!(gated.kernel_count("gate_leased") > 0);
     assert!(gated.kernel_count("gate_refused") > 0);
 }
 
 #[test]
-fn the_trusted_need_no_knock() {
+fn a_trusted_source_is_admitted_without_a_knock() {
     needs_bpf!();
     let gated = Gated::new();
-    gated.lets_in(TRUSTED);
-    gated.keeps_out(STRANGER);
+    gated.admits(TRUSTED);
+    gated.refuses(STRANGER);
     assert_eq!(gated.kernel_count("gate_trusted"), 1);
 }
 
 #[test]
-fn an_ipv6_lease_is_for_the_address_or_for_its_network() {
+fn an_ipv6_lease_covers_the_address_or_its_prefix() {
     needs_bpf!();
     let gated = Gated::new();
     let [ours, neighbour] = ["2001:db8::2", "2001:db8::66"].map(|text| text.parse().unwrap());
     gated.scene.pair.add_client_address(neighbour).unwrap();
-    gated.keeps_out(ours);
+    gated.refuses(ours);
     gated.knock(&[1, 2, 3, 4], ours);
-    gated.lets_in(ours);
-    gated.keeps_out(neighbour);
+    gated.admits(ours);
+    gated.refuses(neighbour);
     gated.knock(&[9], ours);
-    gated.lets_in(neighbour);
-    // The address keeps the lease that it has from the other door.
+    gated.admits(neighbour);
+    // The lease of the other door for the address itself stays.
     assert!(
         gated
             .ask(&["close", "2001:db8::66", "network"])
             .contains("network")
     );
     gated.logged(&["closed door=\"network\""]);
-    gated.keeps_out(neighbour);
-    gated.lets_in(ours);
+    gated.refuses(neighbour);
+    gated.admits(ours);
 }
 
 #[test]
-fn datagrams_keep_their_lease_going_and_silence_ends_it() {
+fn datagrams_extend_a_udp_lease_until_it_is_idle() {
     needs_bpf!();
     let gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
     datagrams.are_lost(&gated, KNOCKER);
     gated.knock(&[6], KNOCKER);
-    // Three times as long as the lease, never two seconds apart.
+    // Three times the lease's duration, with less than two seconds between datagrams.
     for _ in 0..12 {
         datagrams.arrive(&gated, KNOCKER);
         thread::sleep(crate::SILENCE * 5 / 3);
@@ -74,15 +74,15 @@ fn datagrams_keep_their_lease_going_and_silence_ends_it() {
 }
 
 #[test]
-fn the_gate_opens_before_the_command_and_closes_before_the_other() {
+fn the_gate_changes_before_each_command_runs() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[7], KNOCKER);
     gated.scene.opened("all", KNOCKER).unwrap();
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"all\""]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     assert_eq!(
         gated.scene.files.commands(),
         ["open 192.0.2.2 phone", "close 192.0.2.2 phone"]
@@ -94,34 +94,34 @@ fn the_gate_opens_before_the_command_and_closes_before_the_other() {
 }
 
 #[test]
-fn a_command_that_fails_closes_nothing() {
+fn a_failed_command_does_not_close_the_gate() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[8], KNOCKER);
     gated.logged(&["command run", "failed"]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
 }
 
 #[test]
-fn a_port_that_two_doors_open_is_closed_by_the_last() {
+fn a_port_opened_by_two_doors_closes_with_the_last() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.knock(&[5], KNOCKER);
     gated.logged(&["closed door=\"short\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     gated.ask(&["close", "192.0.2.2", "ssh"]);
     gated
         .scene
         .knockd
         .wait_for(|line| line.contains("closed door=\"ssh\""), SOON)
         .unwrap();
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
-/// The other door's lease is no use of this one.
+/// Traffic that another door's lease admits does not extend this lease.
 #[test]
-fn a_door_ends_in_time_though_another_keeps_its_port_open() {
+fn a_lease_expires_although_another_door_keeps_the_port_open() {
     needs_bpf!();
     let mut gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
@@ -136,12 +136,12 @@ fn a_door_ends_in_time_though_another_keeps_its_port_open() {
     gated.scene.knockd.wait(SOON).unwrap();
     gated.scene.restart().unwrap();
     gated.logged(&[" closed door=\"short\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.leases().len(), 1);
 }
 
 #[test]
-fn a_further_knock_extends_the_lease() {
+fn a_second_knock_extends_the_lease() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[5], KNOCKER);
@@ -153,5 +153,5 @@ fn a_further_knock_extends_the_lease() {
     };
     assert!(seconds("ssh") > 3500);
     gated.logged(&["closed door=\"short\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
 }

@@ -1,4 +1,4 @@
-//! What holds without the daemon, and what the next one makes of it.
+//! The gate while the daemon is dead, and the takeover by the next daemon.
 
 use std::{
     fs,
@@ -28,17 +28,17 @@ impl Gated {
 }
 
 #[test]
-fn leases_end_on_time_without_the_daemon() {
+fn leases_expire_without_the_daemon() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
     gated.kill();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     let mut session = gated.connect(KNOCKER).unwrap();
-    // Two seconds, and nobody there who would report it.
+    // The lease ends after two seconds, without a daemon to log it.
     while gated.answers(KNOCKER, SILENCE) {}
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 }
 
 #[test]
@@ -49,19 +49,19 @@ fn the_next_daemon_takes_over_without_a_gap() {
     gated.knock(&[7], KNOCKER);
     gated.scene.opened("all", KNOCKER).unwrap();
     gated.kill();
-    // Somebody tries all the time, from before the new daemon starts until it listens.
+    // Unauthenticated connection attempts run from before the new daemon starts until it listens.
     let pair = &gated.scene.pair;
     let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
     let is_over = AtomicBool::new(false);
     let mut command = knockd(pair, &gated.scene.files).unwrap();
     command.args(["--iface", "srv0"]);
     let (attempts, next) = thread::scope(|scope| {
-        let trying = scope.spawn(|| {
+        let attempts_thread = scope.spawn(|| {
             let mut attempts = 0;
             while !is_over.load(Ordering::Relaxed) {
-                let patience = Duration::from_millis(5);
-                let tried = try_connect(&pair.client, Some(STRANGER), server, patience);
-                assert!(tried.is_err(), "a stranger came in");
+                let timeout = Duration::from_millis(5);
+                let tried = try_connect(&pair.client, Some(STRANGER), server, timeout);
+                assert!(tried.is_err(), "an unauthenticated source connected");
                 attempts += 1;
             }
             attempts
@@ -70,18 +70,18 @@ fn the_next_daemon_takes_over_without_a_gap() {
         let listens = next.wait_for(|line| line.contains("listening on"), SOON);
         is_over.store(true, Ordering::Relaxed);
         listens.unwrap();
-        (trying.join().unwrap(), next)
+        (attempts_thread.join().unwrap(), next)
     });
     gated.scene.knockd = next;
     assert!(attempts > 0);
-    gated.logged(&["in the place of a knockd before"]);
-    gated.lets_in(KNOCKER);
+    gated.logged(&["replacing the program of an earlier knockd"]);
+    gated.admits(KNOCKER);
     datagrams.arrive(&gated, KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.leases().len(), 1);
-    // And it listens: the old program's ring would have no reader.
+    // The new daemon receives events: the old program's ring buffer has no reader.
     gated.knock(&[5], STRANGER);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"all\""]);
     assert_eq!(
@@ -91,7 +91,7 @@ fn the_next_daemon_takes_over_without_a_gap() {
 }
 
 #[test]
-fn what_fell_due_meanwhile_is_closed_once() {
+fn a_lease_that_expired_meanwhile_is_closed_once() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace(
         "name = \"short\"",
@@ -105,16 +105,16 @@ fn what_fell_due_meanwhile_is_closed_once() {
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
     assert_eq!(gated.scene.files.commands(), ["close short"]);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.kill();
     gated.scene.restart().unwrap();
     assert_eq!(gated.leases().len(), 1);
     assert_eq!(gated.scene.files.commands(), ["close short"]);
 }
 
-/// By the wall clock alone the lease would begin anew.
+/// The wall clock alone would restart the lease.
 #[test]
-fn a_clock_that_is_set_back_meanwhile_brings_no_lease_back() {
+fn a_clock_set_back_meanwhile_does_not_restore_a_lease() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
@@ -124,33 +124,36 @@ fn a_clock_that_is_set_back_meanwhile_brings_no_lease_back() {
     clock.set(-3600).unwrap();
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
-/// A reboot takes the pins and the kernel's leases, and leaves the store.
+/// A reboot removes the pins and the kernel's leases, but not the lease journal.
 #[test]
-fn after_a_reboot_leases_go_on_or_are_closed() {
+fn after_a_reboot_leases_continue_or_expire() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
     gated.knock(&[7], STRANGER);
     gated.scene.opened("all", STRANGER).unwrap();
     gated.kill();
-    gated.forget_pins();
-    gated.lets_in(STRANGER);
+    gated.remove_pins();
+    gated.admits(STRANGER);
     thread::sleep(Duration::from_secs(2));
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
-    gated.keeps_out(KNOCKER);
-    gated.lets_in(STRANGER);
+    gated.refuses(KNOCKER);
+    gated.admits(STRANGER);
     let leases = gated.leases();
     assert_eq!(leases.len(), 1);
     let left = leases[0]["seconds_left"].as_u64().unwrap();
-    assert!((3500..3599).contains(&left), "{left}: it has run on");
+    assert!(
+        (3500..3599).contains(&left),
+        "{left} s left: the lease was restarted"
+    );
 }
 
 #[test]
-fn who_is_no_client_any_more_is_let_in_no_more() {
+fn a_lease_of_a_removed_client_is_revoked() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
@@ -159,26 +162,26 @@ fn who_is_no_client_any_more_is_let_in_no_more() {
     gated.reconfigure(|text| text.replace("name = \"phone\"", "name = \"telephone\""));
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"ssh\" source=192.0.2.2"]);
-    gated.keeps_out(KNOCKER);
-    gated.lets_in(STRANGER);
+    gated.refuses(KNOCKER);
+    gated.admits(STRANGER);
 }
 
 #[test]
-fn a_door_that_opens_another_port_now_does_not_keep_the_old_one_open() {
+fn a_reconfigured_door_does_not_keep_its_old_port_open() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
-    // Answered when the door is on disk as an open one.
+    // `leases` answers after the open door is written to disk.
     assert_eq!(gated.leases().len(), 1);
     gated.kill();
     gated.reconfigure(|text| text.replacen("open = [\"tcp/22\"]", "open = [\"udp/51820\"]", 1));
     gated.scene.restart().unwrap();
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
     Datagrams::new(&gated).arrive(&gated, KNOCKER);
 }
 
-/// As a daemon with another layout leaves them: a program in force, and maps that this one
-/// cannot read.
+/// Pins with another layout, as a different version leaves them: an attached program, and maps that
+/// this version cannot read.
 #[test]
 fn pins_of_another_layout_are_replaced_without_a_gap() {
     needs_bpf!();
@@ -186,44 +189,45 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.kill();
     gated.in_pins("mv v1 v7 && mv v7/leases v7/other && mv v7/protected v7/leases");
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     gated.scene.restart().unwrap();
-    gated.logged(&["in the place of a knockd before"]);
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.logged(&["replacing the program of an earlier knockd"]);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.in_pins("ls"), "v1\n");
 }
 
 #[test]
-fn a_pin_that_is_no_map_of_leases_is_not_taken_for_one() {
+fn a_pin_of_another_map_type_is_not_used_as_the_lease_map() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.kill();
     gated.in_pins("cd v1 && mv protected leases");
     gated.scene.restart().unwrap();
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
 }
 
 #[test]
-fn an_interface_that_is_left_out_now_is_left_alone() {
+fn a_removed_interface_is_detached() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.kill();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     let mut command = knockd(&gated.scene.pair, &gated.scene.files).unwrap();
     command.args(["--iface", "lo"]);
     let next = Running::spawn(command).unwrap();
     next.wait_for(|line| line.contains("listening on"), SOON)
         .unwrap();
     gated.scene.knockd = next;
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
 }
 
-/// A daemon that cannot start, since an interface is somebody else's, leaves the gate as it was.
+/// A daemon that cannot start, because another program occupies an interface, does not change the
+/// gate.
 #[test]
-fn a_start_that_fails_opens_nothing() {
+fn a_failed_start_does_not_change_the_gate() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
@@ -239,16 +243,16 @@ fn a_start_that_fails_opens_nothing() {
         .unwrap();
     let mut next = Running::spawn(command).unwrap();
     assert!(!next.wait(SOON).unwrap().success());
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.scene.files.commands().len(), 2);
     gated.scene.restart().unwrap();
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.leases().len(), 1);
 }
 
 impl Gated {
-    /// Runs a shell `script` in the folder with the pins, as the daemon sees it.
+    /// Runs a shell `script` in the pin folder, in the daemon's mount namespace.
     fn in_pins(&self, script: &str) -> String {
         let mut shell = self.scene.pair.server.command("sh");
         shell.args(["-ec", &format!("cd /sys/fs/bpf/knockd; {script}")]);
@@ -257,8 +261,8 @@ impl Gated {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Unpins everything, as a reboot does.
-    fn forget_pins(&self) {
+    /// Removes all pins, like a reboot.
+    fn remove_pins(&self) {
         self.in_pins("rm v1/* && rmdir v1");
     }
 

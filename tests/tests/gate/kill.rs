@@ -1,4 +1,4 @@
-//! The daemon is killed at every system call of opening and of closing a door.
+//! The daemon is killed at each system call that it makes while it opens or closes a door.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,19 +10,19 @@ use knock_tests::{
 
 use crate::{Gated, KNOCKER, STRANGER};
 
-/// How long an answer may take, which takes microseconds where there is one.
-const PATIENCE: Duration = Duration::from_millis(150);
+/// Time limit for a connection attempt; an admitted one takes microseconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(150);
 
-/// What is seen of door `all`, once the daemon is dead and after the next has started.
+/// The observable state of door `all`, while the daemon is dead or after the next one has started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Left {
-    let_in: bool,
+struct State {
+    is_admitted: bool,
     opened: usize,
     closed: usize,
 }
 
 impl Gated {
-    fn left(&self) -> Left {
+    fn state(&self) -> State {
         let commands = self.scene.files.commands();
         let count = |what: &str| {
             commands
@@ -30,8 +30,8 @@ impl Gated {
                 .filter(|line| line.starts_with(what))
                 .count()
         };
-        Left {
-            let_in: self.answers(KNOCKER, PATIENCE),
+        State {
+            is_admitted: self.answers(KNOCKER, ANSWER_TIMEOUT),
             opened: count("open"),
             closed: count("close"),
         }
@@ -46,7 +46,7 @@ impl Gated {
             .wait_for(|line| line.contains("command run"), SOON);
     }
 
-    /// Closes door `all` by hand; returns when it is closed or the daemon is dead.
+    /// Closes door `all` manually; returns when it is closed or the daemon is dead.
     fn close_all(&self) {
         if self.knockd(&["close", "192.0.2.2", "all"]).status.success() {
             let _ = self
@@ -57,14 +57,14 @@ impl Gated {
     }
 }
 
-/// Every system call of a daemon from here until `act` has returned.
+/// The system calls of the daemon during `act`.
 fn steps(gated: &Gated, act: impl Fn(&Gated)) -> Vec<Step> {
     let strace = Strace::record(gated.scene.knockd.id()).unwrap();
     act(gated);
     strace.steps().unwrap()
 }
 
-/// Kills the daemon of `gated` when `act` brings it to `step`.
+/// Kills the daemon of `gated` when it reaches `step` during `act`.
 fn kill_at(gated: &mut Gated, step: &Step, act: impl Fn(&Gated)) {
     let strace = Strace::kill_at(gated.scene.knockd.id(), step).unwrap();
     act(gated);
@@ -72,43 +72,43 @@ fn kill_at(gated: &mut Gated, step: &Step, act: impl Fn(&Gated)) {
 }
 
 #[test]
-fn opening() {
+fn a_kill_while_opening_leaves_a_consistent_state() {
     needs_bpf!();
     let steps = steps(&Gated::new(), Gated::open_all);
-    let mut endings: BTreeMap<Left, usize> = BTreeMap::new();
+    let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for step in &steps {
         let mut gated = Gated::new();
         kill_at(&mut gated, step, Gated::open_all);
-        let left = gated.left();
-        assert!(!gated.answers(STRANGER, PATIENCE), "killed at {step}");
-        assert!(left.let_in || left.opened == 0, "{left:?} at {step}");
+        let state = gated.state();
+        assert!(!gated.answers(STRANGER, ANSWER_TIMEOUT), "killed at {step}");
+        assert!(
+            state.is_admitted || state.opened == 0,
+            "{state:?} at {step}"
+        );
         gated.scene.restart().unwrap();
         let doors = gated.leases();
-        if left.let_in {
-            // Nobody is let in of whom the next daemon does not know.
+        if state.is_admitted {
+            // The next daemon knows every admitted client.
             assert_eq!(doors.len(), 1, "killed at {step}");
         }
-        // Whoever it knows of is let in for what is left of his time.
+        // Every client that it knows is admitted for the rest of the lease.
         assert_eq!(
-            gated.answers(KNOCKER, PATIENCE),
+            gated.answers(KNOCKER, ANSWER_TIMEOUT),
             doors.len() == 1,
             "killed at {step}"
         );
         gated.close_all();
-        let end = gated.left();
-        assert!(!end.let_in, "killed at {step}");
+        let end = gated.state();
+        assert!(!end.is_admitted, "killed at {step}");
         assert_eq!(end.closed, doors.len(), "killed at {step}");
-        *endings.entry(left).or_default() += 1;
+        *states.entry(state).or_default() += 1;
     }
-    println!(
-        "killed at each of {} system calls: {endings:?}",
-        steps.len()
-    );
-    assert!(endings.len() > 2, "{endings:?}");
+    println!("killed at each of {} system calls: {states:?}", steps.len());
+    assert!(states.len() > 2, "{states:?}");
 }
 
 #[test]
-fn closing() {
+fn a_kill_while_closing_leaves_a_consistent_state() {
     needs_bpf!();
     let opened = || {
         let gated = Gated::new();
@@ -116,28 +116,31 @@ fn closing() {
         gated
     };
     let steps = steps(&opened(), Gated::close_all);
-    let mut endings: BTreeMap<Left, usize> = BTreeMap::new();
+    let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for step in &steps {
         let mut gated = opened();
         kill_at(&mut gated, step, Gated::close_all);
-        let left = gated.left();
-        assert!(!left.let_in || left.closed == 0, "{left:?} at {step}");
+        let state = gated.state();
+        assert!(
+            !state.is_admitted || state.closed == 0,
+            "{state:?} at {step}"
+        );
         gated.scene.restart().unwrap();
         let mut doors = gated.leases();
-        // What the daemon had begun to close it closes now.
+        // The next daemon completes a closing that had begun.
         doors.retain(|door| door["state"] == "open");
-        if doors.is_empty() && left.closed == 0 {
+        if doors.is_empty() && state.closed == 0 {
             gated.logged(&[" closed door=\"all\""]);
         }
-        let end = gated.left();
-        assert_eq!(end.let_in, doors.len() == 1, "killed at {step}");
-        assert!(left.let_in || !end.let_in, "open again, killed at {step}");
+        let end = gated.state();
+        assert_eq!(end.is_admitted, doors.len() == 1, "killed at {step}");
+        assert!(
+            state.is_admitted || !end.is_admitted,
+            "open again, killed at {step}"
+        );
         assert_eq!(end.opened, 1, "killed at {step}");
-        *endings.entry(left).or_default() += 1;
+        *states.entry(state).or_default() += 1;
     }
-    println!(
-        "killed at each of {} system calls: {endings:?}",
-        steps.len()
-    );
-    assert!(endings.len() > 2, "{endings:?}");
+    println!("killed at each of {} system calls: {states:?}", steps.len());
+    assert!(states.len() > 2, "{states:?}");
 }

@@ -1,15 +1,12 @@
-//! Doors that the kernel enforces: the real daemon, a real link, services behind the gate.
+//! Doors that the kernel enforces: the real daemon, a real link and services behind the gate.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
 mod crash;
-mod hand;
 mod kill;
 mod limits;
+mod manual;
 mod observe;
 mod stop;
 
@@ -26,7 +23,7 @@ use knock_tests::{
 };
 use serde_json::Value;
 
-/// Doors of every kind before ports 22 and 51820. The commands write to the file `commands`.
+/// Different doors that open ports 22 and 51820. The commands write to the file `commands`.
 const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
@@ -82,15 +79,15 @@ trusted = ["192.0.2.192/26"]
 udp_idle = "2s"
 "#;
 
-/// How long an answer may take that ought not to come.
+/// Time limit for answers that should not arrive.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// Who knocks, who does not, and who is trusted.
+/// The source that knocks, one that does not, and a trusted one.
 const KNOCKER: IpAddr = IpAddr::V4(Pair::CLIENT_V4);
 const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 66));
 const TRUSTED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 200));
 
-/// The scene of a daemon with a gate, and an ssh-like service behind it.
+/// A daemon with a gate and a TCP service on port 22 behind it.
 struct Gated {
     scene: Scene,
     _ssh: Greeter,
@@ -110,7 +107,7 @@ impl Gated {
         Self { scene, _ssh: ssh }
     }
 
-    /// Knocks `sequence` from `source`, and waits until the kernel lets it in.
+    /// Sends a knock from `source` and waits until the gate admits it.
     fn knock(&self, sequence: &[u8], source: IpAddr) {
         let mark = self.scene.knockd.mark();
         self.send_knock(sequence, source);
@@ -135,43 +132,47 @@ impl Gated {
         self.scene.send(&frames).unwrap();
     }
 
-    /// A connection from `source` to the service, or why there is none.
+    /// Connects from `source` to the service.
     fn connect(&self, source: IpAddr) -> io::Result<Session> {
         self.connect_within(source, SOON)
     }
 
-    fn connect_within(&self, source: IpAddr, patience: Duration) -> io::Result<Session> {
+    fn connect_within(&self, source: IpAddr, timeout: Duration) -> io::Result<Session> {
         let server: IpAddr = match source {
             IpAddr::V4(_) => Pair::SERVER_V4.into(),
             IpAddr::V6(_) => Pair::SERVER_V6.into(),
         };
         let server = SocketAddr::new(server, 22);
-        Session::open(&self.scene.pair.client, Some(source), server, patience)
+        Session::open(&self.scene.pair.client, Some(source), server, timeout)
     }
 
-    /// Expects that a connection from `source` gets through.
-    fn lets_in(&self, source: IpAddr) {
+    /// Asserts that a connection from `source` succeeds.
+    fn admits(&self, source: IpAddr) {
         let connected = self.connect(source);
         assert!(connected.is_ok(), "{source}: {:?}", connected.err());
     }
 
-    /// Expects that a connection from `source` is not answered at all.
-    fn keeps_out(&self, source: IpAddr) {
-        assert!(!self.answers(source, SILENCE), "{source} is let in");
+    /// Asserts that a connection attempt from `source` gets no answer.
+    fn refuses(&self, source: IpAddr) {
+        assert!(!self.answers(source, SILENCE), "{source} is admitted");
     }
 
-    /// Whether a connection from `source` gets through now.
-    fn answers(&self, source: IpAddr, patience: Duration) -> bool {
-        match self.connect_within(source, patience) {
+    /// Whether a connection from `source` succeeds.
+    fn answers(&self, source: IpAddr, timeout: Duration) -> bool {
+        match self.connect_within(source, timeout) {
             Ok(_) => true,
             Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::TimedOut, "drops are silent");
+                assert_eq!(
+                    error.kind(),
+                    io::ErrorKind::TimedOut,
+                    "the gate drops without an answer"
+                );
                 false
             }
         }
     }
 
-    /// Runs `knockd` with `arguments` for this daemon, on the server.
+    /// Runs `knockd` with `arguments` and this daemon's configuration on the server.
     fn knockd(&self, arguments: &[&str]) -> std::process::Output {
         let mut knockd = self.scene.pair.server.command(program("knockd").unwrap());
         knockd.args(arguments).arg("--config");
@@ -179,7 +180,7 @@ impl Gated {
         knockd.output().unwrap()
     }
 
-    /// What `knockd` with `arguments` prints, if it succeeds.
+    /// Like `knockd`, but asserts success and returns the standard output.
     fn ask(&self, arguments: &[&str]) -> String {
         let output = self.knockd(arguments);
         assert!(output.status.success(), "{output:?}");
@@ -196,13 +197,13 @@ impl Gated {
             .unwrap()
     }
 
-    /// Waits for the daemon's log line that has all of `parts`, from its start on.
+    /// Waits for a log line that contains all of `parts`, including lines logged before.
     fn logged(&self, parts: &[&str]) {
         self.scene.logged(parts).unwrap();
     }
 }
 
-/// A socket on the server's UDP port that is protected, and one of each client.
+/// A socket on the protected UDP port of the server.
 struct Datagrams {
     server: UdpSocket,
 }
@@ -221,7 +222,7 @@ impl Datagrams {
         }
     }
 
-    /// Expects that a datagram of `source` reaches the server.
+    /// Asserts that a datagram from `source` reaches the server.
     fn arrive(&self, gated: &Gated, source: IpAddr) {
         let sent = Self::send(gated, source);
         self.server.set_read_timeout(Some(SOON)).unwrap();
@@ -229,7 +230,7 @@ impl Datagrams {
         assert_eq!(from, sent);
     }
 
-    /// Expects that a datagram of `source` does not.
+    /// Asserts that a datagram from `source` does not reach the server.
     fn are_lost(&self, gated: &Gated, source: IpAddr) {
         Self::send(gated, source);
         self.server.set_read_timeout(Some(SILENCE)).unwrap();

@@ -1,19 +1,19 @@
-//! A gate that only looks on, and a daemon that only rehearses.
+//! Observe mode of the gate, and dry runs of the daemon.
 
 use knock_tests::{needs_bpf, process::Running, scene::SOON};
 
 use crate::{CONFIGURATION, Gated, KNOCKER, STRANGER};
 
 #[test]
-fn what_a_gate_would_drop_is_counted_and_logged_and_passes() {
+fn observe_mode_counts_logs_and_passes_packets() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("udp_idle", "mode = \"observe\"\nudp_idle");
     let gated = Gated::with(&configuration);
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.logged(&["the gate would have dropped 192.0.2.66 to tcp/22"]);
     assert_eq!(gated.kernel_count("gate_refused"), 1);
     gated.knock(&[1, 2, 3, 4], KNOCKER);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.kernel_count("gate_refused"), 1);
     assert_eq!(gated.kernel_count("gate_leased"), 1);
     let status = gated.ask(&["status"]);
@@ -21,7 +21,7 @@ fn what_a_gate_would_drop_is_counted_and_logged_and_passes() {
 }
 
 #[test]
-fn a_dry_run_does_nothing_and_says_what_it_would_do() {
+fn a_dry_run_logs_what_it_would_do() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
@@ -31,33 +31,33 @@ fn a_dry_run_does_nothing_and_says_what_it_would_do() {
     gated.scene.knockd = Running::spawn(knockd).unwrap();
     gated.logged(&["dry run"]);
 
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     gated.logged(&["would have dropped 192.0.2.66 to tcp/22"]);
     gated.knock(&[7], KNOCKER);
     gated.logged(&["would run run of door \"all\" for 192.0.2.2: \"sh\""]);
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.kernel_count("gate_leased"), 1);
     gated.scene.stop().unwrap();
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     assert!(gated.scene.files.commands().is_empty());
 
     gated.scene.restart().unwrap();
-    assert!(gated.leases().is_empty(), "nothing was kept");
-    gated.keeps_out(KNOCKER);
+    assert!(gated.leases().is_empty(), "the dry run has stored no lease");
+    gated.refuses(KNOCKER);
 }
 
-/// A gate that is in force is not disturbed by somebody who only wants to look.
+/// A dry run does not disturb a gate that is in force.
 #[test]
-fn a_dry_run_leaves_a_gate_alone() {
+fn a_dry_run_does_not_replace_an_existing_gate() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
     let mut knockd = knock_tests::scene::knockd(&gated.scene.pair, &gated.scene.files).unwrap();
     knockd.args(["--dry-run", "--iface", "srv0"]);
-    let mut rehearsal = Running::spawn(knockd).unwrap();
-    assert!(!rehearsal.wait(SOON).unwrap().success());
-    rehearsal
+    let mut dry_run = Running::spawn(knockd).unwrap();
+    assert!(!dry_run.wait(SOON).unwrap().success());
+    dry_run
         .wait_for(|line| line.contains("knockd detach"), SOON)
         .unwrap();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 }

@@ -1,4 +1,4 @@
-//! What is left when the daemon stops, and how it is taken away.
+//! What remains when the daemon stops, and how it is removed.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use knock_tests::needs_bpf;
 use crate::{CONFIGURATION, Datagrams, Gated, KNOCKER, STRANGER};
 
 #[test]
-fn the_gate_stays_when_the_daemon_stops_and_so_do_its_leases() {
+fn the_gate_and_its_leases_outlive_the_daemon() {
     needs_bpf!();
     let mut gated = Gated::new();
     let datagrams = Datagrams::new(&gated);
@@ -15,32 +15,32 @@ fn the_gate_stays_when_the_daemon_stops_and_so_do_its_leases() {
     gated.knock(&[7], STRANGER);
     gated.scene.opened("all", STRANGER).unwrap();
     gated.scene.stop().unwrap();
-    gated.lets_in(KNOCKER);
-    gated.keeps_out(STRANGER);
+    gated.admits(KNOCKER);
+    gated.refuses(STRANGER);
     datagrams.are_lost(&gated, STRANGER);
     assert_eq!(gated.scene.files.commands().len(), 2);
 
     gated.scene.restart().unwrap();
-    gated.lets_in(KNOCKER);
+    gated.admits(KNOCKER);
     assert_eq!(gated.leases().len(), 1);
     gated.ask(&["close", "192.0.2.2"]);
     gated.logged(&["closed door=\"ssh\""]);
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
 #[test]
-fn the_gate_goes_with_the_daemon_where_that_is_wanted() {
+fn the_gate_is_removed_on_stop_if_configured() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("udp_idle", "on_stop = \"open\"\nudp_idle");
     let mut gated = Gated::with(&configuration);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     gated.scene.stop().unwrap();
-    gated.logged(&["the gate is gone", "tcp/22, udp/51820"]);
-    gated.lets_in(STRANGER);
+    gated.logged(&["the gate is removed", "tcp/22, udp/51820"]);
+    gated.admits(STRANGER);
 }
 
 #[test]
-fn detach_takes_everything_away_and_says_so() {
+fn detach_removes_and_reports_everything() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.knock(&[7], KNOCKER);
@@ -51,7 +51,7 @@ fn detach_takes_everything_away_and_says_so() {
         !refused.status.success() && error.contains("another knockd"),
         "{error}"
     );
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 
     gated
         .scene
@@ -59,16 +59,16 @@ fn detach_takes_everything_away_and_says_so() {
         .signal(knock_tests::process::Signal::SIGKILL)
         .unwrap();
     gated.scene.knockd.wait(knock_tests::scene::SOON).unwrap();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert_eq!(
         gated.ask(&["detach"]),
         "detached from srv0\nno longer protected: tcp/22, udp/51820\n"
     );
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
     assert_eq!(
         gated.scene.files.commands().len(),
         2,
-        "what was owed is done"
+        "the closing command has run"
     );
     let programs = gated
         .scene
@@ -82,24 +82,24 @@ fn detach_takes_everything_away_and_says_so() {
 
     gated.scene.restart().unwrap();
     assert!(gated.leases().is_empty());
-    gated.keeps_out(KNOCKER);
+    gated.refuses(KNOCKER);
 }
 
-/// With a configuration that cannot be read, above all.
+/// Most useful when the configuration is invalid.
 #[test]
 fn detach_works_without_a_configuration() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     fs::write(gated.scene.files.path("knockd.toml"), "[gate").unwrap();
-    let said = gated.ask(&["detach"]);
-    assert!(said.contains("no longer protected: tcp/22"), "{said}");
-    gated.lets_in(STRANGER);
+    let answer = gated.ask(&["detach"]);
+    assert!(answer.contains("no longer protected: tcp/22"), "{answer}");
+    gated.admits(STRANGER);
 }
 
 #[test]
-fn a_configuration_without_gate_takes_it_away() {
+fn a_start_without_a_gate_section_removes_the_gate() {
     needs_bpf!();
     let mut gated = Gated::new();
     gated.scene.stop().unwrap();
@@ -114,24 +114,23 @@ fn a_configuration_without_gate_takes_it_away() {
         .replace("run = [\"true\"]\nrun = [\"false\"]", "run = [\"false\"]");
     fs::write(gated.scene.files.path("knockd.toml"), configuration).unwrap();
     gated.scene.restart().unwrap();
-    gated.logged(&["the gate that a knockd before this one has left is taken away"]);
-    gated.lets_in(STRANGER);
+    gated.logged(&["the gate of a previous knockd is removed"]);
+    gated.admits(STRANGER);
     gated.scene.stop().unwrap();
     assert!(pins(&gated).is_empty());
 }
 
-/// Where nothing can be pinned, the gate works, and it is said that it will not outlive the
-/// daemon.
+/// If nothing can be pinned, the gate works, and the daemon logs that it ends with the process.
 #[test]
 fn without_a_bpf_filesystem_the_gate_ends_with_the_daemon() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("udp_idle", "pin_dir = \"{folder}/pins\"\nudp_idle");
     let mut gated = Gated::with(&configuration);
     gated.logged(&["the gate ends with this process", "not in a bpf filesystem"]);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert!(gated.ask(&["status"]).contains("it ends with the daemon"));
     gated.scene.stop().unwrap();
-    gated.lets_in(STRANGER);
+    gated.admits(STRANGER);
 }
 
 fn pins(gated: &Gated) -> String {

@@ -1,5 +1,4 @@
-//! Those who connect to the exporter and mean no good: no knock waits for them, and nothing of
-//! them is left.
+//! Hostile clients of the exporter: they delay no knock and leave no open connection behind.
 
 use std::{
     fs,
@@ -14,10 +13,10 @@ use knock_tests::scene::{SOON, Scene};
 
 use super::{Page, configuration, connect, exporter, knock};
 
-/// More than the exporter serves at the same time, many times over.
+/// Many times more than the exporter serves concurrently.
 const CONNECTIONS: usize = 100;
 
-/// What the daemon may hold open for all of them together.
+/// Maximum number of file descriptors that the daemon may use for all of them.
 const HELD: usize = 16;
 
 /// Open files of the daemon and of its other processes.
@@ -34,7 +33,7 @@ fn open_files(scene: &Scene) -> usize {
     files.sum()
 }
 
-/// Waits until the daemon has no more than `files` open.
+/// Waits until the daemon has at most `files` open file descriptors.
 fn wait_for_open_files(scene: &Scene, files: usize) {
     let deadline = Instant::now() + SOON;
     while open_files(scene) > files {
@@ -47,30 +46,27 @@ fn wait_for_open_files(scene: &Scene, files: usize) {
     }
 }
 
-/// Knocks from `visitors` sources, one after another; none of their doors was a second late.
-fn knock_in_time(scene: &Scene, visitors: u8) {
-    for visitor in 1..=visitors {
-        knock(
-            scene,
-            SocketAddr::from(([192, 0, 2, 100 + visitor], 40_000)),
-        );
+/// Knocks from `sources` addresses, one after another, and waits for each door.
+fn knock_in_time(scene: &Scene, sources: u8) {
+    for number in 1..=sources {
+        knock(scene, SocketAddr::from(([192, 0, 2, 100 + number], 40_000)));
     }
 }
 
-fn assert_in_time(page: &Page, visitors: u8) {
+fn assert_in_time(page: &Page, sources: u8) {
     for latency in [
         "knockd_gate_opening_seconds",
         "knockd_command_start_seconds",
     ] {
         for bucket in ["1", "+Inf"] {
             let sample = format!("{latency}_bucket{{le=\"{bucket}\"}}");
-            assert_eq!(page.value(&sample), f64::from(visitors), "{}", page.text);
+            assert_eq!(page.value(&sample), f64::from(sources), "{}", page.text);
         }
     }
 }
 
 #[test]
-fn a_hundred_connections_delay_no_knock_and_leave_nothing() {
+fn many_connections_delay_no_knock_and_are_closed() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     Page::scrape(&scene.pair);
@@ -90,7 +86,7 @@ fn a_hundred_connections_delay_no_knock_and_leave_nothing() {
         .map(|index| {
             let mut stream = connect(&scene.pair);
             stream.set_nonblocking(true).unwrap();
-            // What does not fit, or comes after the daemon has hung up, is not sent.
+            // The write may be partial, or fail if the daemon has closed the connection.
             let _ = stream.write(beginnings[index % beginnings.len()]);
             stream
         })
@@ -103,7 +99,7 @@ fn a_hundred_connections_delay_no_knock_and_leave_nothing() {
 }
 
 #[test]
-fn a_connection_that_drips_is_cut() {
+fn a_slow_request_is_aborted() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     Page::scrape(&scene.pair);
@@ -111,25 +107,26 @@ fn a_connection_that_drips_is_cut() {
     let mut stream = connect(&scene.pair);
     stream.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     let deadline = Instant::now() + SOON;
-    // A header line with every turn: it is never silent, and never done.
+    // Sends a header line in each turn: the connection is never idle, and the request never
+    // complete.
     stream
         .set_read_timeout(Some(std::time::Duration::from_millis(100)))
         .unwrap();
-    let cut = loop {
-        let drip = stream.write_all(b"A: b\r\n");
+    let closed = loop {
+        let sent = stream.write_all(b"A: b\r\n");
         match stream.read(&mut [0; 1024]) {
             Ok(0) => break true,
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => break true,
-            _ if drip.is_err() => break true,
+            _ if sent.is_err() => break true,
             _ if Instant::now() > deadline => break false,
             _ => {}
         }
     };
-    assert!(cut, "it goes on for ever");
+    assert!(closed, "the daemon did not close the connection");
     wait_for_open_files(&scene, before);
 }
 
-/// Ends the scrapes, also if a knock fails.
+/// Stops the scrapes when dropped, also if a knock fails.
 struct Done<'a>(&'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -139,7 +136,7 @@ impl Drop for Done<'_> {
 }
 
 #[test]
-fn scrapes_without_a_pause_delay_no_knock() {
+fn continuous_scrapes_delay_no_knock() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     let done = AtomicBool::new(false);

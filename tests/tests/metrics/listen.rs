@@ -1,4 +1,4 @@
-//! Where the exporter listens, and where it does not.
+//! The exporter's listening address and HTTP interface.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -17,7 +17,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn without_the_key_nothing_listens() {
+fn without_the_setting_the_exporter_is_off() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(CONFIGURATION).unwrap();
     let refused = scene.pair.server.run(|| Ok(TcpStream::connect(LISTEN)));
@@ -26,7 +26,7 @@ fn without_the_key_nothing_listens() {
 }
 
 #[test]
-fn only_the_page_is_served_and_only_to_be_read() {
+fn only_get_and_head_of_the_metrics_page_are_served() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     for (request, status) in [
@@ -49,7 +49,7 @@ fn only_the_page_is_served_and_only_to_be_read() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_before_anything_is_attached() {
+fn an_occupied_port_is_reported_before_anything_is_attached() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(&configuration()).unwrap();
@@ -61,20 +61,20 @@ fn a_port_that_is_taken_is_told_before_anything_is_attached() {
             .args(dry_run)
             .output()
             .unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let errors = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
         let expected = format!(
             "knockd: metrics.listen: {LISTEN} is in use: `ss -ltnp` shows the program that listens there"
         );
-        assert!(said.contains(&expected), "{said}");
-        assert!(!said.contains("attached"), "{said}");
+        assert!(errors.contains(&expected), "{errors}");
+        assert!(!errors.contains("attached"), "{errors}");
         let link = pair.server.ip("-details link show dev srv0").unwrap();
         assert!(!link.contains("xdp"), "{link}");
     }
 }
 
 #[test]
-fn an_address_that_others_reach_is_warned_of() {
+fn a_non_loopback_address_causes_a_warning() {
     knock_tests::needs_bpf!();
     let warning = "anyone who can connect to 0.0.0.0:9811 can read the names of doors";
     let open = configuration().replace("127.0.0.1:9811", "0.0.0.0:9811");

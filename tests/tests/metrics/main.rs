@@ -1,10 +1,7 @@
-//! What the real daemon tells a Prometheus server: scraped before and after knocks, judged by
-//! Prometheus' own tool, and asked by those who mean no good.
+//! The Prometheus exporter of the real daemon: scrapes before and after knocks, promtool's checks
+//! and hostile clients.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod hostile;
 mod listen;
@@ -24,10 +21,10 @@ use knock_tests::{
     scene::{CONFIGURATION, LAPTOP, SOON, SSH, Scene, classic},
 };
 
-/// Where metrics are to be had in these tests.
+/// The exporter's address in these tests.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9811);
 
-/// The door `ssh` with a lease and commands, and metrics.
+/// A configuration whose door `ssh` has a lease and commands, with metrics.
 fn configuration() -> String {
     let sequence = "sequence = [1, 2, 3, 4]\n";
     let doors = CONFIGURATION.replace(sequence, &format!("{sequence}open = [\"tcp/22\"]\n"));
@@ -46,7 +43,7 @@ fn exporter(scene: &Scene) -> Option<u32> {
     child.map(|child| child.parse().unwrap())
 }
 
-/// A connection to the exporter, which the daemon may not have accepted yet.
+/// Connects to the exporter, which may not have accepted the connection yet.
 fn connect(pair: &Pair) -> TcpStream {
     let stream = pair.server.run(|| Ok(TcpStream::connect(LISTEN)?));
     let stream = stream.unwrap();
@@ -54,7 +51,7 @@ fn connect(pair: &Pair) -> TcpStream {
     stream
 }
 
-/// The head and the body that `request` is answered with.
+/// Sends `request` and returns head and body of the response.
 fn ask(pair: &Pair, request: &str) -> (String, String) {
     let mut stream = connect(pair);
     stream.write_all(request.as_bytes()).unwrap();
@@ -64,7 +61,7 @@ fn ask(pair: &Pair, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// What was scraped.
+/// The result of a scrape.
 struct Page {
     text: String,
     samples: BTreeMap<String, f64>,
@@ -85,7 +82,7 @@ impl Page {
         }
     }
 
-    /// The value of `sample`, which is a name with its labels.
+    /// The value of `sample`, a metric name with its labels.
     fn value(&self, sample: &str) -> f64 {
         let value = self.samples.get(sample);
         *value.unwrap_or_else(|| panic!("there is no {sample} in\n{}", self.text))
@@ -98,7 +95,7 @@ fn send_knock(scene: &Scene, source: SocketAddr) {
     scene.send(&knock.unwrap()).unwrap();
 }
 
-/// Knocks at door `ssh` from `source`, and waits until it is open.
+/// Knocks at door `ssh` from `source` and waits until it is open.
 fn knock(scene: &Scene, source: SocketAddr) {
     send_knock(scene, source);
     scene.opened("ssh", source.ip()).unwrap();

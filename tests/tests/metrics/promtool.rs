@@ -1,4 +1,4 @@
-//! The judgement of Prometheus' own tool.
+//! Checks by promtool, the validator of Prometheus.
 
 use std::{
     env, fs,
@@ -14,7 +14,7 @@ use super::{Page, configuration, knock};
 
 const DASHBOARD: &str = include_str!("../../../knock-user/packaging/grafana/knockd.json");
 
-/// `promtool`, from where `cargo xtask setup` puts it or from where it is installed.
+/// The `promtool` of `cargo xtask setup`, or an installed one.
 fn promtool(arguments: &[&str]) -> Command {
     let knockd = program("knockd").unwrap();
     let target = knockd.ancestors().nth(2).unwrap();
@@ -29,7 +29,7 @@ fn promtool(arguments: &[&str]) -> Command {
     command
 }
 
-/// What promtool says of `page`.
+/// Runs `promtool check metrics` on `page`.
 fn check(page: &str) -> Output {
     let mut command = promtool(&["check", "metrics"]);
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
@@ -41,23 +41,23 @@ fn check(page: &str) -> Output {
 }
 
 #[test]
-fn promtool_has_nothing_to_say_of_what_is_scraped() {
+fn promtool_accepts_the_metrics_page() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     for _ in 0..2 {
         let page = Page::scrape(&scene.pair);
         let output = check(&page.text);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{errors}");
         knock(&scene, SOURCE);
     }
-    // Of something else it has.
+    // promtool rejects invalid input.
     assert!(!check("knockd_knocks 1\n").status.success());
     assert!(!check("knockd_knocks{ 1\n").status.success());
 }
 
 #[test]
-fn promtool_understands_what_the_dashboard_asks() {
+fn promtool_accepts_the_queries_of_the_dashboard() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels
@@ -67,7 +67,7 @@ fn promtool_understands_what_the_dashboard_asks() {
         .enumerate()
         .map(|(index, target)| {
             let query = target["expr"].as_str().unwrap();
-            // What Grafana puts in their place.
+            // The values that Grafana would substitute.
             let query = query
                 .replace("$__rate_interval", "5m")
                 .replace("$__range", "6h")
@@ -79,14 +79,14 @@ fn promtool_understands_what_the_dashboard_asks() {
     assert!(!rules.is_empty());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules.yml");
-    let says = |rules: &[Value]| {
-        // YAML contains JSON.
+    let check_rules = |rules: &[Value]| {
+        // JSON is valid YAML.
         let groups = json!({"groups": [{"name": "dashboard", "rules": rules}]});
         fs::write(&file, groups.to_string()).unwrap();
         promtool(&["check", "rules"]).arg(&file).output().unwrap()
     };
-    let output = says(&rules);
+    let output = check_rules(&rules);
     assert!(output.status.success(), "{output:?}");
-    let wrong = says(&[json!({"record": "a", "expr": "sum by (knockd_tails"})]);
-    assert!(!wrong.status.success(), "{wrong:?}");
+    let invalid = check_rules(&[json!({"record": "a", "expr": "sum by (knockd_tails"})]);
+    assert!(!invalid.status.success(), "{invalid:?}");
 }

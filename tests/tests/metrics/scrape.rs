@@ -14,7 +14,7 @@ use knock_tests::{
 use super::{LISTEN, Page, configuration, knock, send_knock};
 
 #[test]
-fn a_knock_is_seen_in_every_metric_that_it_touches() {
+fn a_knock_changes_all_related_metrics() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     let before = Page::scrape(&scene.pair);
@@ -53,7 +53,7 @@ fn a_knock_is_seen_in_every_metric_that_it_touches() {
     ] {
         assert_eq!(after.value(sample), value, "{sample}");
     }
-    // The gate opens before the command is started, and both after the SYN.
+    // The gate opens before the command starts, and both after the SYN.
     let gate = after.value("knockd_gate_opening_seconds_sum");
     let command = after.value("knockd_command_start_seconds_sum");
     assert!(0.0 < gate && gate < command, "{gate} {command}");
@@ -62,7 +62,7 @@ fn a_knock_is_seen_in_every_metric_that_it_touches() {
 }
 
 #[test]
-fn a_door_that_is_only_extended_has_no_latency() {
+fn an_extended_lease_records_no_latency() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     knock(&scene, SOURCE);
@@ -75,9 +75,9 @@ fn a_door_that_is_only_extended_has_no_latency() {
 }
 
 #[test]
-fn a_door_that_is_opened_by_hand_has_no_latency() {
+fn a_manual_opening_records_no_latency() {
     knock_tests::needs_bpf!();
-    // Who opens by hand has a name with brackets, which the commands' shell does not take.
+    // The client name of a manual opening has brackets, which the commands' shell would interpret.
     let configuration = configuration().replace("%CLIENT%", "$KNOCK_CLIENT");
     let scene = Scene::with(&configuration).unwrap();
     let mut open = scene.watch("open").unwrap();
@@ -91,14 +91,14 @@ fn a_door_that_is_opened_by_hand_has_no_latency() {
 }
 
 #[test]
-fn refusals_have_their_reason_and_half_a_knock_is_in_progress() {
+fn refusals_are_counted_by_reason_and_a_partial_knock_is_in_progress() {
     knock_tests::needs_bpf!();
     let scene = Scene::with(&configuration()).unwrap();
     let server = Pair::SERVER_V4.into();
     let wrong = classic("wrong horse", SSH, STRANGER, server).unwrap();
     scene.send(&wrong).unwrap();
-    let half = classic("wrong horse", SSH, ([192, 0, 2, 67], 40_000).into(), server);
-    scene.send(&half.unwrap()[..7]).unwrap();
+    let partial = classic("wrong horse", SSH, ([192, 0, 2, 67], 40_000).into(), server);
+    scene.send(&partial.unwrap()[..7]).unwrap();
     scene.settle().unwrap();
     let page = Page::scrape(&scene.pair);
     assert_eq!(
@@ -117,7 +117,7 @@ fn refusals_have_their_reason_and_half_a_knock_is_in_progress() {
 }
 
 #[test]
-fn a_dry_run_tells_too_and_starts_no_command() {
+fn a_dry_run_exports_metrics_and_starts_no_command() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
     let files = Files::new(&configuration()).unwrap();
@@ -142,7 +142,7 @@ fn a_dry_run_tells_too_and_starts_no_command() {
 }
 
 #[test]
-fn a_knock_in_lines_is_timed_from_its_last_line() {
+fn in_line_mode_latency_counts_from_the_last_line() {
     if !privilege::namespaces() {
         return;
     }
@@ -161,21 +161,21 @@ fn a_knock_in_lines_is_timed_from_its_last_line() {
     let page = Page::scrape(&pair);
     assert_eq!(page.value("knockd_command_start_seconds_count"), 1.0);
     assert!(page.value("knockd_command_start_seconds_sum") > 0.0);
-    // What there is not with lines.
+    // Metrics that do not exist in line mode.
     for absent in [
         "knockd_packets_total{",
         "knockd_interface_info{",
         "knockd_gate_",
     ] {
         let mut samples = page.samples.keys();
-        let told =
+        let sample =
             samples.find(|sample| sample.starts_with(absent) && !sample.contains("_seconds"));
-        assert_eq!(told, None);
+        assert_eq!(sample, None);
     }
 }
 
 #[test]
-fn a_restarted_daemon_counts_from_zero_and_has_started_later() {
+fn a_restart_resets_counters_and_start_time() {
     knock_tests::needs_bpf!();
     let mut scene = Scene::with(&configuration()).unwrap();
     knock(&scene, SOURCE);

@@ -1,5 +1,5 @@
-//! A host on which packages can be installed: this machine, as far as reading goes. What is
-//! written goes to a filesystem in memory, which is gone with its mount namespace.
+//! A host on which packages can be installed: an overlay over this machine's files. Changes go to a
+//! tmpfs that is freed with its mount namespace.
 
 use std::{
     env,
@@ -19,7 +19,7 @@ use knock_tests::{
 };
 use tempfile::TempDir;
 
-/// Everything of the machine with a layer above it. /run is its own, and looks as if systemd ran.
+/// Mounts the overlay. /run is a separate tmpfs and looks as if systemd runs.
 const MOUNT: &str = r#"
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -28,15 +28,15 @@ for folder in dev proc sys; do mount --rbind "/$folder" "$1/root/$folder"; done
 mount -t tmpfs tmpfs "$1/root/run"
 mkdir -p "$1/root/run/systemd/system" "$1/root/run/bin"
 cp "$2" "$1/root/run/knockd-xdp.deb"
-# A container forbids its packages to start and stop services; no host does.
+# In containers, policy-rc.d often forbids packages to start and stop services.
 policy="$1/root/usr/sbin/policy-rc.d"
 if [ -e "$policy" ]; then mount --bind /dev/null "$policy"; fi
 "#;
 
-/// In the place of systemd's: it writes down what it is asked, knows whether the service is enabled,
+/// A replacement for systemctl: it records its arguments, reports whether the service is enabled,
 /// and stops the daemon as systemd does.
 const SYSTEMCTL: &str = r#"#!/bin/sh
-echo "$*" >> /run/asked
+echo "$*" >> /run/calls
 case "$*" in
     *is-enabled*) cat /run/enabled 2>/dev/null || { echo disabled; exit 1; } ;;
     *is-active*) [ -e /run/knockd.pid ] ;;
@@ -50,8 +50,8 @@ case "$*" in
 esac
 "#;
 
-/// What dpkg, and those whom it calls, write about themselves and keep.
-const DPKGS_OWN: &[&str] = &[
+/// Files that dpkg and the maintainer scripts' tools write about themselves and keep.
+const DPKG_FILES: &[&str] = &[
     "etc/.pwd.lock",
     "etc/group-",
     "etc/gshadow-",
@@ -63,15 +63,15 @@ const DPKGS_OWN: &[&str] = &[
     "var/log/dpkg.log",
 ];
 
-/// The server of a pair of hosts, and the layer of what was changed on it.
+/// The server of a pair of hosts, with the overlay.
 pub(crate) struct Host {
     pub(crate) pair: Pair,
     folder: TempDir,
 }
 
 impl Host {
-    /// A host with the package in /run, not installed yet. `None` where there is no package: that is
-    /// said, and is a failure where `CI` is set.
+    /// A host with the package in /run, not yet installed. Returns `None` and prints a message if
+    /// there is no package, or an error if `CI` is set.
     pub(crate) fn new() -> Result<Option<Self>> {
         let Some(package) = package()? else {
             return Ok(None);
@@ -82,7 +82,7 @@ impl Host {
         };
         let mut mount = host.server().command("sh");
         mount.args(["-ec", MOUNT, "sh"]);
-        good(mount.arg(host.folder.path()).arg(package).output()?)?;
+        stdout(mount.arg(host.folder.path()).arg(package).output()?)?;
         host.write("run/bin/systemctl", SYSTEMCTL, 0o755)?;
         Ok(Some(host))
     }
@@ -107,20 +107,21 @@ impl Host {
         command
     }
 
-    /// What a shell prints.
+    /// Runs a shell script and returns its standard output.
     pub(crate) fn sh(&self, script: &str) -> Result<String> {
-        good(self.command("sh").args(["-ec", script]).output()?).with_context(|| script.to_owned())
+        stdout(self.command("sh").args(["-ec", script]).output()?)
+            .with_context(|| script.to_owned())
     }
 
     pub(crate) fn dpkg(&self, arguments: &[&str]) -> Result<Output> {
         let mut dpkg = self.command("dpkg");
-        // A machine without manual pages may leave them out of packages too.
+        // dpkg may be configured to leave out documentation.
         dpkg.args(["--path-include=/usr/share/*", "--force-confnew"]);
         Ok(dpkg.args(arguments).output()?)
     }
 
     pub(crate) fn install(&self) -> Result<String> {
-        good(self.dpkg(&["--install", "/run/knockd-xdp.deb"])?)
+        stdout(self.dpkg(&["--install", "/run/knockd-xdp.deb"])?)
     }
 
     pub(crate) fn read(&self, path: &str) -> Result<String> {
@@ -143,22 +144,22 @@ impl Host {
             .run(|| Ok(fs::symlink_metadata(self.path(path)).is_ok()))
     }
 
-    /// Copies the file at `path` out of the host.
+    /// Copies the file at `path` from the host to `to`.
     pub(crate) fn copy_out(&self, path: &str, to: &Path) -> Result<()> {
         let content = self.server().run(|| Ok(fs::read(self.path(path))?))?;
         fs::write(to, content)?;
         Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o755))?)
     }
 
-    /// What systemd was asked, without questions.
-    pub(crate) fn asked_systemd(&self) -> Result<Vec<String>> {
-        let asked = self.read("run/asked").unwrap_or_default();
-        let asked = asked.lines().filter(|line| !line.contains(" is-"));
-        self.write("run/asked", "", 0o644)?;
-        Ok(asked.map(str::to_owned).collect())
+    /// The calls of systemctl since the last call of this, without queries.
+    pub(crate) fn systemctl_calls(&self) -> Result<Vec<String>> {
+        let calls = self.read("run/calls").unwrap_or_default();
+        let calls = calls.lines().filter(|line| !line.contains(" is-"));
+        self.write("run/calls", "", 0o644)?;
+        Ok(calls.map(str::to_owned).collect())
     }
 
-    /// Starts what the installed unit starts, and makes it known to `systemctl`.
+    /// Starts the command of the installed unit and registers its process with `systemctl`.
     pub(crate) fn start_service(&self) -> Result<Running> {
         let unit = self.read("usr/lib/systemd/system/knockd-xdp.service")?;
         let line = unit
@@ -174,13 +175,13 @@ impl Host {
         Ok(knockd)
     }
 
-    /// Stops the daemon as somebody does who knows of no service.
+    /// Stops the daemon directly, without systemd.
     pub(crate) fn stop(&self, knockd: &mut Running) -> Result<()> {
         knockd.signal(Signal::SIGTERM)?;
         knockd.wait(SOON).map(|_| ())
     }
 
-    /// What is on the host now and was not, or is otherwise, or is gone; of dpkg's own nothing.
+    /// The paths that were added, changed or removed on the host, without those of dpkg itself.
     pub(crate) fn changes(&self) -> Result<Vec<PathBuf>> {
         let upper = self.folder.path().join("upper");
         self.server().run(|| {
@@ -190,13 +191,13 @@ impl Host {
                 for entry in fs::read_dir(upper.join(&folder))? {
                     let path = folder.join(entry?.file_name());
                     let below = Path::new("/").join(&path);
-                    if DPKGS_OWN.iter().any(|own| path.starts_with(own)) {
+                    if DPKG_FILES.iter().any(|own| path.starts_with(own)) {
                         continue;
                     }
                     let kind = fs::symlink_metadata(upper.join(&path))?.file_type();
                     if kind.is_dir() && below.is_dir() {
                         folders.push(path);
-                    // A device stands for what is gone.
+                    // A character device is an overlay whiteout: the path was removed.
                     } else if kind.is_char_device()
                         || !kind.is_file()
                         || fs::read(&below).ok() != Some(fs::read(upper.join(&path))?)
@@ -210,7 +211,7 @@ impl Host {
     }
 }
 
-/// The package that `cargo xtask package` has left.
+/// The package that `cargo xtask package` has built.
 fn package() -> Result<Option<PathBuf>> {
     let test = env::current_exe()?;
     let target = test.ancestors().nth(3).context("no target directory")?;
@@ -224,16 +225,16 @@ fn package() -> Result<Option<PathBuf>> {
         .into_iter()
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"));
     if package.is_none() {
-        let refusal = "there is no package: `cargo xtask package` makes it";
-        let wanted = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-        anyhow::ensure!(!wanted, "{refusal}");
+        let refusal = "there is no package: run `cargo xtask package`";
+        let required = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
+        anyhow::ensure!(!required, "{refusal}");
         eprintln!("skipped: {refusal}");
     }
     Ok(package)
 }
 
-/// What a program has printed that succeeded.
-pub(crate) fn good(output: Output) -> Result<String> {
+/// The standard output of a program that has succeeded.
+pub(crate) fn stdout(output: Output) -> Result<String> {
     anyhow::ensure!(output.status.success(), "{output:?}");
     Ok(String::from_utf8(output.stdout)?)
 }

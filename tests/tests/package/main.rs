@@ -1,4 +1,4 @@
-//! The Debian package on a host of its own: installed, used, upgraded, removed, purged.
+//! The Debian package on a separate host: installed, used, upgraded, removed and purged.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,26 +20,27 @@ use knock_tests::{
 };
 use tempfile::TempDir;
 
-use self::host::{Host, good};
+use self::host::{Host, stdout};
 
-/// Somebody who does not knock.
+/// An unauthenticated source.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
 
-/// Whether `source` gets a connection to the service behind the door.
-fn lets_in(host: &Host, source: IpAddr) -> bool {
+/// Whether `source` can connect to the service behind the door.
+fn can_connect(host: &Host, source: IpAddr) -> bool {
     let ssh = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-    let patience = Duration::from_millis(500);
-    try_connect(&host.pair.client, Some(source), ssh, patience).is_ok()
+    let timeout = Duration::from_millis(500);
+    try_connect(&host.pair.client, Some(source), ssh, timeout).is_ok()
 }
 
-/// `knockd init`, with its gate taken into use as the file itself says. Returns the client's line.
+/// Runs `knockd init` and enables the gate as the file's comments describe. Returns the client's
+/// import command.
 fn configure(host: &Host) -> String {
     host.pair
         .server
         .ip("route add default via 192.0.2.2")
         .unwrap();
     let line = host.sh("knockd init --server 192.0.2.1").unwrap();
-    // The scripts are where `init` says.
+    // `check` prints no warning, so the scripts are where `init` expects them.
     let warned = host.command("knockd").arg("check").output().unwrap();
     assert!(warned.status.success(), "{warned:?}");
     assert_eq!(String::from_utf8_lossy(&warned.stderr), "");
@@ -57,7 +58,7 @@ fn configure(host: &Host) -> String {
     line
 }
 
-/// Somebody's home on the client, with the packaged `knock` in it.
+/// A user's home directory on the client, with the packaged `knock`.
 struct User<'a> {
     host: &'a Host,
     home: TempDir,
@@ -84,12 +85,12 @@ impl<'a> User<'a> {
         fs::write(&file, uri).unwrap();
         let mut import = self.knock();
         import.args(["import", "--name", "home"]);
-        good(import.stdin(File::open(file).unwrap()).output().unwrap()).unwrap();
+        stdout(import.stdin(File::open(file).unwrap()).output().unwrap()).unwrap();
     }
 }
 
 #[test]
-fn what_is_installed_lets_in_who_knocks_and_its_removal_detaches_the_gate() {
+fn the_installed_package_admits_clients_and_its_removal_detaches_the_gate() {
     needs_bpf!();
     let Some(host) = Host::new().unwrap() else {
         return;
@@ -98,45 +99,45 @@ fn what_is_installed_lets_in_who_knocks_and_its_removal_detaches_the_gate() {
     let _ssh = Greeter::start(&host.pair.server, 22).unwrap();
     host.install().unwrap();
     let line = configure(&host);
-    assert!(lets_in(&host, STRANGER));
+    assert!(can_connect(&host, STRANGER));
 
     let mut knockd = host.start_service().unwrap();
-    assert!(!lets_in(&host, STRANGER));
+    assert!(!can_connect(&host, STRANGER));
     let user = User::new(&host);
     user.import(&line);
     let mut knock = user.knock();
     knock.args(["--verify", "tcp/22", "home", "ssh"]);
-    good(knock.output().unwrap()).unwrap();
-    assert!(lets_in(&host, Pair::CLIENT_V4.into()));
-    assert!(!lets_in(&host, STRANGER));
+    stdout(knock.output().unwrap()).unwrap();
+    assert!(can_connect(&host, Pair::CLIENT_V4.into()));
+    assert!(!can_connect(&host, STRANGER));
 
-    host.asked_systemd().unwrap();
+    host.systemctl_calls().unwrap();
     let removed = host.dpkg(&["--remove", "knockd-xdp"]).unwrap();
     assert!(removed.status.success(), "{removed:?}");
-    let asked = host.asked_systemd().unwrap();
-    assert!(asked[0].ends_with("stop knockd-xdp.service"), "{asked:?}");
+    let calls = host.systemctl_calls().unwrap();
+    assert!(calls[0].ends_with("stop knockd-xdp.service"), "{calls:?}");
     assert!(knockd.wait(SOON).unwrap().success());
-    assert!(lets_in(&host, STRANGER));
+    assert!(can_connect(&host, STRANGER));
     assert!(!host.exists("sys/fs/bpf/knockd").unwrap());
     let link = host.pair.server.ip("-details link show dev srv0").unwrap();
     assert!(!link.contains("xdp"), "{link}");
     assert!(host.exists("etc/knockd/knockd.toml").unwrap());
 
-    good(host.dpkg(&["--purge", "knockd-xdp"]).unwrap()).unwrap();
+    stdout(host.dpkg(&["--purge", "knockd-xdp"]).unwrap()).unwrap();
     assert_eq!(host.changes().unwrap(), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn installing_it_starts_nothing_and_purging_it_leaves_nothing() {
+fn installing_starts_nothing_and_purging_leaves_nothing() {
     needs_bpf!();
     let Some(host) = Host::new().unwrap() else {
         return;
     };
     assert_eq!(host.changes().unwrap(), Vec::<PathBuf>::new());
     host.install().unwrap();
-    let asked = host.asked_systemd().unwrap();
-    let quiet = |line: &String| line.ends_with("daemon-reload");
-    assert!(asked.iter().all(quiet), "{asked:?}");
+    let calls = host.systemctl_calls().unwrap();
+    let is_reload = |line: &String| line.ends_with("daemon-reload");
+    assert!(calls.iter().all(is_reload), "{calls:?}");
     assert!(
         host.sh("getent passwd knockd")
             .unwrap()
@@ -147,12 +148,12 @@ fn installing_it_starts_nothing_and_purging_it_leaves_nothing() {
         .unwrap();
     assert!(host.sh("portknock help").unwrap().contains("iptables"));
 
-    good(host.dpkg(&["--purge", "knockd-xdp"]).unwrap()).unwrap();
+    stdout(host.dpkg(&["--purge", "knockd-xdp"]).unwrap()).unwrap();
     assert_eq!(host.changes().unwrap(), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn an_upgrade_restarts_the_service_and_the_gate_stays() {
+fn an_upgrade_restarts_the_service_and_keeps_the_gate() {
     needs_bpf!();
     let Some(host) = Host::new().unwrap() else {
         return;
@@ -162,33 +163,36 @@ fn an_upgrade_restarts_the_service_and_the_gate_stays() {
     host.install().unwrap();
     configure(&host);
     let mut knockd = host.start_service().unwrap();
-    host.asked_systemd().unwrap();
+    host.systemctl_calls().unwrap();
     host.install().unwrap();
-    let asked = host.asked_systemd().unwrap();
-    let acts: Vec<_> = asked
+    let calls = host.systemctl_calls().unwrap();
+    let commands: Vec<_> = calls
         .iter()
         .filter(|line| line.contains("knockd-xdp"))
         .collect();
-    assert_eq!(acts.len(), 1, "{asked:?}");
-    assert!(acts[0].ends_with("restart knockd-xdp.service"), "{asked:?}");
-    assert!(!lets_in(&host, STRANGER));
+    assert_eq!(commands.len(), 1, "{calls:?}");
+    assert!(
+        commands[0].ends_with("restart knockd-xdp.service"),
+        "{calls:?}"
+    );
+    assert!(!can_connect(&host, STRANGER));
 
-    // One that is no service keeps the gate, and so the package stays.
+    // A daemon outside of systemd keeps the gate, so dpkg refuses to remove the package.
     host.sh("rm /run/knockd.pid").unwrap();
     let refused = host.dpkg(&["--remove", "knockd-xdp"]).unwrap();
     assert!(!refused.status.success(), "{refused:?}");
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("another knockd listens on"), "{said}");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("another knockd listens on"), "{errors}");
     assert!(host.exists("usr/sbin/knockd").unwrap());
-    assert!(!lets_in(&host, STRANGER));
+    assert!(!can_connect(&host, STRANGER));
     host.stop(&mut knockd).unwrap();
-    good(host.dpkg(&["--purge", "knockd-xdp"]).unwrap()).unwrap();
-    assert!(lets_in(&host, STRANGER));
+    stdout(host.dpkg(&["--purge", "knockd-xdp"]).unwrap()).unwrap();
+    assert!(can_connect(&host, STRANGER));
     assert_eq!(host.changes().unwrap(), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn it_does_not_take_the_place_of_the_other_knockd_unasked() {
+fn the_package_does_not_replace_the_package_knockd() {
     needs_bpf!();
     let Some(host) = Host::new().unwrap() else {
         return;
@@ -203,16 +207,19 @@ Description: the other knockd
 END
          dpkg-deb --build /run/other /run/other.deb")
         .unwrap();
-    good(host.dpkg(&["--install", "/run/other.deb"]).unwrap()).unwrap();
+    stdout(host.dpkg(&["--install", "/run/other.deb"]).unwrap()).unwrap();
     let refused = host.dpkg(&["--install", "/run/knockd-xdp.deb"]).unwrap();
     assert!(!refused.status.success(), "{refused:?}");
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("knockd-xdp conflicts with knockd"), "{said}");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        errors.contains("knockd-xdp conflicts with knockd"),
+        "{errors}"
+    );
     assert!(!host.exists("usr/sbin/knockd").unwrap());
 }
 
 #[test]
-fn its_pages_can_be_read_and_its_completions_loaded() {
+fn manual_pages_and_shell_completions_are_valid() {
     needs_bpf!();
     let Some(host) = Host::new().unwrap() else {
         return;
@@ -224,13 +231,13 @@ fn its_pages_can_be_read_and_its_completions_loaded() {
         ("man8/knockd.8", "knockd detach"),
     ] {
         let path = format!("/usr/share/man/{page}.gz");
-        // For `whatis` and `apropos`.
+        // whatis(1) and apropos(1) need a valid NAME section.
         host.sh(&format!("lexgrog {path}")).unwrap();
         let mut man = host.command("man");
         man.args(["--warnings", "--encoding=UTF-8", "--local-file", &path]);
         let man = man.env("MANWIDTH", "100").output().unwrap();
         assert_eq!(String::from_utf8_lossy(&man.stderr), "", "{page}");
-        let text = good(man).unwrap();
+        let text = stdout(man).unwrap();
         assert!(text.contains("SEE ALSO") && text.contains(word), "{text}");
     }
     for program in ["knock", "knockd"] {

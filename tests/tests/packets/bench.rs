@@ -1,4 +1,4 @@
-//! The program on the test bench.
+//! Runs the program with `BPF_PROG_TEST_RUN`.
 
 use std::{
     hint,
@@ -24,26 +24,26 @@ use knockd_types::{rules::Rules, syn::Syn};
 use knockd_xdp::{leases::Gate, program::Xdp};
 use tokio::{runtime::Runtime, time::timeout};
 
-/// Far more than anything here takes; only a failing test waits so long.
+/// Time limit for anything that should happen immediately; only a failing test waits this long.
 const SOON: Duration = Duration::from_secs(10);
 
-/// What the kernel itself asks of a frame that `BPF_PROG_TEST_RUN` is given: an Ethernet
-/// header. A driver hands over no shorter one either.
+/// Minimum length of a frame for `BPF_PROG_TEST_RUN`: an Ethernet header. No driver delivers
+/// shorter frames either.
 pub(crate) const MIN_FRAME: usize = 14;
 
-/// What the program told the kernel to do with a packet.
+/// The XDP action that the program returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Drop,
     Pass,
 }
 
-/// How one packet ended.
+/// The result for one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub(crate) struct RunResult {
     pub(crate) action: Action,
     pub(crate) outcome: Outcome,
-    /// As it lay in the ring.
+    /// The raw entry of the ring buffer.
     pub(crate) event: Option<Vec<u8>>,
 }
 
@@ -52,8 +52,8 @@ pub(crate) struct Bench {
     pub(crate) xdp: Xdp,
     gate: Option<Gate>,
     ring: Ring,
-    // A second look into the daemon's ring, at the bytes and without waiting. A test takes
-    // its events either from here or through `Ring::next`.
+    // A second consumer of the daemon's ring buffer, which returns raw bytes and does not block. A
+    // test uses either this or `Ring::next`.
     events: RingBuf<MapData>,
     runtime: Runtime,
 }
@@ -67,7 +67,7 @@ impl Bench {
         Self::load(|| (Xdp::load(settings, log.logger()).unwrap(), None))
     }
 
-    /// With a gate, in which nobody has a lease yet.
+    /// Loads the program with a gate that has no leases.
     pub(crate) fn with_gate(settings: Settings, rules: &Rules) -> Self {
         Self::with_gate_and_log(settings, rules, &KernelLog::default())
     }
@@ -98,14 +98,14 @@ impl Bench {
         }
     }
 
-    /// The leases of a program that has a gate.
+    /// The lease map of a program with a gate.
     pub(crate) fn gate(&mut self) -> &mut Gate {
         self.gate.as_mut().unwrap()
     }
 
-    /// Runs the program once on `frame`. Whatever the frame is, the program counts it
-    /// exactly once, leaves it as it was, and yields an event for a knock and for nothing else.
-    pub(crate) fn run(&mut self, frame: &[u8]) -> Ending {
+    /// Runs the program once on `frame`. Asserts that the program counts the packet exactly once,
+    /// does not modify it, and emits an event only for a SYN to the window.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> RunResult {
         let before = self.counters();
         let mut left = vec![0; frame.len()];
         let result = self.test_run(TestRunOptions {
@@ -114,18 +114,18 @@ impl Bench {
             ..TestRunOptions::default()
         });
         assert_eq!(left, frame, "the frame was changed");
-        let outcome = only_growth(&before, &self.counters());
+        let outcome = only_increment(&before, &self.counters());
         let event = self.take_event();
         assert_eq!(event.is_some(), outcome == Outcome::Knock, "{outcome:?}");
-        assert_eq!(self.take_event(), None, "one packet, two events");
-        Ending {
+        assert_eq!(self.take_event(), None, "a packet had two events");
+        RunResult {
             action: action(&result),
             outcome,
             event,
         }
     }
 
-    /// Runs the program `times` on `frame` and takes no events.
+    /// Runs the program `times` times on `frame` and leaves the events in the ring buffer.
     pub(crate) fn repeat(&mut self, frame: &[u8], times: u32) -> TestRunResult {
         self.test_run(TestRunOptions {
             data_in: Some(frame),
@@ -138,12 +138,12 @@ impl Bench {
         self.xdp.program().unwrap().test_run(options).unwrap()
     }
 
-    /// The oldest event that has not been taken.
+    /// The oldest event in the ring buffer.
     pub(crate) fn take_event(&mut self) -> Option<Vec<u8>> {
         self.events.next().map(|entry| entry.to_vec())
     }
 
-    /// How many packets ended so.
+    /// Number of packets with this outcome.
     pub(crate) fn count(&self, outcome: Outcome) -> u64 {
         self.counters()[outcome as usize]
     }
@@ -154,7 +154,7 @@ impl Bench {
         Outcome::ALL.iter().map(count).collect()
     }
 
-    /// Lets the daemon's side read until `done` with what has come so far.
+    /// Reads events with the daemon's reader until `done` returns true for all SYNs so far.
     pub(crate) fn read_until(&mut self, mut done: impl FnMut(&[Syn]) -> bool) -> Vec<Syn> {
         let Self {
             xdp, ring, runtime, ..
@@ -162,7 +162,7 @@ impl Bench {
         let mut all = Vec::new();
         let read = async {
             while !done(&all) {
-                // Empty each time: `next` stops at a number of knocks in all.
+                // A new batch each time, because `next` limits the length of the vector.
                 let mut batch = Vec::new();
                 ring.next(&mut batch).await.unwrap();
                 xdp.flush_log();
@@ -170,24 +170,24 @@ impl Bench {
             }
         };
         let read = runtime.block_on(async { timeout(SOON, read).await });
-        assert!(read.is_ok(), "{} knocks and no more", all.len());
+        assert!(read.is_ok(), "only {} events", all.len());
         all
     }
 
-    /// Lets the daemon's side read while the program is run on `frame` in another thread,
-    /// after each of `gaps` once. How many knocks came at a time, until all have.
+    /// Runs the program on `frame` in another thread, once after each of `gaps`, while the daemon's
+    /// reader receives the events. Returns the size of each batch, once all are received.
     pub(crate) fn read_while(&mut self, frame: &[u8], gaps: &[Duration]) -> Vec<usize> {
         let Self {
             xdp, ring, runtime, ..
         } = self;
         let program = xdp.program().unwrap();
-        let (mut batches, mut knocks) = (Vec::new(), Vec::new());
+        let (mut batches, mut syns) = (Vec::new(), Vec::new());
         let mut left = gaps.len();
         let read = async {
             while left > 0 {
-                ring.next(&mut knocks).await.unwrap();
-                left -= knocks.len();
-                batches.push(knocks.drain(..).len());
+                ring.next(&mut syns).await.unwrap();
+                left -= syns.len();
+                batches.push(syns.drain(..).len());
             }
         };
         let read = thread::scope(|scope| {
@@ -206,17 +206,17 @@ impl Bench {
             });
             runtime.block_on(async { timeout(SOON, read).await })
         });
-        assert!(read.is_ok(), "{left} knocks are missing");
+        assert!(read.is_ok(), "{left} events are missing");
         batches
     }
 }
 
-/// Settings that never refuse a source: 2^32 events at once.
+/// Settings that never limit a source: a burst of 2^32 - 1 events.
 pub(crate) fn unlimited(verdict: Verdict) -> Settings {
     unlimited_at(Window::DEFAULT, verdict)
 }
 
-/// The same for another window.
+/// Like [`unlimited`], for another window.
 pub(crate) fn unlimited_at(window: Window, verdict: Verdict) -> Settings {
     let rate = Rate::new(
         NonZeroU32::new(1_000_000_000).unwrap(),
@@ -225,7 +225,7 @@ pub(crate) fn unlimited_at(window: Window, verdict: Verdict) -> Settings {
     Settings::new(window, verdict, rate)
 }
 
-/// What became of a packet, from what `BPF_PROG_TEST_RUN` says.
+/// The action in the result of `BPF_PROG_TEST_RUN`.
 pub(crate) fn action(result: &TestRunResult) -> Action {
     // enum xdp_action in linux/bpf.h.
     match result.return_value {
@@ -235,23 +235,23 @@ pub(crate) fn action(result: &TestRunResult) -> Action {
     }
 }
 
-/// The event of a ring buffer entry.
+/// Decodes a ring buffer entry.
 pub(crate) fn decode(entry: &[u8]) -> KnockEvent {
     KnockEvent::from_bytes(entry).unwrap()
 }
 
-fn only_growth(before: &[u64], after: &[u64]) -> Outcome {
-    let mut grown = Outcome::ALL
+fn only_increment(before: &[u64], after: &[u64]) -> Outcome {
+    let mut increased = Outcome::ALL
         .iter()
         .zip(after.iter().zip(before))
         .filter(|(_, (after, before))| after != before);
-    let (outcome, (after, before)) = grown.next().expect("the packet was not counted");
+    let (outcome, (after, before)) = increased.next().expect("the packet was not counted");
     assert_eq!(after - before, 1, "{outcome:?} was counted more than once");
-    assert_eq!(grown.next(), None, "a packet has two outcomes");
+    assert_eq!(increased.next(), None, "a packet has two outcomes");
     *outcome
 }
 
-/// The program's map `name`, opened once more.
+/// Opens the program's map `name` a second time.
 fn map(xdp: &mut Xdp, name: &str) -> MapData {
     let program = xdp.program().unwrap().info().unwrap();
     let ids = program.map_ids().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The event of a knock, byte by byte.
+//! The event of a SYN, byte by byte.
 
 use std::{ops::Range, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     table::{syn_v4, syn_v6},
 };
 
-// Where the fields lie, written down once more: whoever moves one has to come here.
+// The layout, repeated here so that a change of the struct fails this test.
 const ARRIVAL: Range<usize> = 0..8;
 const SOURCE: Range<usize> = 8..24;
 const IFINDEX: Range<usize> = 24..28;
@@ -22,11 +22,11 @@ const OFFSET: usize = 30;
 const RESERVED: usize = 31;
 const LEN: usize = 32;
 
-/// The loopback interface's, which `BPF_PROG_TEST_RUN` takes where it is told no other.
+/// The loopback interface, the default of `BPF_PROG_TEST_RUN`.
 const LOOPBACK: u32 = 1;
 
 #[test]
-fn an_event_has_every_field_in_its_place() {
+fn every_field_of_an_event_is_at_its_offset() {
     if !privilege::bpf() {
         return;
     }
@@ -59,7 +59,7 @@ fn an_event_has_every_field_in_its_place() {
 }
 
 #[test]
-fn an_event_names_the_interface_that_the_packet_came_in_on() {
+fn an_event_has_the_ingress_interface() {
     if !privilege::bpf() || !privilege::namespaces() {
         return;
     }
@@ -70,8 +70,8 @@ fn an_event_names_the_interface_that_the_packet_came_in_on() {
 
     let frame = syn_v4(1).bytes().unwrap();
     let len = u32::try_from(frame.len()).unwrap();
-    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
-    // egress_ifindex. The kernel looks the interface up where the caller is.
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    // The kernel looks up the interface in the caller's network namespace.
     let context = [0, len, 0, ifindex, 0, 0].map(u32::to_ne_bytes).concat();
     let event = pair
         .server
@@ -89,7 +89,7 @@ fn an_event_names_the_interface_that_the_packet_came_in_on() {
 }
 
 #[test]
-fn the_daemon_reads_what_the_kernel_wrote() {
+fn the_daemon_decodes_the_events_of_the_kernel() {
     if !privilege::bpf() {
         return;
     }
@@ -98,18 +98,18 @@ fn the_daemon_reads_what_the_kernel_wrote() {
     for syn in [syn_v4(0), syn_v6(255)] {
         bench.repeat(&syn.bytes().unwrap(), 1);
     }
-    let knocks = bench.read_until(|knocks| knocks.len() >= 2);
+    let syns = bench.read_until(|syns| syns.len() >= 2);
     let after = monotonic();
     let expected = [(Pair::CLIENT_V4.into(), 0), (Pair::CLIENT_V6.into(), 255)];
-    assert_eq!(knocks.len(), expected.len());
-    for (knock, (source, offset)) in knocks.iter().zip(expected) {
-        assert!(before <= knock.at && knock.at <= after);
+    assert_eq!(syns.len(), expected.len());
+    for (received, (source, offset)) in syns.iter().zip(expected) {
+        assert!(before <= received.at && received.at <= after);
         let expected = Syn {
             source,
             source_port: Some(40000),
             offset,
-            at: knock.at,
+            at: received.at,
         };
-        assert_eq!(*knock, expected);
+        assert_eq!(*received, expected);
     }
 }

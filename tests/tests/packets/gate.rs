@@ -1,11 +1,11 @@
-//! The gate, packet by packet: whom it lets in, and what it lets by.
+//! The gate, packet by packet: which sources it admits, and which packets it passes.
 
 mod access;
 mod bystander;
+mod capacity;
 mod datagram;
 mod evasion;
 mod fragment;
-mod room;
 mod segment;
 mod stack;
 mod time;
@@ -35,7 +35,7 @@ use crate::{
 /// Longer than any test takes.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// Rules that protect these ports and trust nobody.
+/// Rules that protect these ports, without trusted networks.
 pub(crate) fn rules(protect: &[&str]) -> Rules {
     Rules {
         protect: protect.iter().map(|port| port.parse().unwrap()).collect(),
@@ -47,7 +47,7 @@ pub(crate) fn rules(protect: &[&str]) -> Rules {
     }
 }
 
-/// The same rules with trust in these networks.
+/// Adds trusted networks to the rules.
 pub(crate) fn trusting(rules: Rules, trusted: &[&str]) -> Rules {
     let trusted = trusted.iter().map(|network| network.parse().unwrap());
     Rules {
@@ -56,7 +56,7 @@ pub(crate) fn trusting(rules: Rules, trusted: &[&str]) -> Rules {
     }
 }
 
-/// The keys of the lease that lets all of `network` in.
+/// The keys of a lease that admits all of `network`.
 pub(crate) fn keys(network: IpNet, port: Port) -> Vec<LeaseKey> {
     let opening = Opening {
         ports: vec![port],
@@ -81,14 +81,14 @@ pub(crate) fn request(source: IpAddr, port: Port) -> Frame {
     )
 }
 
-/// A request of either family from a [`Pair`]'s client.
+/// A SYN or a datagram to `port` from a [`Pair`]'s client, for each family.
 fn requests(port: &str) -> [Frame; 2] {
     let port = port.parse().unwrap();
     [Pair::CLIENT_V4.into(), Pair::CLIENT_V6.into()].map(|source| request(source, port))
 }
 
-/// The program with a gate that enforces, with one that observes, and with none: what the
-/// first drops the others pass.
+/// The program with an enforcing gate, with an observing one and without one. The latter two pass
+/// what the first one drops.
 struct Programs {
     enforcing: Bench,
     observing: Bench,
@@ -118,7 +118,7 @@ impl Programs {
         }
     }
 
-    /// Lets `leases`, networks and ports, in instead of whom was let in before.
+    /// Replaces all leases with `leases`, pairs of network and port.
     fn lease(&mut self, leases: &[(&str, &str)]) {
         let parsed = leases.iter().map(|(network, port)| {
             let network: IpNet = network.parse().unwrap();
@@ -135,22 +135,23 @@ impl Programs {
         }
     }
 
-    /// Runs `frame`, which is no knock, through all three: it ends in `outcome` where there is
-    /// a gate, and passes where there is none, which the reference knows too.
+    /// Runs `frame`, which is not a SYN to the window, through all three. Asserts that it has
+    /// `outcome` with a gate and passes without one, and that the reference agrees.
     fn expect(&mut self, what: &str, frame: &[u8], outcome: Outcome) {
         let expected = Expected::Other(outcome);
         assert_eq!(classify(frame, &self.policy), expected, "{what}: reference");
         self.check(what, frame);
     }
 
-    /// Runs `frame` through all three, which do what the reference says; what the gate did.
+    /// Runs `frame` through all three, compares them with the reference and returns the action of
+    /// the enforcing gate.
     fn check(&mut self, what: &str, frame: &[u8]) -> Action {
         let gated = classify(frame, &self.policy);
         let observed = self.observing.run(frame);
         check_gated(what, &observed, gated, Verdict::Drop, Mode::Observe);
-        let ending = self.ungated.run(frame);
+        let result = self.ungated.run(frame);
         let ungated = classify(frame, &Policy::window(BASE));
-        check(what, &ending, ungated, Verdict::Drop);
+        check(what, &result, ungated, Verdict::Drop);
         let enforced = self.enforcing.run(frame);
         check_gated(what, &enforced, gated, Verdict::Drop, Mode::Enforce);
         enforced.action

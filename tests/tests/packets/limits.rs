@@ -1,4 +1,4 @@
-//! What one source may cost, and what happens when the ring is full.
+//! The rate limit of a source, and a full ring buffer.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -15,16 +15,16 @@ use knock_tests::{link::Pair, privilege};
 use knockd_runtime::clock::monotonic;
 
 use crate::{
-    bench::{Action, Bench, Ending, action, unlimited},
+    bench::{Action, Bench, RunResult, action, unlimited},
     table::{BASE, syn_to, syn_v4},
 };
 
-/// `DEFAULT_EVENT_RATE` in other words.
+/// `DEFAULT_EVENT_RATE` as numbers.
 const BURST: u64 = 128;
 const PER_SECOND: f64 = 64.0;
 
-/// A program with the default burst, and so few tokens after it that a test which looks at
-/// an empty bucket sees it empty on a slow machine too.
+/// A program with the default burst and one token per second, so that a bucket stays empty long
+/// enough on a slow machine.
 fn limited(verdict: Verdict) -> Bench {
     let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::new(128).unwrap());
     Bench::new(Settings::new(Window::DEFAULT, verdict, rate))
@@ -39,21 +39,21 @@ fn syn_from(source: &str) -> Vec<u8> {
     syn_to(source, destination, BASE).bytes().unwrap()
 }
 
-/// Takes all that `frame`'s source may have, and what comes in meanwhile.
+/// Uses up the tokens of `frame`'s source, including those that are added meanwhile.
 fn exhaust(bench: &mut Bench, frame: &[u8]) {
     bench.repeat(frame, 10 * u32::try_from(BURST).unwrap());
     while bench.take_event().is_some() {}
 }
 
-/// How the first of a few packets was refused, if one was: a token may come in meanwhile,
-/// ten do not.
-fn refusal(bench: &mut Bench, frame: &[u8]) -> Option<Ending> {
-    let mut endings = (0..10).map(|_| bench.run(frame));
-    endings.find(|ending| ending.outcome == Outcome::RateLimited)
+/// Runs a few packets and returns the first that was rate limited, if any. One token may be added
+/// meanwhile, but not ten.
+fn refusal(bench: &mut Bench, frame: &[u8]) -> Option<RunResult> {
+    let mut results = (0..10).map(|_| bench.run(frame));
+    results.find(|result| result.outcome == Outcome::RateLimited)
 }
 
 #[test]
-fn a_source_gets_its_burst_and_then_its_rate() {
+fn a_source_is_limited_to_its_burst_and_its_rate() {
     if !privilege::bpf() {
         return;
     }
@@ -65,21 +65,21 @@ fn a_source_gets_its_burst_and_then_its_rate() {
     let elapsed = monotonic() - start;
     assert_eq!(action(&result), Action::Drop);
 
-    let knocks = bench.count(Outcome::Knock);
-    assert_eq!(knocks + bench.count(Outcome::RateLimited), SYNS);
+    let accepted = bench.count(Outcome::Knock);
+    assert_eq!(accepted + bench.count(Outcome::RateLimited), SYNS);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a few tokens"
     )]
     let refilled = (elapsed.as_secs_f64() * PER_SECOND).ceil() as u64;
-    assert!((BURST..=BURST + refilled).contains(&knocks), "{knocks}");
+    assert!((BURST..=BURST + refilled).contains(&accepted), "{accepted}");
     let events = std::iter::from_fn(|| bench.take_event()).count();
-    assert_eq!(u64::try_from(events).unwrap(), knocks);
+    assert_eq!(u64::try_from(events).unwrap(), accepted);
 }
 
 #[test]
-fn a_refused_syn_has_the_verdict_of_a_knock() {
+fn a_rate_limited_syn_has_the_configured_verdict() {
     if !privilege::bpf() {
         return;
     }
@@ -94,7 +94,7 @@ fn a_refused_syn_has_the_verdict_of_a_knock() {
 }
 
 #[test]
-fn what_is_no_knock_costs_its_source_nothing() {
+fn other_packets_use_no_tokens() {
     if !privilege::bpf() {
         return;
     }
@@ -108,12 +108,12 @@ fn what_is_no_knock_costs_its_source_nothing() {
 }
 
 #[test]
-fn who_shares_a_bucket_and_who_does_not() {
+fn sources_share_a_bucket_per_ipv4_address_or_ipv6_64() {
     if !privilege::bpf() {
         return;
     }
     for (exhausted, others, shared) in [
-        // One host has a /64 to choose from.
+        // One host can use a whole /64.
         (
             "2001:db8::2",
             &["2001:db8::3", "2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"][..],
@@ -124,7 +124,7 @@ fn who_shares_a_bucket_and_who_does_not() {
             &["2001:db8:0:1::2", "2001:db9::2", "::2", "192.0.2.2"],
             false,
         ),
-        // All of IPv4 lies in one /64 of IPv6, and is not one host.
+        // The IPv4-mapped addresses are all in one /64, but are separate hosts.
         (
             "192.0.2.2",
             &["192.0.2.3", "1.0.2.2", "0.0.0.0", "::2", "::"],
@@ -142,10 +142,10 @@ fn who_shares_a_bucket_and_who_does_not() {
     }
 }
 
-/// The map of buckets forgets the oldest: nobody is turned away for want of room, and
-/// filling it with spoofed addresses frees nobody from his limit.
+/// The map of buckets is an LRU map: no source is refused for lack of space, and filling the map
+/// with spoofed addresses does not reset the bucket of an active source.
 #[test]
-fn more_sources_than_are_watched_are_all_heard_and_the_latest_is_limited() {
+fn more_sources_than_buckets_are_served_and_the_latest_is_limited() {
     if !privilege::bpf() {
         return;
     }
@@ -165,7 +165,7 @@ fn more_sources_than_are_watched_are_all_heard_and_the_latest_is_limited() {
 }
 
 #[test]
-fn a_full_ring_is_counted_and_flows_again_once_it_is_read() {
+fn a_full_ring_is_counted_and_recovers_when_it_is_read() {
     if !privilege::bpf() {
         return;
     }
@@ -174,15 +174,18 @@ fn a_full_ring_is_counted_and_flows_again_once_it_is_read() {
     for (verdict, full) in [(Verdict::Drop, Action::Drop), (Verdict::Pass, Action::Pass)] {
         let mut bench = Bench::new(unlimited(verdict));
         bench.repeat(&frame, u32::try_from(SYNS).unwrap());
-        let knocks = bench.count(Outcome::Knock);
-        assert!(knocks >= 43_000, "the ring holds {knocks} events");
-        assert_eq!(knocks + bench.count(Outcome::RingFull), SYNS);
-        // The ring is full now, so what is run is refused and has no event.
+        let accepted = bench.count(Outcome::Knock);
+        assert!(
+            accepted >= 43_000,
+            "the ring buffer holds only {accepted} events"
+        );
+        assert_eq!(accepted + bench.count(Outcome::RingFull), SYNS);
+        // The ring buffer is full, so this SYN is refused and has no event.
         let refused = bench.repeat(&frame, 1);
         assert_eq!(action(&refused), full);
-        assert_eq!(bench.count(Outcome::RingFull), SYNS - knocks + 1);
+        assert_eq!(bench.count(Outcome::RingFull), SYNS - accepted + 1);
 
-        let in_the_ring = usize::try_from(knocks).unwrap();
+        let in_the_ring = usize::try_from(accepted).unwrap();
         let read = bench.read_until(|read| read.len() >= in_the_ring);
         assert_eq!(read.len(), in_the_ring);
         bench.repeat(&syn_v4(77).bytes().unwrap(), 1);

@@ -1,4 +1,4 @@
-//! The kernel's log lines: none unless somebody tails, one per knock, and not too many.
+//! The kernel log: off by default, one line per SYN, and rate limited.
 
 use knock_common::{
     counters::Outcome,
@@ -20,21 +20,21 @@ use crate::{
     table::{syn_v4, syn_v6},
 };
 
-/// `LOG_RATE` in other words: per second, and at once.
+/// `LOG_RATE` as a number: lines per second, and burst.
 const RATE: u64 = 1000;
 
-/// `OBSERVED_RATE` in other words.
+/// `OBSERVED_RATE` as a number.
 const OBSERVED_RATE: u64 = 10;
 const OBSERVED_BURST: u64 = 20;
 
-/// Lets the daemon's side read up to the knock at `last`, with every line that belongs to a
-/// knock up to that one.
+/// Reads events with the daemon's reader up to the SYN at offset `last`, and all log lines until
+/// then.
 fn read_to(bench: &mut Bench, last: u8) {
-    bench.read_until(|knocks| knocks.last().is_some_and(|it| it.offset == last));
+    bench.read_until(|syns| syns.last().is_some_and(|it| it.offset == last));
 }
 
 #[test]
-fn one_line_per_knock_while_it_is_switched_on() {
+fn the_log_has_one_line_per_syn_while_it_is_on() {
     if !privilege::bpf() {
         return;
     }
@@ -69,7 +69,7 @@ fn one_line_per_knock_while_it_is_switched_on() {
 }
 
 #[test]
-fn a_refused_syn_writes_no_line() {
+fn a_rate_limited_syn_writes_no_line() {
     if !privilege::bpf() {
         return;
     }
@@ -85,7 +85,7 @@ fn a_refused_syn_writes_no_line() {
     assert_eq!(written, bench.count(Outcome::Knock));
 }
 
-/// A bound that is per CPU can be counted on one of them.
+/// Pins this thread to its CPU, because the limit is per CPU.
 fn stay_on_this_cpu() {
     let mut here = CpuSet::new();
     here.set(sched_getcpu().unwrap()).unwrap();
@@ -93,7 +93,7 @@ fn stay_on_this_cpu() {
 }
 
 #[test]
-fn a_flood_writes_no_more_than_the_log_rate() {
+fn a_flood_does_not_exceed_the_log_rate() {
     if !privilege::bpf() {
         return;
     }
@@ -103,7 +103,7 @@ fn a_flood_writes_no_more_than_the_log_rate() {
     bench.xdp.set_log(true).unwrap();
     let start = monotonic();
     let mut written = 0;
-    // In pieces that the log's ring and the tail have room for.
+    // In batches that fit into the log's ring buffer.
     for _ in 0..40 {
         bench.repeat(&syn_v4(1).bytes().unwrap(), 100);
         bench.repeat(&syn_v4(2).bytes().unwrap(), 1);
@@ -131,13 +131,13 @@ fn gated(mode: Mode) -> (Bench, KernelLog) {
     (bench, log)
 }
 
-/// Asks the gate for `port`, from `source`.
-fn ask(bench: &mut Bench, source: &str, port: &str) {
+/// Sends a SYN or datagram from `source` to `port`.
+fn send(bench: &mut Bench, source: &str, port: &str) {
     let request = request(source.parse().unwrap(), port.parse().unwrap());
     bench.repeat(&request.bytes().unwrap(), 1);
 }
 
-/// What lies in the log once a knock, which writes no line, has been read.
+/// The log lines so far. A SYN to the window, which writes no line, marks the end.
 fn lines_so_far(bench: &mut Bench, log: &KernelLog) -> Vec<String> {
     bench.repeat(&syn_v4(9).bytes().unwrap(), 1);
     read_to(bench, 9);
@@ -145,19 +145,19 @@ fn lines_so_far(bench: &mut Bench, log: &KernelLog) -> Vec<String> {
 }
 
 #[test]
-fn a_gate_that_observes_names_what_it_would_refuse() {
+fn observe_mode_logs_packets_that_would_be_dropped() {
     needs_bpf!();
     for mode in [Mode::Observe, Mode::Enforce] {
         let (mut bench, log) = gated(mode);
-        ask(&mut bench, "192.0.2.2", "tcp/22");
-        ask(&mut bench, "198.51.100.2", "tcp/22");
-        ask(&mut bench, "2001:db8::2", "udp/51820");
-        ask(&mut bench, "192.0.2.2", "udp/53");
-        ask(&mut bench, "192.0.2.2", "tcp/443");
+        send(&mut bench, "192.0.2.2", "tcp/22");
+        send(&mut bench, "198.51.100.2", "tcp/22");
+        send(&mut bench, "2001:db8::2", "udp/51820");
+        send(&mut bench, "192.0.2.2", "udp/53");
+        send(&mut bench, "192.0.2.2", "tcp/443");
         let written = lines_so_far(&mut bench, &log);
         let expected = match mode {
             Mode::Observe => &["192.0.2.2 to tcp/22", "2001:db8::2 to udp/51820"][..],
-            // Whoever is refused in earnest is counted: a scan is no reason to fill a disk.
+            // Packets that are dropped are only counted, so that a scan cannot fill the disk.
             Mode::Enforce => &[],
         };
         assert_eq!(written, expected, "{mode:?}");
@@ -165,7 +165,7 @@ fn a_gate_that_observes_names_what_it_would_refuse() {
 }
 
 #[test]
-fn a_gate_that_observes_names_few() {
+fn observe_mode_does_not_exceed_its_log_rate() {
     needs_bpf!();
     stay_on_this_cpu();
     let (mut bench, log) = gated(Mode::Observe);

@@ -1,12 +1,9 @@
-//! The real XDP program, packet by packet, in the kernel that these tests run on: loaded by
-//! the daemon's own code and driven by `BPF_PROG_TEST_RUN`, attached to nothing.
+//! Tests of the real XDP program in the running kernel, packet by packet. The daemon's own code
+//! loads it and `BPF_PROG_TEST_RUN` runs it; it is not attached to an interface.
 //!
-//! Every test loads a program with maps of its own, so that tests do not see each other.
+//! Every test loads a program with its own maps, so that tests are independent.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
 mod event;

@@ -1,4 +1,4 @@
-//! What becomes of each packet.
+//! The outcome of each packet.
 
 use knock_common::{counters::Outcome, gate::Mode, settings::Verdict, window::Window};
 use knock_tests::{
@@ -8,21 +8,21 @@ use knock_tests::{
 };
 
 use crate::{
-    bench::{Action, Bench, Ending, MIN_FRAME, action, decode, unlimited, unlimited_at},
+    bench::{Action, Bench, MIN_FRAME, RunResult, action, decode, unlimited, unlimited_at},
     reference::{Expected, Policy, classify},
     table::{BASE, packets, syn_to, syn_v4, syn_v6},
 };
 
-/// Holds an ending against what was expected; `what` is for a person.
-pub(crate) fn check(what: &str, ending: &Ending, expected: Expected, verdict: Verdict) {
-    // Without a gate its mode is nobody's.
-    check_gated(what, ending, expected, verdict, Mode::default());
+/// Compares a result with the expected one; `what` names the packet in error messages.
+pub(crate) fn check(what: &str, result: &RunResult, expected: Expected, verdict: Verdict) {
+    // The mode has no effect without a gate.
+    check_gated(what, result, expected, verdict, Mode::default());
 }
 
-/// The same for a program with a gate in this mode.
+/// Like [`check`], for a program with a gate in this mode.
 pub(crate) fn check_gated(
     what: &str,
-    ending: &Ending,
+    result: &RunResult,
     expected: Expected,
     verdict: Verdict,
     mode: Mode,
@@ -31,15 +31,15 @@ pub(crate) fn check_gated(
         Expected::Knock { .. } => Outcome::Knock,
         Expected::Other(outcome) => outcome,
     };
-    assert_eq!(ending.outcome, outcome, "{what}");
+    assert_eq!(result.outcome, outcome, "{what}");
     let drops = match outcome {
         Outcome::Knock => verdict == Verdict::Drop,
         Outcome::GateRefused | Outcome::GateUnclear => mode == Mode::Enforce,
         _ => false,
     };
     let action = if drops { Action::Drop } else { Action::Pass };
-    assert_eq!(ending.action, action, "{what}: {outcome:?}");
-    let event = ending.event.as_deref().map(|entry| {
+    assert_eq!(result.action, action, "{what}: {outcome:?}");
+    let event = result.event.as_deref().map(|entry| {
         let event = decode(entry);
         Expected::Knock {
             source: event.source.octets().into(),
@@ -52,20 +52,20 @@ pub(crate) fn check_gated(
 }
 
 #[test]
-fn every_packet_of_the_table_under_both_verdicts() {
+fn every_packet_of_the_table_has_its_outcome_under_both_verdicts() {
     if !privilege::bpf() {
         return;
     }
     for verdict in [Verdict::Drop, Verdict::Pass] {
         let mut bench = Bench::new(unlimited(verdict));
         for packet in packets() {
-            let ending = bench.run(&packet.frame);
-            check(&packet.what, &ending, packet.expected, verdict);
+            let result = bench.run(&packet.frame);
+            check(&packet.what, &result, packet.expected, verdict);
         }
         let unreached = Outcome::ALL
             .iter()
             .filter(|outcome| bench.count(**outcome) == 0);
-        // The first two take many packets: `limits` reaches them. The others take a `gate`.
+        // The first two need many packets and are covered by `limits`. The others need a gate.
         let elsewhere = [
             Outcome::RateLimited,
             Outcome::RingFull,
@@ -78,7 +78,7 @@ fn every_packet_of_the_table_under_both_verdicts() {
     }
 }
 
-/// Without the kernel, so that a mistake in either is seen where there is no BPF as well.
+/// Needs no kernel, so that an error in either is found without BPF privileges.
 #[test]
 fn table_and_reference_agree() {
     for packet in packets() {
@@ -88,7 +88,7 @@ fn table_and_reference_agree() {
 }
 
 #[test]
-fn every_port_against_a_window_at_either_end_and_between() {
+fn every_port_is_matched_against_low_middle_and_high_windows() {
     if !privilege::bpf() {
         return;
     }
@@ -114,20 +114,20 @@ fn every_port_against_a_window_at_either_end_and_between() {
 }
 
 #[test]
-fn every_combination_of_tcp_flags() {
+fn every_combination_of_tcp_flags_is_classified() {
     if !privilege::bpf() {
         return;
     }
     let mut bench = Bench::new(unlimited(Verdict::Drop));
     for (syn, flags_at) in [(syn_v4(9), 47), (syn_v6(9), 67)] {
         let frame = syn.bytes().unwrap();
-        let knock = crate::table::knock_of(&syn);
+        let event_of_syn = crate::table::expected_event(&syn);
         for flags in 0..=u8::MAX {
             let frame = overwritten(&frame, flags_at, &[flags]).unwrap();
-            // CWR ECE URG ACK PSH RST SYN FIN: what is one of `_` may be set.
+            // CWR ECE URG ACK PSH RST SYN FIN: the masked-out flags are ignored.
             let is_syn = flags & 0b0001_0111 == 0b0000_0010;
             let expected = if is_syn {
-                knock
+                event_of_syn
             } else {
                 Expected::Other(Outcome::NotSyn)
             };
@@ -137,7 +137,7 @@ fn every_combination_of_tcp_flags() {
     }
 }
 
-/// Frames in which every kind of header occurs.
+/// Frames that contain every kind of header.
 fn samples() -> Vec<Frame> {
     let extended = syn_v6(5)
         .extension(Extension::hop_by_hop())
@@ -157,25 +157,30 @@ fn samples() -> Vec<Frame> {
 }
 
 #[test]
-fn a_truncated_knock_is_malformed_wherever_it_ends() {
+fn a_syn_truncated_at_any_length_is_malformed() {
     if !privilege::bpf() {
         return;
     }
     let mut bench = Bench::new(unlimited(Verdict::Drop));
     for sample in samples() {
         let frame = sample.bytes().unwrap();
-        for cut in truncations(&frame).filter(|cut| cut.len() >= MIN_FRAME) {
-            let what = format!("the first {} bytes of {sample:?}", cut.len());
+        for truncated in truncations(&frame).filter(|truncated| truncated.len() >= MIN_FRAME) {
+            let what = format!("the first {} bytes of {sample:?}", truncated.len());
             let malformed = Expected::Other(Outcome::Malformed);
-            check(&what, &bench.run(cut), malformed, Verdict::Drop);
+            check(&what, &bench.run(truncated), malformed, Verdict::Drop);
         }
-        let knock = crate::table::knock_of(&sample);
-        check("the whole frame", &bench.run(&frame), knock, Verdict::Drop);
+        let event_of_syn = crate::table::expected_event(&sample);
+        check(
+            "the whole frame",
+            &bench.run(&frame),
+            event_of_syn,
+            Verdict::Drop,
+        );
     }
 }
 
 #[test]
-fn a_knock_with_any_bit_flipped_is_what_the_reference_says() {
+fn a_syn_with_any_bit_flipped_is_classified_like_the_reference() {
     if !privilege::bpf() {
         return;
     }
@@ -189,9 +194,9 @@ fn a_knock_with_any_bit_flipped_is_what_the_reference_says() {
     }
 }
 
-/// Neither direction of a connection that happens to have a window's port is disturbed.
+/// Established connections on a port of the window are not affected, in either direction.
 #[test]
-fn a_service_inside_the_window_only_loses_its_syns() {
+fn a_service_inside_the_window_loses_only_its_syns() {
     if !privilege::bpf() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The program against the reference, on what nobody thought of.
+//! Compares the program with the reference on random frames.
 
 use std::{
     cell::RefCell,
@@ -25,11 +25,11 @@ use crate::{
     table::BASE,
 };
 
-/// A few seconds' worth.
+/// Takes a few seconds.
 const CASES: u32 = 4096;
 
-/// Bytes, many of which pretend to be IP: those that do not are done with at once.
-fn noise() -> impl Strategy<Value = Vec<u8>> {
+/// Random bytes, most of them with a valid IP type and version, because others are rejected early.
+fn random_bytes() -> impl Strategy<Value = Vec<u8>> {
     let ether_type = prop_oneof![
         Just([0x08, 0x00]),
         Just([0x86, 0xdd]),
@@ -85,7 +85,7 @@ fn tag() -> impl Strategy<Value = Tag> {
     ]
 }
 
-/// Whom the tests let in, to every protected port.
+/// Networks with a lease for every protected port.
 const LEASED: [&str; 4] = [
     "192.0.2.2/32",
     "2001:db8::2/128",
@@ -94,7 +94,7 @@ const LEASED: [&str; 4] = [
 ];
 const TRUSTED: [&str; 2] = ["198.51.100.0/24", "2001:db8:3::/48"];
 
-/// Sources that are let in, neighbours of theirs that are not, and anybody.
+/// Admitted sources, their neighbours that are not, and random ones.
 fn source() -> impl Strategy<Value = IpAddr> {
     let v4 = |text: &str| IpAddr::from(text.parse::<Ipv4Addr>().unwrap());
     let v6 = |text: &str| IpAddr::from(text.parse::<Ipv6Addr>().unwrap());
@@ -123,7 +123,7 @@ fn source() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-/// Ports of the window, protected ones, their neighbours, and any.
+/// Ports of the window, protected ports, their neighbours, and random ones.
 fn port() -> impl Strategy<Value = Port> {
     let tcp = |number| Port {
         transport: Transport::Tcp,
@@ -144,7 +144,7 @@ fn port() -> impl Strategy<Value = Port> {
 }
 
 prop_compose! {
-    /// A frame as a host would send it, mostly a SYN and mostly to the window or protected.
+    /// A well-formed frame, usually a SYN to the window or to a protected port.
     fn sent()(
         source in source(),
         port in port(),
@@ -199,7 +199,7 @@ impl Mutation {
 
     fn apply(&self, sent: &Frame, frame: &mut Vec<u8>) {
         match self {
-            // The hardware addresses and most of a payload mean nothing to the program.
+            // MAC addresses and most of a payload have no effect on the program.
             Self::Set(at, byte) => {
                 let headers = &mut frame[MIN_FRAME - 2..];
                 let at = at.index(headers.len().min(100));
@@ -228,14 +228,14 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         }
         frame
     });
-    prop_oneof![1 => noise(), 5 => mutated]
+    prop_oneof![1 => random_bytes(), 5 => mutated]
 }
 
 /// No gate, and one for each choice of protected ports.
 const PROTECTED: [&[&str]; 4] = [&[], &["tcp/22"], &["udp/51820"], &["tcp/22", "udp/51820"]];
 
-/// What the program is told, and the same for the reference.
-fn told(protect: &[&str]) -> (Rules, Policy) {
+/// The rules for the program, and the same policy for the reference.
+fn rules_and_policy(protect: &[&str]) -> (Rules, Policy) {
     let rules = trusting(rules(protect), &TRUSTED);
     let leases = rules.protect.iter().flat_map(|port| {
         let networks = LEASED.iter().map(|network| network.parse().unwrap());
@@ -271,7 +271,7 @@ fn program_and_reference_agree_on_any_frame() {
 fn program_and_reference_agree_on_any_frame_with_a_gate() {
     needs_bpf!();
     for protect in &PROTECTED[1..] {
-        let (rules, policy) = told(protect);
+        let (rules, policy) = rules_and_policy(protect);
         for (mode, verdict) in [
             (Mode::Enforce, Verdict::Drop),
             (Mode::Observe, Verdict::Pass),
@@ -289,13 +289,13 @@ fn program_and_reference_agree_on_any_frame_with_a_gate() {
     }
 }
 
-/// Random input is worth as much as the places that it comes to.
+/// Checks that the generator reaches most outcomes often enough.
 #[test]
-fn random_frames_end_in_many_ways() {
-    // Deterministic, since it counts.
+fn random_frames_have_many_outcomes() {
+    // Deterministic, because the test counts.
     let mut runner = TestRunner::deterministic();
     for protect in PROTECTED {
-        let (_, policy) = told(protect);
+        let (_, policy) = rules_and_policy(protect);
         let mut counts = [0_u32; Outcome::COUNT as usize];
         for _ in 0..CASES {
             let frame = frames().new_tree(&mut runner).unwrap().current();
@@ -314,7 +314,7 @@ fn random_frames_end_in_many_ways() {
     }
 }
 
-/// Whether a single frame often ends so behind a gate for these ports.
+/// Whether random frames often have this outcome with a gate for these ports.
 fn reachable(outcome: Outcome, protect: &[&str]) -> bool {
     match outcome {
         Outcome::RateLimited | Outcome::RingFull => false,

@@ -1,10 +1,10 @@
-//! What a frame is, read from README.md and the RFCs as plainly as possible: no cursor,
-//! no structures, an index into bytes. Slow and obvious, to hold the program against.
+//! A reference classifier, written from README.md and the RFCs as plainly as possible: byte offsets
+//! only, without parsers. It is slow and obvious, to check the program against it.
 //!
-//! Where several endings fit a packet, the earlier of the program's questions decides: can
-//! the link and network layer be followed to TCP, or to UDP where that is protected; is the
-//! destination port in the window, and then, is it a SYN, do the lengths agree, can the host
-//! take the source; is the port protected, and then, may the source reach it.
+//! If several outcomes fit a packet, the first failing check decides, in this order: link and
+//! network layer can be followed to TCP, or to UDP if a UDP port is protected; the destination port
+//! is in the window, and then: it is a SYN, the lengths are consistent, the source address is
+//! valid; the port is protected, and then: the source is admitted.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use knock_common::{counters::Outcome, gate::Transport};
 use knockd_types::rules::Port;
 
-/// What is to become of a frame.
+/// The expected result for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Knock {
@@ -26,14 +26,14 @@ pub(crate) enum Expected {
     Other(Outcome),
 }
 
-/// What the program was told.
+/// The configuration of the program.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// Where the window starts.
+    /// First port of the window.
     pub(crate) base: u16,
-    /// There is a gate if it is before any port.
+    /// Protected ports; without any there is no gate.
     pub(crate) protected: Vec<Port>,
-    /// Those that have not ended.
+    /// Leases that have not expired.
     pub(crate) leases: Vec<(IpNet, Port)>,
     pub(crate) trusted: Vec<IpNet>,
 }
@@ -55,7 +55,8 @@ impl Policy {
             .any(|port| port.transport == transport)
     }
 
-    /// A packet that the program cannot follow: it may hide what a gate would refuse.
+    /// The outcome of a packet that the program cannot follow. With a gate it is unclear, because
+    /// it may hide a connection attempt.
     fn unclear(&self, outcome: Outcome) -> Expected {
         Expected::Other(if self.protected.is_empty() {
             outcome
@@ -64,7 +65,7 @@ impl Policy {
         })
     }
 
-    /// Whether `source` may reach `port`, or why not.
+    /// The outcome for a connection attempt from `source` to `port`.
     fn admit(&self, source: IpAddr, port: Port) -> Expected {
         let leased =
             |(network, leased): &(IpNet, Port)| *leased == port && network.contains(&source);
@@ -80,17 +81,17 @@ impl Policy {
     }
 }
 
-/// What `frame` is to a program that was told `policy`.
+/// The expected result for `frame` with the configuration `policy`.
 pub(crate) fn classify(frame: &[u8], policy: &Policy) -> Expected {
-    // A field that lies behind the frame's end makes the packet a truncated one.
+    // A field beyond the end of the frame means that the packet is truncated.
     link(frame, policy).unwrap_or_else(|| policy.unclear(Outcome::Malformed))
 }
 
 fn link(frame: &[u8], policy: &Policy) -> Option<Expected> {
-    // Two hardware addresses of six bytes, then the type of what follows.
+    // Two MAC addresses of six bytes, then the EtherType.
     let mut at = 12;
     let mut tags = 0;
-    // IEEE 802.1Q and 802.1ad: a type, two bytes of tag, and again a type.
+    // IEEE 802.1Q and 802.1ad: EtherType, two bytes of tag, next EtherType.
     while u16_at(frame, at)? == 0x8100 || u16_at(frame, at)? == 0x88a8 {
         tags += 1;
         if tags > 2 {
@@ -118,7 +119,7 @@ fn ipv4(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
     if version != 4 || header_len < 20 {
         return Some(policy.unclear(Outcome::Malformed));
     }
-    // The top bits are reserved, "don't fragment" and "more fragments"; then the offset.
+    // A reserved bit, "don't fragment", "more fragments", then the offset.
     let more_fragments = header[6] & 0b0010_0000 != 0;
     let fragment_offset = u16_at(header, 6)? % 8192;
     if (more_fragments || fragment_offset != 0)
@@ -157,7 +158,7 @@ fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
         }
         let units = usize::from(*frame.get(at + 1)?);
         let len = if next == 51 {
-            // RFC 4302, section 2.2: in words of four bytes, minus two.
+            // RFC 4302, section 2.2: length in units of four bytes, minus two.
             (units + 2) * 4
         } else {
             8 + units * 8
@@ -168,7 +169,7 @@ fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
     if next == 44 {
         let header = frame.get(at..at + 8)?;
         next = header[0];
-        // The lowest three bits are not the offset's.
+        // The lowest three bits are not part of the offset.
         if let Some(expected) = fragment(next, u16_at(header, 2)? / 8, policy) {
             return Some(expected);
         }
@@ -182,17 +183,17 @@ fn is_extension(header: u8) -> bool {
     [0, 43, 51, 60, 135, 139, 140].contains(&header)
 }
 
-/// TCP always, for the window's sake, and UDP where it is protected.
+/// TCP always, because of the window, and UDP if a UDP port is protected.
 fn has_ports(protocol: u8, policy: &Policy) -> bool {
     protocol == 6 || protocol == 17 && policy.protects(Transport::Udp)
 }
 
-/// What a fragment ends as. `None`: it has a datagram's ports, which decide.
+/// The outcome of a fragment, or `None` if it contains the ports of a datagram, which decide.
 fn fragment(protocol: u8, offset: u16, policy: &Policy) -> Option<Expected> {
     let hides = match protocol {
         6 => policy.protects(Transport::Tcp),
         17 if policy.protects(Transport::Udp) && offset == 0 => return None,
-        // What comes behind another header, be it a fragment header again, nobody knows.
+        // The protocol behind a further header, even a fragment header, is unknown.
         44 => true,
         other => is_extension(other),
     };
@@ -203,7 +204,7 @@ fn fragment(protocol: u8, offset: u16, policy: &Policy) -> Option<Expected> {
     })
 }
 
-/// The packet's content, which lies at `place` by what its headers say.
+/// The packet's payload, at `place` according to its headers.
 fn transport(
     protocol: u8,
     frame: &[u8],
@@ -254,7 +255,7 @@ fn tcp(frame: &[u8], place: Range<usize>, source: IpAddr, policy: &Policy) -> Op
     })
 }
 
-/// RFC 768. The lengths decide nothing: the host drops what they contradict.
+/// RFC 768. Invalid lengths are ignored: the host drops such datagrams.
 fn udp(frame: &[u8], at: usize, source: IpAddr, policy: &Policy) -> Option<Expected> {
     let header = frame.get(at..at + 8)?;
     let port = Port {
@@ -268,8 +269,8 @@ fn udp(frame: &[u8], at: usize, source: IpAddr, policy: &Policy) -> Option<Expec
     })
 }
 
-/// Whether it is an IPv6 address that stands for an IPv4 address (RFC 4291, section 2.5.5.2).
-/// No packet comes from one; hosts drop those that say so.
+/// Whether it is an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2). Such an address is not
+/// valid as a source, and hosts drop such packets.
 fn is_ipv4_mapped(source: IpAddr) -> bool {
     matches!(source, IpAddr::V6(source) if source.to_ipv4_mapped().is_some())
 }

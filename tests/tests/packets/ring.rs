@@ -1,4 +1,5 @@
-//! The daemon's end of the ring: nobody is woken for each SYN of a flood, and none is left lying.
+//! The daemon's reader of the ring buffer: a flood does not wake it for each SYN, and no event
+//! remains unread.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +12,18 @@ use crate::{
     table::syn_v4,
 };
 
-/// More than it takes until the reader looks after the ring by itself.
+/// More events than the reader needs to switch to polling.
 const FLOOD: usize = 400;
 
 #[test]
-fn no_event_is_left_lying_when_a_flood_ends() {
+fn no_event_remains_unread_after_a_flood() {
     needs_bpf!();
     let mut bench = Bench::new(unlimited(Verdict::Drop));
     let frame = syn_v4(7).bytes().unwrap();
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2000 {
-        // Ends at another moment of the reader's pause each time, and with SYNs so far apart
-        // that the reader goes to sleep between them, or does not.
+        // The flood ends at a different time of the reader's pause in each round. The last gaps are
+        // random, so that the reader sleeps between these SYNs in some rounds.
         let mut gaps = vec![Duration::ZERO; random.usize(1..FLOOD)];
         for gap in gaps.iter_mut().rev().take(3) {
             *gap = Duration::from_micros(random.u64(0..1500));
@@ -33,7 +34,7 @@ fn no_event_is_left_lying_when_a_flood_ends() {
 }
 
 #[test]
-fn a_flood_wakes_the_reader_no_more_than_a_thousand_times_a_second() {
+fn a_flood_wakes_the_reader_at_most_a_thousand_times_a_second() {
     needs_bpf!();
     let mut bench = Bench::new(unlimited(Verdict::Drop));
     let frame = syn_v4(7).bytes().unwrap();
@@ -42,7 +43,7 @@ fn a_flood_wakes_the_reader_no_more_than_a_thousand_times_a_second() {
     let batches = bench.read_while(&frame, &gaps);
     let elapsed = start.elapsed();
     assert_eq!(batches.iter().sum::<usize>(), gaps.len());
-    // It looks by itself no more often either.
+    // The same limit applies to polling.
     let allowed = 128 + 2 * usize::try_from(elapsed.as_millis()).unwrap() + gaps.len() / MAX_BATCH;
     assert!(batches.len() <= allowed, "{} in {elapsed:?}", batches.len());
 }

@@ -1,4 +1,4 @@
-//! Packets, and what is to become of each.
+//! A table of packets with their expected outcomes.
 
 mod ipv4;
 mod ipv6;
@@ -17,11 +17,11 @@ use crate::reference::Expected;
 
 pub(crate) const BASE: u16 = Window::DEFAULT.base();
 
-/// Where the IP header begins behind an Ethernet header without tags.
+/// Offset of the IP header behind an Ethernet header without tags.
 const IP: usize = 14;
-/// Where the TCP header begins behind an IPv4 header without options.
+/// Offset of the TCP header behind an IPv4 header without options.
 const TCP_V4: usize = IP + 20;
-/// Where the TCP header begins behind an IPv6 header without extensions.
+/// Offset of the TCP header behind an IPv6 header without extensions.
 const TCP_V6: usize = IP + 40;
 
 /// One row of the table.
@@ -56,7 +56,7 @@ pub(crate) fn syn_v6(offset: u8) -> Frame {
     )
 }
 
-/// One of each family.
+/// One SYN of each family.
 pub(crate) fn syns(offset: u8) -> [Frame; 2] {
     [syn_v4(offset), syn_v6(offset)]
 }
@@ -72,8 +72,8 @@ pub(crate) fn syn_to(
     )
 }
 
-/// What `frame` says of itself, had it been sent as a knock.
-pub(crate) fn knock_of(frame: &Frame) -> Expected {
+/// The event that `frame` should cause, as a SYN to the window.
+pub(crate) fn expected_event(frame: &Frame) -> Expected {
     let Content::Tcp { header, .. } = &frame.content else {
         panic!("{frame:?} is not TCP");
     };
@@ -87,16 +87,16 @@ pub(crate) fn knock_of(frame: &Frame) -> Expected {
     }
 }
 
-fn knock(what: impl Into<String>, frame: &Frame) -> Packet {
-    knock_in(what, frame, frame.bytes().unwrap())
+fn window_syn(what: impl Into<String>, frame: &Frame) -> Packet {
+    window_syn_in(what, frame, frame.bytes().unwrap())
 }
 
-/// A knock that lies in `bytes`, which are not quite what `frame` makes.
-fn knock_in(what: impl Into<String>, frame: &Frame, bytes: Vec<u8>) -> Packet {
+/// A SYN to the window in `bytes`, which differ from those that `frame` makes.
+fn window_syn_in(what: impl Into<String>, frame: &Frame, bytes: Vec<u8>) -> Packet {
     Packet {
         what: what.into(),
         frame: bytes,
-        expected: knock_of(frame),
+        expected: expected_event(frame),
     }
 }
 
@@ -108,7 +108,7 @@ fn other(what: impl Into<String>, frame: Vec<u8>, outcome: Outcome) -> Packet {
     }
 }
 
-/// The bytes of `frame`, with other ones at `offset`.
+/// The bytes of `frame`, with `bytes` at `offset`.
 fn with(frame: &Frame, offset: usize, bytes: &[u8]) -> Vec<u8> {
     overwritten(&frame.bytes().unwrap(), offset, bytes).unwrap()
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::project;
 
-/// What is added to the configuration of `knockd init`.
+/// Added to the configuration that `knockd init` writes.
 const REST: &str = r#"
 [[door]]
 name = "whoami"
@@ -37,19 +37,19 @@ listen = "127.0.0.1:9811"
 const UNIT: &str = "knockd-xdp";
 const CONFIGURATION: &str = "/etc/knockd/knockd.toml";
 
-/// As the README has it for a firewall, which a boot leaves empty.
+/// The drop-in that the README suggests for a firewall, because rules are empty after a boot.
 const FIREWALL: &str = "[Service]\nExecStartPre=/usr/local/sbin/portknock setup 22\n";
 
-/// A hang is not waited for as long as elsewhere.
-const IMPATIENT: &str = "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n";
+/// Shorter watchdog and restart times for the test.
+const FAST_RESTART: &str = "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n";
 
-/// How long nothing must come from a closed port.
+/// Time limit after which a connection attempt counts as unanswered.
 const SILENCE: Duration = Duration::from_millis(300);
 
 const NFTABLES: &str = "firewall/portknock-nftables";
 const IPTABLES: &str = "firewall/portknock-iptables";
 
-/// A host whose port 22 is closed by the service until somebody knocks.
+/// A host whose service closes port 22 until a client knocks.
 struct Host {
     pair: Pair,
     machine: Machine,
@@ -58,7 +58,8 @@ struct Host {
 }
 
 impl Host {
-    /// Boots it and starts the service, with the shipped script `firewall`.
+    /// Boots the host and starts the service with the packaged firewall script `firewall`. Returns
+    /// `None` if this machine cannot run it.
     fn start(firewall: &str) -> Result<Option<Self>> {
         let pair = Pair::new()?;
         let Some(machine) = Machine::boot(&pair.server)? else {
@@ -117,7 +118,7 @@ impl Host {
         Ok(value.trim_end().to_owned())
     }
 
-    /// The id that the network-facing process has on the machine.
+    /// The process id of the listener in the machine's PID namespace.
     fn listener(&self) -> Result<u32> {
         let main = self.property("MainPID")?;
         let children = format!("/proc/{main}/task/{main}/children");
@@ -131,7 +132,7 @@ impl Host {
         Ok(listeners.next().context("no listener")?.parse()?)
     }
 
-    /// Sends `signal` to a process by the id that it has on the machine.
+    /// Sends `signal` to a process, given by its id in the machine's PID namespace.
     fn signal(&self, signal: &str, process: &str) -> Result<()> {
         let mut shell = self.machine.command("sh");
         let output = shell
@@ -141,7 +142,7 @@ impl Host {
         Ok(())
     }
 
-    /// The real client, on the other host, until it gets in.
+    /// Runs the real client on the other host until it can connect.
     fn knock(&self) -> Result<()> {
         let mut knock = self.pair.client.command(program("knock")?);
         knock
@@ -153,28 +154,28 @@ impl Host {
         Ok(())
     }
 
-    fn lets_in(&self, patience: Duration) -> bool {
+    fn can_connect(&self, timeout: Duration) -> bool {
         let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-        try_connect(&self.pair.client, None, server, patience).is_ok()
+        try_connect(&self.pair.client, None, server, timeout).is_ok()
     }
 
-    /// Does `disturb`, and waits for the line of the journal that has `part`.
-    fn says<T>(&self, part: &str, disturb: impl FnOnce() -> Result<T>) -> Result<()> {
+    /// Runs `action` and waits for a later line of the journal that contains `part`.
+    fn expect_log<T>(&self, part: &str, action: impl FnOnce() -> Result<T>) -> Result<()> {
         let mark = self.journal.mark();
-        disturb()?;
+        action()?;
         let wanted = |line: &str| line.contains(part);
         self.journal.wait_for_after(mark, wanted, SOON).map(drop)
     }
 
-    /// What the journal has of warnings and worse.
-    fn complaints(&self) -> Result<String> {
+    /// The service's journal entries of priority warning and above.
+    fn warnings(&self) -> Result<String> {
         self.machine.run("journalctl --sync")?;
         let journal = "journalctl --quiet --output=cat --priority=warning --unit";
         self.machine.run(&format!("{journal} {UNIT}"))
     }
 }
 
-/// A configuration of `knockd init`, with a gate and an interface.
+/// Writes the configuration of `knockd init`, with a gate and an interface.
 fn configure(machine: &Machine) -> Result<()> {
     machine.run("knockd init --server 192.0.2.1")?;
     let starter = fs::read_to_string(machine.path(CONFIGURATION))?;
@@ -188,7 +189,7 @@ fn configure(machine: &Machine) -> Result<()> {
 }
 
 #[test]
-fn it_is_started_and_does_its_work() {
+fn the_service_starts_and_admits_clients() {
     needs_bpf!();
     let Some(host) = Host::start(NFTABLES).unwrap() else {
         return;
@@ -197,8 +198,9 @@ fn it_is_started_and_does_its_work() {
     assert_eq!(host.property("StatusText").unwrap(), "listening on srv0");
     let metrics = || Ok(TcpStream::connect("127.0.0.1:9811")?);
     host.pair.server.run(metrics).unwrap();
-    assert!(!host.lets_in(SILENCE));
-    host.says("lease=3600s: opening", || host.knock()).unwrap();
+    assert!(!host.can_connect(SILENCE));
+    host.expect_log("lease=3600s: opening", || host.knock())
+        .unwrap();
     let opening = "journalctl --quiet --output=json KNOCKD_EVENT=opening";
     let opening: Value = serde_json::from_str(&host.machine.run(opening).unwrap()).unwrap();
     for (field, value) in [
@@ -213,37 +215,37 @@ fn it_is_started_and_does_its_work() {
     }
     let nobody = "run of door \"whoami\" for 192.0.2.9: nobody";
     let open = "knockd open 192.0.2.9 whoami";
-    host.says(nobody, || host.machine.run(open)).unwrap();
-    assert_eq!(host.complaints().unwrap(), "");
+    host.expect_log(nobody, || host.machine.run(open)).unwrap();
+    assert_eq!(host.warnings().unwrap(), "");
 }
 
 #[test]
-fn it_is_reloaded_and_stopped() {
+fn the_service_reloads_and_stops() {
     needs_bpf!();
     let Some(host) = Host::start(NFTABLES).unwrap() else {
         return;
     };
     host.knock().unwrap();
     host.systemctl("reload").unwrap();
-    assert!(host.lets_in(SOON));
+    assert!(host.can_connect(SOON));
     let closed = "command close door=\"ssh\" source=192.0.2.2 succeeded";
-    host.says(closed, || host.systemctl("stop")).unwrap();
+    host.expect_log(closed, || host.systemctl("stop")).unwrap();
     assert_eq!(host.property("Result").unwrap(), "success");
     host.machine.run("nft flush ruleset").unwrap();
-    assert!(!host.lets_in(SILENCE), "the gate stays");
-    let taken = "in the place of a knockd before this one";
-    host.says(taken, || host.systemctl("start")).unwrap();
-    assert_eq!(host.complaints().unwrap(), "");
+    assert!(!host.can_connect(SILENCE), "the gate stays");
+    let taken = "replacing the program of an earlier knockd";
+    host.expect_log(taken, || host.systemctl("start")).unwrap();
+    assert_eq!(host.warnings().unwrap(), "");
 
     host.machine.write(CONFIGURATION, "no such thing").unwrap();
     assert!(host.systemctl("reload").is_err());
     assert_eq!(host.property("ActiveState").unwrap(), "active");
-    assert!(host.complaints().unwrap().contains("stays as it was"));
+    assert!(host.warnings().unwrap().contains("stays in force"));
 }
 
-/// Each time the door is still open afterwards.
+/// In each case the door is still open afterwards.
 #[test]
-fn whatever_ends_it_it_is_back() {
+fn the_service_recovers_from_crashes_and_hangs() {
     needs_bpf!();
     let Some(host) = Host::start(NFTABLES).unwrap() else {
         return;
@@ -253,31 +255,33 @@ fn whatever_ends_it_it_is_back() {
     let listener = || host.listener().map(|id| id.to_string());
 
     let first = main().unwrap();
-    host.says("listens again on srv0", || {
+    host.expect_log("listening again on srv0", || {
         host.signal("KILL", &listener()?)
     })
     .unwrap();
-    assert_eq!(main().unwrap(), first, "the other process goes on");
-    host.says("open already, extended", || host.knock())
+    assert_eq!(main().unwrap(), first, "the supervisor was not restarted");
+    host.expect_log("open already, extended", || host.knock())
         .unwrap();
 
     let back = "listening on srv0";
-    host.says(back, || host.signal("KILL", &main()?)).unwrap();
-    assert!(host.lets_in(SOON));
-    host.change("impatient", IMPATIENT).unwrap();
-    host.says(back, || host.systemctl("restart")).unwrap();
-    assert!(!host.lets_in(SILENCE), "a restart closes every door");
+    host.expect_log(back, || host.signal("KILL", &main()?))
+        .unwrap();
+    assert!(host.can_connect(SOON));
+    host.change("impatient", FAST_RESTART).unwrap();
+    host.expect_log(back, || host.systemctl("restart")).unwrap();
+    assert!(!host.can_connect(SILENCE), "a restart closes every door");
     host.knock().unwrap();
-    host.says(back, || host.signal("STOP", &main()?)).unwrap();
-    assert!(host.lets_in(SOON));
+    host.expect_log(back, || host.signal("STOP", &main()?))
+        .unwrap();
+    assert!(host.can_connect(SOON));
     let second = main().unwrap();
-    host.says("listens again on srv0", || {
+    host.expect_log("listening again on srv0", || {
         host.signal("STOP", &listener()?)
     })
     .unwrap();
-    assert!(host.lets_in(SOON));
-    assert_eq!(main().unwrap(), second, "the other process goes on");
-    // Of the process that was stopped. `systemctl restart` has begun the count again.
+    assert!(host.can_connect(SOON));
+    assert_eq!(main().unwrap(), second, "the supervisor was not restarted");
+    // The restart after the watchdog timeout. `systemctl restart` has reset the counter.
     assert_eq!(host.property("NRestarts").unwrap(), "1");
 }
 
@@ -289,7 +293,7 @@ fn a_doors_command_can_use_iptables() {
     };
     host.knock().unwrap();
     let closed = "command close door=\"ssh\" source=192.0.2.2 succeeded";
-    host.says(closed, || host.machine.run("knockd close 192.0.2.2"))
+    host.expect_log(closed, || host.machine.run("knockd close 192.0.2.2"))
         .unwrap();
-    assert_eq!(host.complaints().unwrap(), "");
+    assert_eq!(host.warnings().unwrap(), "");
 }

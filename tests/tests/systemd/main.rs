@@ -1,9 +1,6 @@
-//! The daemon as a service: what it tells systemd, and the unit that it is started by.
+//! The daemon as a systemd service: its notifications and its unit.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +8,7 @@ mod boot;
 mod notify;
 mod unit;
 
-/// The place of `path` in this project.
+/// The path of `path` in this project.
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }

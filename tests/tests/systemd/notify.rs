@@ -1,4 +1,4 @@
-//! What systemd is told. A socket plays it.
+//! The notifications to systemd, received on a socket of the test.
 
 use std::{fs, io, os::unix::net::UnixDatagram, process::Command, time::Duration};
 
@@ -11,15 +11,14 @@ use knock_tests::{
 };
 use knockd_runtime::clock::monotonic;
 
-/// A daemon that is to tell what it does, and who hears it.
+/// A daemon that sends notifications, and the socket that receives them.
 struct Service {
     scene: Scene,
     socket: UnixDatagram,
 }
 
 impl Service {
-    /// Starts the daemon with `configuration` and, if it is to be watched, the time of its
-    /// watchdog.
+    /// Starts the daemon with `configuration` and, if given, a watchdog timeout.
     fn start(configuration: &str, watchdog: Option<Duration>) -> Self {
         let pair = Pair::new().unwrap();
         let files = Files::new(configuration).unwrap();
@@ -43,87 +42,87 @@ impl Service {
         Self { scene, socket }
     }
 
-    /// The next message.
-    fn hear(&self) -> io::Result<String> {
+    /// The next notification.
+    fn receive(&self) -> io::Result<String> {
         let mut bytes = [0; 1024];
         let len = self.socket.recv(&mut bytes)?;
         Ok(String::from_utf8(bytes[..len].to_vec()).unwrap())
     }
 
-    fn hears(&self, message: &str) {
-        assert_eq!(self.hear().unwrap(), message);
+    fn expect(&self, message: &str) {
+        assert_eq!(self.receive().unwrap(), message);
     }
 
-    /// Waits until the watchdog was fed a few times in a row.
-    fn is_fed(&self) {
+    /// Waits for several consecutive watchdog notifications.
+    fn expect_watchdog(&self) {
         for _ in 0..4 {
-            self.hears("WATCHDOG=1");
+            self.expect("WATCHDOG=1");
         }
     }
 
-    fn hears_of_a_reload(&self) {
-        let message = self.hear().unwrap();
+    fn expect_reload(&self) {
+        let message = self.receive().unwrap();
         let since = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
         let since = Duration::from_micros(since.unwrap().parse().unwrap());
         let now = monotonic();
         assert!(since <= now && now < since + SOON, "{since:?}, {now:?}");
-        self.hears(READY);
+        self.expect(READY);
     }
 }
 
 const READY: &str = "READY=1\nSTATUS=listening on srv0";
 
 #[test]
-fn it_is_told_of_start_reload_and_stop_and_of_nothing_else() {
+fn start_reload_and_stop_are_notified_and_nothing_else() {
     needs_bpf!();
     let mut service = Service::start(CONFIGURATION, None);
-    service.hears(READY);
+    service.expect(READY);
     service.scene.knockd.signal(Signal::SIGHUP).unwrap();
-    service.hears_of_a_reload();
+    service.expect_reload();
     let reload = service.scene.watch("reload").unwrap().status().unwrap();
     assert!(reload.success());
-    service.hears_of_a_reload();
+    service.expect_reload();
 
     fs::write(service.scene.files.path("knockd.toml"), "no such thing").unwrap();
     let reload = service.scene.watch("reload").unwrap().output().unwrap();
     assert!(!reload.status.success());
-    service.hears_of_a_reload();
+    service.expect_reload();
 
     let silence = Duration::from_millis(300);
     service.socket.set_read_timeout(Some(silence)).unwrap();
     assert_eq!(
-        service.hear().unwrap_err().kind(),
+        service.receive().unwrap_err().kind(),
         io::ErrorKind::WouldBlock
     );
     service.scene.stop().unwrap();
-    service.hears("STOPPING=1\nSTATUS=closing every open door");
-    assert!(service.hear().is_err(), "it has ended");
+    service.expect("STOPPING=1\nSTATUS=closing every open door");
+    assert!(service.receive().is_err(), "the socket is closed");
 }
 
 #[test]
-fn it_is_told_of_interfaces_that_come_and_go() {
+fn changes_of_interfaces_are_notified() {
     needs_bpf!();
     let service = Service::start(CONFIGURATION, None);
-    service.hears(READY);
+    service.expect(READY);
     let server = &service.scene.pair.server;
     server.ip("link del srv0").unwrap();
-    service.hears("STATUS=listening on no interface yet");
+    service.expect("STATUS=listening on no interface yet");
     server.ip("link add srv0 type veth peer name cli0").unwrap();
-    service.hears("STATUS=listening on srv0");
+    service.expect("STATUS=listening on srv0");
 }
 
-/// Also while the last command of a daemon that stops takes its time.
+/// Also while the daemon stops and its last command is still running.
 #[test]
-fn a_watchdog_is_fed_for_as_long_as_the_daemon_lives() {
+fn the_watchdog_is_notified_until_the_daemon_ends() {
     needs_bpf!();
     let configuration =
         CONFIGURATION.replace("echo close", "read line < {folder}/pipe; echo close");
     let mut service = Service::start(&configuration, Some(Duration::from_millis(400)));
-    service.hears(READY);
+    service.expect(READY);
     let pipe = service.scene.files.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    service.is_fed();
+    service.expect_watchdog();
     let server = Pair::SERVER_V4.into();
     let scene = &service.scene;
     scene
@@ -132,20 +131,20 @@ fn a_watchdog_is_fed_for_as_long_as_the_daemon_lives() {
     scene.opened("ssh", SOURCE.ip()).unwrap();
     scene.knockd.signal(Signal::SIGTERM).unwrap();
     scene.logged(&["SIGTERM: closing every open door"]).unwrap();
-    while service.hear().unwrap() == "WATCHDOG=1" {}
-    service.is_fed();
+    while service.receive().unwrap() == "WATCHDOG=1" {}
+    service.expect_watchdog();
     fs::write(pipe, "go on\n").unwrap();
     let status = service.scene.knockd.wait(SOON).unwrap();
     assert!(status.success());
 }
 
 #[test]
-fn a_doors_command_cannot_speak_for_the_daemon() {
+fn a_command_of_a_door_cannot_send_notifications() {
     needs_bpf!();
     let configuration = CONFIGURATION.replace("echo open", "env > {folder}/environment; echo open");
     let service = Service::start(&configuration, Some(SOON));
     let scene = &service.scene;
-    service.hears(READY);
+    service.expect(READY);
     let server = Pair::SERVER_V4.into();
     scene
         .send(&classic(PHONE, SSH, SOURCE, server).unwrap())

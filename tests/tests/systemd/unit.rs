@@ -1,5 +1,5 @@
-//! The unit, without a systemd that runs: what systemd's own tools say of it, and the daemon in as
-//! much of its sandbox as a process can be put into by hand.
+//! The unit without a running systemd: checks by systemd's tools, and the daemon in the part of its
+//! sandbox that a test can set up itself.
 
 use std::{
     collections::HashSet,
@@ -20,10 +20,10 @@ use knock_tests::{
 
 use crate::project;
 
-/// What the exposure of the service may be at most, by `systemd-analyze security`.
+/// Maximum exposure level according to `systemd-analyze security`.
 const MAX_EXPOSURE: f64 = 2.5;
 
-/// A door in the gate and in the firewall.
+/// A configuration whose door opens the gate and the firewall.
 const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
@@ -45,8 +45,8 @@ for = "1h"
 protect = ["tcp/22"]
 "#;
 
-/// Everything is read-only but what the unit says, and the daemon's folder; and /proc has nothing
-/// but processes.
+/// Makes everything read-only but the paths of the unit and the daemon's folder, and hides all of
+/// /proc but processes.
 const READ_ONLY: &str = r#"
 mount --bind "$1" "$1"
 mount -o remount,bind,ro /
@@ -60,7 +60,7 @@ fn unit() -> String {
     fs::read_to_string(project("knock-user/packaging/systemd/knockd-xdp.service")).unwrap()
 }
 
-/// The words that the unit has for `key`.
+/// The words of the unit's settings named `key`.
 fn words(key: &str) -> Vec<String> {
     let unit = unit();
     let values = unit
@@ -72,18 +72,18 @@ fn words(key: &str) -> Vec<String> {
         .collect()
 }
 
-/// What `systemd-analyze` says, if it is there.
+/// The output of `systemd-analyze`, or `None` if it is not installed.
 fn systemd_analyze(arguments: &[&str]) -> Option<Output> {
     match Command::new("systemd-analyze").args(arguments).output() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("skipped: systemd-analyze is not there");
+            eprintln!("skipped: systemd-analyze is not installed");
             None
         }
         output => Some(output.unwrap()),
     }
 }
 
-/// The system calls that `group` has, with those of the groups in it.
+/// The system calls of `group`, including those of nested groups.
 fn system_calls(group: &str) -> Option<HashSet<String>> {
     let output = systemd_analyze(&["syscall-filter", "--no-pager", group])?;
     let text = String::from_utf8(output.stdout).unwrap();
@@ -99,7 +99,7 @@ fn system_calls(group: &str) -> Option<HashSet<String>> {
 }
 
 #[test]
-fn systemd_understands_it() {
+fn systemd_analyze_verifies_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("knockd-xdp.service");
     let installed = program("knockd").unwrap().display().to_string();
@@ -108,15 +108,15 @@ fn systemd_understands_it() {
     let Some(verified) = systemd_analyze(&["verify", "--man=no", path]) else {
         return;
     };
-    let complaints = String::from_utf8_lossy(&verified.stderr);
+    let errors = String::from_utf8_lossy(&verified.stderr);
     assert!(
-        verified.status.success() && !complaints.contains("knockd-xdp"),
-        "{complaints}"
+        verified.status.success() && !errors.contains("knockd-xdp"),
+        "{errors}"
     );
 }
 
 #[test]
-fn it_is_exposed_as_little_as_was_meant() {
+fn the_exposure_level_is_within_its_limit() {
     let path = project("knock-user/packaging/systemd/knockd-xdp.service");
     let path = path.to_str().unwrap();
     let Some(rated) = systemd_analyze(&["security", "--offline=true", "--no-pager", path]) else {
@@ -129,8 +129,8 @@ fn it_is_exposed_as_little_as_was_meant() {
     assert!(exposure <= MAX_EXPOSURE, "{text}");
 }
 
-/// The daemon on the server with the unit's capabilities and file systems, and with its system calls
-/// written to standard error.
+/// Starts the daemon on the server with the unit's capabilities and read-only file systems, under
+/// strace, which writes to standard error.
 fn sandboxed(pair: &Pair, files: &Files) -> Running {
     let capabilities = words("CapabilityBoundingSet").join(",+").to_lowercase();
     let capabilities = format!("-all,+{}", capabilities.replace("cap_", ""));
@@ -139,7 +139,7 @@ fn sandboxed(pair: &Pair, files: &Files) -> Running {
     command.arg(files.path(""));
     command.args(["setpriv", "--no-new-privs", "--inh-caps=-all"]);
     command.arg(format!("--bounding-set={capabilities}"));
-    // Numbers for arguments, so that no log line is taken for one.
+    // Raw arguments, so that no log text can be parsed as a system call.
     command.args(["strace", "-D", "-f", "-q", "-e", "raw=all"]);
     command.arg(files.path("knockd"));
     command.args([
@@ -156,7 +156,7 @@ fn sandboxed(pair: &Pair, files: &Files) -> Running {
     knockd
 }
 
-/// The system calls that strace has written to standard error.
+/// The names of the system calls that strace has written to standard error.
 fn called(knockd: &Running) -> HashSet<String> {
     let name = |line: &str| {
         let call = match line.strip_prefix("[pid") {
@@ -174,7 +174,7 @@ fn called(knockd: &Running) -> HashSet<String> {
         .collect()
 }
 
-/// Those of `calls` that the unit's filter does not let through, if `systemd-analyze` is there.
+/// The `calls` that the unit's filter does not permit, or `None` without `systemd-analyze`.
 fn refused(calls: &HashSet<String>) -> Option<Vec<String>> {
     let mut allowed = HashSet::new();
     for word in words("SystemCallFilter") {
@@ -187,17 +187,17 @@ fn refused(calls: &HashSet<String>) -> Option<Vec<String>> {
     Some(calls.difference(&allowed).cloned().collect())
 }
 
-fn lets_in(scene: &Scene, source: IpAddr, patience: Duration) -> bool {
+fn can_connect(scene: &Scene, source: IpAddr, timeout: Duration) -> bool {
     let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
-    try_connect(&scene.pair.client, Some(source), server, patience).is_ok()
+    try_connect(&scene.pair.client, Some(source), server, timeout).is_ok()
 }
 
-/// A sandboxed daemon behind a firewall that the shipped script has set up.
+/// A sandboxed daemon behind a firewall that the packaged script has set up.
 fn scene() -> Scene {
     let pair = Pair::new().unwrap();
     pair.add_client_address(STRANGER.ip()).unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
-    // Where they are built root may be kept out without its capabilities.
+    // Copied, because root without capabilities may have no access to the build folder.
     let script = files.path("portknock");
     fs::copy(
         project("knock-user/packaging/firewall/portknock-nftables"),
@@ -218,34 +218,34 @@ fn scene() -> Scene {
 }
 
 #[test]
-fn the_daemon_does_its_work_in_the_sandbox() {
+fn the_daemon_works_in_the_sandbox() {
     needs_bpf!();
     let mut scene = scene();
     let _ssh = Greeter::start(&scene.pair.server, 22).unwrap();
     let silence = Duration::from_millis(300);
 
     assert_eq!(scene.status().unwrap()["gate"]["outlives_daemon"], true);
-    assert!(!lets_in(&scene, SOURCE.ip(), silence));
+    assert!(!can_connect(&scene, SOURCE.ip(), silence));
     let knock = classic(PHONE, &[1, 2, 3, 4], SOURCE, Pair::SERVER_V4.into()).unwrap();
     scene.send(&knock).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
-    assert!(lets_in(&scene, SOURCE.ip(), SOON));
-    assert!(!lets_in(&scene, STRANGER.ip(), silence));
+    assert!(can_connect(&scene, SOURCE.ip(), SOON));
+    assert!(!can_connect(&scene, STRANGER.ip(), silence));
 
     let reload = scene.watch("reload").unwrap().output().unwrap();
     assert!(reload.status.success(), "{reload:?}");
-    assert!(lets_in(&scene, SOURCE.ip(), SOON));
+    assert!(can_connect(&scene, SOURCE.ip(), SOON));
     let mut close = scene.watch("close").unwrap();
     let close = close.arg(SOURCE.ip().to_string()).output().unwrap();
     assert!(close.status.success(), "{close:?}");
     scene.logged(&["command close", "succeeded"]).unwrap();
-    assert!(!lets_in(&scene, SOURCE.ip(), silence));
+    assert!(!can_connect(&scene, SOURCE.ip(), silence));
 
     scene.stop().unwrap();
     let mut calls = called(&scene.knockd);
     scene.knockd = sandboxed(&scene.pair, &scene.files);
     scene
-        .logged(&["in the place of a knockd before this one"])
+        .logged(&["replacing the program of an earlier knockd"])
         .unwrap();
     scene.stop().unwrap();
     calls.extend(called(&scene.knockd));

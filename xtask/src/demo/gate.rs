@@ -1,65 +1,65 @@
-//! The second act: the kernel itself keeps the port closed, with a daemon or without one.
+//! The second part: the gate, with which the kernel keeps the port closed, even without a daemon.
 
 use std::fs;
 
 use anyhow::{Result, bail, ensure};
 use knock_tests::{link::Pair, process::Signal, service::Session};
 
-use super::{LEASE, PATIENCE, PORT, SOON, STRANGER, Stage, note, say, show_command};
+use super::{CONNECT_TIMEOUT, LEASE, OTHER, PORT, SOON, Stage, note, say, show_command};
 use crate::workspace::{output, run};
 
 impl Stage {
-    /// Shows a door that opens in the kernel, and that outlives its daemon.
+    /// Shows a door that opens in the kernel, and a gate that outlives the daemon.
     pub(super) fn without_a_firewall(&self) -> Result<()> {
-        say("Now without any firewall. Its rules are taken away, and anybody can connect:");
+        say("Without firewall rules every address can connect:");
         let mut firewall = self.pair.server.command(&self.script);
         firewall.arg("teardown");
         show_command(&firewall);
         run(&mut firewall)?;
-        let greeting = self.connect(STRANGER)?;
-        note(&format!("{STRANGER} is greeted: {greeting}"));
+        let greeting = self.connect(OTHER)?;
+        note(&format!("{OTHER} is connected: {greeting}"));
 
-        say("With these lines in the configuration the kernel keeps the port closed, in XDP:");
+        say("With [gate] in the configuration the kernel itself closes the port, in XDP:");
         self.put_gate_in_configuration()?;
         self.show_configuration()?;
         let mut knockd = self.start_daemon()?;
         self.expect_refused(Pair::CLIENT_V4)?;
 
-        say("The client knocks as before:");
+        say("The client knocks again:");
         let mut knock = self.client();
         knock.args(["--verify", "tcp/22", "home", "ssh"]);
         show_command(&knock);
         for line in output(&mut knock)?.lines() {
             note(line);
         }
-        self.open_for_the_knocker()?;
+        self.open_for_the_client()?;
         let mut session = self.session()?;
 
-        say("The daemon is killed. The gate is the kernel's, and stays closed to others:");
+        say("The daemon is killed. The gate is in the kernel, and stays closed to others:");
         note("$ kill -9 knockd");
         knockd.signal(Signal::SIGKILL)?;
         knockd.wait(SOON)?;
-        self.expect_refused(STRANGER)?;
+        self.expect_refused(OTHER)?;
 
         say(&format!(
-            "{} seconds after the knock the kernel ends the lease by itself; a connection that was made in time goes on:",
+            "After {} seconds the lease expires in the kernel; the established connection continues:",
             LEASE.as_secs()
         ));
         self.wait_until_closed()?;
         self.expect_refused(Pair::CLIENT_V4)?;
         let echo = session.ask("still there?")?;
-        ensure!(echo == "still there?", "the connection says {echo:?}");
-        note("the connection that was made before: still there");
+        ensure!(echo == "still there?", "the connection answers {echo:?}");
+        note("the established connection still works");
 
-        say("A new daemon would take over where that one was. Or the gate is taken away for good:");
+        say("A new daemon would take over the gate. `knockd detach` removes it:");
         let mut detach = self.pair.server.command(&self.knockd);
         detach.args(["detach", "--config"]).arg(&self.config);
         show_command(&detach);
         for line in output(&mut detach)?.lines() {
             note(line);
         }
-        let greeting = self.connect(STRANGER)?;
-        note(&format!("{STRANGER} is greeted: {greeting}"));
+        let greeting = self.connect(OTHER)?;
+        note(&format!("{OTHER} is connected: {greeting}"));
         Ok(())
     }
 
@@ -82,15 +82,20 @@ impl Stage {
     fn session(&self) -> Result<Session> {
         let server = (Pair::SERVER_V4, PORT).into();
         let client = Some(Pair::CLIENT_V4.into());
-        Ok(Session::open(&self.pair.client, client, server, PATIENCE)?)
+        Ok(Session::open(
+            &self.pair.client,
+            client,
+            server,
+            CONNECT_TIMEOUT,
+        )?)
     }
 
-    /// Tries until there is no answer any more; nobody is there who could tell.
+    /// Tries until there is no answer. Without a daemon nothing reports the end of the lease.
     fn wait_until_closed(&self) -> Result<()> {
         let deadline = std::time::Instant::now() + LEASE + SOON;
         while self.connect(Pair::CLIENT_V4).is_ok() {
             if std::time::Instant::now() > deadline {
-                bail!("the lease does not end");
+                bail!("the lease does not expire");
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }

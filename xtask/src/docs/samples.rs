@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    Error,
     page::{Page, Sample},
+    problem::Problem,
 };
 
 /// In the info string, behind the language: the sample is not for a parser.
@@ -20,7 +20,7 @@ const IGNORE: &str = "ignore";
 const INCLUDE: (&str, &str) = ("{{#include ", "}}");
 
 /// Returns how many samples of `page` were parsed, and what is wrong in them.
-pub(super) fn check(page: &Page) -> Result<(usize, Vec<Error>)> {
+pub(super) fn check(page: &Page) -> Result<(usize, Vec<Problem>)> {
     let mut checked = 0;
     let mut errors = Vec::new();
     for sample in &page.samples {
@@ -34,7 +34,7 @@ pub(super) fn check(page: &Page) -> Result<(usize, Vec<Error>)> {
         };
         checked += 1;
         if let Err(text) = outcome {
-            errors.push(Error {
+            errors.push(Problem {
                 path: page.path.clone(),
                 line: sample.line,
                 text: format!("{language} sample: {}", text.trim_end()),

@@ -23,6 +23,8 @@ pub(super) struct Module {
     pub(super) imports: BTreeMap<String, Names>,
     /// The paths of `use …::*`.
     pub(super) globs: Vec<Names>,
-    /// Every path that is named here.
+    /// Every path that is named here, except in `pub use`.
     pub(super) paths: BTreeSet<Names>,
+    /// The paths of `pub use`, with any visibility.
+    pub(super) exports: BTreeSet<Names>,
 }

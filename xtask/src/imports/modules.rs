@@ -36,6 +36,12 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Whether `module` is a descendant of `ancestor`.
+    pub(super) fn is_within(&self, module: Id, ancestor: Id) -> bool {
+        let parent = self.modules[module].parent;
+        parent.is_some_and(|parent| parent == ancestor || self.is_within(parent, ancestor))
+    }
+
     /// Adds the module in `file`, whose children are in `folder`.
     fn load_file(&mut self, file: PathBuf, parent: Option<Id>, folder: &Path) -> Result<Id> {
         let text =

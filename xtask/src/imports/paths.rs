@@ -4,7 +4,7 @@
 use std::iter::Peekable;
 
 use proc_macro2::{TokenStream, TokenTree, token_stream};
-use syn::{Attribute, ImplItem, Item, ItemUse, Macro, Path, UseTree, visit::Visit};
+use syn::{Attribute, ImplItem, Item, ItemUse, Macro, Path, UseTree, Visibility, visit::Visit};
 
 use super::{
     attributes::is_test,
@@ -14,15 +14,21 @@ use super::{
 /// Collects into a module.
 pub(super) struct Paths<'a> {
     module: &'a mut Module,
+    /// Whether this is within a `pub use`.
+    exports: bool,
 }
 
 impl<'a> Paths<'a> {
     pub(super) fn collect(module: &'a mut Module, item: &Item) {
-        Paths { module }.visit_item(item);
+        let exports = false;
+        Paths { module, exports }.visit_item(item);
     }
 
     fn add(&mut self, names: Names) {
-        self.module.paths.insert(names);
+        match self.exports {
+            true => self.module.exports.insert(names),
+            false => self.module.paths.insert(names),
+        };
     }
 
     fn use_tree(&mut self, prefix: &[String], tree: &UseTree) {
@@ -117,7 +123,9 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         // `use ::name` is always another crate.
         if item.leading_colon.is_none() {
+            self.exports = !matches!(item.vis, Visibility::Inherited);
             self.use_tree(&[], &item.tree);
+            self.exports = false;
         }
     }
 

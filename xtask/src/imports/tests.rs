@@ -63,10 +63,7 @@ fn a_re_export_leads_to_the_definition() {
         ("a/inner.rs", "pub struct Thing;"),
         ("b.rs", "fn f(_: crate::a::Other) {}"),
     ];
-    assert_eq!(
-        edges_of(&files),
-        ["a.rs -> a/inner.rs: Thing", "b.rs -> a/inner.rs: Thing"]
-    );
+    assert_eq!(edges_of(&files), ["b.rs -> a/inner.rs: Thing"]);
 }
 
 #[test]
@@ -126,6 +123,17 @@ fn parent_and_child_that_name_each_other_are_a_circle() {
         ("a.rs", "mod inner; pub struct Thing; fn f() { inner::g() }"),
         ("a/inner.rs", "use super::Thing; pub fn g() {}"),
     ];
+    assert_eq!(circle_sizes(&files), [2]);
+}
+
+#[test]
+fn a_parent_that_only_re_exports_its_child_is_in_no_circle_with_it() {
+    let child = ("a/inner.rs", "use super::Thing; pub struct Inner;");
+    let exports = "mod inner; pub use inner::Inner; pub struct Thing;";
+    let files = [("lib.rs", "mod a;"), ("a.rs", exports), child];
+    assert_eq!(circle_sizes(&files), [0; 0]);
+    let uses = "mod inner; pub use inner::Inner; pub struct Thing(Inner);";
+    let files = [("lib.rs", "mod a;"), ("a.rs", uses), child];
     assert_eq!(circle_sizes(&files), [2]);
 }
 

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_and_other_output_are_told_apart() {
+    fn events_are_separated_from_other_output() {
         let text = r#"{ "type": "suite", "event": "started", "test_count": 3 }
 { "type": "test", "event": "started", "name": "a" }
 from a child

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     apt::{self, Provided},
-    executables::{Executable, build},
+    executables::Executable,
     fail2ban,
     privilege::as_root,
     runner::{Job, Summary},
@@ -35,37 +35,50 @@ const READERS: &[Provided] = &[
 /// How many executables run at once, and with how many threads each. Most tests wait: for a lease
 /// that expires, a process that starts, a packet that must not arrive.
 const AT_ONCE: usize = 3;
-const THREADS: usize = 2;
+const THREADS: usize = 3;
 
-/// The executables that run alone, by their names in `tests/tests` or their package.
+/// The targets that take longest, longest first: they start first, so that none of them is left
+/// over at the end.
+const LONGEST: &[&str] = &["gate", "packets", "lossy", "store", "firewall"];
+
+/// The targets that run alone.
 const EXCLUSIVE: &[&str] = &[
-    // It measures loss and delay.
+    // It measures how many knocks a lossy network lets through.
     "lossy", // It measures rates.
     BENCH,
 ];
 
 /// Runs the tests of [`TESTS`], and of [`BENCH`], which flood from the kernel.
-pub(super) fn run(workspace: &Workspace, summary: &mut Summary) -> Result<()> {
+pub(super) fn run(
+    workspace: &Workspace,
+    mut executables: Vec<Executable>,
+    summary: &mut Summary,
+) -> Result<()> {
     fail2ban::provide(workspace)?;
     apt::provide(READERS)?;
-    let executables = build(workspace, &format!("--package {TESTS} --package {BENCH}"))?;
-    let jobs: Result<Vec<_>> = executables.into_iter().map(job).collect();
+    executables.sort_by_key(|executable| {
+        let place = LONGEST.iter().position(|name| *name == executable.target);
+        place.unwrap_or(LONGEST.len())
+    });
+    let jobs: Result<Vec<_>> = executables.iter().map(job).collect();
     summary.run(jobs?, AT_ONCE, THREADS)
 }
 
-fn job(executable: Executable) -> Result<Job> {
+/// Whether a package has tests that need root and a kernel.
+pub(super) fn needs_kernel(executable: &Executable) -> bool {
+    [TESTS, BENCH].contains(&executable.package.as_str())
+}
+
+fn job(executable: &Executable) -> Result<Job> {
     let mut command = as_root("env")?;
     // With `CI`, a test that this machine cannot run fails. `RUSTC_BOOTSTRAP` is for the harness.
     command
         .args(["CI=1", "RUSTC_BOOTSTRAP=1"])
-        .arg(&executable.path);
-    command.current_dir(&executable.folder);
-    let exclusive = EXCLUSIVE
-        .iter()
-        .any(|name| executable.name.split(' ').any(|word| word == *name));
+        .arg(&executable.path)
+        .current_dir(&executable.folder);
     Ok(Job {
-        name: executable.name,
+        name: executable.name(),
         command,
-        exclusive,
+        exclusive: EXCLUSIVE.contains(&executable.target.as_str()),
     })
 }

@@ -33,12 +33,13 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     run(workspace.command("shellcheck").args(scripts))
 }
 
-/// The files in `folder` that start as a script does.
+/// The files in `folder` that start as a script does, or name themselves one.
 fn scripts_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut scripts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.is_file() && fs::read(&path)?.starts_with(b"#!") {
+        let is_named = path.extension().is_some_and(|extension| extension == "sh");
+        if path.is_file() && (is_named || fs::read(&path)?.starts_with(b"#!")) {
             scripts.push(path);
         }
     }

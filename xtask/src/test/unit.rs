@@ -3,26 +3,27 @@
 use anyhow::Result;
 
 use crate::{
-    executables::build,
+    executables::{Executable, build},
     runner::{Job, Summary},
-    workspace::{BENCH, COMMON, TESTS, Workspace, run},
+    workspace::{COMMON, Workspace, run},
 };
 
 /// How many executables run at once. Each has as many threads as the machine has processors.
 const AT_ONCE: usize = 2;
 
-/// Runs the unit tests of all packages, and the examples in their documentation.
-pub(super) fn run_all(workspace: &Workspace, summary: &mut Summary) -> Result<()> {
-    let packages = format!("--workspace --exclude {TESTS} --exclude {BENCH} --all-features");
-    let jobs = build(workspace, &packages)?
-        .into_iter()
-        .map(|executable| Job {
-            command: executable.command(),
-            name: executable.name,
-            exclusive: false,
-        });
+/// Runs `executables`, and the examples in the documentation of all packages.
+pub(super) fn run_all(
+    workspace: &Workspace,
+    executables: &[Executable],
+    summary: &mut Summary,
+) -> Result<()> {
+    let jobs = executables.iter().map(|executable| Job {
+        name: executable.name(),
+        command: executable.command(),
+        exclusive: false,
+    });
     summary.run(jobs.collect(), AT_ONCE, threads())?;
-    run(&mut workspace.cargo(&format!("test --quiet --doc {packages}")))
+    run(&mut workspace.cargo("test --quiet --doc --workspace --all-features"))
 }
 
 /// Gives that many random blocks to the checks of the sealed protocol.
@@ -32,13 +33,14 @@ pub(super) fn run_random_blocks(
     summary: &mut Summary,
 ) -> Result<()> {
     let test = format!("--release --package {COMMON} --features protocol --test random_blocks");
-    let jobs = build(workspace, &test)?.into_iter().map(|executable| {
+    let executables = build(workspace, &test)?;
+    let jobs = executables.iter().map(|executable| {
         let mut command = executable.command();
         command.env("KNOCK_BLOCKS", blocks.to_string());
         command.arg("--ignored");
         Job {
             command,
-            name: executable.name,
+            name: executable.name(),
             exclusive: false,
         }
     });

@@ -8,8 +8,7 @@ use std::{
 };
 
 use knock_common::gate::{Mode, Transport};
-
-use knockd_config::model::Config;
+use knockd_config::Config;
 use knockd_types::rules::Port;
 
 /// Set by sshd (ssh(1), ENVIRONMENT): client address and port, then server address and port.
@@ -108,9 +107,9 @@ pub(crate) fn warning(config: &Config) -> Option<String> {
 fn warning_for(config: &Config, session: Session) -> Option<String> {
     let rules = &config.gate.as_ref()?.rules;
     let Session { peer, port } = session;
-    let is_let_in = rules.trusted.iter().any(|network| network.contains(&peer));
+    let is_trusted = rules.trusted.iter().any(|network| network.contains(&peer));
     // Connections of this host to itself do not pass the gate.
-    if is_let_in
+    if is_trusted
         || peer.is_loopback()
         || rules.mode == Mode::Observe
         || !rules.protect.contains(&port)

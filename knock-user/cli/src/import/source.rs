@@ -5,8 +5,7 @@ use std::{fmt, fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The largest file that is read, in bytes. Far beyond any real configuration: a larger file is
-/// a wrong path.
+/// The largest file that is read, in bytes. A larger one is probably the wrong file.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
 
 /// The length of a line that its `fgets()` reads. The rest would become another line.

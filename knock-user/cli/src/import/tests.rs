@@ -1,10 +1,10 @@
 use std::{fs, net::IpAddr, time::Duration};
 
+use knockd_config::{Config, template::Expansion};
+use knockd_types::interface::Wanted;
 use proptest::prelude::*;
 
 use super::*;
-use knockd_config::{model::Config, template::Expansion};
-use knockd_types::interface::Wanted;
 
 /// The file that Debian 12 installs, without its blank lines and indentation.
 const DEBIAN: &str = "

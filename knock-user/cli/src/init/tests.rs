@@ -1,28 +1,34 @@
+//! Tests of the first configuration. The tests of `client add` use its directory as well.
+
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::*;
+use knock_common::window::Window;
+use knockd_credentials::{invitation::Invitation, key_file};
 use knockd_types::policy::Secret;
 
-struct Folder(tempfile::TempDir);
+use super::*;
+
+/// A directory for a configuration, with the subdirectory `etc`.
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path("etc/knockd.toml")
     }
 
-    fn init(&self, client: &str) -> Result<Zeroizing<String>> {
+    pub(crate) fn init(&self, client: &str) -> Result<Zeroizing<String>> {
         init(&self.config(), &self.path("state"), new(client))
     }
 
-    fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.path("etc"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -32,11 +38,13 @@ impl Folder {
     }
 }
 
-fn new(client: &str) -> NewClient {
+/// A new client that reaches this server as `server.example.net`.
+pub(crate) fn new(client: &str) -> NewClient {
     NewClient::new(client, Some("server.example.net".into())).unwrap()
 }
 
-fn mode(path: &Path) -> u32 {
+/// The permission bits of the file at `path`.
+pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
@@ -107,99 +115,4 @@ fn init_never_overwrites() {
     let error = folder.init("laptop").unwrap_err().to_string();
     assert!(error.contains("laptop.key exists already"), "{error}");
     assert_eq!(folder.files(), ["laptop.key"]);
-}
-
-#[test]
-fn adding_a_client_keeps_the_comments() {
-    let folder = Folder::new();
-    folder.init("laptop").unwrap();
-    let before = fs::read_to_string(folder.config()).unwrap();
-    let uri = add_client(&folder.config(), new("phone")).unwrap();
-    let invitation: Invitation = uri.parse().unwrap();
-    assert!(invitation.key == key_file::read(&folder.path("etc/phone.key")).unwrap());
-    let after = fs::read_to_string(folder.config()).unwrap();
-    for line in before.lines() {
-        assert!(after.contains(line), "{line}");
-    }
-    assert!(
-        after.contains("\n[[client]]\nname = \"phone\"\nkey_file = \"phone.key\"\n"),
-        "{after}"
-    );
-    let config = Config::load(&folder.config()).unwrap();
-    let names: Vec<_> = config
-        .clients
-        .iter()
-        .map(|client| &client.name[..])
-        .collect();
-    assert_eq!(names, ["laptop", "phone"]);
-    // The door does not name its clients, so the new client may open it.
-    assert_eq!(config.doors[0].clients, [0, 1]);
-    assert_eq!(mode(&folder.config()), 0o600);
-}
-
-#[test]
-fn the_first_client_of_a_configuration_comes_last() {
-    let folder = Folder::new();
-    let doors = "# Doors.\n\n[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n# The end.\n";
-    write_new(&folder.config(), doors).unwrap().keep();
-    assert_eq!(mode(&folder.config()), 0o600);
-    add_client(&folder.config(), new("laptop")).unwrap();
-    let after = fs::read_to_string(folder.config()).unwrap();
-    assert!(after.starts_with("# Doors.\n\n[[door]]\n"), "{after}");
-    assert!(after.contains("# The end.\n"), "{after}");
-    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 1);
-}
-
-#[test]
-fn what_is_wrong_beside_the_missing_client_is_told_and_left() {
-    let folder = Folder::new();
-    let text = "[[door]]\nname = \"ssh\"\n";
-    write_new(&folder.config(), text).unwrap().keep();
-    let error = add_client(&folder.config(), new("laptop")).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("knockd.toml:2: name: door `ssh` has neither"),
-        "{error}"
-    );
-    assert_eq!(folder.files(), ["knockd.toml"]);
-    assert_eq!(fs::read_to_string(folder.config()).unwrap(), text);
-    drop(write_new(&folder.path("etc/other.toml"), text).unwrap());
-    assert_eq!(folder.files(), ["knockd.toml"]);
-}
-
-#[test]
-fn a_linked_configuration_stays_linked() {
-    let folder = Folder::new();
-    folder.init("laptop").unwrap();
-    let elsewhere = folder.path("elsewhere.toml");
-    fs::rename(folder.config(), &elsewhere).unwrap();
-    std::os::unix::fs::symlink(&elsewhere, folder.config()).unwrap();
-    add_client(&folder.config(), new("phone")).unwrap();
-    assert!(fs::symlink_metadata(folder.config()).unwrap().is_symlink());
-    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 2);
-}
-
-#[test]
-fn a_client_that_cannot_be_added_changes_nothing() {
-    let folder = Folder::new();
-    folder.init("laptop").unwrap();
-    let before = fs::read(folder.config()).unwrap();
-    let same = add_client(&folder.config(), new("laptop")).unwrap_err();
-    assert!(
-        same.to_string().contains("has a client \"laptop\" already"),
-        "{same:#}"
-    );
-    fs::write(folder.path("etc/phone.key"), "precious").unwrap();
-    assert!(add_client(&folder.config(), new("phone")).is_err());
-    fs::write(folder.path("etc/knockd.toml.new"), "another editor").unwrap();
-    assert!(add_client(&folder.config(), new("tablet")).is_err());
-    assert_eq!(fs::read(folder.config()).unwrap(), before);
-    assert_eq!(
-        folder.files(),
-        ["knockd.toml", "knockd.toml.new", "laptop.key", "phone.key"]
-    );
-    for name in ["", "../x", "a b", ".hidden", "a/b", "é"] {
-        assert!(NewClient::new(name, None).is_err(), "{name:?}");
-    }
 }

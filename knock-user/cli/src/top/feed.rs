@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use knockd_types::{event::Notice, status::Status};
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -16,9 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use crate::control::unanswered;
-use crate::top::view::Update;
-use knockd_types::{event::Notice, status::Status};
+use crate::{control::unanswered, top::view::Update};
 
 /// The capacity of the update queue. When it is full the socket is not read, and the daemon drops
 /// notices and reports their number.
@@ -28,7 +27,7 @@ pub const MAX_LAG: usize = 256;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time limit for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest line that is read, in bytes. Enough for a status with tens of thousands of doors.
 const MAX_LINE: u64 = 16 << 20;
@@ -43,7 +42,7 @@ pub async fn status(socket: &Path) -> Result<Status> {
         let mut stream = ask(socket, "status").await?;
         read(&mut stream).await
     };
-    timeout(PATIENCE, answer)
+    timeout(TIMEOUT, answer)
         .await
         .context("knockd does not answer")?
 }
@@ -119,7 +118,7 @@ async fn poll(socket: PathBuf, updates: mpsc::Sender<Update>) {
         ticks.tick().await;
         let update = match status(&socket).await {
             Ok(status) => Update::Status(status.into()),
-            Err(error) => Update::Silent(why(&error)),
+            Err(error) => Update::Unanswered(why(&error)),
         };
         if updates.send(update).await.is_err() {
             return;
@@ -156,7 +155,7 @@ async fn follow(socket: PathBuf, updates: mpsc::Sender<Update>) {
         let Err(_) = follow_once(&socket, &updates).await else {
             return;
         };
-        if updates.send(Update::Deaf).await.is_err() {
+        if updates.send(Update::Unsubscribed).await.is_err() {
             return;
         }
     }
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_known_why_there_is_no_answer() {
+    async fn the_reason_for_a_missing_answer_is_shown() {
         assert_eq!(refusal("").await, "has stopped");
         assert_eq!(refusal("{\"version\": \"1.2").await, "has stopped");
         assert_eq!(refusal("{\"version\": 1}\n").await, "has another version");
@@ -218,15 +217,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_feed_goes_on_after_the_daemon_has_gone() {
+    async fn a_feed_continues_after_the_daemon_has_stopped() {
         let folder = TempDir::new().unwrap();
         let (sender, mut updates) = mpsc::channel(MAX_LAG);
         let _feed = Feed::start(&folder.path().join("socket"), &sender);
-        let (mut silent, mut deaf) = (0, 0);
-        while silent < 2 || deaf < 2 {
+        let (mut unanswered, mut unsubscribed) = (0, 0);
+        while unanswered < 2 || unsubscribed < 2 {
             match updates.recv().await.unwrap() {
-                Update::Silent(why) if why == "has stopped" => silent += 1,
-                Update::Deaf => deaf += 1,
+                Update::Unanswered(why) if why == "has stopped" => unanswered += 1,
+                Update::Unsubscribed => unsubscribed += 1,
                 other => panic!("{other:?}"),
             }
         }

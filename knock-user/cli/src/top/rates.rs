@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, time::Duration};
 
 use knock_common::counters::Outcome;
-
 use knockd_types::status::Status;
 
 /// How many readings are kept: one per second and column of a wide screen.
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_history_is_bounded() {
         let mut rates = Rates::default();
         for second in 0..2000 {
             let status = counted(second, 10 * second, 0);
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_counters_are_no_trouble() {
+    fn absurd_counters_saturate() {
         let mut rates = Rates::default();
         let mut absurd = counted(1, 0, 0);
         rates.read(&absurd, SECOND);

@@ -3,6 +3,7 @@
 use std::thread;
 
 use anyhow::Result;
+use knockd_runtime::clock::monotonic;
 use ratatui::{
     DefaultTerminal,
     crossterm::{
@@ -19,7 +20,6 @@ use crate::top::{
     ui::{Palette, Ui},
     view::View,
 };
-use knockd_runtime::clock::monotonic;
 
 /// The capacity of the input queue.
 const MAX_INPUTS: usize = 64;
@@ -40,7 +40,7 @@ impl Screen {
     /// Returns an error if there is no terminal, or it cannot be set up.
     pub fn open() -> Result<Self> {
         // ratatui's panic hook restores the terminal before the message is printed.
-        let terminal = ratatui::try_init().inspect_err(|_| give_back())?;
+        let terminal = ratatui::try_init().inspect_err(|_| restore())?;
         Ok(Self {
             terminal,
             palette: Palette::from_env(),
@@ -66,11 +66,11 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
-fn give_back() {
+fn restore() {
     // Fails only if the terminal was closed.
     let _ = ratatui::try_restore();
 }

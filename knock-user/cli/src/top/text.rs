@@ -10,7 +10,7 @@ use ratatui::{buffer::Buffer, text::Span};
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || turns(c) {
+        if c.is_control() || is_separator_or_bidi(c) {
             plain.extend(c.escape_default());
         } else {
             plain.push(c);
@@ -20,7 +20,7 @@ pub fn plain(text: &str) -> String {
 }
 
 /// Line and paragraph separators, and bidirectional controls (Unicode 16, table 23-2; UAX #9).
-fn turns(c: char) -> bool {
+fn is_separator_or_bidi(c: char) -> bool {
     matches!(
         c,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_steers_a_terminal_is_left() {
+    fn no_terminal_control_is_left() {
         assert_eq!(plain("ünïcödé 門"), "ünïcödé 門");
         assert_eq!(plain("a\u{1b}[2Jb\r\n\u{9b}c"), r"a\u{1b}[2Jb\r\n\u{9b}c");
         assert_eq!(plain("\u{202e}dlo\u{2066}"), r"\u{202e}dlo\u{2066}");

@@ -5,6 +5,7 @@ mod plan;
 
 use std::{env, time::Duration};
 
+use knockd_types::status::{GateStatus, Status};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -12,18 +13,17 @@ use ratatui::{
     widgets::{RenderDirection, Sparkline, Widget as _},
 };
 
-use self::{doors::Doors, plan::Plan};
+use self::{
+    doors::Doors,
+    plan::{Plan, WIDE},
+};
 use crate::top::{rates::Count, text, verdict::Meaning, view::View};
-use knockd_types::status::{GateStatus, Status};
 
 /// The minimum width in columns.
 pub const LEAST_WIDTH: u16 = 40;
 
 /// The minimum height in lines.
 pub const LEAST_HEIGHT: u16 = 10;
-
-/// The width in columns from which optional columns are shown.
-const WIDE: u16 = 60;
 
 /// The widths of a rate's name, its value, and the total, in columns.
 const NAME: usize = 15;
@@ -114,9 +114,9 @@ impl Ui {
 
     fn head(&self, view: &View, page: &mut Page<'_>) {
         let status = view.status();
-        match (view.silence(), status) {
-            (Some((why, heard)), _) => {
-                let ago = text::ago(heard, self.now);
+        match (view.unanswered(), status) {
+            (Some((why, updated)), _) => {
+                let ago = text::ago(updated, self.now);
                 let bad = self.palette.style(Meaning::Bad);
                 page.line(
                     &format!("knockd {why}; showing data from {ago} ago, reconnecting"),

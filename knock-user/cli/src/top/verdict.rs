@@ -1,7 +1,8 @@
 //! Formats the outcome of a knock as one line.
 
-use crate::top::text;
 use knockd_types::event::{AdmissionInfo, Event, Notice};
+
+use crate::top::text;
 
 /// The longest line that is kept, in characters. Wider than any screen.
 const MAX_LINE: usize = 400;
@@ -73,8 +74,8 @@ fn line(event: &Event) -> Option<(Meaning, String)> {
             Meaning::Nothing,
             format!("reloaded, listening on {listening}"),
         ),
-        Event::Opening(visitor) => (Meaning::Good, accepted(visitor, "opens")),
-        Event::Extended(visitor) => (Meaning::Good, accepted(visitor, "extends")),
+        Event::Opening(admission) => (Meaning::Good, accepted(admission, "opens")),
+        Event::Extended(admission) => (Meaning::Good, accepted(admission, "extends")),
         Event::Closed { door, source } => (Meaning::Nothing, format!("closed {door} to {source}")),
         Event::Command {
             door,
@@ -100,21 +101,22 @@ fn line(event: &Event) -> Option<(Meaning, String)> {
     })
 }
 
-fn accepted(visitor: &AdmissionInfo, verb: &str) -> String {
+fn accepted(admission: &AdmissionInfo, verb: &str) -> String {
     let AdmissionInfo {
         client,
         door,
         source,
         seconds,
-    } = visitor;
+    } = admission;
     let lease = text::duration(*seconds);
     format!("accepted {source}: {client} {verb} {door} for {lease}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use knockd_types::reason::Reason;
+
+    use super::*;
 
     fn verdict(event: Event) -> Option<Verdict> {
         Verdict::of(&Notice {
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_told_only_if_it_failed() {
+    fn a_command_is_shown_only_if_it_failed() {
         let ended = |ok| Event::Command {
             door: "ssh".into(),
             source: [192, 0, 2, 7].into(),
@@ -158,10 +160,10 @@ mod tests {
     #[test]
     fn a_message_is_safe_and_has_an_end() {
         let message = format!("\u{1b}]0;title\u{7}{}", "x".repeat(100_000));
-        let trouble = verdict(Event::Trouble { message }).unwrap();
-        assert!(trouble.text.starts_with(r"\u{1b}]0;title\u{7}x"));
-        assert!(!trouble.text.contains(char::is_control));
-        assert!(trouble.text.len() < 2 * MAX_LINE);
+        let problem = verdict(Event::Trouble { message }).unwrap();
+        assert!(problem.text.starts_with(r"\u{1b}]0;title\u{7}x"));
+        assert!(!problem.text.contains(char::is_control));
+        assert!(problem.text.len() < 2 * MAX_LINE);
     }
 
     #[test]

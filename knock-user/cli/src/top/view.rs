@@ -2,11 +2,12 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::top::{rates::Rates, verdict::Verdict};
 use knockd_types::{
     event::Notice,
     status::{DoorStatus, Status},
 };
+
+use crate::top::{rates::Rates, verdict::Verdict};
 
 /// The number of verdicts that are kept. More than the lines of a screen.
 pub const MAX_VERDICTS: usize = 256;
@@ -17,19 +18,21 @@ pub enum Update {
     /// The daemon's status.
     Status(Box<Status>),
     /// The daemon does not answer. The reason is worded to follow "knockd".
-    Silent(String),
+    Unanswered(String),
     /// A notice of the daemon.
     Notice(Notice),
     /// The subscription to notices has ended.
-    Deaf,
+    Unsubscribed,
 }
 
 /// The known state of the daemon.
 #[derive(Debug, Default)]
 pub struct View {
     status: Option<Status>,
-    heard: Duration,
-    silent: Option<String>,
+    /// When `status` was received.
+    updated: Duration,
+    /// Why the daemon has not answered since.
+    unanswered: Option<String>,
     rates: Rates,
     /// The newest first.
     verdicts: VecDeque<Verdict>,
@@ -45,19 +48,19 @@ impl View {
             Update::Status(status) => {
                 self.rates.read(&status, now);
                 self.status = Some(*status);
-                self.heard = now;
-                self.silent = None;
+                self.updated = now;
+                self.unanswered = None;
             }
-            Update::Silent(why) => self.silent = Some(why),
+            Update::Unanswered(why) => self.unanswered = Some(why),
             Update::Notice(notice) => {
                 self.is_following = true;
-                self.tell(&notice);
+                self.add_verdict(&notice);
             }
-            Update::Deaf => self.is_following = false,
+            Update::Unsubscribed => self.is_following = false,
         }
     }
 
-    fn tell(&mut self, notice: &Notice) {
+    fn add_verdict(&mut self, notice: &Notice) {
         let Some(verdict) = Verdict::of(notice) else {
             return;
         };
@@ -89,8 +92,8 @@ impl View {
     /// Why there is no newer status, and the time of the last one; `None` while the daemon
     /// answers.
     #[must_use]
-    pub fn silence(&self) -> Option<(&str, Duration)> {
-        self.silent.as_deref().map(|why| (why, self.heard))
+    pub fn unanswered(&self) -> Option<(&str, Duration)> {
+        self.unanswered.as_deref().map(|why| (why, self.updated))
     }
 
     /// The rates.
@@ -116,12 +119,13 @@ impl View {
 pub(super) mod tests {
     use std::net::Ipv4Addr;
 
-    use super::*;
     use knockd_types::{
         event::Event,
         reason::Reason,
         status::{Attachment, GateStatus, Mode},
     };
+
+    use super::*;
 
     /// A daemon with a gate and one open door.
     pub(in super::super) fn status() -> Status {
@@ -179,7 +183,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_newest_verdict_comes_first_and_there_is_an_end() {
+    fn the_newest_verdict_comes_first_and_their_number_is_limited() {
         let mut view = View::default();
         for round in 0..4 {
             for source in 0..=u8::MAX {
@@ -193,7 +197,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_same_again_is_counted() {
+    fn repetitions_are_counted() {
         let mut view = View::default();
         for _ in 0..1000 {
             view.apply(refusal(1), Duration::ZERO);
@@ -205,16 +209,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_last_answer_stays_until_there_is_another() {
+    fn the_last_status_stays_until_there_is_another() {
         let mut view = View::default();
         let second = Duration::from_secs(1);
         view.apply(Update::Status(status().into()), second);
-        assert_eq!(view.silence(), None);
-        view.apply(Update::Silent("has stopped".into()), 3 * second);
-        view.apply(Update::Silent("has stopped".into()), 4 * second);
-        assert_eq!(view.silence(), Some(("has stopped", second)));
+        assert_eq!(view.unanswered(), None);
+        view.apply(Update::Unanswered("has stopped".into()), 3 * second);
+        view.apply(Update::Unanswered("has stopped".into()), 4 * second);
+        assert_eq!(view.unanswered(), Some(("has stopped", second)));
         assert!(view.status().is_some());
         view.apply(Update::Status(status().into()), 5 * second);
-        assert_eq!(view.silence(), None);
+        assert_eq!(view.unanswered(), None);
     }
 }

@@ -11,7 +11,7 @@ use knock_common::window::Window;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use toml::Spanned;
 
-use crate::profile::{Profile, check_name};
+use super::settings::{Profile, check_name};
 use crate::{cli::lease, name::Name, server::Server, source_ip::SourceIp, verify::TcpPort};
 
 #[derive(Deserialize)]

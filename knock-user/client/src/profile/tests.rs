@@ -1,9 +1,13 @@
 use std::fs;
 
-use knock_common::protocol::key::SecretKey;
+use knock_common::{
+    protocol::{key::SecretKey, sealed::RequestedLease},
+    window::Window,
+};
 use proptest::prelude::*;
 
 use super::*;
+use crate::source_ip::SourceIp;
 
 const FULL: &str = r#"
 [[profile]]

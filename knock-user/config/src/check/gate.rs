@@ -6,11 +6,10 @@ use knock_common::{
     gate::{HOST, MAX_PREFIX_LENS, MAX_TRUSTED, PrefixLens, Transport},
     window::Window,
 };
+use knockd_types::rules::{Opening, Port, Rules};
 use toml::Spanned;
 
-use crate::check::Checker;
-use crate::{file, model::Gate};
-use knockd_types::rules::{Opening, Port, Rules};
+use crate::{check::Checker, file, model::Gate};
 
 impl Checker<'_> {
     /// The gate that `doors` open.

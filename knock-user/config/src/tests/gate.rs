@@ -90,7 +90,7 @@ fn a_gates_mistakes_name_file_line_and_key() {
         (
             "[\"tcp/22\", \"udp/51820\"]\n",
             "[\"tcp/22\", \"22\"]\n",
-            "knockd.toml:7: protect: `22` is no port such as \"tcp/22\" or \"udp/51820\"",
+            "knockd.toml:7: protect: `22` is not a port such as \"tcp/22\" or \"udp/51820\"",
         ),
         (
             "[\"tcp/22\", \"udp/51820\"]\n",

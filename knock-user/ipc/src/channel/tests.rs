@@ -1,54 +1,61 @@
-use super::*;
 use knockd_types::event::{Event, Notice};
 
+use super::*;
+use crate::request::ReloadConfig;
+
 async fn ends() -> (SupervisorEnd, ListenerEnd) {
-    let (keeper, listener) = SupervisorEnd::pair().unwrap();
-    (keeper, ListenerEnd::new(listener.try_into().unwrap()))
+    let (supervisor, listener) = SupervisorEnd::pair().unwrap();
+    (supervisor, ListenerEnd::new(listener.try_into().unwrap()))
 }
 
 #[tokio::test]
-async fn an_order_arrives_and_an_end_is_heard() {
-    let (keeper, listener) = ends().await;
-    let order = Request::Reload { question: 7 };
-    listener.send(&order).await.unwrap();
-    assert!(matches!(keeper.recv().await.unwrap(), Received::Request(heard) if heard == order));
+async fn a_request_arrives_and_an_exit_is_noticed() {
+    let (supervisor, listener) = ends().await;
+    let request = Request::Reload(ReloadConfig { query: 7 });
+    listener.send(&request).await.unwrap();
+    assert!(
+        matches!(supervisor.recv().await.unwrap(), Received::Request(received) if received == request)
+    );
     drop(listener);
-    assert!(matches!(keeper.recv().await.unwrap(), Received::Closed));
+    assert!(matches!(supervisor.recv().await.unwrap(), Received::Closed));
 }
 
 #[tokio::test]
-async fn what_is_no_order_is_garbled_whatever_its_length() {
-    let (keeper, listener) = ends().await;
+async fn a_packet_of_any_length_that_is_no_request_is_invalid() {
+    let (supervisor, listener) = ends().await;
     for len in [1, REQUEST_LEN - 1, REQUEST_LEN, REQUEST_LEN + 1, 10_000] {
         listener.socket.send(&vec![0xff; len]).await.unwrap();
-        let heard = keeper.recv().await.unwrap();
-        assert!(matches!(heard, Received::Invalid(_)), "{len}: {heard:?}");
+        let received = supervisor.recv().await.unwrap();
+        assert!(
+            matches!(received, Received::Invalid(_)),
+            "{len}: {received:?}"
+        );
     }
-    // And the next message is one of its own.
+    // The next packet is not affected.
     listener.send(&Request::Alive).await.unwrap();
-    let heard = keeper.recv().await.unwrap();
-    assert!(matches!(heard, Received::Request(Request::Alive)));
+    let received = supervisor.recv().await.unwrap();
+    assert!(matches!(received, Received::Request(Request::Alive)));
 }
 
 #[tokio::test]
 async fn a_message_of_any_length_arrives_with_its_files() {
-    let (keeper, mut listener) = ends().await;
+    let (supervisor, mut listener) = ends().await;
     let folder = tempfile::tempdir().unwrap();
     for len in [0, MAX_INLINE - 200, MAX_INLINE, 5_000_000] {
         let file = std::fs::File::create(folder.path().join("file")).unwrap();
-        let message = "x".repeat(len);
+        let text = "x".repeat(len);
         let event = Event::Trouble {
-            message: message.clone(),
+            message: text.clone(),
         };
-        let told = Message::Notice(Box::new(Notice::now(event)));
-        keeper.send(&told, &[file.as_fd(); 3]).await.unwrap();
-        let (told, files) = listener.recv().await.unwrap().unwrap();
-        let Message::Notice(told) = told else {
-            panic!("{told:?}");
+        let message = Message::Notice(Box::new(Notice::now(event)));
+        supervisor.send(&message, &[file.as_fd(); 3]).await.unwrap();
+        let (message, files) = listener.recv().await.unwrap().unwrap();
+        let Message::Notice(notice) = message else {
+            panic!("{message:?}");
         };
-        assert_eq!(told.event, Event::Trouble { message });
+        assert_eq!(notice.event, Event::Trouble { message: text });
         assert_eq!(files.len(), 3);
     }
-    drop(keeper);
+    drop(supervisor);
     assert!(listener.recv().await.unwrap().is_none());
 }

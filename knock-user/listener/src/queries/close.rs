@@ -1,7 +1,7 @@
 //! `close`: the administrator closes a door, or all doors of an address.
 
 use anyhow::Result;
-use knockd_ipc::request::Request;
+use knockd_ipc::request::{CloseDoors, Request};
 use knockd_types::control::CloseRequest;
 use tokio::sync::oneshot;
 
@@ -24,11 +24,11 @@ impl Listener {
                 return Ok(());
             }
         };
-        let request = Request::Close {
-            question: self.pending.add(PendingQuery::Command(reply)),
+        let request = Request::Close(CloseDoors {
+            query: self.pending.add(PendingQuery::Command(reply)),
             door,
             source: request.source,
-        };
+        });
         Ok(self.supervisor.send(&request).await?)
     }
 

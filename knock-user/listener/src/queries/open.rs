@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use knockd_ipc::request::Request;
+use knockd_ipc::request::{OpenDoor, Request};
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     control::OpenRequest,
@@ -30,14 +30,14 @@ impl Listener {
                 return Ok(());
             }
         };
-        let request = Request::Open {
-            question: self.pending.add(PendingQuery::Command(reply)),
+        let request = Request::Open(OpenDoor {
+            query: self.pending.add(PendingQuery::Command(reply)),
             door,
             client: BY_HAND_NUMBER,
             source: request.source,
             lease,
             at: monotonic(),
-        };
+        });
         Ok(self.supervisor.send(&request).await?)
     }
 

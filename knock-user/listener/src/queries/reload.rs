@@ -1,7 +1,7 @@
 //! `reload`: the supervisor reads its configuration again.
 
 use anyhow::Result;
-use knockd_ipc::request::Request;
+use knockd_ipc::request::{ReloadConfig, Request};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
 
 impl Listener {
     pub(super) async fn reload(&mut self, reply: oneshot::Sender<Outcome>) -> Result<()> {
-        let question = self.pending.add(PendingQuery::Command(reply));
-        Ok(self.supervisor.send(&Request::Reload { question }).await?)
+        let query = self.pending.add(PendingQuery::Command(reply));
+        let request = Request::Reload(ReloadConfig { query });
+        Ok(self.supervisor.send(&request).await?)
     }
 }

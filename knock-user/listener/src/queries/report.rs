@@ -1,7 +1,10 @@
 //! Reports of the supervisor, which several queries need.
 
 use anyhow::Result;
-use knockd_ipc::{message::Report, request::Request};
+use knockd_ipc::{
+    message::Report,
+    request::{GetReport, Request},
+};
 
 use crate::{pending::PendingQuery, state::Listener};
 
@@ -12,10 +15,10 @@ impl Listener {
         query: PendingQuery,
         count_leases: bool,
     ) -> Result<()> {
-        let request = Request::Report {
-            question: self.pending.add(query),
+        let request = Request::Report(GetReport {
+            query: self.pending.add(query),
             count_leases,
-        };
+        });
         Ok(self.supervisor.send(&request).await?)
     }
 

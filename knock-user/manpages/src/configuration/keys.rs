@@ -1,6 +1,6 @@
 //! The table of all keys of the configuration.
 
-use super::{Default, Key, Table, Values};
+use super::model::{Default, Key, Table, Values};
 
 const NAME: Values = Values::Other {
     what: "A string of 1 to 64 bytes without control characters",

@@ -3,11 +3,15 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::Result;
-use knockd_config::model::Config;
+use knockd_config::Config;
 use tempfile::TempDir;
 use toml_edit::{DocumentMut, Item, Value};
 
-use super::{Default, EXAMPLE, Key, Table, Values, keys::TABLES};
+use super::{
+    EXAMPLE,
+    keys::TABLES,
+    model::{Default, Key, Table, Values},
+};
 
 /// A valid configuration with every table that a key may need, and no key that has a default.
 const MINIMAL: &str = r#"
@@ -214,6 +218,21 @@ impl Values {
 #[test]
 fn the_example_is_right() {
     Folder::new().parse(EXAMPLE).unwrap();
+}
+
+/// `portknock open` and `portknock close` take exactly one address.
+#[test]
+fn the_example_calls_portknock_with_one_address() {
+    let example: DocumentMut = EXAMPLE.parse().unwrap();
+    let doors = example["door"].as_array_of_tables().unwrap();
+    for (key, verb) in [("run", "open"), ("close", "close")] {
+        let commands: Vec<Vec<_>> = doors
+            .iter()
+            .filter_map(|door| door.get(key)?.as_array())
+            .map(|argv| argv.iter().filter_map(Value::as_str).collect())
+            .collect();
+        assert_eq!(commands, [["portknock", verb, "%IP%"]]);
+    }
 }
 
 /// The example in the documentation has every key, each with its default.

@@ -8,7 +8,7 @@ use tracing::{
     field::{Field, Visit},
 };
 
-/// The field with the JSON of a [reported](crate::daemon::report) event.
+/// The field with the JSON of a [`knockd_types::event::Event`].
 pub const EVENT: &str = "event";
 
 /// The keys that every entry has. Other fields must not override them.

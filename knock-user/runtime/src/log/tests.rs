@@ -3,16 +3,15 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use proptest::prelude::*;
-use serde_json::{Value, json};
-use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt as _};
-
-use super::*;
-use knockd_listener::tails::Reporter;
 use knockd_types::{
     event::{AdmissionInfo, Event},
     reason::Reason,
 };
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt as _};
+
+use super::{escape::misleads, *};
 
 /// The destination of a log.
 #[derive(Clone, Default)]
@@ -63,7 +62,7 @@ fn logged(format: Format, work: impl FnOnce()) -> String {
 }
 
 fn reported(format: Format, event: &Event) -> String {
-    logged(format, || Reporter::default().report(event.clone()))
+    logged(format, || log_event(event))
 }
 
 fn knock(client: &str, door: &str) -> Event {
@@ -240,9 +239,9 @@ proptest! {
                 "KNOCKD_SOURCE",
             ]
         );
-        let trouble = reported(Format::Journal, &Event::Trouble { message });
+        let problem = reported(Format::Journal, &Event::Trouble { message });
         prop_assert_eq!(
-            names(&trouble),
+            names(&problem),
             ["PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE", "KNOCKD_EVENT"]
         );
     }

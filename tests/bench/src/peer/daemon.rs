@@ -99,10 +99,10 @@ fn last_lines(process: &Running) -> String {
 pub(crate) fn send(sender: &Sender, knock: &[Vec<u8>]) -> Result<u64> {
     let (last, others) = knock.split_last().context("a knock has no frames")?;
     for frame in others {
-        sender.send_at_last(frame)?;
+        sender.send_with_retry(frame)?;
     }
     let sent = now();
-    sender.send_at_last(last)?;
+    sender.send_with_retry(last)?;
     Ok(sent)
 }
 

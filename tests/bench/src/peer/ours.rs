@@ -28,8 +28,8 @@ pub(crate) enum Kind {
 
 const SEQUENCE: &[u8] = &[1, 2, 3, 4];
 
-/// The door closes after a second, so that few doors are open at a time. The user `nobody` exists
-/// on machines without the package, too.
+/// The door closes after one second, so that the leases of earlier knocks do not accumulate. The
+/// user `nobody` also exists on machines without the package.
 const CONFIGURATION: &str = r#"control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
 user = "nobody"

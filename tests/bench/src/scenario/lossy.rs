@@ -28,7 +28,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
              drops packets, or delays 25 % of them by up to 20 ms. A call succeeds if its command \
              starts. All daemons get the same seed for the random decisions of the relay. Eight \
              calls run at the same time. For knockd 0.8 sequential calls are measured as well: when \
-             it completes a knock, it discards the incomplete knocks that started later.",
+             it completes a knock, it discards the partial knocks that started later.",
     run,
     plot: Some(Plot::Bars(Unit::Percent)),
 };

@@ -1,4 +1,4 @@
-//! Incomplete knocks from many sources.
+//! Partial knocks from many sources.
 
 mod label;
 mod memory;
@@ -21,21 +21,21 @@ use crate::{
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "sources",
-    title: "Incomplete knocks",
-    method: "The daemon's assembler holds this number of sources, each with an incomplete knock. \
+    title: "Partial knocks",
+    method: "The daemon's assembler holds this number of sources, each with a partial knock. \
              Every SYN comes from another source than the one before, and the oldest SYN of its \
              source has just timed out. SYNs come in batches of 256, as the daemon reads them \
              during a flood. The sources send round-robin; or in a new random order each round, \
              which is not their order in memory; or each SYN comes from a new source and evicts \
              the oldest one. An equal number of SYNs precedes the measurement as a warm-up. \
              `limits.sources` is raised for 1,000,000 sources. Memory is the growth of a process \
-             that does nothing else. knockd 0.8 searches all incomplete knocks for each SYN to one \
-             of its ports. Its figure is its CPU time per SYN from a source without an incomplete \
+             that does nothing else. knockd 0.8 searches all partial knocks for each SYN to one \
+             of its ports. Its figure is its CPU time per SYN from a source without a partial \
              knock, at 5,000 SYNs per second.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
-        x: "sources with an incomplete knock",
+        x: "sources with a partial knock",
     }),
 };
 
@@ -87,7 +87,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         found.push(peer::per_event(context, count, rounds)?);
     }
     for count in COUNTS.into_iter().skip(1) {
-        found.push(memory::of_incomplete(count, rounds)?);
+        found.push(memory::of_partial(count, rounds)?);
     }
     found.push(memory::of_full(DEFAULT_SOURCES, rounds)?);
     found.push(memory::of_timed_out(DEFAULT_SOURCES, rounds)?);

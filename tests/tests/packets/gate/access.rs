@@ -1,4 +1,4 @@
-//! Whom a lease or trust lets in, and whom it does not.
+//! Which sources a lease or a trusted network admits.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ use knockd_types::rules::{Port, Rules};
 use super::{HOUR, Programs, keys, request, rules, trusting};
 use crate::bench::{Action, Bench, action, unlimited};
 
-/// Two of each kind, one number of both.
+/// Two ports of each protocol; one number occurs with both.
 const PORTS: [&str; 4] = ["tcp/22", "tcp/51820", "udp/51820", "udp/53"];
 
 fn expect_from(programs: &mut Programs, source: impl Into<IpAddr>, port: &str, outcome: Outcome) {
@@ -26,7 +26,7 @@ fn expect_from(programs: &mut Programs, source: impl Into<IpAddr>, port: &str, o
 }
 
 #[test]
-fn a_lease_is_for_one_source_one_protocol_and_one_port() {
+fn a_lease_admits_one_source_to_one_port_of_one_protocol() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&PORTS));
     for (source, other, elsewhere) in [
@@ -68,7 +68,7 @@ fn a_lease_is_for_one_source_one_protocol_and_one_port() {
 }
 
 #[test]
-fn every_lease_of_many_lets_its_source_in() {
+fn each_of_many_leases_admits_its_source() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&PORTS));
     let sources = ["192.0.2.2/32", "192.0.2.3/32", "2001:db8::2/128", "::2/128"];
@@ -84,7 +84,7 @@ fn every_lease_of_many_lets_its_source_in() {
 }
 
 #[test]
-fn trust_ends_where_its_network_ends() {
+fn a_trusted_network_has_exact_bounds() {
     needs_bpf!();
     let networks = [
         "10.0.0.0/8",
@@ -114,7 +114,7 @@ fn trust_ends_where_its_network_ends() {
 }
 
 #[test]
-fn a_network_within_another_takes_nothing_from_it() {
+fn nested_trusted_networks_are_all_trusted() {
     needs_bpf!();
     let networks = [
         "10.0.0.0/8",
@@ -137,7 +137,7 @@ fn a_network_within_another_takes_nothing_from_it() {
 }
 
 #[test]
-fn all_of_one_family_is_none_of_the_other() {
+fn a_network_of_one_family_does_not_match_the_other() {
     needs_bpf!();
     let mut programs = Programs::new(&trusting(rules(&PORTS), &["0.0.0.0/0"]));
     for (source, outcome) in [
@@ -166,7 +166,7 @@ fn all_of_one_family_is_none_of_the_other() {
 }
 
 #[test]
-fn a_trusted_source_needs_no_lease_and_may_have_one() {
+fn a_trusted_source_needs_no_lease_but_may_have_one() {
     needs_bpf!();
     let networks = ["192.0.2.0/24", "2001:db8::/64"];
     let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
@@ -182,7 +182,7 @@ fn a_trusted_source_needs_no_lease_and_may_have_one() {
 }
 
 #[test]
-fn an_ipv6_lease_is_for_its_prefix() {
+fn an_ipv6_lease_admits_exactly_its_prefix() {
     needs_bpf!();
     for (lens, prefixes) in [
         (
@@ -196,7 +196,7 @@ fn an_ipv6_lease_is_for_its_prefix() {
                 "::/64",
             ],
         ),
-        // The ends of either half of an address.
+        // The edges of the 64-bit halves of an address.
         (
             [1, 63, 65, 127],
             [
@@ -229,9 +229,9 @@ fn an_ipv6_lease_is_for_its_prefix() {
     }
 }
 
-/// All of IPv4 lies in ::/64.
+/// All IPv4-mapped addresses are in ::/64.
 #[test]
-fn an_ipv6_prefix_is_no_lease_of_an_ipv4_address() {
+fn an_ipv6_lease_does_not_admit_ipv4_addresses() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&PORTS));
     programs.lease(&[("::/64", "tcp/22"), ("::/56", "tcp/22")]);
@@ -239,7 +239,7 @@ fn an_ipv6_prefix_is_no_lease_of_an_ipv4_address() {
 }
 
 #[test]
-fn a_prefix_is_no_lease_of_another_length() {
+fn a_lease_applies_to_its_prefix_length_only() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&PORTS));
     programs.lease(&[
@@ -257,7 +257,7 @@ fn a_prefix_is_no_lease_of_another_length() {
         let source: IpAddr = source.parse().unwrap();
         expect_from(&mut programs, source, "tcp/22", outcome);
     }
-    // The program only looks for the lengths that it was told.
+    // The program looks up only the prefix lengths of its configuration.
     let unknown = "2001:db8:9::/48".parse().unwrap();
     let keys = keys(unknown, "tcp/22".parse().unwrap());
     for bench in [&mut programs.enforcing, &mut programs.observing] {
@@ -266,9 +266,9 @@ fn a_prefix_is_no_lease_of_another_length() {
     expect_from(&mut programs, unknown.addr(), "tcp/22", GateRefused);
 }
 
-/// No host takes such a packet, but it must not be the proof that the gate is open either.
+/// No host accepts such a packet, but it must not reveal that the gate is open.
 #[test]
-fn an_ipv4_mapped_source_has_neither_lease_nor_trust() {
+fn an_ipv4_mapped_source_is_never_admitted() {
     needs_bpf!();
     let networks = ["198.51.100.0/24"];
     let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
@@ -285,7 +285,7 @@ fn an_ipv4_mapped_source_has_neither_lease_nor_trust() {
 }
 
 #[test]
-fn every_port_against_the_protected_ones() {
+fn exactly_the_protected_ports_are_dropped() {
     needs_bpf!();
     let protected = [
         "tcp/1",
@@ -307,7 +307,7 @@ fn every_port_against_the_protected_ones() {
         let mut passed = 0;
         for number in 0..=u16::MAX {
             let port = Port { transport, number };
-            // Those are the window's.
+            // These are the ports of the window.
             if transport == Transport::Tcp && (61000..=61255).contains(&number) {
                 continue;
             }
@@ -328,16 +328,16 @@ fn every_port_against_the_protected_ones() {
     assert_eq!(refused, 10);
 }
 
-/// The network of one address.
+/// The address as a network of a single host.
 fn host(source: &str) -> String {
     IpNet::from(source.parse::<IpAddr>().unwrap()).to_string()
 }
 
-/// The addresses at which a network begins and ends.
+/// The addresses at the edges of a network.
 struct Edges {
-    /// Its first and its last.
+    /// The first and the last address.
     inside: [IpAddr; 2],
-    /// The one before and the one behind; around at the ends of all addresses.
+    /// The addresses before and after, with wrap-around.
     outside: [IpAddr; 2],
 }
 

@@ -1,4 +1,4 @@
-//! What the gate has nothing to do with passes as if there were none.
+//! Packets that are not for a protected port pass as without a gate.
 
 use knock_common::counters::Outcome::{self, NotIp, NotSyn, NotTcp, OutsideWindow};
 use knock_tests::{
@@ -16,7 +16,7 @@ use crate::{
 /// TCP only, UDP only, both.
 const GATES: [&[&str]; 3] = [&["tcp/22"], &["udp/51820"], &["tcp/22", "udp/51820"]];
 
-/// An ARP request by hand: who has 192.0.2.1, tell 192.0.2.2.
+/// A hand-written ARP request for 192.0.2.1 from 192.0.2.2.
 #[rustfmt::skip]
 const ARP: [u8; 42] = [
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff,  2, 0, 0, 0, 0, 2,  0x08, 0x06,
@@ -45,7 +45,7 @@ fn bystanders() -> Vec<(String, Vec<u8>, Outcome)> {
             Protocol::SCTP,
             Protocol::IPV6,
         ] {
-            // Too short for any ports is fine as well.
+            // Packets too short for port numbers pass too.
             for len in [0, 8, 64] {
                 let packet = carrying(&like, protocol, vec![0; len]);
                 add(&format!("{protocol:?}"), &packet, NotTcp);
@@ -56,7 +56,7 @@ fn bystanders() -> Vec<(String, Vec<u8>, Outcome)> {
         let data = like.tcp(|tcp| (tcp.syn, tcp.ack, tcp.psh) = (false, true, true));
         add("data", &data.payload([7; 1000]), OutsideWindow);
     }
-    // Router discovery, and a report of multicast listeners, which has a header before it.
+    // A multicast listener report (MLD), which has an extension header.
     let [_, v6] = requests("tcp/22");
     let listening = carrying(&v6, Protocol::IPV6_ICMP, vec![143, 0, 0, 0, 0, 0, 0, 0]);
     let listening = listening.extension(Extension::hop_by_hop());
@@ -75,7 +75,7 @@ fn bystanders() -> Vec<(String, Vec<u8>, Outcome)> {
             add(port, &syn_ack, OutsideWindow);
         }
     }
-    // An answer of a name server among them.
+    // Includes the answer of a name server.
     for port in [
         "udp/22",
         "udp/53",
@@ -96,7 +96,7 @@ fn bystanders() -> Vec<(String, Vec<u8>, Outcome)> {
 }
 
 #[test]
-fn what_goes_to_no_protected_port_passes() {
+fn packets_to_unprotected_ports_pass() {
     needs_bpf!();
     for protect in GATES {
         let mut programs = Programs::new(&rules(protect));
@@ -115,7 +115,7 @@ fn a_request_passes_a_gate_of_the_other_protocol() {
     for request in requests("udp/51820") {
         let frame = request.bytes().unwrap();
         tcp.expect("datagram", &frame, NotTcp);
-        // No UDP header has to be whole where none is looked at.
+        // An incomplete UDP header passes if no UDP port is protected.
         tcp.expect("cut datagram", &frame[..frame.len() - 1], NotTcp);
     }
     for request in requests("tcp/22") {
@@ -123,21 +123,22 @@ fn a_request_passes_a_gate_of_the_other_protocol() {
     }
 }
 
-/// A knock is one, and everything else what the reference says, whatever is protected.
+/// A SYN to the window causes an event with any gate, and all other packets have the outcome of the
+/// reference.
 #[test]
-fn every_packet_of_the_table_with_a_gate() {
+fn every_packet_of_the_table_has_its_outcome_with_a_gate() {
     needs_bpf!();
     for protect in GATES {
         let mut programs = Programs::new(&rules(protect));
-        let mut knocks = 0;
+        let mut syns_to_window = 0;
         for packet in packets() {
             programs.check(&packet.what, &packet.frame);
             if let Expected::Knock { .. } = packet.expected {
                 let gated = classify(&packet.frame, &programs.policy);
                 assert_eq!(gated, packet.expected, "{}", packet.what);
-                knocks += 1;
+                syns_to_window += 1;
             }
         }
-        assert!(knocks > 50, "{knocks}");
+        assert!(syns_to_window > 50, "{syns_to_window}");
     }
 }

@@ -11,16 +11,16 @@ use knock_tests::{
 
 use super::{Programs, request, requests, rules};
 
-// Where the UDP header begins, behind IPv4 and behind IPv6, and what lies in it (RFC 768).
+// Offset of the UDP header behind IPv4 and behind IPv6, and offsets of its fields (RFC 768).
 const UDP: [usize; 2] = [34, 54];
 const SOURCE_PORT: usize = 0;
 const LEN: usize = 4;
 const CHECKSUM: usize = 6;
 
-/// Where the length of the packet stands: IPv4's of all, IPv6's of what follows the header.
+/// Offset of the length field: the total length in IPv4, the payload length in IPv6.
 const PACKET_LEN: [usize; 2] = [16, 18];
 
-/// The host judges what the header says, the gate where it goes.
+/// The host validates the UDP header; the gate checks only the port.
 #[test]
 fn a_datagram_needs_a_lease_whatever_its_header_says() {
     needs_bpf!();
@@ -58,9 +58,9 @@ fn a_datagram_needs_a_lease_whatever_its_header_says() {
     }
 }
 
-/// A socket that listens to all gets those too.
+/// A socket that is bound to the wildcard address receives these too.
 #[test]
-fn a_datagram_to_many_needs_a_lease() {
+fn a_multicast_or_broadcast_datagram_needs_a_lease() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&["udp/5353"]));
     for (source, destination) in [
@@ -81,7 +81,7 @@ fn a_datagram_to_many_needs_a_lease() {
     }
 }
 
-/// The port that counts is the one that the datagram goes to.
+/// Only the destination port counts.
 #[test]
 fn an_answer_from_a_protected_port_is_no_request() {
     needs_bpf!();

@@ -1,4 +1,4 @@
-//! What could hide a connection or a datagram from the gate, and does not.
+//! Packets that could hide a connection attempt or a datagram from the gate.
 
 use etherparse::{LaxSlicedPacket, TransportSlice};
 use knock_common::{
@@ -18,24 +18,24 @@ use knockd_types::rules::Port;
 use super::{Programs, requests, rules, trusting};
 use crate::bench::{Action, MIN_FRAME};
 
-/// A port of either protocol.
+/// One port of each protocol.
 const PORTS: [&str; 2] = ["tcp/22", "udp/51820"];
 
-/// Where the IP header begins behind an Ethernet header without tags.
+/// Offset of the IP header behind an Ethernet header without tags.
 const IP: usize = 14;
-/// Where the first IPv6 extension header begins, and in it, one byte on, its length.
+/// Offset of the first IPv6 extension header; its length field is one byte further.
 const EXTENSION: usize = IP + 40;
 
-/// Programs that protect one port, and that protect both; the ports that each protects.
+/// Programs that protect one port or both, with the protected ports.
 fn programs() -> Vec<(Programs, Vec<&'static str>)> {
     let sets = [vec![PORTS[0]], vec![PORTS[1]], PORTS.to_vec()];
     sets.map(|ports| (Programs::new(&rules(&ports)), ports))
         .into()
 }
 
-/// Every way to put up to three tags on a frame.
+/// All combinations of up to three tags.
 fn tags() -> Vec<Vec<Tag>> {
-    // Hosts take off what has the identifier 0 without asking whose it is.
+    // Hosts remove priority tags (identifier 0) of either type.
     let kinds = [Customer(0), Customer(5), Provider(0), Provider(5)];
     let mut all = vec![Vec::new()];
     let mut longest = all.clone();
@@ -48,7 +48,7 @@ fn tags() -> Vec<Vec<Tag>> {
 }
 
 #[test]
-fn tags_hide_nothing() {
+fn tags_do_not_hide_a_request() {
     needs_bpf!();
     for (mut programs, ports) in programs() {
         for request in ports.into_iter().flat_map(requests) {
@@ -70,7 +70,7 @@ fn tags_hide_nothing() {
 }
 
 #[test]
-fn ipv4_options_hide_nothing() {
+fn ipv4_options_do_not_hide_a_request() {
     needs_bpf!();
     for (mut programs, ports) in programs() {
         for [request, _] in ports.into_iter().map(requests) {
@@ -81,7 +81,7 @@ fn ipv4_options_hide_nothing() {
                 programs.expect(&what, &frame, GateUnclear);
             }
             for len in (0..=40).step_by(4) {
-                // A port that anybody may reach, to whoever looks for it here.
+                // Bytes that a wrong parser would read as an unprotected port.
                 let options = [0, 80].into_iter().cycle().take(len);
                 let request = request.clone().ipv4_options(options.collect::<Vec<_>>());
                 let what = format!("{len} bytes of IPv4 options");
@@ -97,7 +97,7 @@ fn ipv4_options_hide_nothing() {
 }
 
 #[test]
-fn ipv6_extension_headers_hide_nothing() {
+fn ipv6_extension_headers_do_not_hide_a_request() {
     needs_bpf!();
     // Hop-by-hop, routing, destination options, mobility, HIP, Shim6.
     let plain = [0, 43, 60, 135, 139, 140].map(Protocol);
@@ -137,9 +137,9 @@ fn ipv6_extension_headers_hide_nothing() {
     }
 }
 
-/// Nobody's word is taken for what a packet hides: its source is no clearer than its port.
+/// If the port of a packet is hidden, its source address does not matter.
 #[test]
-fn what_is_unclear_is_so_with_a_lease_and_with_trust() {
+fn an_unclear_packet_is_dropped_even_with_a_lease_or_trust() {
     needs_bpf!();
     let networks = ["192.0.2.0/24", "2001:db8::/32"];
     let mut programs = Programs::new(&trusting(rules(&PORTS), &networks));
@@ -158,8 +158,8 @@ fn what_is_unclear_is_so_with_a_lease_and_with_trust() {
             };
             programs.expect("three tags", &tagged.bytes().unwrap(), GateUnclear);
             let header = if request.source.is_ipv4() { 20 } else { 40 };
-            let cut = &request.bytes().unwrap()[..IP + header + 4];
-            programs.expect("nothing behind its ports", cut, GateUnclear);
+            let truncated = &request.bytes().unwrap()[..IP + header + 4];
+            programs.expect("nothing behind its ports", truncated, GateUnclear);
         }
         let chain = vec![Extension::hop_by_hop(); 9];
         let deep = chain.into_iter().fold(v6, Frame::extension);
@@ -169,7 +169,7 @@ fn what_is_unclear_is_so_with_a_lease_and_with_trust() {
     }
 }
 
-/// Frames in which every kind of header occurs.
+/// Frames that contain every kind of header.
 fn samples(port: &str) -> Vec<Frame> {
     let [v4, v6] = requests(port);
     let options = v4.clone().ipv4_options([1; 8]).payload([7; 9]);
@@ -189,24 +189,24 @@ fn samples(port: &str) -> Vec<Frame> {
 }
 
 #[test]
-fn a_truncated_request_passes_nowhere() {
+fn a_truncated_request_is_dropped_at_any_length() {
     needs_bpf!();
     for (mut programs, ports) in programs() {
         for sample in ports.into_iter().flat_map(samples) {
             let frame = sample.bytes().unwrap();
-            for cut in truncations(&frame).filter(|cut| cut.len() >= MIN_FRAME) {
-                let what = format!("the first {} bytes of {sample:?}", cut.len());
-                assert_eq!(programs.check(&what, cut), Action::Drop, "{what}");
+            for truncated in truncations(&frame).filter(|truncated| truncated.len() >= MIN_FRAME) {
+                let what = format!("the first {} bytes of {sample:?}", truncated.len());
+                assert_eq!(programs.check(&what, truncated), Action::Drop, "{what}");
             }
             programs.expect("the whole frame", &frame, GateRefused);
         }
     }
 }
 
-/// Where a frame goes and whether it may open a connection there, as somebody else's parser
-/// reads it.
+/// The destination port, if an independent parser finds a connection attempt or a datagram in the
+/// frame.
 fn opens(frame: &[u8]) -> Option<Port> {
-    // It takes this for a tag. Linux does not, and hands the frame to nobody.
+    // The parser treats this as a VLAN tag. Linux does not and drops the frame.
     const OLD_PROVIDER_TAG: [u8; 2] = [0x91, 0];
     if frame[12..20]
         .chunks(4)
@@ -228,7 +228,7 @@ fn opens(frame: &[u8]) -> Option<Port> {
 }
 
 #[test]
-fn a_request_with_any_bit_flipped_passes_only_as_something_else() {
+fn a_request_with_any_bit_flipped_is_dropped_if_it_still_opens_a_connection() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&PORTS));
     for port in PORTS {

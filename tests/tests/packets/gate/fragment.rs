@@ -1,4 +1,5 @@
-//! Fragments: none of TCP where TCP is protected, and of UDP the first by its port.
+//! Fragments: all of TCP are dropped if a TCP port is protected; of UDP the first one is checked by
+//! its port.
 
 use knock_common::counters::Outcome::{
     self, Fragment, GateLeased, GateRefused, GateTrusted, GateUnclear, NotTcp,
@@ -15,7 +16,7 @@ const IP: usize = 14;
 const FLAGS_AND_OFFSET: usize = IP + 6;
 const MORE_FRAGMENTS: u16 = 0x2000;
 
-/// Who is let in to what.
+/// Leases of the client's addresses.
 const LEASES: [(&str, &str); 4] = [
     ("192.0.2.2/32", "tcp/22"),
     ("192.0.2.2/32", "udp/51820"),
@@ -23,23 +24,23 @@ const LEASES: [(&str, &str); 4] = [
     ("2001:db8::/64", "udp/51820"),
 ];
 
-/// `frame` as IPv4 fragment with these flags and this offset.
+/// `frame` as an IPv4 fragment with these flags and this offset.
 fn marked(frame: &Frame, bits: u16) -> Vec<u8> {
     let frame = frame.bytes().unwrap();
     overwritten(&frame, FLAGS_AND_OFFSET, &bits.to_be_bytes()).unwrap()
 }
 
-/// `frame` behind a number of extension headers.
+/// `frame` with a number of extension headers in front.
 fn behind(frame: &Frame, extensions: usize) -> Frame {
     let chain = vec![Extension::destination_options(); extensions];
     chain.into_iter().fold(frame.clone(), Frame::extension)
 }
 
-/// Every fragment of either family that could carry a SYN, or a part of it.
+/// Fragments of both families that could carry a SYN or a part of one.
 fn tcp_fragments() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     let [v4, v6] = requests("tcp/22").map(|syn| syn.payload([7; 40]));
-    // An acknowledgment too: a later fragment can make a SYN of it (RFC 3128).
+    // Also an ACK segment, because a later fragment can turn it into a SYN (RFC 3128).
     for (what, v4) in [("SYN", v4.clone()), ("ACK", v4.tcp(|tcp| tcp.ack = true))] {
         let offsets = (0..13).map(|bit| 1 << bit);
         for bits in [0x2000, 0x2001, 0x6000, 0x1fff, 0x3fff]
@@ -48,7 +49,7 @@ fn tcp_fragments() -> Vec<(String, Vec<u8>)> {
         {
             all.push((format!("IPv4 {what}, {bits:#06x}"), marked(&v4, bits)));
         }
-        // 8 bytes hold the ports, and no flags (RFC 1858).
+        // The first 8 bytes contain the ports but not the flags (RFC 1858).
         for len in [8, 16, 24, 40] {
             for (index, frame) in v4.fragments(len).unwrap().into_iter().enumerate() {
                 all.push((
@@ -60,7 +61,7 @@ fn tcp_fragments() -> Vec<(String, Vec<u8>)> {
     }
     for extensions in [0, 1, 8] {
         let v6 = behind(&v6, extensions);
-        // The last is an atomic one.
+        // The last one is an atomic fragment.
         for len in [8, 16, 24, 40, 64] {
             for (index, frame) in v6.fragments(len).unwrap().into_iter().enumerate() {
                 let what = format!("IPv6 fragment {index} of {len} bytes behind {extensions}");
@@ -71,7 +72,8 @@ fn tcp_fragments() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// Fragments of IPv6 whose content begins with a further header, which may end anywhere.
+/// IPv6 fragments whose payload begins with a further extension header, which may continue in
+/// another fragment.
 fn nested(port: &str) -> Vec<(String, Vec<u8>)> {
     let [_, request] = requests(port);
     let mut all = Vec::new();
@@ -131,7 +133,7 @@ fn fragments_of_tcp_pass_where_only_udp_is_protected() {
 }
 
 #[test]
-fn a_fragment_with_a_further_header_hides_nothing() {
+fn a_fragment_with_a_further_header_is_dropped() {
     needs_bpf!();
     for protect in [&["tcp/22"][..], &["udp/51820"], &["tcp/22", "udp/51820"]] {
         let mut programs = Programs::new(&rules(protect));
@@ -144,12 +146,13 @@ fn a_fragment_with_a_further_header_hides_nothing() {
     }
 }
 
-/// Holds the fragments of datagrams to `port` against what is to become of the first.
+/// Compares all fragments of datagrams to `port` with the outcome `first` of the first fragment.
 fn expect_first(programs: &mut Programs, port: &str, first: Outcome) {
     let [v4, v6] = requests(port).map(|request| request.payload([7; 40]));
     let chains = [0, 1, 8].map(|extensions| behind(&v6, extensions));
     for request in [v4.clone()].iter().chain(&chains) {
-        // The shortest has the ports; the longest is all of it, and atomic in IPv6.
+        // The shortest fragment contains the ports; the longest is the whole datagram, in IPv6 as
+        // an atomic fragment.
         for len in [8, 16, 48] {
             for (index, frame) in request.fragments(len).unwrap().into_iter().enumerate() {
                 let outcome = if index == 0 { first } else { Fragment };
@@ -162,7 +165,8 @@ fn expect_first(programs: &mut Programs, port: &str, first: Outcome) {
         let what = format!("{port}: IPv4 {bits:#06x}");
         programs.expect(&what, &marked(&v4, bits), first);
     }
-    // What lies there is no header, though it is that of a datagram to this port.
+    // At this offset the bytes are payload, although they look like the header of a datagram to the
+    // port.
     for bits in (0..13).map(|bit| 1 << bit) {
         for bits in [bits, bits | MORE_FRAGMENTS] {
             let what = format!("{port}: IPv4 {bits:#06x}");
@@ -172,7 +176,7 @@ fn expect_first(programs: &mut Programs, port: &str, first: Outcome) {
 }
 
 #[test]
-fn the_first_fragment_of_a_datagram_is_judged_by_its_port_and_later_ones_pass() {
+fn the_first_fragment_of_a_datagram_is_checked_by_its_port_and_later_ones_pass() {
     needs_bpf!();
     for protect in [&["udp/51820"][..], &["udp/51820", "tcp/22"]] {
         let mut programs = Programs::new(&rules(protect));
@@ -194,14 +198,14 @@ fn a_first_fragment_without_a_whole_udp_header_is_unclear() {
     let fragments = requests("udp/51820").map(|it| it.fragments(8).unwrap().swap_remove(0));
     for fragment in fragments {
         for missing in 1..=8 {
-            let cut = &fragment[..fragment.len() - missing];
-            programs.expect(&format!("{missing} bytes missing"), cut, GateUnclear);
+            let truncated = &fragment[..fragment.len() - missing];
+            programs.expect(&format!("{missing} bytes missing"), truncated, GateUnclear);
         }
     }
 }
 
 #[test]
-fn fragments_of_what_has_no_protected_port_pass() {
+fn fragments_of_unprotected_protocols_pass() {
     needs_bpf!();
     let mut tcp = Programs::new(&rules(&["tcp/22"]));
     let mut both = Programs::new(&rules(&["tcp/22", "udp/51820"]));
@@ -210,7 +214,7 @@ fn fragments_of_what_has_no_protected_port_pass() {
         bytes: vec![0; 40],
     };
     for request in requests("udp/51820") {
-        // IPv4 names its content before it says that it is a piece.
+        // IPv4 has the protocol in its header, so the outcome is known before the fragment check.
         let outcome = if request.source.is_ipv4() {
             NotTcp
         } else {

@@ -1,4 +1,4 @@
-//! TCP to a protected port: what opens a connection, and what belongs to one.
+//! TCP to a protected port: connection attempts and other segments.
 
 use knock_common::counters::Outcome::{GateLeased, GateRefused, GateTrusted, OutsideWindow};
 use knock_tests::{
@@ -9,17 +9,17 @@ use knock_tests::{
 
 use super::{Programs, request, requests, rules, trusting};
 
-// Where the TCP header begins, behind IPv4 and behind IPv6, and what lies in it (RFC 9293,
+// Offset of the TCP header behind IPv4 and behind IPv6, and offsets of its fields (RFC 9293,
 // section 3.1).
 const TCP: [usize; 2] = [34, 54];
 const DATA_OFFSET: usize = 12;
 const FLAGS: usize = 13;
 
-/// Where the length of the packet stands: IPv4's of all, IPv6's of what follows the header.
+/// Offset of the length field: the total length in IPv4, the payload length in IPv6.
 const LEN: [usize; 2] = [16, 18];
 
 #[test]
-fn a_syn_without_ack_needs_a_lease_whatever_else_is_set() {
+fn a_syn_without_ack_needs_a_lease_with_any_other_flags() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&["tcp/22"]));
     for leases in [
@@ -46,9 +46,9 @@ fn a_syn_without_ack_needs_a_lease_whatever_else_is_set() {
     }
 }
 
-/// The host judges the length of the header, the gate what would be in it.
+/// The host validates the header length; the gate checks only port and flags.
 #[test]
-fn a_syn_needs_a_lease_whatever_its_lengths_are() {
+fn a_syn_needs_a_lease_with_any_length_fields() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&["tcp/22"]));
     for ((syn, tcp), len) in requests("tcp/22").into_iter().zip(TCP).zip(LEN) {
@@ -75,7 +75,7 @@ fn a_syn_needs_a_lease_whatever_its_lengths_are() {
 }
 
 #[test]
-fn what_belongs_to_a_connection_passes_without_a_lease() {
+fn segments_of_a_connection_pass_without_a_lease() {
     needs_bpf!();
     type Change = fn(&mut Tcp);
     let changes: [(&str, Change); 6] = [
@@ -115,9 +115,9 @@ fn what_belongs_to_a_connection_passes_without_a_lease() {
     programs.expect("trusted SYN", &trusted.bytes().unwrap(), GateTrusted);
 }
 
-/// The port that counts is the one that the segment goes to.
+/// Only the destination port counts.
 #[test]
-fn a_connection_from_a_protected_port_is_none_to_it() {
+fn a_syn_from_a_protected_port_passes() {
     needs_bpf!();
     let mut programs = Programs::new(&rules(&["tcp/22", "udp/51820"]));
     for source in [Pair::CLIENT_V4.into(), Pair::CLIENT_V6.into()] {

@@ -1,4 +1,4 @@
-//! The gate before a host's own stack: what Linux takes of odd frames, it does not get.
+//! The gate in front of Linux's network stack: unusual packets that Linux accepts are dropped.
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -22,22 +22,22 @@ use knockd_types::{interface::Wanted, rules::Rules};
 use super::{HOUR, keys, rules};
 use crate::bench::{Bench, unlimited};
 
-/// Far more than anything here takes; only a failing test waits so long.
+/// Time limit for anything that should happen immediately; only a failing test waits this long.
 const SOON: Duration = Duration::from_secs(10);
 
 const TCP: u16 = 22;
 const UDP: u16 = 51820;
-/// Nobody listens there, so that the kernel answers with a reset.
+/// No socket listens on this port, so the kernel answers with a RST.
 const CLOSED: u16 = 23;
 
-/// The client's and the server's addresses.
+/// The addresses of client and server, per family.
 const ENDS: [[IpAddr; 2]; 2] = [
     [IpAddr::V4(Pair::CLIENT_V4), IpAddr::V4(Pair::SERVER_V4)],
     [IpAddr::V6(Pair::CLIENT_V6), IpAddr::V6(Pair::SERVER_V6)],
 ];
 
-/// A way to send a request, be it in several frames.
-type Way = (&'static str, fn(&Frame) -> Vec<Vec<u8>>);
+/// A name, and a function that returns the frames that carry a request.
+type Encoding = (&'static str, fn(&Frame) -> Vec<Vec<u8>>);
 
 fn whole(frame: &Frame) -> Vec<Vec<u8>> {
     vec![frame.bytes().unwrap()]
@@ -52,8 +52,8 @@ fn chain(frame: &Frame, len: usize) -> Frame {
     headers.into_iter().fold(frame.clone(), Frame::extension)
 }
 
-/// Ways over either family. A tag with the identifier 0 is one that a host takes off itself.
-const WAYS: [Way; 5] = [
+/// Encodings for both families. Hosts remove priority tags (identifier 0).
+const ENCODINGS: [Encoding; 5] = [
     ("plain", whole),
     ("in pieces", |frame| frame.fragments(24).unwrap()),
     ("behind a tag", |frame| tagged(frame, &[Tag::Customer(0)])),
@@ -65,8 +65,8 @@ const WAYS: [Way; 5] = [
     }),
 ];
 
-/// In IPv6 Linux takes no first fragment without all of the transport header.
-const WAYS_OF_IPV4: [Way; 3] = [
+/// Linux drops an IPv6 first fragment without the complete transport header.
+const IPV4_ENCODINGS: [Encoding; 3] = [
     ("in tiny pieces", |frame| frame.fragments(8).unwrap()),
     ("with options", |frame| {
         whole(&frame.clone().ipv4_options([1; 40]))
@@ -76,7 +76,7 @@ const WAYS_OF_IPV4: [Way; 3] = [
     }),
 ];
 
-const WAYS_OF_IPV6: [Way; 5] = [
+const IPV6_ENCODINGS: [Encoding; 5] = [
     ("behind eight headers", |frame| whole(&chain(frame, 8))),
     ("behind nine headers", |frame| whole(&chain(frame, 9))),
     ("behind a header in pieces", |frame| {
@@ -89,25 +89,31 @@ const WAYS_OF_IPV6: [Way; 5] = [
     }),
 ];
 
-/// A request, and the frames that carry it.
+/// A request and the frames that carry it.
 struct Sent {
     what: String,
     source: SocketAddr,
     frames: Vec<Vec<u8>>,
 }
 
-/// Every way to send what `make` makes for `port`, each from a source port of its own.
-fn all_ways(make: fn(SocketAddr, SocketAddr) -> Frame, port: u16) -> Vec<Sent> {
-    let families = ENDS.into_iter().zip([&WAYS_OF_IPV4[..], &WAYS_OF_IPV6]);
-    let ways = families.flat_map(|(ends, own)| WAYS.iter().chain(own).map(move |way| (ends, way)));
-    ways.zip(40000..)
-        .map(|(([client, server], (name, way)), source_port)| {
+/// Every encoding of the packet that `make` returns for `port`, each from its own source port.
+fn all_encodings(make: fn(SocketAddr, SocketAddr) -> Frame, port: u16) -> Vec<Sent> {
+    let families = ENDS.into_iter().zip([&IPV4_ENCODINGS[..], &IPV6_ENCODINGS]);
+    let encodings = families.flat_map(|(ends, own)| {
+        ENCODINGS
+            .iter()
+            .chain(own)
+            .map(move |encoding| (ends, encoding))
+    });
+    encodings
+        .zip(40000..)
+        .map(|(([client, server], (name, encoding)), source_port)| {
             let source = SocketAddr::new(client, source_port);
             let what = format!("{name} from {client}");
             let request = make(source, SocketAddr::new(server, port));
             Sent {
-                // The payload tells datagrams apart.
-                frames: way(&request.payload(what.clone())),
+                // The payload identifies the datagram.
+                frames: encoding(&request.payload(what.clone())),
                 what,
                 source,
             }
@@ -115,7 +121,7 @@ fn all_ways(make: fn(SocketAddr, SocketAddr) -> Frame, port: u16) -> Vec<Sent> {
         .collect()
 }
 
-/// A program with a gate on the server's interface, for as long as it is kept.
+/// Attaches a program with a gate to the server's interface until it is dropped.
 fn attached(pair: &Pair, mode: Mode) -> Bench {
     let rules = Rules {
         mode,
@@ -129,7 +135,7 @@ fn attached(pair: &Pair, mode: Mode) -> Bench {
 }
 
 #[test]
-fn no_segment_that_the_stack_would_take_opens_a_connection() {
+fn no_segment_that_the_stack_would_accept_opens_a_connection() {
     needs_bpf!();
     if !privilege::namespaces() {
         return;
@@ -147,7 +153,7 @@ fn no_segment_that_the_stack_would_take_opens_a_connection() {
         what,
         source,
         frames,
-    } in all_ways(Frame::syn, TCP)
+    } in all_encodings(Frame::syn, TCP)
     {
         let capture = Capture::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
         for frame in frames {
@@ -161,7 +167,7 @@ fn no_segment_that_the_stack_would_take_opens_a_connection() {
     let enforcing = attached(&pair, Mode::Enforce);
     let capture = Capture::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
     let mut sent = 0;
-    for frame in all_ways(Frame::syn, TCP)
+    for frame in all_encodings(Frame::syn, TCP)
         .into_iter()
         .flat_map(|it| it.frames)
     {
@@ -186,7 +192,7 @@ fn no_segment_that_the_stack_would_take_opens_a_connection() {
 }
 
 #[test]
-fn no_datagram_that_the_stack_would_take_reaches_a_socket() {
+fn no_datagram_that_the_stack_would_accept_reaches_a_socket() {
     needs_bpf!();
     if !privilege::namespaces() {
         return;
@@ -211,7 +217,7 @@ fn no_datagram_that_the_stack_would_take_reaches_a_socket() {
         what,
         source,
         frames,
-    } in all_ways(Frame::datagram, UDP)
+    } in all_encodings(Frame::datagram, UDP)
     {
         for frame in frames {
             sender.send(&frame).unwrap();
@@ -221,7 +227,7 @@ fn no_datagram_that_the_stack_would_take_reaches_a_socket() {
     drop(observing);
 
     let mut enforcing = attached(&pair, Mode::Enforce);
-    for frame in all_ways(Frame::datagram, UDP)
+    for frame in all_encodings(Frame::datagram, UDP)
         .into_iter()
         .flat_map(|it| it.frames)
     {

@@ -1,4 +1,4 @@
-//! When a lease ends, by the kernel's clock.
+//! Expiry of leases according to the kernel's clock.
 
 use std::time::Duration;
 
@@ -16,25 +16,25 @@ use crate::bench::{Bench, unlimited};
 
 const PORTS: [&str; 2] = ["tcp/22", "udp/51820"];
 
-/// What has passed once the clock is looked at again.
+/// Has passed at the next reading of the clock.
 const MOMENT: Duration = Duration::from_nanos(1);
 
-/// A source's lease, and what it lets in.
-struct AdmissionInfo {
+/// The lease of a source, and a frame that it admits.
+struct Leased {
     what: String,
     frame: Vec<u8>,
     keys: Vec<LeaseKey>,
     is_udp: bool,
 }
 
-/// One of either family for each port.
-fn visitors() -> Vec<AdmissionInfo> {
+/// One lease for each family and port.
+fn all_leased() -> Vec<Leased> {
     let of = |port: &str| {
         let opening = Opening {
             ports: vec![port.parse().unwrap()],
             ipv6_prefix: 64,
         };
-        requests(port).map(|request| AdmissionInfo {
+        requests(port).map(|request| Leased {
             what: format!("{} to {port}", request.source),
             frame: request.bytes().unwrap(),
             keys: opening.keys(request.source),
@@ -44,7 +44,7 @@ fn visitors() -> Vec<AdmissionInfo> {
     PORTS.into_iter().flat_map(of).collect()
 }
 
-/// A program under each mode, in which datagrams an hour apart keep a lease going.
+/// A program for each mode, in which a UDP lease is extended by an hour of idle time.
 fn benches() -> [Bench; 2] {
     [Mode::Enforce, Mode::Observe].map(|mode| with_idle(HOUR, mode))
 }
@@ -59,16 +59,16 @@ fn with_idle(udp_idle: Duration, mode: Mode) -> Bench {
 }
 
 #[test]
-fn a_lease_that_has_ended_lets_nobody_in_and_one_that_has_not_does() {
+fn a_lease_admits_its_source_until_it_expires() {
     needs_bpf!();
     for mut bench in benches() {
-        for AdmissionInfo {
+        for Leased {
             what, frame, keys, ..
-        } in visitors()
+        } in all_leased()
         {
             bench.gate().open(&keys, Duration::ZERO).unwrap();
             assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
-            // Again, since it was refused: that keeps nothing going.
+            // Again, because the refused packet must not extend the lease.
             assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
             assert_eq!(bench.gate().left(&keys), Duration::ZERO);
             for left in [HOUR, 365 * 24 * HOUR, 100 * 365 * 24 * HOUR] {
@@ -83,12 +83,12 @@ fn a_lease_that_has_ended_lets_nobody_in_and_one_that_has_not_does() {
 }
 
 #[test]
-fn a_shorter_opening_takes_nothing_from_a_longer_one() {
+fn a_shorter_opening_does_not_shorten_a_lease() {
     needs_bpf!();
     for mut bench in benches() {
-        for AdmissionInfo {
+        for Leased {
             what, frame, keys, ..
-        } in visitors()
+        } in all_leased()
         {
             bench.gate().open(&keys, HOUR).unwrap();
             bench.gate().open(&keys, Duration::ZERO).unwrap();
@@ -99,15 +99,15 @@ fn a_shorter_opening_takes_nothing_from_a_longer_one() {
 }
 
 #[test]
-fn datagrams_keep_their_lease_going_and_connections_do_not() {
+fn datagrams_extend_a_lease_and_connections_do_not() {
     needs_bpf!();
     for mut bench in benches() {
-        for AdmissionInfo {
+        for Leased {
             what,
             frame,
             keys,
             is_udp,
-        } in visitors()
+        } in all_leased()
         {
             bench.gate().open(&keys, HOUR).unwrap();
             assert_eq!(bench.run(&frame).outcome, GateLeased, "{what}");
@@ -125,12 +125,12 @@ fn datagrams_keep_their_lease_going_and_connections_do_not() {
 }
 
 #[test]
-fn a_lease_that_nobody_has_used_ends_when_it_was_to_end() {
+fn an_unused_lease_is_not_extended() {
     needs_bpf!();
     for mut bench in benches() {
-        for AdmissionInfo {
+        for Leased {
             what, frame, keys, ..
-        } in visitors()
+        } in all_leased()
         {
             bench.gate().open(&keys, HOUR).unwrap();
             bench.gate().shorten(&keys[0], Duration::ZERO).unwrap();
@@ -140,13 +140,13 @@ fn a_lease_that_nobody_has_used_ends_when_it_was_to_end() {
 }
 
 #[test]
-fn datagrams_too_far_apart_keep_nothing_going() {
+fn datagrams_too_far_apart_do_not_extend_a_lease() {
     needs_bpf!();
     for mode in [Mode::Enforce, Mode::Observe] {
         let mut bench = with_idle(MOMENT, mode);
-        for AdmissionInfo {
+        for Leased {
             what, frame, keys, ..
-        } in visitors()
+        } in all_leased()
         {
             bench.gate().open(&keys, HOUR).unwrap();
             for _ in 0..2 {
@@ -158,9 +158,9 @@ fn datagrams_too_far_apart_keep_nothing_going() {
     }
 }
 
-/// One source's datagrams are not another's, nor those to another port.
+/// Datagrams extend only the lease of their own source and port.
 #[test]
-fn datagrams_keep_no_other_lease_going() {
+fn datagrams_do_not_extend_other_leases() {
     needs_bpf!();
     let mut bench = Bench::with_gate(unlimited(Verdict::Drop), &rules(&["udp/53", "udp/123"]));
     let all = [requests("udp/53"), requests("udp/123")].concat();
@@ -187,28 +187,28 @@ fn datagrams_keep_no_other_lease_going() {
             } else {
                 GateRefused
             };
-            let ending = bench.run(&request.bytes().unwrap());
-            assert_eq!(ending.outcome, outcome, "{index} after {used}");
+            let result = bench.run(&request.bytes().unwrap());
+            assert_eq!(result.outcome, outcome, "{index} after {used}");
         }
     }
 }
 
 #[test]
-fn a_lease_ends_at_its_time() {
+fn a_lease_expires_on_time() {
     needs_bpf!();
     const LEFT: Duration = Duration::from_millis(50);
     let mut bench = with_idle(MOMENT, Mode::Enforce);
-    for AdmissionInfo {
+    for Leased {
         what, frame, keys, ..
-    } in visitors()
+    } in all_leased()
     {
         let earliest = boottime() + LEFT;
         bench.gate().open(&keys, LEFT).unwrap();
         let latest = boottime() + LEFT;
         loop {
             let before = boottime();
-            let is_in = bench.run(&frame).outcome == GateLeased;
-            if is_in {
+            let is_admitted = bench.run(&frame).outcome == GateLeased;
+            if is_admitted {
                 assert!(before < latest, "{what}: too long");
             } else {
                 assert!(boottime() >= earliest, "{what}: not long enough");

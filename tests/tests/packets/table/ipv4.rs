@@ -3,7 +3,7 @@
 use knock_common::counters::Outcome::{Fragment, Malformed, NotSyn, NotTcp};
 use knock_tests::frame::{Protocol, Tag};
 
-use super::{IP, Packet, carrying, knock, knock_in, other, syn_v4, with};
+use super::{IP, Packet, carrying, other, syn_v4, window_syn, window_syn_in, with};
 
 // RFC 791, section 3.1.
 const TOTAL_LEN: usize = IP + 2;
@@ -20,11 +20,14 @@ fn options() -> Vec<Packet> {
     let with_options = |len| syn_v4(2).ipv4_options(vec![1; len]);
     let mut packets: Vec<_> = (4..=40)
         .step_by(4)
-        .map(|len| knock(format!("{len} bytes of IPv4 options"), &with_options(len)))
+        .map(|len| window_syn(format!("{len} bytes of IPv4 options"), &with_options(len)))
         .collect();
     let tagged = with_options(40).tag(Tag::Provider(1)).tag(Tag::Customer(2));
-    packets.push(knock("40 bytes of IPv4 options behind two tags", &tagged));
-    // An option's bytes that look like a SYN's header stay options.
+    packets.push(window_syn(
+        "40 bytes of IPv4 options behind two tags",
+        &tagged,
+    ));
+    // Option bytes that look like the TCP header of a SYN are not parsed as one.
     let ack = syn_v4(2).tcp(|tcp| tcp.ack = true);
     let tcp = syn_v4(2).bytes().unwrap()[super::TCP_V4..].to_vec();
     packets.push(other(
@@ -44,9 +47,9 @@ fn fragments() -> Vec<Packet> {
         ("the reserved bit", 0x8000),
     ] {
         let frame = with(&syn, FLAGS_AND_OFFSET, &bits.to_be_bytes());
-        packets.push(knock_in(format!("IPv4 with {what}"), &syn, frame));
+        packets.push(window_syn_in(format!("IPv4 with {what}"), &syn, frame));
     }
-    // The first, one in the middle, the last, and each bit of the offset on its own.
+    // The first fragment, one in the middle, the last, and each bit of the offset alone.
     let offsets = (0..13).map(|bit| 1 << bit);
     for bits in [0x2000, 0x2001, 0x6000, 0x1fff].into_iter().chain(offsets) {
         let frame = with(&syn, FLAGS_AND_OFFSET, &u16::to_be_bytes(bits));
@@ -113,21 +116,21 @@ fn total_len() -> Vec<Packet> {
         let what = format!("IPv4 of {len} bytes in total, 50 of them there");
         packets.push(other(what, with_len(len), Malformed));
     }
-    // What comes behind is padding.
+    // Further bytes are padding.
     for len in [40, 41, 50] {
         let what = format!("IPv4 of {len} bytes in total, 50 there");
-        packets.push(knock_in(what, &syn, with_len(len)));
+        packets.push(window_syn_in(what, &syn, with_len(len)));
     }
     for padding in [1, 6, 100] {
         let syn = syn_v4(2);
         let frame = [syn.bytes().unwrap(), vec![0; padding]].concat();
         let what = format!("IPv4 and {padding} bytes of Ethernet padding");
-        packets.push(knock_in(what, &syn, frame));
+        packets.push(window_syn_in(what, &syn, frame));
     }
     let options = syn_v4(2).ipv4_options([1; 40]);
     let frame = with(&options, TOTAL_LEN, &59_u16.to_be_bytes());
     packets.push(other("IPv4 that ends in its options", frame, Malformed));
-    // It matters to nobody where no knock follows.
+    // Checked only for a SYN to the window.
     let ack = syn_v4(2).tcp(|tcp| tcp.ack = true);
     let frame = with(&ack, TOTAL_LEN, &19_u16.to_be_bytes());
     packets.push(other("IPv4 SYN+ACK that ends in its header", frame, NotSyn));

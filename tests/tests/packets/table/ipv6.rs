@@ -3,11 +3,11 @@
 use knock_common::counters::Outcome::{Fragment, Malformed, NotSyn, NotTcp, TooDeep};
 use knock_tests::frame::{Extension, Frame, Protocol, Tag, overwritten};
 
-use super::{IP, Packet, carrying, knock, knock_in, other, syn_v6, with};
+use super::{IP, Packet, carrying, other, syn_v6, window_syn, window_syn_in, with};
 
 // RFC 8200, section 3.
 const PAYLOAD_LEN: usize = IP + 4;
-/// Where the first extension header begins, and in it, one byte on, its length.
+/// Offset of the first extension header; its length field is one byte further.
 const EXTENSION: usize = IP + 40;
 
 pub(super) fn packets() -> Vec<Packet> {
@@ -24,13 +24,13 @@ pub(super) fn packets() -> Vec<Packet> {
     .collect()
 }
 
-/// Every kind that is followed, the smallest of it and a longer one.
+/// Every extension header that the program follows, in several lengths.
 fn extensions() -> Vec<Packet> {
     let plain = |number| {
         [
             Extension::Plain(Protocol(number), vec![0; 6]),
             Extension::Plain(Protocol(number), vec![0; 22]),
-            // The longest there is.
+            // The maximum length.
             Extension::Plain(Protocol(number), vec![0; 2046]),
         ]
     };
@@ -42,7 +42,7 @@ fn extensions() -> Vec<Packet> {
         .chain([0, 4, 12, 16, 1016].map(authentication))
         .map(|extension| {
             let what = format!("IPv6 with {extension:.40?}");
-            knock(what, &syn_v6(3).extension(extension))
+            window_syn(what, &syn_v6(3).extension(extension))
         })
         .collect()
 }
@@ -61,7 +61,7 @@ fn chain(len: usize) -> Frame {
 
 fn chains() -> Vec<Packet> {
     let mut packets: Vec<_> = (2..=8)
-        .map(|len| knock(format!("{len} IPv6 extension headers"), &chain(len)))
+        .map(|len| window_syn(format!("{len} IPv6 extension headers"), &chain(len)))
         .collect();
     for len in [9, 10, 20] {
         let frame = chain(len).bytes().unwrap();
@@ -72,7 +72,7 @@ fn chains() -> Vec<Packet> {
         ));
     }
     let tagged = chain(8).tag(Tag::Provider(1)).tag(Tag::Customer(2));
-    packets.push(knock("two tags and 8 IPv6 extension headers", &tagged));
+    packets.push(window_syn("two tags and 8 IPv6 extension headers", &tagged));
     packets
 }
 
@@ -101,7 +101,7 @@ fn fragments() -> Vec<Packet> {
             packets.push(other(what, frame, Fragment));
         }
     }
-    // The whole header has to be there, though nobody needs the end of it.
+    // The fragment header must be complete, although its end is not used.
     for (len, outcome) in [(0, Malformed), (7, Malformed), (8, Fragment)] {
         let mut frame = syn_v6(3).fragments(64).unwrap().swap_remove(0);
         frame.truncate(EXTENSION + len);
@@ -118,7 +118,7 @@ fn not_tcp() -> Vec<Packet> {
         Protocol::IPV6_ICMP,
         Protocol::IPV4,
         Protocol::ENCAPSULATING_SECURITY_PAYLOAD,
-        // Nothing follows.
+        // No next header.
         Protocol(59),
     ] {
         for extensions in [0, 1, 8] {
@@ -141,7 +141,7 @@ fn header() -> Vec<Packet> {
         ));
     }
     let class_and_flow = with(&syn_v6(3), IP, &[0x6f, 0xff, 0xff, 0xff]);
-    packets.push(knock_in(
+    packets.push(window_syn_in(
         "IPv6 with every class and flow bit",
         &syn_v6(3),
         class_and_flow,
@@ -153,13 +153,13 @@ fn header() -> Vec<Packet> {
         let what = format!("IPv6 payload of {len} bytes, 30 of them there");
         packets.push(other(what, with_len(len), Malformed));
     }
-    // What comes behind is padding.
+    // Further bytes are padding.
     for len in [20, 21, 30] {
         let what = format!("IPv6 payload of {len} bytes, 30 there");
-        packets.push(knock_in(what, &syn, with_len(len)));
+        packets.push(window_syn_in(what, &syn, with_len(len)));
     }
     let padded = [syn_v6(3).bytes().unwrap(), vec![0; 6]].concat();
-    packets.push(knock_in(
+    packets.push(window_syn_in(
         "IPv6 and 6 bytes of Ethernet padding",
         &syn_v6(3),
         padded,
@@ -169,7 +169,7 @@ fn header() -> Vec<Packet> {
 
 fn extension_len() -> Vec<Packet> {
     let mut packets = Vec::new();
-    // 28 bytes lie behind the IPv6 header: 8 of the extension, 20 of TCP.
+    // 28 bytes follow the IPv6 header: 8 of the extension header, 20 of TCP.
     for (what, extension, units) in [
         ("options", Extension::hop_by_hop(), 3),
         ("options", Extension::hop_by_hop(), 255),
@@ -181,7 +181,7 @@ fn extension_len() -> Vec<Packet> {
         let what = format!("IPv6 {what} header of {units} units, past the end");
         packets.push(other(what, frame, Malformed));
     }
-    // Inside the frame, but not inside the packet.
+    // Inside the frame, but beyond the end of the packet.
     let syn = chain(1);
     for len in [0, 7_u16] {
         let frame = with(&syn, PAYLOAD_LEN, &len.to_be_bytes());
@@ -194,7 +194,7 @@ fn extension_len() -> Vec<Packet> {
         frame,
         Malformed,
     ));
-    // That it ends too early matters to nobody where no knock follows.
+    // Checked only for a SYN to the window.
     let short = overwritten(&carrying(&syn, Protocol::UDP), PAYLOAD_LEN, &[0, 7]).unwrap();
     packets.push(other(
         "IPv6 with UDP that ends in its extension",
@@ -207,7 +207,7 @@ fn extension_len() -> Vec<Packet> {
         short,
         NotSyn,
     ));
-    // 8 bytes are no room for a segment.
+    // The remaining 19 bytes are too short for a TCP header.
     let frame = with(&syn, PAYLOAD_LEN, &(8 + 19_u16).to_be_bytes());
     packets.push(other(
         "IPv6 one byte short behind an extension",

@@ -9,20 +9,22 @@ use knock_tests::{
     link::Pair,
 };
 
-use super::{BASE, IP, Packet, knock, knock_in, other, syn_to, syn_v4, syn_v6, syns, with};
+use super::{
+    BASE, IP, Packet, other, syn_to, syn_v4, syn_v6, syns, window_syn, window_syn_in, with,
+};
 
-/// Where the type of an untagged frame stands.
+/// Offset of the EtherType in an untagged frame.
 const ETHER_TYPE: usize = 12;
 
 pub(super) fn packets() -> Vec<Packet> {
-    [by_hand(), window(), tags(), not_ip()]
+    [hand_written(), window(), tags(), not_ip()]
         .into_iter()
         .flatten()
         .collect()
 }
 
-/// Two frames that no builder had a hand in.
-fn by_hand() -> Vec<Packet> {
+/// Two hand-written frames, independent of the frame builder.
+fn hand_written() -> Vec<Packet> {
     #[rustfmt::skip]
     let v4 = [
         2, 0, 0, 0, 0, 1,  2, 0, 0, 0, 0, 2,  0x08, 0x00,
@@ -42,8 +44,8 @@ fn by_hand() -> Vec<Packet> {
         0x9c, 0x40, 0xee, 0x4f,  0, 0, 0, 1,  0, 0, 0, 0,  0x50, 0x02, 0xff, 0xff,  0, 0, 0, 0,
     ];
     vec![
-        knock_in("IPv4 SYN by hand", &syn_v4(7), v4.to_vec()),
-        knock_in("IPv6 SYN by hand", &syn_v6(7), v6.to_vec()),
+        window_syn_in("hand-written IPv4 SYN", &syn_v4(7), v4.to_vec()),
+        window_syn_in("hand-written IPv6 SYN", &syn_v6(7), v6.to_vec()),
     ]
 }
 
@@ -51,7 +53,7 @@ fn window() -> Vec<Packet> {
     let mut packets = Vec::new();
     for offset in [0, 1, 127, 128, 254, 255] {
         for syn in syns(offset) {
-            packets.push(knock(
+            packets.push(window_syn(
                 format!("SYN from {} to + {offset}", syn.source),
                 &syn,
             ));
@@ -82,7 +84,7 @@ fn tags() -> Vec<Packet> {
             vec![Provider(5), Provider(6)],
         ] {
             let what = format!("SYN from {} behind {tags:?}", syn.source);
-            packets.push(knock(what, &tagged(&syn, &tags)));
+            packets.push(window_syn(what, &tagged(&syn, &tags)));
         }
         for last in [Customer(7), Provider(7)] {
             let three = tagged(&syn, &[Provider(5), Customer(6), last]);
@@ -91,7 +93,7 @@ fn tags() -> Vec<Packet> {
         }
         let one = tagged(&syn, &[Customer(5)]);
         let all_bits = with(&one, IP, &[0xff, 0xff]);
-        packets.push(knock_in(
+        packets.push(window_syn_in(
             "every bit of a tag's priority and number",
             &one,
             all_bits,

@@ -6,7 +6,7 @@ use knock_tests::{
     link::Pair,
 };
 
-use super::{BASE, Packet, TCP_V4, TCP_V6, knock, knock_in, other, syn_to, syns, with};
+use super::{BASE, Packet, TCP_V4, TCP_V6, other, syn_to, syns, window_syn, window_syn_in, with};
 
 // RFC 9293, section 3.1.
 const DATA_OFFSET: usize = 12;
@@ -20,7 +20,7 @@ pub(super) fn packets() -> Vec<Packet> {
 
 fn flags() -> Vec<Packet> {
     type Change = fn(&mut Tcp);
-    let knocks: [(&str, Change); 5] = [
+    let accepted: [(&str, Change); 5] = [
         ("SYN+ECE+CWR", |tcp| (tcp.ece, tcp.cwr) = (true, true)),
         ("SYN+ECE", |tcp| tcp.ece = true),
         ("SYN+NS", |tcp| tcp.ns = true),
@@ -46,8 +46,8 @@ fn flags() -> Vec<Packet> {
     ];
     let mut packets = Vec::new();
     for syn in syns(4) {
-        for (what, change) in knocks {
-            packets.push(knock(what, &syn.clone().tcp(change)));
+        for (what, change) in accepted {
+            packets.push(window_syn(what, &syn.clone().tcp(change)));
         }
         for (what, change) in others {
             let frame = syn.clone().tcp(change).bytes().unwrap();
@@ -64,7 +64,7 @@ fn options() -> Vec<Packet> {
             let syn = syn.clone().tcp(|tcp| {
                 tcp.set_options_raw(&vec![1; len]).unwrap();
             });
-            packets.push(knock(format!("{len} bytes of TCP options"), &syn));
+            packets.push(window_syn(format!("{len} bytes of TCP options"), &syn));
         }
     }
     packets
@@ -79,11 +79,15 @@ fn data_offset() -> Vec<Packet> {
             packets.push(other(what, frame, Malformed));
         }
         let reserved = with(&syn, tcp + DATA_OFFSET, &[0x5f]);
-        packets.push(knock_in("TCP with every reserved bit", &syn, reserved));
-        // The header grows into what was payload, as far as there is some.
+        packets.push(window_syn_in("TCP with every reserved bit", &syn, reserved));
+        // The header extends into the payload, as far as there is one.
         let syn = syn.payload([1; 39]);
         let fits = with(&syn, tcp + DATA_OFFSET, &[14 * 16]);
-        packets.push(knock_in("TCP header of 14 words in 59 bytes", &syn, fits));
+        packets.push(window_syn_in(
+            "TCP header of 14 words in 59 bytes",
+            &syn,
+            fits,
+        ));
         let one_more = with(&syn, tcp + DATA_OFFSET, &[15 * 16]);
         packets.push(other(
             "TCP header of 15 words in 59 bytes",
@@ -97,10 +101,13 @@ fn data_offset() -> Vec<Packet> {
 fn payload() -> Vec<Packet> {
     let mut packets = Vec::new();
     for syn in syns(4) {
-        // The last ones do not fit into a page: the program sees the first buffer of several.
+        // The last ones exceed a page: the program sees only the first of several buffers.
         for len in [1, 100, 1400, 8000, 60000] {
             let syn = syn.clone().payload(vec![7; len]);
-            packets.push(knock(format!("SYN with a payload of {len} bytes"), &syn));
+            packets.push(window_syn(
+                format!("SYN with a payload of {len} bytes"),
+                &syn,
+            ));
             let mut frame = syn.bytes().unwrap();
             frame.pop();
             let what = format!("SYN that lacks the last of its {len} bytes of payload");
@@ -115,7 +122,7 @@ fn ports() -> Vec<Packet> {
     for syn in syns(4) {
         for port in [0, 1, 0x1234, 65535] {
             let syn = syn.clone().tcp(|tcp| tcp.source_port = port);
-            packets.push(knock(format!("SYN from port {port}"), &syn));
+            packets.push(window_syn(format!("SYN from port {port}"), &syn));
         }
     }
     for (source, destination) in [
@@ -129,9 +136,12 @@ fn ports() -> Vec<Packet> {
     ] {
         let (source, destination) = (address(source), address(destination));
         let syn = syn_to(source, destination, BASE + 4);
-        packets.push(knock(format!("SYN from {source} to {destination}"), &syn));
+        packets.push(window_syn(
+            format!("SYN from {source} to {destination}"),
+            &syn,
+        ));
     }
-    // It would pass for an IPv4 packet's knock, and no host takes it.
+    // Would look like a SYN over IPv4; no host accepts it.
     let mapped = syn_to(
         address("::ffff:192.0.2.2"),
         address("2001:db8::1"),
@@ -144,7 +154,7 @@ fn ports() -> Vec<Packet> {
     ));
     let ack = mapped.tcp(|tcp| tcp.ack = true).bytes().unwrap();
     packets.push(other("SYN+ACK from an IPv4-mapped address", ack, NotSyn));
-    // From the window, but not to it.
+    // From a port of the window, but to another port.
     let swapped: Frame =
         syn_to(Pair::CLIENT_V4, Pair::SERVER_V4, 443).tcp(|tcp| tcp.source_port = BASE);
     let frame = swapped.bytes().unwrap();

@@ -2,10 +2,10 @@
 
 use std::{iter, ops::Range};
 
-use crate::top::{text, verdict::Meaning};
 use knockd_types::status::DoorStatus;
 
-use crate::top::ui::WIDE;
+use super::plan::WIDE;
+use crate::top::{text, verdict::Meaning};
 
 /// The gap between two columns.
 const GAP: usize = 2;

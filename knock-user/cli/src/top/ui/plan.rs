@@ -5,6 +5,9 @@ use crate::top::{rates::Count, view::View};
 /// The lines of the head: daemon, interfaces and gate.
 const HEAD: u16 = 3;
 
+/// The width in columns from which optional columns are shown.
+pub(super) const WIDE: u16 = 60;
+
 /// The height from which the column titles and the help line are shown.
 const TALL: u16 = 16;
 

@@ -1,5 +1,6 @@
 //! Screens of many sizes, cell by cell where it matters.
 
+use knockd_types::event::{Event, Notice};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
@@ -7,7 +8,6 @@ use crate::top::view::{
     Update,
     tests::{door, refusal, status},
 };
-use knockd_types::event::{Event, Notice};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -221,7 +221,7 @@ fn no_field_moves_the_terminals_cursor() {
     status.attachments.clear();
     let mut lines_only = view_of(status);
     for view in [&mut view, &mut lines_only] {
-        view.apply(Update::Silent(evil.into()), SECOND);
+        view.apply(Update::Unanswered(evil.into()), SECOND);
         view.apply(
             Update::Notice(Notice {
                 time: evil.repeat(3),
@@ -246,8 +246,8 @@ fn no_field_moves_the_terminals_cursor() {
 #[test]
 fn a_silent_daemon_is_seen_at_once() {
     let mut view = busy();
-    view.apply(Update::Silent("has stopped".into()), 19 * SECOND);
-    view.apply(Update::Deaf, 19 * SECOND);
+    view.apply(Update::Unanswered("has stopped".into()), 19 * SECOND);
+    view.apply(Update::Unsubscribed, 19 * SECOND);
     let shown = lines(&mut view, 80, 24);
     assert_eq!(
         shown[0],

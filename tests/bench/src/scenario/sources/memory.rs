@@ -12,8 +12,8 @@ use super::{
 };
 use crate::record::{Measurement, Unit};
 
-/// `count` sources with an incomplete knock each.
-pub(super) fn of_incomplete(count: usize, rounds: usize) -> Result<Measurement> {
+/// `count` sources with a partial knock each.
+pub(super) fn of_partial(count: usize, rounds: usize) -> Result<Measurement> {
     let (bytes, _) = measure(count, &[], rounds)?;
     let case = label::sources(count);
     Ok(Measurement::new(case, SUBJECT, Unit::Bytes, &bytes))
@@ -64,7 +64,7 @@ fn measure(count: usize, kind: &[&str], rounds: usize) -> Result<(Vec<f64>, usiz
 
 /// Fills an assembler for `count` sources, and prints the growth of this process in bytes and the
 /// number of sources. `full` is for [`of_full`], `gone` for [`of_timed_out`]; neither is for
-/// [`of_incomplete`].
+/// [`of_partial`].
 pub(crate) fn grow(count: usize, full: bool, gone: bool) -> Result<()> {
     let before = resident()?;
     let assembler = if full {

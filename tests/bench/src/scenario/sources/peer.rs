@@ -1,4 +1,4 @@
-//! knockd 0.8 with many incomplete knocks.
+//! knockd 0.8 with many partial knocks.
 
 use std::{
     fs,
@@ -18,20 +18,20 @@ use crate::{
     record::{Measurement, Unit},
 };
 
-/// SYNs per second: more are too many for a daemon that searches all incomplete knocks per SYN.
+/// SYNs per second: more are too many for a daemon that searches all partial knocks per SYN.
 const RATE: u32 = 5000;
 
-/// How long the daemon may take to register all incomplete knocks.
+/// How long the daemon may take to register all partial knocks.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The CPU time per SYN from a source without an incomplete knock, with `count` incomplete knocks of
+/// The CPU time per SYN from a source without a partial knock, with `count` partial knocks of
 /// other sources.
 pub(super) fn per_event(context: &Context, count: u32, rounds: usize) -> Result<Measurement> {
     let cost = || cost(context, count);
     let samples: Vec<_> = (0..rounds)
         .map(|_| cost())
         .collect::<Result<_>>()
-        .with_context(|| format!("knockd 0.8 with {count} incomplete knocks"))?;
+        .with_context(|| format!("knockd 0.8 with {count} partial knocks"))?;
     let case = sources(count as usize);
     Ok(
         Measurement::new(case, Subject::Jvinet.name(), Unit::Nanoseconds, &samples)
@@ -48,7 +48,7 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
     let deadline = Instant::now() + PATIENCE;
     for index in 0..count {
         let knock = daemon.knock(client_address(index))?;
-        lab.sender.send_at_last(&knock[0])?;
+        lab.sender.send_with_retry(&knock[0])?;
         // A burst of all SYNs would overflow its capture buffer.
         if index % 64 == 63 {
             sleep(Duration::from_millis(5));

@@ -13,8 +13,8 @@ use knockd_types::syn::Syn;
 
 use crate::clock::per_each;
 
-/// The number of SYNs in the queue of a source with an incomplete knock.
-const INCOMPLETE: usize = 8;
+/// The number of SYNs in the queue of a source with a partial knock.
+const PARTIAL_LEN: usize = 8;
 
 /// Which source sends the next SYN.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ pub(super) enum Senders {
     New,
 }
 
-/// A stream of SYNs that keeps the assembler at its maximum number of sources. Each source has an
-/// incomplete knock in its queue, or one SYN with [`Senders::New`].
+/// A stream of SYNs that keeps the assembler at its maximum number of sources. Each source has a
+/// partial knock in its queue, or one SYN with [`Senders::New`].
 pub(super) struct Stream {
     assembler: Assembler,
     count: usize,
@@ -54,9 +54,9 @@ impl Stream {
             Senders::Shuffled => 5,
             Senders::New => 0,
         };
-        // A SYN must expire when its source sends the SYN INCOMPLETE rounds later. A SYN whose age
+        // A SYN must expire when its source sends the SYN PARTIAL_LEN rounds later. A SYN whose age
         // equals the timeout is kept, so the timeout is one round shorter.
-        let kept = (INCOMPLETE - 1) * count;
+        let kept = (PARTIAL_LEN - 1) * count;
         let timeout = INTERVAL.saturating_mul(u32::try_from(kept).unwrap_or(u32::MAX));
         let bound = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let mut stream = Self {
@@ -65,7 +65,7 @@ impl Stream {
             rounds: repeat_with(round).take(rounds).collect(),
             sent: 0,
         };
-        for _ in 0..(INCOMPLETE * count).div_ceil(MAX_BATCH) {
+        for _ in 0..(PARTIAL_LEN * count).div_ceil(MAX_BATCH) {
             stream.push();
         }
         stream
@@ -122,7 +122,7 @@ impl Stream {
 /// The `number`-th SYN of `source`.
 pub(super) fn knock(source: usize, number: usize, at: Duration) -> Syn {
     let address = u32::try_from(source).unwrap_or(u32::MAX);
-    // No two consecutive offsets, which would be tried as a knock.
+    // No two consecutive source ports: the assembler would try the SYNs as a knock.
     let [low, high, ..] = (number * 3).to_le_bytes();
     Syn {
         source: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | address)),

@@ -1,4 +1,4 @@
-//! Doors that are opened and closed by hand.
+//! Doors that the administrator opens and closes manually.
 
 use std::{
     fs::{self, Permissions},
@@ -14,13 +14,13 @@ use knock_tests::{needs_bpf, process::copy_program, scene::program};
 use crate::{Gated, KNOCKER, STRANGER};
 
 #[test]
-fn a_door_is_opened_listed_and_closed_by_hand() {
+fn a_door_is_opened_listed_and_closed_manually() {
     needs_bpf!();
     let gated = Gated::new();
     assert_eq!(gated.ask(&["leases"]), "no door is open\n");
     gated.ask(&["open", "192.0.2.66", "ssh", "--for", "10m"]);
-    gated.lets_in(STRANGER);
-    gated.keeps_out(KNOCKER);
+    gated.admits(STRANGER);
+    gated.refuses(KNOCKER);
     let leases = gated.leases();
     assert_eq!(leases.len(), 1);
     assert_eq!(leases[0]["source"], "192.0.2.66");
@@ -34,27 +34,27 @@ fn a_door_is_opened_listed_and_closed_by_hand() {
     );
     gated.ask(&["close", "192.0.2.66", "ssh"]);
     gated.logged(&["closed door=\"ssh\" source=192.0.2.66"]);
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
     assert_eq!(gated.leases().len(), 0);
 }
 
 #[test]
-fn closing_an_address_closes_all_its_doors_and_nobody_elses() {
+fn closing_an_address_closes_all_its_doors_and_no_others() {
     needs_bpf!();
     let gated = Gated::new();
     gated.knock(&[1, 2, 3, 4], KNOCKER);
     gated.knock(&[7], KNOCKER);
     gated.knock(&[1, 2, 3, 4], STRANGER);
     gated.scene.opened("all", KNOCKER).unwrap();
-    let said = gated.ask(&["close", "192.0.2.2"]);
-    assert!(said.contains("ssh") && said.contains("all"), "{said}");
+    let answer = gated.ask(&["close", "192.0.2.2"]);
+    assert!(answer.contains("ssh") && answer.contains("all"), "{answer}");
     gated.logged(&["closed door=\"all\""]);
-    gated.keeps_out(KNOCKER);
-    gated.lets_in(STRANGER);
+    gated.refuses(KNOCKER);
+    gated.admits(STRANGER);
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn invalid_commands_are_reported() {
     needs_bpf!();
     let gated = Gated::new();
     for (arguments, expected) in [
@@ -71,7 +71,7 @@ fn what_cannot_be_done_is_said() {
         (&["open", "192.0.2.2", "ssh", "--for", "0s"], "at least one"),
         (
             &["open", "192.0.2.2", "ssh", "--for", "300ms"],
-            "whole seconds",
+            "whole number of seconds",
         ),
         (&["open", "192.0.2.2", "ssh", "--for", "3years"], "365 days"),
     ] {
@@ -82,10 +82,10 @@ fn what_cannot_be_done_is_said() {
     }
 }
 
-/// Whatever comes through the socket past `knockd open`: a number that no clock can be added to
-/// ends nothing.
+/// Commands sent to the socket directly, without the checks of `knockd open`: an excessive duration
+/// must not crash the daemon.
 #[test]
-fn a_lease_that_no_clock_holds_is_refused() {
+fn an_excessive_lease_duration_is_refused() {
     needs_bpf!();
     let gated = Gated::new();
     for seconds in ["0", "31536001", "18446744073709551615"] {
@@ -98,17 +98,17 @@ fn a_lease_that_no_clock_holds_is_refused() {
     assert_eq!(gated.ask(&["leases"]), "no door is open\n");
 }
 
-/// The socket lets the daemon's group watch, and nobody but root move a door.
+/// The daemon's group may use `status` and `tail`; only root may open and close doors.
 #[test]
-fn only_root_moves_doors() {
+fn only_root_opens_and_closes_doors() {
     needs_bpf!();
     let gated = Gated::new();
     let files = &gated.scene.files;
-    // As if an administrator had opened the socket to everybody.
+    // As if an administrator had made the socket accessible to every user.
     for (path, mode) in [("", 0o755), ("knockd.sock", 0o666)] {
         fs::set_permissions(files.path(path), Permissions::from_mode(mode)).unwrap();
     }
-    // A copy that belongs to nobody, who runs it.
+    // A copy owned by the user nobody: an unprivileged command runs as the owner of its file.
     let knockd = files.path("knockd");
     copy_program(&program("knockd").unwrap(), &knockd).unwrap();
     chown(&knockd, Some(65534), Some(65534)).unwrap();
@@ -130,5 +130,5 @@ fn only_root_moves_doors() {
         let (succeeded, error) = ask(arguments);
         assert!(!succeeded && error.contains("only root"), "{error}");
     }
-    gated.keeps_out(STRANGER);
+    gated.refuses(STRANGER);
 }

@@ -1,0 +1,101 @@
+//! Tests of adding a client.
+
+use knockd_credentials::{invitation::Invitation, key_file};
+
+use super::*;
+use crate::{
+    init::tests::{Folder, mode, new},
+    new_file::write_configuration,
+};
+
+#[test]
+fn adding_a_client_keeps_the_comments() {
+    let folder = Folder::new();
+    folder.init("laptop").unwrap();
+    let before = fs::read_to_string(folder.config()).unwrap();
+    let uri = add(&folder.config(), new("phone")).unwrap();
+    let invitation: Invitation = uri.parse().unwrap();
+    assert!(invitation.key == key_file::read(&folder.path("etc/phone.key")).unwrap());
+    let after = fs::read_to_string(folder.config()).unwrap();
+    for line in before.lines() {
+        assert!(after.contains(line), "{line}");
+    }
+    assert!(
+        after.contains("\n[[client]]\nname = \"phone\"\nkey_file = \"phone.key\"\n"),
+        "{after}"
+    );
+    let config = Config::load(&folder.config()).unwrap();
+    let names: Vec<_> = config
+        .clients
+        .iter()
+        .map(|client| &client.name[..])
+        .collect();
+    assert_eq!(names, ["laptop", "phone"]);
+    // The door does not name its clients, so the new client may open it.
+    assert_eq!(config.doors[0].clients, [0, 1]);
+    assert_eq!(mode(&folder.config()), 0o600);
+}
+
+#[test]
+fn the_first_client_of_a_configuration_comes_last() {
+    let folder = Folder::new();
+    let doors = "# Doors.\n\n[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n# The end.\n";
+    write_configuration(&folder.config(), doors).unwrap().keep();
+    assert_eq!(mode(&folder.config()), 0o600);
+    add(&folder.config(), new("laptop")).unwrap();
+    let after = fs::read_to_string(folder.config()).unwrap();
+    assert!(after.starts_with("# Doors.\n\n[[door]]\n"), "{after}");
+    assert!(after.contains("# The end.\n"), "{after}");
+    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 1);
+}
+
+#[test]
+fn other_problems_are_reported_and_nothing_is_changed() {
+    let folder = Folder::new();
+    let text = "[[door]]\nname = \"ssh\"\n";
+    write_configuration(&folder.config(), text).unwrap().keep();
+    let error = add(&folder.config(), new("laptop")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("knockd.toml:2: name: door `ssh` has neither"),
+        "{error}"
+    );
+    assert_eq!(folder.files(), ["knockd.toml"]);
+    assert_eq!(fs::read_to_string(folder.config()).unwrap(), text);
+    drop(write_configuration(&folder.path("etc/other.toml"), text).unwrap());
+    assert_eq!(folder.files(), ["knockd.toml"]);
+}
+
+#[test]
+fn a_linked_configuration_stays_linked() {
+    let folder = Folder::new();
+    folder.init("laptop").unwrap();
+    let elsewhere = folder.path("elsewhere.toml");
+    fs::rename(folder.config(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.config()).unwrap();
+    add(&folder.config(), new("phone")).unwrap();
+    assert!(fs::symlink_metadata(folder.config()).unwrap().is_symlink());
+    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 2);
+}
+
+#[test]
+fn a_client_that_cannot_be_added_changes_nothing() {
+    let folder = Folder::new();
+    folder.init("laptop").unwrap();
+    let before = fs::read(folder.config()).unwrap();
+    let same = add(&folder.config(), new("laptop")).unwrap_err();
+    assert!(
+        same.to_string().contains("has a client \"laptop\" already"),
+        "{same:#}"
+    );
+    fs::write(folder.path("etc/phone.key"), "precious").unwrap();
+    assert!(add(&folder.config(), new("phone")).is_err());
+    fs::write(folder.path("etc/knockd.toml.new"), "another editor").unwrap();
+    assert!(add(&folder.config(), new("tablet")).is_err());
+    assert_eq!(fs::read(folder.config()).unwrap(), before);
+    assert_eq!(
+        folder.files(),
+        ["knockd.toml", "knockd.toml.new", "laptop.key", "phone.key"]
+    );
+}

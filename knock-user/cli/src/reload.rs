@@ -1,0 +1,15 @@
+//! `knockd reload`: makes the daemon reload its configuration.
+
+use anyhow::Result;
+
+use crate::{args::Reach, control};
+
+/// Makes the running daemon reload its configuration.
+///
+/// # Errors
+///
+/// Returns an error if no daemon replies, or if it refuses the configuration, which changes
+/// nothing.
+pub(crate) fn reload(daemon: &Reach) -> Result<()> {
+    control::command(&daemon.socket(), "reload").map(drop)
+}

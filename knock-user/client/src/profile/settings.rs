@@ -1,0 +1,48 @@
+//! One profile, and the names that it may have.
+
+use std::path::PathBuf;
+
+use knock_common::{protocol::sealed::RequestedLease, window::Window};
+use thiserror::Error;
+
+use crate::{name::Name, server::Server, source_ip::SourceIp, verify::TcpPort};
+
+/// The settings for one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The name of the profile on the command line.
+    pub name: Name,
+    /// The server.
+    pub server: Server,
+    /// The name of this client on the server.
+    pub client: Name,
+    /// The server's window.
+    pub window: Window,
+    /// The file of this client's key; without it, `knock` prompts for a passphrase.
+    pub key_file: Option<PathBuf>,
+    /// The default lease of the profile.
+    pub lease: Option<RequestedLease>,
+    /// The default source address binding of the profile.
+    pub source_ip: Option<SourceIp>,
+    /// The port that must answer by default.
+    pub verify: Option<TcpPort>,
+}
+
+/// A name that cannot be used as the SERVER argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a profile's name must not begin with a hyphen, and may contain colons only if it is an IPv6 address without brackets"
+)]
+pub struct UnusableName;
+
+/// Checks that `name` can be used as the SERVER argument.
+///
+/// # Errors
+///
+/// Returns [`UnusableName`] if it cannot.
+pub fn check_name(name: &Name) -> Result<(), UnusableName> {
+    match name.as_str().parse::<Server>() {
+        Ok(typed) if typed.as_str() == name.as_str() && !name.as_str().starts_with('-') => Ok(()),
+        _ => Err(UnusableName),
+    }
+}

@@ -1,0 +1,215 @@
+//! The datapath: the source of SYNs, and with a gate the kernel leases and the pins.
+//!
+//! The gate, its pins and the attachments always belong to the program that is in force. With pins
+//! the gate outlives this process.
+
+mod interfaces;
+mod leases;
+mod replace;
+mod status;
+
+use std::{fs, io, os::fd::OwnedFd, time::Duration};
+
+use anyhow::{Error, Result};
+use knockd_config::{Config, model::OnStop};
+use knockd_types::{counters::Counters, interface::Wanted};
+use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir};
+use tracing::{info, warn};
+
+use crate::{reporter::Reporter, source::Source};
+
+/// The source of SYNs and the gate.
+pub(crate) struct Datapath {
+    source: Source,
+    /// The leases that the kernel enforces, if there is a gate.
+    gate: Option<Gate>,
+    /// What keeps the gate in force without this process, if anything does.
+    pins: Option<PinDir>,
+    /// Notices changes of interfaces, where they matter.
+    watch: Option<Watch>,
+    /// When to attach again to interfaces that refused the program.
+    retry_at: Option<Duration>,
+    /// Whether the kernel writes a log line per packet.
+    logs_packets: bool,
+    reporter: Reporter,
+    counters: Counters,
+}
+
+impl Datapath {
+    /// A datapath without a source and without a gate.
+    pub(crate) fn new(reporter: Reporter) -> Self {
+        Self {
+            source: Source::Ended,
+            gate: None,
+            pins: None,
+            watch: None,
+            retry_at: None,
+            logs_packets: false,
+            reporter,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes SYNs from `source`, and grants leases in `gate`.
+    pub(crate) fn set_source(&mut self, source: Source, gate: Option<Gate>) {
+        self.source = source;
+        self.gate = gate;
+    }
+
+    /// Follows changes of interfaces that `watch` notices.
+    pub(crate) fn set_watch(&mut self, watch: Option<Watch>) {
+        self.watch = watch;
+    }
+
+    /// Attaches to the interfaces and replaces the program that is `pinned` there. With a gate,
+    /// pins what is in force, unless `can_pin` has a reason not to.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an interface refuses the program. What was pinned is still in force.
+    pub(crate) fn attach(
+        &mut self,
+        interfaces: &Wanted,
+        pinned: PinDir,
+        can_pin: Result<()>,
+    ) -> Result<()> {
+        let Source::Xdp(xdp) = &mut self.source else {
+            return Ok(());
+        };
+        let missing = xdp.attach(interfaces, Some(&pinned))?;
+        self.await_interfaces(&missing);
+        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
+            if !pinned.is_empty() {
+                warn!("the gate of a previous knockd is removed: the configuration has no [gate]");
+                pinned.remove();
+            }
+            return Ok(());
+        };
+        match can_pin.and_then(|()| xdp.pin(gate, &pinned)) {
+            Ok(()) => self.pins = Some(pinned),
+            Err(error) => self.report_unpinned(&error),
+        }
+        info!("the gate protects {}", self.protected());
+        Ok(())
+    }
+
+    /// Attaches to the interfaces for the life of this process.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an interface refuses the program.
+    pub(crate) fn attach_unpinned(&mut self, interfaces: &Wanted) -> Result<()> {
+        if let Source::Xdp(xdp) = &mut self.source {
+            let missing = xdp.attach(interfaces, None)?;
+            self.await_interfaces(&missing);
+        }
+        Ok(())
+    }
+
+    fn report_unpinned(&self, error: &Error) {
+        self.reporter.problem(format!(
+            "the gate ends with this process, which leaves the ports that it protects open: {error:#}"
+        ));
+    }
+
+    /// Whether there is a gate.
+    pub(crate) fn has_gate(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Whether the gate stays in force when this process ends.
+    pub(crate) fn gate_stays(&self, config: &Config) -> bool {
+        let on_stop = config.gate.as_ref().map(|gate| gate.on_stop);
+        self.pins.is_some() && on_stop == Some(OnStop::Closed)
+    }
+
+    /// Removes the gate, unless it stays in force.
+    pub(crate) fn leave_gate(&mut self, config: &Config) {
+        if self.gate_stays(config) {
+            info!("the gate stays in force for {}", self.protected());
+        } else if let Some(pins) = self.pins.take() {
+            pins.remove();
+            warn!(
+                "the gate is removed (`on_stop`): {} is open to every source",
+                self.protected()
+            );
+        }
+    }
+
+    /// The protected ports, for the log.
+    fn protected(&self) -> String {
+        let ports = self.gate.as_ref().map(Gate::protected).unwrap_or_default();
+        let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+        ports.join(", ")
+    }
+
+    /// The two events of the datapath: an interface has changed, for
+    /// [`Datapath::follow_interfaces`], and the kernel has logged something, for
+    /// [`Datapath::flush_kernel_log`]. Both are cancel-safe.
+    pub(crate) fn events(
+        &mut self,
+    ) -> (
+        impl Future<Output = io::Result<()>>,
+        impl Future<Output = io::Result<()>>,
+    ) {
+        let changed = interfaces::changed(&mut self.watch);
+        (changed, self.source.logged())
+    }
+
+    /// Where the listener reads SYNs: the ring buffer or the lines.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the limit of open files is reached.
+    pub(crate) fn input(&self) -> io::Result<OwnedFd> {
+        match &self.source {
+            Source::Xdp(xdp) => xdp.events(),
+            Source::Lines(lines, _) => lines.try_clone(),
+            Source::Ended => Ok(fs::File::open("/dev/null")?.into()),
+        }
+    }
+
+    /// Whether SYNs are read as lines.
+    pub(crate) fn reads_lines(&self) -> bool {
+        !matches!(self.source, Source::Xdp(_))
+    }
+
+    /// Whether no SYN comes any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.source, Source::Ended)
+    }
+
+    /// The lines have ended. Returns `false` if no lines are read.
+    pub(crate) fn end_lines(&mut self) -> bool {
+        let reads = matches!(self.source, Source::Lines(..));
+        if reads {
+            self.source = Source::Ended;
+        }
+        reads
+    }
+
+    /// Switches the kernel's log line per packet.
+    pub(crate) fn set_kernel_log(&mut self, logs_packets: bool) {
+        self.logs_packets = logs_packets;
+        if let Source::Xdp(xdp) = &mut self.source
+            && let Err(error) = xdp.set_log(logs_packets)
+        {
+            warn!("cannot switch the kernel's log lines: {error:#}");
+        }
+    }
+
+    /// Reports what the kernel has logged.
+    pub(crate) fn flush_kernel_log(&mut self) {
+        if let Source::Xdp(xdp) = &mut self.source {
+            xdp.flush_log();
+        }
+    }
+
+    /// How often interfaces came and went.
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Another program in the place of the one that is in force.
+
+use std::{os::fd::OwnedFd, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use knock_common::gate::LeaseKey;
+use knockd_config::Config;
+use knockd_xdp::{leases::Gate, pins::PinDir};
+use rustix::thread::{MembarrierCommand, membarrier};
+use tracing::warn;
+
+use super::Datapath;
+use crate::{resources, source::Source};
+
+impl Datapath {
+    /// Replaces the program by one with the settings of `config` and the leases that `leases`
+    /// returns, atomically on each interface. With `pins`, pins what is in force then. Returns the
+    /// ring buffer of the new program. The listener still reads what the old program has put into
+    /// its own; `None` if lines are read.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program cannot be replaced. The old one is still in force.
+    pub(crate) fn replace_program(
+        &mut self,
+        config: &Config,
+        pins: bool,
+        leases: impl Fn(&Self) -> Vec<(Vec<LeaseKey>, Duration)>,
+    ) -> Result<Option<OwnedFd>> {
+        if self.reads_lines() {
+            return Ok(None);
+        }
+        let (mut next, mut gate) = resources::load(config, &self.reporter)?;
+        let ring = next.events()?;
+        copy(&leases(self), gate.as_mut())?;
+        let Source::Xdp(current) = &mut self.source else {
+            bail!("there is no program");
+        };
+        let missing = next.replace(current, &config.interfaces)?;
+        // Datagrams that arrived meanwhile have extended leases in the old map.
+        if let Err(error) = copy(&leases(self), gate.as_mut()) {
+            warn!("a lease is not extended: {error:#}");
+        }
+        // Waits until no CPU runs the old program: the kernel implements it as synchronize_rcu().
+        if let Err(error) = membarrier(MembarrierCommand::Global) {
+            // Then the last event of the old program may be lost.
+            warn!("the old program may still be running: {error}");
+        }
+        if let Err(error) = next.set_log(self.logs_packets) {
+            warn!("cannot switch the kernel's log lines: {error:#}");
+        }
+        self.gate = gate;
+        self.source = Source::Xdp(Box::new(next));
+        self.pin_again(config, pins);
+        self.await_interfaces(&missing);
+        Ok(Some(ring))
+    }
+
+    /// Pins what is in force, or removes the pins of a gate that is not.
+    fn pin_again(&mut self, config: &Config, pins: bool) {
+        let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
+            if let Some(pins) = self.pins.take() {
+                warn!("the gate is removed: the configuration has no [gate]");
+                pins.remove();
+            }
+            return;
+        };
+        if !pins {
+            return;
+        }
+        let root = config.gate.as_ref().map(|gate| gate.pin_dir.clone());
+        let root = root.unwrap_or_default();
+        let pins = self.pins.take().unwrap_or_else(|| PinDir::at(&root));
+        match PinDir::prepare(&root).and_then(|()| xdp.pin(gate, &pins)) {
+            Ok(()) => self.pins = Some(pins),
+            Err(error) => self.report_unpinned(&error),
+        }
+    }
+}
+
+/// Grants `leases` in `gate`, if there is one.
+fn copy(leases: &[(Vec<LeaseKey>, Duration)], gate: Option<&mut Gate>) -> Result<()> {
+    let Some(gate) = gate else { return Ok(()) };
+    for (keys, left) in leases {
+        gate.open(keys, *left).context("the new gate")?;
+    }
+    Ok(())
+}

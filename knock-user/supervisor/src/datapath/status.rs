@@ -1,0 +1,108 @@
+//! The datapath in `status`.
+
+use std::collections::BTreeMap;
+
+use knock_common::gate::Mode;
+use knockd_config::Config;
+use knockd_types::{
+    interface::Wanted,
+    status::{Attachment, GateStatus, Refusal},
+};
+use tracing::warn;
+
+use super::Datapath;
+use crate::source::Source;
+
+/// The interfaces in `status`.
+#[derive(Debug, Default)]
+pub(crate) struct InterfaceStatus {
+    /// Those that the program is attached to.
+    pub(crate) attachments: Vec<Attachment>,
+    /// Those that refuse the program.
+    pub(crate) refused: Vec<Refusal>,
+    /// Configured ones that do not exist.
+    pub(crate) awaited: Vec<String>,
+    /// The kernel's counters.
+    pub(crate) kernel: BTreeMap<String, u64>,
+}
+
+impl Datapath {
+    /// The interfaces or the lines that SYNs come from, for display.
+    pub(crate) fn listening(&self) -> String {
+        match &self.source {
+            Source::Xdp(xdp) => {
+                let names: Vec<_> = xdp
+                    .attachments()
+                    .map(|attachment| attachment.interface.as_str())
+                    .collect();
+                if names.is_empty() {
+                    return "no interface yet".into();
+                }
+                names.join(", ")
+            }
+            Source::Lines(_, path) => format!("lines from {}", path.display()),
+            Source::Ended => "lines that have ended".into(),
+        }
+    }
+
+    /// The state of the `wanted` interfaces; nothing if lines are read.
+    pub(crate) fn interface_status(&self, wanted: &Wanted) -> InterfaceStatus {
+        let Source::Xdp(xdp) = &self.source else {
+            return InterfaceStatus::default();
+        };
+        let kernel = xdp.counters().unwrap_or_else(|error| {
+            warn!("cannot read the kernel's counters: {error:#}");
+            BTreeMap::default()
+        });
+        let attachments: Vec<_> = xdp.attachments().cloned().collect();
+        let refused: Vec<_> = xdp.refused().cloned().collect();
+        let attached = attachments.iter().map(|one| one.interface.as_str());
+        let refusing = refused.iter().map(|one| one.interface.as_str());
+        InterfaceStatus {
+            awaited: awaited(wanted, &attached.chain(refusing).collect::<Vec<_>>()),
+            attachments,
+            refused,
+            kernel,
+        }
+    }
+
+    /// The gate, if there is one, with the number of its leases.
+    pub(crate) fn gate_status(&self, config: &Config, leases: usize) -> Option<GateStatus> {
+        let rules = &config.gate.as_ref()?.rules;
+        self.gate.as_ref()?;
+        Some(GateStatus {
+            mode: match rules.mode {
+                Mode::Enforce => "enforce".into(),
+                Mode::Observe => "observe".into(),
+            },
+            protect: rules.protect.iter().map(ToString::to_string).collect(),
+            trusted: rules.trusted.iter().map(ToString::to_string).collect(),
+            leases,
+            outlives_daemon: self.pins.is_some(),
+        })
+    }
+}
+
+/// The `wanted` interfaces that are not `present`.
+fn awaited(wanted: &Wanted, present: &[&str]) -> Vec<String> {
+    let Wanted::Named(names) = wanted else {
+        return Vec::new();
+    };
+    let missing = names
+        .iter()
+        .filter(|name| !present.contains(&name.as_str()));
+    missing.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wanted_interfaces_that_do_not_exist_are_awaited() {
+        let wanted = Wanted::Named(vec!["eth0".into(), "wg0".into()]);
+        assert_eq!(awaited(&wanted, &["eth0", "eth1"]), ["wg0"]);
+        assert_eq!(awaited(&wanted, &["wg0", "eth0"]), [""; 0]);
+        assert_eq!(awaited(&Wanted::Any, &[]), [""; 0]);
+    }
+}

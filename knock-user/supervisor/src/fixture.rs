@@ -1,0 +1,72 @@
+//! Configurations for unit tests.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use knockd_config::Config;
+
+/// Two clients and three doors: `ssh` has `run` and `close`, `web` opens a port, and only `laptop`
+/// may open `backup`.
+pub(crate) const TWO_CLIENTS: &str = r#"
+interfaces = ["eth0"]
+state_dir = "/var/lib/knockd"
+
+[gate]
+protect = ["tcp/80"]
+
+[limits]
+open_doors = 2
+
+[[client]]
+name = "laptop"
+protocol = "classic"
+passphrase_file = "laptop.pass"
+
+[[client]]
+name = "phone"
+protocol = "classic"
+passphrase_file = "phone.pass"
+
+[[door]]
+name = "ssh"
+sequence = [1, 2, 3, 4]
+run = ["true"]
+close = ["true"]
+for = "30s"
+
+[[door]]
+name = "web"
+sequence = [5, 6]
+open = ["tcp/80"]
+for = "30s"
+
+[[door]]
+name = "backup"
+clients = ["laptop"]
+sequence = [9]
+run = ["false"]
+for = "30s"
+"#;
+
+/// The configuration in `text`.
+pub(crate) fn config(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, passphrase) in [
+        ("laptop.pass", "correct horse"),
+        ("phone.pass", "open sesame"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, passphrase).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let key = folder.path().join("tablet.key");
+    fs::write(&key, "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    Config::parse(text, &folder.path().join("knockd.toml")).unwrap()
+}
+
+/// A sealed client to add to a configuration.
+pub(crate) const SEALED_CLIENT: &str = r#"
+[[client]]
+name = "tablet"
+key_file = "tablet.key"
+"#;

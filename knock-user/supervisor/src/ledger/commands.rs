@@ -1,0 +1,92 @@
+//! The commands of doors.
+
+use std::time::Duration;
+
+use knockd_config::template::Expansion;
+use knockd_ipc::message::Effect;
+use knockd_types::{command::Command, event::Event};
+use tracing::info;
+
+use super::Ledger;
+use crate::{
+    doors::{Action, Task},
+    exec::Ending,
+    lease_gate::LeaseGate,
+};
+
+impl Ledger {
+    /// Handles the end of the command of `task`.
+    pub(crate) fn ended(&mut self, gate: &mut dyn LeaseGate, task: &Task, ending: &Ending) {
+        let ok = ending.succeeded();
+        if ok {
+            self.counters.commands_succeeded += 1;
+        } else {
+            self.counters.commands_failed += 1;
+        }
+        let step = self.finish(task, ok);
+        // Not earlier: the record in the journal has to be on disk first.
+        self.reporter.report(Event::Command {
+            door: self.catalog.door(task.key.door).name.clone(),
+            source: task.key.source,
+            command: match task.action {
+                Action::Open => "run".into(),
+                Action::Close => "close".into(),
+            },
+            ending: ending.to_string(),
+            ok,
+        });
+        if let Some(step) = step {
+            self.step(gate, step);
+        }
+    }
+
+    /// Starts the command of `task`. Returns `false` if there is none to run. `arrival` is when the
+    /// last SYN of the knock arrived, if the latency is measured.
+    pub(super) fn run_command(&self, task: &Task, arrival: Option<Duration>) -> bool {
+        if self.is_dry_run {
+            return false;
+        }
+        let Some((label, command)) = self.command(task) else {
+            return false;
+        };
+        let reporter = self.reporter.clone();
+        self.executor.start(*task, label, command, move || {
+            if let Some(arrival) = arrival {
+                reporter.latency(Effect::Command, arrival);
+            }
+        });
+        true
+    }
+
+    /// Logs the command that a dry run leaves out.
+    pub(super) fn log_dry_run(&self, task: &Task) {
+        if let Some((label, command)) = self.command(task).filter(|_| self.is_dry_run) {
+            info!(
+                "would run {label}: {:?} {:?}",
+                command.program, command.arguments
+            );
+        }
+    }
+
+    /// The command of `task` with its name for the log; `None` if it has none.
+    fn command(&self, task: &Task) -> Option<(String, Command)> {
+        let source = task.key.source;
+        let door = self.catalog.door(task.key.door);
+        let (name, template) = match task.action {
+            Action::Open => ("run", door.run.as_ref()?),
+            Action::Close => ("close", door.close.as_ref()?),
+        };
+        let expansion = Expansion {
+            source,
+            door: &door.name,
+            client: self.catalog.client(task.client),
+            seconds: task.lease.as_secs(),
+        };
+        let command = Command {
+            account: door.account.clone(),
+            ..template.expand(&expansion)
+        };
+        let label = format!("{name} of door {:?} for {source}", door.name);
+        Some((label, command))
+    }
+}

@@ -1,0 +1,41 @@
+//! The listener's part of the configuration.
+
+use knockd_config::Config;
+use knockd_ipc::message::ListenerConfig;
+use knockd_types::policy::{Client, Door, Policy};
+
+use crate::catalog::Catalog;
+
+/// The listener's part of `config`, with the numbers of `catalog`.
+pub(crate) fn listener_config(config: &Config, catalog: &Catalog) -> ListenerConfig {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let clients = config
+        .clients
+        .iter()
+        .enumerate()
+        .map(|(index, client)| Client {
+            number: number(catalog.configured_client(index)),
+            name: client.name.clone(),
+            secret: client.secret.clone(),
+        });
+    let doors = config.doors.iter().enumerate().map(|(index, door)| Door {
+        number: number(catalog.configured_door(index)),
+        name: door.name.clone(),
+        clients: door.clients.clone(),
+        sequence: door.sequence.clone(),
+        lease: door.lease,
+        max_lease: door.max_lease,
+        require_binding: door.require_binding,
+    });
+    let auth = Policy {
+        clients: clients.collect(),
+        doors: doors.collect(),
+    };
+    ListenerConfig::new(
+        config.window,
+        config.max_skew,
+        config.sequence_timeout,
+        config.limits.sources,
+        auth,
+    )
+}

@@ -1,0 +1,126 @@
+use std::{fs, time::Duration};
+
+use knockd_types::interface::Wanted;
+
+use super::*;
+use crate::fixture::{SEALED_CLIENT, TWO_CLIENTS, config};
+
+const XDP: Fixed = Fixed {
+    reads_lines: false,
+    has_replay_store: true,
+};
+
+const LINES: Fixed = Fixed {
+    reads_lines: true,
+    ..XDP
+};
+
+/// The error of a reload from [`TWO_CLIENTS`], with `from` replaced by `to` in it.
+fn refusal(from: &str, to: &str, fixed: Fixed) -> Option<String> {
+    assert!(TWO_CLIENTS.contains(from), "{from}");
+    let next = config(&TWO_CLIENTS.replacen(from, to, 1));
+    let outcome = require_same(&config(TWO_CLIENTS), &next, fixed);
+    outcome.err().map(|error| error.to_string())
+}
+
+#[test]
+fn keys_that_belong_to_the_start_require_a_restart() {
+    for (from, to, key) in [
+        ("/var/lib/knockd", "/elsewhere", "state_dir"),
+        (
+            "interfaces =",
+            "control_socket = \"/run/other.sock\"\ninterfaces =",
+            "control_socket",
+        ),
+        (
+            "[limits]",
+            "[metrics]\nlisten = \"127.0.0.1:9811\"\n[limits]",
+            "metrics",
+        ),
+        (
+            "[gate]",
+            "[gate]\npin_dir = \"/sys/fs/bpf/b\"",
+            "gate.pin_dir",
+        ),
+    ] {
+        let error = refusal(from, to, XDP).unwrap();
+        assert!(
+            error.starts_with(&format!("`{key}` can only be")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn everything_else_may_change() {
+    assert_eq!(refusal("eth0", "eth1", XDP), None);
+    assert_eq!(refusal("open_doors = 2", "open_doors = 9", XDP), None);
+    assert_eq!(refusal("for = \"30s\"", "for = \"60s\"", XDP), None);
+    let window = "window = 20000\ninterfaces =";
+    assert_eq!(refusal("interfaces =", window, XDP), None);
+}
+
+#[test]
+fn the_first_sealed_client_requires_a_replay_store() {
+    let sealed = format!("{SEALED_CLIENT}\n[[door]]");
+    assert_eq!(refusal("[[door]]", &sealed, XDP), None);
+    let without = Fixed {
+        has_replay_store: false,
+        ..XDP
+    };
+    let error = refusal("[[door]]", &sealed, without).unwrap();
+    assert!(error.contains("require a replay store"), "{error}");
+    // With a sealed client before, its listener has reported the missing store.
+    let both = config(&TWO_CLIENTS.replacen("[[door]]", &sealed, 1));
+    assert!(require_same(&both, &both, without).is_ok());
+}
+
+#[test]
+fn the_configuration_must_fit_the_source() {
+    let mut next = config(TWO_CLIENTS);
+    next.interfaces = Wanted::Named(Vec::new());
+    let current = config(TWO_CLIENTS);
+    let error = require_same(&current, &next, XDP).unwrap_err();
+    assert!(error.to_string().contains("no interface to listen on"));
+    let error = require_same(&current, &current, LINES).unwrap_err();
+    assert!(error.to_string().contains("this daemon reads lines"));
+    next.gate = None;
+    assert!(require_same(&current, &next, LINES).is_ok());
+    next.window = config(&format!("window = 20000\n{TWO_CLIENTS}")).window;
+    let error = require_same(&current, &next, LINES).unwrap_err();
+    assert!(
+        error.to_string().starts_with("`window` can only"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_number_of_reloads_in_progress_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("knockd.toml");
+    fs::write(&path, "no such thing").unwrap();
+    let mut reload = Reload::new();
+    assert_eq!(reload.begin(None), Begun::NoOrigin);
+    reload.set_origin(Origin {
+        path,
+        interfaces: None,
+    });
+    for query in 1..=4 {
+        assert_eq!(reload.begin(Some(query)), Begun::Reading);
+    }
+    assert_eq!(reload.begin(None), Begun::Busy);
+    let next = tokio::time::timeout(Duration::from_secs(60), reload.next());
+    let reread = next.await.unwrap().unwrap();
+    assert!(reread.config.is_err() && reread.query.is_some());
+    assert_eq!(reload.begin(None), Begun::Reading);
+}
+
+#[test]
+fn applied_and_refused_reloads_are_counted() {
+    let mut reload = Reload::new();
+    for is_applied in [true, false, false] {
+        reload.count(is_applied);
+    }
+    let counters = reload.counters();
+    assert_eq!((counters.reloads, counters.reloads_refused), (1, 2));
+}

@@ -1,0 +1,83 @@
+//! Opens a door, for an accepted knock or for the administrator.
+
+use std::net::IpAddr;
+
+use knockd_ipc::{message::Message, request::OpenDoor};
+use knockd_types::names::BY_HAND_NUMBER;
+use tracing::info;
+
+use crate::{
+    doors::{DoorKey, Grant},
+    refusal::Refusal,
+    state::Supervisor,
+};
+
+impl Supervisor {
+    /// Opens a door.
+    pub(super) fn open(&mut self, request: OpenDoor) {
+        let outcome = if request.client == BY_HAND_NUMBER {
+            self.open_manually(&request)
+        } else {
+            self.admit(&request)
+        };
+        self.answer(request.query, outcome);
+    }
+
+    /// Opens a door for an accepted knock, if the configuration allows it.
+    fn admit(&mut self, request: &OpenDoor) -> Result<Vec<String>, Refusal> {
+        let catalog = self.ledger.catalog();
+        let door = catalog.requested_door(request.door)?;
+        let client = catalog.requested_client(request.client)?;
+        if !catalog.may_open(&self.config, client, door) {
+            return Err(Refusal::Denied(format!(
+                "client {:?} may not open door {:?}",
+                catalog.client(client),
+                catalog.door(door).name
+            )));
+        }
+        let key = DoorKey {
+            door,
+            source: request.source,
+        };
+        let grant = Grant {
+            client,
+            // A reload may have lowered the limit since the knock was verified.
+            lease: request.lease.min(catalog.door(door).max_lease),
+        };
+        let arrival = self.config.metrics.is_some().then_some(request.at);
+        if !self.ledger.open(&mut self.datapath, key, grant, arrival) {
+            self.refuse_full(request.client, request.source);
+        }
+        Ok(Vec::new())
+    }
+
+    fn refuse_full(&mut self, client: u32, source: IpAddr) {
+        self.counters.refused_doors_full += 1;
+        self.listener.send(Message::Full { client, source });
+    }
+
+    /// Opens a door without a knock.
+    fn open_manually(&mut self, request: &OpenDoor) -> Result<Vec<String>, Refusal> {
+        let catalog = self.ledger.catalog();
+        let door = catalog.requested_door(request.door)?;
+        let name = catalog.door(door).name.clone();
+        info!("opening door {name:?} to {} manually", request.source);
+        let key = DoorKey {
+            door,
+            source: request.source,
+        };
+        let grant = Grant {
+            client: BY_HAND_NUMBER as usize,
+            lease: request.lease,
+        };
+        if !self.ledger.open(&mut self.datapath, key, grant, None) {
+            let full = "as many doors are open as `limits.open_doors` allows";
+            return Err(Refusal::Denied(full.into()));
+        }
+        if !self.ledger.has_open(key) {
+            let refused = "the gate has no room for a lease: see knockd's log";
+            return Err(Refusal::Denied(refused.into()));
+        }
+        Ok(vec![name])
+    }
+}

@@ -1,0 +1,89 @@
+//! Reloads the configuration: at once, or not at all.
+
+use anyhow::Result;
+use knockd_config::Config;
+use knockd_ipc::message::Message;
+use knockd_types::event::Event;
+use tracing::warn;
+
+use crate::{
+    datapath::Datapath,
+    listener_config::listener_config,
+    reload::{Begun, Fixed, Reread, require_same},
+    resources,
+    state::Supervisor,
+};
+
+impl Supervisor {
+    /// Starts to reload the configuration, for the `query` of an administrator or for SIGHUP.
+    pub(crate) fn reload(&mut self, query: Option<u32>) {
+        match self.reload.begin(query) {
+            Begun::Reading => self.service_manager.reloading(),
+            Begun::Busy => {
+                let busy = "too many reloads are in progress";
+                match query {
+                    Some(query) => self.listener.send(Message::Answer(query, Err(busy.into()))),
+                    None => warn!("{busy}"),
+                }
+            }
+            Begun::NoOrigin => {}
+        }
+    }
+
+    /// Applies a configuration that was read, if it is valid and changes nothing that requires a
+    /// restart.
+    pub(crate) fn reloaded(&mut self, reread: Reread) {
+        let outcome = reread.config.and_then(|config| self.apply(config));
+        self.reload.count(outcome.is_ok());
+        match &outcome {
+            Ok(()) => self.reporter.report(Event::Reloaded {
+                listening: self.datapath.listening(),
+            }),
+            Err(error) => self
+                .reporter
+                .problem(format!("the old configuration stays in force: {error:#}")),
+        }
+        // Also after a refusal: the old configuration is in force.
+        self.service_manager.ready(&self.datapath.listening());
+        if let Some(query) = reread.query {
+            let outcome = outcome.map(|()| Vec::new());
+            let outcome = outcome.map_err(|error| format!("{error:#}"));
+            self.listener.send(Message::Answer(query, outcome));
+        }
+    }
+
+    /// # Errors
+    ///
+    /// Returns an error if the configuration cannot be applied. Then nothing has changed.
+    fn apply(&mut self, mut config: Config) -> Result<()> {
+        let fixed = Fixed {
+            reads_lines: self.datapath.reads_lines(),
+            has_replay_store: self.listener.has_replay_store(),
+        };
+        require_same(&self.config, &config, fixed)?;
+        if self.is_dry_run {
+            resources::force_observe(&mut config);
+        }
+        let store = if self.ledger.has_store() {
+            None
+        } else {
+            resources::open_store(&config, &self.reporter)?
+        };
+        let ledger = &self.ledger;
+        let leases = |datapath: &Datapath| ledger.leases_under(datapath, &config);
+        let ring = self
+            .datapath
+            .replace_program(&config, !self.is_dry_run, leases)?;
+        // Nothing fails after the program was replaced.
+        self.ledger.configure(&config, store);
+        self.config = config;
+        let changed = listener_config(&self.config, self.ledger.catalog());
+        self.listener.send_with(
+            Message::Change(Box::new(changed)),
+            ring.into_iter().collect(),
+        );
+        self.ledger.revoke_removed(&mut self.datapath);
+        self.follow_interfaces();
+        Ok(())
+    }
+}

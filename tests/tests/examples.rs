@@ -1,0 +1,99 @@
+//! `knockd check` accepts every configuration in docs/examples without a warning.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use knock_common::protocol::key::SecretKey;
+use knock_tests::scene::program;
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// A session that no gate refuses: `check` warns about others.
+const OWN_SESSION: &str = "127.0.0.1 50022 127.0.0.1 22";
+
+/// The examples, each with its file name.
+fn examples() -> Vec<(String, String)> {
+    let entries = fs::read_dir(Path::new(WORKSPACE).join("docs/examples")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    assert!(examples.len() > 3, "{examples:?}");
+    examples
+}
+
+/// The values of the lines `key = "value"` in `text`.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    let start = format!("{key} = \"");
+    let rests = text.lines().filter_map(|line| line.strip_prefix(&start));
+    rests.map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Copies the example to `folder` and creates the secrets that it names. The test host has
+/// neither the user `knockd` nor `portknock`, and `check` warns about either.
+fn install(text: &str, folder: &Path) -> PathBuf {
+    for (seed, name) in (0..).zip(values(text, "key_file")) {
+        let key = SecretKey::new([seed; 32]);
+        write(&folder.join(name), &format!("{}\n", key.key_file_text()));
+    }
+    for name in values(text, "passphrase_file") {
+        write(&folder.join(name), &format!("the passphrase in {name}\n"));
+    }
+    let script = format!("\"{WORKSPACE}/knock-user/packaging/firewall/portknock-nftables\"");
+    let text = text.replace("\"portknock\"", &script);
+    let path = folder.join("knockd.toml");
+    write(&path, &format!("user = \"nobody\"\n{text}"));
+    path
+}
+
+#[test]
+fn every_example_is_valid_and_causes_no_warning() {
+    for (name, text) in examples() {
+        let folder = tempfile::tempdir().unwrap();
+        let Output { status, stderr, .. } = Command::new(program("knockd").unwrap())
+            .args(["check", "--config"])
+            .arg(install(&text, folder.path()))
+            .env("SSH_CONNECTION", OWN_SESSION)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(status.success(), "{name}: {stderr}");
+        let unexpected: Vec<_> = stderr
+            .lines()
+            .filter(|line| !line.contains("uses the classic protocol"))
+            .collect();
+        assert!(unexpected.is_empty(), "{name}: {unexpected:?}");
+    }
+}
+
+/// The script takes exactly one address.
+#[test]
+fn every_example_calls_portknock_with_one_address() {
+    for (name, text) in examples() {
+        for (key, verb) in [("run", "open"), ("close", "close")] {
+            let start = format!("{key} = [\"portknock\"");
+            for line in text.lines().filter(|line| line.starts_with(&start)) {
+                let call = format!("{key} = [\"portknock\", \"{verb}\", \"%IP%\"]");
+                assert!(line.starts_with(&call), "{name}: {line}");
+            }
+        }
+    }
+}
