@@ -50,7 +50,7 @@ impl ConfigArg {
 
 /// How to reach the running daemon.
 #[derive(Args, Debug)]
-pub(crate) struct Reach {
+pub(crate) struct DaemonArgs {
     /// The control socket of the daemon [default: `control_socket` in the configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub(crate) struct Reach {
     config: ConfigArg,
 }
 
-impl Reach {
+impl DaemonArgs {
     /// The path of the control socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.socket
@@ -68,9 +68,9 @@ impl Reach {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ViewArgs {
     #[command(flatten)]
-    pub(crate) daemon: Reach,
+    pub(crate) daemon: DaemonArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

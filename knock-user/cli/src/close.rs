@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{args::Reach, control};
+use crate::{args::DaemonArgs, control};
 
 #[derive(Args, Debug)]
 pub(crate) struct Close {
@@ -15,7 +15,7 @@ pub(crate) struct Close {
     /// The name of the door [default: every door]
     door: Option<String>,
     #[command(flatten)]
-    daemon: Reach,
+    daemon: DaemonArgs,
 }
 
 impl Close {

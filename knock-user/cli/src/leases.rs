@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use knockd_runtime::log::legible;
 use knockd_types::{control::CommandReply, status::DoorStatus};
 
-use crate::{args::Watch, control};
+use crate::{args::ViewArgs, control};
 
 /// Prints the open doors as text or as one line of JSON.
 ///
@@ -12,7 +12,7 @@ use crate::{args::Watch, control};
 ///
 /// Returns an error if no daemon replies, if it refuses the request, or if standard output cannot
 /// be written.
-pub(crate) fn leases(watch: &Watch) -> Result<()> {
+pub(crate) fn leases(watch: &ViewArgs) -> Result<()> {
     let reply = control::query(&watch.daemon.socket(), "leases")?;
     if let Ok(CommandReply::Error(error)) = serde_json::from_str(&reply) {
         bail!("{}", legible(&error));

@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 pub use knockd_runtime::log::Format as LogFormat;
 
 use self::{
-    args::{ConfigArg, LogArgs, Reach, Watch},
+    args::{ConfigArg, DaemonArgs, LogArgs, ViewArgs},
     client::ClientCommand,
     close::Close,
     import::ImportKnockd,
@@ -77,20 +77,20 @@ enum Command {
     /// Print a line `destination_port source_ip` for every SYN to the window
     Tap(Tap),
     /// Follow the running daemon: every SYN, as seen by the kernel, and its outcome
-    Tail(Watch),
+    Tail(ViewArgs),
     /// Show the counters, interfaces and open doors of the running daemon
-    Status(Watch),
+    Status(ViewArgs),
     /// Make the running daemon reload its configuration; an invalid one changes nothing
-    Reload(Reach),
+    Reload(DaemonArgs),
     /// Watch the running daemon on one screen: rates, open doors, outcome of each knock
     Top {
         #[command(flatten)]
-        daemon: Reach,
+        daemon: DaemonArgs,
         #[command(flatten)]
         options: top::Options,
     },
     /// Show the admitted addresses, their doors, and the remaining time
-    Leases(Watch),
+    Leases(ViewArgs),
     /// Open a door manually, as if the address had knocked
     Open(Open),
     /// Close doors of an address at once

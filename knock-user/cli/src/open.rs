@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::Result;
 use clap::Args;
 
-use crate::{args::Reach, control};
+use crate::{args::DaemonArgs, control};
 
 #[derive(Args, Debug)]
 pub(crate) struct Open {
@@ -18,7 +18,7 @@ pub(crate) struct Open {
     #[arg(long = "for", value_name = "TIME", value_parser = lease)]
     lease: Option<Duration>,
     #[command(flatten)]
-    daemon: Reach,
+    daemon: DaemonArgs,
 }
 
 impl Open {

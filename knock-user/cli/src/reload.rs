@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{args::Reach, control};
+use crate::{args::DaemonArgs, control};
 
 /// Makes the running daemon reload its configuration.
 ///
@@ -10,6 +10,6 @@ use crate::{args::Reach, control};
 ///
 /// Returns an error if no daemon replies, or if it refuses the configuration, which changes
 /// nothing.
-pub(crate) fn reload(daemon: &Reach) -> Result<()> {
+pub(crate) fn reload(daemon: &DaemonArgs) -> Result<()> {
     control::command(&daemon.socket(), "reload").map(drop)
 }

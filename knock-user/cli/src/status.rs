@@ -9,14 +9,14 @@ use anyhow::Result;
 use knock_common::counters::Outcome;
 use knockd_types::status::{GateStatus, Status};
 
-use crate::{args::Watch, control};
+use crate::{args::ViewArgs, control};
 
 /// Prints the daemon's status as text or as one line of JSON.
 ///
 /// # Errors
 ///
 /// Returns an error if no daemon replies, or if standard output cannot be written.
-pub(crate) fn status(watch: &Watch) -> Result<()> {
+pub(crate) fn status(watch: &ViewArgs) -> Result<()> {
     let reply = control::query(&watch.daemon.socket(), "status")?;
     control::print(&reply, watch.json, |reply| {
         Ok(render(&serde_json::from_str(reply)?))

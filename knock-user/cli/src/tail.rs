@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use knockd_runtime::log::legible;
 use knockd_types::event::Notice;
 
-use crate::{args::Watch, control};
+use crate::{args::ViewArgs, control};
 
 /// Prints the daemon's notices until it stops.
 ///
@@ -14,7 +14,7 @@ use crate::{args::Watch, control};
 ///
 /// Returns an error if no daemon listens at the socket, if it stops, or if standard output cannot
 /// be written.
-pub(crate) fn tail(watch: &Watch) -> Result<()> {
+pub(crate) fn tail(watch: &ViewArgs) -> Result<()> {
     let mut out = io::stdout().lock();
     for line in control::send(&watch.daemon.socket(), "tail")?.lines() {
         let line = line?;

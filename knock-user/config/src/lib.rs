@@ -109,12 +109,14 @@ fn refuse_untrusted(file: &File) -> Result<()> {
     let metadata = file.metadata()?;
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        bail!("it belongs to user {owner} but says what knockd runs: change the owner to root");
+        bail!(
+            "it belongs to user {owner}, but names commands that knockd runs: change the owner to root"
+        );
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o002 != 0 || (mode & 0o020 != 0 && metadata.gid() != 0) {
         bail!(
-            "others can change it (mode {mode:04o}) but it says what knockd runs: use chmod go-w"
+            "others can change it (mode {mode:04o}), but it names commands that knockd runs: use chmod go-w"
         );
     }
     Ok(())

@@ -86,6 +86,7 @@ impl Supervisor {
 
     fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
         let Self {
+            listener,
             config,
             datapath,
             ledger,
@@ -93,7 +94,7 @@ impl Supervisor {
             started,
             ..
         } = self;
-        self.listener.start(|| {
+        listener.start(|| {
             let account = child::account(config)?;
             let replay_dir = replay_dir::prepare_for(config, account.as_ref(), reporter);
             let store = config.state_dir.join(KNOCKS_FOLDER);

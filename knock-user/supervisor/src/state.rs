@@ -34,7 +34,7 @@ pub(crate) struct Supervisor {
     pub(crate) reload: Reload,
     pub(crate) reporter: Reporter,
     pub(crate) service_manager: ServiceManager,
-    /// What none of the four parts counts.
+    /// What none of the parts counts.
     pub(crate) counters: Counters,
     /// Permits of reports on their way to the listener.
     pub(crate) reports: Arc<Semaphore>,

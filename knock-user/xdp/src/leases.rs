@@ -1,7 +1,7 @@
 //! The lease map of the gate: which source can reach which protected port, and until when.
 //!
 //! The XDP program enforces the leases, whether or not the daemon runs; see
-//! [`knock_common::gate`]. The supervisor knows which door a lease belongs to.
+//! [`knock_common::gate`]. The supervisor records which door a lease belongs to.
 
 use std::{io, num::NonZeroU64, os::fd::AsFd as _, time::Duration};
 

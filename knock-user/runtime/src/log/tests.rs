@@ -152,14 +152,14 @@ fn an_entry_of_the_journal_has_them_too() {
 
 #[test]
 fn what_is_no_event_is_a_message_in_every_format() {
-    let say = || tracing::warn!("the \"clock\"\nwas set");
-    let text = logged(Format::Text, say);
+    let warn = || tracing::warn!("the \"clock\"\nwas set");
+    let text = logged(Format::Text, warn);
     assert!(text.ends_with("  WARN the \"clock\"\\nwas set\n"), "{text}");
-    let line = logged(Format::Json, say);
+    let line = logged(Format::Json, warn);
     let object: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(object["message"], "the \"clock\"\\nwas set");
     assert_eq!(
-        logged(Format::Journal, say),
+        logged(Format::Journal, warn),
         "PRIORITY=4\nSYSLOG_IDENTIFIER=knockd\nMESSAGE=the \"clock\"\\nwas set\n"
     );
 }
@@ -192,9 +192,9 @@ proptest! {
         let line = reported(Format::Text, &knock(&client, &door));
         let line = line.strip_suffix('\n').unwrap();
         prop_assert!(!line.contains(misleads), "{line:?}");
-        let (_, said) = line.split_once(" INFO ").unwrap();
+        let (_, message) = line.split_once(" INFO ").unwrap();
         prop_assert_eq!(
-            unquoted(said),
+            unquoted(message),
             "accepted door= client= source=192.0.2.7 lease=30s: opening"
         );
     }
@@ -204,8 +204,8 @@ proptest! {
         let line = reported(Format::Text, &refusal(&client, &detail));
         let line = line.strip_suffix('\n').unwrap();
         prop_assert!(!line.contains(misleads), "{line:?}");
-        let (_, said) = line.split_once(" INFO ").unwrap();
-        prop_assert!(said.starts_with("refused source=192.0.2.7 reason=replayed client=\""));
+        let (_, message) = line.split_once(" INFO ").unwrap();
+        prop_assert!(message.starts_with("refused source=192.0.2.7 reason=replayed client=\""));
     }
 
     #[test]
