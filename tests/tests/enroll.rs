@@ -1,5 +1,5 @@
-//! The set-up that the README describes, with the real programs: from `knockd init` to an ssh
-//! configuration that knocks.
+//! The set-up of docs/getting-started.md and docs/howto/ssh.md, with the real programs: from
+//! `knockd init` to an ssh configuration that knocks.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

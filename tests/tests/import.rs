@@ -68,7 +68,7 @@ impl Site {
         output.unwrap()
     }
 
-    /// The two steps of the README. Returns the client's import command.
+    /// The two steps of docs/migration.md. Returns the client's import command.
     fn set_up(&self) -> String {
         expect_success(&self.import_to_file());
         let mut add = self.knockd(&["client", "add", "laptop", "--server", "192.0.2.1"]);

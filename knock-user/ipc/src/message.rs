@@ -41,7 +41,7 @@ pub enum Message {
     /// The listener answers with [`Request::Alive`](crate::request::Request::Alive).
     Ping,
     /// A metrics exporter was started. The listener's end of the [channel](crate::metrics) to it
-    /// comes with this as a file.
+    /// comes as a file descriptor.
     Exporter,
 }
 

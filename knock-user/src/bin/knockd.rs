@@ -36,7 +36,7 @@ fn run(name: &str, main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     match main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log is not open before the supervisor has sent its settings.
+            // The supervisor sends the log settings. Before that there is no log.
             if tracing::event_enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {

@@ -34,8 +34,7 @@ pub(crate) fn account(config: &Config) -> Result<Option<Account>> {
     account::unprivileged(config.user.as_ref()).map(Some)
 }
 
-/// Starts this program in another `role`, which it finds in `argv[0]`, with these files as its
-/// standard input and output.
+/// Starts this program in another `role`, which it finds in `argv[0]`, with `stdin` and `stdout`.
 ///
 /// # Errors
 ///

@@ -79,7 +79,7 @@ impl Supervisor {
                     Received::Invalid(invalid) => self.listener.kill(&invalid),
                     Received::Closed => self.listener.reap().await?,
                 },
-                event = self.exporter.next_event() => self.handle_exporter(&event),
+                event = self.exporter.next_event() => self.handle_exporter(event),
                 logged = kernel_log => {
                     logged?;
                     self.datapath.flush_kernel_log();
@@ -119,6 +119,7 @@ impl Supervisor {
                 files,
             })
         })?;
+        // It is connected to a listener, so a new listener needs a new one.
         self.start_exporter();
         Ok(())
     }
@@ -126,23 +127,19 @@ impl Supervisor {
     /// Starts the exporter, if there is to be one, and gives the listener its end of the channel.
     fn start_exporter(&mut self) {
         if !self.listener.is_running() {
-            return;
+            self.exporter.wait_for_listener();
+        } else if let Some(channel) = self.exporter.start(&self.config) {
+            self.listener.send_with(Message::Exporter, vec![channel]);
         }
-        let Some(channel) = self.exporter.start(&self.config) else {
-            return;
-        };
-        self.listener.send_with(Message::Exporter, vec![channel]);
     }
 
     /// Handles an event of the exporter.
-    fn handle_exporter(&mut self, event: &ExporterEvent) {
+    fn handle_exporter(&mut self, event: ExporterEvent) {
         match event {
-            ExporterEvent::Exited(_) if !self.listener.is_running() => {
-                self.exporter.reap_with_listener();
+            ExporterEvent::Exited(status) if self.listener.is_running() => {
+                self.exporter.reap(status);
             }
-            ExporterEvent::Exited(status) => self.exporter.reap(status),
-            // The next listener starts one.
-            ExporterEvent::Due if !self.listener.is_running() => self.exporter.reap_with_listener(),
+            ExporterEvent::Exited(_) => self.exporter.wait_for_listener(),
             ExporterEvent::Due => self.start_exporter(),
         }
     }

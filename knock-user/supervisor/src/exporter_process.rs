@@ -20,7 +20,7 @@ use knockd_runtime::{
 };
 use knockd_types::account::Account;
 use rustix::process::geteuid;
-use tokio::process::Child;
+use tokio::process::Child as Process;
 use tracing::{error, info};
 
 use crate::{backoff::RestartBackoff, child};
@@ -39,7 +39,7 @@ pub(crate) struct ExporterProcess {
 /// An exporter that was started.
 #[derive(Debug)]
 struct Running {
-    process: Child,
+    process: Process,
     /// When, on the clock of [`monotonic`].
     started: Duration,
 }
@@ -78,9 +78,9 @@ impl ExporterProcess {
         let socket = self.socket.as_ref()?;
         self.backoff.starting();
         // Its channel is closed with the previous listener, so it is about to exit. If it does not,
-        // it is killed, where this process has the capability.
+        // it is killed, if this process may send signals.
         self.running = None;
-        match account(config).and_then(|account| spawn(socket, account.as_ref())) {
+        match spawn(socket, config) {
             Ok((process, channel)) => {
                 if std::mem::take(&mut self.has_failed) {
                     info!("the metrics exporter is started again");
@@ -91,49 +91,59 @@ impl ExporterProcess {
             }
             Err(error) => {
                 self.has_failed = true;
-                let delay = self.backoff.exited(Duration::ZERO, monotonic()).as_secs();
-                error!("{error:#}; trying again in {delay} s; everything else is unaffected");
+                let delay = self.backoff.exited(Duration::ZERO, monotonic());
+                error!(
+                    "{error:#}; trying again in {} s; everything else is unaffected",
+                    delay.as_secs()
+                );
                 None
             }
         }
     }
 
-    /// Reaps an exporter that has exited, and plans the next start.
-    pub(crate) fn reap(&mut self, status: &io::Result<ExitStatus>) {
+    /// Reaps an exporter that has exited, and schedules the next start.
+    pub(crate) fn reap(&mut self, status: io::Result<ExitStatus>) {
         let Some(running) = self.running.take() else {
             return;
         };
         self.has_failed = true;
         let now = monotonic();
         let lifetime = now.saturating_sub(running.started);
-        let delay = self.backoff.exited(lifetime, now).as_secs();
-        let status = match status {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
+        let delay = self.backoff.exited(lifetime, now);
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         error!(
-            "the metrics exporter exited ({status}); restarting in {delay} s; everything else is unaffected"
+            "the metrics exporter exited ({status}); restarting in {} s; everything else is unaffected",
+            delay.as_secs()
         );
     }
 
-    /// Reaps an exporter that has exited with the listener. The next listener gets a new one.
-    pub(crate) fn reap_with_listener(&mut self) {
+    /// Waits for the next listener, which gets a new exporter.
+    pub(crate) fn wait_for_listener(&mut self) {
         self.running = None;
         self.backoff.starting();
     }
 
-    /// Waits until the exporter has exited, which it does when the listener has. Kills it if it
-    /// takes too long.
+    /// Waits until the exporter exits, which it does when the listener has exited.
     pub(crate) async fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else {
-            return;
-        };
-        child::wait_or_kill(EXPORTER_NAME, &mut running.process).await;
+        if let Some(mut running) = self.running.take() {
+            child::wait_or_kill(EXPORTER_NAME, &mut running.process).await;
+        }
     }
 }
 
-/// The account of the listener; `None` if this process cannot choose one. The start of the listener
-/// has logged what there is to say about it.
+/// Starts an exporter that serves `socket`. Returns it with the listener's end of its channel.
+fn spawn(socket: &OwnedFd, config: &Config) -> Result<(Process, OwnedFd)> {
+    let account = account(config)?;
+    let (exporter, mut listener) = UnixStream::pair()?;
+    // The exporter reads this before it asks for anything. It fits into the socket's buffer.
+    listener.write_all(&frame(&log::chosen())?)?;
+    let stdout = Stdio::from(socket.try_clone()?);
+    let process = child::spawn(EXPORTER_NAME, exporter.into(), stdout, account.as_ref())?;
+    Ok((process, listener.into()))
+}
+
+/// The account of the listener; `None` if this process has no right to choose one. If there is
+/// something to warn of, the start of the listener has done so.
 fn account(config: &Config) -> Result<Option<Account>> {
     let is_root = geteuid().is_root();
     is_root
@@ -141,12 +151,35 @@ fn account(config: &Config) -> Result<Option<Account>> {
         .transpose()
 }
 
-/// Starts an exporter that serves `socket`. Returns it with the listener's end of its channel.
-fn spawn(socket: &OwnedFd, account: Option<&Account>) -> Result<(Child, OwnedFd)> {
-    let (exporter, mut listener) = UnixStream::pair()?;
-    // It fits into the socket's buffer.
-    listener.write_all(&frame(&log::chosen())?)?;
-    let stdout = Stdio::from(socket.try_clone()?);
-    let process = child::spawn(EXPORTER_NAME, exporter.into(), stdout, account)?;
-    Ok((process, listener.into()))
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_socket_nothing_ever_happens() {
+        let mut exporter = ExporterProcess::new(None);
+        let event = tokio::time::timeout(Duration::from_millis(10), exporter.next_event());
+        assert!(event.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_exit_schedules_the_next_start_and_a_missing_listener_cancels_it() {
+        let process = tokio::process::Command::new("true").spawn().unwrap();
+        let mut exporter = ExporterProcess::new(None);
+        exporter.running = Some(Running {
+            process,
+            started: monotonic(),
+        });
+        let event = exporter.next_event().await;
+        let ExporterEvent::Exited(status) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(status.as_ref().unwrap(), &ExitStatus::from_raw(0));
+        exporter.reap(status);
+        assert!(exporter.backoff.next_start().is_some());
+        exporter.wait_for_listener();
+        assert!(exporter.backoff.next_start().is_none());
+    }
 }

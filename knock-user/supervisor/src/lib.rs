@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `listener_process` | the listener: start, restarts, phase, messages |
+//! | `exporter_process` | the metrics exporter: start, restarts |
 //! | `datapath` | the source of SYNs, the gate's leases, pins and interfaces |
 //! | `ledger` | doors, clients, the lease journal and commands |
 //! | `reload` | reloads in progress, and what a reload may change |

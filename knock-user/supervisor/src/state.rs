@@ -22,7 +22,7 @@ use crate::{
 /// ask for one. A report of many doors is long.
 const MAX_REPORTS: usize = 64;
 
-/// The parts of the supervisor, and what they share.
+/// The four parts of the supervisor, the optional exporter, and what they share.
 pub(crate) struct Supervisor {
     pub(crate) config: Config,
     /// Whether nothing is executed, only logged.

@@ -1,4 +1,4 @@
-//! A reference classifier, written from README.md and the RFCs as plainly as possible: byte offsets
+//! A reference classifier, written from docs/protocol.md, docs/gate.md and the RFCs as plainly as possible: byte offsets
 //! only, without parsers. It is slow and obvious, to check the program against it.
 //!
 //! If several outcomes fit a packet, the first failing check decides, in this order: link and

@@ -37,7 +37,7 @@ listen = "127.0.0.1:9811"
 const UNIT: &str = "knockd-xdp";
 const CONFIGURATION: &str = "/etc/knockd/knockd.toml";
 
-/// The drop-in that the README suggests for a firewall, because rules are empty after a boot.
+/// The drop-in that docs/operations.md suggests for a firewall, because rules are empty after a boot.
 const FIREWALL: &str = "[Service]\nExecStartPre=/usr/local/sbin/portknock setup 22\n";
 
 /// Shorter watchdog and restart times for the test.

@@ -12,9 +12,7 @@ use crate::{
 impl Listener {
     pub(super) async fn reload(&mut self, reply: oneshot::Sender<Outcome>) -> Result<()> {
         let query = self.pending.add(PendingQuery::Command(reply));
-        Ok(self
-            .supervisor
-            .send(&Request::Reload(ReloadConfig { query }))
-            .await?)
+        let request = Request::Reload(ReloadConfig { query });
+        Ok(self.supervisor.send(&request).await?)
     }
 }
