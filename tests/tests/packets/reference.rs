@@ -1,5 +1,6 @@
-//! A reference classifier, written from docs/protocol.md, docs/gate.md and the RFCs as plainly as possible: byte offsets
-//! only, without parsers. It is slow and obvious, to check the program against it.
+//! A reference classifier, written from docs/protocol.md, docs/gate.md and the RFCs as plainly as
+//! possible: byte offsets only, without parsers. It is slow and obvious, to check the program
+//! against it.
 //!
 //! If several outcomes fit a packet, the first failing check decides, in this order: link and
 //! network layer can be followed to TCP, or to UDP if a UDP port is protected; the destination port

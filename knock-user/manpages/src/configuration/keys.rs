@@ -147,7 +147,7 @@ pub(super) const TABLES: &[Table] = &[
                 name: "sources",
                 values: AT_LEAST_ONE,
                 default: Default::Value("65536"),
-                meaning: "How many source addresses can have an incomplete sequence. The least recently \
+                meaning: "How many source addresses can have a partial knock. The least recently \
                           seen one is evicted first.",
             },
             Key {
