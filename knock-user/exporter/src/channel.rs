@@ -11,14 +11,14 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-/// Where a snapshot goes.
+/// The channel that a snapshot is sent to.
 pub(crate) type Reply = oneshot::Sender<Snapshot>;
 
 /// Reads the frame that the supervisor put into `channel` before it started this process.
 ///
 /// # Errors
 ///
-/// Returns an error if there is none, as in a process that the supervisor did not start.
+/// Returns an error if there is no such frame, as in a process that the supervisor did not start.
 pub(crate) fn read_log_choice(channel: &mut std::os::unix::net::UnixStream) -> Result<log::Choice> {
     let mut prefix = [0; PREFIX_LEN];
     channel.read_exact(&mut prefix)?;
@@ -27,8 +27,8 @@ pub(crate) fn read_log_choice(channel: &mut std::os::unix::net::UnixStream) -> R
     Ok(serde_json::from_slice(&json)?)
 }
 
-/// Gets a snapshot for each of `requests`, one at a time, so that however many peers scrape, a
-/// knock waits for at most one of them. Returns when the listener has closed the channel.
+/// Gets a snapshot for each of `requests`, one at a time: a knock waits for at most one of them,
+/// regardless of the number of peers that scrape. Returns when the listener has closed the channel.
 ///
 /// # Errors
 ///

@@ -19,7 +19,7 @@ impl Counted {
     ///
     /// # Errors
     ///
-    /// Returns an error if the name is invalid, which a test rules out.
+    /// Returns an error if the name is invalid. A test checks every name.
     pub(crate) fn new(name: &str, help: &str, histogram: Histogram) -> Result<Self> {
         Ok(Self {
             desc: Opts::new(name, help).describe()?,

@@ -16,7 +16,7 @@ const REFUSED: &str = "refused_";
 ///
 /// # Errors
 ///
-/// Returns an error if a name is invalid or used twice, which a test rules out.
+/// Returns an error if a name is invalid or used twice. A test checks every name.
 pub(crate) fn render(snapshot: &Snapshot) -> Result<String> {
     let page = Page(Registry::new());
     page.identity(snapshot.started)?;

@@ -1,4 +1,4 @@
-//! The HTTP server that Prometheus scrapes. Everything that a peer could make grow is bounded.
+//! The HTTP server that Prometheus scrapes. All resources that a peer can consume are bounded.
 
 use std::{sync::Arc, time::Duration};
 

@@ -18,7 +18,7 @@ use crate::{
     request::{InvalidRequest, REQUEST_LEN, Request},
 };
 
-/// The role of the listener: `knockd` with this `argv[0]` is a listener.
+/// The `argv[0]` that selects the role of the listener.
 pub const LISTENER_NAME: &str = "knockd-listener";
 
 /// The longest message that is sent in a packet. The socket's buffer holds several. A longer one is
@@ -46,7 +46,7 @@ pub struct ListenerEnd {
     packet: Box<[u8]>,
 }
 
-/// What the supervisor received.
+/// The result of a receive operation of the supervisor.
 #[derive(Debug)]
 pub enum Received {
     /// A request.
@@ -75,7 +75,7 @@ impl SupervisorEnd {
         Ok((Self(supervisor.try_into()?), listener))
     }
 
-    /// Shuts the channel down in both directions. A listener exits when it notices.
+    /// Shuts the channel down in both directions, which makes the listener exit.
     pub fn shutdown(&self) {
         // Fails only if the listener has exited.
         let _ = self.0.shutdown(std::net::Shutdown::Both);
@@ -109,7 +109,7 @@ impl SupervisorEnd {
     ///
     /// Returns an error if the listener has exited.
     pub async fn send(&self, message: &Message, files: &[BorrowedFd<'_>]) -> Result<()> {
-        // It may hold keys.
+        // Zeroized, because the message may contain keys.
         let json = Zeroizing::new(serde_json::to_vec(message)?);
         let mut files = files.to_vec();
         let file;
@@ -137,7 +137,7 @@ impl SupervisorEnd {
 }
 
 impl ListenerEnd {
-    /// The end that this process was started with as its standard input.
+    /// The end that is the standard input of this process.
     ///
     /// # Errors
     ///

@@ -16,11 +16,11 @@ pub enum RequestKind {
     Reload = 4,
     /// Report the supervisor's state.
     Report = 5,
-    /// Switch the kernel's log lines on or off.
+    /// Switch the eBPF program's log lines on or off.
     Follow = 6,
-    /// Read what the kernel has logged.
+    /// Forward the pending log lines of the eBPF program.
     Flush = 7,
-    /// The lines have ended.
+    /// The input of `--lines` has ended.
     Ended = 8,
     /// The answer to a ping.
     Alive = 9,

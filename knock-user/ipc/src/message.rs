@@ -12,17 +12,17 @@ use knockd_types::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A message.
+/// A message of the supervisor to the listener.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Message {
     /// Start to listen. The first message, with the file descriptors of [`StartupConfig`].
     Begin(Box<StartupConfig>),
-    /// Another configuration is in force. With a program comes the ring buffer of the new one, as
-    /// a file descriptor.
+    /// Another configuration is in force. If SYNs come from an XDP program, the ring buffer of the
+    /// new program is attached as a file descriptor.
     Change(Box<ListenerConfig>),
     /// An event for subscribers. It is in the log already.
     Notice(Box<Notice>),
-    /// How long after the arrival of a knock's last SYN the knock took effect.
+    /// The time from the arrival of a knock's last SYN to an effect of the knock.
     Took(Effect, Duration),
     /// A knock was accepted, but too many doors are open.
     Full {
@@ -33,10 +33,10 @@ pub enum Message {
     },
     /// The answer to [`Request::Report`](crate::request::Request::Report), with its query number.
     Report(u32, Box<Report>),
-    /// The answer to every other query, with its number: the names of the doors, or the reason for a
-    /// refusal.
+    /// The answer to every other query, with its number: the names of the doors, or the reason for
+    /// a refusal.
     Answer(u32, Result<Vec<String>, String>),
-    /// Everything that the kernel had logged was sent as notices.
+    /// All pending log lines of the eBPF program were sent as notices.
     Flushed,
     /// The listener answers with [`Request::Alive`](crate::request::Request::Alive).
     Ping,
@@ -54,7 +54,7 @@ pub enum Effect {
     Command,
 }
 
-/// What the listener needs to start.
+/// The configuration of a new listener.
 ///
 /// Its file descriptors, in this order: the control socket; the ring buffer or the lines; the
 /// directory of the replay store, if there is one.
@@ -64,13 +64,13 @@ pub struct StartupConfig {
     pub log: log::Choice,
     /// The part of the configuration that can be reloaded.
     pub config: ListenerConfig,
-    /// Whether it reads lines instead of a ring buffer.
+    /// Whether the listener reads lines instead of a ring buffer.
     pub reads_lines: bool,
     /// The path of the replay store, for the log; `None` without a replay store.
     pub store: Option<PathBuf>,
     /// The user that may open and close doors manually, besides root.
     pub owner: u32,
-    /// When the daemon started, on `CLOCK_MONOTONIC`.
+    /// The time at which the daemon started, on `CLOCK_MONOTONIC`.
     pub started: Duration,
 }
 
@@ -131,7 +131,7 @@ pub struct Report {
     pub gate: Option<GateStatus>,
     /// Doors that are not closed.
     pub doors: Vec<DoorStatus>,
-    /// The number of leases in the kernel, if it was asked for and there is a gate.
+    /// The number of leases in the kernel, if it was requested and there is a gate.
     pub leases: Option<usize>,
     /// The kernel's counters; empty for lines.
     pub kernel: BTreeMap<String, u64>,

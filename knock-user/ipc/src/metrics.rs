@@ -1,9 +1,9 @@
 //! The channel between the listener and the metrics exporter.
 //!
 //! A pair of connected Unix stream sockets. The first frame is the [`log::Choice`] of the
-//! supervisor, which is in the exporter's end before the listener gets its own. From then on the
-//! exporter sends the single byte [`REQUEST`], and the listener answers with a frame that holds a
-//! [`Snapshot`]. The listener does not trust the exporter: any other byte closes the channel.
+//! supervisor, which is in the exporter's end before the listener receives its own. From then on
+//! the exporter sends the single byte [`REQUEST`], and the listener answers with a frame that holds
+//! a [`Snapshot`]. The listener does not trust the exporter: any other byte closes the channel.
 //!
 //! A frame is its length in four bytes (little-endian) and that many bytes of JSON.
 //!
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// The `argv[0]` that selects the role of the metrics exporter.
 pub const EXPORTER_NAME: &str = "knockd-metrics";
 
-/// The only byte that the exporter sends: it asks for a snapshot.
+/// The only byte that the exporter sends: it requests a snapshot.
 pub const REQUEST: u8 = b'?';
 
 /// Bytes of a frame's length.
@@ -37,8 +37,8 @@ pub struct Snapshot {
     pub daemon: Counters,
     /// The name of every door, and the number of sources that it is open for.
     pub open_doors: Vec<(String, usize)>,
-    /// The mode of the gate as [`GateStatus`](knockd_types::status::GateStatus) has it, if there
-    /// is a gate.
+    /// The mode of the gate as in [`GateStatus`](knockd_types::status::GateStatus), if there is a
+    /// gate.
     pub gate: Option<String>,
     /// The number of leases in the kernel, one per source and port, if they were counted.
     pub leases: Option<usize>,

@@ -6,8 +6,8 @@
 //! | running | the listener is ready | every request except ready |
 //! | stopping | the supervisor shuts down | none |
 //!
-//! The supervisor kills a listener that sends anything else. While it shuts down it receives
-//! nothing, so that a request that crosses the shutdown does not look like misbehaviour.
+//! The supervisor kills a listener that sends anything else. While the supervisor shuts down it
+//! receives nothing, so that a request that crosses the shutdown does not look like misbehaviour.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ use crate::kind::RequestKind;
 /// The phase of one listener process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It was started, and is not ready yet.
+    /// The listener was started and is not ready yet.
     Starting,
-    /// It is ready and reads untrusted network input.
+    /// The listener is ready and reads untrusted network input.
     Running,
     /// The supervisor shuts down.
     Stopping,
@@ -33,7 +33,7 @@ impl Phase {
     pub const fn allows(self, kind: RequestKind) -> bool {
         match (self, kind) {
             (Self::Starting, RequestKind::Ready) => true,
-            // A listener asks and reports nothing before it is ready.
+            // A listener sends no other request before it is ready.
             (
                 Self::Starting,
                 RequestKind::Open

@@ -35,7 +35,7 @@ const EVERY_DOOR: u32 = u32::MAX;
 /// A request of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The listener is ready: it reads input from here on.
+    /// The listener is ready and starts to read input.
     Ready,
     /// Open a door, for an accepted knock or for the administrator.
     Open(OpenDoor),
@@ -45,13 +45,13 @@ pub enum Request {
     Reload(ReloadConfig),
     /// Report the supervisor's state.
     Report(GetReport),
-    /// Whether the kernel writes a log line per packet: a `tail` subscriber reads them.
+    /// Whether the eBPF program writes a log line per packet, for a `tail` subscriber.
     Follow(bool),
-    /// Whether the listener wants notices: a subscriber reads them.
+    /// Whether to send notices, for a subscriber.
     Notify(bool),
-    /// Read what the kernel has logged so far.
+    /// Forward the pending log lines of the eBPF program.
     Flush,
-    /// The lines have ended.
+    /// The input of `--lines` has ended.
     Ended,
     /// The answer to a ping.
     Alive,
@@ -70,7 +70,7 @@ pub struct OpenDoor {
     pub source: IpAddr,
     /// The lease, in whole seconds.
     pub lease: Duration,
-    /// When the knock's last SYN arrived, on `CLOCK_MONOTONIC`.
+    /// The arrival of the knock's last SYN, on `CLOCK_MONOTONIC`.
     pub at: Duration,
 }
 
@@ -79,7 +79,7 @@ pub struct OpenDoor {
 pub struct CloseDoors {
     /// The number of the query that waits for the answer.
     pub query: u32,
-    /// The door's number; every door without one.
+    /// The door's number. `None`: every door.
     pub door: Option<u32>,
     /// The source address that the doors are open for.
     pub source: IpAddr,
@@ -92,7 +92,7 @@ pub struct ReloadConfig {
     pub query: u32,
 }
 
-/// Asks for the supervisor's state.
+/// Requests the supervisor's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetReport {
     /// The number of the query that waits for the answer.
@@ -101,8 +101,8 @@ pub struct GetReport {
     pub count_leases: bool,
 }
 
-/// Why a packet is not a request that the supervisor handles. Only a broken listener, or one that
-/// an attacker controls, sends such a packet.
+/// The reason that a packet is not a request that the supervisor handles. Only a broken listener,
+/// or one that an attacker controls, sends such a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidRequest {
     /// The length is not [`REQUEST_LEN`].
@@ -207,8 +207,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Returns an error if `bytes` are not exactly what [`Request::to_bytes`] returns for a
-    /// request.
+    /// Returns an error if `bytes` is not the canonical encoding of a request, which
+    /// [`Request::to_bytes`] returns.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidRequest> {
         let bytes: &[u8; REQUEST_LEN] = bytes
             .try_into()

@@ -73,8 +73,8 @@ impl Assembler {
         self.sources.clear();
     }
 
-    /// Looks up the sources of `syns`, which are pushed next. Looking up all of them first lets
-    /// their cache misses overlap.
+    /// Looks up the sources of `syns`, which are pushed next. To look all of them up before the
+    /// first push lets their cache misses overlap.
     #[must_use]
     pub fn sight<'a>(&self, syns: &'a [Syn]) -> Vec<PendingLookup<'a>> {
         let hashes: Vec<_> = syns

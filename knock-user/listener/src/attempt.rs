@@ -1,4 +1,4 @@
-//! From a block to a request, or to a reason for refusal.
+//! Verifies candidate blocks: each results in a request or in a refusal.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::{
     auth::{Arrival, Refusal, Refused, Verified},
-    replay_store::{RememberError, ReplayStore},
+    replay_store::{RecordError, ReplayStore},
     state::Listener,
 };
 
@@ -44,8 +44,8 @@ impl Listener {
         Ok(())
     }
 
-    /// Tries `block`, which `syn` has completed. Returns the request that it leads to, if it is
-    /// accepted.
+    /// Tries `block`, which `syn` has completed. Returns the request to open the door, if the block
+    /// is accepted.
     pub(super) fn attempt(&mut self, block: &Block, syn: &Syn) -> Option<Request> {
         let source = syn.source;
         self.counters.attempts += 1;
@@ -64,7 +64,7 @@ impl Listener {
             }
         };
         if let Some(made_at) = verified.made_at
-            && !self.remember(block, &verified, made_at, &arrival)
+            && !self.record(block, &verified, made_at, &arrival)
         {
             return None;
         }
@@ -84,7 +84,7 @@ impl Listener {
         } += 1;
     }
 
-    /// Reports that a knock or a block of `source` is refused.
+    /// Reports the refusal of a knock or a block of `source`.
     pub(super) fn refuse(
         &mut self,
         source: IpAddr,
@@ -115,15 +115,16 @@ impl Listener {
         }
     }
 
-    /// Logs how many refusals were left out of the log.
+    /// Logs the numbers of refusals that the rate limit kept out of the log.
     pub(super) fn log_refusal_sums(&mut self) {
         for left_out in self.refusals.take() {
             log_event(&left_out);
         }
     }
 
-    /// Stores a sealed block. Returns false if its knock has to be refused, which is then reported.
-    fn remember(
+    /// Records a sealed block in the replay store. If its knock has to be refused, reports the
+    /// refusal and returns `false`.
+    fn record(
         &mut self,
         block: &Block,
         verified: &Verified,
@@ -142,26 +143,24 @@ impl Listener {
             self.refuse(source, Reason::Copy, Some(verified.client), detail);
             return false;
         }
-        let remembered = match &mut self.store {
-            Some(store) => store.remember(block, made_at, arrival.now, arrival.max_skew),
-            None => Err(RememberError::Broken(anyhow!(
-                "there is no directory for it"
-            ))),
+        let recorded = match &mut self.store {
+            Some(store) => store.record(block, made_at, arrival.now, arrival.max_skew),
+            None => Err(RecordError::Broken(anyhow!("there is no directory for it"))),
         };
-        let Err(error) = remembered else {
+        let Err(error) = recorded else {
             self.accepted.put(*block, (source, now));
             return true;
         };
         let reason = match &error {
-            RememberError::Replayed => {
+            RecordError::Replayed => {
                 self.counters.refused_replayed += 1;
                 self.replay_reason(block, verified, source)
             }
-            RememberError::BeyondHorizon => {
+            RecordError::BeyondHorizon => {
                 self.counters.refused_stale += 1;
                 Reason::Stale
             }
-            RememberError::Full | RememberError::Broken(_) => {
+            RecordError::Full | RecordError::Broken(_) => {
                 self.counters.refused_store += 1;
                 let message = format!("a sealed knock from {source} is refused: {error}");
                 self.report_limited(source, Event::Trouble { message });
@@ -172,7 +171,8 @@ impl Listener {
         false
     }
 
-    /// Whether `source` replays a recorded knock, or is the client's own address.
+    /// The reason for refusing a stored block: a repetition from the client's own address, or a
+    /// replay from another one.
     fn replay_reason(&mut self, block: &Block, verified: &Verified, source: IpAddr) -> Reason {
         let is_clients_address = match self.accepted.get(block) {
             _ if verified.is_bound => true,

@@ -1,4 +1,4 @@
-//! Verification: a block is tried with every client's key.
+//! Verification: each block is tried with every client's key.
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -15,8 +15,8 @@ use knockd_types::{
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-/// The largest age that a client's wrong clock can explain. Beyond it the knock is an old one that
-/// is sent again, or background noise.
+/// The largest age that a client's wrong clock can explain. An older knock is a replay or
+/// background noise.
 const PLAUSIBLE_CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A verified knock. Clients and doors are indices into the [`Policy`].
@@ -46,7 +46,8 @@ pub struct Arrival {
     pub max_skew: Duration,
 }
 
-/// Why a block is refused, in the order of the checks. The source never learns it.
+/// The reasons for the refusal of a block, in the order of the checks. They are never sent to the
+/// source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Refusal {
     /// No key fits: a wrong key, or background noise. This includes a wrong version of a sealed

@@ -1,4 +1,4 @@
-//! The server of the control socket, through which administrators observe and command the daemon.
+//! The server of the control socket, through which administrators observe and control the daemon.
 //!
 //! A client sends one line of fields separated by tabs. The answer is one line of JSON:
 //!
@@ -12,8 +12,8 @@
 //! | `tail` | a line for each [`Notice`] until either side disconnects |
 //! | `verdicts` | the same without the kernel's log lines, which stay off |
 //!
-//! Everyone who may connect may ask for `status`, `tail` and `verdicts`. The others are for root
-//! and for the user that the daemon runs as.
+//! Every user that may connect may request `status`, `tail` and `verdicts`. The other requests are
+//! for root and for the user that the daemon runs as.
 //!
 //! [`DoorStatus`]: knockd_types::status::DoorStatus
 //! [`Status`]: knockd_types::status::Status
@@ -52,7 +52,7 @@ const MAX_REQUEST: u64 = 256;
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: UnixListener,
-    /// The user that may do everything, besides root.
+    /// The user that may send every request, besides root.
     owner: u32,
 }
 
@@ -121,33 +121,33 @@ async fn answer(stream: UnixStream, owner: u32, queries: &mpsc::Sender<Query>) -
     let fields: Vec<_> = request.trim_end_matches('\n').split('\t').collect();
     match fields[..] {
         ["status"] => {
-            let status = ask(queries, Query::Status).await?;
+            let status = send_query(queries, Query::Status).await?;
             send(&mut writing, &status).await
         }
         ["tail"] => {
-            let tail = ask(queries, Query::Tail);
+            let tail = send_query(queries, Query::Tail);
             let _subscriber = Subscriber(queries);
             let connection = reading.into_inner().into_inner();
             relay(connection, &mut writing, tail.await?, |_| true).await
         }
         ["verdicts"] => {
-            let tail = ask(queries, Query::Verdicts).await?;
+            let tail = send_query(queries, Query::Verdicts).await?;
             let connection = reading.into_inner().into_inner();
-            // The lines are on while there is a `tail` subscriber.
+            // The eBPF program's log lines are on while there is a `tail` subscriber.
             let is_verdict = |event: &Event| !matches!(event, Event::Kernel { .. });
             relay(connection, &mut writing, tail, is_verdict).await
         }
         _ if !is_owner => {
-            let refusal = "only root may see leases, move doors and reload: ask with sudo";
+            let refusal = "only root may list leases, open or close doors, and reload: use sudo";
             send(&mut writing, &CommandReply::Error(refusal.into())).await
         }
         ["leases"] => {
-            let leases = ask(queries, Query::Leases).await?;
+            let leases = send_query(queries, Query::Leases).await?;
             send(&mut writing, &leases).await
         }
         ref fields => {
             let outcome = match *fields {
-                ["reload"] => ask(queries, Query::Reload).await?,
+                ["reload"] => send_query(queries, Query::Reload).await?,
                 ["close", source] => close(queries, source, None).await?,
                 ["close", source, door] => close(queries, source, Some(door)).await?,
                 ["open", source, door] => open(queries, source, door, None).await?,
@@ -166,7 +166,7 @@ async fn answer(stream: UnixStream, owner: u32, queries: &mpsc::Sender<Query>) -
 }
 
 /// Sends a query to the event loop and waits for the answer.
-async fn ask<T>(
+async fn send_query<T>(
     queries: &mpsc::Sender<Query>,
     query: impl FnOnce(oneshot::Sender<T>) -> Query,
 ) -> Result<T> {
@@ -184,7 +184,7 @@ async fn close(queries: &mpsc::Sender<Query>, source: &str, door: Option<&str>) 
         source: source.parse::<IpAddr>()?.to_canonical(),
         door: door.map(str::to_owned),
     };
-    ask(queries, |reply| Query::Close(request, reply)).await
+    send_query(queries, |reply| Query::Close(request, reply)).await
 }
 
 async fn open(
@@ -198,7 +198,7 @@ async fn open(
         door: door.to_owned(),
         seconds: seconds.map(str::parse).transpose()?,
     };
-    ask(queries, |reply| Query::Open(request, reply)).await
+    send_query(queries, |reply| Query::Open(request, reply)).await
 }
 
 /// Sends every notice that is `wanted` until either side disconnects.
@@ -217,7 +217,7 @@ async fn relay(
                 Some(_) => {}
                 None => return Ok(()),
             },
-            // A subscriber sends nothing more: data or the end of it ends the subscription.
+            // A subscriber sends nothing more: data or end of file ends the subscription.
             _ = connection.read(&mut byte) => return Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! The listener's event loop: waits for the supervisor, queries and the source, and routes what
-//! they yield.
+//! The listener's event loop: waits for messages of the supervisor, queries and input of the
+//! source, and routes them.
 
 use std::os::fd::OwnedFd;
 
@@ -119,7 +119,7 @@ impl Listener {
     }
 
     /// If there is a `tail` subscriber, waits until the supervisor has passed on the kernel's log
-    /// lines of the SYNs that were just read, so that each line precedes what its SYN leads to.
+    /// lines of the SYNs that were just read, so that each line precedes the events of its SYN.
     async fn flush_kernel_log(&mut self) -> Result<()> {
         if self.tails == 0 {
             return Ok(());

@@ -1,8 +1,8 @@
 //! The listener: the unprivileged process `knockd-listener`, which reads untrusted network input.
 //!
 //! It receives its file descriptors from the supervisor and enters its sandbox before it reads the
-//! first byte. From then on it verifies knocks and answers the control socket. What needs
-//! privileges it requests from the supervisor.
+//! first byte. From then on it verifies knocks and answers the control socket. It requests
+//! operations that need privileges from the supervisor.
 
 pub mod assembler;
 mod attempt;
@@ -79,7 +79,7 @@ async fn listen(
     if let Some(directory) = &store_dir {
         fchdir(directory)?;
     }
-    // The sandbox denies what opening a ring needs. Nothing is read from it yet.
+    // The sandbox denies the system calls that opening a ring needs. Nothing is read from it yet.
     let (ring, lines) = if startup.reads_lines {
         (None, Some(input))
     } else {

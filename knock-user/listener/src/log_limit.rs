@@ -9,7 +9,7 @@ use std::{
 
 use knockd_types::event::Event;
 
-/// The interval at which refusals that were left out are summed up.
+/// The interval at which the numbers of omitted refusals are logged.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Lines per source and [`PERIOD`]: the default `maxretry` of fail2ban.
@@ -27,7 +27,7 @@ pub(crate) struct Refusals {
     sources: HashMap<Origin, Tally>,
     /// Lines of all sources.
     lines: u32,
-    /// Refusals without a line, of sources that have no entry.
+    /// Omitted refusals of sources that have no entry.
     others: u64,
 }
 
@@ -37,7 +37,8 @@ struct Tally {
     left_out: u64,
 }
 
-/// What shares a limit: an IPv4 address, or a /64, because one host can use all of its addresses.
+/// The unit of the limit: an IPv4 address, or an IPv6 /64, because one host can use all addresses
+/// of a /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Origin {
     Address(IpAddr),
@@ -71,13 +72,13 @@ impl Refusals {
         false
     }
 
-    /// When the refusals that were left out are to be summed up; `None` if there are none.
+    /// The time at which the numbers of omitted refusals are due; `None` if there are none.
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.ends.filter(|_| self.has_left_out())
     }
 
-    /// The sums of the refusals that were left out. Starts anew.
+    /// The numbers of omitted refusals. Resets the limit.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Event> {
         let Self {
             sources, others, ..

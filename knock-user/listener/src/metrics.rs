@@ -1,5 +1,5 @@
-//! What the metrics exporter gets: latencies that are counted here, and a channel on which the
-//! exporter asks for snapshots.
+//! Metrics for the exporter: the latencies that are counted here, and the channel on which the
+//! exporter requests snapshots.
 
 use std::{
     io,
@@ -50,7 +50,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a knock that had `effect` so long after its last SYN.
+    /// Counts a knock that had `effect` at `time` after its last SYN.
     pub(crate) fn observe(&mut self, effect: Effect, time: Duration) {
         match effect {
             Effect::Gate => self.gate_opening.observe(time),

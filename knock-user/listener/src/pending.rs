@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::tails::Tail;
 
-/// The doors that an admin command concerns, or why it cannot be executed.
+/// The names of the doors that an admin command concerns, or the reason that it cannot be executed.
 pub(crate) type Outcome = Result<Vec<String>, String>;
 
 /// Queries that the supervisor has not answered yet, by number. There are at most as many as
@@ -19,7 +19,7 @@ pub(crate) struct PendingQueries {
     queries: HashMap<u32, PendingQuery>,
 }
 
-/// Where the answer goes.
+/// The channel that the answer is sent to.
 #[derive(Debug)]
 pub(crate) enum PendingQuery {
     Status(oneshot::Sender<Status>),
@@ -49,7 +49,7 @@ impl PendingQueries {
         queries.any(|query| matches!(query, PendingQuery::Tail(_)))
     }
 
-    /// Passes the outcome of an admin command on.
+    /// Answers an admin command with its outcome.
     pub(crate) fn answer(&mut self, number: u32, outcome: Outcome) {
         if let Some(PendingQuery::Command(reply)) = self.take(number) {
             // Fails if the client has disconnected.

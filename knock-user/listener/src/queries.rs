@@ -1,4 +1,4 @@
-//! Answers queries: a file for each verb of the control socket.
+//! Answers queries. There is a file for each verb of the control socket.
 
 mod close;
 mod leases;

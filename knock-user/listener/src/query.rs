@@ -1,4 +1,4 @@
-//! What the control socket and the metrics exporter ask the event loop for.
+//! Queries of the control socket and the metrics exporter to the event loop.
 
 use knockd_ipc::metrics::Snapshot;
 use knockd_types::{
@@ -16,7 +16,7 @@ pub(crate) enum Query {
     Status(oneshot::Sender<Status>),
     /// The state of the daemon, as metrics.
     Metrics(oneshot::Sender<Snapshot>),
-    /// A subscription to all notices, with what the daemon listens on.
+    /// A subscription to all notices, with a description of the interfaces or lines.
     Tail(oneshot::Sender<(Tail, String)>),
     /// A subscriber has left.
     TailEnded,

@@ -28,19 +28,19 @@ const CONSEQUENCE: &str = "sealed knocks are refused until it is repaired or rem
 /// capacity, blocks outside `max_skew` are removed early. If there are none, knocks are refused.
 const MAX_BLOCKS: u64 = 65_536;
 
-/// How long a block is kept after its timestamp has left `max_skew`, unless its place is needed:
-/// one day. A clock that was ahead by less, such as by a wrong time zone, and is then corrected,
-/// does not move the horizon past the true time. Otherwise every client would be refused until
-/// then.
+/// The time for which a block is kept after its timestamp has left `max_skew`, unless its place is
+/// needed: one day. A clock that was ahead by less, such as by a wrong time zone, and is then
+/// corrected, does not move the horizon past the true time. Otherwise every client would be refused
+/// until then.
 const KEPT_STALE_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Blocks that are removed per knock: few enough not to delay the knock, and more than one, so that
 /// the store shrinks.
 const MAX_DROPPED: usize = 256;
 
-/// Why an authenticated knock has to be refused.
+/// The reason that an authenticated knock has to be refused.
 #[derive(Debug, Error)]
-pub(crate) enum RememberError {
+pub(crate) enum RecordError {
     /// The same block was accepted before.
     #[error("this knock was accepted before")]
     Replayed,
@@ -57,7 +57,7 @@ pub(crate) enum RememberError {
     Broken(anyhow::Error),
 }
 
-impl<E: Into<redb::Error>> From<E> for RememberError {
+impl<E: Into<redb::Error>> From<E> for RecordError {
     fn from(error: E) -> Self {
         Self::Broken(error.into().into())
     }
@@ -68,20 +68,17 @@ impl<E: Into<redb::Error>> From<E> for RememberError {
 pub(crate) struct ReplayStore(Store);
 
 impl ReplayStore {
-    /// The replay store in the directory `folder`, which messages show as `shown`.
+    /// The replay store in the directory `dir`, which messages show as `shown`.
     ///
     /// The daemon also starts with a file that is damaged or not writable: the second value is
-    /// the error, and [`ReplayStore::remember`] fails until the file is repaired.
+    /// the error, and [`ReplayStore::record`] fails until the file is repaired.
     ///
     /// # Errors
     ///
     /// Returns an error if another daemon has the store open.
-    pub(crate) fn open(folder: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
-        let (store, problem) = Store::open(
-            folder.join(KNOCKS_FILE),
-            shown.join(KNOCKS_FILE),
-            CONSEQUENCE,
-        )?;
+    pub(crate) fn open(dir: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
+        let (store, problem) =
+            Store::open(dir.join(KNOCKS_FILE), shown.join(KNOCKS_FILE), CONSEQUENCE)?;
         Ok((Self(store), problem))
     }
 
@@ -92,46 +89,41 @@ impl ReplayStore {
     ///
     /// Returns an error if the knock has to be refused. The block is not stored in this case,
     /// unless it was stored before.
-    pub(crate) fn remember(
+    pub(crate) fn record(
         &mut self,
         block: &Block,
         made_at: u64,
         now: u64,
         max_skew: Duration,
-    ) -> Result<(), RememberError> {
+    ) -> Result<(), RecordError> {
         let stale = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
-        // A refusal is not a database failure: `Store::with` must not see it as an error.
-        let remembered = self
+        // A refusal is not a database failure: for `Store::with` it must not be an error.
+        let recorded = self
             .0
-            .with(|database| match remember(database, block, made_at, stale) {
-                Err(RememberError::Broken(error)) => Err(error),
+            .with(|database| match record(database, block, made_at, stale) {
+                Err(RecordError::Broken(error)) => Err(error),
                 verdict => Ok(verdict),
             });
-        remembered.unwrap_or_else(|error| Err(RememberError::Broken(error)))
+        recorded.unwrap_or_else(|error| Err(RecordError::Broken(error)))
     }
 }
 
-fn remember(
-    database: &Database,
-    block: &Block,
-    made_at: u64,
-    stale: u64,
-) -> Result<(), RememberError> {
+fn record(database: &Database, block: &Block, made_at: u64, stale: u64) -> Result<(), RecordError> {
     let transaction = database.begin_write()?;
     {
         let mut accepted = transaction.open_table(ACCEPTED)?;
         let mut horizons = transaction.open_table(HORIZON)?;
         if accepted.get((made_at, block.0))?.is_some() {
-            return Err(RememberError::Replayed);
+            return Err(RecordError::Replayed);
         }
         let horizon = horizons.get(())?.map(|horizon| horizon.value());
         if horizon.is_some_and(|horizon| made_at <= horizon) {
-            return Err(RememberError::BeyondHorizon);
+            return Err(RecordError::BeyondHorizon);
         }
-        let mut remembered = accepted.len()?;
+        let mut stored = accepted.len()?;
         let mut dropped = None;
         for _ in 0..MAX_DROPPED {
-            let before = if remembered >= MAX_BLOCKS {
+            let before = if stored >= MAX_BLOCKS {
                 stale
             } else {
                 stale.saturating_sub(KEPT_STALE_MS)
@@ -141,14 +133,14 @@ fn remember(
                 break;
             };
             accepted.remove((age, old))?;
-            remembered -= 1;
+            stored -= 1;
             dropped = Some(age);
         }
         if let Some(dropped) = dropped {
             horizons.insert((), dropped.max(horizon.unwrap_or_default()))?;
         }
-        if remembered >= MAX_BLOCKS {
-            return Err(RememberError::Full);
+        if stored >= MAX_BLOCKS {
+            return Err(RecordError::Full);
         }
         accepted.insert((made_at, block.0), ())?;
     }

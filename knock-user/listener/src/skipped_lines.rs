@@ -1,4 +1,4 @@
-//! How often the log has a warning about invalid lines.
+//! The rate limit of the log's warnings about invalid lines.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ pub(crate) struct SkippedLines {
 }
 
 impl SkippedLines {
-    /// Counts an invalid line at `now`. If a warning is due, returns how many lines before this
-    /// one had none.
+    /// Counts an invalid line at `now`. If a warning is due, returns the number of invalid lines
+    /// since the last warning, without this one.
     pub(crate) fn may_warn(&mut self, now: Duration) -> Option<u64> {
         if let Some(warned) = self.warned
             && now < warned + WARNING_INTERVAL

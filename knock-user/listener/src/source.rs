@@ -1,4 +1,4 @@
-//! Where SYNs come from: the XDP program's ring buffer, or lines of text.
+//! The sources of SYNs: the XDP program's ring buffer, or lines of text.
 
 pub mod lines;
 pub mod ring;

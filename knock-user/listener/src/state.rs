@@ -32,7 +32,7 @@ const ACCEPTED_BLOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
     None => panic!("it is above zero"),
 };
 
-/// Where SYNs come from.
+/// A source of SYNs.
 pub(crate) enum Source {
     /// The ring buffer of the XDP program.
     Ring(Box<Ring>),
@@ -42,7 +42,7 @@ pub(crate) enum Source {
     Ended,
 }
 
-/// What a source yields.
+/// An input of a source.
 pub(crate) enum Input {
     Syns,
     Line(Line),

@@ -24,8 +24,8 @@ impl Default for Reporter {
 }
 
 impl Reporter {
-    /// Passes a notice that is in the log already on to every subscriber. Returns whether there is
-    /// one.
+    /// Forwards a notice that is in the log already to every subscriber. Returns whether there is a
+    /// subscriber.
     pub fn relay(&self, notice: Notice) -> bool {
         self.tails.send(notice).is_ok()
     }

@@ -16,7 +16,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// `ring` must own the file descriptor that it returns, never exchange it, and close it only
 /// when dropped.
 pub unsafe fn readable<T: AsRawFd>(ring: T) -> Result<AsyncFd<T>> {
-    // SAFETY: the caller promises what `register_with_interest` asks for.
+    // SAFETY: the caller guarantees the conditions of `register_with_interest`.
     let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
     registered
         .map_err(|error| error.into_parts().1)

@@ -1,4 +1,4 @@
-//! What every unprivileged process of the daemon does first.
+//! The first steps of every unprivileged process of the daemon.
 
 use std::{ffi::CStr, io};
 
@@ -8,8 +8,8 @@ use rustix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Makes this process a child of the supervisor that nobody but root can inspect, and that does
-/// not outlive it.
+/// Names this process, denies its inspection to all users except root, and ends it with the
+/// supervisor.
 ///
 /// # Errors
 ///

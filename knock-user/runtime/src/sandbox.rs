@@ -2,8 +2,8 @@
 //! and gains no further access.
 //!
 //! If the supervisor runs as root, it has already started the listener as an unprivileged user
-//! without capabilities. The sandbox also takes away what every process may do: executing
-//! programs, opening files and sockets, and acting on other processes. `no_new_privs`, Landlock
+//! without capabilities. The sandbox also revokes the rights of an ordinary process: to execute
+//! programs, to open files and sockets, and to act on other processes. `no_new_privs`, Landlock
 //! (Linux 5.13 and later, if enabled) and a seccomp filter are independent layers.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd};
@@ -26,7 +26,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// The newest supported Landlock ABI. Older kernels enforce the subset that they know.
+/// The newest supported Landlock ABI. Older kernels enforce the subset that they support.
 const LANDLOCK: ABI = ABI::V6;
 
 /// `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h: aya calls it on the ring buffer's file descriptor.
@@ -42,26 +42,26 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox in which files can be opened and created in the directory `folder` only.
+    /// A sandbox in which files can be opened and created in the directory `dir` only.
     ///
     /// # Errors
     ///
     /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
     /// invalid.
-    pub fn new(folder: Option<&OwnedFd>) -> Result<Self> {
+    pub fn new(dir: Option<&OwnedFd>) -> Result<Self> {
         let mut files = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LANDLOCK))?
             .handle_access(AccessNet::from_all(LANDLOCK))?
             .scope(Scope::from_all(LANDLOCK))?
             .create()?;
-        if let Some(folder) = folder {
+        if let Some(dir) = dir {
             let inside = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute
                 | AccessFs::WriteFile
                 | AccessFs::MakeReg
                 | AccessFs::RemoveFile
                 | AccessFs::Truncate;
-            files = files.add_rule(PathBeneath::new(folder, inside))?;
+            files = files.add_rule(PathBeneath::new(dir, inside))?;
         }
         Ok(Self {
             files,
@@ -116,7 +116,7 @@ fn filters() -> Result<Vec<BpfProgram>> {
             SeccompAction::Allow,
             errno(libc::ENOSYS),
         )?,
-        // knockd never makes these calls: an attacker has taken over the process.
+        // knockd never makes these calls: only an attacker in control of the process does.
         filter(hostile()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
         // Has to be last: it forbids further filters.
         filter(allowed()?, errno(libc::EPERM), SeccompAction::Allow)?,
@@ -272,12 +272,12 @@ mod tests {
 
     use super::*;
 
-    /// Runs `work` in a thread in a sandbox with `folder`, and returns its result.
-    fn inside<T: Send>(folder: &tempfile::TempDir, work: impl FnOnce() -> T + Send) -> T {
-        let folder: OwnedFd = File::open(folder).unwrap().into();
+    /// Runs `work` in a thread in a sandbox with `dir`, and returns its result.
+    fn inside<T: Send>(dir: &tempfile::TempDir, work: impl FnOnce() -> T + Send) -> T {
+        let dir: OwnedFd = File::open(dir).unwrap().into();
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                Sandbox::new(Some(&folder)).unwrap().enter().unwrap();
+                Sandbox::new(Some(&dir)).unwrap().enter().unwrap();
                 work()
             });
             confined.join().unwrap()
@@ -289,18 +289,15 @@ mod tests {
     }
 
     #[test]
-    fn files_are_those_of_the_folder() {
-        let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    fn only_files_in_the_directory_are_accessible() {
+        let [dir, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         fs::write(other.path().join("secret"), "").unwrap();
-        inside(&folder, || {
-            let file = folder.path().join("file");
+        inside(&dir, || {
+            let file = dir.path().join("file");
             fs::write(&file, "a").unwrap();
-            fs::rename(&file, folder.path().join("renamed")).unwrap();
-            assert_eq!(
-                fs::read_to_string(folder.path().join("renamed")).unwrap(),
-                "a"
-            );
-            fs::remove_file(folder.path().join("renamed")).unwrap();
+            fs::rename(&file, dir.path().join("renamed")).unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join("renamed")).unwrap(), "a");
+            fs::remove_file(dir.path().join("renamed")).unwrap();
             assert!(denied(File::open(other.path().join("secret"))));
             assert!(denied(File::create(other.path().join("new"))));
             assert!(denied(File::open("/etc/passwd")));
@@ -311,8 +308,8 @@ mod tests {
 
     #[test]
     fn there_are_no_further_sockets_processes_or_code() {
-        let folder = tempfile::tempdir().unwrap();
-        inside(&folder, || {
+        let dir = tempfile::tempdir().unwrap();
+        inside(&dir, || {
             assert!(denied(TcpListener::bind("127.0.0.1:0")));
             assert!(denied(UdpSocket::bind("127.0.0.1:0")));
             assert!(denied(Command::new("/bin/true").status()));
@@ -324,8 +321,8 @@ mod tests {
 
     #[test]
     fn there_are_no_capabilities() {
-        let folder = tempfile::tempdir().unwrap();
-        let capabilities = inside(&folder, || rustix::thread::capabilities(None));
+        let dir = tempfile::tempdir().unwrap();
+        let capabilities = inside(&dir, || rustix::thread::capabilities(None));
         // capget(2) itself is not allowed.
         assert!(capabilities.is_err());
     }

@@ -118,11 +118,8 @@ fn builder() -> Builder {
 /// Creates an empty store under a temporary name and renames it when it is complete: an empty file
 /// at `path` must not pass for an empty store.
 fn create(path: &Path) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -136,7 +133,7 @@ fn create(path: &Path) -> Result<()> {
         .open(&new)?;
     drop(builder().create_with_backend(FileBackend::new(file)?)?);
     fs::rename(&new, path)?;
-    fs::File::open(folder)?.sync_all()?;
+    fs::File::open(dir)?.sync_all()?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! When a process that exited is started again.
+//! The delays between the restarts of a process.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ pub(crate) struct RestartBackoff {
 }
 
 impl RestartBackoff {
-    /// When to start the next process, on the monotonic clock; `None` if no start is due.
+    /// The time of the next start, on the monotonic clock; `None` if no start is scheduled.
     pub(crate) fn next_start(&self) -> Option<Duration> {
         self.next_start
     }
 
-    /// The process is being started, so no start is due.
+    /// Clears the scheduled start: the process is being started.
     pub(crate) fn starting(&mut self) {
         self.next_start = None;
     }

@@ -34,7 +34,7 @@ impl Catalog {
         catalog
     }
 
-    /// Takes over the doors and clients of another configuration.
+    /// Adopts the doors and clients of another configuration.
     pub(crate) fn update(&mut self, config: &Config) {
         self.configured_doors = config
             .doors
@@ -91,7 +91,7 @@ impl Catalog {
         Ok(number)
     }
 
-    /// Whether `config`, the last one that was taken over, allows the client to open the door.
+    /// Whether `config`, the last adopted configuration, allows the client to open the door.
     pub(crate) fn may_open(&self, config: &Config, client: usize, door: usize) -> bool {
         let position = |numbers: &[usize], number| numbers.iter().position(|one| *one == number);
         let door = position(&self.configured_doors, door);
@@ -133,8 +133,8 @@ impl Catalog {
         &self.clients[number]
     }
 
-    /// Whether a door may be open for the client with this number: a client of the configuration, or
-    /// the administrator.
+    /// Whether a door may be open for the client with this number: a client of the configuration,
+    /// or the administrator.
     pub(crate) fn has_client(&self, number: usize) -> bool {
         self.clients[number] == BY_HAND || self.configured_clients.contains(&number)
     }

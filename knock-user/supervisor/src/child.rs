@@ -16,10 +16,10 @@ use tracing::warn;
 /// The variables of the environment that a child inherits: those that select the log format.
 const LOG_ENVIRONMENT: [&str; 2] = ["NO_COLOR", "JOURNAL_STREAM"];
 
-/// How long a child may take to exit.
+/// The time limit for the exit of a child.
 pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The account of the child processes; `None` if this process has no right to choose one.
+/// The account of the child processes; `None` if this process does not run as root.
 ///
 /// # Errors
 ///
@@ -34,7 +34,8 @@ pub(crate) fn account(config: &Config) -> Result<Option<Account>> {
     account::unprivileged(config.user.as_ref()).map(Some)
 }
 
-/// Starts this program in another `role`, which it finds in `argv[0]`, with `stdin` and `stdout`.
+/// Starts this program with `role` as `argv[0]`, which selects its role, and with `stdin` and
+/// `stdout`.
 ///
 /// # Errors
 ///
@@ -72,7 +73,8 @@ pub(crate) fn spawn(
 pub(crate) async fn wait_or_kill(role: &str, process: &mut Process) {
     if timeout(EXIT_TIMEOUT, process.wait()).await.is_err() {
         warn!("{role} does not exit: killing it");
-        // Fails if this process may not send signals. Then the child dies with this process.
+        // Fails if this process may not send signals. Then the kernel kills the child when this
+        // process exits (PR_SET_PDEATHSIG).
         let _ = process.kill().await;
     }
 }

@@ -23,13 +23,13 @@ pub(crate) struct Datapath {
     source: Source,
     /// The leases that the kernel enforces, if there is a gate.
     gate: Option<Gate>,
-    /// What keeps the gate in force without this process, if anything does.
+    /// The pins that keep the gate in force without this process; `None` if it is not pinned.
     pins: Option<PinDir>,
-    /// Notices changes of interfaces, where they matter.
+    /// Watches for changes of interfaces; `None` if no interface is used.
     watch: Option<Watch>,
-    /// When to attach again to interfaces that refused the program.
+    /// The time at which to retry the interfaces that refused the program.
     retry_at: Option<Duration>,
-    /// Whether the kernel writes a log line per packet.
+    /// Whether the eBPF program writes a log line per packet.
     logs_packets: bool,
     reporter: Reporter,
     counters: Counters,
@@ -50,23 +50,23 @@ impl Datapath {
         }
     }
 
-    /// Takes SYNs from `source`, and grants leases in `gate`.
+    /// Sets the source of SYNs and the gate in which leases are granted.
     pub(crate) fn set_source(&mut self, source: Source, gate: Option<Gate>) {
         self.source = source;
         self.gate = gate;
     }
 
-    /// Follows changes of interfaces that `watch` notices.
+    /// Sets the watch for changes of interfaces.
     pub(crate) fn set_watch(&mut self, watch: Option<Watch>) {
         self.watch = watch;
     }
 
     /// Attaches to the interfaces and replaces the program that is `pinned` there. With a gate,
-    /// pins what is in force, unless `can_pin` has a reason not to.
+    /// pins the links and maps, unless `can_pin` is an error.
     ///
     /// # Errors
     ///
-    /// Returns an error if an interface refuses the program. What was pinned is still in force.
+    /// Returns an error if an interface refuses the program. The pinned program is still in force.
     pub(crate) fn attach(
         &mut self,
         interfaces: &Wanted,
@@ -155,7 +155,7 @@ impl Datapath {
         (changed(&mut self.watch), self.source.logged())
     }
 
-    /// Where the listener reads SYNs: the ring buffer or the lines.
+    /// The file descriptor from which the listener reads SYNs: the ring buffer or the lines.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ impl Datapath {
         matches!(self.source, Source::Ended)
     }
 
-    /// The lines have ended. Returns `false` if no lines are read.
+    /// Records that the lines have ended. Returns `false` if no lines are read.
     pub(crate) fn end_lines(&mut self) -> bool {
         let reads = matches!(self.source, Source::Lines(..));
         if reads {
@@ -187,7 +187,7 @@ impl Datapath {
         reads
     }
 
-    /// Switches the kernel's log line per packet.
+    /// Switches the eBPF program's log line per packet on or off.
     pub(crate) fn set_kernel_log(&mut self, logs_packets: bool) {
         self.logs_packets = logs_packets;
         if let Source::Xdp(xdp) = &mut self.source
@@ -197,14 +197,14 @@ impl Datapath {
         }
     }
 
-    /// Reports what the kernel has logged.
+    /// Reports the pending log lines of the eBPF program.
     pub(crate) fn flush_kernel_log(&mut self) {
         if let Source::Xdp(xdp) = &mut self.source {
             xdp.flush_log();
         }
     }
 
-    /// How often interfaces came and went.
+    /// The numbers of attached and lost interfaces.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
     }

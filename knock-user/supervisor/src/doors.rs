@@ -1,9 +1,9 @@
-//! The open doors: for which source, and until when.
+//! The open doors, with their sources and deadlines.
 //!
 //! A state machine without I/O. Inputs are accepted knocks, the clock and finished tasks; outputs
 //! are tasks. Each door key (door and source) has at most one running task, so opening and closing
-//! never overlap. The state machine does not know what a task does: change the gate, run a
-//! command, both, or nothing.
+//! never overlap. The state machine is independent of the effect of a task,
+//! which may change the gate, run a command, do both, or do nothing.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,7 +21,7 @@ pub(crate) struct DoorKey {
     pub source: IpAddr,
 }
 
-/// What an accepted knock is granted.
+/// The admission that an accepted knock grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     /// The client's number.
@@ -46,7 +46,7 @@ pub(crate) struct Task {
     pub key: DoorKey,
     /// The client's number.
     pub client: usize,
-    /// What to do.
+    /// The kind of the task.
     pub action: Action,
     /// The duration of the lease.
     pub lease: Duration,
@@ -95,8 +95,9 @@ pub(crate) struct OpenDoor {
     pub state: &'static str,
 }
 
-/// How often `close` is tried, with pauses of 1, 2, 4 and 8 seconds. A failure may be temporary,
-/// such as a firewall's lock, and a door that stays open is worse than one that closes late.
+/// The number of attempts to run `close`, with pauses of 1, 2, 4 and 8 seconds. A failure may be
+/// temporary, such as a firewall's lock, and a door that stays open is worse than one that closes
+/// late.
 const CLOSING_ATTEMPTS: u32 = 5;
 
 /// All open doors, up to a maximum number.
@@ -304,7 +305,7 @@ impl Doors {
         Some(self.close(key))
     }
 
-    /// When [`Doors::expire`] has to be called next.
+    /// The time at which [`Doors::expire`] has to be called next.
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(at, _)| *at)

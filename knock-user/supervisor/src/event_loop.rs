@@ -119,7 +119,7 @@ impl Supervisor {
                 files,
             })
         })?;
-        // It is connected to a listener, so a new listener needs a new one.
+        // An exporter is connected to one listener, so a new listener needs a new exporter.
         self.start_exporter();
         Ok(())
     }
@@ -158,14 +158,14 @@ impl Supervisor {
         self.exporter.stop().await;
     }
 
-    /// Closes the doors that a previous daemon left open, and does nothing else. With a gate those
-    /// without a closing command are left to it.
+    /// Only closes the doors that a previous daemon left open. With a gate, doors without a closing
+    /// command are left to the gate.
     pub(crate) async fn close_restored(mut self, stop: &mut StopSignals) {
         let gate_stays = self.datapath.has_gate();
         self.close_doors(stop, gate_stays).await;
     }
 
-    /// Closes every door, and does nothing else.
+    /// Only closes every door.
     pub(crate) async fn close_all(mut self, stop: &mut StopSignals) {
         self.close_doors(stop, false).await;
     }

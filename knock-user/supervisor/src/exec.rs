@@ -38,7 +38,7 @@ pub fn is_there(program: &str) -> bool {
         Path::new("/").join(program).is_file()
     } else {
         PATH.split(':')
-            .any(|folder| Path::new(folder).join(program).is_file())
+            .any(|dir| Path::new(dir).join(program).is_file())
     }
 }
 
@@ -48,11 +48,11 @@ const MAX_LINES: usize = 100;
 /// Bytes of one output line that are logged.
 const MAX_LINE: usize = 1024;
 
-/// How long output is read after a command has exited. A background process that the command left
-/// behind may keep the pipe open forever.
+/// The time for which output is read after a command has exited. A background process that the
+/// command left behind may keep the pipe open forever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Debug)]
 pub enum Ending {
     /// It exited with status 0.
@@ -88,7 +88,7 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Starts commands and reports how each one ended. `T` identifies a command.
+/// Starts commands and reports the outcome of each. `T` identifies a command.
 ///
 /// Commands beyond the bound wait in a queue. The caller bounds the queue: one command per open
 /// door.
@@ -103,7 +103,7 @@ pub struct Executor<T> {
 
 impl<T: Copy + Send + 'static> Executor<T> {
     /// An executor that runs up to `at_once` commands in parallel, each for up to `time_limit`,
-    /// and the channel that reports how they end.
+    /// and the channel that reports their outcomes.
     ///
     /// # Errors
     ///
@@ -355,8 +355,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_environment_is_what_is_documented() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("environment");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("environment");
         let script = format!("exec env > {}", file.display());
         assert!(ending(shell(&script), LONG).await.succeeded());
         let environment = fs::read_to_string(file).unwrap();
@@ -373,8 +373,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_hanging_command_is_killed_with_its_children() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pid");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
         let script = format!("sleep 600 & echo $! > {}; wait", file.display());
         let limit = Duration::from_millis(500);
         let ending = ending(shell(&script), limit).await;
@@ -401,8 +401,8 @@ mod tests {
 
     #[tokio::test]
     async fn commands_at_once_are_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let lock = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
         let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG).unwrap();
         for id in 0..5 {
             let lock = lock.display();

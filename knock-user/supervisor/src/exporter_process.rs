@@ -1,7 +1,7 @@
 //! The metrics exporter process, which runs beside the listener if `[metrics]` is configured.
 //!
 //! It is optional: if it exits or cannot be started, it is started again later, and nothing else is
-//! affected. It gets its data from the listener, over a channel that is made anew for each exporter.
+//! affected. It gets its data from the listener, over a channel that is created for each exporter.
 
 use std::{
     io::{self, Write as _},
@@ -40,11 +40,11 @@ pub(crate) struct ExporterProcess {
 #[derive(Debug)]
 struct Running {
     process: Process,
-    /// When, on the clock of [`monotonic`].
+    /// The time of its start, on the clock of [`monotonic`].
     started: Duration,
 }
 
-/// What happened to the exporter.
+/// An event of the exporter.
 #[derive(Debug)]
 pub(crate) enum ExporterEvent {
     Exited(io::Result<ExitStatus>),
@@ -135,15 +135,16 @@ impl ExporterProcess {
 fn spawn(socket: &OwnedFd, config: &Config) -> Result<(Process, OwnedFd)> {
     let account = account(config)?;
     let (exporter, mut listener) = UnixStream::pair()?;
-    // The exporter reads this before it asks for anything. It fits into the socket's buffer.
+    // The exporter reads this before its first request. It fits into the socket's buffer, so this
+    // does not block.
     listener.write_all(&frame(&log::chosen())?)?;
     let stdout = Stdio::from(socket.try_clone()?);
     let process = child::spawn(EXPORTER_NAME, exporter.into(), stdout, account.as_ref())?;
     Ok((process, listener.into()))
 }
 
-/// The account of the listener; `None` if this process has no right to choose one. If there is
-/// something to warn of, the start of the listener has done so.
+/// The account of the listener; `None` if this process may not change its user. The start of
+/// the listener has already logged any warning.
 fn account(config: &Config) -> Result<Option<Account>> {
     let is_root = geteuid().is_root();
     is_root

@@ -49,19 +49,19 @@ for = "30s"
 
 /// The configuration in `text`.
 pub(crate) fn config(text: &str) -> Config {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for (name, passphrase) in [
         ("laptop.pass", "correct horse"),
         ("phone.pass", "open sesame"),
     ] {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         fs::write(&path, passphrase).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let key = folder.path().join("tablet.key");
+    let key = dir.path().join("tablet.key");
     fs::write(&key, "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    Config::parse(text, &folder.path().join("knockd.toml")).unwrap()
+    Config::parse(text, &dir.path().join("knockd.toml")).unwrap()
 }
 
 /// A sealed client to add to a configuration.

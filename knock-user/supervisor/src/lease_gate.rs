@@ -1,4 +1,4 @@
-//! The gate, as the ledger uses it.
+//! The interface of the ledger to the gate.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ pub(crate) trait LeaseGate {
     /// Returns an error if there is no room for the leases, or if the kernel fails.
     fn grant(&mut self, keys: &[LeaseKey], time: Duration) -> Result<(), OpenError>;
 
-    /// Shortens the lease of `key` to `left`, or revokes it without a rest.
+    /// Shortens the lease of `key` to `left`; `None` revokes it.
     ///
     /// # Errors
     ///
     /// Returns an error if the kernel fails. The lease then expires as granted.
     fn shorten(&mut self, key: LeaseKey, left: Option<Duration>) -> Result<()>;
 
-    /// How long datagrams keep one of the leases in use; `None` if it is not in use.
+    /// The time for which recent datagrams keep one of the leases in use; `None` if none is in use.
     fn in_use(&self, keys: &[LeaseKey]) -> Option<Duration>;
 }

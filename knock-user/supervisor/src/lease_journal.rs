@@ -16,19 +16,19 @@ use crate::{
 /// The end of a lease that was revoked, also if the kernel still has the lease.
 const REVOKED: u64 = 0;
 
-/// The journal. Without a store there is no door that has to be closed.
+/// The journal. If no door has to be closed, it has no store.
 #[derive(Debug)]
 pub(crate) struct LeaseJournal {
     store: Option<LeaseStore>,
     reporter: Reporter,
 }
 
-/// What the gate of a previous daemon knows of a lease.
+/// A lease in the gate of a previous daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KernelLease {
     /// The time until it expires.
     pub(crate) left: Duration,
-    /// For how long datagrams keep it in use.
+    /// The time for which recent datagrams keep it in use.
     pub(crate) in_use: Duration,
 }
 
@@ -110,8 +110,8 @@ fn record(open: &OpenDoor, door: &str, client: &str, now: Duration, unix_now: u6
     }
 }
 
-/// How long the door of `record` stays open. What the kernel knows of its lease takes precedence:
-/// the kernel's clock cannot be set, and the kernel sees whether the lease is in use.
+/// The time for which the door of `record` stays open. Its lease in the kernel takes precedence:
+/// the kernel's clock cannot be set, and the kernel records whether the lease is in use.
 pub(crate) fn time_left(
     record: &LeaseRecord,
     kernel: Option<KernelLease>,
@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn the_records_of_a_previous_daemon_are_read_until_they_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let journal = || {
-            let (store, problem) = LeaseStore::open(folder.path()).unwrap();
+            let (store, problem) = LeaseStore::open(dir.path()).unwrap();
             assert!(problem.is_none());
             LeaseJournal::new(Some(store), Reporter::default())
         };

@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn leases_survive_and_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || LeaseStore::open(folder.path()).unwrap().0;
+        let dir = tempfile::tempdir().unwrap();
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
         let mut store = open();
         assert_eq!(store.all().unwrap(), []);
         let first = LeaseRecord {

@@ -33,7 +33,7 @@ use crate::{
     reporter::Reporter,
 };
 
-/// Every door and client, the open doors, and what keeps them open.
+/// All doors and clients, and the open doors with their leases, commands and journal.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     catalog: Catalog,
@@ -50,7 +50,7 @@ pub(crate) struct Ledger {
 /// The knock or the administrator's command that opens a door.
 struct Entry {
     admission: AdmissionInfo,
-    /// When the knock's last SYN arrived, if there was a knock and its latency is measured.
+    /// The arrival of the knock's last SYN, if there was a knock and its latency is measured.
     arrival: Option<Duration>,
 }
 
@@ -80,12 +80,12 @@ impl Ledger {
         })
     }
 
-    /// From here on runs no command and writes no journal.
+    /// Stops running commands and writing the journal.
     pub(crate) fn dry_run(&mut self) {
         self.is_dry_run = true;
     }
 
-    /// Takes over the doors, clients and limits of another configuration, with the store that it
+    /// Adopts the doors, clients and limits of another configuration, with the store that it
     /// requires if there was none.
     pub(crate) fn configure(&mut self, config: &Config, store: Option<LeaseStore>) {
         if let Some(store) = store {
@@ -123,7 +123,7 @@ impl Ledger {
         self.doors.get(&key).is_some()
     }
 
-    /// When [`Ledger::expire`] has to be called next.
+    /// The time at which [`Ledger::expire`] has to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.doors.next_deadline()
     }
@@ -133,13 +133,13 @@ impl Ledger {
         self.endings.recv().await
     }
 
-    /// What happened to doors and commands.
+    /// The counters of doors and commands.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
     }
 
     /// Opens a door, or extends its lease. Returns `false` if too many doors are open. `arrival`
-    /// is when the knock's last SYN arrived, if the latency is measured.
+    /// is the arrival of the knock's last SYN, if the latency is measured.
     pub(crate) fn open(
         &mut self,
         gate: &mut dyn LeaseGate,

@@ -8,7 +8,7 @@
 //! | `exporter_process` | the metrics exporter: start, restarts |
 //! | `datapath` | the source of SYNs, the gate's leases, pins and interfaces |
 //! | `ledger` | doors, clients, the lease journal and commands |
-//! | `reload` | reloads in progress, and what a reload may change |
+//! | `reload` | reloads in progress, and the checks of a reloaded configuration |
 //! | `requests` | a handler per request of the listener |
 //! | `event_loop` | passes each event to one of these |
 
@@ -70,7 +70,7 @@ use self::{
 /// Returns an error if something that the daemon needs is missing or in use. Doors that a previous
 /// daemon left open are closed first.
 pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
-    // First, so that a signal leaves nothing behind.
+    // First, so that a signal during the start leaves no door open.
     let mut stop = StopSignals::new()?;
     let control = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
@@ -86,7 +86,7 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     let (metrics, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            // What a previous daemon left open does not wait until the error is fixed.
+            // Doors that a previous daemon left open must not stay open until the error is fixed.
             supervisor.restore_leases(previous.gate.as_ref());
             supervisor.datapath.set_source(Source::Ended, previous.gate);
             supervisor.close_restored(&mut stop).await;
@@ -111,7 +111,7 @@ pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Re
     supervisor.run(stop, Sockets { control }).await
 }
 
-/// Runs a daemon that logs what it would do and does none of it, until a signal stops it.
+/// Runs a daemon that only logs its actions and executes none, until a signal stops it.
 ///
 /// # Errors
 ///
@@ -148,7 +148,7 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
 /// Returns an error if a daemon is running, or if its lease journal cannot be opened.
 pub async fn detach(config: Config) -> Result<()> {
     let mut stop = StopSignals::new()?;
-    // Held, so that no daemon starts meanwhile.
+    // Held, so that no daemon can start in the meantime.
     let _socket = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
     let reporter = Reporter::default();

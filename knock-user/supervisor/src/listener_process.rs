@@ -1,8 +1,8 @@
 //! The listener process: its start and restarts, its phase, and the messages to it.
 //!
-//! There is at most one listener. It is killed as soon as it sends something that is invalid or
-//! not allowed in its phase, or does not read its messages. After an exit the next one is due when
-//! [`ListenerProcess::next_start`] says so, except if none was ever ready: then the daemon fails.
+//! There is at most one listener. It is killed as soon as it sends something that is invalid or not
+//! allowed in its phase, or does not read its messages. After an exit the next one is started at
+//! [`ListenerProcess::next_start`]. If no listener was ever ready, the daemon fails instead.
 
 use std::{fmt, future, os::fd::OwnedFd, process::Stdio, sync::Arc, time::Duration};
 
@@ -51,7 +51,7 @@ struct Running {
     is_killed: bool,
 }
 
-/// What a listener is started with.
+/// The startup configuration of a listener.
 pub(crate) struct Launch {
     pub(crate) account: Option<Account>,
     pub(crate) startup: StartupConfig,
@@ -72,8 +72,8 @@ impl ListenerProcess {
         }
     }
 
-    /// Starts a listener with what `launch` returns. If one was ready before and this one cannot be
-    /// started, the next attempt is scheduled.
+    /// Starts a listener with the result of `launch`. If this fails and a listener was ready
+    /// before, schedules the next attempt.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl ListenerProcess {
         Ok(())
     }
 
-    /// When to start the next listener, on the clock of [`monotonic`].
+    /// The time of the next start, on the clock of [`monotonic`]; `None` if no start is scheduled.
     pub(crate) fn next_start(&self) -> Option<Duration> {
         self.backoff.next_start()
     }
@@ -125,12 +125,12 @@ impl ListenerProcess {
         self.was_ready
     }
 
-    /// Whether the listener can remember sealed knocks.
+    /// Whether the listener can record sealed knocks.
     pub(crate) fn has_replay_store(&self) -> bool {
         self.has_replay_store
     }
 
-    /// What the listeners are counted in.
+    /// The counters of listeners.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
     }
@@ -147,14 +147,14 @@ impl ListenerProcess {
         };
         loop {
             let received = running.end.recv().await?;
-            // The socket still yields what the listener sent before it was killed.
+            // The socket still contains requests that the listener sent before it was killed.
             if !running.is_killed || matches!(received, Received::Closed) {
                 return Ok(in_phase(received, running.phase));
             }
         }
     }
 
-    /// The listener is ready. Returns whether it is the first one.
+    /// Records that the listener is ready. Returns whether it is the first one.
     pub(crate) fn ready(&mut self) -> bool {
         if let Some(running) = &mut self.running {
             running.phase = Phase::Running;
@@ -162,7 +162,7 @@ impl ListenerProcess {
         !std::mem::replace(&mut self.was_ready, true)
     }
 
-    /// The listener has answered a ping.
+    /// Records that the listener has answered a ping.
     pub(crate) fn alive(&mut self) {
         if let Some(running) = &mut self.running {
             running.has_answered = true;
@@ -182,7 +182,7 @@ impl ListenerProcess {
         }
     }
 
-    /// Where tasks put messages that the listener may miss.
+    /// The queue for tasks whose messages the listener may miss.
     pub(crate) fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }
@@ -193,13 +193,13 @@ impl ListenerProcess {
         self.kill_if_stuck(sent);
     }
 
-    /// The same, with file descriptors.
+    /// Sends `message` with the file descriptors `files`. Kills a listener that does not read.
     pub(crate) fn send_with(&mut self, message: Message, files: Vec<OwnedFd>) {
         let sent = self.outbox.send_with(message, files);
         self.kill_if_stuck(sent);
     }
 
-    /// The same, with a permit that is released when the message is sent.
+    /// Sends `message`, and releases `permit` when it is sent. Kills a listener that does not read.
     pub(crate) fn send_holding(&mut self, message: Message, permit: OwnedSemaphorePermit) {
         let sent = self.outbox.send_holding(message, permit);
         self.kill_if_stuck(sent);
@@ -249,7 +249,7 @@ impl ListenerProcess {
         Ok(())
     }
 
-    /// The supervisor shuts down: no request is allowed from here on.
+    /// Enters the phase in which no request is allowed: the supervisor shuts down.
     pub(crate) fn stopping(&mut self) {
         if let Some(running) = &mut self.running {
             running.phase = Phase::Stopping;
@@ -261,7 +261,7 @@ impl ListenerProcess {
         let Some(mut running) = self.running.take() else {
             return;
         };
-        // Both hold the supervisor's end. The listener exits when it is closed.
+        // Both hold the supervisor's end of the channel. The listener exits when it is closed.
         running.delivery.abort();
         let _ = (&mut running.delivery).await;
         drop(running.end);

@@ -1,4 +1,4 @@
-//! Where the configuration is read from.
+//! The origin of the configuration.
 
 use std::path::PathBuf;
 

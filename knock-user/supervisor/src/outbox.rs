@@ -40,7 +40,7 @@ pub struct Outbox(Arc<Mutex<Option<Open>>>);
 #[derive(Debug)]
 struct Open {
     messages: mpsc::Sender<Queued>,
-    /// Whether the listener wants notices.
+    /// Whether the listener accepts notices.
     wants_notices: bool,
     /// Notices that were dropped because the queue was full.
     lost: u64,
@@ -64,7 +64,7 @@ impl Outbox {
         Messages(taken)
     }
 
-    /// Accepts notices from here on, or drops them.
+    /// Sets whether notices are queued or dropped.
     pub fn want_notices(&self, wanted: bool) {
         self.with(|open| {
             if let Some(open) = open {
@@ -73,7 +73,7 @@ impl Outbox {
         });
     }
 
-    /// Queues a message that has to arrive. Without a listener it is dropped.
+    /// Queues a message that must not be lost. Without a listener it is dropped.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Outbox {
         self.send_with(message, Vec::new())
     }
 
-    /// The same, with file descriptors.
+    /// Queues a message with the file descriptors `files`.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Outbox {
         self.queue(message, files, None)
     }
 
-    /// The same, with a permit that is released when the message is sent.
+    /// Queues a message. Releases `permit` when the message is sent.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Outbox {
         })
     }
 
-    /// Queues a notice, if the listener wants notices. If the queue is full, the next notice is
+    /// Queues a notice, if the listener accepts notices. If the queue is full, the next notice is
     /// preceded by the number of those that were dropped.
     pub fn notify(&self, event: Event) {
         self.with(|open| {

@@ -1,10 +1,11 @@
-//! Why a request is not carried out.
+//! The refusal of a request.
 
-/// Why a request is not carried out.
+/// The reason that a request is not executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The reason, for the client or the administrator.
+    /// The request is refused, with the reason for the log or the administrator.
     Denied(String),
-    /// An intact listener does not send such a request.
+    /// The request is invalid, with the reason for the log. Only a broken or compromised listener
+    /// sends it.
     Invalid(&'static str),
 }

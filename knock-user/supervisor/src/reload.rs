@@ -1,4 +1,4 @@
-//! Reloads of the configuration: where it is read from, and what a reload may change.
+//! Reloads of the configuration: reading it, and checking that it requires no restart.
 //!
 //! A configuration is read in another thread, because a key is derived from each passphrase.
 //! Several reloads may be read at the same time, up to a limit.
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::origin::Origin;
 
-/// How many configurations may be read at the same time.
+/// The maximum number of configurations that are read at the same time.
 const MAX_READING: usize = 4;
 
 /// The reloads in progress.
@@ -37,7 +37,7 @@ pub(crate) struct Reread {
     pub(crate) query: Option<u32>,
 }
 
-/// What became of the request for a reload.
+/// The outcome of the request for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
     /// The configuration is being read.
@@ -48,7 +48,7 @@ pub(crate) enum Begun {
     NoOrigin,
 }
 
-/// What depends on the start of the daemon and not on the configuration.
+/// Properties that are fixed at the start of the daemon, independent of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fixed {
     /// Whether SYNs are read as lines.
@@ -68,7 +68,7 @@ impl Reload {
         }
     }
 
-    /// Reads the configuration from `origin` from here on.
+    /// Sets the origin of the configuration.
     pub(crate) fn set_origin(&mut self, origin: Origin) {
         self.origin = Some(origin);
     }
@@ -110,7 +110,7 @@ impl Reload {
         }
     }
 
-    /// How many reloads were applied and refused.
+    /// The numbers of applied and refused reloads.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
     }

@@ -19,8 +19,8 @@ use rustix::{
 
 use crate::reporter::Reporter;
 
-/// The directory, if `config` requires it or may require it after a reload. Without it sealed knocks
-/// are refused.
+/// The directory, if `config` requires it or may require it after a reload. Without it sealed
+/// knocks are refused.
 pub(crate) fn prepare_for(
     config: &Config,
     account: Option<&Account>,

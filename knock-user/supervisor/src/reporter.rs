@@ -1,4 +1,4 @@
-//! What the supervisor reports: to the log, and through the listener to `tail` subscribers.
+//! Reports of the supervisor: to the log, and through the listener to `tail` subscribers.
 
 use std::time::Duration;
 
@@ -25,15 +25,15 @@ impl Reporter {
         self.0.notify(event);
     }
 
-    /// Reports a failure that needs the administrator.
+    /// Reports a problem that requires action by the administrator.
     pub(crate) fn problem(&self, message: String) {
         self.report(Event::Trouble { message });
     }
 
-    /// Reports for the metrics that the knock whose last SYN arrived at `arrival` has taken effect.
+    /// Reports for the metrics that a knock has had `effect`. Its last SYN arrived at `arrival`.
     pub(crate) fn latency(&self, effect: Effect, arrival: Duration) {
         let time = monotonic().saturating_sub(arrival);
-        // The next message that has to arrive notices a listener that does not read.
+        // The next message that must not be lost detects a listener that does not read.
         let _ = self.0.send(Message::Took(effect, time));
     }
 }

@@ -1,5 +1,5 @@
-//! The requests of the listener. Each is checked against the configuration, and what an administrator
-//! can request has a file of its own.
+//! Handles the requests of the listener. Each is checked against the configuration. A request that
+//! an administrator can cause has its own file.
 
 mod close;
 mod flush;

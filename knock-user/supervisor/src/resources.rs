@@ -1,4 +1,5 @@
-//! What the supervisor opens before it runs: the program or the lines, sockets, the lease store.
+//! The resources that the supervisor opens at its start: the program or the lines, sockets, and the
+//! lease journal.
 
 use std::{os::fd::OwnedFd, path::PathBuf};
 
@@ -32,7 +33,8 @@ pub(crate) fn force_observe(config: &mut Config) {
     }
 }
 
-/// Notices changes of interfaces. It has to exist before they are listed, so that none is missed.
+/// Watches for changes of interfaces. The watch has to exist before they are listed, so that none
+/// is missed.
 pub(crate) fn watch(source: &Source) -> Result<Option<Watch>> {
     match source {
         Source::Xdp(_) => Watch::new().map(Some),
@@ -40,10 +42,10 @@ pub(crate) fn watch(source: &Source) -> Result<Option<Watch>> {
     }
 }
 
-/// What a previous daemon has left in force.
+/// The pins and the gate that a previous daemon left in force.
 pub(crate) struct Previous {
     pub(crate) pins: PinDir,
-    /// Why nothing can be pinned there, if so.
+    /// The reason that nothing can be pinned there, if so.
     pub(crate) can_pin: Result<()>,
     pub(crate) gate: Option<Gate>,
 }

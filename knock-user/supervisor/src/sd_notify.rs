@@ -87,7 +87,7 @@ impl ServiceManager {
         self.send("STOPPING=1\nSTATUS=closing every open door");
     }
 
-    /// When the next keep-alive message is due, on the clock of [`monotonic`]; `None` without a
+    /// The time of the next keep-alive message, on the clock of [`monotonic`]; `None` without a
     /// watchdog.
     #[must_use]
     pub fn watchdog_deadline(&self) -> Option<Duration> {

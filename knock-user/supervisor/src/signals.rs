@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal requests.
+/// The request that a signal stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SignalRequest {
     /// Stop the daemon, with the name of the signal.
@@ -22,7 +22,7 @@ pub(crate) struct StopSignals {
     hangup: Hangup,
 }
 
-/// What SIGHUP means.
+/// The meaning of SIGHUP, which depends on whether standard error is a terminal.
 #[derive(Debug)]
 enum Hangup {
     /// The terminal was closed. No door may stay open.

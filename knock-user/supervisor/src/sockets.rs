@@ -37,8 +37,8 @@ impl Socket {
     /// Returns an error if another daemon listens there, or if the socket cannot be created.
     pub(crate) fn bind(path: &Path) -> Result<Self> {
         let describe = || format!("the control socket {}", path.display());
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(describe)?;
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).with_context(describe)?;
         }
         remove_stale(path)?;
         // The socket must not be accessible to others at any time.

@@ -1,10 +1,10 @@
-//! Where SYNs come from.
+//! The sources of SYNs.
 
 use std::{future, io, os::fd::OwnedFd, path::PathBuf};
 
 use knockd_xdp::program::Xdp;
 
-/// Where SYNs come from.
+/// A source of SYNs.
 pub(crate) enum Source {
     /// Interfaces with the XDP program.
     Xdp(Box<Xdp>),
@@ -15,7 +15,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Waits until the kernel has logged something. Cancel-safe.
+    /// Waits until the eBPF program has written log lines. Cancel-safe.
     pub(crate) async fn logged(&mut self) -> io::Result<()> {
         match self {
             Self::Xdp(xdp) => xdp.logged().await,

@@ -18,11 +18,11 @@ use crate::{
     sd_notify::ServiceManager,
 };
 
-/// How many reports may wait until the listener reads them: more than it has connections that may
-/// ask for one. A report of many doors is long.
+/// The maximum number of reports that wait in the queue of the listener: more than it has
+/// connections that may request one. The limit bounds memory, since a report of many doors is long.
 const MAX_REPORTS: usize = 64;
 
-/// The four parts of the supervisor, the optional exporter, and what they share.
+/// The four parts of the supervisor, the optional exporter, and their shared state.
 pub(crate) struct Supervisor {
     pub(crate) config: Config,
     /// Whether nothing is executed, only logged.
@@ -34,13 +34,13 @@ pub(crate) struct Supervisor {
     pub(crate) reload: Reload,
     pub(crate) reporter: Reporter,
     pub(crate) service_manager: ServiceManager,
-    /// What none of the parts counts.
+    /// The counters that belong to none of the parts.
     pub(crate) counters: Counters,
     /// Permits of reports on their way to the listener.
     pub(crate) reports: Arc<Semaphore>,
     /// Permit of the report that counts the kernel's leases.
     pub(crate) counting: Arc<Semaphore>,
-    /// When the daemon started, on the monotonic clock.
+    /// The time at which the daemon started, on the monotonic clock.
     pub(crate) started: Duration,
 }
 
@@ -74,7 +74,7 @@ impl Supervisor {
         })
     }
 
-    /// From here on only logs what it would do: no command is run, and nothing is pinned.
+    /// Switches to a dry run: actions are only logged, no command is run and nothing is pinned.
     pub(crate) fn dry_run(&mut self) {
         self.is_dry_run = true;
         self.ledger.dry_run();
@@ -88,14 +88,14 @@ impl Supervisor {
         }
     }
 
-    /// Follows the interfaces that appear and disappear.
+    /// Updates the attachments after interfaces have appeared or disappeared.
     pub(crate) fn follow_interfaces(&mut self) {
         if self.datapath.follow_interfaces(&self.config.interfaces) {
             self.service_manager.listening(&self.datapath.listening());
         }
     }
 
-    /// Everything that was counted.
+    /// The sum of the counters of all parts.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
             .with(&self.listener.counters())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Declares the daemon's counters with their explanations in one place.
 macro_rules! counters {
     ($($name:ident: $what:literal;)+) => {
-        /// What the daemon has counted since its start. The eBPF program's counters are
+        /// The daemon's counters since its start. The eBPF program's counters are
         /// [`knock_common::counters::Outcome`].
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Counters {
@@ -19,7 +19,7 @@ macro_rules! counters {
                 Self { $($name: self.$name + others.$name,)+ }
             }
 
-            /// Every counter: name, value, explanation.
+            /// The name, value and explanation of every counter.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
                 [$((stringify!($name), self.$name, $what),)+].into_iter()
             }

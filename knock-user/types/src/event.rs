@@ -11,7 +11,7 @@ use crate::reason::Reason;
 pub struct Notice {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -38,7 +38,7 @@ impl fmt::Display for Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The first notice of a `tail` subscription. The subscriber gets every later event.
+    /// The first notice of a `tail` subscription. The subscriber receives every later event.
     Following {
         /// The interfaces or the file that the daemon listens to.
         listening: String,
@@ -64,7 +64,7 @@ pub enum Event {
         /// The reason as a sentence.
         detail: String,
     },
-    /// Refusals beyond the rate limit of the log. `tail` subscribers get each of them.
+    /// Refusals beyond the rate limit of the log. `tail` subscribers receive each of them.
     LeftOut {
         /// The number of refusals.
         refusals: u64,
@@ -91,7 +91,7 @@ pub enum Event {
         source: IpAddr,
         /// `run` or `close`.
         command: String,
-        /// How it ended, as a phrase.
+        /// The outcome as a phrase, such as `failed: exit status: 3`.
         ending: String,
         /// Whether it ended with exit status 0.
         ok: bool,
@@ -101,7 +101,7 @@ pub enum Event {
         /// The interfaces or the file that the daemon listens to.
         listening: String,
     },
-    /// The gate admits a source, or ceases to.
+    /// The gate admits a source, or stops admitting it.
     Gate {
         /// The name of the door that grants the leases.
         door: String,
@@ -119,7 +119,7 @@ pub enum Event {
     },
     /// A problem that requires action by the administrator. It is logged as an error.
     Trouble {
-        /// The problem, and what to do.
+        /// The problem and the recommended action.
         message: String,
     },
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 /// The longest lease. Adding it to a clock never overflows.
 pub const MAX_LEASE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The client name of a door that an administrator opened manually. No client may have it.
+/// The client name of a door that an administrator opened manually. No client may have this name.
 pub const BY_HAND: &str = "by-hand";
 
 /// The client number that stands for the administrator.

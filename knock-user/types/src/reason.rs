@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a block was refused. Its `Display` and serialized form is one stable word (docs/logs.md,
-/// "Reasons").
+/// The reason for the refusal of a block. Its `Display` and serialized form is one stable word
+/// (docs/logs.md, "Reasons").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {

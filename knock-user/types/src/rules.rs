@@ -72,12 +72,12 @@ impl TryFrom<String> for Port {
     }
 }
 
-/// What a door opens in the gate.
+/// The ports that a door opens in the gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opening {
     /// The ports.
     pub ports: Vec<Port>,
-    /// How many leading bits of an IPv6 address have to match the source of the knock.
+    /// The number of leading bits of an IPv6 address that have to match the source of the knock.
     pub ipv6_prefix: u8,
 }
 

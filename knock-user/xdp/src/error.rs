@@ -1,11 +1,11 @@
-//! Explains the kernel's errors to an administrator.
+//! Error messages for the administrator about the kernel's errors.
 
 use std::io;
 
 use anyhow::anyhow;
 use rustix::io::Errno;
 
-/// Explains why the program cannot be loaded.
+/// The error for the administrator if loading the program fails with `error`.
 pub(crate) fn unloadable(error: anyhow::Error) -> anyhow::Error {
     match errno(&error) {
         Some(Errno::PERM | Errno::ACCESS) => no_rights(),

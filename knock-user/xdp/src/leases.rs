@@ -12,7 +12,7 @@ use knockd_types::rules::{Port, nanoseconds};
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why a lease cannot be granted.
+/// The reason that a lease cannot be granted.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The map is full of unexpired leases.

@@ -151,7 +151,7 @@ pub(crate) fn attach(program: &mut Program, interface: &Interface) -> Result<(Xd
     Ok((link, Mode::Generic))
 }
 
-/// Explains why the program cannot be attached to `interface`.
+/// The error for the administrator if attaching the program to `interface` fails with `error`.
 fn unattachable(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
     let name = &interface.name;
     match errno(&error) {

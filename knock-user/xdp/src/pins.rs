@@ -47,7 +47,7 @@ pub struct PinDir {
     /// `pin_dir` of the configuration.
     root: PathBuf,
     /// The subdirectory of the current layout version.
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 /// A pinned link.
@@ -77,7 +77,7 @@ impl PinDir {
     pub fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
-            folder: root.join(format!("v{LAYOUT_VERSION}")),
+            dir: root.join(format!("v{LAYOUT_VERSION}")),
         }
     }
 
@@ -102,8 +102,8 @@ impl PinDir {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&pins.folder)
-            .with_context(|| format!("{}", pins.folder.display()))
+            .create(&pins.dir)
+            .with_context(|| format!("{}", pins.dir.display()))
     }
 
     /// Whether nothing is pinned.
@@ -116,7 +116,7 @@ impl PinDir {
     /// layout.
     #[must_use]
     pub fn gate(&self, udp_idle: Duration) -> Option<Gate> {
-        let map = |name| MapData::from_pin(self.folder.join(name)).ok();
+        let map = |name| MapData::from_pin(self.dir.join(name)).ok();
         let leases = Map::HashMap(map(LEASES)?);
         let protected = Map::Array(map(PROTECTED)?);
         Gate::new(leases, protected, udp_idle).ok()
@@ -138,7 +138,7 @@ impl PinDir {
                 })
             })
             .collect();
-        links.sort_by_key(|link| !link.path.starts_with(&self.folder));
+        links.sort_by_key(|link| !link.path.starts_with(&self.dir));
         links
     }
 
@@ -149,7 +149,7 @@ impl PinDir {
     /// Returns an error if the pin cannot be created.
     pub fn pin_link(&self, ifindex: u32, mode: Mode, link: FdLink) -> Result<PinnedLink> {
         let path = self.link(ifindex, mode);
-        let new = self.folder.join("new");
+        let new = self.dir.join("new");
         remove(&new)?;
         let link = link.pin(&new)?;
         fs::rename(&new, &path)?;
@@ -167,32 +167,32 @@ impl PinDir {
     ///
     /// Returns an error if a pin cannot be created.
     pub fn pin_maps(&self, gate: &Gate) -> Result<()> {
-        let new = self.folder.join("new");
+        let new = self.dir.join("new");
         remove(&new)?;
         gate.leases.pin(&new)?;
-        fs::rename(&new, self.folder.join(LEASES))?;
+        fs::rename(&new, self.dir.join(LEASES))?;
         gate.protected.pin(&new)?;
-        fs::rename(&new, self.folder.join(PROTECTED))?;
+        fs::rename(&new, self.dir.join(PROTECTED))?;
         Ok(())
     }
 
     /// Removes all pinned links except `kept`, and all pins of other layout versions.
     pub fn keep_only(&self, kept: &[(u32, Mode)]) {
         for found in self.links() {
-            let is_ours = found.path.starts_with(&self.folder);
+            let is_ours = found.path.starts_with(&self.dir);
             if !is_ours || !kept.contains(&(found.ifindex, found.mode)) {
                 remove_or_warn(&found.path);
             }
         }
         for path in self.entries() {
-            if !path.starts_with(&self.folder) {
+            if !path.starts_with(&self.dir) {
                 remove_or_warn(&path);
             }
         }
-        for folder in self.versions() {
-            if folder != self.folder {
+        for dir in self.versions() {
+            if dir != self.dir {
                 // Fails if other software keeps files there.
-                let _ = fs::remove_dir(folder);
+                let _ = fs::remove_dir(dir);
             }
         }
     }
@@ -225,22 +225,19 @@ impl PinDir {
         for path in self.entries() {
             remove_or_warn(&path);
         }
-        for folder in self.versions() {
-            let _ = fs::remove_dir(folder);
+        for dir in self.versions() {
+            let _ = fs::remove_dir(dir);
         }
         let _ = fs::remove_dir(&self.root);
     }
 
     fn link(&self, ifindex: u32, mode: Mode) -> PathBuf {
-        self.folder.join(format!("{LINK}{ifindex}-{mode}"))
+        self.dir.join(format!("{LINK}{ifindex}-{mode}"))
     }
 
     /// All pins of all layout versions.
     fn entries(&self) -> Vec<PathBuf> {
-        self.versions()
-            .iter()
-            .flat_map(|folder| list(folder))
-            .collect()
+        self.versions().iter().flat_map(|dir| list(dir)).collect()
     }
 
     fn versions(&self) -> Vec<PathBuf> {
@@ -264,8 +261,8 @@ fn interface(index: u32) -> String {
     name.unwrap_or_else(|_| format!("interface {index}, which no longer exists"))
 }
 
-fn list(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
+fn list(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };
     entries

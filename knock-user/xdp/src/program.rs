@@ -117,7 +117,8 @@ impl Xdp {
     ///
     /// # Errors
     ///
-    /// Returns an error if the object does not contain the program, which the build rules out.
+    /// Returns an error if the object does not contain the program. The build guarantees that it
+    /// does.
     pub fn program(&mut self) -> Result<&mut Program> {
         let program = self
             .ebpf

@@ -40,9 +40,9 @@ async fn a_packet_of_any_length_that_is_no_request_is_invalid() {
 #[tokio::test]
 async fn a_message_of_any_length_arrives_with_its_files() {
     let (supervisor, mut listener) = ends().await;
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for len in [0, MAX_INLINE - 200, MAX_INLINE, 5_000_000] {
-        let file = std::fs::File::create(folder.path().join("file")).unwrap();
+        let file = std::fs::File::create(dir.path().join("file")).unwrap();
         let text = "x".repeat(len);
         let event = Event::Trouble {
             message: text.clone(),

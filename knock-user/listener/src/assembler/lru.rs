@@ -7,7 +7,7 @@ use std::{collections::VecDeque, hint::black_box, mem};
 const SPARE: usize = 1024;
 
 /// Marks a vacant place.
-const LEFT: u32 = u32::MAX;
+const VACANT: u32 = u32::MAX;
 
 /// The slots of the sources, the least recently seen first. A source that is seen again moves to
 /// the end and leaves a vacant place. A linked list would have to update two neighbours, each of
@@ -32,10 +32,10 @@ impl Order {
     }
 
     /// Vacates the place with this number.
-    pub(super) fn leave(&mut self, number: u32) {
+    pub(super) fn vacate(&mut self, number: u32) {
         let place = self.place(number);
-        self.places[place] = LEFT;
-        while self.places.front() == Some(&LEFT) {
+        self.places[place] = VACANT;
+        while self.places.front() == Some(&VACANT) {
             self.places.pop_front();
             self.first = self.first.wrapping_add(1);
         }
@@ -60,18 +60,18 @@ impl Order {
         self.places.len() > 2 * sources + SPARE
     }
 
-    /// Removes the vacant places. The others get new numbers: `tell` is called with each slot and
-    /// its new number.
-    pub(super) fn close_up(&mut self, mut tell: impl FnMut(u32, u32)) {
+    /// Removes the vacant places. The others get new numbers: `renumber` is called with each slot
+    /// and its new number.
+    pub(super) fn close_up(&mut self, mut renumber: impl FnMut(u32, u32)) {
         let before = mem::take(self);
         for slot in before.into_slots() {
-            tell(slot, self.push(slot));
+            renumber(slot, self.push(slot));
         }
     }
 
     /// All slots, the least recently seen source first.
     pub(super) fn into_slots(self) -> impl Iterator<Item = u32> {
-        self.places.into_iter().filter(|slot| *slot != LEFT)
+        self.places.into_iter().filter(|slot| *slot != VACANT)
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_stays_is_the_oldest_and_the_places_behind_are_bounded() {
+    fn an_unmoved_source_becomes_the_oldest_and_vacant_places_are_bounded() {
         let most = 2 * 3 + SPARE + 1;
         let mut order = Order {
             first: u32::MAX - 7,
@@ -92,7 +92,7 @@ mod tests {
         let mut numbers: [u32; 3] = array::from_fn(|slot| order.push(u32::try_from(slot).unwrap()));
         for _ in 0..2 * SPARE {
             for slot in [2, 1] {
-                order.leave(numbers[slot as usize]);
+                order.vacate(numbers[slot as usize]);
                 numbers[slot as usize] = order.push(slot);
                 if order.is_sparse(3) {
                     order.close_up(|slot, number| numbers[slot as usize] = number);
@@ -102,7 +102,7 @@ mod tests {
                 assert_eq!(order.oldest(), Some(0));
             }
         }
-        order.leave(numbers[0]);
+        order.vacate(numbers[0]);
         assert_eq!(order.oldest(), Some(2));
         assert_eq!(order.into_slots().collect::<Vec<_>>(), [2, 1]);
     }

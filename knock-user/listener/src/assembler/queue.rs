@@ -215,8 +215,8 @@ fn by_arrival(events: &[Event]) -> Option<Block> {
 }
 
 /// Every run of 16 `events` with consecutive source ports that contains `event`, ordered by source
-/// port. Of several events with one source port the latest counts: the client has knocked again
-/// from the same ports.
+/// port. Of several events with one source port the latest counts: the client has sent another
+/// knock from the same ports.
 fn by_source_port(events: &[Event], event: &Event) -> impl Iterator<Item = Block> + use<> {
     const AROUND: usize = 2 * BLOCK_LEN - 1;
     /// The index of `event` itself.

@@ -98,7 +98,7 @@ impl Sources {
     fn take(&mut self, slot: u32, hash: u64) {
         let source = self.sources.remove(slot as usize);
         self.index.remove(hash, slot);
-        self.order.leave(source.seen);
+        self.order.vacate(source.seen);
     }
 
     /// The slot of `address` with hash `hash`. `sighted` is its probable slot.
@@ -137,7 +137,7 @@ impl Sources {
                 .close_up(|slot, number| self.sources[slot as usize].seen = number);
         }
         let source = &mut self.sources[slot as usize];
-        self.order.leave(source.seen);
+        self.order.vacate(source.seen);
         source.seen = self.order.push(slot);
         &mut source.queue
     }

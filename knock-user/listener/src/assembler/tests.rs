@@ -169,7 +169,7 @@ fn a_queue_is_bounded() {
 }
 
 #[test]
-fn who_takes_the_place_of_another_has_nothing_of_his() {
+fn a_source_in_a_reused_slot_inherits_no_events() {
     let mut assembler = Assembler::new(TIMEOUT, NonZeroUsize::MIN);
     let syns = series(BLOCK, PORT, 0);
     candidates(&mut assembler, &syns[..15]);
@@ -183,7 +183,7 @@ fn who_takes_the_place_of_another_has_nothing_of_his() {
 }
 
 #[test]
-fn memory_is_given_back_and_who_is_left_goes_on() {
+fn memory_is_released_and_the_remaining_sources_keep_their_events() {
     let mut assembler = Assembler::new(TIMEOUT, NonZeroUsize::new(20_000).unwrap());
     let flood = |count: u32| {
         (0..count).map(|address| Syn {

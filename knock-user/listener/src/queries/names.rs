@@ -1,4 +1,4 @@
-//! Doors and addresses, as the administrator names them.
+//! Checks the door names and addresses in the administrator's requests.
 
 use std::net::IpAddr;
 

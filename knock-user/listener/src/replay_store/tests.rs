@@ -15,9 +15,9 @@ fn block(n: u64) -> Block {
     Block(bytes)
 }
 
-struct Folder(tempfile::TempDir);
+struct Dir(tempfile::TempDir);
 
-impl Folder {
+impl Dir {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -36,7 +36,7 @@ impl Folder {
 /// Whether a block made at `made_at` is accepted at `now`.
 fn accepts(store: &mut ReplayStore, n: u64, made_at: u64, now: u64) -> Result<(), String> {
     store
-        .remember(&block(n), made_at, now, SKEW)
+        .record(&block(n), made_at, now, SKEW)
         .map_err(|error| error.to_string())
 }
 
@@ -48,26 +48,26 @@ fn refused(result: Result<(), String>, part: &str) {
 
 #[test]
 fn a_block_is_accepted_once_also_after_a_restart() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW + 1), "accepted before");
     accepts(&mut store, 2, NOW, NOW).unwrap();
     drop(store);
-    let mut store = folder.open();
+    let mut store = dir.open();
     for n in 1..=2 {
         refused(accepts(&mut store, n, NOW, NOW + 2), "accepted before");
     }
 }
 
 #[test]
-fn a_file_that_was_copied_in_the_middle_of_it_remembers() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+fn a_copy_of_an_open_file_contains_the_accepted_blocks() {
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     // The state after a crash: the database was not closed.
-    let copy = Folder::new();
-    fs::copy(folder.file(), copy.file()).unwrap();
+    let copy = Dir::new();
+    fs::copy(dir.file(), copy.file()).unwrap();
     refused(
         accepts(&mut copy.open(), 1, NOW, NOW + 1),
         "accepted before",
@@ -75,9 +75,9 @@ fn a_file_that_was_copied_in_the_middle_of_it_remembers() {
 }
 
 #[test]
-fn what_has_grown_old_is_dropped_and_never_accepted_again() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+fn old_blocks_are_removed_and_never_accepted_again() {
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     // Block 2 causes the removal of block 1.
     let later = NOW + DAY + 60_001;
@@ -102,9 +102,9 @@ fn what_has_grown_old_is_dropped_and_never_accepted_again() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+fn a_clock_that_was_ahead_for_hours_locks_no_client_out() {
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     // Hours of knocks with a clock that is 20 hours ahead; each makes earlier blocks stale.
     for n in 0..30 {
@@ -123,9 +123,9 @@ fn a_clock_that_was_ahead_for_a_while_locks_nobody_out() {
 }
 
 #[test]
-fn a_clock_that_was_days_ahead_forgets_and_refuses() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+fn after_a_clock_that_was_days_ahead_removed_blocks_are_refused() {
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     accepts(&mut store, 2, NOW + 3 * DAY, NOW + 3 * DAY).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW + 1000), "older than");
@@ -134,20 +134,20 @@ fn a_clock_that_was_days_ahead_forgets_and_refuses() {
 
 #[test]
 fn a_larger_skew_does_not_bring_old_knocks_back() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
     let later = NOW + DAY + 70_000;
     accepts(&mut store, 2, later, later).unwrap();
     let days = Duration::from_millis(2 * DAY);
-    let replayed = store.remember(&block(1), NOW, later, days);
-    assert!(matches!(replayed, Err(RememberError::BeyondHorizon)));
+    let replayed = store.record(&block(1), NOW, later, days);
+    assert!(matches!(replayed, Err(RecordError::BeyondHorizon)));
 }
 
 #[test]
 fn files_are_for_their_owner_alone() {
-    let folder = Folder::new();
-    let state = folder.0.path().join("state");
+    let dir = Dir::new();
+    let state = dir.0.path().join("state");
     let (_store, problem) = ReplayStore::open(&state, &state).unwrap();
     assert!(problem.is_none());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -157,29 +157,29 @@ fn files_are_for_their_owner_alone() {
 
 #[test]
 fn two_daemons_do_not_share_a_store() {
-    let folder = Folder::new();
-    let _store = folder.open();
-    let error = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap_err();
+    let dir = Dir::new();
+    let _store = dir.open();
+    let error = ReplayStore::open(dir.0.path(), dir.0.path()).unwrap_err();
     assert!(error.to_string().contains("another knockd"), "{error:#}");
 }
 
 #[test]
 fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+    let dir = Dir::new();
+    let mut store = dir.open();
     for n in 0..100 {
         accepts(&mut store, n, NOW, NOW).unwrap();
     }
     drop(store);
-    let whole = fs::read(folder.file()).unwrap();
+    let whole = fs::read(dir.file()).unwrap();
     let half = whole[..whole.len() / 2].to_vec();
     let mut scrambled = whole.clone();
     for byte in scrambled.iter_mut().skip(64).step_by(37) {
         *byte ^= 0x5a;
     }
     for damaged in [b"".to_vec(), b"not a database".to_vec(), half, scrambled] {
-        fs::write(folder.file(), &damaged).unwrap();
-        let (mut store, problem) = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap();
+        fs::write(dir.file(), &damaged).unwrap();
+        let (mut store, problem) = ReplayStore::open(dir.0.path(), dir.0.path()).unwrap();
         let problem = problem.map(|problem| format!("{problem:#}"));
         assert!(
             problem
@@ -191,16 +191,16 @@ fn a_damaged_store_accepts_nothing_and_is_left_as_it_is() {
         refused(accepts(&mut store, 777, NOW, NOW), "has failed");
     }
     // After a repair the store works again without a restart.
-    let (mut store, _) = ReplayStore::open(folder.0.path(), folder.0.path()).unwrap();
-    fs::write(folder.file(), &whole).unwrap();
+    let (mut store, _) = ReplayStore::open(dir.0.path(), dir.0.path()).unwrap();
+    fs::write(dir.file(), &whole).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW), "accepted before");
     accepts(&mut store, 777, NOW, NOW).unwrap();
 }
 
 #[test]
 fn beyond_its_bound_nothing_is_accepted() {
-    let folder = Folder::new();
-    let mut store = folder.open();
+    let dir = Dir::new();
+    let mut store = dir.open();
     accepts(&mut store, 0, NOW, NOW).unwrap();
     let transaction = store
         .0
@@ -229,8 +229,8 @@ proptest! {
     fn no_block_is_accepted_twice(
         steps in prop::collection::vec((0_u64..8, 0_u64..4, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
     ) {
-        let folder = Folder::new();
-        let mut store = folder.open();
+        let dir = Dir::new();
+        let mut store = dir.open();
         let mut accepted = std::collections::HashSet::new();
         for (n, days, clock, restart) in steps {
             let now = NOW + days * DAY + clock;
@@ -242,7 +242,7 @@ proptest! {
             }
             if restart {
                 drop(store);
-                store = folder.open();
+                store = dir.open();
             }
         }
     }

@@ -33,16 +33,16 @@ pub enum Line {
     Skipped {
         /// The number of the line, from 1.
         number: u64,
-        /// What is wrong with it.
+        /// The reason that it is invalid.
         reason: Mistake,
     },
 }
 
-/// What is wrong with a line.
+/// The reason that a line is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
     /// It is not `destination_port source_ip`.
-    Nonsense,
+    Malformed,
     /// It is longer than any valid line.
     Overlong,
     /// The input ended without a newline, so its address may be cut short.
@@ -52,7 +52,7 @@ pub enum Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Nonsense => "it is not `destination_port source_ip`",
+            Self::Malformed => "it is not `destination_port source_ip`",
             Self::Overlong => "it is too long",
             Self::Torn => "it ends without a newline, so its address may be cut short",
         })
@@ -140,17 +140,17 @@ impl Reader {
 }
 
 fn parse(line: &[u8], window: Window) -> Result<Line, Mistake> {
-    let line = str::from_utf8(line).map_err(|_| Mistake::Nonsense)?;
+    let line = str::from_utf8(line).map_err(|_| Mistake::Malformed)?;
     let mut fields = line.split_ascii_whitespace();
     let (Some(port), Some(source), None) = (fields.next(), fields.next(), fields.next()) else {
-        return Err(Mistake::Nonsense);
+        return Err(Mistake::Malformed);
     };
     // `from_str` accepts a plus sign, which no firewall writes.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Mistake::Nonsense);
+        return Err(Mistake::Malformed);
     }
-    let port = u16::from_str(port).map_err(|_| Mistake::Nonsense)?;
-    let source = IpAddr::from_str(source).map_err(|_| Mistake::Nonsense)?;
+    let port = u16::from_str(port).map_err(|_| Mistake::Malformed)?;
+    let source = IpAddr::from_str(source).map_err(|_| Mistake::Malformed)?;
     Ok(window
         .offset_of(port)
         .map_or(Line::OutsideWindow, |offset| {
@@ -221,7 +221,7 @@ mod tests {
             let reason = if number == 11 {
                 Mistake::Overlong
             } else {
-                Mistake::Nonsense
+                Mistake::Malformed
             };
             assert_eq!(*line, Line::Skipped { number, reason });
         }

@@ -1,10 +1,10 @@
 //! The reader of the XDP program's ring buffer. It needs nothing but the file descriptor: neither
 //! the program nor a capability.
 //!
-//! To wake the reader costs the kernel about 50 times as much as everything else about a SYN. A
-//! knock wakes the reader SYN by SYN and is not delayed. In a flood the reader polls the ring every
-//! few milliseconds and holds back the release of the last entry that it has read: the kernel wakes
-//! a reader only if it has released everything before the new entry.
+//! Waking the reader costs the kernel about 50 times as much as all other processing of a SYN. Each
+//! SYN of a knock wakes the reader, so that the knock is not delayed. In a flood the reader polls
+//! the ring every few milliseconds and holds back the release of the last entry that it has read:
+//! the kernel wakes a reader only if it has released everything before the new entry.
 
 mod reader;
 
@@ -31,8 +31,8 @@ use self::reader::Reader;
 /// Events that are read before the event loop polls everything else again.
 pub const MAX_BATCH: usize = 256;
 
-/// How often the reader may be woken: 1000 times per second, twice what a knock needs at the
-/// client's default pace, and 128 times at once, which is a knock in eight copies.
+/// The rate limit of wake-ups: 1000 per second, twice the rate of a knock at the client's default
+/// pace, and a burst of 128, which is a knock in eight copies.
 const WAKE_UPS: Rate = {
     let (Some(per_second), Some(burst)) = (NonZeroU32::new(1000), NonZeroU32::new(128)) else {
         panic!("both are above zero")
@@ -54,12 +54,12 @@ pub struct Ring {
     watch: Watch,
 }
 
-/// When to read the ring again.
+/// The time of the next read.
 #[derive(Clone, Copy, Debug)]
 enum Watch {
     /// When woken: everything was read and released.
     Asleep,
-    /// At a time, because an unreleased entry suppresses wake-ups.
+    /// At a fixed time, because an unreleased entry suppresses wake-ups.
     Pausing {
         until: Instant,
         /// Whether the previous poll found nothing.
@@ -114,7 +114,7 @@ impl Ring {
         Ok(())
     }
 
-    /// When to read again after `read` events, at most [`MAX_BATCH`], were read.
+    /// The time of the next read after `read` events, at most [`MAX_BATCH`], were read.
     fn next_watch(&mut self, read: usize) -> Watch {
         let pause = |in_vain| Watch::Pausing {
             until: Instant::now() + PAUSE,

@@ -1,4 +1,4 @@
-//! Text from outside, made fit for one line of a log or a terminal.
+//! Escapes untrusted text for a log line or a terminal.
 
 /// `text` with terminal controls escaped. Line feeds stay.
 #[must_use]

@@ -9,8 +9,8 @@ use tracing::warn;
 use super::Datapath;
 use crate::source::Source;
 
-/// How often to try an interface again that has another XDP program. The kernel does not notify of
-/// its removal.
+/// The interval between attempts to attach to an interface that has another XDP program. The kernel
+/// sends no notification of the removal of that program.
 const RETRY: Duration = Duration::from_secs(5);
 
 impl Datapath {
@@ -35,7 +35,7 @@ impl Datapath {
         }
     }
 
-    /// When to call [`Datapath::follow_interfaces`] although no interface has changed.
+    /// The time at which to call [`Datapath::follow_interfaces`] without a change of an interface.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         self.retry_at
     }

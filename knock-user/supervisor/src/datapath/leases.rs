@@ -41,8 +41,8 @@ impl LeaseGate for Datapath {
 }
 
 impl Datapath {
-    /// Takes over every lease of the `previous` daemon's gate, whose doors are not known. They
-    /// expire as granted.
+    /// Copies every lease of the `previous` daemon's gate. Their doors are unknown, so they expire
+    /// as granted.
     pub(crate) fn adopt_leases(&mut self, previous: &Gate) {
         let Some(gate) = &mut self.gate else { return };
         if let Err(error) = gate.adopt(previous) {

@@ -1,4 +1,4 @@
-//! Another program in the place of the one that is in force.
+//! Replaces the program that is in force, for a reload.
 
 use std::{os::fd::OwnedFd, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{resources, source::Source};
 
 impl Datapath {
     /// Replaces the program by one with the settings of `config` and the leases that `leases`
-    /// returns, atomically on each interface. With `pins`, pins what is in force then. Returns the
-    /// ring buffer of the new program. The listener still reads what the old program has put into
-    /// its own; `None` if lines are read.
+    /// returns, atomically on each interface. With `pins`, pins the new program. Returns the
+    /// ring buffer of the new program; `None` if lines are read. The listener still reads the
+    /// remaining events in the ring buffer of the old program.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl Datapath {
         Ok(Some(ring))
     }
 
-    /// Pins what is in force, or removes the pins of a gate that is not.
+    /// Pins the gate that is in force, or removes the pins if there is none.
     fn pin_again(&mut self, config: &Config, pins: bool) {
         let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
             if let Some(pins) = self.pins.take() {

@@ -40,8 +40,8 @@ impl Ledger {
         }
     }
 
-    /// Starts the command of `task`. Returns `false` if there is none to run. `arrival` is when the
-    /// last SYN of the knock arrived, if the latency is measured.
+    /// Starts the command of `task`. Returns `false` if there is none to run. `arrival` is the
+    /// arrival of the knock's last SYN, if the latency is measured.
     pub(super) fn run_command(&self, task: &Task, arrival: Option<Duration>) -> bool {
         if self.is_dry_run {
             return false;
@@ -58,7 +58,7 @@ impl Ledger {
         true
     }
 
-    /// Logs the command that a dry run leaves out.
+    /// Logs the command that a dry run does not execute.
     pub(super) fn log_dry_run(&self, task: &Task) {
         if let Some((label, command)) = self.command(task).filter(|_| self.is_dry_run) {
             info!(

@@ -72,9 +72,9 @@ impl Ledger {
         }
     }
 
-    /// What the `previous` gate knows of the leases of a door. It knows leases that have expired,
-    /// but none of a door that was not open yet when the daemon died, nor of ports that were added
-    /// to the door since.
+    /// The leases of a door in the `previous` gate. The gate contains expired leases too. It has
+    /// none for a door that was not open yet when the daemon was killed, and none for ports that
+    /// were added to the door since.
     fn kernel_lease(&self, key: DoorKey, previous: Option<&Gate>) -> Option<KernelLease> {
         let keys = self.catalog.door(key.door).opening.keys(key.source);
         let gate = previous.filter(|gate| gate.knows(&keys))?;

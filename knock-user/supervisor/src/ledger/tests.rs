@@ -56,9 +56,9 @@ fn ledger(text: &str) -> Ledger {
     Ledger::new(&config(text), None, Reporter::default()).unwrap()
 }
 
-/// A ledger with a journal in `folder`.
-fn journaled(folder: &tempfile::TempDir) -> Ledger {
-    let (store, problem) = LeaseStore::open(folder.path()).unwrap();
+/// A ledger with a journal in `dir`.
+fn journaled(dir: &tempfile::TempDir) -> Ledger {
+    let (store, problem) = LeaseStore::open(dir.path()).unwrap();
     assert!(problem.is_none());
     Ledger::new(&config(TWO_CLIENTS), Some(store), Reporter::default()).unwrap()
 }
@@ -171,35 +171,35 @@ async fn commands_run_when_a_door_opens_and_closes() {
 
 #[tokio::test]
 async fn the_next_daemon_restores_the_doors_that_have_to_be_closed() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let mut gate = FakeGate::default();
-    let mut before = journaled(&folder);
+    let mut before = journaled(&dir);
     before.open(&mut gate, key(SSH, 7), grant(30), None);
     before.open(&mut gate, key(BACKUP, 8), grant(30), None);
     end_command(&mut before, &mut gate).await;
     end_command(&mut before, &mut gate).await;
     drop(before);
-    let mut after = journaled(&folder);
+    let mut after = journaled(&dir);
     assert!(after.restore(&mut gate, None));
     let restored: Vec<_> = after.open_doors().map(|open| open.key).collect();
     assert_eq!(restored, [key(SSH, 7)], "the other one has no `close`");
     after.revoke(&mut gate, key(SSH, 7));
     end_command(&mut after, &mut gate).await;
     drop(after);
-    let mut last = journaled(&folder);
+    let mut last = journaled(&dir);
     assert!(last.restore(&mut gate, None) && last.is_empty());
 }
 
 #[tokio::test]
 async fn a_dry_run_runs_no_command_and_writes_no_journal() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let mut gate = FakeGate::default();
-    let mut dry = journaled(&folder);
+    let mut dry = journaled(&dir);
     dry.dry_run();
     dry.open(&mut gate, key(SSH, 7), grant(30), None);
     assert!(dry.next_deadline().is_some(), "it is open at once");
     drop(dry);
-    let mut after = journaled(&folder);
+    let mut after = journaled(&dir);
     assert!(after.restore(&mut gate, None) && after.is_empty());
 }
 

@@ -98,8 +98,8 @@ fn the_configuration_must_fit_the_source() {
 
 #[tokio::test]
 async fn the_number_of_reloads_in_progress_is_bounded() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("knockd.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("knockd.toml");
     fs::write(&path, "no such thing").unwrap();
     let mut reload = Reload::new();
     assert_eq!(reload.begin(None), Begun::NoOrigin);

@@ -5,7 +5,7 @@ use knockd_ipc::message::Message;
 use crate::state::Supervisor;
 
 impl Supervisor {
-    /// Reports what the kernel has logged so far, and confirms that.
+    /// Reports the pending log lines of the eBPF program, then confirms that.
     pub(super) fn flush(&mut self) {
         self.datapath.flush_kernel_log();
         self.listener.send(Message::Flushed);

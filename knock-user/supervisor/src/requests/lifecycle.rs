@@ -1,11 +1,11 @@
-//! The listener is ready, and its lines have ended.
+//! Handles the start of a listener and the end of its lines.
 
 use tracing::info;
 
 use crate::state::Supervisor;
 
 impl Supervisor {
-    /// The listener reads input from here on.
+    /// Handles the readiness of the listener.
     pub(super) fn listener_ready(&mut self) {
         let listening = self.datapath.listening();
         if self.listener.ready() {
@@ -18,7 +18,7 @@ impl Supervisor {
         self.datapath.set_kernel_log(false);
     }
 
-    /// The lines have ended. Nothing else opens a door except the administrator.
+    /// Handles the end of the lines. After it only the administrator can open a door.
     pub(super) fn lines_ended(&mut self) {
         if self.datapath.end_lines() {
             info!("the lines have ended: waiting until every open door is closed");

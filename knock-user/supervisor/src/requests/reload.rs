@@ -1,4 +1,4 @@
-//! Reloads the configuration: at once, or not at all.
+//! Reloads the configuration: completely or not at all.
 
 use anyhow::Result;
 use knockd_config::Config;

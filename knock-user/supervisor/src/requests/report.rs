@@ -16,8 +16,8 @@ use tracing::warn;
 use crate::state::Supervisor;
 
 impl Supervisor {
-    /// Sends a report, with the number of the kernel's leases if it was asked for. They are counted
-    /// in another thread, by one report at a time.
+    /// Sends a report, with the number of the kernel's leases if requested. They are counted in
+    /// another thread, by one report at a time.
     pub(super) fn report(&mut self, request: GetReport) {
         let Ok(permit) = Arc::clone(&self.reports).try_acquire_owned() else {
             return self.listener.kill(&"it has too many pending queries");
@@ -33,7 +33,7 @@ impl Supervisor {
             let leases = count(gate, counting).await;
             let report = Report { leases, ..report };
             let report = Message::Report(request.query, Box::new(report));
-            // The next message that has to arrive notices a listener that does not read.
+            // The next message that must not be lost detects a listener that does not read.
             let _ = outbox.send_holding(report, permit);
         });
     }
