@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_snapshot_is_an_error() {
+    async fn an_invalid_snapshot_is_an_error() {
         for answer in [&[0xff; PREFIX_LEN][..], b"\x02\0\0\0{]"] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let (sender, requests) = mpsc::channel(1);

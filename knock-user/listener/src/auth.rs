@@ -58,7 +58,7 @@ pub enum Refusal {
     #[error("no door has this sequence")]
     UnknownSequence,
     /// The key fits, but no door's name has this tag.
-    #[error("there is no door of the name that was knocked for")]
+    #[error("there is no door with the name in this knock")]
     UnknownTag,
     /// The client is not in the door's list.
     #[error("this client may not open this door")]

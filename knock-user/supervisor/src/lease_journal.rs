@@ -33,6 +33,7 @@ pub(crate) struct KernelLease {
 }
 
 impl LeaseJournal {
+    /// A journal in `store` that reports failures to `reporter`.
     pub(crate) fn new(store: Option<LeaseStore>, reporter: Reporter) -> Self {
         Self { store, reporter }
     }

@@ -135,7 +135,7 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
         .attach_unpinned(&supervisor.config.interfaces)?;
     supervisor.datapath.set_watch(watch);
     supervisor.reload.set_origin(origin);
-    info!("dry run: nothing is dropped, no command is run, and nothing stays");
+    info!("dry run: nothing is dropped, no command is run, and nothing is pinned");
     supervisor.exporter = ExporterProcess::new(metrics);
     supervisor.run(stop, Sockets { control }).await
 }

@@ -51,6 +51,7 @@ pub(crate) struct Previous {
 }
 
 impl Previous {
+    /// Opens the pins of a previous daemon in the configured directory.
     pub(crate) fn find(config: &Config) -> Self {
         let root = pin_dir(config);
         let can_pin = match &config.gate {
@@ -68,6 +69,7 @@ impl Previous {
     }
 }
 
+/// The configured directory of the pins, or the default one.
 pub(crate) fn pin_dir(config: &Config) -> PathBuf {
     let gate = config.gate.as_ref();
     gate.map_or_else(|| DEFAULT_PIN_DIR.into(), |gate| gate.pin_dir.clone())

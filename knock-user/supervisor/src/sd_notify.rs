@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_listens_on_is_one_line() {
+    fn the_status_is_one_line() {
         assert_eq!(
             status("lines from a\nREADY=1"),
             "STATUS=listening on lines from a READY=1"

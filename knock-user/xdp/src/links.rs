@@ -49,17 +49,20 @@ pub struct Changes {
 }
 
 impl Attached {
+    /// Whether the program is attached to `interface`.
     pub(crate) fn has(&self, interface: &Interface) -> bool {
         let mut indices = self.links.iter().map(|(attachment, _)| attachment.ifindex);
         indices.any(|index| index == interface.index)
     }
 
+    /// Removes and returns the attachment to `interface`.
     pub(crate) fn take(&mut self, interface: &Interface) -> Option<(Attachment, Link)> {
         let mut links = self.links.iter();
         let place = links.position(|(attachment, _)| attachment.ifindex == interface.index)?;
         Some(self.links.swap_remove(place))
     }
 
+    /// Records and logs that the program cannot be attached to `interface` because of `error`.
     pub(crate) fn refuse(&mut self, interface: &Interface, error: &anyhow::Error) {
         let refusal = Refusal {
             interface: interface.name.clone(),
@@ -71,6 +74,7 @@ impl Attached {
         }
     }
 
+    /// Removes the refusals of interfaces that are not `present`.
     pub(crate) fn forget_all_but(&mut self, present: &[Interface]) {
         self.refused
             .retain(|index, _| present.iter().any(|one| one.index == *index));
@@ -78,6 +82,11 @@ impl Attached {
 }
 
 impl Link {
+    /// The link in the form that aya can update.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a pinned link is not an XDP link.
     pub(crate) fn into_link(self) -> Result<XdpLink> {
         match self {
             Self::Held(link) => Ok(link),
@@ -85,6 +94,12 @@ impl Link {
         }
     }
 
+    /// Pins the link, unless it is pinned already.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the pin cannot be created or the interface is attached without a BPF
+    /// link.
     pub(crate) fn pin(self, attachment: &Attachment, pins: &PinDir) -> Result<Self> {
         match self {
             Self::Held(link) => {

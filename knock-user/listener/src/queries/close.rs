@@ -12,6 +12,7 @@ use crate::{
 };
 
 impl Listener {
+    /// Requests the supervisor to close doors, after checking the request.
     pub(super) async fn close_doors(
         &mut self,
         request: &CloseRequest,

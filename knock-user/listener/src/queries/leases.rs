@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::{pending::PendingQuery, state::Listener};
 
 impl Listener {
+    /// Requests a report for `leases`.
     pub(super) async fn query_leases(
         &mut self,
         reply: oneshot::Sender<Vec<DoorStatus>>,

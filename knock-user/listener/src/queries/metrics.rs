@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::{pending::PendingQuery, state::Listener};
 
 impl Listener {
+    /// Requests a report for the exporter, with the number of the kernel's leases.
     pub(super) async fn query_metrics(&mut self, reply: oneshot::Sender<Snapshot>) -> Result<()> {
         self.request_report(PendingQuery::Metrics(reply), true)
             .await

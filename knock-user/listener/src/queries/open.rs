@@ -18,6 +18,7 @@ use crate::{
 };
 
 impl Listener {
+    /// Requests the supervisor to open a door, after checking the request.
     pub(super) async fn open_door(
         &mut self,
         request: &OpenRequest,

@@ -10,6 +10,7 @@ use crate::{
 };
 
 impl Listener {
+    /// Requests the supervisor to reload the configuration.
     pub(super) async fn reload(&mut self, reply: oneshot::Sender<Outcome>) -> Result<()> {
         let query = self.pending.add(PendingQuery::Command(reply));
         let request = Request::Reload(ReloadConfig { query });

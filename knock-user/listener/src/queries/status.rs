@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::{pending::PendingQuery, state::Listener};
 
 impl Listener {
+    /// Requests a report for `status`.
     pub(super) async fn query_status(&mut self, reply: oneshot::Sender<Status>) -> Result<()> {
         self.request_report(PendingQuery::Status(reply), false)
             .await

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::{pending::PendingQuery, state::Listener, tails::Tail};
 
 impl Listener {
+    /// Adds a `tail` subscriber, and switches the eBPF program's log lines on.
     pub(super) async fn start_tail(
         &mut self,
         reply: oneshot::Sender<(Tail, String)>,
@@ -16,6 +17,7 @@ impl Listener {
         self.subscribe(reply).await
     }
 
+    /// Removes a `tail` subscriber. The last one switches the eBPF program's log lines off.
     pub(super) async fn end_tail(&mut self) -> Result<()> {
         self.tails = self.tails.saturating_sub(1);
         if self.tails == 0 {

@@ -105,7 +105,7 @@ fn names(entry: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_line_of_text_says_what_it_always_said() {
+fn a_line_of_text_is_stable() {
     let line = reported(Format::Text, &knock("laptop", "ssh"));
     let (time, rest) = line.split_once(' ').unwrap();
     assert!(humantime::parse_rfc3339(time).is_ok(), "{line}");
@@ -151,7 +151,7 @@ fn an_entry_of_the_journal_has_them_too() {
 }
 
 #[test]
-fn what_is_no_event_is_a_message_in_every_format() {
+fn a_message_without_an_event_is_logged_in_every_format() {
     let warn = || tracing::warn!("the \"clock\"\nwas set");
     let text = logged(Format::Text, warn);
     assert!(text.ends_with("  WARN the \"clock\"\\nwas set\n"), "{text}");

@@ -35,7 +35,7 @@ fn a_door_of_a_later_configuration_replaces_the_one_of_its_name() {
 }
 
 #[test]
-fn what_was_removed_is_denied_and_what_never_existed_is_invalid() {
+fn removed_numbers_are_denied_and_unknown_numbers_are_invalid() {
     let mut catalog = Catalog::new(&config(TWO_CLIENTS));
     let phone = u32::try_from(catalog.configured_client(1)).unwrap();
     assert_eq!(catalog.requested_door(2), Ok(2));

@@ -239,7 +239,7 @@ fn stopping_closes_everything_once_and_opens_nothing() {
 }
 
 #[test]
-fn what_stays_open_without_the_daemon_is_left_so() {
+fn a_door_that_stays_open_without_the_daemon_is_not_closed() {
     let mut doors = opened();
     doors.admit(key(2), GRANT, secs(5));
     doors.finished(key(2), true, secs(5));
