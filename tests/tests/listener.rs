@@ -244,6 +244,10 @@ mod compromised {
     /// The IPC channel to the supervisor is the listener's standard input.
     const CHANNEL: u64 = 0;
 
+    /// Commands of fcntl(2), of asm-generic/fcntl.h.
+    const F_SETSIG: u64 = 10;
+    const F_SETOWN_EX: u64 = 15;
+
     /// `BPF_MAP_CREATE` and `BPF_PROG_LOAD` of linux/bpf.h.
     const BPF_MAP_CREATE: u64 = 0;
     const BPF_PROG_LOAD: u64 = 5;
@@ -322,7 +326,7 @@ mod compromised {
     }
 
     #[test]
-    fn the_listener_is_killed_for_exec_ptrace_mount_and_bpf() {
+    fn the_listener_is_killed_for_exec_ptrace_mount_bpf_and_signal_owners() {
         knock_tests::needs_bpf!();
         for (call, arguments) in [
             (libc::SYS_execve, &[][..]),
@@ -331,6 +335,12 @@ mod compromised {
             (libc::SYS_mount, &[]),
             (libc::SYS_bpf, &[BPF_PROG_LOAD]),
             (libc::SYS_bpf, &[BPF_MAP_CREATE]),
+            // Signals of asynchronous I/O would reach every process of the same user. The kernel
+            // ignores the upper half of the argument, and so must the filter.
+            (libc::SYS_fcntl, &[0, libc::F_SETOWN as u64, 1]),
+            (libc::SYS_fcntl, &[0, 1 << 32 | libc::F_SETOWN as u64, 1]),
+            (libc::SYS_fcntl, &[0, F_SETSIG, 9]),
+            (libc::SYS_fcntl, &[0, F_SETOWN_EX, 0]),
         ] {
             let scene = scene();
             knock(&scene, SSH, SOURCE);

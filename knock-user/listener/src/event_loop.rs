@@ -85,8 +85,14 @@ impl Listener {
             Message::Ping => self.supervisor.send(&Request::Alive).await?,
             Message::Exporter => {
                 let channel = files.into_iter().next();
-                let channel = channel.context("the channel to the exporter is missing")?;
-                self.metrics.serve(channel)?;
+                let served = channel
+                    .context("its file descriptor is missing")
+                    .and_then(|channel| Ok(self.metrics.serve(channel)?));
+                // Metrics are optional. The exporter exits without a channel, and the supervisor
+                // starts another one.
+                if let Err(error) = served {
+                    warn!("the channel to the metrics exporter cannot be used: {error:#}");
+                }
             }
         }
         Ok(())

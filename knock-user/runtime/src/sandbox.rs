@@ -32,6 +32,9 @@ const LANDLOCK: ABI = ABI::V6;
 /// `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h: aya calls it on the ring buffer's file descriptor.
 const BPF_OBJ_GET_INFO_BY_FD: u64 = 15;
 
+/// `F_SETOWN`, `F_SETSIG` and `F_SETOWN_EX` of asm-generic/fcntl.h.
+const FILE_OWNER_COMMANDS: [u64; 3] = [8, 10, 15];
+
 /// `CLONE_THREAD` of linux/sched.h.
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
 
@@ -153,6 +156,14 @@ fn hostile() -> Result<Rules> {
     let mut rules: Rules = HOSTILE.iter().map(|call| (*call, vec![])).collect();
     let others = vec![when(0, Op::Ne, BPF_OBJ_GET_INFO_BY_FD)?];
     rules.insert(libc::SYS_bpf, others);
+    // Asynchronous I/O signals any process of the same user. Landlock restricts that only from
+    // Linux 6.12 on.
+    let owners = FILE_OWNER_COMMANDS.map(|command| {
+        // The kernel reads 32 bits of the argument.
+        let condition = SeccompCondition::new(1, Len::Dword, Op::Eq, command)?;
+        Ok(SeccompRule::new(vec![condition])?)
+    });
+    rules.insert(libc::SYS_fcntl, owners.into_iter().collect::<Result<_>>()?);
     Ok(rules)
 }
 

@@ -89,6 +89,9 @@ impl Supervisor {
     }
 
     fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
+        // A listener can be traced until it makes itself undumpable. Until then it must share its
+        // user with no exporter, which could be compromised.
+        self.exporter.wait_for_listener();
         let Self {
             listener,
             config,

@@ -8,7 +8,7 @@ use std::{
 /// A path as it is written: its names, without generic arguments.
 pub(super) type Names = Vec<String>;
 
-/// The number of a module in its [`Tree`].
+/// The number of a module in its [`Tree`](super::modules::Tree).
 pub(super) type Id = usize;
 
 #[derive(Debug, Default)]

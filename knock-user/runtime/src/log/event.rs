@@ -14,19 +14,23 @@ pub fn log_event(event: &Event) {
 
 /// Logs `event` at `level`.
 pub fn log_event_at(event: &Event, level: Level) {
-    // Text and numbers: JSON can represent all of it.
-    let json = serde_json::to_string(event).unwrap_or_default();
     // tracing fixes the level of an entry at compile time.
     macro_rules! log_at {
         ($($level:ident),+) => {
             match level {
+                // The macro evaluates the field only if the level is enabled.
                 $(Level::$level => {
-                    tracing::event!(Level::$level, { EVENT } = json, "{event}");
+                    tracing::event!(Level::$level, { EVENT } = json(event), "{event}");
                 })+
             }
         };
     }
     log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
+}
+
+fn json(event: &Event) -> String {
+    // Text and numbers: JSON can represent all of it.
+    serde_json::to_string(event).unwrap_or_default()
 }
 
 /// The level of `event`; `None` for events that are not logged.
