@@ -140,7 +140,7 @@ fn a_recreated_interface_is_attached_again() {
         assert!(took < REATTACH_LIMIT, "{took:?}");
         watched.up("late0", "cli1");
         watched.knock_from("cli1", source(31 + round));
-        watched.after("link delete late0", "late0 is gone");
+        watched.after("link delete late0", "late0 disappeared");
         assert!(watched.attached().is_empty());
         assert_eq!(watched.status()["awaited"], json!(["late0"]));
     }
@@ -234,7 +234,7 @@ fn an_interface_with_another_xdp_program_is_not_taken_over() {
         .unwrap();
     other
         .knockd
-        .wait_for_after(mark, |line| line.contains("left alone"), SOON)
+        .wait_for_after(mark, |line| line.contains("which is not configured"), SOON)
         .unwrap();
     let mut tap = other.pair.server.command(program("knockd").unwrap());
     tap.args(["tap", "--iface", "gone0"]);
@@ -282,7 +282,7 @@ fn the_gate_is_attached_to_a_recreated_interface() {
         "address add 192.0.2.1/24 dev srv0".into(),
     ];
     scene.pair.server.ip("link delete srv0").unwrap();
-    scene.logged(&["srv0 is gone"]).unwrap();
+    scene.logged(&["srv0 disappeared"]).unwrap();
     let mark = scene.knockd.mark();
     for change in &remake {
         scene.pair.server.ip(change).unwrap();

@@ -17,7 +17,7 @@ fn observe_mode_counts_logs_and_passes_packets() {
     assert_eq!(gated.kernel_count("gate_refused"), 1);
     assert_eq!(gated.kernel_count("gate_leased"), 1);
     let status = gated.ask(&["status"]);
-    assert!(status.contains("only observes"), "{status}");
+    assert!(status.contains("observe mode"), "{status}");
 }
 
 #[test]
