@@ -31,48 +31,19 @@ impl Phase {
     /// Whether a listener may send requests of this kind in this phase.
     #[must_use]
     pub const fn allows(self, kind: RequestKind) -> bool {
-        match (self, kind) {
-            (Self::Starting, RequestKind::Ready) => true,
-            // A listener sends no other request before it is ready.
-            (
-                Self::Starting,
-                RequestKind::Open
-                | RequestKind::Close
-                | RequestKind::Reload
-                | RequestKind::Report
-                | RequestKind::Follow
-                | RequestKind::Flush
-                | RequestKind::Ended
-                | RequestKind::Alive
-                | RequestKind::Notify,
-            ) => false,
+        match kind {
             // A second one would repeat the readiness notification to the service manager.
-            (Self::Running, RequestKind::Ready) => false,
-            (
-                Self::Running,
-                RequestKind::Open
-                | RequestKind::Close
-                | RequestKind::Reload
-                | RequestKind::Report
-                | RequestKind::Follow
-                | RequestKind::Flush
-                | RequestKind::Ended
-                | RequestKind::Alive
-                | RequestKind::Notify,
-            ) => true,
-            (
-                Self::Stopping,
-                RequestKind::Ready
-                | RequestKind::Open
-                | RequestKind::Close
-                | RequestKind::Reload
-                | RequestKind::Report
-                | RequestKind::Follow
-                | RequestKind::Flush
-                | RequestKind::Ended
-                | RequestKind::Alive
-                | RequestKind::Notify,
-            ) => false,
+            RequestKind::Ready => matches!(self, Self::Starting),
+            // A listener asks and reports nothing before it is ready.
+            RequestKind::Open
+            | RequestKind::Close
+            | RequestKind::Reload
+            | RequestKind::Report
+            | RequestKind::Follow
+            | RequestKind::Flush
+            | RequestKind::Ended
+            | RequestKind::Alive
+            | RequestKind::Notify => matches!(self, Self::Running),
         }
     }
 }
