@@ -1,10 +1,11 @@
-//! How the XDP program classifies packets, and the names of its counters.
+//! How the eBPF programs classify packets, and the names of its counters.
 
 /// Declares [`Outcome`] with its names and explanations in one place.
 macro_rules! outcomes {
     ($($variant:ident, $name:literal, $what:literal;)+) => {
-        /// The result for one packet in the XDP program. Each packet has exactly one outcome.
-        /// The map `COUNTERS` counts outcomes per CPU, indexed by the discriminant of this enum.
+        /// The result for one packet in an eBPF program. Each packet has exactly one outcome.
+        /// The map `COUNTERS` counts outcomes per CPU and interface, indexed by the discriminant of
+        /// this enum.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Outcome {
@@ -42,6 +43,7 @@ outcomes! {
     GateTrusted, "gate_trusted", "connections and datagrams to protected ports, from trusted networks";
     GateRefused, "gate_refused", "connections and datagrams to protected ports, refused by the gate";
     GateUnclear, "gate_unclear", "packets that the gate refused because they could hide a connection";
+    Forwarded, "forwarded", "packets to the window or to protected ports that the host forwards to another host";
     NotSyn, "not_syn", "TCP packets to the window that do not open a connection";
     OutsideWindow, "outside_window", "TCP packets to other ports";
     NotTcp, "not_tcp", "IP packets other than TCP, not to a protected UDP port";
@@ -50,6 +52,13 @@ outcomes! {
     TooDeep, "too_deep", "packets with too many VLAN tags or IPv6 extension headers";
     Malformed, "malformed", "truncated or inconsistent packets";
 }
+
+/// The number of slots of the map `COUNTERS`. An interface has the slot `index % SLOTS`, so that
+/// interfaces whose indices differ by a multiple of it share one.
+pub const SLOTS: u32 = 256;
+
+/// The counters of one slot, indexed by [`Outcome`].
+pub type Counts = [u64; Outcome::ALL.len()];
 
 #[cfg(test)]
 mod tests {

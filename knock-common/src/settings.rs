@@ -22,6 +22,18 @@ pub enum Verdict {
     Pass,
 }
 
+/// To which packets the window and the gate apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Destinations {
+    /// To those that the host does not forward to another host.
+    #[default]
+    Local,
+    /// To those to a network in the map `ADDRESSES`.
+    Listed,
+    /// To all.
+    All,
+}
+
 /// The default rate of events of one source: 64 per second with a burst of 128, which is eight
 /// copies of a knock.
 pub const DEFAULT_EVENT_RATE: Rate = rate(64, 128);
@@ -45,6 +57,8 @@ pub struct Gate {
     pub udp: bool,
     /// Whether there are trusted networks.
     pub trusted: bool,
+    /// To which packets the gate and the window apply.
+    pub destinations: Destinations,
     /// The prefix lengths of IPv6 leases.
     pub prefix_lens: PrefixLens,
     /// The longest gap between datagrams that keeps a lease alive, in nanoseconds.
@@ -74,8 +88,8 @@ pub struct Settings {
     drops: u32,
     /// The first port of the window.
     window_base: u16,
-    /// What the gate checks: a combination of [`TCP`], [`UDP`], [`TRUSTED`] and [`OBSERVE`].
-    /// Without [`TCP`] and [`UDP`] there is no gate.
+    /// What the gate checks: a combination of [`TCP`], [`UDP`], [`TRUSTED`], [`OBSERVE`],
+    /// [`LISTED`] and [`ALL`]. Without [`TCP`] and [`UDP`] there is no gate.
     gate: u8,
     /// The lengths in [`PrefixLens`].
     prefix_lens: [u8; MAX_PREFIX_LENS],
@@ -87,6 +101,8 @@ const TCP: u8 = 1;
 const UDP: u8 = 2;
 const TRUSTED: u8 = 4;
 const OBSERVE: u8 = 8;
+const LISTED: u8 = 16;
+const ALL: u8 = 32;
 
 const fn flag(set: bool, flag: u8) -> u8 {
     if set { flag } else { 0 }
@@ -142,9 +158,25 @@ impl Settings {
             gate: flag(gate.tcp, TCP)
                 | flag(gate.udp, UDP)
                 | flag(gate.trusted, TRUSTED)
-                | flag(matches!(gate.mode, Mode::Observe), OBSERVE),
+                | flag(matches!(gate.mode, Mode::Observe), OBSERVE)
+                | flag(matches!(gate.destinations, Destinations::Listed), LISTED)
+                | flag(matches!(gate.destinations, Destinations::All), ALL),
             prefix_lens: gate.prefix_lens.as_array(),
             ..self
+        }
+    }
+
+    /// To which packets the window and the gate apply.
+    #[must_use]
+    #[inline(always)]
+    pub fn destinations(&self) -> Destinations {
+        let gate = loaded(&self.gate);
+        if gate & ALL != 0 {
+            Destinations::All
+        } else if gate & LISTED != 0 {
+            Destinations::Listed
+        } else {
+            Destinations::Local
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU64;
 
-use aya_ebpf::{maps::lpm_trie::Key, programs::XdpContext};
+use aya_ebpf::maps::lpm_trie::Key;
 use aya_log_ebpf::warn;
 use knock_common::{
     address::Address,
@@ -12,29 +12,32 @@ use knock_common::{
 };
 
 use crate::{
-    clock, log,
+    clock,
+    frame::Frame,
+    log,
     maps::{LEASES, OBSERVED_BUCKET, PROTECTED, TRUSTED},
     parse::{Datagram, Ip, Segment},
+    route,
 };
 
 /// Classifies a segment that may open a connection to a port outside the window.
 #[inline(always)]
-pub(crate) fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome {
+pub(crate) fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outcome {
     let port = segment.tcp.destination_port();
     if !is_protected(Transport::Tcp, port) {
         return Outcome::OutsideWindow;
     }
-    admit(ctx, settings, segment.ip, Transport::Tcp, port)
+    admit(frame, settings, segment.ip, Transport::Tcp, port)
 }
 
 /// Classifies a datagram.
 #[inline(always)]
-pub(crate) fn datagram(ctx: &XdpContext, settings: &Settings, datagram: &Datagram) -> Outcome {
+pub(crate) fn datagram<F: Frame>(frame: &F, settings: &Settings, datagram: &Datagram) -> Outcome {
     let port = datagram.udp.destination_port();
     if !is_protected(Transport::Udp, port) {
         return Outcome::NotTcp;
     }
-    admit(ctx, settings, datagram.ip, Transport::Udp, port)
+    admit(frame, settings, datagram.ip, Transport::Udp, port)
 }
 
 #[inline(always)]
@@ -44,8 +47,8 @@ fn is_protected(transport: Transport, port: u16) -> bool {
 }
 
 #[inline(always)]
-fn admit(
-    ctx: &XdpContext,
+fn admit<F: Frame>(
+    frame: &F,
     settings: &Settings,
     ip: Ip,
     transport: Transport,
@@ -64,14 +67,17 @@ fn admit(
     {
         return Outcome::GateTrusted;
     }
+    if route::is_elsewhere(frame, settings, ip) {
+        return Outcome::Forwarded;
+    }
     if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, clock::now()) {
         let name = match transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
         };
         match source.as_v4() {
-            Some(source) => warn!(ctx, "{:i} to {}/{}", source, name, port),
-            None => warn!(ctx, "{:i} to {}/{}", source.octets(), name, port),
+            Some(source) => warn!(frame, "{:i} to {}/{}", source, name, port),
+            None => warn!(frame, "{:i} to {}/{}", source.octets(), name, port),
         }
     }
     Outcome::GateRefused

@@ -53,7 +53,7 @@ impl VlanTag {
 #[repr(C, align(2))]
 pub(crate) struct Ipv4 {
     version_ihl: u8,
-    service: u8,
+    pub(crate) service: u8,
     total_len: [u8; 2],
     identification: [u8; 2],
     fragment: [u8; 2],
@@ -61,7 +61,7 @@ pub(crate) struct Ipv4 {
     pub(crate) protocol: u8,
     checksum: [u8; 2],
     pub(crate) source: [u8; 4],
-    destination: [u8; 4],
+    pub(crate) destination: [u8; 4],
 }
 
 impl Ipv4 {
@@ -106,7 +106,7 @@ pub(crate) struct Ipv6 {
     pub(crate) next_header: u8,
     hop_limit: u8,
     pub(crate) source: [u8; 16],
-    destination: [u8; 16],
+    pub(crate) destination: [u8; 16],
 }
 
 impl Ipv6 {

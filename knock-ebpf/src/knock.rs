@@ -1,6 +1,6 @@
 //! Turns a SYN to the window into an event on the ring buffer.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::XdpContext};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::info;
 use knock_common::{
     address::Address,
@@ -10,14 +10,15 @@ use knock_common::{
 };
 
 use crate::{
+    frame::Frame,
     log,
     maps::{EVENTS, LOG_BUCKET, SOURCES, TAILED},
 };
 
 /// Reports a SYN to `offset` in the window, unless its source exceeds the rate limit.
 #[inline(always)]
-pub(crate) fn knock(
-    ctx: &XdpContext,
+pub(crate) fn knock<F: Frame>(
+    frame: &F,
     settings: &Settings,
     source: Address,
     source_port: u16,
@@ -34,11 +35,11 @@ pub(crate) fn knock(
     {
         match source.as_v4() {
             Some(source) => info!(
-                ctx,
+                frame,
                 "SYN from {:i} port {} to window + {}", source, source_port, offset
             ),
             None => info!(
-                ctx,
+                frame,
                 "SYN from {:i} port {} to window + {}",
                 source.octets(),
                 source_port,
@@ -49,15 +50,10 @@ pub(crate) fn knock(
     let Some(mut entry) = EVENTS.reserve::<KnockEvent>(0) else {
         return Outcome::RingFull;
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the field is a u32 in struct xdp_md"
-    )]
-    let ifindex = ctx.ingress_ifindex() as u32;
     entry.write(KnockEvent {
         arrival_ns: now,
         source,
-        ifindex,
+        ifindex: frame.ifindex(),
         source_port,
         offset,
         reserved: 0,

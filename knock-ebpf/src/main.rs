@@ -1,13 +1,17 @@
-//! The XDP program of knockd: it reports SYNs to the window to the daemon, and admits to
-//! protected ports only sources with a lease or in a trusted network.
+//! The programs of knockd: they report SYNs to the window to the daemon, and admit to protected
+//! ports only sources with a lease or in a trusted network.
 //!
-//! [`parse`] classifies a frame. A SYN to the window takes a token of its source and goes to the
-//! ring buffer ([`knock`]). A packet to a protected port is checked against the leases ([`gate`]).
-//! Any other frame passes unchanged. [`finish`] counts the outcome and maps it to an XDP action.
+//! There is one program for each way in which a kernel passes frames: two for XDP and two for
+//! traffic control (tc). They differ only in how they find the packet ([`frame`]). [`parse`]
+//! classifies it. A SYN to the window takes a token of its source and goes to the ring buffer
+//! ([`knock`]). A packet to a protected port is checked against the leases ([`gate`]). A packet that
+//! the host forwards to another host passes ([`route`]), as any other frame does. [`count`] counts
+//! the outcome.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 mod clock;
+mod frame;
 mod gate;
 mod headers;
 mod knock;
@@ -15,77 +19,122 @@ mod log;
 mod maps;
 mod packet;
 mod parse;
+mod route;
 
 use aya_ebpf::{
-    bindings::xdp_action, helpers::bpf_xdp_get_buff_len, macros::xdp, programs::XdpContext,
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
-use knock_common::{counters::Outcome, settings::Settings};
+use knock_common::{
+    counters::{Outcome, SLOTS},
+    settings::Settings,
+};
 
 use crate::{
+    frame::{Buffers, Frame, Linear, Skb},
     maps::{COUNTERS, SETTINGS},
-    packet::Cursor,
     parse::{Carried, Other, Segment},
 };
 
 // `frags`: the program attaches to interfaces with any MTU, where a frame may span several
 // buffers. All headers are in the first buffer; the others hold only payload, which is not read.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the macro passes the context by value"
-)]
 #[xdp(frags)]
 fn knock_xdp(ctx: XdpContext) -> u32 {
-    let settings = &SETTINGS;
-    // SAFETY: the kernel provides the bounds of the packet's first buffer, which is not modified
-    // while the program runs. Drivers place frames at even addresses. At an odd address, the
-    // alignment of the headers has no effect but two-byte loads; a kernel for a processor without
-    // efficient unaligned access rejects the program.
-    let cursor = unsafe { Cursor::new(ctx.data(), ctx.data_end()) };
-    let outcome = match parse::frame(cursor, settings) {
-        Ok(Carried::Segment(carried)) => segment(&ctx, settings, &carried),
-        Ok(Carried::Datagram(carried)) => gate::datagram(&ctx, settings, &carried),
-        Err(Other::Unclear(_)) if settings.has_gate() => Outcome::GateUnclear,
-        Err(Other::Unclear(outcome) | Other::Harmless(outcome)) => outcome,
-    };
-    finish(settings, outcome)
+    xdp_verdict(&Buffers(ctx))
+}
+
+/// For kernels before 5.18, which know no frames in several buffers.
+#[xdp]
+fn knock_xdp_linear(ctx: XdpContext) -> u32 {
+    xdp_verdict(&Linear(ctx))
+}
+
+/// For interfaces with Ethernet headers to which no XDP program can be attached.
+#[classifier]
+fn knock_tc(ctx: TcContext) -> i32 {
+    let frame = Skb::new(ctx);
+    let parsed = ethernet(&frame);
+    tc_verdict(&frame, parsed)
+}
+
+/// For interfaces without Ethernet headers, such as ppp, tun and WireGuard.
+#[classifier]
+fn knock_tc_ip(ctx: TcContext) -> i32 {
+    let frame = Skb::new(ctx);
+    let is_elsewhere = |ip| route::is_elsewhere(&frame, &SETTINGS, ip);
+    let parsed = parse::packet(frame.cursor(), frame.ether_type(), &SETTINGS, is_elsewhere);
+    tc_verdict(&frame, parsed)
 }
 
 #[inline(always)]
-fn segment(ctx: &XdpContext, settings: &Settings, segment: &Segment) -> Outcome {
+fn ethernet<F: Frame>(frame: &F) -> Result<Carried, Other> {
+    let is_elsewhere = |ip| route::is_elsewhere(frame, &SETTINGS, ip);
+    parse::frame(frame.cursor(), &SETTINGS, is_elsewhere)
+}
+
+#[inline(always)]
+fn xdp_verdict<F: Frame>(frame: &F) -> u32 {
+    if is_dropped(frame, ethernet(frame)) {
+        xdp_action::XDP_DROP
+    } else {
+        xdp_action::XDP_PASS
+    }
+}
+
+/// `TC_ACT_UNSPEC` passes the frame to the programs and filters after this one.
+#[inline(always)]
+fn tc_verdict(frame: &Skb, parsed: Result<Carried, Other>) -> i32 {
+    if is_dropped(frame, parsed) {
+        TC_ACT_SHOT
+    } else {
+        TC_ACT_UNSPEC
+    }
+}
+
+/// Counts the outcome for `frame`, and returns whether it is dropped.
+#[inline(always)]
+fn is_dropped<F: Frame>(frame: &F, parsed: Result<Carried, Other>) -> bool {
+    let settings = &SETTINGS;
+    let outcome = outcome(frame, settings, parsed);
+    count(frame.ifindex(), outcome);
+    settings.drops(outcome)
+}
+
+#[inline(always)]
+fn outcome<F: Frame>(frame: &F, settings: &Settings, parsed: Result<Carried, Other>) -> Outcome {
+    match parsed {
+        Ok(Carried::Segment(carried)) => segment(frame, settings, &carried),
+        Ok(Carried::Datagram(carried)) => gate::datagram(frame, settings, &carried),
+        Err(Other::Unclear(_)) if settings.has_gate() => Outcome::GateUnclear,
+        Err(Other::Unclear(outcome) | Other::Harmless(outcome)) => outcome,
+    }
+}
+
+#[inline(always)]
+fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outcome {
     let Some(offset) = segment.offset else {
-        return gate::segment(ctx, settings, segment);
+        return gate::segment(frame, settings, segment);
     };
     if !segment.tcp.is_knock() {
         return Outcome::NotSyn;
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a frame is at most a few pages long"
-    )]
-    let further = || {
-        // SAFETY: the context is the one that the kernel passed to the program.
-        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
-        (len as usize).saturating_sub(ctx.data_end() - ctx.data())
-    };
+    if route::is_elsewhere(frame, settings, segment.ip) {
+        return Outcome::Forwarded;
+    }
     match segment.ip.source() {
-        Some(source) if segment.is_consistent(further) => {
-            knock::knock(ctx, settings, source, segment.tcp.source_port(), offset)
+        Some(source) if segment.is_consistent(|| frame.further()) => {
+            knock::knock(frame, settings, source, segment.tcp.source_port(), offset)
         }
         _ => Outcome::Malformed,
     }
 }
 
-/// Counts `outcome` and maps it to the XDP action.
 #[inline(always)]
-fn finish(settings: &Settings, outcome: Outcome) -> u32 {
-    if let Some(counter) = COUNTERS.get_ptr_mut(outcome as u32) {
+fn count(ifindex: u32, outcome: Outcome) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(ifindex % SLOTS) {
         // SAFETY: the pointer is to this CPU's map value, which no other program writes.
-        unsafe { *counter += 1 };
-    }
-    if settings.drops(outcome) {
-        xdp_action::XDP_DROP
-    } else {
-        xdp_action::XDP_PASS
+        unsafe { (*counters)[outcome as usize] += 1 };
     }
 }
 

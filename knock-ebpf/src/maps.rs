@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use knock_common::{
     address::Address,
-    counters::Outcome,
+    counters::{Counts, SLOTS},
     gate::{Lease, LeaseKey, MAX_TRUSTED, PROTECTED_LEN},
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
@@ -32,9 +32,9 @@ pub(crate) static SETTINGS: Settings =
 #[map]
 pub(crate) static TAILED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Indexed by [`Outcome`].
+/// The counters of an interface, in the slot of its index; each indexed by [`knock_common::counters::Outcome`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::COUNT, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(SLOTS, 0);
 
 /// Token buckets ([`knock_common::rate::Rate`]), by source.
 #[map]
@@ -63,6 +63,16 @@ pub(crate) static PROTECTED: Array<u64> = Array::with_max_entries(PROTECTED_LEN,
 /// The trusted networks; IPv4 networks as IPv4-mapped IPv6.
 #[map]
 pub(crate) static TRUSTED: LpmTrie<[u8; 16], u8> =
+    LpmTrie::with_max_entries(MAX_TRUSTED, NO_PREALLOC);
+
+/// For the slot of an interface: not 0 if another interface with a routing table of its own may
+/// receive its packets, so that no routing is asked about them.
+#[map]
+pub(crate) static UNROUTED: Array<u32> = Array::with_max_entries(SLOTS, 0);
+
+/// The networks of this host, if they are listed; in the same form as [`TRUSTED`].
+#[map]
+pub(crate) static ADDRESSES: LpmTrie<[u8; 16], u8> =
     LpmTrie::with_max_entries(MAX_TRUSTED, NO_PREALLOC);
 
 /// The token bucket for this CPU's log lines about packets that an observing gate would have

@@ -67,6 +67,15 @@ impl Ip {
         }
     }
 
+    /// The destination address.
+    #[inline(always)]
+    pub(crate) fn destination(&self) -> Address {
+        match self {
+            Self::V4(ip) => Address::v4(ip.destination),
+            Self::V6(ip) => Address::v6(ip.destination),
+        }
+    }
+
     /// The length that the header declares, in bytes: of the whole packet for IPv4, of what
     /// follows the header for IPv6.
     #[inline(always)]
@@ -113,10 +122,15 @@ pub(crate) struct Datagram {
     pub(crate) udp: &'static Udp,
 }
 
-/// Parses the frame at `cursor`. A datagram matters only if any UDP port is protected, and a
-/// segment outside the window only if any TCP port is.
+/// Parses the Ethernet frame at `cursor`. A datagram matters only if any UDP port is protected, and
+/// a segment outside the window only if any TCP port is. `is_elsewhere` tells whether a packet is for
+/// another host.
 #[inline(always)]
-pub(crate) fn frame(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
+pub(crate) fn frame(
+    mut cursor: Cursor,
+    settings: &Settings,
+    is_elsewhere: impl Fn(Ip) -> bool,
+) -> Result<Carried, Other> {
     let mut ether_type = cursor.take::<Ethernet>()?.ether_type();
     for _ in 0..MAX_VLAN_TAGS {
         if !is_vlan(ether_type) {
@@ -124,9 +138,20 @@ pub(crate) fn frame(mut cursor: Cursor, settings: &Settings) -> Result<Carried, 
         }
         ether_type = cursor.take::<VlanTag>()?.ether_type();
     }
+    packet(cursor, ether_type, settings, is_elsewhere)
+}
+
+/// Parses the packet of the protocol `ether_type` at `cursor`, like [`frame`].
+#[inline(always)]
+pub(crate) fn packet(
+    cursor: Cursor,
+    ether_type: u16,
+    settings: &Settings,
+    is_elsewhere: impl Fn(Ip) -> bool,
+) -> Result<Carried, Other> {
     match ether_type {
-        ETHER_TYPE_IPV4 => ipv4(cursor, settings),
-        ETHER_TYPE_IPV6 => ipv6(cursor, settings),
+        ETHER_TYPE_IPV4 => ipv4(cursor, settings, is_elsewhere),
+        ETHER_TYPE_IPV6 => ipv6(cursor, settings, is_elsewhere),
         tag if is_vlan(tag) => Err(Other::Unclear(Outcome::TooDeep)),
         _ => Err(Other::Harmless(Outcome::NotIp)),
     }
@@ -138,7 +163,11 @@ fn is_vlan(ether_type: u16) -> bool {
 }
 
 #[inline(always)]
-fn ipv4(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
+fn ipv4(
+    mut cursor: Cursor,
+    settings: &Settings,
+    is_elsewhere: impl Fn(Ip) -> bool,
+) -> Result<Carried, Other> {
     let ip = cursor.take::<Ipv4>()?;
     let protocol = ip.protocol;
     if !is_followed(protocol, settings) {
@@ -148,19 +177,31 @@ fn ipv4(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     if !ip.is_consistent() {
         return Err(Other::Unclear(Outcome::Malformed));
     }
+    let carrier = Ip::V4(ip);
     if ip.is_fragment() {
-        fragment(protocol, ip.is_later_fragment(), settings)?;
+        fragment(
+            carrier,
+            protocol,
+            ip.is_later_fragment(),
+            settings,
+            is_elsewhere,
+        )?;
     }
     cursor.skip(header_len - size_of::<Ipv4>())?;
-    transport(cursor, Ip::V4(ip), protocol, header_len, settings)
+    transport(cursor, carrier, protocol, header_len, settings)
 }
 
 #[inline(always)]
-fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
+fn ipv6(
+    mut cursor: Cursor,
+    settings: &Settings,
+    is_elsewhere: impl Fn(Ip) -> bool,
+) -> Result<Carried, Other> {
     let ip = cursor.take::<Ipv6>()?;
     if ip.version() != 6 {
         return Err(Other::Unclear(Outcome::Malformed));
     }
+    let carrier = Ip::V6(ip);
     let mut header = ip.next_header;
     let mut before = 0;
     for _ in 0..MAX_EXTENSIONS {
@@ -177,17 +218,33 @@ fn ipv6(mut cursor: Cursor, settings: &Settings) -> Result<Carried, Other> {
     if header == FRAGMENT {
         let extension = cursor.take::<FragmentExtension>()?;
         header = extension.next_header;
-        fragment(header, extension.is_later_fragment(), settings)?;
+        let is_later = extension.is_later_fragment();
+        fragment(carrier, header, is_later, settings, &is_elsewhere)?;
         before += size_of::<FragmentExtension>();
     }
     if is_followed(header, settings) {
-        return transport(cursor, Ip::V6(ip), header, before, settings);
+        return transport(cursor, carrier, header, before, settings);
     }
     Err(if is_extension(header) {
-        Other::Unclear(Outcome::TooDeep)
+        unclear(carrier, Outcome::TooDeep, settings, is_elsewhere)
     } else {
         Other::Harmless(Outcome::NotTcp)
     })
+}
+
+/// A packet for this host that is unclear. Only a gate needs to know whether it is for this host.
+#[inline(always)]
+fn unclear(
+    ip: Ip,
+    outcome: Outcome,
+    settings: &Settings,
+    is_elsewhere: impl Fn(Ip) -> bool,
+) -> Other {
+    if settings.has_gate() && is_elsewhere(ip) {
+        Other::Harmless(Outcome::Forwarded)
+    } else {
+        Other::Unclear(outcome)
+    }
 }
 
 /// Whether packets of `protocol` need to be parsed further.
@@ -204,7 +261,13 @@ fn is_followed(protocol: u8, settings: &Settings) -> bool {
 /// overlap. A fragmented TCP segment is unclear as a whole: its flags may be in a later fragment
 /// (RFC 1858).
 #[inline(always)]
-fn fragment(protocol: u8, is_later: bool, settings: &Settings) -> Result<(), Other> {
+fn fragment(
+    ip: Ip,
+    protocol: u8,
+    is_later: bool,
+    settings: &Settings,
+    is_elsewhere: impl Fn(Ip) -> bool,
+) -> Result<(), Other> {
     let is_harmless = match protocol {
         PROTOCOL_TCP => !settings.guards(Transport::Tcp),
         PROTOCOL_UDP if settings.guards(Transport::Udp) && !is_later => return Ok(()),
@@ -215,7 +278,7 @@ fn fragment(protocol: u8, is_later: bool, settings: &Settings) -> Result<(), Oth
     Err(if is_harmless {
         Other::Harmless(Outcome::Fragment)
     } else {
-        Other::Unclear(Outcome::Fragment)
+        unclear(ip, Outcome::Fragment, settings, is_elsewhere)
     })
 }
 

@@ -3,7 +3,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 use knock_common::{
     gate::{Mode, PrefixLens},
     rate::Rate,
-    settings::{Gate, Verdict},
+    settings::{Destinations, Gate, Verdict},
     window::Window,
 };
 
@@ -60,13 +60,14 @@ fn settings(tcp: bool, udp: bool) -> Settings {
         tcp,
         udp,
         trusted: false,
+        destinations: Destinations::Local,
         prefix_lens: PrefixLens::default(),
         udp_idle_ns: NonZeroU64::MIN,
     })
 }
 
 fn parse(bytes: &[u8], settings: &Settings, further: usize) -> Seen {
-    over(bytes, |cursor| match frame(cursor, settings) {
+    over(bytes, |cursor| match frame(cursor, settings, |_| false) {
         Ok(Carried::Segment(segment)) => Seen::Segment {
             source: segment.ip.source(),
             port: segment.tcp.destination_port(),

@@ -2,13 +2,17 @@
 
 pub(crate) mod session;
 
+use std::path::Path;
+
 use anyhow::Result;
 use knockd_config::{Door, template::Template};
-use knockd_runtime::account;
+use knockd_runtime::{account, log::legible};
 use knockd_supervisor::exec;
+use knockd_types::status::{Status, Traffic};
+use knockd_xdp::advice::advice;
 use tracing::warn;
 
-use crate::args::ConfigArg;
+use crate::{args::ConfigArg, control};
 
 /// Validates the configuration, logs warnings, and prints a summary.
 ///
@@ -28,6 +32,11 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
     if let Some(warning) = session::warning(&config) {
         warn!("{warning}");
     }
+    match advice(&config.interfaces) {
+        Ok(warnings) => warnings.iter().for_each(|warning| warn!("{warning}")),
+        Err(error) => warn!("{error:#}"),
+    }
+    warn_about_running(&config.control_socket);
     println!(
         "{}: valid. Window {} to {}, clients: {}, doors: {}",
         path.display(),
@@ -37,6 +46,28 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
         names(config.doors.iter().map(|door| &door.name)),
     );
     Ok(())
+}
+
+/// Warns about the interfaces of the daemon at `socket` whose packets it does not see. A daemon that
+/// does not run or does not answer is none of this command's business.
+fn warn_about_running(socket: &Path) {
+    let Ok(reply) = control::query(socket, "status") else {
+        return;
+    };
+    let Ok(status) = serde_json::from_str::<Status>(&reply) else {
+        return;
+    };
+    for attachment in status.attachments {
+        if attachment.traffic == Traffic::Missed {
+            warn!(
+                "{}: the program of the running daemon does not see its packets, which pass unchecked",
+                legible(&attachment.interface)
+            );
+        }
+    }
+    for refusal in status.refused {
+        warn!("the running daemon: {}", legible(&refusal.reason));
+    }
 }
 
 /// Warns if a command of `door` does not exist. It may be installed later, so this is no error.

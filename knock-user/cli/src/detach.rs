@@ -24,8 +24,7 @@ pub(crate) fn detach(config: &ConfigArg) -> Result<()> {
             warn!(
                 "without a valid configuration, `close` is not run and only {DEFAULT_PIN_DIR} is cleared"
             );
-            PinDir::at(DEFAULT_PIN_DIR.as_ref()).detach();
-            Ok(())
+            PinDir::at(DEFAULT_PIN_DIR.as_ref()).detach()
         }
     }
 }

@@ -39,7 +39,7 @@ impl Run {
     pub(crate) fn execute(self) -> Result<()> {
         keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
-        let interfaces = (!self.interfaces.is_empty()).then(|| Wanted::new(self.interfaces));
+        let interfaces = (!self.interfaces.is_empty()).then(|| Wanted::by_name(self.interfaces));
         if let Some(interfaces) = &interfaces {
             config.interfaces.clone_from(interfaces);
         }

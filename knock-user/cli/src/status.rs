@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use knock_common::counters::Outcome;
-use knockd_types::status::{GateStatus, Status};
+use knockd_types::status::{GateStatus, Status, Traffic};
 
 use crate::{args::ViewArgs, control};
 
@@ -64,8 +64,14 @@ fn write_interfaces(text: &mut String, status: &Status) -> fmt::Result {
     for attachment in &status.attachments {
         writeln!(
             text,
-            "  {} in {} XDP mode",
-            attachment.interface, attachment.mode
+            "  {} in {}{}",
+            attachment.interface,
+            attachment.mode.described(),
+            match attachment.traffic {
+                Traffic::Seen => "",
+                Traffic::Awaited => ", no packet seen yet",
+                Traffic::Missed => ": THE PROGRAM DOES NOT SEE ITS PACKETS, which pass unchecked",
+            }
         )?;
     }
     for interface in &status.awaited {

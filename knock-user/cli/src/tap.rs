@@ -53,7 +53,7 @@ impl Tap {
 async fn tap(interfaces: Vec<String>, window: Window, verdict: Verdict) -> Result<()> {
     let settings = Settings::new(window, verdict, DEFAULT_EVENT_RATE);
     let mut xdp = Xdp::load(settings, Box::new(Reporter::default()))?;
-    let missing = xdp.attach(&Wanted::new(interfaces), None)?;
+    let missing = xdp.attach(&Wanted::by_name(interfaces), None)?;
     if let Some(interface) = missing.first() {
         bail!("there is no interface `{interface}`: `ip link` lists the interfaces");
     }

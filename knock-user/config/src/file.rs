@@ -69,6 +69,10 @@ pub(super) struct Gate {
     #[serde(default)]
     pub(super) trusted: Vec<Spanned<Network>>,
     #[serde(default)]
+    pub(super) forward: Forward,
+    #[serde(default)]
+    pub(super) addresses: Vec<Spanned<Network>>,
+    #[serde(default)]
     pub(super) mode: Mode,
     #[serde(default)]
     pub(super) udp_idle: UdpIdle,
@@ -99,6 +103,14 @@ impl From<Mode> for gate::Mode {
             Mode::Observe => Self::Observe,
         }
     }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Forward {
+    #[default]
+    Pass,
+    Judge,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

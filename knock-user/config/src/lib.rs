@@ -78,7 +78,7 @@ pub fn is_name(name: &str) -> bool {
 /// Whether `name` is a valid interface name. The interface need not exist.
 #[must_use]
 pub fn is_interface(name: &str) -> bool {
-    value::Interface::try_from(name.to_owned()).is_ok()
+    value::InterfaceName::try_from(name.to_owned()).is_ok()
 }
 
 /// The text of the configuration at `path`.

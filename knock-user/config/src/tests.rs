@@ -70,7 +70,7 @@ impl Folder {
 #[test]
 fn reads_a_whole_configuration() {
     let config = Folder::new().load(GOOD).unwrap();
-    assert_eq!(config.interfaces, Wanted::Named(vec!["eth0".into()]));
+    assert_eq!(config.interfaces, Wanted::by_name(["eth0"]));
     assert_eq!(config.window, Window::DEFAULT);
     assert_eq!(config.verdict, Verdict::Drop);
     assert_eq!(config.sequence_timeout, Duration::from_secs(15));

@@ -2,6 +2,7 @@
 //! the error has a position. `check` validates values together.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -11,10 +12,14 @@ use std::{
 use ipnet::{IpNet, Ipv6Net};
 use knock_common::{protocol::classic, window};
 use knockd_types::{
+    interface::{Hook, Named},
     names::{BY_HAND, MAX_LEASE},
     rules::BPFFS,
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::model::{DEFAULT_PIN_DIR, default};
 
@@ -61,10 +66,56 @@ impl TryFrom<String> for Name {
 
 checked! {
     /// A valid name of a network interface. The interface need not exist.
-    Interface(String) from "String"
+    InterfaceName(String) from "String"
 }
 
-impl TryFrom<String> for Interface {
+/// An interface: its name, or a table with the name and how to attach to it.
+pub(super) struct Interface(Named);
+
+impl From<Interface> for Named {
+    fn from(interface: Interface) -> Self {
+        interface.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Interface {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InterfaceVisitor)
+    }
+}
+
+struct InterfaceVisitor;
+
+impl<'de> Visitor<'de> for InterfaceVisitor {
+    type Value = Interface;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an interface's name, or a table such as { name = \"ppp0\", attach = \"tc\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Interface, E> {
+        let name = InterfaceName::try_from(name.to_owned()).map_err(E::custom)?;
+        Ok(Interface(Named::from(name.0.as_str())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Interface, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            name: InterfaceName,
+            #[serde(default)]
+            attach: Hook,
+        }
+
+        let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Interface(Named {
+            name: table.name.into(),
+            hook: table.attach,
+        }))
+    }
+}
+
+impl TryFrom<String> for InterfaceName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {

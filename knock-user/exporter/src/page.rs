@@ -5,6 +5,7 @@
 //! reason. A counter that counts a part of another counter has its own name.
 
 use knockd_ipc::metrics::Snapshot;
+use knockd_types::status::Traffic;
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
 
 use crate::histogram::Counted;
@@ -97,6 +98,15 @@ impl Page {
             "Interfaces that the XDP program is attached to, with the attach mode",
             ["interface", "mode"],
             (attached.iter()).map(|(interface, mode)| ([interface.as_str(), mode.as_str()], 1)),
+        )?;
+        self.gauges(
+            "knockd_interface_blind",
+            "Whether the program does not see the packets of an interface that it is attached to",
+            ["interface"],
+            (snapshot.attachments.iter()).map(|attachment| {
+                let is_blind = attachment.traffic == Traffic::Missed;
+                ([attachment.interface.as_str()], usize::from(is_blind))
+            }),
         )?;
         self.gauges(
             "knockd_gate_info",

@@ -25,10 +25,15 @@ pub(crate) struct Datapath {
     gate: Option<Gate>,
     /// The pins that keep the gate in force without this process; `None` if it is not pinned.
     pins: Option<PinDir>,
+    /// Whether the gate of an earlier daemon was pinned when this one started.
+    found_gate: bool,
     /// Watches for changes of interfaces; `None` if no interface is used.
     watch: Option<Watch>,
-    /// The time at which to retry the interfaces that refused the program.
+    /// The time at which to look at the interfaces without a change: to retry those that refused the
+    /// program, and to find those that do not run it.
     retry_at: Option<Duration>,
+    /// The time of the last attachment, on the monotonic clock.
+    attached_at: Duration,
     /// Whether the eBPF program writes a log line per packet.
     logs_packets: bool,
     reporter: Reporter,
@@ -42,8 +47,10 @@ impl Datapath {
             source: Source::Ended,
             gate: None,
             pins: None,
+            found_gate: false,
             watch: None,
             retry_at: None,
+            attached_at: Duration::ZERO,
             logs_packets: false,
             reporter,
             counters: Counters::default(),
@@ -76,6 +83,7 @@ impl Datapath {
         let Source::Xdp(xdp) = &mut self.source else {
             return Ok(());
         };
+        self.found_gate = !pinned.is_empty();
         let missing = xdp.attach(interfaces, Some(&pinned))?;
         self.await_interfaces(&missing);
         let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
@@ -123,10 +131,11 @@ impl Datapath {
         self.pins.is_some() && on_stop == Some(OnStop::Closed)
     }
 
-    /// Removes the gate, unless it stays in force.
-    pub(crate) fn leave_gate(&mut self, config: &Config) {
-        if self.gate_stays(config) {
-            info!("the gate stays in force for {}", self.protected());
+    /// Removes the gate, unless it stays in force. Returns whether it does.
+    pub(crate) fn leave_gate(&mut self, config: &Config) -> bool {
+        let stays = self.gate_stays(config);
+        if stays {
+            self.keep_gate();
         } else if let Some(pins) = self.pins.take() {
             pins.remove();
             warn!(
@@ -134,6 +143,31 @@ impl Datapath {
                 self.protected()
             );
         }
+        stays
+    }
+
+    /// Logs whether the gate stays in force when this process ends, and returns it.
+    pub(crate) fn keep_gate(&mut self) -> bool {
+        if self.pins.is_some() {
+            info!("the gate stays in force for {}", self.protected());
+        }
+        self.pins.is_some()
+    }
+
+    /// Undoes what the start of this process has pinned. A gate that was in force before stays in
+    /// force. Returns whether it does.
+    pub(crate) fn undo_start(&mut self) -> bool {
+        if self.found_gate {
+            return self.keep_gate();
+        }
+        if let Some(pins) = self.pins.take() {
+            pins.remove();
+            warn!(
+                "the start failed: its gate is removed again, and {} is open to every source",
+                self.protected()
+            );
+        }
+        false
     }
 
     /// The protected ports, for the log.

@@ -23,6 +23,16 @@ use crate::{
     state::Supervisor,
 };
 
+/// Why the daemon ends.
+enum Exit {
+    /// A signal asked for it, or the lines have ended.
+    Asked,
+    /// After it was ready.
+    Failed,
+    /// Before it was ready.
+    NeverReady,
+}
+
 impl Supervisor {
     /// Starts the listener and runs until a signal stops the daemon or the lines have ended, and
     /// then until every door is closed.
@@ -32,7 +42,12 @@ impl Supervisor {
     /// Returns an error if the first listener cannot be started, or if a source of events fails.
     pub(crate) async fn run(mut self, mut stop: StopSignals, sockets: Sockets) -> Result<()> {
         let result = self.serve(&mut stop, &sockets).await;
-        self.shut_down(&mut stop, result.is_ok()).await;
+        let exit = match &result {
+            Ok(()) => Exit::Asked,
+            Err(_) if self.listener.was_ready() => Exit::Failed,
+            Err(_) => Exit::NeverReady,
+        };
+        self.shut_down(&mut stop, exit).await;
         result
     }
 
@@ -147,15 +162,17 @@ impl Supervisor {
         }
     }
 
-    /// Closes the doors that have to be closed, stops the listener, and with `leaves_gate` removes
-    /// a gate that does not stay in force.
-    async fn shut_down(&mut self, stop: &mut StopSignals, leaves_gate: bool) {
+    /// Closes the doors that have to be closed, stops the listener, and removes a gate that does not
+    /// stay in force. After a failure the gate stays, except after a start that failed: then it is
+    /// as it was before.
+    async fn shut_down(&mut self, stop: &mut StopSignals, exit: Exit) {
         self.service_manager.stopping();
         self.listener.stopping();
-        let gate_stays = self.datapath.gate_stays(&self.config);
-        if leaves_gate {
-            self.datapath.leave_gate(&self.config);
-        }
+        let gate_stays = match exit {
+            Exit::Asked => self.datapath.leave_gate(&self.config),
+            Exit::Failed => self.datapath.keep_gate(),
+            Exit::NeverReady => self.datapath.undo_start(),
+        };
         self.close_doors(stop, gate_stays).await;
         self.listener.stop().await;
         self.exporter.stop().await;

@@ -160,6 +160,5 @@ pub async fn detach(config: Config) -> Result<()> {
     supervisor.restore_leases(gate.as_ref());
     supervisor.datapath.set_source(Source::Ended, gate);
     supervisor.close_all(&mut stop).await;
-    pins.detach();
-    Ok(())
+    pins.detach()
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use knock_common::{
     address::Address,
     gate::{HOST, LeaseKey, Mode, PrefixLens, Transport},
-    settings,
+    settings::{self, Destinations},
 };
 use serde::Deserialize;
 use thiserror::Error;
@@ -102,6 +102,10 @@ pub struct Rules {
     pub protect: Vec<Port>,
     /// The networks that need no lease. No IPv6 network contains IPv4-mapped addresses.
     pub trusted: Vec<IpNet>,
+    /// To which packets the gate applies.
+    pub destinations: Destinations,
+    /// The networks of [`Destinations::Listed`]. No IPv6 network contains IPv4-mapped addresses.
+    pub addresses: Vec<IpNet>,
     /// Whether other packets to protected ports are dropped or only counted.
     pub mode: Mode,
     /// The longest gap between datagrams that extend a lease; above zero.
@@ -122,6 +126,7 @@ impl Rules {
             tcp: protects(Transport::Tcp),
             udp: protects(Transport::Udp),
             trusted: !self.trusted.is_empty(),
+            destinations: self.destinations,
             prefix_lens: self.prefix_lens,
             udp_idle_ns: NonZeroU64::new(nanoseconds(self.udp_idle)).unwrap_or(NonZeroU64::MIN),
         }

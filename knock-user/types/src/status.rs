@@ -91,21 +91,33 @@ impl fmt::Display for DoorStatus {
     }
 }
 
-/// The XDP mode of an attachment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the program is attached, in the order in which the modes are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// In the driver, before the kernel allocates an skb for the frame.
+    /// XDP in the driver, before the kernel allocates an skb for the frame.
     Native,
-    /// In the network stack. Works with every driver, but costs more per packet.
+    /// XDP in the network stack. Works with every driver, but costs more per packet.
     Generic,
+    /// Traffic control (tc), after XDP. Works with every interface, also without Ethernet headers.
+    Tc,
 }
 
 impl Mode {
+    /// The mode in words, to follow "in".
+    #[must_use]
+    pub const fn described(self) -> &'static str {
+        match self {
+            Self::Native => "native XDP mode",
+            Self::Generic => "generic XDP mode",
+            Self::Tc => "tc mode",
+        }
+    }
+
     /// The mode with this name, the inverse of [`Display`](fmt::Display).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Native, Self::Generic]
+        [Self::Native, Self::Generic, Self::Tc]
             .into_iter()
             .find(|mode| mode.to_string() == name)
     }
@@ -116,6 +128,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tc => "tc",
         })
     }
 }
@@ -127,8 +140,23 @@ pub struct Attachment {
     pub interface: String,
     /// Its index.
     pub ifindex: u32,
-    /// The XDP mode.
+    /// How it is attached.
     pub mode: Mode,
+    /// Whether the program sees the interface's packets.
+    pub traffic: Traffic,
+}
+
+/// Whether an attached program sees the packets of its interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Traffic {
+    /// The interface has received too few packets to tell.
+    #[default]
+    Awaited,
+    /// The program has seen packets.
+    Seen,
+    /// The interface has received packets, and the program has seen none of them.
+    Missed,
 }
 
 /// An interface that the XDP program cannot be attached to.

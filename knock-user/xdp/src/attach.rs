@@ -1,19 +1,28 @@
 //! Attaches the program to the configured interfaces that exist. It replaces a pinned program of
 //! an earlier knockd, and never a program of other software.
 
+use std::mem;
+
 use anyhow::Result;
+use aya::programs::XdpMode;
 use knockd_types::{
-    interface::{Interface, Wanted},
-    status::{Attachment, Refusal},
+    interface::{Hook, Interface, Wanted},
+    status::{Attachment, Mode, Refusal},
 };
-use tracing::info;
+use rustix::io::Errno;
+use tracing::{info, warn};
 
 use crate::{
+    error::{errno, no_rights},
     interfaces,
     leases::Gate,
-    links::{Changes, Link, attach, lost, take_over},
+    links::{Entry, Link},
     pins::PinDir,
+    plan::Plan,
     program::Xdp,
+    refusals::Refusals,
+    tc,
+    traffic::{Counted, Proof},
 };
 
 impl Xdp {
@@ -26,61 +35,19 @@ impl Xdp {
     /// name. Earlier attachments persist until this value is dropped, or as long as their pins.
     pub fn attach(&mut self, wanted: &Wanted, pinned: Option<&PinDir>) -> Result<Vec<String>> {
         let present = interfaces::list()?;
+        self.set_unrouted(&present)?;
         // Attaching to an interface without a pin is more likely to fail, so it comes first: a
         // failed start should not have replaced any program.
         let links = pinned.map(PinDir::links).unwrap_or_default();
         let has_pin = |index: u32| links.iter().any(|link| link.ifindex == index);
-        let mut chosen: Vec<_> = present.iter().filter(|one| wanted.includes(one)).collect();
-        chosen.sort_by_key(|interface| has_pin(interface.index));
-        for interface in chosen {
-            if let Err(error) = self.attach_to(interface, pinned) {
-                if matches!(wanted, Wanted::Named(_)) {
-                    return Err(error);
-                }
-                self.attached.refuse(interface, &error);
+        let mut chosen: Vec<_> = chosen(&present, wanted).collect();
+        chosen.sort_by_key(|(interface, _)| has_pin(interface.index));
+        for (interface, hook) in chosen {
+            if let Err(error) = self.attach_to(interface, hook, &present, pinned) {
+                self.refused_by(interface, error, wanted)?;
             }
         }
         Ok(wanted.missing(&present))
-    }
-
-    /// Updates the attachments after a change of the host's interfaces. With `pins`, new links
-    /// are pinned there.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the interfaces cannot be listed.
-    pub fn follow(&mut self, wanted: &Wanted, pins: Option<&PinDir>) -> Result<Changes> {
-        let present = interfaces::list()?;
-        let mut changes = Changes::default();
-        self.attached.links.retain_mut(|(attachment, _)| {
-            let interface = present.iter().find(|one| one.index == attachment.ifindex);
-            let stays = interface.is_some_and(|interface| {
-                if interface.name != attachment.interface && wanted.includes(interface) {
-                    info!("{} was renamed to {}", attachment.interface, interface.name);
-                    attachment.interface.clone_from(&interface.name);
-                }
-                interface.name == attachment.interface
-            });
-            if !stays {
-                changes.lost += 1;
-                lost(attachment, interface, pins);
-            }
-            stays
-        });
-        self.attached.forget_all_but(&present);
-        for interface in present.iter().filter(|one| wanted.includes(one)) {
-            if self.attached.has(interface) {
-                continue;
-            }
-            let attached = self
-                .attach_to(interface, None)
-                .and_then(|()| pins.map_or(Ok(()), |pins| self.pin_last(pins)));
-            match attached {
-                Ok(()) => changes.attached += 1,
-                Err(error) => self.attached.refuse(interface, &error),
-            }
-        }
-        Ok(changes)
     }
 
     /// Atomically replaces `before` with this program on each of the `wanted` interfaces, and
@@ -93,26 +60,27 @@ impl Xdp {
     /// attachments.
     pub fn replace(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
         let present = interfaces::list()?;
-        let (shared, fresh): (Vec<_>, Vec<_>) = present
-            .iter()
-            .filter(|one| wanted.includes(one))
-            .partition(|one| before.attached.has(one));
-        for interface in fresh {
-            if let Err(error) = self.attach_to(interface, None) {
-                if matches!(wanted, Wanted::Named(_)) {
-                    return Err(error);
-                }
-                self.attached.refuse(interface, &error);
+        self.set_unrouted(&present)?;
+        let keeps_mode = |interface: &Interface, hook| {
+            let mut entries = before.attached.entries.iter();
+            let entry = entries.find(|entry| entry.ifindex == interface.index);
+            entry.is_some_and(|entry| entry.hook == hook)
+        };
+        let (shared, fresh): (Vec<_>, Vec<_>) =
+            chosen(&present, wanted).partition(|&(interface, hook)| keeps_mode(interface, hook));
+        for (interface, hook) in fresh {
+            if let Err(error) = self.attach_to(interface, hook, &present, None) {
+                self.refused_by(interface, error, wanted)?;
             }
         }
-        for interface in shared {
-            let Some((attachment, link)) = before.attached.take(interface) else {
+        for (interface, hook) in shared {
+            let Some(mut entry) = before.attached.take(interface) else {
                 continue;
             };
-            let program = self.program()?;
-            let replaced = program.attach_to_link(link.into_link()?)?;
-            let link = Link::Held(program.take_link(replaced)?);
-            self.attached.links.push((attachment, link));
+            entry.link = self.replace_link(entry.link, entry.mode, interface)?;
+            entry.hook = hook;
+            entry.proof = self.proof(interface);
+            self.attached.entries.push(entry);
         }
         self.counted_before = before.counters()?;
         Ok(wanted.missing(&present))
@@ -125,22 +93,20 @@ impl Xdp {
     /// Returns an error if a pin cannot be created, or if an interface is attached without a BPF
     /// link.
     pub fn pin(&mut self, gate: &Gate, pins: &PinDir) -> Result<()> {
-        for (attachment, link) in std::mem::take(&mut self.attached.links) {
-            let link = link.pin(&attachment, pins)?;
-            self.attached.links.push((attachment, link));
+        for mut entry in mem::take(&mut self.attached.entries) {
+            entry.link = entry.link.pin(entry.ifindex, entry.mode, pins)?;
+            self.attached.entries.push(entry);
         }
         pins.pin_maps(gate)?;
-        let kept: Vec<_> = self
-            .attachments()
-            .map(|attachment| (attachment.ifindex, attachment.mode))
-            .collect();
+        let entries = self.attached.entries.iter();
+        let kept: Vec<_> = entries.map(|entry| (entry.ifindex, entry.mode)).collect();
         pins.keep_only(&kept);
         Ok(())
     }
 
     /// The interfaces that the program is attached to.
-    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
-        self.attached.links.iter().map(|(attachment, _)| attachment)
+    pub fn attachments(&self) -> impl Iterator<Item = Attachment> {
+        self.attached.entries.iter().map(Entry::attachment)
     }
 
     /// The configured interfaces that the program cannot be attached to.
@@ -148,36 +114,165 @@ impl Xdp {
         self.attached.refused.values()
     }
 
-    fn attach_to(&mut self, interface: &Interface, pinned: Option<&PinDir>) -> Result<()> {
-        let program = self.program()?;
-        let taken_over = pinned.and_then(|pinned| take_over(program, interface, pinned));
-        let (link, mode) = match taken_over {
-            Some((link, mode)) => {
-                info!(
-                    "attached to {} in {mode} XDP mode, replacing the program of an earlier knockd",
-                    interface.name
-                );
-                (link, mode)
+    /// Returns `error` if `interface` is configured by name, else records it.
+    fn refused_by(
+        &mut self,
+        interface: &Interface,
+        error: anyhow::Error,
+        wanted: &Wanted,
+    ) -> Result<()> {
+        match wanted {
+            Wanted::Named(_) => Err(error),
+            Wanted::Any(_) => {
+                self.attached.refuse(interface, &error);
+                Ok(())
             }
-            None => attach(program, interface)?,
+        }
+    }
+
+    pub(crate) fn attach_to(
+        &mut self,
+        interface: &Interface,
+        hook: Hook,
+        present: &[Interface],
+        pinned: Option<&PinDir>,
+    ) -> Result<()> {
+        let plan = Plan::new(interface, hook, present)?;
+        let taken_over = pinned.and_then(|pinned| self.take_over(interface, &plan, pinned));
+        let (link, mode) = match taken_over {
+            Some(taken_over) => taken_over,
+            None => {
+                let links = pinned.map(PinDir::links).unwrap_or_default();
+                let is_ours = links.iter().any(|link| link.ifindex == interface.index);
+                self.attach_best(interface, &plan, is_ours)?
+            }
         };
-        let link = Link::Held(program.take_link(link)?);
         self.attached.refused.remove(&interface.index);
-        let attachment = Attachment {
+        self.attached.entries.push(Entry {
             interface: interface.name.clone(),
             ifindex: interface.index,
             mode,
-        };
-        self.attached.links.push((attachment, link));
+            hook,
+            mtu: interface.mtu,
+            proof: self.proof(interface),
+            link,
+        });
         Ok(())
     }
 
-    fn pin_last(&mut self, pins: &PinDir) -> Result<()> {
-        let Some((attachment, link)) = self.attached.links.pop() else {
+    /// Replaces the program in the pinned link of `interface`, if there is one of a mode of
+    /// `plan`.
+    fn take_over(
+        &mut self,
+        interface: &Interface,
+        plan: &Plan,
+        pinned: &PinDir,
+    ) -> Option<(Link, Mode)> {
+        let links = pinned.links();
+        let mut links = links
+            .iter()
+            .filter(|found| found.ifindex == interface.index && plan.modes.contains(&found.mode));
+        links.find_map(|found| {
+            let replaced = found
+                .open()
+                .and_then(|open| self.replace_link(open, found.mode, interface));
+            match replaced {
+                Ok(link) => {
+                    info!(
+                        "attached to {} in {}, replacing the program of an earlier knockd",
+                        interface.name,
+                        found.mode.described()
+                    );
+                    Some((link, found.mode))
+                }
+                Err(error) => {
+                    // The link's interface was deleted, and another one has its index; or its
+                    // driver refuses changes.
+                    warn!(
+                        "the pinned link of {} cannot be reused: {error:#}",
+                        interface.name
+                    );
+                    None
+                }
+            }
+        })
+    }
+
+    fn replace_link(&mut self, link: Link, mode: Mode, interface: &Interface) -> Result<Link> {
+        match mode {
+            Mode::Native | Mode::Generic => link.replace_xdp(self.program()?),
+            Mode::Tc => link.replace_tc(self.classifier(interface.framing)?),
+        }
+    }
+
+    /// Attaches in the best mode that the kernel accepts. Beside the XDP program of a knockd only if
+    /// it `is_ours` and its driver does not give it up: two daemons would act on the same knocks.
+    pub(crate) fn attach_best(
+        &mut self,
+        interface: &Interface,
+        plan: &Plan,
+        is_ours: bool,
+    ) -> Result<(Link, Mode)> {
+        let mut refusals = Refusals::new(interface, plan);
+        for &mode in &plan.modes {
+            if refusals.rules_out(mode, is_ours) {
+                continue;
+            }
+            match self.attach_in(interface, mode) {
+                Ok(link) => {
+                    refusals.log_success(mode);
+                    return Ok((link, mode));
+                }
+                Err(error) if matches!(errno(&error), Some(Errno::PERM | Errno::ACCESS)) => {
+                    return Err(no_rights());
+                }
+                Err(error) => refusals.add(mode, error),
+            }
+        }
+        Err(refusals.into_error())
+    }
+
+    fn attach_in(&mut self, interface: &Interface, mode: Mode) -> Result<Link> {
+        let flags = match mode {
+            Mode::Native => XdpMode::Driver,
+            Mode::Generic => XdpMode::Skb,
+            Mode::Tc => {
+                let program = self.classifier(interface.framing)?;
+                return Ok(Link::Tc(tc::attach(program, interface.index)?));
+            }
+        };
+        let program = self.program()?;
+        let id = program.attach_to_if_index(interface.index, flags)?;
+        Ok(Link::Xdp(program.take_link(id)?))
+    }
+
+    pub(crate) fn pin_last(&mut self, pins: &PinDir) -> Result<()> {
+        let Some(mut entry) = self.attached.entries.pop() else {
             return Ok(());
         };
-        let link = link.pin(&attachment, pins)?;
-        self.attached.links.push((attachment, link));
+        entry.link = entry.link.pin(entry.ifindex, entry.mode, pins)?;
+        self.attached.entries.push(entry);
         Ok(())
     }
+
+    /// A proof that starts with the counters of now.
+    pub(crate) fn proof(&self, interface: &Interface) -> Proof {
+        Proof::new(self.counted(interface))
+    }
+
+    pub(crate) fn counted(&self, interface: &Interface) -> Counted {
+        Counted {
+            received: interface.received,
+            seen: self.seen(interface.index),
+        }
+    }
+}
+
+/// The `wanted` interfaces of `present`, with the way to attach to each.
+pub(crate) fn chosen<'a>(
+    present: &'a [Interface],
+    wanted: &'a Wanted,
+) -> impl Iterator<Item = (&'a Interface, Hook)> {
+    let hooks = present.iter().map(|one| (one, wanted.hook(one)));
+    hooks.filter_map(|(interface, hook)| Some((interface, hook?)))
 }

@@ -3,17 +3,28 @@
 use std::io;
 
 use anyhow::anyhow;
+use aya::programs::ProgramError;
 use rustix::io::Errno;
 
 /// The error for the administrator if loading the program fails with `error`.
 pub(crate) fn unloadable(error: anyhow::Error) -> anyhow::Error {
     match errno(&error) {
-        Some(Errno::PERM | Errno::ACCESS) => no_rights(),
+        // The verifier also rejects programs with EACCES, and then it says why.
+        Some(Errno::PERM | Errno::ACCESS) if !has_verifier_log(&error) => no_rights(),
         Some(Errno::NOSYS) => {
             anyhow!("this kernel has no BPF support: knockd needs it, and Linux 5.19 or later")
         }
         _ => error.context("the kernel rejects the XDP program: knockd needs Linux 5.19 or later"),
     }
+}
+
+fn has_verifier_log(error: &anyhow::Error) -> bool {
+    let load = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<ProgramError>());
+    load.into_iter().any(|error| {
+        matches!(error, ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty())
+    })
 }
 
 /// The error of a process without the required capabilities.

@@ -3,13 +3,16 @@
 use std::io;
 
 use anyhow::{Context as _, Result, bail};
-use knockd_types::interface::Interface;
+use knockd_types::interface::{Framing, Interface, Kind};
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp},
+    link::{
+        InfoData, InfoIpVlan, InfoKind, InfoPortKind, IpVlanMode, LinkAttribute, LinkFlags,
+        LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+    },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -17,6 +20,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 /// `RTNLGRP_LINK` of linux/rtnetlink.h: notifications about new, changed and removed interfaces.
 const LINK_GROUP: u32 = 1;
+
+/// How [`Kind::Blind`] names a VRF.
+const VRF: &str = "a VRF";
 
 /// All network interfaces in the network namespace of this process.
 ///
@@ -48,7 +54,10 @@ fn dump() -> Result<Vec<Interface>> {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)?;
             let len = (message.header.length as usize).next_multiple_of(4);
             match message.payload {
-                NetlinkPayload::Done(_) => return Ok(interfaces),
+                NetlinkPayload::Done(_) => {
+                    mark_unrouted(&mut interfaces);
+                    return Ok(interfaces);
+                }
                 NetlinkPayload::Error(error) => bail!("{error}"),
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                     interfaces.extend(interface(&link));
@@ -60,34 +69,111 @@ fn dump() -> Result<Vec<Interface>> {
     }
 }
 
+/// Sets [`Interface::is_unrouted`]. A member of a VRF starts with itself; the interfaces below it
+/// follow.
+fn mark_unrouted(interfaces: &mut [Interface]) {
+    let is_vrf = |index: u32, all: &[Interface]| {
+        let mut vrfs = all.iter().filter(|one| one.kind == Kind::Blind(VRF));
+        vrfs.any(|vrf| vrf.index == index)
+    };
+    let in_vrf = interfaces
+        .iter()
+        .filter(|one| is_vrf(one.master, interfaces));
+    let mut below: Vec<_> = in_vrf.map(|one| one.below).collect();
+    for interface in &mut *interfaces {
+        interface.is_unrouted = interface.is_member;
+    }
+    while let Some(index) = below.pop() {
+        let found = interfaces.iter_mut().find(|one| one.index == index);
+        // Interfaces of two namespaces, or the two of a pair, may name each other.
+        if let Some(interface) = found
+            && !interface.is_unrouted
+        {
+            interface.is_unrouted = true;
+            below.push(interface.below);
+        }
+    }
+}
+
 fn interface(link: &LinkMessage) -> Option<Interface> {
-    let name = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })?;
-    let program = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|attribute| match attribute {
-                LinkXdp::ProgId(id) => Some(*id),
-                _ => None,
-            }),
-            _ => None,
-        });
-    Some(Interface {
+    let mut interface = Interface {
         index: link.header.index,
-        name,
-        is_loopback: link.header.flags.contains(LinkFlags::Loopback),
-        has_ethernet: matches!(
-            link.header.link_layer_type,
-            LinkLayerType::Ether | LinkLayerType::Loopback
-        ),
-        program,
-    })
+        name: String::new(),
+        framing: framing(link.header.link_layer_type),
+        kind: if link.header.flags.contains(LinkFlags::Loopback) {
+            Kind::Loopback
+        } else {
+            Kind::Other
+        },
+        master: 0,
+        is_member: false,
+        is_unrouted: false,
+        mtu: 0,
+        below: 0,
+        received: 0,
+        program: None,
+    };
+    // Then the index of the interface below is one of another namespace.
+    let mut attributes = link.attributes.iter();
+    let is_elsewhere = attributes.any(|one| matches!(one, LinkAttribute::LinkNetNsId(_)));
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Controller(master) => interface.master = *master,
+            LinkAttribute::Link(below) if !is_elsewhere => interface.below = *below,
+            LinkAttribute::Stats64(stats) => interface.received = stats.rx_packets,
+            LinkAttribute::Xdp(xdp) => {
+                interface.program = xdp.iter().find_map(|attribute| match attribute {
+                    LinkXdp::ProgId(id) => Some(*id),
+                    _ => None,
+                });
+            }
+            LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| {
+                interface.kind = kind(info).unwrap_or(interface.kind);
+                interface.is_member |= is_member(info);
+            }),
+            _ => {}
+        }
+    }
+    (!interface.name.is_empty()).then_some(interface)
+}
+
+fn framing(layer: LinkLayerType) -> Framing {
+    match layer {
+        LinkLayerType::Ether | LinkLayerType::Loopback => Framing::Ethernet,
+        LinkLayerType::None
+        | LinkLayerType::Ppp
+        | LinkLayerType::Rawip
+        | LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ip6gre => Framing::Ip,
+        _ => Framing::Other,
+    }
+}
+
+/// The kind that `info` tells, if it matters.
+///
+/// The stack hands packets to a VRF device, and to an IPVLAN device in the mode l3s, only after all
+/// programs of an interface have run (`l3mdev_l3_rcv`, `ipvlan_l3_rcv`).
+fn kind(info: &LinkInfo) -> Option<Kind> {
+    match info {
+        LinkInfo::Kind(InfoKind::Bond) => Some(Kind::Bond),
+        LinkInfo::Kind(InfoKind::Vrf) => Some(Kind::Blind(VRF)),
+        LinkInfo::Data(InfoData::IpVlan(data)) => data
+            .contains(&InfoIpVlan::Mode(IpVlanMode::L3S))
+            .then_some(Kind::Blind("an IPVLAN in the mode l3s")),
+        _ => None,
+    }
+}
+
+fn is_member(info: &LinkInfo) -> bool {
+    matches!(
+        info,
+        LinkInfo::PortKind(InfoPortKind::Bond | InfoPortKind::Bridge | InfoPortKind::Team)
+    )
 }
 
 /// Waits for changes of the network interfaces.
@@ -147,10 +233,65 @@ impl Watch {
 mod tests {
     use super::*;
 
+    fn stacked(index: u32, master: u32, below: u32) -> Interface {
+        Interface {
+            index,
+            name: format!("if{index}"),
+            framing: Framing::Ethernet,
+            kind: Kind::Other,
+            master,
+            is_member: false,
+            is_unrouted: false,
+            mtu: 1500,
+            below,
+            received: 0,
+            program: None,
+        }
+    }
+
+    #[test]
+    fn what_is_below_a_member_of_a_vrf_has_no_routing_of_its_own() {
+        let vrf = Interface {
+            kind: Kind::Blind(VRF),
+            ..stacked(9, 0, 0)
+        };
+        let member = Interface {
+            is_member: true,
+            ..stacked(7, 8, 0)
+        };
+        // 3 is in the VRF and on 2, which is on 1; 5 is on 4 and in no VRF; 6 is in the VRF itself.
+        let mut all = [
+            stacked(1, 0, 0),
+            stacked(2, 0, 1),
+            stacked(3, 9, 2),
+            stacked(4, 0, 0),
+            stacked(5, 0, 4),
+            stacked(6, 9, 0),
+            member,
+            vrf,
+        ];
+        mark_unrouted(&mut all);
+        let unrouted = all.iter().filter(|one| one.is_unrouted);
+        let unrouted: Vec<_> = unrouted.map(|one| one.index).collect();
+        assert_eq!(unrouted, [1, 2, 7]);
+    }
+
+    #[test]
+    fn interfaces_that_name_each_other_end_the_search() {
+        let vrf = Interface {
+            kind: Kind::Blind(VRF),
+            ..stacked(9, 0, 0)
+        };
+        let mut all = [stacked(1, 9, 2), stacked(2, 0, 1), vrf];
+        mark_unrouted(&mut all);
+        assert!(all[0].is_unrouted && all[1].is_unrouted);
+    }
+
     #[test]
     fn the_loopback_interface_is_there() {
         let interfaces = list().unwrap();
         let lo = interfaces.iter().find(|one| one.name == "lo").unwrap();
-        assert!(lo.is_loopback && lo.has_ethernet && lo.index > 0);
+        assert_eq!((lo.kind, lo.framing), (Kind::Loopback, Framing::Ethernet));
+        assert!(lo.index > 0 && lo.mtu > 0 && !lo.is_member);
     }
 }

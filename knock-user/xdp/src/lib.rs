@@ -1,10 +1,16 @@
 //! The user-space side of the XDP program: loads and attaches it, pins the objects that outlive
 //! the daemon, and writes the leases that it enforces.
 
+pub mod advice;
 mod attach;
 mod error;
+mod follow;
 pub mod interfaces;
 pub mod leases;
 mod links;
 pub mod pins;
+mod plan;
 pub mod program;
+mod refusals;
+mod tc;
+mod traffic;

@@ -1,42 +1,71 @@
-//! BPF links, which attach the program to an interface.
+//! Links, which attach a program to an interface.
 //!
-//! A pinned link of an earlier knockd is reused. An XDP program of other software is never
-//! replaced.
+//! A pinned link of an earlier knockd is reused. A program of other software is never replaced.
 
 use std::collections::HashMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use aya::programs::{
-    Xdp as Program, XdpMode,
+    SchedClassifier, Xdp as Program,
     links::{FdLink, PinnedLink},
     loaded_programs,
-    xdp::{XdpLink, XdpLinkId},
+    tc::SchedClassifierLink,
+    xdp::XdpLink,
 };
 use knockd_types::{
-    interface::Interface,
+    interface::{Hook, Interface},
     status::{Attachment, Mode, Refusal},
 };
-use rustix::io::Errno;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
-    error::{errno, no_rights},
     pins::PinDir,
+    tc::{Filter, is_filter},
+    traffic::Proof,
 };
 
 /// The attachments, and the interfaces that the program cannot be attached to.
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
-    pub(crate) links: Vec<(Attachment, Link)>,
+    pub(crate) entries: Vec<Entry>,
     /// The reasons, by interface index. Each is logged once.
     pub(crate) refused: HashMap<u32, Refusal>,
 }
 
-/// A BPF link. Dropping it detaches the program, unless the link is pinned.
+/// An attachment.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) interface: String,
+    pub(crate) ifindex: u32,
+    pub(crate) mode: Mode,
+    /// How it was wanted to be attached.
+    pub(crate) hook: Hook,
+    /// The MTU for which the mode was chosen.
+    pub(crate) mtu: u32,
+    pub(crate) proof: Proof,
+    pub(crate) link: Link,
+}
+
+impl Entry {
+    /// For display.
+    pub(crate) fn attachment(&self) -> Attachment {
+        Attachment {
+            interface: self.interface.clone(),
+            ifindex: self.ifindex,
+            mode: self.mode,
+            traffic: self.proof.traffic,
+        }
+    }
+}
+
+/// What keeps the program attached. Dropping it detaches the program, unless it is pinned.
 #[derive(Debug)]
 pub(crate) enum Link {
-    Held(XdpLink),
+    Xdp(XdpLink),
+    Tc(SchedClassifierLink),
     Pinned(PinnedLink),
+    /// A filter, which the kernel keeps. The pin is a mark that it is there.
+    PinnedFilter(Filter),
 }
 
 /// The number of interfaces whose attachment has changed.
@@ -51,15 +80,15 @@ pub struct Changes {
 impl Attached {
     /// Whether the program is attached to `interface`.
     pub(crate) fn has(&self, interface: &Interface) -> bool {
-        let mut indices = self.links.iter().map(|(attachment, _)| attachment.ifindex);
-        indices.any(|index| index == interface.index)
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.ifindex == interface.index)
     }
 
     /// Removes and returns the attachment to `interface`.
-    pub(crate) fn take(&mut self, interface: &Interface) -> Option<(Attachment, Link)> {
-        let mut links = self.links.iter();
-        let place = links.position(|(attachment, _)| attachment.ifindex == interface.index)?;
-        Some(self.links.swap_remove(place))
+    pub(crate) fn take(&mut self, interface: &Interface) -> Option<Entry> {
+        let mut entries = self.entries.iter();
+        let place = entries.position(|entry| entry.ifindex == interface.index)?;
+        Some(self.entries.swap_remove(place))
     }
 
     /// Records and logs that the program cannot be attached to `interface` because of `error`.
@@ -82,16 +111,35 @@ impl Attached {
 }
 
 impl Link {
-    /// The link in the form that aya can update.
+    /// Replaces the XDP program atomically.
     ///
     /// # Errors
     ///
-    /// Returns an error if a pinned link is not an XDP link.
-    pub(crate) fn into_link(self) -> Result<XdpLink> {
-        match self {
-            Self::Held(link) => Ok(link),
-            Self::Pinned(link) => Ok(XdpLink::try_from(FdLink::from(link))?),
-        }
+    /// Returns an error if this is not an XDP link, or if the kernel refuses the program.
+    pub(crate) fn replace_xdp(self, program: &mut Program) -> Result<Self> {
+        let link = match self {
+            Self::Xdp(link) => link,
+            Self::Pinned(link) => XdpLink::try_from(FdLink::from(link))?,
+            Self::Tc(_) | Self::PinnedFilter(_) => return Err(anyhow!("not an XDP link")),
+        };
+        let id = program.attach_to_link(link)?;
+        Ok(Self::Xdp(program.take_link(id)?))
+    }
+
+    /// Replaces the tc program atomically.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if this is an XDP link, or if the kernel refuses the program.
+    pub(crate) fn replace_tc(self, program: &mut SchedClassifier) -> Result<Self> {
+        let link = match self {
+            Self::Tc(link) => link,
+            Self::Pinned(link) => SchedClassifierLink::try_from(FdLink::from(link))?,
+            Self::PinnedFilter(filter) => return Ok(Self::Tc(filter.replace(program)?)),
+            Self::Xdp(_) => return Err(anyhow!("not a tc link")),
+        };
+        let id = program.attach_to_link(link)?;
+        Ok(Self::Tc(program.take_link(id)?))
     }
 
     /// Pins the link, unless it is pinned already.
@@ -100,109 +148,69 @@ impl Link {
     ///
     /// Returns an error if the pin cannot be created or the interface is attached without a BPF
     /// link.
-    pub(crate) fn pin(self, attachment: &Attachment, pins: &PinDir) -> Result<Self> {
-        match self {
-            Self::Held(link) => {
-                let link = FdLink::try_from(link)?;
-                let pinned = pins.pin_link(attachment.ifindex, attachment.mode, link)?;
-                Ok(Self::Pinned(pinned))
+    pub(crate) fn pin(self, ifindex: u32, mode: Mode, pins: &PinDir) -> Result<Self> {
+        let link = match self {
+            Self::Xdp(link) => FdLink::try_from(link)?,
+            Self::Tc(link) if is_filter(&link) => {
+                pins.mark_filter(ifindex)?;
+                // Dropping it would remove the filter.
+                std::mem::forget(link);
+                return Ok(Self::PinnedFilter(Filter(ifindex)));
             }
-            Self::Pinned(_) => Ok(self),
-        }
+            Self::Tc(link) => FdLink::try_from(link)?,
+            Self::Pinned(_) | Self::PinnedFilter(_) => return Ok(self),
+        };
+        Ok(Self::Pinned(pins.pin_link(ifindex, mode, link)?))
     }
-}
 
-/// Replaces the program in the pinned link of `interface` with `program`, if there is such a
-/// link.
-pub(crate) fn take_over(
-    program: &mut Program,
-    interface: &Interface,
-    pinned: &PinDir,
-) -> Option<(XdpLinkId, Mode)> {
-    let links = pinned.links();
-    let mut links = links.iter().filter(|link| link.ifindex == interface.index);
-    links.find_map(|link| {
-        let replaced = link
-            .open()
-            .and_then(|open| Ok(program.attach_to_link(XdpLink::try_from(open)?)?));
-        match replaced {
-            Ok(id) => Some((id, link.mode)),
-            Err(error) => {
-                // The link's interface was deleted, and another one has its index.
-                warn!("a pinned link cannot be reused: {error:#}");
-                None
-            }
+    /// Detaches the program.
+    pub(crate) fn detach(self) {
+        if let Self::PinnedFilter(filter) = self {
+            filter.remove();
         }
-    })
-}
-
-/// Attaches in native mode, or in generic mode if the driver does not support native mode.
-pub(crate) fn attach(program: &mut Program, interface: &Interface) -> Result<(XdpLinkId, Mode)> {
-    let name = &interface.name;
-    if !interface.has_ethernet {
-        bail!(
-            "`{name}` carries no Ethernet frames (like all tun, ppp, WireGuard and other tunnel interfaces): attach to the interface below it"
-        );
-    }
-    let native = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
-        Ok(link) => {
-            info!("attached to {name} in native XDP mode");
-            return Ok((link, Mode::Native));
-        }
-        Err(error) => anyhow!(error),
-    };
-    match errno(&native) {
-        // The driver does not support XDP (OPNOTSUPP), or not with the current MTU or features
-        // (RANGE or INVAL, depending on the driver).
-        Some(Errno::OPNOTSUPP | Errno::RANGE | Errno::INVAL) => {}
-        _ => return Err(unattachable(native, interface)),
-    }
-    let link = program
-        .attach_to_if_index(interface.index, XdpMode::Skb)
-        .map_err(|error| unattachable(error.into(), interface))?;
-    warn!(
-        "attached to {name} in generic XDP mode, because its driver does not support native mode: {native:#}"
-    );
-    Ok((link, Mode::Generic))
-}
-
-/// The error for the administrator if attaching the program to `interface` fails with `error`.
-fn unattachable(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
-    let name = &interface.name;
-    match errno(&error) {
-        Some(Errno::BUSY | Errno::EXIST) => anyhow!(
-            "another XDP program{} is attached to {name}, and knockd does not replace it: `ip link show dev {name}` shows it, `ip link set dev {name} xdp off` removes it. If it is the gate of a knockd that has exited, `knockd detach` removes it",
-            described(interface.program)
-        ),
-        Some(Errno::PERM | Errno::ACCESS) => no_rights(),
-        _ => error.context(format!("the XDP program cannot be attached to {name}")),
     }
 }
 
 /// The name and id of a loaded program, as far as known, worded to follow "program".
-fn described(id: Option<u32>) -> String {
+pub(crate) fn described(id: Option<u32>) -> String {
     let Some(id) = id else { return String::new() };
-    let mut programs = loaded_programs().filter_map(Result::ok);
-    let name = programs
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned));
-    match name {
+    match name(id).as_deref() {
+        Some(name @ "xdp_dispatcher") => {
+            format!(", libxdp's dispatcher `{name}` with id {id},")
+        }
         Some(name) => format!(", `{name}` with id {id},"),
         None => format!(" with id {id}"),
     }
 }
 
-/// Logs that the interface of `attachment` disappeared, or was renamed to `renamed`, and removes
-/// its pin.
-pub(crate) fn lost(attachment: &Attachment, renamed: Option<&Interface>, pins: Option<&PinDir>) {
-    match renamed {
-        Some(renamed) => warn!(
-            "{} was renamed to {}, which is not configured: detaching from it",
-            attachment.interface, renamed.name
+/// Whether the program with this id is one of a knockd.
+pub(crate) fn is_of_knockd(id: Option<u32>) -> bool {
+    id.and_then(name)
+        .is_some_and(|name| name.starts_with("knock_xdp"))
+}
+
+fn name(id: u32) -> Option<String> {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let program = programs.find(|program| program.id() == id)?;
+    program.name_as_str().map(str::to_owned)
+}
+
+/// Detaches from an interface that disappeared, or was renamed to `renamed`, or is no longer
+/// selected, and removes the pin.
+pub(crate) fn lost(entry: Entry, now: Option<&Interface>, pins: Option<&PinDir>) {
+    let name = &entry.interface;
+    match now {
+        Some(now) if now.name != *name => warn!(
+            "{name} was renamed to {}, which is not configured: detaching from it",
+            now.name
         ),
-        None => warn!("{} disappeared: waiting for it", attachment.interface),
+        Some(_) => warn!(
+            "{name} has become a member of another interface, which receives its packets: detaching from it"
+        ),
+        None => warn!("{name} disappeared: waiting for it"),
     }
     if let Some(pins) = pins {
-        pins.remove_link(attachment.ifindex, attachment.mode);
+        pins.remove_link(entry.ifindex, entry.mode);
     }
+    entry.link.detach();
 }

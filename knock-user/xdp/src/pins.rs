@@ -3,6 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/knockd/v1/          layout version 1
 //!     link-3-native               the link of the interface with index 3
+//!     filter-4                    a directory: the interface with index 4 has a tc filter
 //!     leases                      the program's map LEASES
 //!     protected                   the program's map PROTECTED
 //! ```
@@ -24,15 +25,19 @@ use aya::{
     programs::links::{FdLink, PinnedLink},
 };
 use knock_common::gate::LAYOUT_VERSION;
-use knockd_types::{rules::BPFFS, status::Mode};
+use knockd_types::{interface::Interface, rules::BPFFS, status::Mode};
 use rustix::{
     fs::statfs,
     mount::{MountFlags, mount},
-    net::netdevice::index_to_name,
 };
 use tracing::{info, warn};
 
-use crate::leases::Gate;
+use crate::{
+    interfaces,
+    leases::Gate,
+    links::Link,
+    tc::{self, Filter},
+};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPFFS_MAGIC: i64 = 0xcafe_4a11;
@@ -40,6 +45,7 @@ const BPFFS_MAGIC: i64 = 0xcafe_4a11;
 const LEASES: &str = "leases";
 const PROTECTED: &str = "protected";
 const LINK: &str = "link-";
+const FILTER: &str = "filter-";
 
 /// The directory of the pinned objects.
 #[derive(Debug)]
@@ -55,8 +61,9 @@ pub struct PinDir {
 pub struct Found {
     /// The interface's index.
     pub ifindex: u32,
-    /// The XDP mode.
+    /// How it is attached.
     pub mode: Mode,
+    is_filter: bool,
     path: PathBuf,
 }
 
@@ -66,8 +73,24 @@ impl Found {
     /// # Errors
     ///
     /// Returns an error if the pin does not exist or is not a link.
-    pub fn open(&self) -> Result<FdLink> {
-        Ok(PinnedLink::from_pin(&self.path)?.into())
+    pub(crate) fn open(&self) -> Result<Link> {
+        if self.is_filter {
+            return Ok(Link::PinnedFilter(Filter(self.ifindex)));
+        }
+        Ok(Link::Pinned(PinnedLink::from_pin(&self.path)?))
+    }
+}
+
+impl Found {
+    /// Removes the pin and detaches the program, unless another process holds the link.
+    fn remove(&self) {
+        // The kernel releases a link synchronously when its last file descriptor is closed, but
+        // asynchronously when its pin is removed.
+        let held = self.open();
+        remove_or_warn(&self.path);
+        if let Ok(link) = held {
+            link.detach();
+        }
     }
 }
 
@@ -129,11 +152,20 @@ impl PinDir {
             .entries()
             .into_iter()
             .filter_map(|path| {
-                let name = path.file_name()?.to_str()?.strip_prefix(LINK)?;
-                let (ifindex, mode) = name.split_once('-')?;
+                let name = path.file_name()?.to_str()?;
+                if let Some(ifindex) = name.strip_prefix(FILTER) {
+                    return Some(Found {
+                        ifindex: ifindex.parse().ok()?,
+                        mode: Mode::Tc,
+                        is_filter: true,
+                        path,
+                    });
+                }
+                let (ifindex, mode) = name.strip_prefix(LINK)?.split_once('-')?;
                 Some(Found {
                     ifindex: ifindex.parse().ok()?,
                     mode: Mode::from_name(mode)?,
+                    is_filter: false,
                     path,
                 })
             })
@@ -156,9 +188,24 @@ impl PinDir {
         Ok(link)
     }
 
-    /// Removes the pinned link of an interface.
+    /// Marks that the interface has a tc filter, which the kernel keeps in force by itself.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the mark cannot be created.
+    pub(crate) fn mark_filter(&self, ifindex: u32) -> io::Result<()> {
+        match fs::create_dir(self.filter(ifindex)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the pinned link of an interface, or the mark of its filter.
     pub fn remove_link(&self, ifindex: u32, mode: Mode) {
         remove_or_warn(&self.link(ifindex, mode));
+        if mode == Mode::Tc {
+            remove_or_warn(&self.filter(ifindex));
+        }
     }
 
     /// Pins the maps of `gate`. Replaces existing pins.
@@ -181,7 +228,7 @@ impl PinDir {
         for found in self.links() {
             let is_ours = found.path.starts_with(&self.dir);
             if !is_ours || !kept.contains(&(found.ifindex, found.mode)) {
-                remove_or_warn(&found.path);
+                found.remove();
             }
         }
         for path in self.entries() {
@@ -198,29 +245,42 @@ impl PinDir {
     }
 
     /// Removes all pins, and prints the detached interfaces and the ports that were protected.
-    pub fn detach(&self) {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a driver refuses to give the program up.
+    pub fn detach(&self) -> Result<()> {
         let ports = self.gate(Duration::ZERO).map(|gate| gate.protected());
         let ports: Vec<_> = ports.iter().flatten().map(ToString::to_string).collect();
         let links = self.links();
         self.remove();
+        let stuck = stuck(&links)?;
         for link in &links {
-            println!("detached from {}", interface(link.ifindex));
+            if !stuck.iter().any(|one| one.index == link.ifindex) {
+                println!("detached from {}", interface(link.ifindex));
+            }
+        }
+        if !stuck.is_empty() {
+            let names: Vec<_> = stuck.iter().map(|one| one.name.as_str()).collect();
+            bail!(
+                "the driver of {} refuses to give the program up, which still protects the ports (the kernel log may say why): set its MTU to 1500 with `ip link set dev {} mtu 1500` and then run `ip link set dev {} xdp off`, or reboot",
+                names.join(", "),
+                names[0],
+                names[0]
+            );
         }
         if links.is_empty() {
             println!("nothing was attached");
         } else if !ports.is_empty() {
             println!("no longer protected: {}", ports.join(", "));
         }
+        Ok(())
     }
 
     /// Removes all pins. Links that no other process holds are detached when this returns.
     pub fn remove(&self) {
         for link in self.links() {
-            // The kernel releases a link synchronously when its last file descriptor is closed,
-            // but asynchronously when its pin is removed.
-            let held = link.open();
-            remove_or_warn(&link.path);
-            drop(held);
+            link.remove();
         }
         for path in self.entries() {
             remove_or_warn(&path);
@@ -233,6 +293,10 @@ impl PinDir {
 
     fn link(&self, ifindex: u32, mode: Mode) -> PathBuf {
         self.dir.join(format!("{LINK}{ifindex}-{mode}"))
+    }
+
+    fn filter(&self, ifindex: u32) -> PathBuf {
+        self.dir.join(format!("{FILTER}{ifindex}"))
     }
 
     /// All pins of all layout versions.
@@ -250,15 +314,19 @@ impl PinDir {
     }
 }
 
+/// The interfaces that still have the XDP program of one of the removed `links`.
+fn stuck(links: &[Found]) -> Result<Vec<Interface>> {
+    let is_stuck = |interface: &Interface| {
+        let had_ours = |link: &Found| link.mode != Mode::Tc && link.ifindex == interface.index;
+        links.iter().any(had_ours) && interface.program.is_some()
+    };
+    let present = interfaces::list()?;
+    Ok(present.into_iter().filter(is_stuck).collect())
+}
+
 /// The name of the interface with this index, for messages.
 fn interface(index: u32) -> String {
-    let name = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )
-    .and_then(|socket| index_to_name(&socket, index));
-    name.unwrap_or_else(|_| format!("interface {index}, which no longer exists"))
+    tc::name(index).unwrap_or_else(|_| format!("interface {index}, which no longer exists"))
 }
 
 fn list(dir: &Path) -> Vec<PathBuf> {
@@ -275,7 +343,12 @@ fn is_bpffs(path: &Path) -> bool {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    let removed = if path.is_dir() {
+        fs::remove_dir(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

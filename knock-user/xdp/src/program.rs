@@ -11,29 +11,50 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, LpmTrie, Map, MapData, PerCpuArray, lpm_trie::Key},
-    programs::Xdp as Program,
+    programs::{SchedClassifier, Xdp as Program},
 };
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
-use knock_common::{address::Address, counters::Outcome, gate::protected_bit, settings::Settings};
+use knock_common::{
+    address::Address,
+    counters::{Counts, Outcome, SLOTS},
+    gate::protected_bit,
+    settings::Settings,
+};
 use knockd_runtime::async_fd::readable;
-use knockd_types::rules::Rules;
+use knockd_types::{
+    interface::{Framing, Interface},
+    rules::Rules,
+};
 use log::Log;
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tracing::info;
 
-use crate::{error::unloadable, leases::Gate, links::Attached};
+use crate::{
+    error::{errno, unloadable},
+    leases::Gate,
+    links::Attached,
+};
 
 /// The XDP program, compiled by the build script. The ELF parser requires the alignment.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/knock-xdp"));
 
-/// The loaded program. Dropping it detaches it from every interface, except those with a pinned
+/// The XDP programs of the object: for frames in several buffers, and for those in one.
+const WITH_BUFFERS: &str = "knock_xdp";
+const LINEAR: &str = "knock_xdp_linear";
+
+/// The loaded programs. Dropping it detaches it from every interface, except those with a pinned
 /// link.
 pub struct Xdp {
     ebpf: Ebpf,
     events: MapData,
     log: AsyncFd<EbpfLogger<Box<dyn Log>>>,
     tailed: Array<MapData, u32>,
-    counters: PerCpuArray<MapData, u64>,
+    unrouted: Array<MapData, u32>,
+    /// The name of the XDP program that the kernel accepts.
+    name: &'static str,
+    counters: PerCpuArray<MapData, Counts>,
     pub(crate) attached: Attached,
     /// The counts of the programs that this one has replaced.
     pub(crate) counted_before: BTreeMap<String, u64>,
@@ -64,10 +85,8 @@ impl Xdp {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("LEASES", rules.max_leases.get());
         let mut xdp = Self::load_with(&mut loader, &settings, log)?;
-        let mut trusted: LpmTrie<MapData, [u8; 16], u8> = take(&mut xdp.ebpf, "TRUSTED")?;
-        for network in &rules.trusted {
-            trusted.insert(&trie_key(network), 1, 0)?;
-        }
+        fill(&mut xdp.ebpf, "TRUSTED", &rules.trusted)?;
+        fill(&mut xdp.ebpf, "ADDRESSES", &rules.addresses)?;
         let mut protected = take_any(&mut xdp.ebpf, "PROTECTED")?;
         let mut bits: Array<_, u64> = (&mut protected).try_into()?;
         for port in &rules.protect {
@@ -102,15 +121,40 @@ impl Xdp {
             // only when dropped.
             log: unsafe { readable(log) }?,
             tailed: take(&mut ebpf, "TAILED")?,
+            unrouted: take(&mut ebpf, "UNROUTED")?,
+            name: WITH_BUFFERS,
             counters: take(&mut ebpf, "COUNTERS")?,
             attached: Attached::default(),
             counted_before: BTreeMap::new(),
             ebpf,
         };
-        xdp.program()?
+        xdp.load_programs()?;
+        Ok(xdp)
+    }
+
+    /// Loads all programs at once. Later, the maps that only they use would be closed, and the
+    /// object would refer to other files in their place.
+    fn load_programs(&mut self) -> Result<()> {
+        self.linear()?
             .load()
             .map_err(|error| unloadable(error.into()))?;
-        Ok(xdp)
+        for framing in [Framing::Ethernet, Framing::Ip] {
+            let program = self.classifier(framing)?;
+            program.load().map_err(|error| unloadable(error.into()))?;
+        }
+        let Err(error) = self.program()?.load() else {
+            return Ok(());
+        };
+        let error = anyhow::Error::from(error);
+        // The flag of such programs is unknown before Linux 5.18.
+        if errno(&error) != Some(Errno::INVAL) {
+            return Err(unloadable(error));
+        }
+        self.name = LINEAR;
+        info!(
+            "this kernel has no XDP for frames in several buffers (Linux 5.18): native mode is possible only with an MTU below the size of a page"
+        );
+        Ok(())
     }
 
     /// The program itself, also for `BPF_PROG_TEST_RUN`.
@@ -120,11 +164,36 @@ impl Xdp {
     /// Returns an error if the object does not contain the program. The build guarantees that it
     /// does.
     pub fn program(&mut self) -> Result<&mut Program> {
-        let program = self
-            .ebpf
-            .program_mut("knock_xdp")
-            .context("the object does not contain the program `knock_xdp`")?;
-        Ok(program.try_into()?)
+        Ok(self.any_program(self.name)?.try_into()?)
+    }
+
+    /// The XDP program for frames in a single buffer. It is attached only if the kernel does not know
+    /// the other one.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in the same case as [`Xdp::program`].
+    pub fn linear(&mut self) -> Result<&mut Program> {
+        Ok(self.any_program(LINEAR)?.try_into()?)
+    }
+
+    /// The tc program for interfaces with this framing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in the same case as [`Xdp::program`].
+    pub fn classifier(&mut self, framing: Framing) -> Result<&mut SchedClassifier> {
+        let name = match framing {
+            Framing::Ethernet => "knock_tc",
+            Framing::Ip | Framing::Other => "knock_tc_ip",
+        };
+        Ok(self.any_program(name)?.try_into()?)
+    }
+
+    fn any_program(&mut self, name: &str) -> Result<&mut aya::programs::Program> {
+        self.ebpf
+            .program_mut(name)
+            .with_context(|| format!("the object does not contain the program `{name}`"))
     }
 
     /// Another handle to the ring buffer of the program's events.
@@ -162,22 +231,58 @@ impl Xdp {
         Ok(())
     }
 
+    /// Tells the program on which interfaces no routing may be asked. Interfaces that share a slot
+    /// are treated alike.
+    pub(crate) fn set_unrouted(&mut self, present: &[Interface]) -> Result<()> {
+        let mut slots = [0; SLOTS as usize];
+        for interface in present.iter().filter(|one| one.is_unrouted) {
+            slots[(interface.index % SLOTS) as usize] = 1;
+        }
+        for (slot, unrouted) in (0..).zip(slots) {
+            if self.unrouted.get(&slot, 0)? != unrouted {
+                self.unrouted.set(slot, unrouted, 0)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The program's counters by [`Outcome::name`], summed over all CPUs.
     ///
     /// # Errors
     ///
     /// Returns an error if the map cannot be read.
     pub fn counters(&self) -> Result<BTreeMap<String, u64>> {
-        Outcome::ALL
-            .iter()
-            .map(|outcome| {
-                let per_cpu = self.counters.get(&(*outcome as u32), 0)?;
-                let name = outcome.name().to_owned();
-                let before = self.counted_before.get(&name).copied().unwrap_or_default();
-                Ok((name, before + per_cpu.iter().sum::<u64>()))
-            })
-            .collect()
+        let mut sums = Counts::default();
+        for slot in 0..SLOTS {
+            for counts in self.counters.get(&slot, 0)?.iter() {
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum += count;
+                }
+            }
+        }
+        let named = |outcome: &Outcome| {
+            let name = outcome.name().to_owned();
+            let before = self.counted_before.get(&name).copied().unwrap_or_default();
+            (name, before + sums[*outcome as usize])
+        };
+        Ok(Outcome::ALL.iter().map(named).collect())
     }
+
+    /// The number of packets that the program has seen on the interface with the index `ifindex`,
+    /// and on those that share its slot.
+    pub(crate) fn seen(&self, ifindex: u32) -> u64 {
+        let counts = self.counters.get(&(ifindex % SLOTS), 0);
+        counts.map_or(0, |per_cpu| per_cpu.iter().flatten().sum())
+    }
+}
+
+/// Inserts `networks` into the map `name`.
+fn fill(ebpf: &mut Ebpf, name: &str, networks: &[IpNet]) -> Result<()> {
+    let mut map: LpmTrie<MapData, [u8; 16], u8> = take(ebpf, name)?;
+    for network in networks {
+        map.insert(&trie_key(network), 1, 0)?;
+    }
+    Ok(())
 }
 
 fn trie_key(network: &IpNet) -> Key<[u8; 16]> {

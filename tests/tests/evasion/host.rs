@@ -9,7 +9,7 @@ use std::{
 
 use knock_common::{
     gate::{HOST, LeaseKey, Mode, PrefixLens, Transport},
-    settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
+    settings::{DEFAULT_EVENT_RATE, Destinations, Settings, Verdict},
     window::Window,
 };
 use knock_tests::kernel_log::KernelLog;
@@ -47,6 +47,8 @@ pub(crate) fn enforced() -> Rules {
     Rules {
         protect: ports(),
         trusted: Vec::new(),
+        destinations: Destinations::default(),
+        addresses: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: Duration::from_secs(60),
         prefix_lens: PrefixLens::new([HOST]).unwrap(),
@@ -106,7 +108,7 @@ impl Host {
                 }
                 None => (Xdp::load(settings, KernelLog::discarded())?, None),
             };
-            let wanted = Wanted::Named(vec![Pair::SERVER_INTERFACE.to_owned()]);
+            let wanted = Wanted::by_name([Pair::SERVER_INTERFACE]);
             xdp.attach(&wanted, None)?;
             Ok((xdp, gate))
         });

@@ -9,7 +9,7 @@ mod row;
 mod tcp;
 mod udp;
 
-use knock_common::gate::Mode;
+use knock_common::{gate::Mode, settings::Destinations};
 use knockd_types::rules::Rules;
 
 use crate::{
@@ -67,6 +67,8 @@ fn a_trusted_source_is_admitted_with_unambiguous_packets() {
     knock_tests::needs_bpf!();
     let host = Host::with_gate(&Rules {
         trusted: CLIENT.map(Into::into).to_vec(),
+        destinations: Destinations::default(),
+        addresses: Vec::new(),
         ..enforced()
     });
     compare(&host, clear_only);

@@ -20,7 +20,7 @@ use knock_common::{
 };
 use knock_tests::kernel_log::KernelLog;
 use knockd_listener::source::ring::Ring;
-use knockd_types::{rules::Rules, syn::Syn};
+use knockd_types::{interface::Framing, rules::Rules, syn::Syn};
 use knockd_xdp::{leases::Gate, program::Xdp};
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -47,8 +47,20 @@ pub(crate) struct RunResult {
     pub(crate) event: Option<Vec<u8>>,
 }
 
+/// One of the programs of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// For XDP, with frames in several buffers.
+    Buffers,
+    /// For XDP, with frames in a single buffer.
+    Linear,
+    /// For traffic control.
+    Tc,
+}
+
 /// A loaded program.
 pub(crate) struct Bench {
+    variant: Variant,
     pub(crate) xdp: Xdp,
     gate: Option<Gate>,
     ring: Ring,
@@ -90,12 +102,19 @@ impl Bench {
             (xdp, gate, ring)
         });
         Self {
+            variant: Variant::Buffers,
             ring,
             events: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "EVENTS"))).unwrap(),
             xdp,
             gate,
             runtime,
         }
+    }
+
+    /// The same maps with another program.
+    pub(crate) fn with_variant(mut self, variant: Variant) -> Self {
+        self.variant = variant;
+        self
     }
 
     /// The lease map of a program with a gate.
@@ -119,7 +138,10 @@ impl Bench {
         assert_eq!(event.is_some(), outcome == Outcome::Knock, "{outcome:?}");
         assert_eq!(self.take_event(), None, "a packet had two events");
         RunResult {
-            action: action(&result),
+            action: match self.variant {
+                Variant::Buffers | Variant::Linear => action(&result),
+                Variant::Tc => tc_action(&result),
+            },
             outcome,
             event,
         }
@@ -135,7 +157,15 @@ impl Bench {
     }
 
     pub(crate) fn test_run(&mut self, options: TestRunOptions<'_>) -> TestRunResult {
-        self.xdp.program().unwrap().test_run(options).unwrap()
+        let result = match self.variant {
+            Variant::Buffers => self.xdp.program().unwrap().test_run(options),
+            Variant::Linear => self.xdp.linear().unwrap().test_run(options),
+            Variant::Tc => {
+                let program = self.xdp.classifier(Framing::Ethernet).unwrap();
+                program.test_run(options)
+            }
+        };
+        result.unwrap()
     }
 
     /// The oldest event in the ring buffer.
@@ -232,6 +262,16 @@ pub(crate) fn action(result: &TestRunResult) -> Action {
         1 => Action::Drop,
         2 => Action::Pass,
         other => panic!("XDP action {other}"),
+    }
+}
+
+/// The action in the result of a tc program.
+fn tc_action(result: &TestRunResult) -> Action {
+    // TC_ACT_SHOT and TC_ACT_UNSPEC in linux/pkt_cls.h.
+    match result.return_value {
+        2 => Action::Drop,
+        u32::MAX => Action::Pass,
+        other => panic!("tc action {other}"),
     }
 }
 

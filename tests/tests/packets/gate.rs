@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use knock_common::{
     counters::Outcome,
     gate::{LeaseKey, Mode, PrefixLens, Transport},
-    settings::Verdict,
+    settings::{Destinations, Verdict},
 };
 use knock_tests::{frame::Frame, link::Pair};
 use knockd_types::rules::{Opening, Port, Rules};
@@ -40,6 +40,8 @@ pub(crate) fn rules(protect: &[&str]) -> Rules {
     Rules {
         protect: protect.iter().map(|port| port.parse().unwrap()).collect(),
         trusted: Vec::new(),
+        destinations: Destinations::default(),
+        addresses: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: HOUR,
         prefix_lens: PrefixLens::new([128, 64, 56]).unwrap(),

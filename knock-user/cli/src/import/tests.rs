@@ -1,7 +1,7 @@
 use std::{fs, net::IpAddr, time::Duration};
 
 use knockd_config::{Config, template::Expansion};
-use knockd_types::interface::Wanted;
+use knockd_types::interface::{Hook, Wanted};
 use proptest::prelude::*;
 
 use super::*;
@@ -214,7 +214,7 @@ fn the_last_of_a_key_counts_and_times_are_read_as_c_does() {
 }
 
 fn named(names: &[&str]) -> Wanted {
-    Wanted::Named(names.iter().map(ToString::to_string).collect())
+    Wanted::by_name(names)
 }
 
 #[test]
@@ -228,7 +228,10 @@ fn interfaces_are_gathered() {
         import("[b]\ncommand = x\nInterface = ppp0\n[options]\nInterface=ens3"),
         named(&["ens3", "ppp0"])
     );
-    assert_eq!(import("[options]\ninterface = any"), Wanted::Any);
+    assert_eq!(
+        import("[options]\ninterface = any"),
+        Wanted::Any(Hook::Auto)
+    );
     assert_eq!(import("[options]\ninterface = eth0 \u{1}"), named(&[]));
 }
 

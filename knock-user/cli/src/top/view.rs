@@ -122,7 +122,7 @@ pub(super) mod tests {
     use knockd_types::{
         event::Event,
         reason::Reason,
-        status::{Attachment, GateStatus, Mode},
+        status::{Attachment, GateStatus, Mode, Traffic},
     };
 
     use super::*;
@@ -138,6 +138,7 @@ pub(super) mod tests {
                 interface: "eth0".into(),
                 ifindex: 2,
                 mode: Mode::Native,
+                traffic: Traffic::Seen,
             }],
             awaited: Vec::new(),
             refused: Vec::new(),

@@ -2,14 +2,16 @@
 
 use std::num::NonZeroU32;
 
+use ipnet::IpNet;
 use knock_common::{
     gate::{HOST, MAX_PREFIX_LENS, MAX_TRUSTED, PrefixLens, Transport},
+    settings::Destinations,
     window::Window,
 };
 use knockd_types::rules::{Opening, Port, Rules};
 use toml::Spanned;
 
-use crate::{check::Checker, file, model::Gate};
+use crate::{check::Checker, file, model::Gate, value::Network};
 
 impl Checker<'_> {
     /// The gate that `doors` open.
@@ -31,12 +33,15 @@ impl Checker<'_> {
             let message = format!("at most {MAX_TRUSTED} networks can be trusted: merge some");
             self.problem_at(network, message);
         }
+        let (destinations, addresses) = self.destinations(gate.forward, gate.addresses);
         let prefix_lens = self.prefix_lens(doors)?;
         let trusted = gate.trusted.into_iter().map(Spanned::into_inner);
         Some(Gate {
             rules: Rules {
                 protect,
                 trusted: trusted.map(Into::into).collect(),
+                destinations,
+                addresses,
                 mode: gate.mode.into(),
                 udp_idle: gate.udp_idle.into(),
                 prefix_lens,
@@ -45,6 +50,25 @@ impl Checker<'_> {
             on_stop: gate.on_stop.into(),
             pin_dir: gate.pin_dir.into(),
         })
+    }
+
+    /// To which packets the gate applies, and the networks if they are listed.
+    fn destinations(
+        &mut self,
+        forward: file::Forward,
+        addresses: Vec<Spanned<Network>>,
+    ) -> (Destinations, Vec<IpNet>) {
+        if let Some(network) = addresses.get(MAX_TRUSTED as usize) {
+            let message = format!("at most {MAX_TRUSTED} networks can be listed: merge some");
+            self.problem_at(network, message);
+        }
+        let destinations = match forward {
+            _ if !addresses.is_empty() => Destinations::Listed,
+            file::Forward::Pass => Destinations::Local,
+            file::Forward::Judge => Destinations::All,
+        };
+        let networks = addresses.into_iter().map(Spanned::into_inner);
+        (destinations, networks.map(Into::into).collect())
     }
 
     /// What `entry` opens in the gate.

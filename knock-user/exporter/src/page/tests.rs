@@ -7,7 +7,7 @@ use knock_common::counters::Outcome;
 use knockd_ipc::metrics::Histogram;
 use knockd_types::{
     counters::Counters,
-    status::{Attachment, Mode},
+    status::{Attachment, Mode, Traffic},
 };
 use serde_json::Value;
 
@@ -37,6 +37,7 @@ fn busy() -> Snapshot {
             interface: "eth0".into(),
             ifindex: 2,
             mode: Mode::Generic,
+            traffic: Traffic::Seen,
         }],
         sources_in_progress: 4,
         tails: 1,

@@ -51,14 +51,28 @@ pub(super) const TABLES: &[Table] = &[
             Key {
                 name: "interfaces",
                 values: Values::Other {
-                    what: "A list of interface names; `[\"*\"]` is all interfaces except loopback \
-                           interfaces and tunnels",
-                    right: &["[]", "[\"*\"]", "[\"eth0\", \"wan\"]"],
-                    wrong: &["[\"a name that is too long\"]", "[\"a/b\"]", "\"eth0\""],
+                    what: "A list of interface names, or of tables such as `{ name = \"ppp0\", attach = \
+                           \"tc\" }`; `[\"*\"]` is all interfaces except loopback interfaces and \
+                           members of a bond, team or bridge",
+                    right: &[
+                        "[]",
+                        "[\"*\"]",
+                        "[\"eth0\", \"wan\"]",
+                        "[\"eth0\", { name = \"ppp0\", attach = \"tc\" }]",
+                    ],
+                    wrong: &[
+                        "[\"a name that is too long\"]",
+                        "[\"a/b\"]",
+                        "\"eth0\"",
+                        "[{ attach = \"tc\" }]",
+                        "[{ name = \"eth0\", attach = \"ebpf\" }]",
+                        "[{ name = \"eth0\", mode = \"tc\" }]",
+                    ],
                 },
                 default: Default::Value("[]"),
                 meaning: "The interfaces to listen on. `--iface` on the command line overrides this. One of \
-                          the two is required. An interface may appear, disappear and reappear later.",
+                          the two is required. An interface may appear, disappear and reappear later. \
+                          `attach` is \"auto\" (XDP if possible, else tc), \"xdp\" or \"tc\".",
             },
             Key {
                 name: "state_dir",
@@ -216,6 +230,25 @@ pub(super) const TABLES: &[Table] = &[
                 },
                 default: Default::Value("[]"),
                 meaning: "Sources that need no knock. Add the network that you administer from.",
+            },
+            Key {
+                name: "forward",
+                values: Values::Choice(&["pass", "judge"]),
+                default: Default::Value("\"pass\""),
+                meaning: "What happens to packets that the host forwards to other hosts, as a router or for \
+                          containers: they pass, or window and gate apply to them too. The kernel's routing \
+                          tells what is forwarded.",
+            },
+            Key {
+                name: "addresses",
+                values: Values::Other {
+                    what: "A list of up to 1024 addresses and networks, as in `trusted`",
+                    right: &["[]", "[\"192.0.2.7\"]", "[\"10.0.0.0/8\", \"fc00::/7\"]"],
+                    wrong: &["[\"10.0.0.0/7\"]", "[\"host\"]"],
+                },
+                default: Default::Value("[]"),
+                meaning: "If not empty: the destinations that window and gate apply to, and no others, whether \
+                          packets are forwarded or not. Then `forward` has no effect.",
             },
             Key {
                 name: "mode",

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use knockd_runtime::clock::monotonic;
-use knockd_types::interface::Wanted;
+use knockd_types::{
+    interface::Wanted,
+    status::{Attachment, Traffic},
+};
 use tracing::warn;
 
 use super::Datapath;
@@ -13,6 +16,14 @@ use crate::source::Source;
 /// sends no notification of the removal of that program.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// The intervals between looks whether the program sees the packets of the interfaces: soon after it
+/// was attached, and later.
+const LOOK_SOON: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(30);
+
+/// How long after the last attachment [`LOOK_SOON`] applies.
+const SOON: Duration = Duration::from_secs(60);
+
 impl Datapath {
     /// Attaches to configured interfaces that have appeared, and detaches from those that have
     /// disappeared. Returns whether the attachments have changed.
@@ -21,18 +32,22 @@ impl Datapath {
             return false;
         };
         let followed = xdp.follow(interfaces, self.pins.as_ref());
-        self.schedule_retry();
-        match followed {
+        let has_changed = match followed {
             Ok(changes) => {
                 self.counters.interfaces_attached += changes.attached;
                 self.counters.interfaces_lost += changes.lost;
+                if changes.attached > 0 {
+                    self.attached_at = monotonic();
+                }
                 changes.attached + changes.lost > 0
             }
             Err(error) => {
                 warn!("{error:#}");
                 false
             }
-        }
+        };
+        self.schedule_look();
+        has_changed
     }
 
     /// The time at which to call [`Datapath::follow_interfaces`] without a change of an interface.
@@ -40,11 +55,21 @@ impl Datapath {
         self.retry_at
     }
 
-    fn schedule_retry(&mut self) {
-        self.retry_at = match &self.source {
-            Source::Xdp(xdp) if xdp.refused().next().is_some() => Some(monotonic() + RETRY),
-            _ => None,
+    fn schedule_look(&mut self) {
+        let Source::Xdp(xdp) = &self.source else {
+            self.retry_at = None;
+            return;
         };
+        let now = monotonic();
+        let is_awaited = |attachment: Attachment| attachment.traffic == Traffic::Awaited;
+        let interval = if now < self.attached_at + SOON && xdp.attachments().any(is_awaited) {
+            LOOK_SOON
+        } else if xdp.refused().next().is_some() {
+            RETRY
+        } else {
+            LOOK
+        };
+        self.retry_at = Some(now + interval);
     }
 
     /// Counts the attachments, and logs which interfaces are `missing`.
@@ -57,6 +82,7 @@ impl Datapath {
         if let Source::Xdp(xdp) = &self.source {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
         }
-        self.schedule_retry();
+        self.attached_at = monotonic();
+        self.schedule_look();
     }
 }

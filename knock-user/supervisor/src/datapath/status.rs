@@ -33,7 +33,7 @@ impl Datapath {
             Source::Xdp(xdp) => {
                 let names: Vec<_> = xdp
                     .attachments()
-                    .map(|attachment| attachment.interface.as_str())
+                    .map(|attachment| attachment.interface)
                     .collect();
                 if names.is_empty() {
                     return "no interface yet".into();
@@ -54,7 +54,7 @@ impl Datapath {
             warn!("cannot read the kernel's counters: {error:#}");
             BTreeMap::default()
         });
-        let attachments: Vec<_> = xdp.attachments().cloned().collect();
+        let attachments: Vec<_> = xdp.attachments().collect();
         let refused: Vec<_> = xdp.refused().cloned().collect();
         let attached = attachments.iter().map(|one| one.interface.as_str());
         let refusing = refused.iter().map(|one| one.interface.as_str());
@@ -88,21 +88,22 @@ fn awaited(wanted: &Wanted, present: &[&str]) -> Vec<String> {
     let Wanted::Named(names) = wanted else {
         return Vec::new();
     };
-    let missing = names
-        .iter()
-        .filter(|name| !present.contains(&name.as_str()));
+    let names = names.iter().map(|one| &one.name);
+    let missing = names.filter(|name| !present.contains(&name.as_str()));
     missing.cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use knockd_types::interface::Hook;
+
     use super::*;
 
     #[test]
     fn wanted_interfaces_that_do_not_exist_are_awaited() {
-        let wanted = Wanted::Named(vec!["eth0".into(), "wg0".into()]);
+        let wanted = Wanted::by_name(["eth0", "wg0"]);
         assert_eq!(awaited(&wanted, &["eth0", "eth1"]), ["wg0"]);
         assert_eq!(awaited(&wanted, &["wg0", "eth0"]), [""; 0]);
-        assert_eq!(awaited(&Wanted::Any, &[]), [""; 0]);
+        assert_eq!(awaited(&Wanted::Any(Hook::Auto), &[]), [""; 0]);
     }
 }

@@ -128,7 +128,7 @@ fn attached(pair: &Pair, mode: Mode) -> Bench {
         ..rules(&["tcp/22", "udp/51820"])
     };
     let mut bench = Bench::with_gate(unlimited(Verdict::Drop), &rules);
-    let interfaces = Wanted::Named(vec![Pair::SERVER_INTERFACE.to_owned()]);
+    let interfaces = Wanted::by_name([Pair::SERVER_INTERFACE]);
     let attach = || bench.xdp.attach(&interfaces, None).map(drop);
     pair.server.run(attach).unwrap();
     bench

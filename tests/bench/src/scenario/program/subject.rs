@@ -3,17 +3,20 @@
 use std::{borrow::Cow, num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp as Program};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp as Program};
 use aya_obj::programs::XdpAttachType;
 use knock_common::{
     gate::{Mode, PrefixLens, Transport},
     rate::Rate,
-    settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
+    settings::{DEFAULT_EVENT_RATE, Destinations, Settings, Verdict},
     window::Window,
 };
 use knock_tests::kernel_log::KernelLog;
 use knock_tests::link::Pair;
-use knockd_types::rules::{Opening, Port, Rules};
+use knockd_types::{
+    interface::Framing,
+    rules::{Opening, Port, Rules},
+};
 use knockd_xdp::program::Xdp;
 
 use super::packet;
@@ -28,6 +31,8 @@ pub(super) const EMPTY: &str = "empty program";
 pub(super) const LOOK_UP: &str = "empty program with one map lookup";
 pub(super) const PLAIN: &str = "knockd";
 pub(super) const GATED: &str = "knockd with a gate";
+pub(super) const EMPTY_TC: &str = "empty tc program";
+pub(super) const GATED_TC: &str = "knockd with a gate, by tc";
 
 /// A lease duration that outlasts the benchmark.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -40,6 +45,10 @@ pub(super) struct Programs {
     pub(super) plain: Program,
     /// knockd with a gate in which [`Pair::CLIENT_V4`] has leases.
     pub(super) gated: Program,
+    /// A tc program that only passes every packet.
+    pub(super) empty_tc: SchedClassifier,
+    /// The tc program with the gate of `gated`.
+    pub(super) gated_tc: SchedClassifier,
     /// Like `plain`, without a limit of events per source.
     pub(super) unlimited: Program,
 }
@@ -48,11 +57,14 @@ impl Programs {
     pub(super) fn load() -> Result<Self> {
         let mut empty = Empty::load()?;
         let settings = Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
+        let (gated, gated_tc) = gated(settings)?;
         Ok(Self {
+            empty_tc: tc_handle(empty.classifier()?)?,
+            gated_tc,
             look_up: handle(empty.look_up()?)?,
             empty: handle(empty.program()?)?,
             plain: handle(Xdp::load(settings, KernelLog::discarded())?.program()?)?,
-            gated: gated(settings)?,
+            gated,
             unlimited: handle(Xdp::load(unlimited(), KernelLog::discarded())?.program()?)?,
         })
     }
@@ -64,7 +76,7 @@ pub(super) fn unlimited() -> Settings {
     Settings::new(Window::DEFAULT, Verdict::Drop, rate)
 }
 
-fn gated(settings: Settings) -> Result<Program> {
+fn gated(settings: Settings) -> Result<(Program, SchedClassifier)> {
     let port = |transport, number| Port { transport, number };
     let ports = vec![
         port(Transport::Tcp, packet::TCP),
@@ -73,6 +85,8 @@ fn gated(settings: Settings) -> Result<Program> {
     let rules = Rules {
         protect: ports.clone(),
         trusted: Vec::new(),
+        destinations: Destinations::default(),
+        addresses: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: HOUR,
         prefix_lens: PrefixLens::new([128]).context("128 is a valid prefix length")?,
@@ -84,7 +98,8 @@ fn gated(settings: Settings) -> Result<Program> {
         ipv6_prefix: 128,
     };
     gate.open(&opening.keys(Pair::CLIENT_V4.into()), HOUR)?;
-    handle(xdp.program()?)
+    let by_tc = tc_handle(xdp.classifier(Framing::Ethernet)?)?;
+    Ok((handle(xdp.program()?)?, by_tc))
 }
 
 /// Another handle for `program`. It keeps the program loaded after the loader is dropped, and runs
@@ -99,11 +114,18 @@ pub(super) fn handle(program: &Program) -> Result<Program> {
     )?)
 }
 
+/// The same for a tc program.
+fn tc_handle(program: &SchedClassifier) -> Result<SchedClassifier> {
+    let info = program.info()?;
+    let name = Cow::Owned(info.name_as_str().unwrap_or_default().to_owned());
+    Ok(SchedClassifier::from_program_info(info, name)?)
+}
+
 /// Runs the program of each subject on `frame`, in turn.
-pub(super) fn compare<const N: usize>(
+pub(super) fn compare<P: PerPacket, const N: usize>(
     case: &str,
     frame: &[u8],
-    subjects: [(&str, &Program); N],
+    subjects: [(&str, &P); N],
     effort: Effort,
 ) -> Result<[Measurement; N]> {
     let repeat = effort.pick(100_000, 1_000_000);
@@ -118,15 +140,27 @@ pub(super) fn compare<const N: usize>(
     }))
 }
 
-/// Nanoseconds of CPU time of this thread per packet. The kernel's figure is an integer, which is
-/// too coarse for an empty program.
-pub(super) fn per_packet(program: &Program, frame: &[u8], repeat: u32) -> Result<f64> {
-    per_each(repeat, || {
-        program.test_run(TestRunOptions {
+/// A program that can be run on a packet.
+pub(super) trait PerPacket {
+    fn run_on(&self, frame: &[u8], repeat: u32) -> Result<()>;
+}
+
+impl<P> PerPacket for P
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
+    fn run_on(&self, frame: &[u8], repeat: u32) -> Result<()> {
+        self.test_run(TestRunOptions {
             data_in: Some(frame),
             repeat,
             ..TestRunOptions::default()
         })?;
         Ok(())
-    })
+    }
+}
+
+/// Nanoseconds of CPU time of this thread per packet. The kernel's figure is an integer, which is
+/// too coarse for an empty program.
+pub(super) fn per_packet(program: &impl PerPacket, frame: &[u8], repeat: u32) -> Result<f64> {
+    per_each(repeat, || program.run_on(frame, repeat))
 }

@@ -1,0 +1,160 @@
+//! The frame that a program is called with, for XDP and for traffic control (tc).
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::bpf_xdp_get_buff_len,
+    programs::{TcContext, XdpContext},
+};
+
+use crate::packet::Cursor;
+
+/// A received frame.
+pub(crate) trait Frame: EbpfContext {
+    /// The bytes of the first buffer, which hold all headers.
+    fn cursor(&self) -> Cursor;
+
+    /// The index of the interface that has received the frame.
+    fn ifindex(&self) -> u32;
+
+    /// The number of bytes that are not in the first buffer.
+    fn further(&self) -> usize;
+}
+
+/// A frame of the XDP program that accepts frames in several buffers (Linux 5.18).
+pub(crate) struct Buffers(pub(crate) XdpContext);
+
+/// A frame of the XDP program for kernels and drivers that have a single buffer per frame.
+pub(crate) struct Linear(pub(crate) XdpContext);
+
+/// A frame of a tc program.
+pub(crate) struct Skb(TcContext);
+
+impl Skb {
+    /// The number of bytes that the headers of a packet may need. A packet with more of them is
+    /// truncated for the parser, so that a gate refuses it.
+    const HEADERS: u32 = 256;
+
+    /// Makes the headers readable: a driver may leave them outside the first buffer.
+    #[inline(always)]
+    pub(crate) fn new(ctx: TcContext) -> Self {
+        let wanted = ctx.len().min(Self::HEADERS);
+        if ctx.data() + (wanted as usize) > ctx.data_end() {
+            // If it fails, for want of memory, the parser finds a truncated packet.
+            let _ = ctx.skb.pull_data(wanted);
+        }
+        Self(ctx)
+    }
+
+    /// The EtherType of the packet, without VLAN tags.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field holds a 16-bit value in network byte order"
+    )]
+    pub(crate) fn ether_type(&self) -> u16 {
+        u16::from_be(self.0.skb.protocol() as u16)
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> *const __sk_buff {
+        self.0.skb.skb
+    }
+}
+
+/// The readable bytes from address `start` to address `end`, which the kernel provided.
+#[inline(always)]
+fn readable(start: usize, end: usize) -> Cursor {
+    // SAFETY: the kernel provides the bounds of the packet's first buffer, which is not modified
+    // while the program runs. Drivers place frames at even addresses. At an odd address, the
+    // alignment of the headers has no effect but two-byte loads; a kernel for a processor without
+    // efficient unaligned access rejects the program.
+    unsafe { Cursor::new(start, end) }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the field is a u32 in struct xdp_md"
+)]
+fn xdp_ifindex(ctx: &XdpContext) -> u32 {
+    ctx.ingress_ifindex() as u32
+}
+
+impl Frame for Buffers {
+    #[inline(always)]
+    fn cursor(&self) -> Cursor {
+        readable(self.0.data(), self.0.data_end())
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        xdp_ifindex(&self.0)
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a frame is at most a few pages long"
+    )]
+    fn further(&self) -> usize {
+        // SAFETY: the context is the one that the kernel passed to the program.
+        let len = unsafe { bpf_xdp_get_buff_len(self.0.ctx) };
+        (len as usize).saturating_sub(self.0.data_end() - self.0.data())
+    }
+}
+
+impl Frame for Linear {
+    #[inline(always)]
+    fn cursor(&self) -> Cursor {
+        readable(self.0.data(), self.0.data_end())
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        xdp_ifindex(&self.0)
+    }
+
+    #[inline(always)]
+    fn further(&self) -> usize {
+        0
+    }
+}
+
+impl Frame for Skb {
+    #[inline(always)]
+    fn cursor(&self) -> Cursor {
+        readable(self.0.data(), self.0.data_end())
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context is the one that the kernel passed to the program.
+        unsafe { (*self.raw()).ifindex }
+    }
+
+    #[inline(always)]
+    fn further(&self) -> usize {
+        (self.0.len() as usize).saturating_sub(self.0.data_end() - self.0.data())
+    }
+}
+
+impl EbpfContext for Buffers {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl EbpfContext for Linear {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl EbpfContext for Skb {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}

@@ -1,0 +1,31 @@
+//! Warnings about the interfaces of this host, for `knockd check`.
+
+use anyhow::Result;
+use knockd_types::interface::Wanted;
+
+use crate::{interfaces, plan::Plan};
+
+/// What an administrator should know about attaching to the `wanted` interfaces that exist.
+///
+/// # Errors
+///
+/// Returns an error if the interfaces cannot be listed.
+pub fn advice(wanted: &Wanted) -> Result<Vec<String>> {
+    let present = interfaces::list()?;
+    let mut warnings = Vec::new();
+    for interface in &present {
+        let Some(hook) = wanted.hook(interface) else {
+            continue;
+        };
+        match Plan::new(interface, hook, &present) {
+            Err(error) => warnings.push(format!("{error:#}")),
+            Ok(plan) => warnings.extend(plan.not_native.map(|reason| {
+                format!(
+                    "{}: native XDP mode is not used, because {reason}",
+                    interface.name
+                )
+            })),
+        }
+    }
+    Ok(warnings)
+}
