@@ -1,7 +1,10 @@
 //! The baseline programs, with which knockd's XDP program is compared.
 
 use anyhow::{Context as _, Result};
-use aya::{Ebpf, programs::Xdp as Program};
+use aya::{
+    Ebpf,
+    programs::{SchedClassifier, Xdp as Program},
+};
 
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty-xdp"));
 
@@ -26,6 +29,8 @@ impl Empty {
             let loaded = program.load();
             loaded.context("the kernel rejects a baseline XDP program")?;
         }
+        let loaded = empty.classifier()?.load();
+        loaded.context("the kernel rejects the baseline tc program")?;
         Ok(empty)
     }
 
@@ -47,11 +52,22 @@ impl Empty {
         self.find("look_up_xdp")
     }
 
+    /// The tc program that only passes every packet.
+    ///
+    /// # Errors
+    ///
+    /// See [`Empty::program`].
+    pub(crate) fn classifier(&mut self) -> Result<&mut SchedClassifier> {
+        Ok(self.find_any("empty_tc")?.try_into()?)
+    }
+
     fn find(&mut self, name: &str) -> Result<&mut Program> {
-        let program = self
-            .ebpf
+        Ok(self.find_any(name)?.try_into()?)
+    }
+
+    fn find_any(&mut self, name: &str) -> Result<&mut aya::programs::Program> {
+        self.ebpf
             .program_mut(name)
-            .with_context(|| format!("the object contains no program `{name}`"))?;
-        Ok(program.try_into()?)
+            .with_context(|| format!("the object contains no program `{name}`"))
     }
 }

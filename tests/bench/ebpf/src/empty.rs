@@ -1,13 +1,13 @@
-//! Baselines for the benchmarks of the XDP program: a program that only passes every packet, and
-//! a program that also looks up one lease.
+//! Baselines for the benchmarks: programs for XDP and tc that only pass every packet, and an XDP
+//! program that also looks up one lease.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 use aya_ebpf::{
-    bindings::xdp_action,
-    macros::{map, xdp},
+    bindings::{TC_ACT_UNSPEC, xdp_action},
+    macros::{classifier, map, xdp},
     maps::HashMap,
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
 use knock_common::{
     address::Address,
@@ -21,6 +21,11 @@ static LEASES: HashMap<LeaseKey, Lease> = HashMap::with_max_entries(16_384, 0);
 #[xdp(frags)]
 fn empty_xdp(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+#[classifier]
+fn empty_tc(_ctx: TcContext) -> i32 {
+    TC_ACT_UNSPEC
 }
 
 #[xdp(frags)]

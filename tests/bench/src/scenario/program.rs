@@ -6,7 +6,7 @@ mod subject;
 
 use anyhow::Result;
 
-use self::subject::{EMPTY, GATED, LOOK_UP, PLAIN, Programs, compare};
+use self::subject::{EMPTY, EMPTY_TC, GATED, GATED_TC, LOOK_UP, PLAIN, Programs, compare};
 use super::definition::Scenario;
 use crate::{
     context::{Context, Effort},
@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "program",
-    title: "Cost of the XDP program per packet",
+    title: "Cost of the eBPF program per packet",
     method: "CPU time per packet with `BPF_PROG_TEST_RUN`. The baseline is an empty program; both \
              programs run in turn. The gate protects `tcp/22` and `udp/51820`. In the case *ring \
              buffer drained* the daemon's reader consumes the events at the same time. In the case \
@@ -36,6 +36,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     drop(entered);
     let mut found = other_ports(&programs, context.effort)?;
     found.extend(gate(&programs, context.effort)?);
+    found.extend(by_tc(&programs, context.effort)?);
     found.extend(window(&programs, context.effort)?);
     found.extend(drained::run(&programs.empty, context.effort)?);
     Ok(found)
@@ -79,6 +80,24 @@ fn gate(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
             look_up.beside(EMPTY),
             gated.beside(EMPTY).target(target, reached),
         ]);
+    }
+    Ok(found)
+}
+
+/// The same packets with the tc program. The kernel's work for `BPF_PROG_TEST_RUN` differs from that
+/// for XDP, so that there is another baseline.
+fn by_tc(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
+    let mut found = Vec::new();
+    for (case, frame) in packet::to_other_ports()?
+        .into_iter()
+        .chain(packet::to_the_gate()?)
+    {
+        let subjects = [
+            (EMPTY_TC, &programs.empty_tc),
+            (GATED_TC, &programs.gated_tc),
+        ];
+        let [empty, gated] = compare(&format!("tc: {case}"), &frame, subjects, effort)?;
+        found.extend([empty, gated.beside(EMPTY_TC)]);
     }
     Ok(found)
 }
