@@ -277,7 +277,16 @@ impl Scene {
     ///
     /// Returns an error if the daemon does not start.
     pub fn with(configuration: &str) -> Result<Self> {
-        let pair = Pair::new()?;
+        Self::on(Pair::new()?, configuration)
+    }
+
+    /// The same on these hosts. The daemon listens on the server's interface unless the
+    /// configuration has `interfaces`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in the same cases as [`Scene::with`].
+    pub fn on(pair: Pair, configuration: &str) -> Result<Self> {
         let files = Files::new(configuration)?;
         let knockd = start(&pair, &files)?;
         let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE)?;
@@ -428,9 +437,12 @@ impl Scene {
 
 fn start(pair: &Pair, files: &Files) -> Result<Running> {
     let mut command = knockd(pair, files)?;
-    command.args(["--iface", Pair::SERVER_INTERFACE]);
+    let configuration = fs::read_to_string(files.path("knockd.toml"))?;
+    if !configuration.contains("interfaces =") {
+        command.args(["--iface", Pair::SERVER_INTERFACE]);
+    }
     let knockd = Running::spawn(command)?;
-    knockd.wait_for(|line| line.contains("listening on srv0"), SOON)?;
+    knockd.wait_for(|line| line.contains("listening on "), SOON)?;
     Ok(knockd)
 }
 

@@ -193,12 +193,39 @@ fn any_attaches_to_all_interfaces_but_loopback_and_to_new_ones() {
         "link set dev new0 name newer0",
         "new0 was renamed to newer0",
     );
-    assert_eq!(watched.attached(), [json!("srv0"), json!("newer0")]);
-    assert_eq!(
-        watched.status()["refused"],
-        json!([]),
-        "a TUN interface is not attached"
+    let attached = [json!("srv0"), json!("newer0"), json!("tun0")];
+    assert_eq!(watched.attached(), attached);
+    let status = watched.status();
+    assert_eq!(status["attachments"][2]["mode"], "tc");
+    assert_eq!(status["refused"], json!([]));
+}
+
+/// The bridge hands the packets for the host to its own interface.
+#[test]
+fn any_leaves_the_members_of_a_bridge_alone() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "any"]);
+    watched.after("link add br0 type bridge", "attached to br0 in generic");
+    watched.after("link set dev srv0 master br0", "srv0 has become a member");
+    assert_eq!(watched.attached(), [json!("br0")]);
+    watched.pair.server.ip("link set dev br0 up").unwrap();
+    watched.knock_from("cli0", source(31));
+    watched.after("link set dev srv0 nomaster", "attached to srv0");
+    watched.knock_from("cli0", source(32));
+}
+
+/// A driver that refuses native mode for want of queues gets the generic one.
+#[test]
+fn a_link_with_too_few_queues_is_attached_in_generic_mode() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "late0"]);
+    let add = watched.add_veth(
+        "late0 numtxqueues 1 numrxqueues 1",
+        "cli1 numtxqueues 4 numrxqueues 4",
     );
+    watched.after(&add, "attached to late0 in generic XDP mode, because");
+    watched.up("late0", "cli1");
+    watched.knock_from("cli1", source(31));
 }
 
 #[test]
@@ -225,7 +252,9 @@ fn an_interface_with_another_xdp_program_is_not_taken_over() {
         .unwrap();
     // The interface has a name that the daemon does not watch, so the other program can attach
     // first.
-    let mut other = Watched::new(&["--iface", "srv0"]);
+    let configuration =
+        format!("interfaces = [{{ name = \"srv0\", attach = \"xdp\" }}]\n{CONFIGURATION}");
+    let mut other = Watched::with(&configuration, &[]);
     let mark = other.knockd.mark();
     other
         .pair

@@ -251,7 +251,55 @@ fn a_failed_start_does_not_change_the_gate() {
     assert_eq!(gated.leases().len(), 1);
 }
 
+/// A daemon whose listener does not come up leaves the host as it was: without a gate if there was
+/// none, and with the gate of an earlier daemon if there was one.
+#[test]
+fn a_start_that_fails_after_pinning_is_undone() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.kill();
+    let text = gated.start_without_listener();
+    assert!(
+        text.contains("the gate stays in force for tcp/22"),
+        "{text}"
+    );
+    gated.refuses(STRANGER);
+    gated.remove_pins();
+    let text = gated.start_without_listener();
+    assert!(text.contains("its gate is removed again"), "{text}");
+    gated.admits(STRANGER);
+    let details = gated.scene.pair.server.ip("-details link show srv0");
+    assert!(!details.unwrap().contains("xdp"));
+    gated.scene.restart().unwrap();
+    gated.refuses(STRANGER);
+}
+
 impl Gated {
+    /// Starts a daemon whose listener cannot put its filter of system calls in force. Returns what it
+    /// printed until it failed.
+    fn start_without_listener(&self) -> String {
+        let knockd = knockd(&self.scene.pair, &self.scene.files).unwrap();
+        let mut strace = self.scene.pair.server.command("strace");
+        strace.args([
+            "-f",
+            "-qq",
+            "-e",
+            "trace=seccomp",
+            "-e",
+            "inject=seccomp:error=EPERM",
+        ]);
+        strace.arg(program("knockd").unwrap());
+        let arguments = knockd
+            .get_args()
+            .skip_while(|argument| *argument != "--log");
+        strace.args(arguments).args(["--iface", "srv0"]);
+        let mut failing = Running::spawn(strace).unwrap();
+        assert!(!failing.wait(SOON).unwrap().success());
+        let lines = failing.lines();
+        let lines = lines.iter().map(|line| line.text.as_str());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Runs a shell `script` in the pin folder, in the daemon's mount namespace.
     fn in_pins(&self, script: &str) -> String {
         let mut shell = self.scene.pair.server.command("sh");
