@@ -8,7 +8,7 @@ with_address() {
 }
 
 carries() {
-    wire "$1" "$2" || return
+    move "$2" && address "$1" "$2" || return
     reaches
 }
 

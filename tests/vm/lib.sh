@@ -24,6 +24,7 @@ check() {
     why=$("$@" 2>&1)
     status=$?
     why=$(echo "$why" | tail -n 3 | tr '\r\n' '  ' | cut -c 1-400)
+    echo "TOOK $(cut -d' ' -f1 /proc/uptime) $name"
     case $status in
     0) echo "CHECK ok $name" ;;
     "$SKIPPED") echo "CHECK skip $name: $why" ;;
@@ -64,16 +65,19 @@ in_client() {
     ip netns exec client "$@"
 }
 
-# Gives both ends of a link their addresses. The client's end moves into its namespace.
-#   wire SERVER-INTERFACE CLIENT-INTERFACE
-wire() {
+# Moves the client's end of a link into its namespace.
+move() {
     ip netns add client 2>/dev/null
     ip link set lo up
     ip -n client link set lo up
-    ip link set "$2" netns client || return
-    ip addr add "$SERVER/24" dev "$1"
-    ip link set "$1" up
-    ip -n client addr add "$CLIENT/24" dev "$2"
+    ip link set "$1" netns client
+}
+
+# Gives an interface of the server and one of the client their addresses.
+address() {
+    ip addr add "$SERVER/24" dev "$1" || return
+    ip link set "$1" up || return
+    ip -n client addr add "$CLIENT/24" dev "$2" || return
     ip -n client addr add "$STRANGER/24" dev "$2"
     ip -n client link set "$2" up
 }
@@ -83,7 +87,6 @@ unwire() {
     ip addr flush dev "$1"
     ip link set "$1" down
     ip -n client link set "$2" netns 1 2>/dev/null
-    # A link of no other kind comes back by itself.
     ip netns del client
 }
 
@@ -96,7 +99,7 @@ reaches() {
 #   connect ADDRESS PORT
 connect() {
     in_client ip route replace "$SERVER" dev "$(client_interface)" src "$1"
-    in_client timeout 5 nc -w 2 "$SERVER" "$2" </dev/null
+    in_client timeout 5 nc -w 1 "$SERVER" "$2" </dev/null
 }
 
 client_interface() {
@@ -154,12 +157,23 @@ END
 # Starts the daemon, with the words before its name: `start setpriv …`
 start() {
     rm -f /run/knockd.status
+    : >"$LOG"
     (
         # shellcheck disable=SC2016 # The inner shell expands it.
         "$@" sh -c 'echo $$ >/run/knockd.pid; exec knockd' >"$LOG" 2>&1
         echo $? >/run/knockd.status
     ) </dev/null >/dev/null 2>&1 &
-    wait_until grep -qE 'listening on|waiting for' "$LOG" || fail "no start: $(tail -n 3 "$LOG")"
+    wait_until has_started_or_stopped
+    is_running || fail "it does not start: $(tail -n 3 "$LOG")"
+    wait_until has_started || fail "no start: $(tail -n 3 "$LOG")"
+}
+
+has_started() {
+    grep -qE 'listening on|waiting for' "$LOG"
+}
+
+has_started_or_stopped() {
+    has_started || stopped
 }
 
 # The processes of the daemon that were started as `knockd-NAME`.

@@ -7,10 +7,13 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::kernel::Arch;
-use crate::workspace::{Workspace, output, run};
+use crate::{
+    apt,
+    workspace::{Workspace, output, run},
+};
 
 /// The keys of Debian's archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -64,10 +67,9 @@ impl Archive {
     ///
     /// Returns an error if one of them cannot be had.
     pub(super) fn open(workspace: &Workspace, suites: &[&str], arch: Arch) -> Result<Self> {
-        ensure!(
-            Path::new(KEYRING).is_file(),
-            "there is no {KEYRING}: install debian-archive-keyring"
-        );
+        if !Path::new(KEYRING).is_file() {
+            apt::install(&["debian-archive-keyring"])?;
+        }
         let name = format!("{}-{}", suites.join("+"), arch.debian());
         let folder = workspace.target.join("vm/apt").join(name);
         for needed in ["lists/partial", "archives/partial"] {

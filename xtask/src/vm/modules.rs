@@ -24,6 +24,8 @@ const WANTED: &[&str] = &[
     "dummy",
     "tun",
     "ppp_generic",
+    "ipip",
+    "ip_gre",
     "ppp_async",
     "ppp_synctty",
     "pppoe",
