@@ -37,9 +37,13 @@ opens_for_the_knocker_alone() {
     wait_until is_open_for "$CLIENT" || fail "the knock has opened nothing"
     is_closed_for "$STRANGER" || fail "open for another address"
     knockd leases | grep -q "$CLIENT" || fail "leases does not list it"
+    knockd close "$CLIENT" || return
+    is_closed_for "$CLIENT" || fail "still open once it is closed"
 }
 
 closes_by_itself() {
+    knock_for brief || return
+    wait_until grep -q 'gate open .*door="brief"' "$LOG" || fail "it does not open"
     wait_until is_closed_for "$CLIENT" || fail "still open"
 }
 
@@ -62,10 +66,11 @@ tails() {
     knock_for ssh || return
     wait_until grep -q laptop /run/tail || fail "the knock is not shown: $(tail -n 3 /run/tail)"
     kill $!
+    knockd close "$CLIENT"
 }
 
 reloads() {
-    sed -i 's/^for = "6s"/for = "5s"/' "$CONFIG"
+    sed -i 's/^for = "1m"/for = "2m"/' "$CONFIG"
     knockd reload || return
     [ "$(value reloads)" = 1 ] || fail "not counted: $(status_json)"
     echo "broken =" >>"$CONFIG"
