@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
-//! the demo for it, and `package` makes the Debian package. What needs root runs as root, with sudo
+//! the demo for it, `vm` boots other kernels, and `package` makes the Debian package. What needs root runs as root, with sudo
 //! for an ordinary user. Everything is built as the caller.
 
 mod apt;
@@ -25,6 +25,7 @@ mod setup;
 mod steps;
 mod test;
 mod tools;
+mod vm;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -73,6 +74,8 @@ enum Task {
     Structure,
     /// Measure what knockd costs, and its peers, and publish the figures
     Bench(bench::Choice),
+    /// Boot knockd on other kernels in qemu, and check it there
+    Vm(vm::Choice),
 }
 
 fn main() -> ExitCode {
@@ -114,5 +117,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
             boundaries::check(&workspace)
         }
         Task::Bench(choice) => bench::bench(&workspace, choice),
+        Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
+    vm,
     workspace::{BENCH_EBPF, EBPF, PROGRAMS, Workspace, run},
 };
 
@@ -148,7 +149,9 @@ impl Run<'_> {
     fn kernel_tests(&self, executables: Vec<Executable>, summary: &mut Summary) -> Result<()> {
         self.steps.run("tests with a kernel, in namespaces", || {
             kernel::run(self.workspace, executables, summary)
-        })
+        })?;
+        self.steps
+            .run("another kernel, in qemu", || vm::boot_short(self.workspace))
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) const BENCH_EBPF: &str = "knock-bench-ebpf";
 /// The tests that need root and a kernel.
 pub(crate) const TESTS: &str = "knock-tests";
 
+/// The target of the programs for 64-bit ARM.
+pub(crate) const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
 /// The project's folders.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -96,6 +99,11 @@ impl Workspace {
     /// The folder of the package [`TESTS`].
     pub(crate) fn tests(&self) -> PathBuf {
         self.root.join("tests")
+    }
+
+    /// The scripts that run in a guest, on another kernel.
+    pub(crate) fn guest(&self) -> PathBuf {
+        self.tests().join("vm")
     }
 
     /// The book.

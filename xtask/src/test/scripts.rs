@@ -26,6 +26,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
         workspace.packaging("debian"),
         workspace.packaging("firewall"),
         workspace.tests().join("src/machine"),
+        workspace.guest(),
     ] {
         scripts.extend(scripts_in(&folder)?);
     }

@@ -1,0 +1,261 @@
+//! knockd on other kernels: Debian's, each booted in qemu with an initramfs that runs the checks.
+
+mod archive;
+mod boot;
+mod image;
+mod initramfs;
+mod kernel;
+mod modules;
+mod nic;
+mod page;
+mod report;
+mod userland;
+
+use std::{env, fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use crate::{
+    apt::{self, Provided},
+    interrupt, setup,
+    workspace::{AARCH64, PROGRAMS, Workspace, run},
+};
+use archive::Archive;
+use boot::Guest;
+use kernel::{Arch, Kernel};
+use modules::Modules;
+use nic::Nics;
+use report::Report;
+
+/// What unpacks kernels and packs the guest's files.
+const TOOLS: &[Provided] = &[
+    Provided {
+        program: "cpio",
+        package: "cpio",
+    },
+    Provided {
+        program: "depmod",
+        package: "kmod",
+    },
+    Provided {
+        program: "gzip",
+        package: "gzip",
+    },
+    Provided {
+        program: "lz4",
+        package: "lz4",
+    },
+    Provided {
+        program: "setpriv",
+        package: "util-linux",
+    },
+    Provided {
+        program: "xz",
+        package: "xz-utils",
+    },
+    Provided {
+        program: "zstd",
+        package: "zstd",
+    },
+];
+
+/// The longest that a guest may take: some machines emulate slowly.
+const LIMIT: Duration = Duration::from_mins(30);
+const SHORT_LIMIT: Duration = Duration::from_mins(5);
+
+/// Which kernels are booted.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// The kernels: 6.1, 6.12, sid, 5.10, 6.1-arm64; by default all
+    #[arg(value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Only the checks that `cargo xtask test` runs; publishes nothing
+    #[arg(long)]
+    short: bool,
+}
+
+/// A kernel and its modules, unpacked.
+struct Unpacked {
+    folder: PathBuf,
+    modules: Modules,
+    image: PathBuf,
+}
+
+/// Boots the chosen kernels one after the other, prints what was found, and writes it to the book.
+pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
+    let kernels = kernel::chosen(&choice.kernels)?;
+    setup::setup(workspace, None)?;
+    let mut reports = Vec::new();
+    let mut skipped = Vec::new();
+    for kernel in kernels {
+        println!("\n=== {}", kernel.name);
+        match boot_one(workspace, kernel, choice.short) {
+            Ok(report) => {
+                report.print(kernel.name);
+                reports.push((kernel, report));
+            }
+            Err(error) if interrupt::status().is_some() => return Err(error),
+            Err(error) => {
+                println!("{}: not booted: {error:#}", kernel.name);
+                skipped.push((kernel, error));
+            }
+        }
+    }
+    if !choice.short {
+        page::update(workspace, &reports)?;
+    }
+    summarize(&reports, &skipped)
+}
+
+/// Boots the kernel of the short run, for `cargo xtask test`. Where its packages cannot be had, says
+/// so; with `CI` set, that is an error.
+pub(crate) fn boot_short(workspace: &Workspace) -> Result<()> {
+    let kernel = kernel::named(kernel::SHORT)?;
+    tools()?;
+    let unpacked = match unpack(workspace, kernel) {
+        Err(error) if env::var_os("CI").is_none() && interrupt::status().is_none() => {
+            println!("skipped: kernel {} cannot be had: {error:#}", kernel.name);
+            return Ok(());
+        }
+        unpacked => unpacked?,
+    };
+    let report = run_guest(workspace, kernel, &unpacked, true)?;
+    report.print(kernel.name);
+    report.judge()
+}
+
+fn boot_one(workspace: &Workspace, kernel: &Kernel, short: bool) -> Result<Report> {
+    tools()?;
+    let unpacked = unpack(workspace, kernel)?;
+    build(workspace, kernel.arch)?;
+    run_guest(workspace, kernel, &unpacked, short)
+}
+
+fn tools() -> Result<()> {
+    apt::provide(TOOLS)
+}
+
+/// Fetches a kernel from the first of its suites that can be had.
+fn unpack(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked> {
+    let folder = workspace.target.join("vm").join(kernel.name);
+    let mut failed = None;
+    for suites in kernel.suites {
+        match unpack_from(workspace, kernel, suites, &folder) {
+            Ok(()) => {
+                let packages = folder.join("packages");
+                let modules = Modules::find(&packages)?;
+                let image = image::bootable(&packages, modules.release(), kernel.arch)?;
+                return Ok(Unpacked {
+                    folder,
+                    modules,
+                    image,
+                });
+            }
+            Err(error) if interrupt::status().is_some() => return Err(error),
+            Err(error) => {
+                println!("not from {}: {error:#}", suites.join(", "));
+                failed = Some(error);
+            }
+        }
+    }
+    Err(failed.context("a kernel without suites")?)
+}
+
+fn unpack_from(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    suites: &[&str],
+    folder: &std::path::Path,
+) -> Result<()> {
+    let archive = Archive::open(workspace, suites, kernel.arch)?;
+    let packages = archive.kernel(&kernel.arch.metapackage())?;
+    println!("{}", packages.join(", "));
+    archive.unpack(&packages, &folder.join("packages"))
+}
+
+/// Builds the programs for the guest.
+fn build(workspace: &Workspace, arch: Arch) -> Result<()> {
+    let mut cargo = workspace.cargo("build --quiet --bins --package");
+    cargo.arg(PROGRAMS);
+    if arch.is_native() {
+        return run(&mut cargo);
+    }
+    if arch != Arch::Arm64 {
+        bail!(
+            "the programs for {} are not built on this machine",
+            arch.debian()
+        );
+    }
+    apt::provide(&[Provided {
+        program: "aarch64-linux-gnu-gcc",
+        package: "gcc-aarch64-linux-gnu",
+    }])?;
+    run(workspace.command("rustup").args(["target", "add", AARCH64]))?;
+    let linker = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER";
+    run(cargo
+        .args(["--target", AARCH64])
+        .env(linker, "aarch64-linux-gnu-gcc"))
+}
+
+fn run_guest(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    unpacked: &Unpacked,
+    short: bool,
+) -> Result<Report> {
+    let Unpacked {
+        folder,
+        modules,
+        image,
+    } = unpacked;
+    let initramfs = initramfs::make(workspace, kernel.arch, modules, folder)?;
+    let nics = match short {
+        true => Nics::short(),
+        false => Nics::all(kernel.arch.qemu()?)?,
+    };
+    if !nics.missing.is_empty() {
+        println!("skipped: this qemu has no {}", nics.missing.join(", "));
+    }
+    let guest = Guest {
+        arch: kernel.arch,
+        image,
+        initramfs: &initramfs,
+        nics: &nics,
+        scope: if short {
+            "vm_scope=short"
+        } else {
+            "vm_scope=all"
+        },
+        limit: if short { SHORT_LIMIT } else { LIMIT },
+    };
+    let report = guest.run(&folder.join("serial.log"));
+    // It has a copy of every program, and is made anew each time.
+    fs::remove_file(&initramfs)?;
+    report
+}
+
+/// Prints a table of all kernels.
+fn summarize(reports: &[(&Kernel, Report)], skipped: &[(&Kernel, anyhow::Error)]) -> Result<()> {
+    println!();
+    let mut failed = 0;
+    for (kernel, report) in reports {
+        failed += report.count().failed;
+        println!(
+            "{:10} {:28} {:>5.0} s  {}",
+            kernel.name,
+            report.kernel.split(' ').next().unwrap_or_default(),
+            report.took.as_secs_f32(),
+            report.count()
+        );
+        for nic in &report.nics {
+            println!("{:10}     {:32} {}", "", nic.model, nic.mode);
+        }
+    }
+    for (kernel, error) in skipped {
+        println!("{:10} not booted: {error:#}", kernel.name);
+    }
+    ensure!(!reports.is_empty(), "no kernel was booted");
+    ensure!(failed == 0, "{failed} checks failed");
+    Ok(())
+}
