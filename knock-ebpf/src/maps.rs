@@ -7,21 +7,18 @@ use aya_ebpf::{
 use knock_common::{
     address::Address,
     counters::{Counts, SLOTS},
+    event::RING_BYTES,
     gate::{Lease, LeaseKey, MAX_TRUSTED, PROTECTED_LEN},
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
 };
-
-/// The size of the ring buffer: 2 MiB hold 43,000 events. That is 100 ms of a flood of 400,000
-/// SYNs per second, for which a busy daemon may not read the ring buffer.
-const EVENTS_BYTES: u32 = 2 * 1024 * 1024;
 
 /// The maximum number of sources with a token bucket. A small LRU map evicts entries too early,
 /// and an evicted source starts again with a full bucket.
 const MAX_SOURCES: u32 = 65_536;
 
 #[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// The daemon replaces this value when it loads the program.
 #[unsafe(no_mangle)]

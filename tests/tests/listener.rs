@@ -248,9 +248,10 @@ mod compromised {
     const F_SETSIG: u64 = 10;
     const F_SETOWN_EX: u64 = 15;
 
-    /// `BPF_MAP_CREATE` and `BPF_PROG_LOAD` of linux/bpf.h.
+    /// `BPF_MAP_CREATE`, `BPF_PROG_LOAD` and `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h.
     const BPF_MAP_CREATE: u64 = 0;
     const BPF_PROG_LOAD: u64 = 5;
+    const BPF_OBJ_GET_INFO_BY_FD: u64 = 15;
 
     fn hijack(scene: &Scene) -> Hijacked {
         // The listener is ready and about to block.
@@ -335,6 +336,7 @@ mod compromised {
             (libc::SYS_mount, &[]),
             (libc::SYS_bpf, &[BPF_PROG_LOAD]),
             (libc::SYS_bpf, &[BPF_MAP_CREATE]),
+            (libc::SYS_bpf, &[BPF_OBJ_GET_INFO_BY_FD]),
             // Signals of asynchronous I/O would reach every process of the same user. The kernel
             // ignores the upper half of the argument, and so must the filter.
             (libc::SYS_fcntl, &[0, libc::F_SETOWN as u64, 1]),

@@ -29,9 +29,6 @@ use seccompiler::{
 /// The newest supported Landlock ABI. Older kernels enforce the subset that they support.
 const LANDLOCK: ABI = ABI::V6;
 
-/// `BPF_OBJ_GET_INFO_BY_FD` of linux/bpf.h: aya calls it on the ring buffer's file descriptor.
-const BPF_OBJ_GET_INFO_BY_FD: u64 = 15;
-
 /// `F_SETOWN`, `F_SETSIG` and `F_SETOWN_EX` of asm-generic/fcntl.h.
 const FILE_OWNER_COMMANDS: [u64; 3] = [8, 10, 15];
 
@@ -143,8 +140,6 @@ fn allowed() -> Result<Rules> {
     rules.insert(libc::SYS_prctl, vec![when(0, Op::Eq, name)?]);
     let nonblocking = vec![when(1, Op::Eq, libc::FIONBIO)?];
     rules.insert(libc::SYS_ioctl, nonblocking);
-    let info = vec![when(0, Op::Eq, BPF_OBJ_GET_INFO_BY_FD)?];
-    rules.insert(libc::SYS_bpf, info);
     // abort(3), after a panic during a panic.
     let own = vec![when(0, Op::Eq, std::process::id().into())?];
     rules.insert(libc::SYS_tgkill, own);
@@ -154,8 +149,6 @@ fn allowed() -> Result<Rules> {
 /// The system calls that kill the process.
 fn hostile() -> Result<Rules> {
     let mut rules: Rules = HOSTILE.iter().map(|call| (*call, vec![])).collect();
-    let others = vec![when(0, Op::Ne, BPF_OBJ_GET_INFO_BY_FD)?];
-    rules.insert(libc::SYS_bpf, others);
     // Asynchronous I/O signals any process of the same user. Landlock restricts that only from
     // Linux 6.12 on.
     let owners = FILE_OWNER_COMMANDS.map(|command| {
@@ -257,6 +250,7 @@ const ALLOWED: &[c_long] = &[
 ];
 
 const HOSTILE: &[c_long] = &[
+    libc::SYS_bpf,
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_ptrace,

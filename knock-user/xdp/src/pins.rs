@@ -16,7 +16,8 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -314,14 +315,24 @@ impl PinDir {
     }
 }
 
-/// The interfaces that still have the XDP program of one of the removed `links`.
+/// How long the kernel may take to release a link after its pin was removed.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// The interfaces that still have the XDP program of one of the removed `links` after some time.
 fn stuck(links: &[Found]) -> Result<Vec<Interface>> {
     let is_stuck = |interface: &Interface| {
         let had_ours = |link: &Found| link.mode != Mode::Tc && link.ifindex == interface.index;
         links.iter().any(had_ours) && interface.program.is_some()
     };
-    let present = interfaces::list()?;
-    Ok(present.into_iter().filter(is_stuck).collect())
+    let begun = Instant::now();
+    loop {
+        let mut stuck = interfaces::list()?;
+        stuck.retain(is_stuck);
+        if stuck.is_empty() || begun.elapsed() > RELEASE {
+            return Ok(stuck);
+        }
+        thread::sleep(RELEASE / 100);
+    }
 }
 
 /// The name of the interface with this index, for messages.

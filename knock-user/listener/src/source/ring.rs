@@ -15,9 +15,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use aya::maps::{MapData, MapType};
-use knock_common::{event::KnockEvent, rate::Rate};
+use anyhow::{Context as _, Result};
+use knock_common::{
+    event::{KnockEvent, RING_BYTES},
+    rate::Rate,
+};
 use knockd_runtime::{async_fd::readable, clock::monotonic};
 use knockd_types::syn::Syn;
 use tokio::{
@@ -74,15 +76,11 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// Returns an error if it is not a ring buffer, cannot be mapped or cannot be waited for.
+    /// Returns an error if it cannot be mapped as a ring buffer of [`RING_BYTES`], or cannot be
+    /// waited for.
     pub fn open(events: OwnedFd) -> Result<Self> {
-        let map = MapData::from_fd(events.try_clone()?).context("the ring buffer")?;
-        let map = map.info()?;
-        ensure!(
-            map.map_type()? == MapType::RingBuf,
-            "the map is not a ring buffer"
-        );
-        let size = usize::try_from(map.max_entries())?;
+        // The kernel is not asked for the size: before Linux 5.19 that needs a capability.
+        let size = usize::try_from(RING_BYTES)?;
         Ok(Self {
             reader: Reader::new(events.as_fd(), size).context("the ring buffer cannot be read")?,
             // SAFETY: an `OwnedFd` owns its file descriptor and closes it when it is dropped.
