@@ -12,9 +12,9 @@ pub(crate) fn unloadable(error: anyhow::Error) -> anyhow::Error {
         // The verifier also rejects programs with EACCES, and then it says why.
         Some(Errno::PERM | Errno::ACCESS) if !has_verifier_log(&error) => no_rights(),
         Some(Errno::NOSYS) => {
-            anyhow!("this kernel has no BPF support: knockd needs it, and Linux 5.19 or later")
+            anyhow!("this kernel has no BPF support: knockd needs it, and Linux 5.10 or later")
         }
-        _ => error.context("the kernel rejects the XDP program: knockd needs Linux 5.19 or later"),
+        _ => error.context("the kernel rejects the eBPF program: knockd needs Linux 5.10 or later"),
     }
 }
 
@@ -30,7 +30,7 @@ fn has_verifier_log(error: &anyhow::Error) -> bool {
 /// The error of a process without the required capabilities.
 pub(crate) fn no_rights() -> anyhow::Error {
     anyhow!(
-        "loading an XDP program needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run knockd as root"
+        "loading an XDP program needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and before Linux 5.11 unlimited locked memory (`LimitMEMLOCK=infinity` in the systemd unit): run knockd as root"
     )
 }
 
