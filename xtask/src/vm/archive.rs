@@ -18,6 +18,9 @@ use crate::{
 /// The keys of Debian's archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// How the names of the packages begin that a metapackage chooses from.
+const IMAGE: &str = "linux-image-";
+
 /// Where packages are if this machine's apt does not say it.
 const MIRROR: Mirror<'static> = Mirror {
     main: "http://deb.debian.org/debian",
@@ -95,7 +98,8 @@ impl Archive {
         let image = self.depends(metapackage)?;
         let image = parts_of_a_kernel(&image);
         let image = image
-            .first()
+            .iter()
+            .find(|package| package.starts_with(IMAGE))
             .with_context(|| format!("{metapackage} depends on no kernel"))?;
         let mut packages = vec![image.clone()];
         packages.extend(parts_of_a_kernel(&self.depends(image)?));
@@ -194,7 +198,7 @@ fn parts_of_a_kernel(depends: &str) -> Vec<String> {
         .filter_map(|line| line.trim().strip_prefix("Depends: "));
     packages
         .filter(|package| {
-            ["linux-image-", "linux-binary-", "linux-modules-"]
+            [IMAGE, "linux-base-", "linux-binary-", "linux-modules-"]
                 .iter()
                 .any(|part| package.starts_with(part))
         })
@@ -232,7 +236,11 @@ mod tests {
                        Depends: linux-modules-7.2-amd64\n";
         assert_eq!(
             parts_of_a_kernel(depends),
-            ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]
+            [
+                "linux-base-7.2-amd64",
+                "linux-binary-7.2-amd64",
+                "linux-modules-7.2-amd64"
+            ]
         );
     }
 }
