@@ -79,9 +79,15 @@ reloads() {
     is_running
 }
 
+# The metrics, within some seconds. The server gives up when its client's half of the connection
+# ends.
+fetch_metrics() {
+    { printf 'GET /metrics HTTP/1.0\r\n\r\n' && sleep "$1"; } | timeout 10 nc -w 2 127.0.0.1 9811 >/run/metrics
+    [ -s /run/metrics ]
+}
+
 exports_metrics() {
-    # The server gives up when its client's half of the connection ends.
-    { printf 'GET /metrics HTTP/1.0\r\n\r\n' && sleep 1; } | timeout 5 nc -w 2 127.0.0.1 9811 >/run/metrics
+    fetch_metrics 1 || fetch_metrics 5 || fail "no answer"
     grep -q '^knockd_packets_total{.*} [1-9]' /run/metrics || fail "$(tail -n 2 /run/metrics)"
 }
 
@@ -129,6 +135,8 @@ is_taken_over() {
     is_closed_for "$CLIENT" || fail "open"
     knock_for ssh || return
     wait_until is_open_for "$CLIENT" || fail "no knock is heard"
+    # The next start would restore the lease.
+    knockd close "$CLIENT"
 }
 
 # The capabilities of the unit, by their numbers: setpriv may not know the names of new ones.
