@@ -160,6 +160,26 @@ detaches() {
     [ -z "$(ls /sys/fs/bpf/knockd 2>/dev/null)" ] || fail "pins are left: $(ls /sys/fs/bpf/knockd)"
 }
 
+while_attached() {
+    check "packets are counted" sees_packets
+    check "gate refuses without a knock" refuses_strangers
+    check "gate opens for the knocker alone" opens_for_the_knocker_alone
+    check "door closes by itself" closes_by_itself
+    check "door runs commands" runs_commands
+    check "open and close by hand" opens_manually
+    check "tail" tails
+    check "reload" reloads
+    check "metrics" exports_metrics
+    check "sandbox" is_in_a_sandbox
+    check "listener killed" survives_a_dead_listener
+    check "daemon killed, gate stays closed" stays_closed_when_killed
+    check "take-over" is_taken_over
+    check "SIGTERM" stop
+    check "six capabilities" lives_with_six_capabilities
+    check "SIGTERM with six capabilities" stop
+    check "detach" detaches
+}
+
 has_module veth
 ip link add srv type veth peer name cli
 move cli
@@ -168,24 +188,8 @@ serve
 check "init" sets_up
 check "check" knockd check
 check "client add" adds_a_client
-check "attach to veth" attaches
-check "packets are counted" sees_packets
-check "gate refuses without a knock" refuses_strangers
-check "gate opens for the knocker alone" opens_for_the_knocker_alone
-check "door closes by itself" closes_by_itself
-check "door runs commands" runs_commands
-check "open and close by hand" opens_manually
-check "tail" tails
-check "reload" reloads
-check "metrics" exports_metrics
-check "sandbox" is_in_a_sandbox
-check "listener killed" survives_a_dead_listener
-check "daemon killed, gate stays closed" stays_closed_when_killed
-check "take-over" is_taken_over
-check "SIGTERM" stop
-check "six capabilities" lives_with_six_capabilities
-check "SIGTERM with six capabilities" stop
-check "detach" detaches
+# The others would only wait in vain.
+check "attach to veth" attaches && while_attached
 clean_up
 unwire srv cli
 ip link del srv
