@@ -11,13 +11,9 @@ mod page;
 mod report;
 mod userland;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{env, fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
@@ -26,7 +22,6 @@ use crate::{
     interrupt, setup,
     workspace::{AARCH64, PROGRAMS, TESTS, Workspace, run},
 };
-use archive::Archive;
 use boot::Guest;
 use kernel::{Arch, Kernel};
 use modules::Modules;
@@ -67,7 +62,7 @@ const TOOLS: &[Provided] = &[
 
 /// The longest that a guest may take: some machines emulate slowly.
 const LIMIT: Duration = Duration::from_mins(30);
-const SHORT_LIMIT: Duration = Duration::from_mins(5);
+const SHORT_LIMIT: Duration = Duration::from_mins(10);
 
 /// Which kernels are booted.
 #[derive(Debug, Args)]
@@ -204,42 +199,21 @@ fn tools() -> Result<()> {
     apt::provide(TOOLS)
 }
 
-/// Fetches a kernel from the first of its suites that can be had.
+/// Fetches a kernel, and unpacks its image.
 fn unpack(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked> {
     let folder = workspace.target.join("vm").join(kernel.name);
-    let mut failed = None;
-    for suites in kernel.suites {
-        match unpack_from(workspace, kernel, suites, &folder) {
-            Ok(()) => {
-                let packages = folder.join("packages");
-                let modules = Modules::find(&packages)?;
-                let image = image::bootable(&packages, modules.release(), kernel.arch)?;
-                return Ok(Unpacked {
-                    folder,
-                    modules,
-                    image,
-                });
-            }
-            Err(error) if interrupt::status().is_some() => return Err(error),
-            Err(error) => {
-                println!("not from {}: {error:#}", suites.join(", "));
-                failed = Some(error);
-            }
-        }
-    }
-    Err(failed.context("a kernel without suites")?)
-}
-
-fn unpack_from(
-    workspace: &Workspace,
-    kernel: &Kernel,
-    suites: &[&str],
-    folder: &Path,
-) -> Result<()> {
-    let archive = Archive::open(workspace, suites, kernel.arch)?;
-    let packages = archive.kernel(&kernel.arch.metapackage())?;
-    println!("{}", packages.join(", "));
-    archive.unpack(&packages, &folder.join("packages"))
+    let packages = folder.join("packages");
+    let Kernel { arch, suites, .. } = kernel;
+    archive::provide(workspace, suites, *arch, &packages, |archive| {
+        archive.kernel(&arch.metapackage())
+    })?;
+    let modules = Modules::find(&packages)?;
+    let image = image::bootable(&packages, modules.release(), *arch)?;
+    Ok(Unpacked {
+        folder,
+        modules,
+        image,
+    })
 }
 
 /// Builds the programs for the guest.

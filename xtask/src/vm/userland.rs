@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{archive::Archive, kernel::Arch};
+use super::{archive, kernel::Arch};
 use crate::{
     executables::Executable,
     workspace::{Workspace, output},
@@ -69,8 +69,9 @@ pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<
     let unpacked = workspace
         .target
         .join(format!("vm/userland-{}", arch.debian()));
-    let archive = Archive::open(workspace, &[SUITE], arch)?;
-    archive.unpack(&packages, &unpacked)?;
+    archive::provide(workspace, &[&[SUITE]], arch, &unpacked, |_| {
+        Ok(packages.clone())
+    })?;
     copy_program(&unpacked.join("bin/busybox"), &root.join("bin/busybox"))?;
     let folder = match arch.is_native() {
         true => "usr/sbin",
