@@ -22,6 +22,8 @@ sees_traffic() {
     in_client ping -c 2 -W 2 "$SERVER" >/dev/null || fail "nothing passes"
     seen=$(status_json | sed 's/.*"kernel":{\([^}]*\)}.*/\1/' | grep -c '[1-9]')
     [ "$seen" -gt 0 ] || fail "attached in mode $(mode "$1"), but the program sees nothing"
+    # A mode that misses the traffic has to be left for one that does not.
+    ! status_json | grep -q '"traffic":"missed"' || fail "knockd says that it misses the traffic"
 }
 
 refuses() {

@@ -79,9 +79,15 @@ reloads() {
     is_running
 }
 
+# The metrics, within some seconds. The server gives up when its client's half of the connection
+# ends.
+fetch_metrics() {
+    { printf 'GET /metrics HTTP/1.0\r\n\r\n' && sleep "$1"; } | timeout 10 nc -w 2 127.0.0.1 9811 >/run/metrics
+    [ -s /run/metrics ]
+}
+
 exports_metrics() {
-    # The server gives up when its client's half of the connection ends.
-    { printf 'GET /metrics HTTP/1.0\r\n\r\n' && sleep 1; } | timeout 5 nc -w 2 127.0.0.1 9811 >/run/metrics
+    fetch_metrics 1 || fetch_metrics 5 || fail "no answer"
     grep -q '^knockd_packets_total{.*} [1-9]' /run/metrics || fail "$(tail -n 2 /run/metrics)"
 }
 
@@ -129,6 +135,8 @@ is_taken_over() {
     is_closed_for "$CLIENT" || fail "open"
     knock_for ssh || return
     wait_until is_open_for "$CLIENT" || fail "no knock is heard"
+    # The next start would restore the lease.
+    knockd close "$CLIENT"
 }
 
 # The capabilities of the unit, by their numbers: setpriv may not know the names of new ones.
@@ -152,6 +160,26 @@ detaches() {
     [ -z "$(ls /sys/fs/bpf/knockd 2>/dev/null)" ] || fail "pins are left: $(ls /sys/fs/bpf/knockd)"
 }
 
+while_attached() {
+    check "packets are counted" sees_packets
+    check "gate refuses without a knock" refuses_strangers
+    check "gate opens for the knocker alone" opens_for_the_knocker_alone
+    check "door closes by itself" closes_by_itself
+    check "door runs commands" runs_commands
+    check "open and close by hand" opens_manually
+    check "tail" tails
+    check "reload" reloads
+    check "metrics" exports_metrics
+    check "sandbox" is_in_a_sandbox
+    check "listener killed" survives_a_dead_listener
+    check "daemon killed, gate stays closed" stays_closed_when_killed
+    check "take-over" is_taken_over
+    check "SIGTERM" stop
+    check "six capabilities" lives_with_six_capabilities
+    check "SIGTERM with six capabilities" stop
+    check "detach" detaches
+}
+
 has_module veth
 ip link add srv type veth peer name cli
 move cli
@@ -160,24 +188,8 @@ serve
 check "init" sets_up
 check "check" knockd check
 check "client add" adds_a_client
-check "attach to veth" attaches
-check "packets are counted" sees_packets
-check "gate refuses without a knock" refuses_strangers
-check "gate opens for the knocker alone" opens_for_the_knocker_alone
-check "door closes by itself" closes_by_itself
-check "door runs commands" runs_commands
-check "open and close by hand" opens_manually
-check "tail" tails
-check "reload" reloads
-check "metrics" exports_metrics
-check "sandbox" is_in_a_sandbox
-check "listener killed" survives_a_dead_listener
-check "daemon killed, gate stays closed" stays_closed_when_killed
-check "take-over" is_taken_over
-check "SIGTERM" stop
-check "six capabilities" lives_with_six_capabilities
-check "SIGTERM with six capabilities" stop
-check "detach" detaches
+# The others would only wait in vain.
+check "attach to veth" attaches && while_attached
 clean_up
 unwire srv cli
 ip link del srv

@@ -25,6 +25,7 @@ echo "KERNEL $(uname -rv)"
 case $(argument vm_scope) in
 short) . /vm/daemon.sh && . /vm/cards.sh ;;
 all) . /vm/daemon.sh && . /vm/links.sh && . /vm/cards.sh ;;
+tests) . /vm/tests.sh ;;
 esac
 echo "CHECKS DONE"
 poweroff -f

@@ -119,6 +119,8 @@ bond_while_running() {
     clear_links
 }
 
+# Otherwise it makes a bond by itself.
+modprobe bonding max_bonds=0 2>/dev/null
 link "veth with fewer queues than its peer" veth srv few_queues
 link "veth with an MTU of 9000" veth srv large_frames
 link "interface below a VLAN" 8021q srv vlan

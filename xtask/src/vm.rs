@@ -13,15 +13,15 @@ mod userland;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
     apt::{self, Provided},
+    executables::{self, Executable},
     interrupt, setup,
-    workspace::{AARCH64, PROGRAMS, Workspace, run},
+    workspace::{AARCH64, PROGRAMS, TESTS, Workspace, run},
 };
-use archive::Archive;
 use boot::Guest;
 use kernel::{Arch, Kernel};
 use modules::Modules;
@@ -62,7 +62,7 @@ const TOOLS: &[Provided] = &[
 
 /// The longest that a guest may take: some machines emulate slowly.
 const LIMIT: Duration = Duration::from_mins(30);
-const SHORT_LIMIT: Duration = Duration::from_mins(5);
+const SHORT_LIMIT: Duration = Duration::from_mins(10);
 
 /// Which kernels are booted.
 #[derive(Debug, Args)]
@@ -73,6 +73,18 @@ pub(crate) struct Choice {
     /// Only the checks that `cargo xtask test` runs; publishes nothing
     #[arg(long)]
     short: bool,
+    /// Run these test executables of the package knock-tests instead; publishes nothing
+    #[arg(long, value_name = "TARGET", conflicts_with = "short")]
+    tests: Vec<String>,
+}
+
+/// What runs in a guest.
+#[derive(Debug)]
+enum Scope {
+    /// The daemon on a veth pair and on one network card.
+    Short,
+    All,
+    Tests(Vec<Executable>),
 }
 
 /// A kernel and its modules, unpacked.
@@ -86,11 +98,12 @@ struct Unpacked {
 pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
     let kernels = kernel::chosen(&choice.kernels)?;
     setup::setup(workspace, None)?;
+    let scope = choice.scope(workspace)?;
     let mut reports = Vec::new();
     let mut skipped = Vec::new();
     for kernel in kernels {
         println!("\n=== {}", kernel.name);
-        match boot_one(workspace, kernel, choice.short) {
+        match boot_one(workspace, kernel, &scope) {
             Ok(report) => {
                 report.print(kernel.name);
                 reports.push((kernel, report));
@@ -102,7 +115,7 @@ pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
             }
         }
     }
-    if !choice.short {
+    if matches!(scope, Scope::All) {
         page::update(workspace, &reports)?;
     }
     summarize(&reports, &skipped)
@@ -120,58 +133,87 @@ pub(crate) fn boot_short(workspace: &Workspace) -> Result<()> {
         }
         unpacked => unpacked?,
     };
-    let report = run_guest(workspace, kernel, &unpacked, true)?;
+    let report = run_guest(workspace, kernel, &unpacked, &Scope::Short)?;
     report.print(kernel.name);
     report.judge()
 }
 
-fn boot_one(workspace: &Workspace, kernel: &Kernel, short: bool) -> Result<Report> {
+impl Choice {
+    fn scope(&self, workspace: &Workspace) -> Result<Scope> {
+        if self.tests.is_empty() {
+            return Ok(if self.short { Scope::Short } else { Scope::All });
+        }
+        let mut arguments = format!("--package {TESTS}");
+        for target in &self.tests {
+            arguments += &format!(" --test {target}");
+        }
+        executables::build(workspace, &arguments).map(Scope::Tests)
+    }
+}
+
+impl Scope {
+    /// The word of the kernel's command line that names it.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Short => "vm_scope=short",
+            Self::All => "vm_scope=all",
+            Self::Tests(_) => "vm_scope=tests",
+        }
+    }
+
+    fn nics(&self, arch: Arch) -> Result<Nics> {
+        match self {
+            Self::Short => Ok(Nics::short()),
+            Self::All => Nics::all(arch.qemu()?),
+            Self::Tests(_) => Ok(Nics::default()),
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Short => SHORT_LIMIT,
+            Self::All | Self::Tests(_) => LIMIT,
+        }
+    }
+
+    fn tests(&self) -> &[Executable] {
+        match self {
+            Self::Tests(executables) => executables,
+            Self::Short | Self::All => &[],
+        }
+    }
+}
+
+fn boot_one(workspace: &Workspace, kernel: &Kernel, scope: &Scope) -> Result<Report> {
     tools()?;
     let unpacked = unpack(workspace, kernel)?;
     build(workspace, kernel.arch)?;
-    run_guest(workspace, kernel, &unpacked, short)
+    ensure!(
+        kernel.arch.is_native() || scope.tests().is_empty(),
+        "the tests are built for this machine only"
+    );
+    run_guest(workspace, kernel, &unpacked, scope)
 }
 
 fn tools() -> Result<()> {
     apt::provide(TOOLS)
 }
 
-/// Fetches a kernel from the first of its suites that can be had.
+/// Fetches a kernel, and unpacks its image.
 fn unpack(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked> {
     let folder = workspace.target.join("vm").join(kernel.name);
-    let mut failed = None;
-    for suites in kernel.suites {
-        match unpack_from(workspace, kernel, suites, &folder) {
-            Ok(()) => {
-                let packages = folder.join("packages");
-                let modules = Modules::find(&packages)?;
-                let image = image::bootable(&packages, modules.release(), kernel.arch)?;
-                return Ok(Unpacked {
-                    folder,
-                    modules,
-                    image,
-                });
-            }
-            Err(error) if interrupt::status().is_some() => return Err(error),
-            Err(error) => {
-                println!("not from {}: {error:#}", suites.join(", "));
-                failed = Some(error);
-            }
-        }
-    }
-    Err(failed.context("a kernel without suites")?)
-}
-
-fn unpack_from(
-    workspace: &Workspace,
-    kernel: &Kernel,
-    suites: &[&str],
-    folder: &std::path::Path,
-) -> Result<()> {
-    let archive = Archive::open(workspace, suites, kernel.arch)?;
-    let packages = archive.kernel(&kernel.arch.metapackage())?;
-    println!("{}", packages.join(", "));
-    archive.unpack(&packages, &folder.join("packages"))
+    let packages = folder.join("packages");
+    let Kernel { arch, suites, .. } = kernel;
+    archive::provide(workspace, suites, *arch, &packages, |archive| {
+        archive.kernel(&arch.metapackage())
+    })?;
+    let modules = Modules::find(&packages)?;
+    let image = image::bootable(&packages, modules.release(), *arch)?;
+    Ok(Unpacked {
+        folder,
+        modules,
+        image,
+    })
 }
 
 /// Builds the programs for the guest.
@@ -202,18 +244,15 @@ fn run_guest(
     workspace: &Workspace,
     kernel: &Kernel,
     unpacked: &Unpacked,
-    short: bool,
+    scope: &Scope,
 ) -> Result<Report> {
     let Unpacked {
         folder,
         modules,
         image,
     } = unpacked;
-    let initramfs = initramfs::make(workspace, kernel.arch, modules, folder)?;
-    let nics = match short {
-        true => Nics::short(),
-        false => Nics::all(kernel.arch.qemu()?)?,
-    };
+    let initramfs = initramfs::make(workspace, kernel.arch, modules, scope.tests(), folder)?;
+    let nics = scope.nics(kernel.arch)?;
     if !nics.missing.is_empty() {
         println!("skipped: this qemu has no {}", nics.missing.join(", "));
     }
@@ -222,12 +261,8 @@ fn run_guest(
         image,
         initramfs: &initramfs,
         nics: &nics,
-        scope: if short {
-            "vm_scope=short"
-        } else {
-            "vm_scope=all"
-        },
-        limit: if short { SHORT_LIMIT } else { LIMIT },
+        scope: scope.word(),
+        limit: scope.limit(),
     };
     let report = guest.run(&folder.join("serial.log"));
     // It has a copy of every program, and is made anew each time.

@@ -7,16 +7,22 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::kernel::Arch;
 use crate::{
-    apt,
+    apt, interrupt,
     workspace::{Workspace, output, run},
 };
 
+/// A file in a folder of packages that are unpacked completely.
+const MARK: &str = "unpacked";
+
 /// The keys of Debian's archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// How the names of the packages begin that a metapackage chooses from.
+const IMAGE: &str = "linux-image-";
 
 /// Where packages are if this machine's apt does not say it.
 const MIRROR: Mirror<'static> = Mirror {
@@ -54,6 +60,39 @@ impl<'a> Mirror<'a> {
     }
 }
 
+/// Unpacks the packages that `choose` returns into `folder`, from the first of `sets` of suites that
+/// has them. Where none can be had, what an earlier call left in `folder` is taken.
+///
+/// # Errors
+///
+/// Returns an error if there is nothing, or a signal was received.
+pub(super) fn provide(
+    workspace: &Workspace,
+    sets: &[&[&str]],
+    arch: Arch,
+    folder: &Path,
+    choose: impl Fn(&Archive) -> Result<Vec<String>>,
+) -> Result<()> {
+    let mut outcome = Err(anyhow!("no suites"));
+    for suites in sets {
+        outcome = Archive::open(workspace, suites, arch).and_then(|archive| {
+            let packages = choose(&archive)?;
+            println!("{}", packages.join(", "));
+            archive.unpack(&packages, folder)
+        });
+        match &outcome {
+            Ok(()) => return Ok(()),
+            Err(_) if interrupt::status().is_some() => return outcome,
+            Err(error) => println!("not from {}: {error:#}", suites.join(", ")),
+        }
+    }
+    if folder.join(MARK).is_file() {
+        println!("taking those of an earlier run: {}", folder.display());
+        return Ok(());
+    }
+    outcome
+}
+
 /// The packages of some suites for one architecture.
 #[derive(Debug)]
 pub(super) struct Archive {
@@ -66,7 +105,7 @@ impl Archive {
     /// # Errors
     ///
     /// Returns an error if one of them cannot be had.
-    pub(super) fn open(workspace: &Workspace, suites: &[&str], arch: Arch) -> Result<Self> {
+    fn open(workspace: &Workspace, suites: &[&str], arch: Arch) -> Result<Self> {
         if !Path::new(KEYRING).is_file() {
             apt::install(&["debian-archive-keyring"])?;
         }
@@ -95,7 +134,8 @@ impl Archive {
         let image = self.depends(metapackage)?;
         let image = parts_of_a_kernel(&image);
         let image = image
-            .first()
+            .iter()
+            .find(|package| package.starts_with(IMAGE))
             .with_context(|| format!("{metapackage} depends on no kernel"))?;
         let mut packages = vec![image.clone()];
         packages.extend(parts_of_a_kernel(&self.depends(image)?));
@@ -107,11 +147,11 @@ impl Archive {
         output(depends.args(["depends", "--important", package]))
     }
 
-    /// Unpacks `packages` over each other into a folder, and returns it. Packages that are there
-    /// already in the same versions stay.
-    pub(super) fn unpack(&self, packages: &[String], folder: &Path) -> Result<()> {
+    /// Unpacks `packages` over each other into a folder. Packages that are there already in the same
+    /// versions stay.
+    fn unpack(&self, packages: &[String], folder: &Path) -> Result<()> {
         let wanted = self.versions(packages)?;
-        let mark = folder.join("unpacked");
+        let mark = folder.join(MARK);
         if fs::read_to_string(&mark).is_ok_and(|text| text == wanted) {
             return Ok(());
         }
@@ -194,7 +234,7 @@ fn parts_of_a_kernel(depends: &str) -> Vec<String> {
         .filter_map(|line| line.trim().strip_prefix("Depends: "));
     packages
         .filter(|package| {
-            ["linux-image-", "linux-binary-", "linux-modules-"]
+            [IMAGE, "linux-base-", "linux-binary-", "linux-modules-"]
                 .iter()
                 .any(|part| package.starts_with(part))
         })
@@ -232,7 +272,11 @@ mod tests {
                        Depends: linux-modules-7.2-amd64\n";
         assert_eq!(
             parts_of_a_kernel(depends),
-            ["linux-binary-7.2-amd64", "linux-modules-7.2-amd64"]
+            [
+                "linux-base-7.2-amd64",
+                "linux-binary-7.2-amd64",
+                "linux-modules-7.2-amd64"
+            ]
         );
     }
 }

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{kernel::Arch, modules::Modules, userland};
-use crate::workspace::{Workspace, run};
+use crate::{
+    executables::Executable,
+    workspace::{Workspace, run},
+};
 
 /// Folders that the guest's init uses.
 const FOLDERS: &[&str] = &[
@@ -27,11 +30,12 @@ nobody:x:65534:65534:nobody:/:/bin/false
 ";
 const GROUP: &str = "root:x:0:\nknockd:x:100:\nnogroup:x:65534:\n";
 
-/// Makes the archive in `folder`.
+/// Makes the archive in `folder`, with the test executables `tests`.
 pub(super) fn make(
     workspace: &Workspace,
     arch: Arch,
     modules: &Modules,
+    tests: &[Executable],
     folder: &Path,
 ) -> Result<PathBuf> {
     let root = folder.join("root");
@@ -48,6 +52,9 @@ pub(super) fn make(
         .install(&root)
         .context("cannot collect the kernel's modules")?;
     copy_scripts(workspace, &root)?;
+    if !tests.is_empty() {
+        userland::install_tests(workspace, tests, &root)?;
+    }
     let archive = folder.join("initramfs.cpio");
     pack(&root, &archive)?;
     fs::remove_dir_all(&root)?;

@@ -103,7 +103,8 @@ impl Modules {
             unpack(&self.folder.join(module), &place.join(plain_name(module)))?;
         }
         for list in ["modules.builtin", "modules.order"] {
-            fs::copy(self.folder.join(list), place.join(list))?;
+            fs::copy(self.folder.join(list), place.join(list))
+                .with_context(|| format!("the packages have no {list}"))?;
         }
         self.index(root)
     }

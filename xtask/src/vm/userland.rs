@@ -10,12 +10,18 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{archive::Archive, kernel::Arch};
-use crate::workspace::{Workspace, output};
+use super::{archive, kernel::Arch};
+use crate::{
+    executables::Executable,
+    workspace::{Workspace, output},
+};
 
 /// Programs of this machine, whose libraries are those that knockd is linked with.
 /// The shell is not busybox's: that one prefers its own programs, also those that lack options.
 const PROGRAMS: &[&str] = &[SHELL, "ip", "tc", "setpriv"];
+
+/// What the harness of the project's tests calls beside [`PROGRAMS`]. `setup` installs it.
+const OF_TESTS: &[&str] = &["ethtool", "nft", "nsenter", "ssh", "strace", "unshare"];
 
 const SHELL: &str = "dash";
 
@@ -63,8 +69,9 @@ pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<
     let unpacked = workspace
         .target
         .join(format!("vm/userland-{}", arch.debian()));
-    let archive = Archive::open(workspace, &[SUITE], arch)?;
-    archive.unpack(&packages, &unpacked)?;
+    archive::provide(workspace, &[&[SUITE]], arch, &unpacked, |_| {
+        Ok(packages.clone())
+    })?;
     copy_program(&unpacked.join("bin/busybox"), &root.join("bin/busybox"))?;
     let folder = match arch.is_native() {
         true => "usr/sbin",
@@ -82,6 +89,29 @@ pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<
         return copy_tree(&unpacked, Path::new(""), root);
     }
     for program in PROGRAMS {
+        let path = find(program)?;
+        copy_program(&path, &root.join("usr/sbin").join(program))?;
+        copy_libraries(&path, root)?;
+    }
+    Ok(())
+}
+
+/// Adds the test executables, beside the programs as cargo builds them.
+pub(super) fn install_tests(
+    workspace: &Workspace,
+    tests: &[Executable],
+    root: &Path,
+) -> Result<()> {
+    let build = root.join("project/target/debug");
+    fs::create_dir_all(root.join("project/tests"))?;
+    for test in tests {
+        copy_program(&test.path, &build.join("deps").join(&test.target))?;
+        copy_libraries(&test.path, root)?;
+    }
+    for program in OURS {
+        copy_program(&workspace.binary(program), &build.join(program))?;
+    }
+    for program in OF_TESTS {
         let path = find(program)?;
         copy_program(&path, &root.join("usr/sbin").join(program))?;
         copy_libraries(&path, root)?;
