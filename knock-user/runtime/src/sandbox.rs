@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, os::fd::OwnedFd};
 use anyhow::{Context as _, Result};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, Ruleset,
-    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, Scope,
+    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use libc::c_long;
 use rustix::{
@@ -89,7 +89,12 @@ impl Sandbox {
             inheritable: none,
         };
         set_capabilities(None, nothing).context("capabilities")?;
-        self.files.restrict_self().context("Landlock")?;
+        let landlock = self.files.restrict_self().context("Landlock")?;
+        if landlock.ruleset == RulesetStatus::NotEnforced {
+            tracing::warn!(
+                "this kernel has no Landlock (Linux 5.13, and `landlock` in its `lsm=`): the process that reads network input is confined by seccomp and its user alone"
+            );
+        }
         for filter in &self.filters {
             apply_filter(filter).context("seccomp")?;
         }
