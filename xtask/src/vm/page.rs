@@ -46,15 +46,13 @@ const TABLES: usize = 3;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Rows([BTreeMap<String, Vec<String>>; TABLES]);
 
-/// Replaces the rows of the kernels that were booted. Those of other kernels stay.
-pub(super) fn update(workspace: &Workspace, reports: &[(&Kernel, Report)]) -> Result<()> {
+/// Replaces the rows of a kernel that was booted. Those of other kernels stay.
+pub(super) fn update(workspace: &Workspace, kernel: &Kernel, report: &Report) -> Result<()> {
     let path = workspace.docs().join("kernels.md");
     let mut rows = Rows::read(&fs::read_to_string(&path).unwrap_or_default());
     let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let today = today.split('T').next().unwrap_or_default();
-    for (kernel, report) in reports {
-        rows.set(kernel, report, today);
-    }
+    rows.set(kernel, report, today);
     fs::write(&path, rows.page()).with_context(|| format!("cannot write {}", path.display()))
 }
 
