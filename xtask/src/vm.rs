@@ -106,6 +106,9 @@ pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
         match boot_one(workspace, kernel, &scope) {
             Ok(report) => {
                 report.print(kernel.name);
+                if matches!(scope, Scope::All) {
+                    page::update(workspace, kernel, &report)?;
+                }
                 reports.push((kernel, report));
             }
             Err(error) if interrupt::status().is_some() => return Err(error),
@@ -114,9 +117,6 @@ pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
                 skipped.push((kernel, error));
             }
         }
-    }
-    if matches!(scope, Scope::All) {
-        page::update(workspace, &reports)?;
     }
     summarize(&reports, &skipped)
 }

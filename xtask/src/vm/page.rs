@@ -6,63 +6,71 @@ use anyhow::{Context as _, Result};
 
 use super::{
     kernel::{KERNELS, Kernel},
-    report::{Outcome, Report},
+    report::{Nic, Outcome, Report},
 };
 use crate::workspace::Workspace;
 
-const KERNELS_HEAD: &str =
-    "| kernel | version | architecture | date | checks |\n|---|---|---|---|---|\n";
-const NICS_HEAD: &str = "| kernel | model | mode | outcome |\n|---|---|---|---|\n";
+/// The longest reason of a failed check, in characters.
+const REASON: usize = 120;
 
+/// What is before the rows of each table.
 const BEGIN: &str = "# Kernels
 
 `cargo xtask vm` boots Debian's kernels in qemu, and runs knockd in each: setting it up, attaching, knocks with the real
-client, the gate, doors with commands, crashes and take-over, reload, metrics, and the sandbox. It writes the tables on
-this page. `cargo xtask test` boots one of the kernels, with fewer checks.
+client, the gate, doors with commands, crashes and take-over, reload, metrics, the sandbox, and links that are made of other
+links. It writes the tables on this page. `cargo xtask test` boots one of the kernels, with fewer checks.
 
+| kernel | version | architecture | date | checks |
+|---|---|---|---|---|
 ";
-
-const MIDDLE: &str = "
+const NICS: &str = "
 ## Network cards
 
 Two cards of each model that qemu has are joined by a cable, and one of them is attached to. A model works if a connection
 is refused without a knock, a knock is seen, and it opens the gate for its sender alone.
 
+| kernel | model | mode | outcome |
+|---|---|---|---|
+";
+const FAILED: &str = "
+## What failed
+
+| kernel | check | reason |
+|---|---|---|
 ";
 
-/// The rows of the two tables, by kernel.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Rows {
-    kernels: BTreeMap<String, String>,
-    nics: BTreeMap<String, Vec<String>>,
-}
+/// How many tables the page has.
+const TABLES: usize = 3;
 
-/// Replaces the rows of the kernels that were booted. Those of other kernels stay.
-pub(super) fn update(workspace: &Workspace, reports: &[(&Kernel, Report)]) -> Result<()> {
+/// The rows of the tables, by kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rows([BTreeMap<String, Vec<String>>; TABLES]);
+
+/// Replaces the rows of a kernel that was booted. Those of other kernels stay.
+pub(super) fn update(workspace: &Workspace, kernel: &Kernel, report: &Report) -> Result<()> {
     let path = workspace.docs().join("kernels.md");
     let mut rows = Rows::read(&fs::read_to_string(&path).unwrap_or_default());
     let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let today = today.split('T').next().unwrap_or_default();
-    for (kernel, report) in reports {
-        rows.set(kernel, report, today);
-    }
+    rows.set(kernel, report, today);
     fs::write(&path, rows.page()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl Rows {
     fn read(page: &str) -> Self {
         let mut rows = Self::default();
+        let mut begun = 0_usize;
         for line in page.lines() {
-            let name = line.split('|').nth(1).unwrap_or_default().trim();
-            if !KERNELS.iter().any(|kernel| kernel.name == name) {
-                continue;
+            if line.starts_with("|---") {
+                begun += 1;
             }
-            let line = format!("{line}\n");
-            // The first row of a kernel is in the first table.
-            if rows.kernels.contains_key(name) {
-                rows.nics.entry(name.to_owned()).or_default().push(line);
-            } else {
-                rows.kernels.insert(name.to_owned(), line);
+            let name = line.split('|').nth(1).unwrap_or_default().trim();
+            let is_kernel = KERNELS.iter().any(|kernel| kernel.name == name);
+            // What is before the first table belongs to none.
+            let table = begun.checked_sub(1).and_then(|at| rows.0.get_mut(at));
+            if let (true, Some(table)) = (is_kernel, table) {
+                let rows = table.entry(name.to_owned()).or_default();
+                rows.push(format!("{line}\n"));
             }
         }
         rows
@@ -70,49 +78,57 @@ impl Rows {
 
     fn set(&mut self, kernel: &Kernel, report: &Report, today: &str) {
         let Kernel { name, arch, .. } = kernel;
-        self.kernels.insert(
-            (*name).to_owned(),
-            format!(
-                "| {name} | {} | {} | {today} | {} |\n",
-                version(&report.kernel),
-                arch.debian(),
-                report.count()
-            ),
+        let booted = format!(
+            "| {name} | {} | {} | {today} | {} |\n",
+            version(&report.kernel),
+            arch.debian(),
+            report.count()
         );
-        let nics = report.nics.iter().map(|nic| {
-            let failed = report
-                .of_nic(&nic.model)
-                .filter(|check| matches!(check.outcome, Outcome::Failed(..)));
-            let prefix = format!("nic {} ", nic.model);
-            let failed: Vec<_> = failed
-                .map(|check| check.name.trim_start_matches(&prefix))
-                .collect();
-            let outcome = match failed.is_empty() {
-                true => "works".to_owned(),
-                false => format!("fails: {}", failed.join(", ")),
-            };
-            format!("| {name} | `{}` | {} | {outcome} |\n", nic.model, nic.mode)
-        });
-        self.nics.insert((*name).to_owned(), nics.collect());
+        let failed = report
+            .checks
+            .iter()
+            .filter_map(|check| match &check.outcome {
+                Outcome::Failed(why, _) => Some(failed_row(name, &check.name, why)),
+                Outcome::Ok | Outcome::Skipped(_) => None,
+            });
+        let nics = report.nics.iter().map(|nic| nic_row(name, report, nic));
+        for (table, rows) in self
+            .0
+            .iter_mut()
+            .zip([vec![booted], nics.collect(), failed.collect()])
+        {
+            table.insert((*name).to_owned(), rows);
+        }
     }
 
     fn page(&self) -> String {
-        let names: Vec<_> = KERNELS.iter().map(|kernel| kernel.name).collect();
-        let mut page = BEGIN.to_owned() + KERNELS_HEAD;
-        for row in names.iter().filter_map(|name| self.kernels.get(*name)) {
-            page += row;
-        }
-        page += MIDDLE;
-        page += NICS_HEAD;
-        for row in names
-            .iter()
-            .filter_map(|name| self.nics.get(*name))
-            .flatten()
-        {
-            page += row;
+        let mut page = String::new();
+        for (table, before) in self.0.iter().zip([BEGIN, NICS, FAILED]) {
+            page += before;
+            for kernel in KERNELS {
+                page.extend(table.get(kernel.name).into_iter().flatten().cloned());
+            }
         }
         page
     }
+}
+
+fn nic_row(kernel: &str, report: &Report, nic: &Nic) -> String {
+    let fails = report
+        .of_nic(&nic.model)
+        .any(|check| matches!(check.outcome, Outcome::Failed(..)));
+    let outcome = if fails { "fails" } else { "works" };
+    format!(
+        "| {kernel} | `{}` | {} | {outcome} |\n",
+        nic.model, nic.mode
+    )
+}
+
+/// The reason without what the status or a log adds to it, which no table has room for.
+fn failed_row(kernel: &str, check: &str, why: &str) -> String {
+    let why: String = why.chars().take(REASON).collect();
+    let why = why.replace('|', "\\|").replace('`', "'");
+    format!("| {kernel} | {check} | `{}` |\n", why.trim())
 }
 
 /// The version of Debian's package, in the text that `uname -v` prints, and the release.
@@ -164,7 +180,9 @@ CHECKS DONE
             page.contains("| 6.1 | `e1000` | generic | works |\n"),
             "{page}"
         );
-        let failed = "| 6.1 | `tulip` | generic | fails: sees traffic |\n";
-        assert!(page.contains(failed), "{page}");
+        let nic = "| 6.1 | `tulip` | generic | fails |\n";
+        assert!(page.contains(nic), "{page}");
+        let failed = "| 6.1 | nic tulip sees traffic | `no` |\n";
+        assert!(page.ends_with(failed), "{page}");
     }
 }
