@@ -13,7 +13,7 @@ const OPTIONS: &[&str] = &[
     "-Cpanic=abort",
     "-Crelocation-model=static",
     "-Cstrip=symbols",
-    "-Clink-args=-nostartfiles -nostdlib -static -no-pie",
+    "-Clink-args=-nostdlib -static -no-pie",
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -21,7 +21,14 @@ fn main() -> anyhow::Result<ExitCode> {
     let out = knock_ebpf_build::build("knock-bench-ebpf", &ebpf)?;
     println!("cargo::rerun-if-changed=stamp.rs");
     let variable = |name| env::var_os(name).unwrap_or_default();
-    let status = Command::new(variable("RUSTC"))
+    let mut rustc = Command::new(variable("RUSTC"));
+    if variable("TARGET") != variable("HOST") {
+        // The C compiler of this machine, which is the linker otherwise, may not know the target.
+        rustc.args(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]);
+    } else {
+        rustc.arg("-Clink-arg=-nostartfiles");
+    }
+    let status = rustc
         .args(OPTIONS)
         .arg("--target")
         .arg(variable("TARGET"))

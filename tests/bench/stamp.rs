@@ -66,6 +66,34 @@ mod machine {
     }
 }
 
+#[cfg(target_arch = "arm")]
+mod machine {
+    use core::arch::asm;
+
+    pub(crate) const WRITE: usize = 4;
+    pub(crate) const EXIT_GROUP: usize = 248;
+    pub(crate) const OPENAT: usize = 322;
+    /// `clock_gettime64`: the other one writes 4 bytes each.
+    pub(crate) const CLOCK_GETTIME: usize = 403;
+
+    /// Makes a system call.
+    ///
+    /// # Safety
+    ///
+    /// The requirements of the system call apply.
+    pub(crate) unsafe fn call(number: usize, a: usize, b: usize, c: usize) -> usize {
+        let result;
+        // SAFETY: the caller meets the requirements; the kernel changes no other registers, and r7,
+        // which may be the frame pointer, has its value again.
+        unsafe {
+            asm!("mov {saved}, r7", "mov r7, {number}", "svc 0", "mov r7, {saved}",
+                saved = out(reg) _, number = in(reg) number,
+                inlateout("r0") a => result, in("r1") b, in("r2") c, in("r3") 0);
+        }
+        result
+    }
+}
+
 /// The entry point: the kernel passes the arguments on the stack.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -74,6 +102,8 @@ extern "C" fn _start() -> ! {
     naked_asm!("mov rdi, rsp", "and rsp, -16", "call {begin}", "ud2", begin = sym begin);
     #[cfg(target_arch = "aarch64")]
     naked_asm!("mov x0, sp", "bl {begin}", "brk 1", begin = sym begin);
+    #[cfg(target_arch = "arm")]
+    naked_asm!("mov r0, sp", "bl {begin}", "udf #0", begin = sym begin);
 }
 
 /// Writes the record and exits.

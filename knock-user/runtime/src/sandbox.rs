@@ -6,6 +6,8 @@
 //! programs, to open files and sockets, and to act on other processes. `no_new_privs`, Landlock
 //! (Linux 5.13 and later, if enabled) and a seccomp filter are independent layers.
 
+mod calls;
+
 use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result};
@@ -13,7 +15,6 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
-use libc::c_long;
 use rustix::{
     process::{Resource, Rlimit, setrlimit},
     thread::{
@@ -23,8 +24,10 @@ use rustix::{
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, apply_filter,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
+
+use self::calls::{ALLOWED, FCNTL, HOSTILE, LEGACY, MMAP};
 
 /// The newest supported Landlock ABI. Older kernels enforce the subset that they support.
 const LANDLOCK: ABI = ABI::V6;
@@ -34,6 +37,10 @@ const FILE_OWNER_COMMANDS: [u64; 3] = [8, 10, 15];
 
 /// `CLONE_THREAD` of linux/sched.h.
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
+
+/// How linux/audit.h numbers 64-bit and 32-bit ARM, little-endian.
+const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+const AUDIT_ARCH_ARM: u32 = 0x4000_0028;
 
 /// The restrictions, ready to be applied.
 pub struct Sandbox {
@@ -105,19 +112,28 @@ impl Sandbox {
 /// The seccomp filters. The kernel runs all of them and takes the most restrictive action
 /// (seccomp(2)).
 fn filters() -> Result<Vec<BpfProgram>> {
-    let Ok(arch) = std::env::consts::ARCH.try_into() else {
+    let is_arm = cfg!(target_arch = "arm");
+    let arch = match is_arm {
+        true => Ok(TargetArch::aarch64),
+        false => std::env::consts::ARCH.try_into(),
+    };
+    let Ok(arch) = arch else {
         tracing::warn!("no seccomp filter for this architecture: system calls are not restricted");
         return Ok(Vec::new());
     };
     let filter = |rules, otherwise, then| -> Result<BpfProgram> {
-        Ok(SeccompFilter::new(rules, otherwise, then, arch)?.try_into()?)
+        let mut filter = SeccompFilter::new(rules, otherwise, then, arch)?.try_into()?;
+        if is_arm {
+            retarget(&mut filter)?;
+        }
+        Ok(filter)
     };
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
     Ok(vec![
         // seccomp cannot inspect the arguments of clone3(2). After ENOSYS the C library uses
         // clone(2).
         filter(
-            [(libc::SYS_clone3, vec![])].into(),
+            [(number(libc::SYS_clone3), vec![])].into(),
             SeccompAction::Allow,
             errno(libc::ENOSYS),
         )?,
@@ -128,32 +144,50 @@ fn filters() -> Result<Vec<BpfProgram>> {
     ])
 }
 
-type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+/// Turns a filter for 64-bit ARM into one for 32-bit ARM, which seccompiler does not know. The
+/// architecture occurs in one instruction; the arguments in `seccomp_data` are 64 bits wide for
+/// all.
+fn retarget(filter: &mut BpfProgram) -> Result<()> {
+    let arch = filter.get_mut(1).map(|instruction| &mut instruction.k);
+    let arch = arch.filter(|arch| **arch == AUDIT_ARCH_AARCH64);
+    *arch.context("a seccomp filter does not begin with the check of the architecture")? =
+        AUDIT_ARCH_ARM;
+    Ok(())
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// A system call as seccompiler names it. `c_long` is narrower on 32-bit architectures.
+fn number(call: impl Into<i64>) -> i64 {
+    call.into()
+}
 
 /// The allowed system calls. All others fail with EPERM.
 fn allowed() -> Result<Rules> {
-    let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
+    let calls = ALLOWED.iter().chain(LEGACY);
+    let mut rules: Rules = calls.map(|call| (number(*call), vec![])).collect();
     let masked = |argument, mask, value| when(argument, Op::MaskedEq(mask), value);
     let no_code = masked(2, libc::PROT_EXEC.unsigned_abs().into(), 0)?;
-    rules.insert(libc::SYS_mmap, vec![no_code.clone()]);
-    rules.insert(libc::SYS_mprotect, vec![no_code]);
+    rules.insert(number(MMAP), vec![no_code.clone()]);
+    rules.insert(number(libc::SYS_mprotect), vec![no_code]);
     rules.insert(
-        libc::SYS_clone,
+        number(libc::SYS_clone),
         vec![masked(0, CLONE_THREAD, CLONE_THREAD)?],
     );
-    let name = libc::PR_SET_NAME.unsigned_abs().into();
-    rules.insert(libc::SYS_prctl, vec![when(0, Op::Eq, name)?]);
+    let name = vec![when(0, Op::Eq, libc::PR_SET_NAME.unsigned_abs())?];
+    rules.insert(number(libc::SYS_prctl), name);
     let nonblocking = vec![when(1, Op::Eq, libc::FIONBIO)?];
-    rules.insert(libc::SYS_ioctl, nonblocking);
+    rules.insert(number(libc::SYS_ioctl), nonblocking);
     // abort(3), after a panic during a panic.
-    let own = vec![when(0, Op::Eq, std::process::id().into())?];
-    rules.insert(libc::SYS_tgkill, own);
+    let own = vec![when(0, Op::Eq, std::process::id())?];
+    rules.insert(number(libc::SYS_tgkill), own);
     Ok(rules)
 }
 
 /// The system calls that kill the process.
 fn hostile() -> Result<Rules> {
-    let mut rules: Rules = HOSTILE.iter().map(|call| (*call, vec![])).collect();
+    let calls = HOSTILE.iter();
+    let mut rules: Rules = calls.map(|call| (number(*call), vec![])).collect();
     // Asynchronous I/O signals any process of the same user. Landlock restricts that only from
     // Linux 6.12 on.
     let owners = FILE_OWNER_COMMANDS.map(|command| {
@@ -161,114 +195,17 @@ fn hostile() -> Result<Rules> {
         let condition = SeccompCondition::new(1, Len::Dword, Op::Eq, command)?;
         Ok(SeccompRule::new(vec![condition])?)
     });
-    rules.insert(libc::SYS_fcntl, owners.into_iter().collect::<Result<_>>()?);
+    let owners: Vec<_> = owners.into_iter().collect::<Result<_>>()?;
+    for call in FCNTL {
+        rules.insert(number(*call), owners.clone());
+    }
     Ok(rules)
 }
 
-fn when(argument: u8, op: Op, value: u64) -> Result<SeccompRule> {
-    let condition = SeccompCondition::new(argument, Len::Qword, op, value)?;
+fn when(argument: u8, op: Op, value: impl Into<u64>) -> Result<SeccompRule> {
+    let condition = SeccompCondition::new(argument, Len::Qword, op, value.into())?;
     Ok(SeccompRule::new(vec![condition])?)
 }
-
-const ALLOWED: &[c_long] = &[
-    // Open file descriptors.
-    libc::SYS_read,
-    libc::SYS_readv,
-    libc::SYS_pread64,
-    libc::SYS_write,
-    libc::SYS_writev,
-    libc::SYS_pwrite64,
-    libc::SYS_lseek,
-    libc::SYS_close,
-    libc::SYS_fcntl,
-    libc::SYS_fstat,
-    // The control socket, the metrics socket, the journal, the IPC channel to the supervisor.
-    libc::SYS_accept4,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_shutdown,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
-    // The replay store, in the directory that Landlock allows.
-    libc::SYS_openat,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
-    libc::SYS_mkdirat,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_unlinkat,
-    libc::SYS_flock,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
-    // Waiting and clocks.
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_ppoll,
-    libc::SYS_futex,
-    libc::SYS_nanosleep,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_clock_gettime,
-    libc::SYS_gettimeofday,
-    libc::SYS_restart_syscall,
-    // Memory and threads.
-    libc::SYS_brk,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    libc::SYS_madvise,
-    libc::SYS_clone3,
-    libc::SYS_set_robust_list,
-    libc::SYS_rseq,
-    libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_getrandom,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    // Legacy calls, which newer architectures do not have.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_stat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_lstat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mkdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rename,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_unlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
-];
-
-const HOSTILE: &[c_long] = &[
-    libc::SYS_bpf,
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_kexec_load,
-];
 
 #[cfg(test)]
 mod tests {
@@ -327,6 +264,23 @@ mod tests {
             let is_confined = || denied(UdpSocket::bind("127.0.0.1:0"));
             assert!(thread::spawn(is_confined).join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_filter_is_retargeted_to_32_bit_arm() {
+        let filter = |arch| -> BpfProgram {
+            let [allow, kill] = [SeccompAction::Allow, SeccompAction::KillProcess];
+            let filter = SeccompFilter::new(hostile().unwrap(), allow, kill, arch);
+            filter.unwrap().try_into().unwrap()
+        };
+        let before = filter(TargetArch::aarch64);
+        let mut after = before.clone();
+        retarget(&mut after).unwrap();
+        let changed = before.iter().zip(&after).filter(|(old, new)| old != new);
+        let changed: Vec<_> = changed.map(|(_, new)| new.k).collect();
+        assert_eq!(changed, [AUDIT_ARCH_ARM]);
+        assert!(retarget(&mut after).is_err());
+        assert!(retarget(&mut filter(TargetArch::x86_64)).is_err());
     }
 
     #[test]
