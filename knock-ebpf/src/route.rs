@@ -84,7 +84,7 @@ fn is_forwarded<F: Frame>(frame: &F, ip: Ip) -> bool {
         BPF_FIB_LKUP_RET_FRAG_NEEDED,
     ]
     .iter()
-    .any(|forwarded| result == i64::from(*forwarded))
+    .any(|forwarded| u32::try_from(result) == Ok(*forwarded))
 }
 
 #[inline(always)]

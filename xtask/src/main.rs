@@ -23,6 +23,7 @@ mod privilege;
 mod runner;
 mod setup;
 mod steps;
+mod targets;
 mod test;
 mod tools;
 mod vm;
@@ -57,7 +58,11 @@ enum Task {
         built: Option<PathBuf>,
     },
     /// Make a Debian package and a tarball in target/package
-    Package,
+    Package {
+        /// Make it for another architecture, in target/TRIPLE/package
+        #[arg(long, value_enum, value_name = "TRIPLE")]
+        target: Option<targets::Target>,
+    },
     /// Run every check and every test, as CI does
     Test(test::Choice),
     /// Run the checks that take less than a minute: format, structure, lints, unit tests
@@ -107,7 +112,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
     match task {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
-        Task::Package => package::package(&workspace),
+        Task::Package { target } => package::package(&workspace, *target),
         Task::Test(choice) => test::test(&workspace, choice),
         Task::Check { all } => check::check(&workspace, *all),
         Task::Picture => picture::record(&workspace),

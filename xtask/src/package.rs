@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     apt::{self, Provided},
     setup,
+    targets::Target,
     tools::install_crate,
     workspace::{EBPF, MANPAGES, PROGRAMS, Workspace, output, run},
 };
@@ -36,48 +37,59 @@ const PAGES: [&str; 3] = ["knock.1", "knockd.toml.5", "knockd.8"];
 /// The packages that are shipped: the programs, and the eBPF program that knockd contains.
 const BUILT_IN: [&str; 2] = [PROGRAMS, EBPF];
 
-/// Sets up, builds everything and makes the package.
-pub(crate) fn package(workspace: &Workspace) -> Result<()> {
+/// Sets up, builds everything and makes the package, for this machine or for `target`.
+pub(crate) fn package(workspace: &Workspace, target: Option<Target>) -> Result<()> {
     setup::setup(workspace, None)?;
-    build(workspace)?;
+    build(workspace, target)?;
     run(&mut workspace.cargo(&format!("build --quiet --package {MANPAGES}")))?;
-    for file in assemble(workspace)? {
+    for file in assemble(workspace, target)? {
         println!("{}", file.display());
     }
     Ok(())
 }
 
 /// Installs the tools for the package, and builds the programs for it.
-pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace, target: Option<Target>) -> Result<()> {
     ensure!(
         cfg!(target_os = "linux") && Path::new("/usr/bin/dpkg-deb").is_file(),
         "a Debian package can only be made on Debian: there is no dpkg-deb"
     );
     apt::provide(&[SHLIBDEPS])?;
     install_crate(workspace, "cargo-deb", CARGO_DEB, &[])?;
-    run(&mut workspace.cargo(&format!("build --quiet --release --package {PROGRAMS}")))
+    let mut cargo = workspace.cargo(&format!("build --quiet --release --package {PROGRAMS}"));
+    if let Some(target) = target {
+        target.provide()?;
+        target.link(&mut cargo);
+        cargo.args(["--target", target.triple()]);
+    }
+    run(&mut cargo)
 }
 
-/// Makes the package in the folder `package` of the target directory, which is emptied first. Both
-/// [`build`] and a debug build of [`MANPAGES`] have been run. Returns the files.
-pub(crate) fn assemble(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+/// Makes the package in the folder `package` of the target directory, or of its subfolder for
+/// `target`; the folder is emptied first. Both [`build`] and a debug build of [`MANPAGES`] have been
+/// run. Returns the files.
+pub(crate) fn assemble(workspace: &Workspace, target: Option<Target>) -> Result<Vec<PathBuf>> {
     let epoch = epoch(workspace);
-    // cargo-deb looks for assets in this target directory.
-    let documents = workspace.target.join("release/documents");
+    let built = match target {
+        Some(target) => workspace.target.join(target.triple()),
+        None => workspace.target.clone(),
+    };
+    // cargo-deb looks for assets in this directory.
+    let documents = built.join("release/documents");
     write_documents(workspace, &documents)?;
-    let folder = workspace.target.join("package");
+    let folder = built.join("package");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
     let mut files = Vec::new();
-    list_built_in(workspace, &documents)?;
+    list_built_in(workspace, &documents, target)?;
     for name in BUILT_IN {
         let list = folder.join(format!("{name}.cdx.json"));
         fs::copy(documents.join(format!("{name}.cdx.json")), &list)?;
         files.push(list);
     }
-    let deb = build_deb(workspace, epoch.as_deref(), &folder)?;
+    let deb = build_deb(workspace, epoch.as_deref(), &folder, target)?;
     files.push(build_tarball(&deb)?);
     files.push(deb);
     Ok(files)
@@ -108,18 +120,26 @@ fn write_documents(workspace: &Workspace, folder: &Path) -> Result<()> {
 }
 
 /// Writes to `folder` a bill of materials for each package in [`BUILT_IN`].
-fn list_built_in(workspace: &Workspace, folder: &Path) -> Result<()> {
+fn list_built_in(workspace: &Workspace, folder: &Path, target: Option<Target>) -> Result<()> {
     for name in BUILT_IN {
-        let bill = materials::bill(workspace, name)?;
+        let bill = materials::bill(workspace, name, target)?;
         fs::write(folder.join(format!("{name}.cdx.json")), bill)?;
     }
     Ok(())
 }
 
-fn build_deb(workspace: &Workspace, epoch: Option<&str>, folder: &Path) -> Result<PathBuf> {
+fn build_deb(
+    workspace: &Workspace,
+    epoch: Option<&str>,
+    folder: &Path,
+    target: Option<Target>,
+) -> Result<PathBuf> {
     let mut deb = workspace.command(workspace.tools().join("bin/cargo-deb"));
     deb.args(["deb", "--quiet", "--no-build", "--locked"]);
     deb.args(["--package", PROGRAMS, "--output"]).arg(folder);
+    if let Some(target) = target {
+        deb.args(["--target", target.triple()]);
+    }
     at(&mut deb, epoch);
     let path = output(&mut deb)?;
     let path = PathBuf::from(path.trim_end());

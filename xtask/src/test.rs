@@ -17,7 +17,7 @@ use crate::{
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
-    vm,
+    targets, vm,
     workspace::{BENCH_EBPF, EBPF, PROGRAMS, Workspace, run},
 };
 
@@ -66,6 +66,9 @@ const LINTS: &[(&str, Check)] = &[
         run(clippy.args(["--package", PROGRAMS, "--", "-D", "warnings"]))
     }),
     ("lints of the eBPF programs, for the kernel", ebpf_lints),
+    ("lints for other architectures", |workspace, _| {
+        targets::lint_foreign(workspace)
+    }),
     ("documentation", |workspace, _| {
         let mut doc = workspace.cargo("doc --quiet --workspace --no-deps --document-private-items");
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))
@@ -112,8 +115,8 @@ impl Run<'_> {
         // The programs of the package are built with optimisation, mostly on one processor and in a
         // folder of their own: the other builds need not wait for that.
         let (kernel, unit) = thread::scope(|scope| {
-            let release =
-                scope.spawn(|| steps.run("build of the package", || package::build(workspace)));
+            let release = scope
+                .spawn(|| steps.run("build of the package", || package::build(workspace, None)));
             let built = LINTS
                 .iter()
                 .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)))
@@ -123,7 +126,7 @@ impl Run<'_> {
                 .unwrap_or_else(|panic| resume_unwind(panic))?;
             built
         })?;
-        steps.run("package", || package::assemble(workspace).map(|_| ()))?;
+        steps.run("package", || package::assemble(workspace, None).map(|_| ()))?;
         steps.run("unit tests", || unit::run_all(workspace, &unit, summary))?;
         let blocks = match choice.long {
             true => 100_000_000,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use knockd_types::interface::Wanted;
 
-use crate::{interfaces, plan::Plan};
+use crate::{drivers, interfaces, plan::Plan};
 
 /// What an administrator should know about attaching to the `wanted` interfaces that exist.
 ///
@@ -19,12 +19,17 @@ pub fn advice(wanted: &Wanted) -> Result<Vec<String>> {
         };
         match Plan::new(interface, hook, &present) {
             Err(error) => warnings.push(format!("{error:#}")),
-            Ok(plan) => warnings.extend(plan.not_native.map(|reason| {
-                format!(
-                    "{}: native XDP mode is not used, because {reason}",
-                    interface.name
-                )
-            })),
+            Ok(plan) => {
+                warnings.extend(plan.not_native.map(|reason| {
+                    format!(
+                        "{}: native XDP mode is not used, because {reason}",
+                        interface.name
+                    )
+                }));
+                if plan.may_be_native() {
+                    warnings.extend(drivers::advice(interface));
+                }
+            }
         }
     }
     Ok(warnings)

@@ -3,7 +3,9 @@
 
 pub mod advice;
 mod attach;
+mod drivers;
 mod error;
+mod ethtool;
 mod follow;
 pub mod interfaces;
 pub mod leases;

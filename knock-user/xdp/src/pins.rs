@@ -28,7 +28,7 @@ use aya::{
 use knock_common::gate::LAYOUT_VERSION;
 use knockd_types::{interface::Interface, rules::BPFFS, status::Mode};
 use rustix::{
-    fs::statfs,
+    fs::{FsWord, statfs},
     mount::{MountFlags, mount},
 };
 use tracing::{info, warn};
@@ -41,7 +41,10 @@ use crate::{
 };
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
-const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+#[cfg(target_pointer_width = "64")]
+const BPFFS_MAGIC: FsWord = 0xcafe_4a11;
+#[cfg(target_pointer_width = "32")]
+const BPFFS_MAGIC: FsWord = 0xcafe_4a11_u32.cast_signed();
 
 const LEASES: &str = "leases";
 const PROTECTED: &str = "protected";

@@ -55,6 +55,11 @@ impl Plan {
         });
         Ok(Self { modes, not_native })
     }
+
+    /// Whether native mode is wanted, now or after a change of the interface.
+    pub(crate) fn may_be_native(&self) -> bool {
+        self.not_native.is_some() || self.modes.contains(&Mode::Native)
+    }
 }
 
 /// The names of the interfaces from which a blind `interface` gets its packets.
@@ -72,7 +77,7 @@ fn below(interface: &Interface, present: &[Interface]) -> String {
 
 /// The largest MTU at which a frame of virtio_net fits into one buffer of a page, with the headroom
 /// of XDP: 4096 bytes less headroom (256), skb_shared_info (320) and the Ethernet header.
-const VIRTIO_ONE_BUFFER: u32 = 3500;
+pub(crate) const VIRTIO_ONE_BUFFER: u32 = 3500;
 
 /// The receive features of a virtio network device: VIRTIO 1.2, section 5.1.3.
 const MERGEABLE_BUFFERS: usize = 15;

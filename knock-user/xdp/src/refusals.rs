@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::{
+    drivers::remedy,
     error::errno,
     links::{described, is_of_knockd},
     plan::Plan,
@@ -65,9 +66,14 @@ impl<'a> Refusals<'a> {
         let native = self.errors.get(Mode::Native.described());
         match (mode, self.not_native, native) {
             (Mode::Native, ..) | (Mode::Tc, None, None) => info!("{attached}"),
-            (_, Some(reason), _) => warn!("{attached}, because {reason}"),
+            (_, Some(reason), _) => {
+                warn!("{attached}, because {reason}{}", remedy(self.interface));
+            }
             (_, None, Some(error)) => {
-                warn!("{attached}, because its driver does not support native mode: {error:#}");
+                warn!(
+                    "{attached}, because its driver does not support native mode: {error:#}{}",
+                    remedy(self.interface)
+                );
             }
             (Mode::Generic, None, None) => info!("{attached}"),
         }

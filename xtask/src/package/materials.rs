@@ -11,7 +11,10 @@ use cargo_metadata::{DependencyKind, Metadata, Node, Package, PackageId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::workspace::{Workspace, output};
+use crate::{
+    targets::Target,
+    workspace::{Workspace, output},
+};
 
 /// Name and version: within one lock file they are unique.
 type Key = (String, String);
@@ -29,10 +32,14 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// The bill of materials of the workspace's package `name`, as it is built on this platform.
-pub(super) fn bill(workspace: &Workspace, name: &str) -> Result<String> {
+/// The bill of materials of the workspace's package `name`, as it is built for this platform or for
+/// `target`.
+pub(super) fn bill(workspace: &Workspace, name: &str, target: Option<Target>) -> Result<String> {
     let metadata = workspace.metadata()?;
     let mut tree = workspace.cargo("tree --quiet --edges normal --prefix none --format {p}");
+    if let Some(target) = target {
+        tree.args(["--target", target.triple()]);
+    }
     let parts = keys(&output(tree.args(["--package", name]))?);
     let lock = fs::read_to_string(workspace.root.join("Cargo.lock"))?;
     let lock: Lock = toml::from_str(&lock).context("Cargo.lock")?;
@@ -156,7 +163,7 @@ mod tests {
     #[test]
     fn a_bill_lists_each_dependency_with_its_licence_and_checksum() {
         let workspace = Workspace::find().unwrap();
-        let bill: Value = serde_json::from_str(&bill(&workspace, "xtask").unwrap()).unwrap();
+        let bill: Value = serde_json::from_str(&bill(&workspace, "xtask", None).unwrap()).unwrap();
         assert_eq!(bill["metadata"]["component"]["name"], "xtask");
         let parts = bill["components"].as_array().unwrap();
         let part = |name: &str| parts.iter().find(|part| part["name"] == name).unwrap();
