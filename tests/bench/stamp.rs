@@ -9,7 +9,7 @@
 #![no_std]
 #![no_main]
 
-use core::{arch::naked_asm, panic::PanicInfo};
+use core::{arch::naked_asm, mem::MaybeUninit, panic::PanicInfo};
 
 const CLOCK_MONOTONIC: usize = 1;
 const WRITE_ONLY: usize = 1;
@@ -112,30 +112,32 @@ extern "C" fn _start() -> ! {
 ///
 /// `stack` must be the initial stack of the process.
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
-    let mut record = [0_u8; RECORD];
-    // SAFETY: the kernel writes 16 bytes of the record and reads all 64. On the stack, the number of
-    // arguments precedes that many pointers to strings that end with a zero.
+    // Not initialised, and written with volatile accesses: otherwise the compiler calls memset or
+    // strlen, which do not exist here.
+    let mut record = MaybeUninit::<[u8; RECORD]>::uninit();
+    let record = record.as_mut_ptr().cast::<u8>();
+    // SAFETY: the kernel writes 16 bytes of the record, the loop writes the others, and the kernel
+    // reads all 64. On the stack, the number of arguments precedes that many pointers to strings
+    // that end with a zero.
     unsafe {
         machine::call(
             machine::CLOCK_GETTIME,
             CLOCK_MONOTONIC,
-            record.as_mut_ptr() as usize,
+            record as usize,
             0,
         );
         let wrong = *stack != 3;
         if !wrong {
             let fifo = *stack.add(2);
-            let name = *stack.add(3) as *const u8;
-            let mut at = 0;
-            while NAME + at < RECORD - 1 && name.add(at).read() != 0 {
-                // Volatile: otherwise the compiler calls strlen, which does not exist here.
-                let place = record.as_mut_ptr().add(NAME + at);
-                place.write_volatile(name.add(at).read());
-                at += 1;
+            let mut name = *stack.add(3) as *const u8;
+            for at in NAME..RECORD {
+                let byte = if at == RECORD - 1 { 0 } else { name.read() };
+                record.add(at).write_volatile(byte);
+                name = name.add(usize::from(byte != 0));
             }
             // The path is absolute, so openat ignores the directory.
             let fifo = machine::call(machine::OPENAT, 0, fifo, WRITE_ONLY);
-            machine::call(machine::WRITE, fifo, record.as_ptr() as usize, RECORD);
+            machine::call(machine::WRITE, fifo, record as usize, RECORD);
         }
         loop {
             machine::call(machine::EXIT_GROUP, usize::from(wrong), 0, 0);
