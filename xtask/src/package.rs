@@ -37,12 +37,31 @@ const PAGES: [&str; 3] = ["knock.1", "knockd.toml.5", "knockd.8"];
 /// The packages that are shipped: the programs, and the eBPF program that knockd contains.
 const BUILT_IN: [&str; 2] = [PROGRAMS, EBPF];
 
+/// How the programs of a package are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// With optimisation, as they are shipped.
+    Release,
+    /// As for the tests, which need no second build.
+    Dev,
+}
+
+impl Profile {
+    /// The name in cargo, and of its folder in the target directory.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Release => ("release", "release"),
+            Self::Dev => ("dev", "debug"),
+        }
+    }
+}
+
 /// Sets up, builds everything and makes the package, for this machine or for `target`.
 pub(crate) fn package(workspace: &Workspace, target: Option<Target>) -> Result<()> {
     setup::setup(workspace, None)?;
     build(workspace, target)?;
     run(&mut workspace.cargo(&format!("build --quiet --package {MANPAGES}")))?;
-    for file in assemble(workspace, target)? {
+    for file in assemble(workspace, target, Profile::Release)? {
         println!("{}", file.display());
     }
     Ok(())
@@ -50,12 +69,7 @@ pub(crate) fn package(workspace: &Workspace, target: Option<Target>) -> Result<(
 
 /// Installs the tools for the package, and builds the programs for it.
 pub(crate) fn build(workspace: &Workspace, target: Option<Target>) -> Result<()> {
-    ensure!(
-        cfg!(target_os = "linux") && Path::new("/usr/bin/dpkg-deb").is_file(),
-        "a Debian package can only be made on Debian: there is no dpkg-deb"
-    );
-    apt::provide(&[SHLIBDEPS])?;
-    install_crate(workspace, "cargo-deb", CARGO_DEB, &[])?;
+    install_tools(workspace)?;
     let mut cargo = workspace.cargo(&format!("build --quiet --release --package {PROGRAMS}"));
     if let Some(target) = target {
         target.provide()?;
@@ -65,17 +79,32 @@ pub(crate) fn build(workspace: &Workspace, target: Option<Target>) -> Result<()>
     run(&mut cargo)
 }
 
+/// Installs the tools for the package.
+pub(crate) fn install_tools(workspace: &Workspace) -> Result<()> {
+    ensure!(
+        cfg!(target_os = "linux") && Path::new("/usr/bin/dpkg-deb").is_file(),
+        "a Debian package can only be made on Debian: there is no dpkg-deb"
+    );
+    apt::provide(&[SHLIBDEPS])?;
+    install_crate(workspace, "cargo-deb", CARGO_DEB, &[])
+}
+
 /// Makes the package in the folder `package` of the target directory, or of its subfolder for
-/// `target`; the folder is emptied first. Both [`build`] and a debug build of [`MANPAGES`] have been
-/// run. Returns the files.
-pub(crate) fn assemble(workspace: &Workspace, target: Option<Target>) -> Result<Vec<PathBuf>> {
+/// `target`; the folder is emptied first. The tools are installed, and the programs and, for debugging,
+/// [`MANPAGES`] have been built. Returns the files.
+pub(crate) fn assemble(
+    workspace: &Workspace,
+    target: Option<Target>,
+    profile: Profile,
+) -> Result<Vec<PathBuf>> {
     let epoch = epoch(workspace);
     let built = match target {
         Some(target) => workspace.target.join(target.triple()),
         None => workspace.target.clone(),
     };
     // cargo-deb looks for assets in this directory.
-    let documents = built.join("release/documents");
+    let (_, folder) = profile.names();
+    let documents = built.join(folder).join("documents");
     write_documents(workspace, &documents)?;
     let folder = built.join("package");
     if folder.exists() {
@@ -89,7 +118,7 @@ pub(crate) fn assemble(workspace: &Workspace, target: Option<Target>) -> Result<
         fs::copy(documents.join(format!("{name}.cdx.json")), &list)?;
         files.push(list);
     }
-    let deb = build_deb(workspace, epoch.as_deref(), &folder, target)?;
+    let deb = build_deb(workspace, epoch.as_deref(), &folder, target, profile)?;
     files.push(build_tarball(&deb)?);
     files.push(deb);
     Ok(files)
@@ -133,9 +162,12 @@ fn build_deb(
     epoch: Option<&str>,
     folder: &Path,
     target: Option<Target>,
+    profile: Profile,
 ) -> Result<PathBuf> {
     let mut deb = workspace.command(workspace.tools().join("bin/cargo-deb"));
     deb.args(["deb", "--quiet", "--no-build", "--locked"]);
+    let (name, _) = profile.names();
+    deb.args(["--profile", name]);
     deb.args(["--package", PROGRAMS, "--output"]).arg(folder);
     if let Some(target) = target {
         deb.args(["--target", target.triple()]);

@@ -13,7 +13,8 @@ use clap::Args;
 use crate::{
     boundaries, docs,
     executables::{Executable, build_all},
-    imports, package,
+    imports,
+    package::{self, Profile},
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
@@ -112,11 +113,22 @@ impl Run<'_> {
         for (name, check) in SOURCE_CHECKS {
             steps.run(name, || check(workspace, tools))?;
         }
-        // The programs of the package are built with optimisation, mostly on one processor and in a
-        // folder of their own: the other builds need not wait for that.
+        // Only a long run builds the package as it is shipped: that takes as long as everything else.
+        let profile = if choice.long {
+            Profile::Release
+        } else {
+            Profile::Dev
+        };
+        // In a folder of its own, and mostly on one processor: the other builds need not wait.
         let (kernel, unit) = thread::scope(|scope| {
-            let release = scope
-                .spawn(|| steps.run("build of the package", || package::build(workspace, None)));
+            let release = scope.spawn(|| match profile {
+                Profile::Release => {
+                    steps.run("build of the package", || package::build(workspace, None))
+                }
+                Profile::Dev => {
+                    steps.run("tools of the package", || package::install_tools(workspace))
+                }
+            });
             let built = LINTS
                 .iter()
                 .try_for_each(|(name, check)| steps.run(name, || check(workspace, tools)))
@@ -126,11 +138,13 @@ impl Run<'_> {
                 .unwrap_or_else(|panic| resume_unwind(panic))?;
             built
         })?;
-        steps.run("package", || package::assemble(workspace, None).map(|_| ()))?;
+        steps.run("package", || {
+            package::assemble(workspace, None, profile).map(|_| ())
+        })?;
         steps.run("unit tests", || unit::run_all(workspace, &unit, summary))?;
         let blocks = match choice.long {
             true => 100_000_000,
-            false => 10_000_000,
+            false => 2_000_000,
         };
         steps.run(
             format!("{blocks} random blocks against the sealed checks"),
