@@ -61,7 +61,7 @@ const TOOLS: &[Provided] = &[
 ];
 
 /// The longest that a guest may take: some machines emulate slowly.
-const LIMIT: Duration = Duration::from_mins(30);
+const LIMIT: Duration = Duration::from_mins(60);
 const SHORT_LIMIT: Duration = Duration::from_mins(10);
 
 /// Which kernels are booted.
