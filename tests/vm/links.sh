@@ -101,6 +101,27 @@ tunnel() {
     address tunnel tunnel && reaches
 }
 
+# The kernel changes the mode of an IPVLAN at any time.
+becomes_blind() {
+    configure '"over"'
+    start || return
+    is_guarded over || return
+    ip link set over type ipvlan mode l3s || return
+    wait_until names_refused over || fail "still attached: $(status_json)"
+}
+
+names_refused() {
+    status_json | grep -q "\"refused\":\[{\"interface\":\"$1\""
+}
+
+ipvlan_that_changes() {
+    has_module ipvlan || return
+    if check "ipvlan before its change carries packets" above ipvlan mode l2; then
+        check "ipvlan that becomes l3s is given up" becomes_blind
+    fi
+    clear_links
+}
+
 enslaves() {
     configure '"*"'
     start || return
@@ -135,5 +156,6 @@ link "interface in a VRF" vrf srv vrf
 link "macvlan" macvlan over above macvlan mode bridge
 link "ipvlan, l2" ipvlan over above ipvlan mode l2
 link "ipvlan, l3s" ipvlan over above ipvlan mode l3s
+ipvlan_that_changes
 link "IPIP tunnel" ipip tunnel tunnel ipip
 link "GRE tunnel" ip_gre tunnel tunnel gre

@@ -175,7 +175,7 @@ impl Xdp {
         links.find_map(|found| {
             let replaced = found
                 .open()
-                .and_then(|open| self.replace_link(open, found.mode, interface));
+                .and_then(|open| self.replace_link(Link::Pinned(open), found.mode, interface));
             match replaced {
                 Ok(link) => {
                     info!(

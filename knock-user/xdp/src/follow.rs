@@ -5,7 +5,7 @@ use std::mem;
 
 use anyhow::Result;
 use knockd_types::{
-    interface::{Hook, Interface, Wanted},
+    interface::{Hook, Interface, Kind, Wanted},
     status::{Mode, Traffic},
 };
 use tracing::{info, warn};
@@ -137,6 +137,8 @@ impl Xdp {
                     entry.mode.described()
                 );
             }
+            Fault::Blind
+        } else if matches!(interface.kind, Kind::Blind(_)) {
             Fault::Blind
         } else if entry.mode != Mode::Tc && interface.program.is_none() {
             warn!("the program is no longer attached to {}", interface.name);

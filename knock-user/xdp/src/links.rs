@@ -4,12 +4,9 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 use aya::programs::{
-    SchedClassifier, Xdp as Program,
-    links::{FdLink, PinnedLink},
-    loaded_programs,
-    tc::SchedClassifierLink,
+    SchedClassifier, Xdp as Program, links::FdLink, loaded_programs, tc::SchedClassifierLink,
     xdp::XdpLink,
 };
 use knockd_types::{
@@ -19,7 +16,7 @@ use knockd_types::{
 use tracing::warn;
 
 use crate::{
-    pins::PinDir,
+    pins::{PinDir, Pinned},
     tc::{Filter, is_filter},
     traffic::Proof,
 };
@@ -63,9 +60,7 @@ impl Entry {
 pub(crate) enum Link {
     Xdp(XdpLink),
     Tc(SchedClassifierLink),
-    Pinned(PinnedLink),
-    /// A filter, which the kernel keeps. The pin is a mark that it is there.
-    PinnedFilter(Filter),
+    Pinned(Pinned),
 }
 
 /// The number of interfaces whose attachment has changed.
@@ -119,8 +114,8 @@ impl Link {
     pub(crate) fn replace_xdp(self, program: &mut Program) -> Result<Self> {
         let link = match self {
             Self::Xdp(link) => link,
-            Self::Pinned(link) => XdpLink::try_from(FdLink::from(link))?,
-            Self::Tc(_) | Self::PinnedFilter(_) => return Err(anyhow!("not an XDP link")),
+            Self::Pinned(Pinned::Link(link)) => XdpLink::try_from(FdLink::from(link))?,
+            Self::Tc(_) | Self::Pinned(Pinned::Filter(_)) => bail!("not an XDP link"),
         };
         let id = program.attach_to_link(link)?;
         Ok(Self::Xdp(program.take_link(id)?))
@@ -134,9 +129,11 @@ impl Link {
     pub(crate) fn replace_tc(self, program: &mut SchedClassifier) -> Result<Self> {
         let link = match self {
             Self::Tc(link) => link,
-            Self::Pinned(link) => SchedClassifierLink::try_from(FdLink::from(link))?,
-            Self::PinnedFilter(filter) => return Ok(Self::Tc(filter.replace(program)?)),
-            Self::Xdp(_) => return Err(anyhow!("not a tc link")),
+            Self::Pinned(Pinned::Link(link)) => SchedClassifierLink::try_from(FdLink::from(link))?,
+            Self::Pinned(Pinned::Filter(filter)) => {
+                return Ok(Self::Tc(filter.replace(program)?));
+            }
+            Self::Xdp(_) => bail!("not a tc link"),
         };
         let id = program.attach_to_link(link)?;
         Ok(Self::Tc(program.take_link(id)?))
@@ -155,17 +152,18 @@ impl Link {
                 pins.mark_filter(ifindex)?;
                 // Dropping it would remove the filter.
                 std::mem::forget(link);
-                return Ok(Self::PinnedFilter(Filter(ifindex)));
+                return Ok(Self::Pinned(Pinned::Filter(Filter(ifindex))));
             }
             Self::Tc(link) => FdLink::try_from(link)?,
-            Self::Pinned(_) | Self::PinnedFilter(_) => return Ok(self),
+            Self::Pinned(_) => return Ok(self),
         };
-        Ok(Self::Pinned(pins.pin_link(ifindex, mode, link)?))
+        let link = pins.pin_link(ifindex, mode, link)?;
+        Ok(Self::Pinned(Pinned::Link(link)))
     }
 
     /// Detaches the program.
     pub(crate) fn detach(self) {
-        if let Self::PinnedFilter(filter) = self {
+        if let Self::Pinned(Pinned::Filter(filter)) = self {
             filter.remove();
         }
     }

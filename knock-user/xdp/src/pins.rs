@@ -36,7 +36,6 @@ use tracing::{info, warn};
 use crate::{
     interfaces,
     leases::Gate,
-    links::Link,
     tc::{self, Filter},
 };
 
@@ -71,17 +70,26 @@ pub struct Found {
     path: PathBuf,
 }
 
+/// What keeps a program attached without this process.
+#[derive(Debug)]
+pub(crate) enum Pinned {
+    /// A link, by its pin.
+    Link(PinnedLink),
+    /// A filter, which the kernel keeps. The pin is a mark that it is there.
+    Filter(Filter),
+}
+
 impl Found {
     /// Opens the link.
     ///
     /// # Errors
     ///
     /// Returns an error if the pin does not exist or is not a link.
-    pub(crate) fn open(&self) -> Result<Link> {
+    pub(crate) fn open(&self) -> Result<Pinned> {
         if self.is_filter {
-            return Ok(Link::PinnedFilter(Filter(self.ifindex)));
+            return Ok(Pinned::Filter(Filter(self.ifindex)));
         }
-        Ok(Link::Pinned(PinnedLink::from_pin(&self.path)?))
+        Ok(Pinned::Link(PinnedLink::from_pin(&self.path)?))
     }
 }
 
@@ -92,8 +100,8 @@ impl Found {
         // asynchronously when its pin is removed.
         let held = self.open();
         remove_or_warn(&self.path);
-        if let Ok(link) = held {
-            link.detach();
+        if let Ok(Pinned::Filter(filter)) = held {
+            filter.remove();
         }
     }
 }
