@@ -114,6 +114,28 @@ names_refused() {
     status_json | grep -q "\"refused\":\[{\"interface\":\"$1\""
 }
 
+# Before Linux 6.6 the program of tc is held by a filter instead of a pinned link.
+outlives_on_a_tunnel() {
+    configure '"tunnel"'
+    start || return
+    [ "$(mode tunnel)" = tc ] || fail "mode $(mode tunnel)"
+    is_guarded tunnel || return
+    stays_closed_when_killed || return
+    is_taken_over || return
+    stop || return
+    is_closed_for "$CLIENT" || fail "open after a stop"
+    knockd detach || return
+    wait_until is_open_for "$CLIENT" || fail "the port is still closed"
+}
+
+tunnel_without_daemon() {
+    has_module ipip || return
+    if check "IPIP tunnel, again, carries packets" tunnel ipip; then
+        check "the gate of tc outlives the daemon" outlives_on_a_tunnel
+    fi
+    clear_links
+}
+
 ipvlan_that_changes() {
     has_module ipvlan || return
     if check "ipvlan before its change carries packets" above ipvlan mode l2; then
@@ -158,4 +180,5 @@ link "ipvlan, l2" ipvlan over above ipvlan mode l2
 link "ipvlan, l3s" ipvlan over above ipvlan mode l3s
 ipvlan_that_changes
 link "IPIP tunnel" ipip tunnel tunnel ipip
+tunnel_without_daemon
 link "GRE tunnel" ip_gre tunnel tunnel gre
