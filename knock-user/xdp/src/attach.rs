@@ -61,10 +61,13 @@ impl Xdp {
     pub fn replace(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
         let present = interfaces::list()?;
         self.set_unrouted(&present)?;
+        // XDP has one slot, which `before` holds: a new attachment could not have it.
         let keeps_mode = |interface: &Interface, hook| {
             let mut entries = before.attached.entries.iter();
             let entry = entries.find(|entry| entry.ifindex == interface.index);
-            entry.is_some_and(|entry| entry.hook == hook)
+            entry.is_some_and(|entry| {
+                entry.hook == hook || (entry.mode != Mode::Tc && hook != Hook::Tc)
+            })
         };
         let (shared, fresh): (Vec<_>, Vec<_>) =
             chosen(&present, wanted).partition(|&(interface, hook)| keeps_mode(interface, hook));

@@ -1,5 +1,7 @@
 //! Traffic control on an interface with Ethernet headers.
 
+use std::fs;
+
 use knock_tests::{
     link::Pair,
     needs_bpf,
@@ -69,10 +71,48 @@ fn a_reload_replaces_the_program_of_tc() {
     let (scene, _ssh) = scene();
     knock(&scene, Pair::CLIENT_V4.into());
     scene.knockd.signal(Signal::SIGHUP).unwrap();
-    scene.logged(&["configuration", "loaded"]).unwrap();
+    scene.logged(&["reloaded the configuration"]).unwrap();
     admits(&scene.pair.client, Pair::SERVER_V4, 22);
     refuses(&scene.pair.client, Pair::SERVER_V6, 22);
     knock(&scene, Pair::CLIENT_V6.into());
+}
+
+/// Without a moment in which the port is open: the new program is attached before the old one is
+/// detached.
+#[test]
+fn a_reload_changes_how_the_program_is_attached() {
+    needs_bpf!();
+    let scene = Scene::with(&configuration("\"srv0\"", "")).unwrap();
+    let _ssh = Greeter::start(&scene.pair.server, 22).unwrap();
+    knock(&scene, Pair::CLIENT_V4.into());
+    let mut interfaces = "[\"srv0\"]".to_owned();
+    let by_xdp = BY_TC.replace("tc", "xdp");
+    for (next, mode) in [(BY_TC, "tc"), (&by_xdp, "native"), ("\"srv0\"", "native")] {
+        let next = format!("[{next}]");
+        let path = scene.files.path("knockd.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen(&interfaces, &next, 1)).unwrap();
+        interfaces = next;
+        let mark = scene.knockd.mark();
+        scene.knockd.signal(Signal::SIGHUP).unwrap();
+        scene
+            .knockd
+            .wait_for_after(
+                mark,
+                |line| line.contains("reloaded the configuration"),
+                SOON,
+            )
+            .unwrap();
+        let status = scene.status().unwrap();
+        assert_eq!(
+            status["attachments"].as_array().unwrap().len(),
+            1,
+            "{status}"
+        );
+        assert_eq!(status["attachments"][0]["mode"], mode);
+        admits(&scene.pair.client, Pair::SERVER_V4, 22);
+        refuses(&scene.pair.client, Pair::SERVER_V6, 22);
+    }
 }
 
 /// Another XDP program stays, and the gate is there nevertheless.
