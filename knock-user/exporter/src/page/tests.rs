@@ -62,7 +62,7 @@ fn everything_is_exported() {
     let page = page(&busy());
     for line in [
         "knockd_packets_total{outcome=\"knock\"} 1",
-        "knockd_packets_total{outcome=\"malformed\"} 14",
+        "knockd_packets_total{outcome=\"malformed\"} 15",
         "knockd_accepted_total 7",
         "knockd_refusals_total{reason=\"replayed\"} 3",
         "knockd_refusals_total{reason=\"stale\"} 0",
@@ -71,6 +71,7 @@ fn everything_is_exported() {
         "knockd_gate_info{mode=\"observe\"} 1",
         "knockd_gate_leases 5",
         "knockd_interface_info{interface=\"eth0\",mode=\"generic\"} 1",
+        "knockd_interface_blind{interface=\"eth0\"} 0",
         "knockd_sources_in_progress 4",
         "knockd_tails 1",
         "knockd_gate_opening_seconds_bucket{le=\"0.00005\"} 1",
