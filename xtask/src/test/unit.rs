@@ -1,5 +1,7 @@
 //! Tests that need neither root nor a kernel of their own.
 
+use std::{collections::BTreeSet, fs, io, path::Path};
+
 use anyhow::Result;
 
 use crate::{
@@ -23,7 +25,58 @@ pub(super) fn run_all(
         exclusive: false,
     });
     summary.run(jobs.collect(), AT_ONCE, threads())?;
-    run(&mut workspace.cargo("test --quiet --doc --workspace --all-features"))
+    run_examples(workspace, executables)
+}
+
+/// Runs the examples in the documentation of those packages that have any. rustdoc would compile all
+/// packages to find that most have none.
+fn run_examples(workspace: &Workspace, executables: &[Executable]) -> Result<()> {
+    let mut packages = BTreeSet::new();
+    for executable in executables {
+        if has_examples(&executable.folder.join("src"))? {
+            packages.insert(&executable.package);
+        }
+    }
+    if packages.is_empty() {
+        println!("no package has an example in its documentation");
+        return Ok(());
+    }
+    let mut test = workspace.cargo("test --quiet --doc --all-features");
+    for package in packages {
+        test.args(["--package", package]);
+    }
+    run(&mut test)
+}
+
+/// Whether a Rust file below `folder` has a code block in a documentation comment, other than one
+/// that is marked as text.
+fn has_examples(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let found = if path.is_dir() {
+            has_examples(&path)?
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            opens_example(&fs::read_to_string(&path)?)
+        } else {
+            false
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn opens_example(source: &str) -> bool {
+    let mut is_inside = false;
+    source.lines().any(|line| {
+        let line = line.trim_start();
+        let comment = line.strip_prefix("///").or(line.strip_prefix("//!"));
+        let fence = comment.and_then(|comment| comment.trim_start().strip_prefix("```"));
+        let Some(language) = fence else { return false };
+        is_inside = !is_inside;
+        is_inside && language != "text"
+    })
 }
 
 /// Gives that many random blocks to the checks of the sealed protocol.
@@ -49,4 +102,23 @@ pub(super) fn run_random_blocks(
 
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::opens_example;
+
+    #[test]
+    fn only_code_blocks_in_documentation_are_examples() {
+        for example in ["/// ```\n/// f();\n/// ```", "    //! ```no_run\n//! ```"] {
+            assert!(opens_example(example), "{example}");
+        }
+        for other in [
+            "//! ```text\n//! a picture\n//! ```",
+            "// ```\n// f();\n// ```",
+            "let fence = \"```\";",
+        ] {
+            assert!(!opens_example(other), "{other}");
+        }
+    }
 }
