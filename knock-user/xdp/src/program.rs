@@ -84,17 +84,17 @@ impl Xdp {
         let settings = settings.with_gate(&rules.settings());
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("LEASES", rules.max_leases.get());
-        let mut xdp = Self::load_with(&mut loader, &settings, log)?;
-        fill(&mut xdp.ebpf, "TRUSTED", &rules.trusted)?;
-        fill(&mut xdp.ebpf, "ADDRESSES", &rules.addresses)?;
-        let mut protected = take_any(&mut xdp.ebpf, "PROTECTED")?;
+        let xdp = Self::load_with(&mut loader, &settings, log)?;
+        fill(&xdp.ebpf, "TRUSTED", &rules.trusted)?;
+        fill(&xdp.ebpf, "ADDRESSES", &rules.addresses)?;
+        let mut protected = any_handle(&xdp.ebpf, "PROTECTED")?;
         let mut bits: Array<_, u64> = (&mut protected).try_into()?;
         for port in &rules.protect {
             let (index, bit) = protected_bit(port.transport, port.number);
             let others = bits.get(&index, 0)?;
             bits.set(index, others | bit, 0)?;
         }
-        let leases = take_any(&mut xdp.ebpf, "LEASES")?;
+        let leases = any_handle(&xdp.ebpf, "LEASES")?;
         let gate = Gate::new(leases, protected, rules.udp_idle)?;
         Ok((xdp, gate))
     }
@@ -113,35 +113,28 @@ impl Xdp {
         let log = EbpfLogger::init_with_logger(&mut ebpf, log)
             .context("the program has no aya-log ring")?;
         let mut xdp = Self {
-            events: match take_any(&mut ebpf, "EVENTS")? {
+            events: match any_handle(&ebpf, "EVENTS")? {
                 Map::RingBuf(events) => events,
                 _ => bail!("the map `EVENTS` of the object is not a ring buffer"),
             },
             // SAFETY: `EbpfLogger` owns the map of its ring buffer, never replaces it and closes it
             // only when dropped.
             log: unsafe { readable(log) }?,
-            tailed: take(&mut ebpf, "TAILED")?,
-            unrouted: take(&mut ebpf, "UNROUTED")?,
+            tailed: handle(&ebpf, "TAILED")?,
+            unrouted: handle(&ebpf, "UNROUTED")?,
             name: WITH_BUFFERS,
-            counters: take(&mut ebpf, "COUNTERS")?,
+            counters: handle(&ebpf, "COUNTERS")?,
             attached: Attached::default(),
             counted_before: BTreeMap::new(),
             ebpf,
         };
-        xdp.load_programs()?;
+        xdp.load_xdp()?;
         Ok(xdp)
     }
 
-    /// Loads all programs at once. Later, the maps that only they use would be closed, and the
-    /// object would refer to other files in their place.
-    fn load_programs(&mut self) -> Result<()> {
-        self.linear()?
-            .load()
-            .map_err(|error| unloadable(error.into()))?;
-        for framing in [Framing::Ethernet, Framing::Ip] {
-            let program = self.classifier(framing)?;
-            program.load().map_err(|error| unloadable(error.into()))?;
-        }
+    /// Loads the XDP program for frames in several buffers, or the one for a single buffer if the
+    /// kernel does not know the former.
+    fn load_xdp(&mut self) -> Result<()> {
         let Err(error) = self.program()?.load() else {
             return Ok(());
         };
@@ -150,6 +143,7 @@ impl Xdp {
         if errno(&error) != Some(Errno::INVAL) {
             return Err(unloadable(error));
         }
+        self.linear()?;
         self.name = LINEAR;
         info!(
             "this kernel has no XDP for frames in several buffers (Linux 5.18): native mode is possible only with an MTU below the size of a page"
@@ -167,27 +161,35 @@ impl Xdp {
         Ok(self.any_program(self.name)?.try_into()?)
     }
 
-    /// The XDP program for frames in a single buffer. It is attached only if the kernel does not know
-    /// the other one.
+    /// The XDP program for frames in a single buffer, loaded. It is attached only if the kernel does
+    /// not know the other one.
     ///
     /// # Errors
     ///
-    /// Returns an error in the same case as [`Xdp::program`].
+    /// Returns an error if the kernel refuses to load it.
     pub fn linear(&mut self) -> Result<&mut Program> {
-        Ok(self.any_program(LINEAR)?.try_into()?)
+        let program: &mut Program = self.any_program(LINEAR)?.try_into()?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| unloadable(error.into()))?;
+        }
+        Ok(program)
     }
 
-    /// The tc program for interfaces with this framing.
+    /// The tc program for interfaces with this framing, loaded.
     ///
     /// # Errors
     ///
-    /// Returns an error in the same case as [`Xdp::program`].
+    /// Returns an error if the kernel refuses to load it.
     pub fn classifier(&mut self, framing: Framing) -> Result<&mut SchedClassifier> {
         let name = match framing {
             Framing::Ethernet => "knock_tc",
             Framing::Ip | Framing::Other => "knock_tc_ip",
         };
-        Ok(self.any_program(name)?.try_into()?)
+        let program: &mut SchedClassifier = self.any_program(name)?.try_into()?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| unloadable(error.into()))?;
+        }
+        Ok(program)
     }
 
     fn any_program(&mut self, name: &str) -> Result<&mut aya::programs::Program> {
@@ -277,8 +279,8 @@ impl Xdp {
 }
 
 /// Inserts `networks` into the map `name`.
-fn fill(ebpf: &mut Ebpf, name: &str, networks: &[IpNet]) -> Result<()> {
-    let mut map: LpmTrie<MapData, [u8; 16], u8> = take(ebpf, name)?;
+fn fill(ebpf: &Ebpf, name: &str, networks: &[IpNet]) -> Result<()> {
+    let mut map: LpmTrie<MapData, [u8; 16], u8> = handle(ebpf, name)?;
     for network in networks {
         map.insert(&trie_key(network), 1, 0)?;
     }
@@ -296,16 +298,29 @@ fn trie_key(network: &IpNet) -> Key<[u8; 16]> {
     }
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+fn handle<T>(ebpf: &Ebpf, name: &str) -> Result<T>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    Ok(take_any(ebpf, name)?.try_into()?)
+    Ok(any_handle(ebpf, name)?.try_into()?)
 }
 
-fn take_any(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
-    ebpf.take_map(name)
-        .with_context(|| format!("the object does not contain the map `{name}`"))
+/// Another handle to a map. The one in `ebpf` stays open: the instructions of programs that are not
+/// loaded yet refer to its number.
+fn any_handle(ebpf: &Ebpf, name: &str) -> Result<Map> {
+    let map = ebpf
+        .map(name)
+        .with_context(|| format!("the object does not contain the map `{name}`"))?;
+    let (Map::Array(data)
+    | Map::HashMap(data)
+    | Map::LpmTrie(data)
+    | Map::PerCpuArray(data)
+    | Map::RingBuf(data)) = map
+    else {
+        bail!("the map `{name}` has an unknown type");
+    };
+    let data = MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?;
+    Ok(Map::from_map_data(data)?)
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK, whose default is far too small.
