@@ -331,7 +331,9 @@ fn start_errors_are_a_single_line() {
         .server
         .ip("tuntap add dev tun0 mode tun")
         .unwrap();
-    let output = start("tun0");
+    let by_xdp = "interfaces = [{ name = \"tun0\", attach = \"xdp\" }]\n";
+    let by_xdp = Files::new(&format!("{by_xdp}{CONFIGURATION}")).unwrap();
+    let output = knockd(&scene.pair, &by_xdp).unwrap().output().unwrap();
     assert!(
         fails_with(&output, "`tun0` carries no Ethernet frames"),
         "{output:?}"
