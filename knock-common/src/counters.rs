@@ -55,7 +55,7 @@ outcomes! {
 
 /// The number of slots of the map `COUNTERS`. An interface has the slot `index % SLOTS`, so that
 /// interfaces whose indices differ by a multiple of it share one.
-pub const SLOTS: u32 = 256;
+pub const SLOTS: u32 = 64;
 
 /// The counters of one slot, indexed by [`Outcome`].
 pub type Counts = [u64; Outcome::ALL.len()];
