@@ -162,6 +162,9 @@ bond_while_running() {
     clear_links
 }
 
+# For the filters of tc. The kernel of a guest does not load them by itself.
+modprobe sch_ingress 2>/dev/null
+modprobe cls_bpf 2>/dev/null
 # Otherwise it makes a bond by itself.
 modprobe bonding max_bonds=0 2>/dev/null
 link "veth with fewer queues than its peer" veth srv few_queues
