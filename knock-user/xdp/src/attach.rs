@@ -151,6 +151,12 @@ impl Xdp {
             }
         };
         self.attached.refused.remove(&interface.index);
+        self.add_entry(interface, hook, mode, link);
+        Ok(())
+    }
+
+    /// Records that the program is attached to `interface` by `link`.
+    pub(crate) fn add_entry(&mut self, interface: &Interface, hook: Hook, mode: Mode, link: Link) {
         self.attached.entries.push(Entry {
             interface: interface.name.clone(),
             ifindex: interface.index,
@@ -160,7 +166,6 @@ impl Xdp {
             proof: self.proof(interface),
             link,
         });
-        Ok(())
     }
 
     /// Replaces the program in the pinned link of `interface`, if there is one of a mode of
@@ -259,7 +264,7 @@ impl Xdp {
     }
 
     /// A proof that starts with the counters of now.
-    pub(crate) fn proof(&self, interface: &Interface) -> Proof {
+    fn proof(&self, interface: &Interface) -> Proof {
         Proof::new(self.counted(interface))
     }
 

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::{
     attach::chosen,
     interfaces,
-    links::{Changes, Entry, lost},
+    links::{Changes, lost},
     pins::PinDir,
     plan::Plan,
     program::Xdp,
@@ -70,7 +70,7 @@ impl Xdp {
                 Err(error) => self.attached.refuse(interface, &error),
             }
         }
-        // At last, so that a packet meets the gate at a bond before it no longer does at a member.
+        // Last, so that the gate on a bond is in force before the one on its member ends.
         for (entry, interface) in gone {
             changes.lost += 1;
             lost(entry, interface, pins);
@@ -96,7 +96,7 @@ impl Xdp {
             Err(error) => {
                 // It has become an interface whose packets no program sees.
                 if let Some(entry) = self.attached.take(interface) {
-                    drop_entry(entry, pins);
+                    entry.detach(pins);
                     changes.lost += 1;
                 }
                 self.attached.refuse(interface, &error);
@@ -166,25 +166,16 @@ impl Xdp {
             return;
         };
         let hook = old.hook;
-        let mut kept = Some(old);
-        if fault != Fault::Removed && plan.modes.contains(&Mode::Tc) {
+        let kept = if fault != Fault::Removed && plan.modes.contains(&Mode::Tc) {
             plan.modes = vec![Mode::Tc];
+            Some(old)
         } else {
-            if let Some(old) = kept.take() {
-                drop_entry(old, pins);
-            }
-        }
+            old.detach(pins);
+            None
+        };
         match self.attach_best(interface, &plan, true) {
             Ok((link, mode)) => {
-                self.attached.entries.push(Entry {
-                    interface: interface.name.clone(),
-                    ifindex: interface.index,
-                    mode,
-                    hook,
-                    mtu: interface.mtu,
-                    proof: self.proof(interface),
-                    link,
-                });
+                self.add_entry(interface, hook, mode, link);
                 if let Some(pins) = pins
                     && let Err(error) = self.pin_last(pins)
                 {
@@ -194,7 +185,7 @@ impl Xdp {
                     return;
                 }
                 if let Some(old) = kept {
-                    drop_entry(old, pins);
+                    old.detach(pins);
                 }
                 changes.attached += 1;
             }
@@ -210,12 +201,4 @@ impl Xdp {
             },
         }
     }
-}
-
-/// Detaches the program of `entry` and removes its pin.
-fn drop_entry(entry: Entry, pins: Option<&PinDir>) {
-    if let Some(pins) = pins {
-        pins.remove_link(entry.ifindex, entry.mode);
-    }
-    entry.link.detach();
 }

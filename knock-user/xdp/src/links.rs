@@ -44,6 +44,17 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Detaches the program and removes its pin.
+    pub(crate) fn detach(self, pins: Option<&PinDir>) {
+        if let Some(pins) = pins {
+            pins.remove_link(self.ifindex, self.mode);
+        }
+        // Any other link is released when it is dropped.
+        if let Link::Pinned(Pinned::Filter(filter)) = self.link {
+            filter.remove();
+        }
+    }
+
     /// For display.
     pub(crate) fn attachment(&self) -> Attachment {
         Attachment {
@@ -130,8 +141,10 @@ impl Link {
         let link = match self {
             Self::Tc(link) => link,
             Self::Pinned(Pinned::Link(link)) => SchedClassifierLink::try_from(FdLink::from(link))?,
+            // It stays pinned: if this process fails now, the filter must not go with it.
             Self::Pinned(Pinned::Filter(filter)) => {
-                return Ok(Self::Tc(filter.replace(program)?));
+                filter.replace(program)?;
+                return Ok(Self::Pinned(Pinned::Filter(filter)));
             }
             Self::Xdp(_) => bail!("not a tc link"),
         };
@@ -150,8 +163,7 @@ impl Link {
             Self::Xdp(link) => FdLink::try_from(link)?,
             Self::Tc(link) if is_filter(&link) => {
                 pins.mark_filter(ifindex)?;
-                // Dropping it would remove the filter.
-                std::mem::forget(link);
+                Filter::keep(link);
                 return Ok(Self::Pinned(Pinned::Filter(Filter(ifindex))));
             }
             Self::Tc(link) => FdLink::try_from(link)?,
@@ -159,13 +171,6 @@ impl Link {
         };
         let link = pins.pin_link(ifindex, mode, link)?;
         Ok(Self::Pinned(Pinned::Link(link)))
-    }
-
-    /// Detaches the program.
-    pub(crate) fn detach(self) {
-        if let Self::Pinned(Pinned::Filter(filter)) = self {
-            filter.remove();
-        }
     }
 }
 
@@ -193,8 +198,8 @@ fn name(id: u32) -> Option<String> {
     program.name_as_str().map(str::to_owned)
 }
 
-/// Detaches from an interface that disappeared, or was renamed to `renamed`, or is no longer
-/// selected, and removes the pin.
+/// Detaches from an interface that disappeared, or is no longer selected as it is `now`, and removes
+/// the pin.
 pub(crate) fn lost(entry: Entry, now: Option<&Interface>, pins: Option<&PinDir>) {
     let name = &entry.interface;
     match now {
@@ -202,13 +207,11 @@ pub(crate) fn lost(entry: Entry, now: Option<&Interface>, pins: Option<&PinDir>)
             "{name} was renamed to {}, which is not configured: detaching from it",
             now.name
         ),
-        Some(_) => warn!(
+        Some(now) if now.is_member => warn!(
             "{name} has become a member of another interface, which receives its packets: detaching from it"
         ),
+        Some(_) => warn!("{name} is no longer one of the configured interfaces: detaching from it"),
         None => warn!("{name} disappeared: waiting for it"),
     }
-    if let Some(pins) = pins {
-        pins.remove_link(entry.ifindex, entry.mode);
-    }
-    entry.link.detach();
+    entry.detach(pins);
 }

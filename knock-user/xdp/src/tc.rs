@@ -3,6 +3,8 @@
 //! Since Linux 6.6 by a link (tcx), which a pin keeps in force. Before that by a filter of the
 //! clsact qdisc, which the kernel keeps in force until somebody removes it.
 
+use std::mem;
+
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
@@ -44,9 +46,21 @@ impl Filter {
     /// # Errors
     ///
     /// Returns an error if there is no such filter any more.
-    pub(crate) fn replace(self, program: &mut SchedClassifier) -> Result<SchedClassifierLink> {
+    pub(crate) fn replace(self, program: &mut SchedClassifier) -> Result<()> {
+        Self::keep(self.take(program)?);
+        Ok(())
+    }
+
+    /// Replaces the program of the filter like [`Filter::replace`], and removes the filter when the
+    /// link is dropped.
+    fn take(self, program: &mut SchedClassifier) -> Result<SchedClassifierLink> {
         let id = program.attach_to_link(self.into_link()?)?;
         Ok(program.take_link(id)?)
+    }
+
+    /// Drops `link` without removing its filter.
+    pub(crate) fn keep(link: SchedClassifierLink) {
+        mem::forget(link);
     }
 
     /// Removes the filter, if it is still there.
@@ -105,7 +119,7 @@ fn attach_filter(
         Err(ProgramError::TcError(TcError::NetlinkError(error)))
             if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) =>
         {
-            return Filter(ifindex).replace(program);
+            return Filter(ifindex).take(program);
         }
         Err(error) => return Err(error.into()),
     };
