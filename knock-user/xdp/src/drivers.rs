@@ -9,10 +9,7 @@ use std::{fmt, fs};
 use aya::util::KernelVersion;
 use knockd_types::interface::Interface;
 
-use crate::{
-    ethtool::{self, Channels},
-    plan::VIRTIO_ONE_BUFFER,
-};
+use crate::ethtool::{self, Channels};
 
 /// A condition for native mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +136,17 @@ pub(crate) fn remedy(interface: &Interface) -> String {
     format!(". Native XDP mode needs {}", needs.join("; "))
 }
 
+/// Whether the driver of `interface` would accept a native program although that would lose packets,
+/// or see none. Only virtio_net is known for it.
+pub(crate) fn loses_packets(interface: &Interface) -> bool {
+    Facts::read(interface).as_ref().is_some_and(is_misleading)
+}
+
+fn is_misleading(facts: &Facts) -> bool {
+    const RULES: [Rule; 3] = [virtio_kernel, virtio_buffers, virtio_mtu];
+    facts.driver == "virtio_net" && RULES.iter().any(|rule| rule(facts).is_some())
+}
+
 /// The conditions that are not met or, if all that can be read are met, those that cannot be read.
 fn to_change(facts: &Facts) -> Vec<Need> {
     let needs = unmet(facts);
@@ -185,6 +193,9 @@ const ETHERNET: u32 = 14;
 const FRAME: u32 = ETHERNET + 4;
 const TAGGED: u32 = FRAME + 4;
 
+/// The largest MTU at which a frame of virtio_net fits into one buffer of a page.
+const VIRTIO_ONE_BUFFER: u32 = 3500;
+
 /// Feature bits of a virtio network device: VIRTIO 1.2, sections 5.1.3 and 6. The last ones are
 /// `GUEST_CSUM`, `GUEST_TSO4`, `GUEST_TSO6`, `GUEST_ECN`, `GUEST_UFO`, `GUEST_USO4` and
 /// `GUEST_USO6`.
@@ -217,7 +228,7 @@ fn virtio_offloads(facts: &Facts) -> Option<Need> {
 
 /// `virtnet_set_big_packets` and `receive_big`: the driver runs no program for large buffers.
 fn virtio_buffers(facts: &Facts) -> Option<Need> {
-    let is_big = facts.mtu > 1500 || GUEST_OFFLOADS[..4].iter().any(|bit| facts.has_virtio(*bit));
+    let is_big = facts.mtu > 1500 || GUEST_OFFLOADS.into_iter().any(|bit| facts.has_virtio(bit));
     (is_big && !facts.has_virtio(MERGEABLE_BUFFERS)).then(|| {
         Need::new(
             "mergeable receive buffers of the hypervisor",

@@ -1,13 +1,12 @@
 //! In which ways the program can be attached to an interface, by what the interface is.
 
-use std::fs;
-
 use anyhow::{Result, bail};
-use aya::util::KernelVersion;
 use knockd_types::{
     interface::{Framing, Hook, Interface, Kind},
     status::Mode,
 };
+
+use crate::drivers;
 
 /// The ways to attach to an interface.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,10 +31,6 @@ impl Plan {
                 below(interface, present)
             );
         }
-        let only_tc = |not_native| Self {
-            modes: vec![Mode::Tc],
-            not_native,
-        };
         match (interface.framing, hook) {
             (Framing::Other, _) => bail!(
                 "`{name}` carries neither Ethernet frames nor plain IP packets: knockd cannot read what it receives"
@@ -43,7 +38,12 @@ impl Plan {
             (Framing::Ip, Hook::Xdp) => bail!(
                 "`{name}` carries no Ethernet frames (like all ppp, tun, WireGuard and other tunnel interfaces), which XDP needs: set its `attach` to \"auto\" or \"tc\""
             ),
-            (Framing::Ip, _) | (_, Hook::Tc) => return Ok(only_tc(None)),
+            (Framing::Ip, _) | (_, Hook::Tc) => {
+                return Ok(Self {
+                    modes: vec![Mode::Tc],
+                    not_native: None,
+                });
+            }
             (Framing::Ethernet, Hook::Auto | Hook::Xdp) => {}
         }
         let not_native = not_native(interface);
@@ -75,47 +75,14 @@ fn below(interface: &Interface, present: &[Interface]) -> String {
     names.join(", ")
 }
 
-/// The largest MTU at which a frame of virtio_net fits into one buffer of a page, with the headroom
-/// of XDP: 4096 bytes less headroom (256), skb_shared_info (320) and the Ethernet header.
-pub(crate) const VIRTIO_ONE_BUFFER: u32 = 3500;
-
-/// The receive features of a virtio network device: VIRTIO 1.2, section 5.1.3.
-const MERGEABLE_BUFFERS: usize = 15;
-const GUEST_OFFLOADS: [usize; 4] = [7, 8, 9, 10];
-
-/// Why a native program on `interface` would lose packets or see none, although the driver accepts
-/// it.
+/// Why no native program is attached to `interface`, although its driver would accept it.
 fn not_native(interface: &Interface) -> Option<&'static str> {
     if interface.kind == Kind::Bond {
         // bond_enslave() of the kernel refuses members that have no XDP or a program of their own.
         return Some("members could no longer join the bond");
     }
-    let device = format!("/sys/class/net/{}/device", interface.name);
-    let driver = fs::canonicalize(format!("{device}/driver")).ok()?;
-    if !driver.ends_with("virtio_net") {
-        return None;
-    }
-    let features = fs::read_to_string(format!("{device}/features")).unwrap_or_default();
-    let has_frags =
-        KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 3, 0));
-    virtio(&features, interface.mtu, has_frags)
-}
-
-/// The same for virtio_net, from the device's `features` as sysfs shows them: one character per
-/// bit. `has_frags`: the driver accepts frames in several buffers (Linux 6.3).
-fn virtio(features: &str, mtu: u32, has_frags: bool) -> Option<&'static str> {
-    let has = |bit: usize| features.as_bytes().get(bit) == Some(&b'1');
-    // virtnet_set_big_packets() and receive_big() of the driver.
-    if !has(MERGEABLE_BUFFERS) && (mtu > 1500 || GUEST_OFFLOADS.into_iter().any(has)) {
-        return Some(
-            "the virtual network card has no mergeable receive buffers (`mrg_rxbuf`), and its driver runs no XDP program for large ones",
-        );
-    }
-    if !has_frags {
-        return Some("its driver would drop frames larger than a page (before Linux 6.3)");
-    }
-    (mtu > VIRTIO_ONE_BUFFER)
-        .then_some("its driver would stall large frames until its receive ring is renewed")
+    drivers::loses_packets(interface)
+        .then_some("its driver would accept a native program and lose packets")
 }
 
 #[cfg(test)]
@@ -202,24 +169,5 @@ mod tests {
             ..ethernet("ipvl0")
         };
         assert!(refusal(&ipvlan, Hook::Auto, &present[1..2]).ends_with("(eth1)"));
-    }
-
-    #[test]
-    fn virtio_is_native_only_where_it_sees_every_frame() {
-        let features = |bits: &[usize]| -> String {
-            (0..64)
-                .map(|bit| if bits.contains(&bit) { '1' } else { '0' })
-                .collect()
-        };
-        let mergeable = features(&[0, 7, 8, MERGEABLE_BUFFERS]);
-        assert_eq!(virtio(&mergeable, 1500, true), None);
-        assert!(virtio(&mergeable, 9000, true).unwrap().contains("stall"));
-        assert!(virtio(&mergeable, 1500, false).unwrap().contains("6.3"));
-        let big = features(&[0, 7]);
-        assert!(virtio(&big, 1500, true).unwrap().contains("mrg_rxbuf"));
-        let small = features(&[0]);
-        assert_eq!(virtio(&small, 1500, true), None);
-        assert!(virtio(&small, 9000, true).unwrap().contains("mrg_rxbuf"));
-        assert!(virtio("", 1500, true).is_none(), "unreadable features");
     }
 }

@@ -246,3 +246,26 @@ fn an_interface_without_such_a_driver_gets_no_advice() {
     assert_eq!(advice(lo), [""; 0]);
     assert_eq!(remedy(lo), "");
 }
+
+#[test]
+fn virtio_is_native_only_where_the_program_sees_every_frame() {
+    let modern = card("virtio_net");
+    assert!(!is_misleading(&modern));
+    assert!(is_misleading(&old("virtio_net")));
+    let with = |bits: &[usize], mtu| Facts {
+        virtio: features(bits),
+        mtu,
+        ..modern.clone()
+    };
+    let mergeable = [7, MERGEABLE_BUFFERS, VERSION_1];
+    assert!(!is_misleading(&with(&mergeable, VIRTIO_ONE_BUFFER)));
+    assert!(is_misleading(&with(&mergeable, VIRTIO_ONE_BUFFER + 1)));
+    assert!(is_misleading(&with(&[7, VERSION_1], 1500)), "large buffers");
+    assert!(!is_misleading(&with(&[VERSION_1], 1500)), "small buffers");
+    assert!(is_misleading(&with(&[VERSION_1], 9000)));
+    let other = Facts {
+        mtu: 9000,
+        ..card("ena")
+    };
+    assert!(!is_misleading(&other), "it refuses the program itself");
+}
