@@ -1,4 +1,4 @@
-//! How the eBPF programs classify packets, and the names of its counters.
+//! How the eBPF programs classify packets, and the names of their counters.
 
 /// Declares [`Outcome`] with its names and explanations in one place.
 macro_rules! outcomes {

@@ -49,7 +49,7 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
 }
 
 /// Warns about the interfaces of the daemon at `socket` whose packets it does not see. A daemon that
-/// does not run or does not answer is none of this command's business.
+/// does not run or does not answer is ignored.
 fn warn_about_running(socket: &Path) {
     let Ok(reply) = control::query(socket, "status") else {
         return;

@@ -1,6 +1,6 @@
 //! Network interfaces, and which of them the daemon attaches to.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// The names that select all interfaces: in the configuration, and on the command line.
 pub const ANY: [&str; 2] = ["*", "any"];
@@ -60,7 +60,7 @@ pub enum Kind {
 }
 
 /// How to attach to an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hook {
     /// XDP if possible, else traffic control.

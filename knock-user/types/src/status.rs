@@ -147,11 +147,10 @@ pub struct Attachment {
 }
 
 /// Whether an attached program sees the packets of its interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Traffic {
     /// The interface has received too few packets to tell.
-    #[default]
     Awaited,
     /// The program has seen packets.
     Seen,

@@ -19,10 +19,10 @@ pub(crate) fn unloadable(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn has_verifier_log(error: &anyhow::Error) -> bool {
-    let load = error
+    let mut causes = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<ProgramError>());
-    load.into_iter().any(|error| {
+    causes.any(|error| {
         matches!(error, ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty())
     })
 }

@@ -84,8 +84,8 @@ unsafe fn call<const N: usize>(interface: &str, fields: &mut [u32; N]) -> Result
     // Any socket will do.
     let socket = Socket::new(NETLINK_ROUTE)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    // SAFETY: this request takes a `struct ifreq`, whose pointer is valid and, by the caller's
-    // word, points to the right structure.
+    // SAFETY: this request takes a `struct ifreq`. Its pointer is valid during the call, and the
+    // caller guarantees that it points to the right structure.
     unsafe { ioctl(socket, Updater::<SIOCETHTOOL, Request>::new(&mut request)) }
 }
 

@@ -8,7 +8,7 @@ use knockd_types::status::Traffic;
 const TOLERANCE: u64 = 32;
 
 /// The counters at one time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
     /// The packets that the interface has received.
     pub(crate) received: u64,
@@ -17,7 +17,7 @@ pub(crate) struct Counted {
 }
 
 /// What is known about an attached program.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Proof {
     since: Counted,
     pub(crate) traffic: Traffic,
