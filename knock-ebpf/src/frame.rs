@@ -4,7 +4,6 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::__sk_buff,
     helpers::bpf_xdp_get_buff_len,
     programs::{TcContext, XdpContext},
 };
@@ -23,11 +22,8 @@ pub(crate) trait Frame: EbpfContext {
     fn further(&self) -> usize;
 }
 
-/// A frame of the XDP program that accepts frames in several buffers (Linux 5.18).
-pub(crate) struct Buffers(pub(crate) XdpContext);
-
-/// A frame of the XDP program for kernels and drivers that have a single buffer per frame.
-pub(crate) struct Linear(pub(crate) XdpContext);
+/// A frame of an XDP program, which accepts frames in several buffers (Linux 5.18) or not.
+pub(crate) struct Xdp<const BUFFERS: bool>(pub(crate) XdpContext);
 
 /// A frame of a tc program.
 pub(crate) struct Skb(TcContext);
@@ -57,11 +53,6 @@ impl Skb {
     pub(crate) fn ether_type(&self) -> u16 {
         u16::from_be(self.0.skb.protocol() as u16)
     }
-
-    #[inline(always)]
-    fn raw(&self) -> *const __sk_buff {
-        self.0.skb.skb
-    }
 }
 
 /// The readable bytes from address `start` to address `end`, which the kernel provided.
@@ -74,24 +65,19 @@ fn readable(start: usize, end: usize) -> Cursor {
     unsafe { Cursor::new(start, end) }
 }
 
-#[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the field is a u32 in struct xdp_md"
-)]
-fn xdp_ifindex(ctx: &XdpContext) -> u32 {
-    ctx.ingress_ifindex() as u32
-}
-
-impl Frame for Buffers {
+impl<const BUFFERS: bool> Frame for Xdp<BUFFERS> {
     #[inline(always)]
     fn cursor(&self) -> Cursor {
         readable(self.0.data(), self.0.data_end())
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the field is a u32 in struct xdp_md"
+    )]
     fn ifindex(&self) -> u32 {
-        xdp_ifindex(&self.0)
+        self.0.ingress_ifindex() as u32
     }
 
     #[inline(always)]
@@ -100,26 +86,12 @@ impl Frame for Buffers {
         reason = "a frame is at most a few pages long"
     )]
     fn further(&self) -> usize {
+        if !BUFFERS {
+            return 0;
+        }
         // SAFETY: the context is the one that the kernel passed to the program.
         let len = unsafe { bpf_xdp_get_buff_len(self.0.ctx) };
         (len as usize).saturating_sub(self.0.data_end() - self.0.data())
-    }
-}
-
-impl Frame for Linear {
-    #[inline(always)]
-    fn cursor(&self) -> Cursor {
-        readable(self.0.data(), self.0.data_end())
-    }
-
-    #[inline(always)]
-    fn ifindex(&self) -> u32 {
-        xdp_ifindex(&self.0)
-    }
-
-    #[inline(always)]
-    fn further(&self) -> usize {
-        0
     }
 }
 
@@ -132,7 +104,7 @@ impl Frame for Skb {
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: the context is the one that the kernel passed to the program.
-        unsafe { (*self.raw()).ifindex }
+        unsafe { (*self.0.skb.skb).ifindex }
     }
 
     #[inline(always)]
@@ -141,13 +113,7 @@ impl Frame for Skb {
     }
 }
 
-impl EbpfContext for Buffers {
-    fn as_ptr(&self) -> *mut c_void {
-        self.0.as_ptr()
-    }
-}
-
-impl EbpfContext for Linear {
+impl<const BUFFERS: bool> EbpfContext for Xdp<BUFFERS> {
     fn as_ptr(&self) -> *mut c_void {
         self.0.as_ptr()
     }

@@ -14,6 +14,7 @@ use knock_common::{
 use crate::{
     clock,
     frame::Frame,
+    headers::Ports,
     log,
     maps::{LEASES, OBSERVED_BUCKET, PROTECTED, TRUSTED},
     parse::{Datagram, Ip, Segment},
@@ -23,21 +24,21 @@ use crate::{
 /// Classifies a segment that may open a connection to a port outside the window.
 #[inline(always)]
 pub(crate) fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outcome {
-    let port = segment.tcp.destination_port();
-    if !is_protected(Transport::Tcp, port) {
+    let ports = segment.tcp.ports();
+    if !is_protected(Transport::Tcp, ports.destination) {
         return Outcome::OutsideWindow;
     }
-    admit(frame, settings, segment.ip, Transport::Tcp, port)
+    admit(frame, settings, segment.ip, Transport::Tcp, ports)
 }
 
 /// Classifies a datagram.
 #[inline(always)]
 pub(crate) fn datagram<F: Frame>(frame: &F, settings: &Settings, datagram: &Datagram) -> Outcome {
-    let port = datagram.udp.destination_port();
-    if !is_protected(Transport::Udp, port) {
+    let ports = datagram.udp.ports();
+    if !is_protected(Transport::Udp, ports.destination) {
         return Outcome::NotTcp;
     }
-    admit(frame, settings, datagram.ip, Transport::Udp, port)
+    admit(frame, settings, datagram.ip, Transport::Udp, ports)
 }
 
 #[inline(always)]
@@ -52,8 +53,9 @@ fn admit<F: Frame>(
     settings: &Settings,
     ip: Ip,
     transport: Transport,
-    port: u16,
+    ports: Ports,
 ) -> Outcome {
+    let port = ports.destination;
     let Some(source) = ip.source() else {
         return Outcome::GateRefused;
     };
@@ -67,7 +69,7 @@ fn admit<F: Frame>(
     {
         return Outcome::GateTrusted;
     }
-    if route::is_elsewhere(frame, settings, ip) {
+    if route::is_elsewhere(frame, settings, ip, ports) {
         return Outcome::Forwarded;
     }
     if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, clock::now()) {

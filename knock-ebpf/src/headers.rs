@@ -162,6 +162,13 @@ impl FragmentExtension {
     }
 }
 
+/// The ports of a packet; zero if it has none.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ports {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+}
+
 /// The UDP header (RFC 768).
 #[repr(C, align(2))]
 pub(crate) struct Udp {
@@ -172,6 +179,14 @@ pub(crate) struct Udp {
 }
 
 impl Udp {
+    #[inline(always)]
+    pub(crate) fn ports(&self) -> Ports {
+        Ports {
+            source: u16::from_be_bytes(self.source_port),
+            destination: self.destination_port(),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn destination_port(&self) -> u16 {
         u16::from_be_bytes(self.destination_port)
@@ -198,6 +213,14 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
+    #[inline(always)]
+    pub(crate) fn ports(&self) -> Ports {
+        Ports {
+            source: self.source_port(),
+            destination: self.destination_port(),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn source_port(&self) -> u16 {
         u16::from_be_bytes(self.source_port)

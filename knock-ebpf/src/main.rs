@@ -32,7 +32,8 @@ use knock_common::{
 };
 
 use crate::{
-    frame::{Buffers, Frame, Linear, Skb},
+    frame::{Frame, Skb, Xdp},
+    headers::Ports,
     maps::{COUNTERS, SETTINGS},
     parse::{Carried, Other, Segment},
 };
@@ -41,13 +42,13 @@ use crate::{
 // buffers. All headers are in the first buffer; the others hold only payload, which is not read.
 #[xdp(frags)]
 fn knock_xdp(ctx: XdpContext) -> u32 {
-    xdp_verdict(&Buffers(ctx))
+    xdp_verdict(&Xdp::<true>(ctx))
 }
 
 /// For kernels before 5.18, which know no frames in several buffers.
 #[xdp]
 fn knock_xdp_linear(ctx: XdpContext) -> u32 {
-    xdp_verdict(&Linear(ctx))
+    xdp_verdict(&Xdp::<false>(ctx))
 }
 
 /// For interfaces with Ethernet headers to which no XDP program can be attached.
@@ -62,14 +63,14 @@ fn knock_tc(ctx: TcContext) -> i32 {
 #[classifier]
 fn knock_tc_ip(ctx: TcContext) -> i32 {
     let frame = Skb::new(ctx);
-    let is_elsewhere = |ip| route::is_elsewhere(&frame, &SETTINGS, ip);
+    let is_elsewhere = |ip| route::is_elsewhere(&frame, &SETTINGS, ip, Ports::default());
     let parsed = parse::packet(frame.cursor(), frame.ether_type(), &SETTINGS, is_elsewhere);
     tc_verdict(&frame, parsed)
 }
 
 #[inline(always)]
 fn ethernet<F: Frame>(frame: &F) -> Result<Carried, Other> {
-    let is_elsewhere = |ip| route::is_elsewhere(frame, &SETTINGS, ip);
+    let is_elsewhere = |ip| route::is_elsewhere(frame, &SETTINGS, ip, Ports::default());
     parse::frame(frame.cursor(), &SETTINGS, is_elsewhere)
 }
 
@@ -119,7 +120,7 @@ fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outco
     if !segment.tcp.is_knock() {
         return Outcome::NotSyn;
     }
-    if route::is_elsewhere(frame, settings, segment.ip) {
+    if route::is_elsewhere(frame, settings, segment.ip, segment.tcp.ports()) {
         return Outcome::Forwarded;
     }
     match segment.ip.source() {

@@ -16,6 +16,7 @@ use knock_common::{
 
 use crate::{
     frame::Frame,
+    headers::Ports,
     maps::{ADDRESSES, UNROUTED},
     parse::Ip,
 };
@@ -35,13 +36,13 @@ const LOOKUP_LEN: i32 = size_of::<Lookup>() as i32;
 /// Whether the packet is for another host, so that neither the window nor the gate applies to it.
 /// Anything that is not certain to be forwarded is for this host.
 #[inline(always)]
-pub(crate) fn is_elsewhere<F: Frame>(frame: &F, settings: &Settings, ip: Ip) -> bool {
+pub(crate) fn is_elsewhere<F: Frame>(frame: &F, settings: &Settings, ip: Ip, ports: Ports) -> bool {
     match settings.destinations() {
         Destinations::All => false,
         Destinations::Listed => ADDRESSES
             .get(Key::new(u32::from(HOST), ip.destination().octets()))
             .is_none(),
-        Destinations::Local => asks_routing(frame.ifindex()) && is_forwarded(frame, ip),
+        Destinations::Local => asks_routing(frame.ifindex()) && is_forwarded(frame, ip, ports),
     }
 }
 
@@ -55,10 +56,12 @@ fn asks_routing(ifindex: u32) -> bool {
 
 /// Asks the kernel's routing, with its rules, as for a packet that this interface has received.
 #[inline(always)]
-fn is_forwarded<F: Frame>(frame: &F, ip: Ip) -> bool {
+fn is_forwarded<F: Frame>(frame: &F, ip: Ip, ports: Ports) -> bool {
     // SAFETY: the struct has only integers, arrays and unions of them: zeros are valid.
     let mut lookup: Lookup = unsafe { core::mem::zeroed() };
     lookup.ifindex = frame.ifindex();
+    // Rules of the routing may look at them.
+    (lookup.sport, lookup.dport) = (ports.source.to_be(), ports.destination.to_be());
     match ip {
         Ip::V4(ip) => {
             lookup.family = AF_INET;

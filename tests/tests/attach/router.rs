@@ -141,6 +141,25 @@ fn an_address_that_is_added_later_is_judged_at_once() {
     server.ip(&format!("address del {late}/32 dev lo")).unwrap();
 }
 
+/// Here a rule of the routing delivers what is for another host to this one.
+#[test]
+fn a_rule_for_the_port_is_followed() {
+    needs_bpf!();
+    let router = Router::new("\"srv0\"", "");
+    admits(router.client(), INNER, 22);
+    let server = &router.scene.pair.server;
+    server
+        .ip("rule add ipproto tcp dport 22 lookup 100")
+        .unwrap();
+    server
+        .ip("route add local default dev lo table 100")
+        .unwrap();
+    let forwarded = kernel_count(&router.scene, "forwarded");
+    refuses(router.client(), INNER, 22);
+    assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
+    assert!(kernel_count(&router.scene, "gate_refused") > 0);
+}
+
 /// What the host would not forward is judged: there is no route, or it does not forward at all.
 #[test]
 fn in_doubt_a_packet_is_judged() {
