@@ -1,16 +1,20 @@
 #!/bin/sh
-# Checks of links that are made of other links. Each check says that knockd guards the interface,
-# or that it refuses to start and names the interface. What must not be is an open gate.
+# Checks of links that are made of other links: knockd guards the interface or, where no program sees
+# its packets, refuses to start.
 
-# The daemon on an interface.
+# The daemon guards an interface.
 guards() {
     configure "\"$1\""
-    (start) >/dev/null
-    if stopped; then
-        grep -q "$1" "$LOG" || fail "it does not start, and does not name $1: $(tail -n 2 "$LOG")"
-        return
-    fi
+    start || return
     is_guarded "$1"
+}
+
+# The daemon refuses an interface, with a message that names it and the interface below.
+gives_up() {
+    configure "\"$1\""
+    (start) >/dev/null
+    stopped || fail "it starts in mode $(mode "$1")"
+    grep "$1" "$LOG" | grep -q "(srv)" || fail "the message does not name $1 and srv: $(tail -n 2 "$LOG")"
 }
 
 is_guarded() {
@@ -21,16 +25,16 @@ is_guarded() {
 }
 
 # A check of one kind of link on a veth pair.
-#   link NAME MODULE INTERFACE COMMAND…: makes the links, with the server's address on one
+#   link EXPECTED NAME MODULE INTERFACE COMMAND…: makes the links, with the server's address on one
 link() {
-    title=$1 module=$2 interface=$3
-    shift 3
+    expected=$1 title=$2 module=$3 interface=$4
+    shift 4
     if ! has_module "$module"; then
         echo "CHECK skip $title: this kernel has no module $module"
         return
     fi
     if check "$title carries packets" "$@"; then
-        check "$title" guards "$interface"
+        check "$title" "$expected" "$interface"
     fi
     clear_links
 }
@@ -128,10 +132,25 @@ outlives_on_a_tunnel() {
     wait_until is_open_for "$CLIENT" || fail "the port is still closed"
 }
 
+# The start fails at the IPVLAN, after it has taken over the tunnel, which was made before.
+outlives_a_failed_start() {
+    ip link add link srv name over type ipvlan mode l2 && ip link set over up || return
+    configure '"tunnel", "over"'
+    start || return
+    kill -KILL "$(cat /run/knockd.pid)"
+    wait_until stopped || fail "it is not dead"
+    ip link set over type ipvlan mode l3s || return
+    (start) >/dev/null
+    stopped || fail "it starts on an IPVLAN in the mode l3s"
+    is_closed_for "$CLIENT" || fail "open"
+    knockd detach
+}
+
 tunnel_without_daemon() {
     has_module ipip || return
     if check "IPIP tunnel, again, carries packets" tunnel ipip; then
         check "the gate of tc outlives the daemon" outlives_on_a_tunnel
+        has_module ipvlan && check "the gate of tc outlives a failed start" outlives_a_failed_start
     fi
     clear_links
 }
@@ -167,21 +186,21 @@ modprobe sch_ingress 2>/dev/null
 modprobe cls_bpf 2>/dev/null
 # Otherwise it makes a bond by itself.
 modprobe bonding max_bonds=0 2>/dev/null
-link "veth with fewer queues than its peer" veth srv few_queues
-link "veth with an MTU of 9000" veth srv large_frames
-link "interface below a VLAN" 8021q srv vlan
-link "VLAN" 8021q srv.5 vlan
-link "bridge" bridge br0 bridge
-link "interface in a bridge" bridge srv bridge
-link "bond, active-backup" bonding bond0 bond active-backup
-link "bond, balance-alb" bonding bond0 bond balance-alb
+link guards "veth with fewer queues than its peer" veth srv few_queues
+link guards "veth with an MTU of 9000" veth srv large_frames
+link guards "interface below a VLAN" 8021q srv vlan
+link guards "VLAN" 8021q srv.5 vlan
+link guards "bridge" bridge br0 bridge
+link guards "interface in a bridge" bridge srv bridge
+link guards "bond, active-backup" bonding bond0 bond active-backup
+link guards "bond, balance-alb" bonding bond0 bond balance-alb
 bond_while_running
-link "VRF" vrf vrf0 vrf
-link "interface in a VRF" vrf srv vrf
-link "macvlan" macvlan over above macvlan mode bridge
-link "ipvlan, l2" ipvlan over above ipvlan mode l2
-link "ipvlan, l3s" ipvlan over above ipvlan mode l3s
+link gives_up "VRF" vrf vrf0 vrf
+link guards "interface in a VRF" vrf srv vrf
+link guards "macvlan" macvlan over above macvlan mode bridge
+link guards "ipvlan, l2" ipvlan over above ipvlan mode l2
+link gives_up "ipvlan, l3s" ipvlan over above ipvlan mode l3s
 ipvlan_that_changes
-link "IPIP tunnel" ipip tunnel tunnel ipip
+link guards "IPIP tunnel" ipip tunnel tunnel ipip
 tunnel_without_daemon
-link "GRE tunnel" ip_gre tunnel tunnel gre
+link guards "GRE tunnel" ip_gre tunnel tunnel gre

@@ -20,7 +20,8 @@ use crate::{
     apt::{self, Provided},
     executables::{self, Executable},
     interrupt, setup,
-    workspace::{AARCH64, PROGRAMS, TESTS, Workspace, run},
+    targets::Target,
+    workspace::{PROGRAMS, TESTS, Workspace, run},
 };
 use boot::Guest;
 use kernel::{Arch, Kernel};
@@ -229,15 +230,10 @@ fn build(workspace: &Workspace, arch: Arch) -> Result<()> {
             arch.debian()
         );
     }
-    apt::provide(&[Provided {
-        program: "aarch64-linux-gnu-gcc",
-        package: "gcc-aarch64-linux-gnu",
-    }])?;
-    run(workspace.command("rustup").args(["target", "add", AARCH64]))?;
-    let linker = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER";
-    run(cargo
-        .args(["--target", AARCH64])
-        .env(linker, "aarch64-linux-gnu-gcc"))
+    let target = Target::Arm64;
+    target.provide()?;
+    target.link(&mut cargo);
+    run(cargo.args(["--target", target.triple()]))
 }
 
 fn run_guest(

@@ -33,9 +33,6 @@ pub(crate) const BENCH_EBPF: &str = "knock-bench-ebpf";
 /// The tests that need root and a kernel.
 pub(crate) const TESTS: &str = "knock-tests";
 
-/// The target of the programs for 64-bit ARM.
-pub(crate) const AARCH64: &str = "aarch64-unknown-linux-gnu";
-
 /// The project's folders.
 #[derive(Debug)]
 pub(crate) struct Workspace {

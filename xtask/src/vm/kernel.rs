@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::workspace::{AARCH64, Workspace};
+use crate::{targets::Target, workspace::Workspace};
 
 /// What a kernel runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,11 @@ impl Arch {
     pub(super) fn program(self, workspace: &Workspace, name: &str) -> PathBuf {
         match self.is_native() {
             true => workspace.binary(name),
-            false => workspace.target.join(AARCH64).join("debug").join(name),
+            false => workspace
+                .target
+                .join(Target::Arm64.triple())
+                .join("debug")
+                .join(name),
         }
     }
 }
