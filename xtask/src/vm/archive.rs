@@ -24,17 +24,11 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How the names of the packages begin that a metapackage chooses from.
 const IMAGE: &str = "linux-image-";
 
-/// Where packages are if this machine's apt does not say it.
-const MIRROR: Mirror<'static> = Mirror {
-    main: "http://deb.debian.org/debian",
-    security: "http://deb.debian.org/debian-security",
-};
-
-/// The addresses of the two halves of Debian's archive.
-#[derive(Debug, PartialEq, Eq)]
+/// The addresses of the two halves of Debian's archive, as far as this machine's apt has them.
+#[derive(Debug)]
 struct Mirror<'a> {
-    main: &'a str,
-    security: &'a str,
+    main: Option<&'a str>,
+    security: Option<&'a str>,
 }
 
 impl<'a> Mirror<'a> {
@@ -46,17 +40,22 @@ impl<'a> Mirror<'a> {
             Some(address.trim().trim_end_matches('/'))
         };
         Self {
-            main: of("Debian").unwrap_or(MIRROR.main),
-            security: of("Debian-Security").unwrap_or(MIRROR.security),
+            main: of("Debian"),
+            security: of("Debian-Security"),
         }
     }
 
-    fn source(&self, suite: &str) -> String {
+    fn source(&self, suite: &str) -> Result<String> {
         let address = match suite.ends_with("-security") {
             true => self.security,
             false => self.main,
         };
-        format!("deb [target=Packages signed-by={KEYRING}] {address} {suite} main\n")
+        let address = address.with_context(|| {
+            format!("this machine's apt has no source of Debian that could have {suite}")
+        })?;
+        Ok(format!(
+            "deb [target=Packages signed-by={KEYRING}] {address} {suite} main\n"
+        ))
     }
 }
 
@@ -118,8 +117,8 @@ impl Archive {
         fs::write(folder.join("status"), "")?;
         let sources = sources_of_this_machine();
         let mirror = Mirror::read(&sources);
-        let lines: String = suites.iter().map(|suite| mirror.source(suite)).collect();
-        fs::write(folder.join("sources.list"), lines)?;
+        let lines: Result<String> = suites.iter().map(|suite| mirror.source(suite)).collect();
+        fs::write(folder.join("sources.list"), lines?)?;
         fs::write(folder.join("apt.conf"), configuration(&folder, arch))?;
         let archive = Self { folder };
         let mut update = archive.apt("apt-get");
@@ -250,19 +249,17 @@ mod tests {
     fn the_mirror_is_that_of_this_machine() {
         let mirror =
             Mirror::read("Debian http://a.example/debian/\nDebian-Security http://b.example/s/\n");
-        assert_eq!(mirror.main, "http://a.example/debian");
-        assert_eq!(mirror.security, "http://b.example/s");
-        assert_eq!(Mirror::read("Ubuntu http://c.example/\n"), MIRROR);
+        let source = |suite| mirror.source(suite).unwrap();
+        assert!(source("sid").ends_with(" http://a.example/debian sid main\n"));
+        let security = source("bullseye-security");
+        assert!(security.ends_with(" http://b.example/s bullseye-security main\n"));
     }
 
     #[test]
-    fn a_security_suite_comes_from_its_own_archive() {
-        assert!(
-            MIRROR
-                .source("bullseye-security")
-                .contains("/debian-security bullseye-security main")
-        );
-        assert!(MIRROR.source("sid").contains("/debian sid main"));
+    fn without_a_source_of_debian_there_is_an_error() {
+        let mirror = Mirror::read("Ubuntu http://c.example/\n");
+        let error = mirror.source("sid").unwrap_err().to_string();
+        assert!(error.contains("sid"), "{error}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Nics {
                 options.push("-netdev".to_owned());
                 options.push(format!("hubport,id={id},hubid={number}"));
                 options.push("-device".to_owned());
-                // Without a ROM, from which nobody boots here.
+                // Without a boot ROM: no guest boots from the network.
                 options.push(format!(
                     "{model},netdev={id},romfile=,mac=52:54:00:00:{number:02x}:0{side}"
                 ));
