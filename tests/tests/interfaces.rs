@@ -160,6 +160,50 @@ fn an_interface_that_goes_down_and_up_keeps_its_program() {
 }
 
 #[test]
+fn another_mtu_changes_nothing_where_the_mode_fits() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "srv0"]);
+    for (mtu, last) in [(9000, 31), (1280, 32)] {
+        let change = format!("link set dev srv0 mtu {mtu}");
+        watched.pair.server.ip(&change).unwrap();
+        watched
+            .pair
+            .client
+            .ip(&change.replace("srv0", "cli0"))
+            .unwrap();
+        watched.knock_from("cli0", source(last));
+    }
+    let status = watched.status();
+    assert_eq!(status["attachments"][0]["mode"], "native");
+    assert_eq!(status["daemon"]["interfaces_attached"], 1);
+}
+
+#[test]
+fn an_interface_that_leaves_the_namespace_and_comes_back_is_attached_again() {
+    needs_bpf!();
+    let watched = Watched::new(&["--iface", "srv0"]);
+    let away = format!(
+        "link set dev srv0 netns {}",
+        watched.pair.client.path().display()
+    );
+    watched.after(&away, "srv0 disappeared");
+    let details = watched.pair.client.ip("-details link show srv0").unwrap();
+    assert!(!details.contains("xdp"), "{details}");
+    let mark = watched.knockd.mark();
+    let back = format!(
+        "link set dev srv0 netns {}",
+        watched.pair.server.path().display()
+    );
+    watched.pair.client.ip(&back).unwrap();
+    watched
+        .knockd
+        .wait_for_after(mark, |line| line.contains("attached to srv0"), SOON)
+        .unwrap();
+    watched.up("srv0", "cli0");
+    watched.knock_from("cli0", source(31));
+}
+
+#[test]
 fn a_renamed_interface_is_matched_by_its_new_name() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "wan0"]);
