@@ -52,6 +52,9 @@ pub struct Xdp {
     log: AsyncFd<EbpfLogger<Box<dyn Log>>>,
     tailed: Array<MapData, u32>,
     unrouted: Array<MapData, u32>,
+    /// What was written to `unrouted`: a look at the interfaces, every second at times, needs no call
+    /// for each slot.
+    unrouted_slots: [u32; SLOTS as usize],
     /// The name of the XDP program that the kernel accepts.
     name: &'static str,
     counters: PerCpuArray<MapData, Counts>,
@@ -122,6 +125,7 @@ impl Xdp {
             log: unsafe { readable(log) }?,
             tailed: handle(&ebpf, "TAILED")?,
             unrouted: handle(&ebpf, "UNROUTED")?,
+            unrouted_slots: [0; SLOTS as usize],
             name: WITH_BUFFERS,
             counters: handle(&ebpf, "COUNTERS")?,
             attached: Attached::default(),
@@ -241,10 +245,11 @@ impl Xdp {
             slots[(interface.index % SLOTS) as usize] = 1;
         }
         for (slot, unrouted) in (0..).zip(slots) {
-            if self.unrouted.get(&slot, 0)? != unrouted {
+            if self.unrouted_slots[slot as usize] != unrouted {
                 self.unrouted.set(slot, unrouted, 0)?;
             }
         }
+        self.unrouted_slots = slots;
         Ok(())
     }
 
