@@ -38,7 +38,7 @@ impl Skb {
     pub(crate) fn new(ctx: TcContext) -> Self {
         let wanted = ctx.len().min(Self::HEADERS);
         if ctx.data() + (wanted as usize) > ctx.data_end() {
-            // If it fails, for want of memory, the parser finds a truncated packet.
+            // If memory is short, this fails, and the parser finds a truncated packet.
             let _ = ctx.skb.pull_data(wanted);
         }
         Self(ctx)

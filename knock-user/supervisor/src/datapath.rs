@@ -29,8 +29,8 @@ pub(crate) struct Datapath {
     found_gate: bool,
     /// Watches for changes of interfaces; `None` if no interface is used.
     watch: Option<Watch>,
-    /// The time at which to look at the interfaces without a change: to retry those that refused the
-    /// program, and to find those that do not run it.
+    /// The time at which to check the interfaces without a notification: to retry those that refused
+    /// the program, and to find those that do not run it.
     retry_at: Option<Duration>,
     /// The time of the last attachment, on the monotonic clock.
     attached_at: Duration,

@@ -31,8 +31,8 @@ enum Fault {
 }
 
 impl Xdp {
-    /// Updates the attachments after a change of the host's interfaces, and looks which programs
-    /// see packets. With `pins`, new links are pinned there.
+    /// Updates the attachments after a change of the host's interfaces, and checks which programs see
+    /// packets. With `pins`, new links are pinned there.
     ///
     /// # Errors
     ///
@@ -78,8 +78,8 @@ impl Xdp {
         Ok(changes)
     }
 
-    /// Looks whether the program sees the packets of an attached interface, and whether its mode is
-    /// still a good one; attaches it in another way if not.
+    /// Checks whether the program sees the packets of an attached interface, and whether its mode is
+    /// still possible; attaches it in another way if not.
     fn adapt(
         &mut self,
         interface: &Interface,

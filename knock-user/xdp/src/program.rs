@@ -52,8 +52,8 @@ pub struct Xdp {
     log: AsyncFd<EbpfLogger<Box<dyn Log>>>,
     tailed: Array<MapData, u32>,
     unrouted: Array<MapData, u32>,
-    /// What was written to `unrouted`: a look at the interfaces, every second at times, needs no call
-    /// for each slot.
+    /// The content of `unrouted`: the periodic check of the interfaces compares it without a system
+    /// call per slot.
     unrouted_slots: [u32; SLOTS as usize],
     /// The name of the XDP program that the kernel accepts.
     name: &'static str,

@@ -43,7 +43,7 @@ const WANTED: &[&str] = &[
     "tulip",
     "pcnet32",
     "ne2k-pci",
-    // What goes by tc, and firewalls.
+    // tc and firewalls.
     "cls_bpf",
     "sch_ingress",
     "sch_netem",

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_that_qemu_lacks_are_told() {
+    fn models_that_qemu_lacks_are_reported() {
         let help = "name \"virtio-net-pci\", bus PCI\nname \"e1000\", bus PCI\n";
         let nics = Nics::of(help);
         assert_eq!(nics.models, [&MODELS[..4], &["e1000"]].concat());

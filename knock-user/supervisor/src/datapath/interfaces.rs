@@ -16,12 +16,12 @@ use crate::source::Source;
 /// sends no notification of the removal of that program.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The intervals between looks whether the program sees the packets of the interfaces: soon after it
+/// The intervals of the check whether the program sees the packets of the interfaces: soon after it
 /// was attached, and later.
-const LOOK_SOON: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_secs(30);
+const CHECK_SOON: Duration = Duration::from_secs(1);
+const CHECK: Duration = Duration::from_secs(30);
 
-/// How long after the last attachment [`LOOK_SOON`] applies.
+/// How long after the last attachment [`CHECK_SOON`] applies.
 const SOON: Duration = Duration::from_secs(60);
 
 impl Datapath {
@@ -46,7 +46,7 @@ impl Datapath {
                 false
             }
         };
-        self.schedule_look();
+        self.schedule_check();
         has_changed
     }
 
@@ -55,7 +55,7 @@ impl Datapath {
         self.retry_at
     }
 
-    fn schedule_look(&mut self) {
+    fn schedule_check(&mut self) {
         let Source::Xdp(xdp) = &self.source else {
             self.retry_at = None;
             return;
@@ -63,11 +63,11 @@ impl Datapath {
         let now = monotonic();
         let is_awaited = |attachment: Attachment| attachment.traffic == Traffic::Awaited;
         let interval = if now < self.attached_at + SOON && xdp.attachments().any(is_awaited) {
-            LOOK_SOON
+            CHECK_SOON
         } else if xdp.refused().next().is_some() {
             RETRY
         } else {
-            LOOK
+            CHECK
         };
         self.retry_at = Some(now + interval);
     }
@@ -83,6 +83,6 @@ impl Datapath {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
         }
         self.attached_at = monotonic();
-        self.schedule_look();
+        self.schedule_check();
     }
 }
