@@ -1,10 +1,14 @@
-//! The knock protocol (docs/protocol.md): how a client encodes a door's sequence or a request as
-//! 16 ports, and how the daemon decodes them.
+//! The knock protocol, version 2 (docs/protocol.md): how a client encodes a request, and how the
+//! daemon decodes it.
 
 pub mod block;
 pub mod classic;
-pub mod key;
-pub mod sealed;
+pub mod datagram;
+pub mod door;
+pub mod identity;
+pub mod lease;
+pub mod stale;
+pub mod syn;
 
 #[cfg(test)]
 mod vectors;

@@ -1,4 +1,4 @@
-//! Tests that the sealed protocol accepts no random block.
+//! Tests that no random block is accepted as a SYN knock.
 //!
 //! Ignored by default, because it needs a release build:
 //!
@@ -17,8 +17,9 @@ use std::{
 
 use knock_common::protocol::{
     block::Block,
-    key::{SealedKey, SecretKey},
-    sealed::{Binding, DoorTag, OpenError, Request, RequestedLease, Time40},
+    door::ShortTag,
+    lease::ShortLease,
+    syn::{Binding, OpenError, Request, SYN_SECRET_LEN, SynKey, SynSecret, Time40},
 };
 
 const DEFAULT_BLOCKS: u64 = 100_000_000;
@@ -39,13 +40,13 @@ struct Tally {
 
 /// The daemon's checks of a candidate block for one key. The door table and the replay store are
 /// left out, because they can only reject more.
-fn verify(key: &SealedKey, door: DoorTag, block: &Block, tally: &mut Tally) {
+fn verify(key: &SynKey, door: ShortTag, block: &Block, tally: &mut Tally) {
     let stopped_by = match Request::open(key, block) {
         Err(OpenError::BadParity) => &mut tally.parity,
         Err(OpenError::UnknownVersion(_)) => &mut tally.version,
         Ok(request) if request.door != door => &mut tally.door,
         Ok(request) if request.check_time(NOW, MAX_SKEW).is_err() => &mut tally.time,
-        Ok(request) if !request.binding.allows(SOURCE) => &mut tally.binding,
+        Ok(request) if !request.binding.allows(SOURCE, key) => &mut tally.binding,
         Ok(_) => &mut tally.accepted,
     };
     *stopped_by += 1;
@@ -65,12 +66,10 @@ fn no_random_block_is_accepted() {
     println!("KNOCK_SEED={seed}");
     let blocks = env::var("KNOCK_BLOCKS").map_or(DEFAULT_BLOCKS, |blocks| blocks.parse().unwrap());
     let mut rng = fastrand::Rng::with_seed(seed);
-    let filled = SecretKey::try_fill(|bytes| {
-        rng.fill(bytes);
-        Ok::<(), ()>(())
-    });
-    let key = SealedKey::new(&filled.unwrap());
-    let door = DoorTag::of("ssh");
+    let mut secret = [0; SYN_SECRET_LEN];
+    rng.fill(&mut secret);
+    let key = SynKey::new(&SynSecret::new(secret));
+    let door = ShortTag::of("ssh");
 
     let start = Instant::now();
     let mut tally = Tally::default();
@@ -92,8 +91,8 @@ fn no_random_block_is_accepted() {
     let request = Request {
         door,
         time: Time40::from_unix_ms(NOW),
-        binding: Binding::to(SOURCE).unwrap(),
-        lease: RequestedLease::DoorsDefault,
+        binding: Binding::to(SOURCE, &key),
+        lease: ShortLease::DOORS_DEFAULT,
         random: rng.u8(..),
     };
     verify(&key, door, &request.seal(&key), &mut tally);

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, consts::U16};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize as _;
 
@@ -96,6 +97,24 @@ impl fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Plaintext(..)")
     }
+}
+
+pub(super) fn encipher(
+    cipher: &impl BlockCipherEncrypt<BlockSize = U16>,
+    plaintext: &Plaintext,
+) -> Block {
+    let mut block = (*plaintext.as_bytes()).into();
+    cipher.encrypt_block(&mut block);
+    Block(block.into())
+}
+
+pub(super) fn decipher(
+    cipher: &impl BlockCipherDecrypt<BlockSize = U16>,
+    block: &Block,
+) -> Result<Plaintext, BadParity> {
+    let mut bytes = block.0.into();
+    cipher.decrypt_block(&mut bytes);
+    Plaintext::checked(bytes.into())
 }
 
 #[cfg(test)]

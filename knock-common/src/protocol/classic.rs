@@ -5,6 +5,10 @@ use core::fmt;
 
 use super::block::{BODY_LEN, Plaintext};
 
+mod key;
+
+pub use key::{CLASSIC_KEY_LEN, ClassicKey, ClassicSecret};
+
 /// A door's sequence: 1 to 15 bytes, padded with zeros at the end.
 ///
 /// Sequences that differ only in trailing zeros are equal, because the padded plaintext is the
@@ -57,7 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::{block::Block, key::ClassicKey};
+    use crate::protocol::block::Block;
 
     #[test]
     fn length_is_bounded() {

@@ -1,5 +1,5 @@
-//! The sealed scheme, the default: one single-use block states the door, the time, the source
-//! address and the lease of a request (docs/protocol.md, "Sealed").
+//! The SYN knock, the default: one single-use block states the door, the time, the source address
+//! and the lease of a request (docs/protocol.md, "The SYN knock").
 //!
 //! This module makes the checks that need only the block; the daemon makes the others. They run
 //! in this order and stop at the first failure: [`Request::open`] checks parity and version,
@@ -8,58 +8,37 @@
 
 use core::{fmt, time::Duration};
 
-use sha2::{Digest as _, Sha256};
-
 use super::{
     block::{BODY_LEN, BadParity, Block, Plaintext},
-    key::SealedKey,
+    door::{DoorTag, ShortTag},
+    lease::ShortLease,
+    stale::{Stale, check_age},
 };
 
 mod binding;
-mod lease;
+mod key;
 mod time;
 
-pub use binding::{Binding, SourceTag, UnspecifiedSource};
-pub use lease::{LeaseOutOfRange, RequestedLease};
+pub use binding::{Binding, SourceTag};
+pub use key::{SYN_SECRET_LEN, SynKey, SynSecret};
 pub use time::Time40;
 
-/// The protocol version, which is the first byte of a sealed plaintext.
-pub const VERSION: u8 = 1;
+/// The protocol version, which is the first byte of the plaintext.
+pub const VERSION: u8 = 2;
 
-/// The tag that identifies a door in a request: the first two bytes of SHA-256(name in UTF-8).
-///
-/// Two doors with the same tag are a configuration error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DoorTag([u8; 2]);
-
-impl DoorTag {
-    /// The tag of the door with this `name`.
-    #[must_use]
-    pub fn of(name: &str) -> Self {
-        let digest = Sha256::digest(name);
-        Self([digest[0], digest[1]])
-    }
-}
-
-impl fmt::Display for DoorTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}", u16::from_be_bytes(self.0))
-    }
-}
-
-/// The content of a sealed knock.
+/// The content of a SYN knock.
 ///
 /// None of the fields is secret, so `Debug` shows them. The key authenticates the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The door to open.
-    pub door: DoorTag,
+    pub door: ShortTag,
     /// The time on the client's clock.
     pub time: Time40,
     /// The source address that the request is valid for.
     pub binding: Binding,
     /// How long the door should stay open.
-    pub lease: RequestedLease,
+    pub lease: ShortLease,
     /// Distinguishes requests of the same millisecond.
     pub random: u8,
 }
@@ -84,30 +63,10 @@ impl fmt::Display for OpenError {
 
 impl core::error::Error for OpenError {}
 
-/// The time of a request differs too much from the daemon's. See [`Request::check_time`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stale {
-    /// The request's age in milliseconds; negative if its time is in the future.
-    pub age_ms: i64,
-}
-
-impl fmt::Display for Stale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let age = Duration::from_millis(self.age_ms.unsigned_abs());
-        if self.age_ms < 0 {
-            write!(f, "{age:.3?} ahead of this clock")
-        } else {
-            write!(f, "stale by {age:.3?}")
-        }
-    }
-}
-
-impl core::error::Error for Stale {}
-
 impl Request {
     /// Enciphers the request to the block that a client sends.
     #[must_use]
-    pub fn seal(&self, key: &SealedKey) -> Block {
+    pub fn seal(&self, key: &SynKey) -> Block {
         key.encipher(&self.plaintext())
     }
 
@@ -119,7 +78,7 @@ impl Request {
     /// # Errors
     ///
     /// Returns [`OpenError`] if the parity or the version is wrong.
-    pub fn open(key: &SealedKey, block: &Block) -> Result<Self, OpenError> {
+    pub fn open(key: &SynKey, block: &Block) -> Result<Self, OpenError> {
         let plaintext = key.decipher(block).map_err(|_| OpenError::BadParity)?;
         Self::from_plaintext(&plaintext)
     }
@@ -155,7 +114,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Returns [`OpenError::UnknownVersion`] unless the version is 1. All values of the other
+    /// Returns [`OpenError::UnknownVersion`] unless the version is 2. All values of the other
     /// fields are valid.
     pub fn from_plaintext(plaintext: &Plaintext) -> Result<Self, OpenError> {
         let [
@@ -183,7 +142,7 @@ impl Request {
             door: DoorTag([d0, d1]),
             time: Time40::from_bytes([t0, t1, t2, t3, t4]),
             binding: Binding::from_bytes([b0, b1, b2, b3]),
-            lease: RequestedLease::from_bytes([l0, l1]),
+            lease: ShortLease::from_bytes([l0, l1]),
             random,
         })
     }
@@ -202,12 +161,7 @@ impl Request {
     ///
     /// Returns [`Stale`] if it differs by more.
     pub fn check_time(&self, now: u64, max_skew: Duration) -> Result<(), Stale> {
-        let age_ms = self.age_ms(now);
-        if Duration::from_millis(age_ms.unsigned_abs()) <= max_skew {
-            Ok(())
-        } else {
-            Err(Stale { age_ms })
-        }
+        check_age(self.age_ms(now), max_skew)
     }
 }
 

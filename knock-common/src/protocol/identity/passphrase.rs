@@ -1,4 +1,4 @@
-//! Derives a sealed client's key from a passphrase (docs/protocol.md, "Sealed").
+//! Derives a client's private key from a passphrase (docs/protocol.md, "Identities").
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -6,13 +6,12 @@ use core::fmt;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroizing;
 
-use super::{SECRET_KEY_LEN, SecretKey};
+use super::{KEY_LEN, PrivateKey, PublicKey};
 
-/// The salt is this prefix and the client's name. The prefix alone is 16 bytes, so the salt is
-/// long enough even without a name.
-const SALT_PREFIX: &[u8] = b"knock-sealed-v1:";
+/// The beginning of the salt. The server's public key and the client's name follow.
+const SALT_PREFIX: &[u8] = b"knock2-passphrase:";
 
-const PARAMS: Params = match Params::new(19_456, 2, 1, Some(SECRET_KEY_LEN)) {
+const PARAMS: Params = match Params::new(19_456, 2, 1, Some(KEY_LEN)) {
     Ok(params) => params,
     Err(_) => panic!("the protocol's Argon2 parameters are out of range"),
 };
@@ -37,21 +36,26 @@ impl fmt::Display for DerivationError {
 
 impl core::error::Error for DerivationError {}
 
-impl SecretKey {
-    /// Derives the key of `client` from `passphrase` with Argon2id. The passphrase's bytes are
-    /// used unchanged. The salt contains the client's name, so that two clients with the same
-    /// passphrase have different keys.
+impl PrivateKey {
+    /// Derives the key of `client` at `server` from `passphrase` with Argon2id. The passphrase's
+    /// bytes are used unchanged. The salt contains the server's public key and the client's name,
+    /// so that a passphrase yields another key at another server and for another client.
     ///
     /// Takes 19 MiB and tens of milliseconds by design: call it once, at startup.
     ///
     /// # Errors
     ///
     /// Returns [`DerivationError`] if memory is short or an argument is 4 GiB or longer.
-    pub fn from_passphrase(passphrase: &[u8], client: &str) -> Result<Self, DerivationError> {
+    pub fn from_passphrase(
+        passphrase: &[u8],
+        server: &PublicKey,
+        client: &str,
+    ) -> Result<Self, DerivationError> {
         let mut salt = Vec::new();
-        salt.try_reserve_exact(SALT_PREFIX.len() + client.len())
+        salt.try_reserve_exact(SALT_PREFIX.len() + KEY_LEN + client.len())
             .map_err(|_| DerivationError::OutOfMemory)?;
         salt.extend_from_slice(SALT_PREFIX);
+        salt.extend_from_slice(&server.0);
         salt.extend_from_slice(client.as_bytes());
 
         // Allocated here because the library does not wipe its working memory.
@@ -74,20 +78,17 @@ impl SecretKey {
 mod tests {
     use super::*;
 
-    fn derive(passphrase: &str, client: &str) -> SecretKey {
-        SecretKey::from_passphrase(passphrase.as_bytes(), client).unwrap()
+    fn derive(passphrase: &str, server: u8, client: &str) -> PrivateKey {
+        let server = PublicKey([server; KEY_LEN]);
+        PrivateKey::from_passphrase(passphrase.as_bytes(), &server, client).unwrap()
     }
 
     #[test]
-    fn passphrase_and_name_both_make_the_key() {
-        let key = derive("correct horse", "laptop");
-        assert_eq!(derive("correct horse", "laptop"), key);
-        assert_ne!(derive("correct horse", "tablet"), key);
-        assert_ne!(derive("correct horse\n", "laptop"), key);
-    }
-
-    #[test]
-    fn an_empty_name_is_salted_too() {
-        assert_ne!(derive("correct horse", ""), derive("battery staple", ""));
+    fn passphrase_server_and_name_all_make_the_key() {
+        let key = derive("correct horse", 1, "laptop");
+        assert_eq!(derive("correct horse", 1, "laptop"), key);
+        assert_ne!(derive("correct horse", 1, "tablet"), key);
+        assert_ne!(derive("correct horse", 2, "laptop"), key);
+        assert_ne!(derive("correct horse\n", 1, "laptop"), key);
     }
 }
