@@ -1,13 +1,13 @@
 //! The line that sets up a client: `knock import knock://…`.
 //!
-//! `knock://CLIENT@HOST:BASE/KEY`: CLIENT is percent-encoded (RFC 3986), an IPv6 HOST is in
-//! brackets, BASE is the base of the window, and KEY is the 43 characters after `knock1:` in
-//! the key file.
+//! `knock://CLIENT@HOST:BASE?server=PUBLIC[&udp=PORT][&key=PRIVATE]`: CLIENT is percent-encoded
+//! (RFC 3986), an IPv6 HOST is in brackets, BASE is the base of the window, PUBLIC is the server's
+//! public key, PORT is that of datagram knocks, and PRIVATE is the client's private key.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr};
 
 use knock_common::{
-    protocol::key::{KEY_FILE_LEN, KeyFileError, SecretKey},
+    protocol::identity::{KEY_DIGITS, KeyFileError, PrivateKey, PublicKey, PublicKeyError},
     window::{InvalidBase, Window},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -17,7 +17,9 @@ use zeroize::Zeroizing;
 use crate::key_file;
 
 const SCHEME: &str = "knock://";
-const KEY_PREFIX: &str = "knock1:";
+const SERVER: &str = "server";
+const UDP: &str = "udp";
+const KEY: &str = "key";
 
 /// All characters of a client's name except the unreserved ones are percent-encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -26,7 +28,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Everything that a client needs to knock. Contains the client's key.
+/// Everything that a client needs to knock. It is a secret only if it contains the client's key.
 #[derive(Debug)]
 pub struct Invitation {
     /// The name of the client on the server.
@@ -35,15 +37,21 @@ pub struct Invitation {
     pub host: String,
     /// The server's window.
     pub window: Window,
-    /// The client's key.
-    pub key: SecretKey,
+    /// The server's public key.
+    pub server: PublicKey,
+    /// The port of datagram knocks, if the server accepts them.
+    pub udp: Option<NonZeroU16>,
+    /// The client's private key, if the server made it.
+    pub key: Option<PrivateKey>,
 }
 
 /// Why a text is not an invitation. No variant contains any of the text.
 #[derive(Debug, Error)]
 pub enum InvitationError {
-    /// A part is missing.
-    #[error("an invitation looks like knock://CLIENT@HOST:BASE/KEY, as `knockd init` prints it")]
+    /// A part is missing, unknown or there twice.
+    #[error(
+        "an invitation looks like knock://CLIENT@HOST:BASE?server=KEY, as `knockd client add` prints it"
+    )]
     Form,
     /// The client's name is empty, not UTF-8 or has control characters.
     #[error("the client's name in the invitation is not valid")]
@@ -51,22 +59,37 @@ pub enum InvitationError {
     /// The base of the window is invalid.
     #[error(transparent)]
     Base(#[from] InvalidBase),
-    /// The key is invalid.
-    #[error(transparent)]
+    /// The port of datagram knocks is invalid.
+    #[error("the udp port in the invitation is not a number from 1 to 65535")]
+    Udp,
+    /// The server's public key is invalid.
+    #[error("the server's key in the invitation: {0}")]
+    Server(#[from] PublicKeyError),
+    /// The client's private key is invalid.
+    #[error("the client's key in the invitation: {0}")]
     Key(#[from] KeyFileError),
 }
 
 impl Invitation {
-    /// The invitation as one line. It is as secret as its key.
+    /// The invitation as one line.
     #[must_use]
     pub fn to_uri(&self) -> Zeroizing<String> {
-        let host = Host(&self.host);
         let client = utf8_percent_encode(&self.client, ENCODED);
-        let start = format!("{SCHEME}{client}@{host}:{}/", self.window.base());
-        let mut uri = Zeroizing::new(String::with_capacity(start.len() + KEY_FILE_LEN));
-        uri.push_str(&start);
-        let key = key_file::text(&self.key);
-        uri.push_str(key.strip_prefix(KEY_PREFIX).unwrap_or(&key));
+        let host = Host(&self.host);
+        let base = self.window.base();
+        let mut open = format!("{SCHEME}{client}@{host}:{base}?{SERVER}={}", self.server);
+        if let Some(port) = self.udp {
+            open.push_str(&format!("&{UDP}={port}"));
+        }
+        let Some(key) = &self.key else {
+            return Zeroizing::new(open);
+        };
+        // Room for the whole text, because growing it would leave part of the key in memory.
+        let room = open.len() + KEY.len() + 2 + KEY_DIGITS;
+        let mut uri = Zeroizing::new(String::with_capacity(room));
+        uri.push_str(&open);
+        uri.push_str(&format!("&{KEY}="));
+        uri.push_str(&key_file::digits(key));
         uri
     }
 }
@@ -92,7 +115,7 @@ impl FromStr for Invitation {
 
         let rest = uri.trim().strip_prefix(SCHEME).ok_or(Form)?;
         let (client, rest) = rest.split_once('@').ok_or(Form)?;
-        let (authority, key) = rest.split_once('/').ok_or(Form)?;
+        let (authority, query) = rest.split_once('?').ok_or(Form)?;
         let (host, base) = authority.rsplit_once(':').ok_or(Form)?;
         let host = match host.strip_prefix('[') {
             Some(address) => address.strip_suffix(']').ok_or(Form)?,
@@ -108,16 +131,44 @@ impl FromStr for Invitation {
         if client.is_empty() || client.chars().any(char::is_control) {
             return Err(InvitationError::Client);
         }
-        let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN));
-        text.push_str(KEY_PREFIX);
-        // Limited to the length of a key, so that the string does not grow.
-        text.extend(key.chars().take(KEY_FILE_LEN));
+        let query = Query::parse(query)?;
+        let port = |text: &str| text.parse().map_err(|_| InvitationError::Udp);
+        let private = |text: &str| PrivateKey::from_text(text.as_bytes());
         Ok(Self {
             client: client.into_owned(),
             host: host.to_owned(),
             window: Window::new(base.parse().map_err(|_| Form)?)?,
-            key: SecretKey::from_key_file(text.as_bytes())?,
+            server: query.server.ok_or(Form)?.parse()?,
+            udp: query.udp.map(port).transpose()?,
+            key: query.key.map(private).transpose()?,
         })
+    }
+}
+
+/// The parameters of the URI.
+#[derive(Default)]
+struct Query<'a> {
+    server: Option<&'a str>,
+    udp: Option<&'a str>,
+    key: Option<&'a str>,
+}
+
+impl<'a> Query<'a> {
+    fn parse(text: &'a str) -> Result<Self, InvitationError> {
+        let mut query = Self::default();
+        for parameter in text.split('&') {
+            let (name, value) = parameter.split_once('=').ok_or(InvitationError::Form)?;
+            let place = match name {
+                SERVER => &mut query.server,
+                UDP => &mut query.udp,
+                KEY => &mut query.key,
+                _ => return Err(InvitationError::Form),
+            };
+            if place.replace(value).is_some() {
+                return Err(InvitationError::Form);
+            }
+        }
+        Ok(query)
     }
 }
 
@@ -127,62 +178,103 @@ mod tests {
 
     use super::*;
 
-    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    const PRIVATE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    const PUBLIC: &str = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI";
 
-    #[test]
-    fn an_invitation_is_one_line() {
-        let invitation = Invitation {
+    fn invitation(key: Option<&str>) -> Invitation {
+        Invitation {
             client: "Jörg's laptop".into(),
             host: "2001:db8::1".into(),
             window: Window::new(40_000).unwrap(),
-            key: SecretKey::from_key_file(format!("knock1:{KEY}").as_bytes()).unwrap(),
-        };
-        let uri = invitation.to_uri();
-        assert_eq!(
-            **uri,
-            *format!("knock://J%C3%B6rg%27s%20laptop@[2001:db8::1]:40000/{KEY}")
-        );
+            server: PUBLIC.parse().unwrap(),
+            udp: NonZeroU16::new(62_201),
+            key: key.map(|key| PrivateKey::from_text(key.as_bytes()).unwrap()),
+        }
+    }
+
+    #[test]
+    fn an_invitation_is_one_line() {
+        let open =
+            format!("knock://J%C3%B6rg%27s%20laptop@[2001:db8::1]:40000?server={PUBLIC}&udp=62201");
+        assert_eq!(**invitation(None).to_uri(), *open);
+        let uri = invitation(Some(PRIVATE)).to_uri();
+        assert_eq!(**uri, *format!("{open}&key={PRIVATE}"));
         let read: Invitation = uri.parse().unwrap();
-        assert_eq!(read.client, invitation.client);
-        assert_eq!(read.host, invitation.host);
-        assert_eq!(read.window, invitation.window);
-        assert!(read.key == invitation.key);
-        assert!(!format!("{read:?}").contains(KEY));
+        assert_eq!(read.client, "Jörg's laptop");
+        assert_eq!(read.host, "2001:db8::1");
+        assert_eq!(read.window.base(), 40_000);
+        assert_eq!(read.server.to_string(), PUBLIC);
+        assert_eq!(read.udp, NonZeroU16::new(62_201));
+        assert!(read.key == invitation(Some(PRIVATE)).key);
+        assert!(!format!("{read:?}").contains(PRIVATE));
+    }
+
+    #[test]
+    fn parameters_come_in_any_order() {
+        let uri = format!("knock://a@host:61000?key={PRIVATE}&server={PUBLIC}");
+        let read: Invitation = uri.parse().unwrap();
+        assert_eq!(read.udp, None);
+        assert!(read.key.is_some());
     }
 
     #[test]
     fn an_invalid_invitation_is_refused_and_not_shown() {
+        let good = format!("server={PUBLIC}&key={PRIVATE}");
         for uri in [
             "",
             "knock://",
-            &format!("http://laptop@host:61000/{KEY}"),
-            &format!("knock://laptop@host/{KEY}"),
-            &format!("knock://laptop@:61000/{KEY}"),
-            &format!("knock://@host:61000/{KEY}"),
-            &format!("knock://%ff@host:61000/{KEY}"),
-            &format!("knock://laptop@ho st:61000/{KEY}"),
-            &format!("knock://laptop@-oProxyCommand=x:61000/{KEY}"),
-            &format!("knock://laptop@host:0/{KEY}"),
-            &format!("knock://laptop@host:65536/{KEY}"),
-            &format!("knock://laptop@host:61000/{KEY}A"),
-            &format!("knock://laptop@host:61000/{}", &KEY[1..]),
+            &format!("http://laptop@host:61000?{good}"),
+            &format!("knock://laptop@host?{good}"),
+            &format!("knock://laptop@:61000?{good}"),
+            &format!("knock://@host:61000?{good}"),
+            &format!("knock://%ff@host:61000?{good}"),
+            &format!("knock://laptop@ho st:61000?{good}"),
+            &format!("knock://laptop@-oProxyCommand=x:61000?{good}"),
+            &format!("knock://laptop@host:0?{good}"),
+            &format!("knock://laptop@host:65536?{good}"),
+            &format!("knock://laptop@host:61000?{good}A"),
+            &format!("knock://laptop@host:61000?{good}&key={PRIVATE}"),
+            &format!("knock://laptop@host:61000?{good}&port=1"),
+            &format!("knock://laptop@host:61000?{good}&udp=0"),
+            &format!("knock://laptop@host:61000?{good}&udp=65536"),
+            &format!("knock://laptop@host:61000?{good}&"),
+            &format!("knock://laptop@host:61000?key={PRIVATE}"),
+            &format!(
+                "knock://laptop@host:61000?server={}&key={PRIVATE}",
+                &PUBLIC[1..]
+            ),
+            &format!(
+                "knock://laptop@host:61000?server={PUBLIC}&key={}",
+                &PRIVATE[1..]
+            ),
+            &format!("knock://laptop@host:61000/{PRIVATE}"),
         ] {
             let error = uri.parse::<Invitation>().unwrap_err().to_string();
-            assert!(!error.contains(&KEY[1..]), "{error}");
+            assert!(!error.contains(&PRIVATE[1..]), "{error}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_name_round_trips(client in "[^\\p{Cc}]{1,30}", base in 1..=Window::MAX_BASE, key: [u8; 32]) {
+        fn every_name_round_trips(
+            client in "[^\\p{Cc}]{1,30}",
+            base in 1..=Window::MAX_BASE,
+            key: Option<[u8; 32]>,
+            server: [u8; 32],
+            udp: u16,
+        ) {
             let invitation = Invitation {
                 client,
                 host: "server.example.net".into(),
                 window: Window::new(base).unwrap(),
-                key: SecretKey::new(key),
+                server: PublicKey(server),
+                udp: NonZeroU16::new(udp),
+                key: key.map(PrivateKey::new),
             };
             let read: Invitation = invitation.to_uri().parse().unwrap();
             prop_assert_eq!(read.client, invitation.client);
+            prop_assert_eq!(read.server, invitation.server);
+            prop_assert_eq!(read.udp, invitation.udp);
             prop_assert!(read.key == invitation.key);
         }
 
