@@ -15,6 +15,8 @@ use noise_rust_crypto::{Blake2s, ChaCha20Poly1305, sensitive::Sensitive};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::datagram::{DATAGRAM_LEN, MAC1_AT, Mac1Key, mac1};
+
 use super::{
     door::{DoorTag, LongTag},
     identity::{KEY_LEN, KeyPair, LowOrder, PrivateKey, PublicKey},
@@ -30,7 +32,7 @@ pub const REQUEST_LEN: usize = 40;
 
 /// The length of the encrypted message, in bytes: two public keys, the request, and a tag for
 /// each of the encrypted parts.
-pub const MESSAGE_LEN: usize = 136;
+pub const MESSAGE_LEN: usize = MAC1_AT;
 
 const PROLOGUE: &[u8] = b"knock2";
 
@@ -95,8 +97,8 @@ impl fmt::Display for InvalidRequest {
 impl core::error::Error for InvalidRequest {}
 
 impl Request {
-    /// Encrypts the request of the client `own` for `server`. `ephemeral` must be random, and is
-    /// used once.
+    /// The datagram with the request of the client `own` for `server`. `ephemeral` must be random,
+    /// and is used once.
     ///
     /// # Errors
     ///
@@ -106,7 +108,7 @@ impl Request {
         own: &KeyPair,
         server: &PublicKey,
         ephemeral: PrivateKey,
-    ) -> Result<[u8; MESSAGE_LEN], LowOrder> {
+    ) -> Result<[u8; DATAGRAM_LEN], LowOrder> {
         let mut noise: Noise = HandshakeState::new(
             noise_x(),
             true,
@@ -120,11 +122,14 @@ impl Request {
         noise
             .write_message(&*self.encode(), &mut message)
             .map_err(|_| LowOrder)?;
-        Ok(message)
+        let mut datagram = [0; DATAGRAM_LEN];
+        datagram[..MAC1_AT].copy_from_slice(&message);
+        datagram[MAC1_AT..].copy_from_slice(&mac1(mac1_key(server), &message));
+        Ok(datagram)
     }
 
-    /// Decrypts a message for the server `own`. Returns the client's public key and the request.
-    /// Costs one multiplication on the curve for a message that was not made for this server,
+    /// Decrypts the message in a datagram to the server `own`; its `mac1` is not checked again.
+    /// Returns the client's public key and the request. Costs one multiplication on the curve for a message that was not made for this server,
     /// else two.
     ///
     /// The result is not yet verified: the caller must check client, door, time, address and
@@ -135,7 +140,7 @@ impl Request {
     /// Returns [`OpenError`] if the message or the request is invalid.
     pub fn open(
         own: &KeyPair,
-        message: &[u8; MESSAGE_LEN],
+        datagram: &[u8; DATAGRAM_LEN],
     ) -> Result<(PublicKey, Self), OpenError> {
         let mut noise: Noise = HandshakeState::new(
             noise_x(),
@@ -148,7 +153,7 @@ impl Request {
         );
         let mut request = Zeroizing::new([0; REQUEST_LEN]);
         noise
-            .read_message(message, request.as_mut_slice())
+            .read_message(message(datagram), request.as_mut_slice())
             .map_err(|_| OpenError::Forged)?;
         let client = PublicKey(noise.get_rs().ok_or(OpenError::Forged)?);
         match Self::decode(&request) {
@@ -219,21 +224,26 @@ impl Request {
     }
 }
 
-/// The identity of a message in the replay store: the first 16 bytes of its SHA-256.
+/// The identity of a datagram in the replay store: the first 16 bytes of its message's SHA-256.
 #[must_use]
-pub fn replay_id(message: &[u8; MESSAGE_LEN]) -> [u8; 16] {
-    first_16(Sha256::digest(message).into())
+pub fn replay_id(datagram: &[u8; DATAGRAM_LEN]) -> [u8; 16] {
+    first_16(Sha256::digest(message(datagram)).into())
+}
+
+/// What `mac1` covers.
+fn message(datagram: &[u8; DATAGRAM_LEN]) -> &[u8] {
+    &datagram[..MAC1_AT]
 }
 
 /// The key of `mac1` in datagrams to `server`: the first 16 bytes of
 /// SHA-256(`knock2-mac1` || public key).
 #[must_use]
-pub fn mac1_key(server: &PublicKey) -> [u8; 16] {
+pub fn mac1_key(server: &PublicKey) -> Mac1Key {
     let digest = Sha256::new()
         .chain_update(b"knock2-mac1")
         .chain_update(server.0)
         .finalize();
-    first_16(digest.into())
+    Mac1Key::from_bytes(first_16(digest.into()))
 }
 
 fn first_16(digest: [u8; 32]) -> [u8; 16] {

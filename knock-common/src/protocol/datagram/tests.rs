@@ -10,7 +10,7 @@ fn pair(byte: u8) -> KeyPair {
     KeyPair::from(PrivateKey::new([byte; KEY_LEN]))
 }
 
-fn sealed(request: &Request, client: u8, server: u8, ephemeral: u8) -> [u8; MESSAGE_LEN] {
+fn sealed(request: &Request, client: u8, server: u8, ephemeral: u8) -> [u8; DATAGRAM_LEN] {
     let ephemeral = PrivateKey::new([ephemeral; KEY_LEN]);
     request
         .seal(&pair(client), &pair(server).public(), ephemeral)
@@ -146,7 +146,7 @@ proptest! {
 
     #[test]
     fn random_messages_are_refused(message in prop::array::uniform32(any::<[u8; 4]>())) {
-        let mut bytes = [7; MESSAGE_LEN];
+        let mut bytes = [7; DATAGRAM_LEN];
         bytes[..128].copy_from_slice(message.as_flattened());
         prop_assert_eq!(Request::open(&pair(2), &bytes), Err(OpenError::Forged));
     }
