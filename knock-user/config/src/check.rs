@@ -472,6 +472,7 @@ impl<'a> Checker<'a> {
                 None => self.problem_at(name, format!("there is no [[client]] named `{text}`")),
             }
         }
+        indices.sort_unstable();
         indices
     }
 }

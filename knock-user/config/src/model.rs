@@ -119,7 +119,7 @@ pub struct Client {
 pub struct Door {
     /// The name, as in logs and `%DOOR%`. A knock refers to the door by a digest of this name.
     pub name: String,
-    /// Indices of the clients that may open the door.
+    /// Indices of the clients that may open the door, in ascending order.
     pub clients: Vec<usize>,
     /// The sequence that a classic client sends.
     pub sequence: Option<Sequence>,

@@ -102,6 +102,8 @@ impl Listener {
     async fn change_config(&mut self, config: ListenerConfig, files: Vec<OwnedFd>) -> Result<()> {
         let keeps_window = config.window() == self.config.window();
         self.authenticator = Authenticator::new(&config.auth);
+        // The clients may have changed.
+        self.decrypted.clear();
         self.assembler
             .set_limits(config.sequence_timeout, config.sources);
         self.config = config;

@@ -8,6 +8,7 @@ pub mod assembler;
 mod attempt;
 pub mod auth;
 mod control;
+mod decrypted;
 mod event_loop;
 mod log_limit;
 mod metrics;

@@ -3,7 +3,6 @@
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use knock_common::protocol::block::Block;
 use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
 use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
 use knockd_types::{counters::Counters, syn::Syn};
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::{
     assembler::Assembler,
     auth::Authenticator,
+    decrypted::DecryptedDatagrams,
     log_limit::Refusals,
     metrics::Metrics,
     pending::PendingQueries,
@@ -26,8 +26,8 @@ use crate::{
     tails::Reporter,
 };
 
-/// Accepted sealed blocks that are kept in memory, to distinguish further copies from replays.
-const ACCEPTED_BLOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
+/// Accepted single-use knocks that are kept in memory, to distinguish further copies from replays.
+const ACCEPTED_KNOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
     Some(blocks) => blocks,
     None => panic!("it is above zero"),
 };
@@ -74,12 +74,13 @@ pub(crate) struct Listener {
     pub(crate) config: ListenerConfig,
     pub(crate) assembler: Assembler,
     pub(crate) authenticator: Authenticator,
-    /// `None` until a client uses the sealed protocol.
+    /// `None` until a client has a key pair.
     pub(crate) store: Option<ReplayStore>,
     /// The path of the replay store for messages; `None` if there is no directory for it.
     pub(crate) store_path: Option<PathBuf>,
-    /// The latest accepted sealed blocks: where each came from, and when.
-    pub(crate) accepted: LruCache<Block, (IpAddr, Duration)>,
+    /// The latest accepted single-use knocks: where each came from, and when.
+    pub(crate) accepted: LruCache<[u8; 16], (IpAddr, Duration)>,
+    pub(crate) decrypted: DecryptedDatagrams,
     pub(crate) refusals: Refusals,
     pub(crate) wall_clock: WallClock,
     pub(crate) reporter: Reporter,
@@ -113,7 +114,8 @@ impl Listener {
             config,
             store: None,
             store_path,
-            accepted: LruCache::new(ACCEPTED_BLOCKS),
+            accepted: LruCache::new(ACCEPTED_KNOCKS),
+            decrypted: DecryptedDatagrams::new(),
             refusals: Refusals::default(),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             reporter: Reporter::default(),

@@ -23,6 +23,7 @@ fn lines() -> Datapath {
 fn keys() -> Vec<LeaseKey> {
     let opening = Opening {
         ports: vec!["tcp/22".parse().unwrap()],
+        ipv4_prefix: 32,
         ipv6_prefix: 128,
     };
     opening.keys([192, 0, 2, 7].into())
