@@ -8,10 +8,11 @@ use knock_tests::scene::{Files, program};
 
 const GATED: &str = r#"
 user = "nobody"
+server_key_file = "server.key"
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [gate]
 protect = ["tcp/2222", "udp/51820"]

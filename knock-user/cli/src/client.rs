@@ -15,13 +15,17 @@ use zeroize::Zeroizing;
 
 use crate::{
     args::ConfigArg,
-    invitation::{self, InvitationArgs, NewClient, new_key},
+    invitation::{self, InvitationArgs, NewClient},
     new_file::{self, NewFile},
+    server_key::{self, SERVER_KEY_FILE},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Create a key for another client and print the command that sets up the client
+    /// Add another client and print the command that sets it up
+    ///
+    /// With --public-key the client has made its own key pair, and the command is no secret. Without
+    /// it, this command makes the pair, and the printed line contains the private key.
     Add {
         /// The client's name
         name: String,
@@ -42,17 +46,22 @@ impl ClientCommand {
         let Self::Add {
             name,
             config,
-            invitation: InvitationArgs { server, qr },
+            invitation,
         } = self;
-        let client = NewClient::new(&name, server)?;
+        let InvitationArgs {
+            server,
+            public_key,
+            qr,
+        } = invitation;
+        let client = NewClient::new(&name, server, public_key)?;
         let uri = add(&config.path, client)?;
         info!("run `knockd reload` to add client {name:?} to a running knockd");
         invitation::print(&uri, qr)
     }
 }
 
-/// Adds a sealed client to the configuration at `config`, keeps its comments, and writes the
-/// client's key beside it. Returns the client's invitation.
+/// Adds a client to the configuration at `config`, and keeps its comments. If it has no server key,
+/// adds one beside it. Returns the client's invitation.
 ///
 /// # Errors
 ///
@@ -72,13 +81,23 @@ fn add(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
             );
         }
     }
-    let key_path = client.key_path(config);
-    let text = with_client(&text, &client.name, &key_path)?;
-    let (key, new_key_file) = new_key(&key_path)?;
+    let mut document: DocumentMut = text.parse()?;
+    let needs_key = !document.contains_key("server_key_file");
+    let new_key_file = if needs_key {
+        document.insert("server_key_file", value(SERVER_KEY_FILE));
+        server_key::provide(&config.with_file_name(SERVER_KEY_FILE))?
+    } else {
+        None
+    };
+    add_table(&mut document, &client)?;
+    let text = document.to_string();
     let after = Config::parse(&text, config)?;
+    let uri = client.invitation(&after)?;
     replace(config, &text)?;
-    new_key_file.keep();
-    Ok(client.invitation(key, after.window))
+    if let Some(file) = new_key_file {
+        file.keep();
+    }
+    Ok(uri)
 }
 
 /// Whether `text` is TOML and names no client.
@@ -87,21 +106,19 @@ fn is_without_client(text: &str) -> bool {
     document.is_ok_and(|document| !document.contains_key("client"))
 }
 
-/// `text` with another `[[client]]` after the existing ones.
-fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
-    let mut document: DocumentMut = text.parse()?;
-    let key_file = key_path.file_name().unwrap_or(key_path.as_os_str());
-    let mut client = Table::new();
-    client.decor_mut().set_prefix("\n");
-    client.insert("name", value(name));
-    client.insert("key_file", value(key_file.to_string_lossy().as_ref()));
+/// Adds a `[[client]]` after the existing ones.
+fn add_table(document: &mut DocumentMut, client: &NewClient) -> Result<()> {
+    let mut table = Table::new();
+    table.decor_mut().set_prefix("\n");
+    table.insert("name", value(&client.name));
+    table.insert("public_key", value(client.public_key().to_string()));
     document
         .entry("client")
         .or_insert(Item::ArrayOfTables(ArrayOfTables::new()))
         .as_array_of_tables_mut()
         .context("`client` is written as an inline array: write [[client]] tables")?
-        .push(client);
-    Ok(document.to_string())
+        .push(table);
+    Ok(())
 }
 
 /// Atomically replaces the content of the file at `path` with `text`. Keeps owner, mode and, if

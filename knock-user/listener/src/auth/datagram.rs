@@ -124,3 +124,6 @@ fn beneficiary(asked: Beneficiary, source: IpAddr, allow_other: bool) -> Result<
         Beneficiary::Other(_) => Err(Refusal::ForOther),
     }
 }
+
+#[cfg(test)]
+mod tests;

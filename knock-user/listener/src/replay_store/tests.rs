@@ -9,10 +9,10 @@ const NOW: u64 = 1_800_000_000_000;
 const HOUR: u64 = 60 * 60 * 1000;
 const DAY: u64 = 24 * HOUR;
 
-fn block(n: u64) -> Block {
-    let mut bytes = [0; BLOCK_LEN];
+fn id(n: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&n.to_be_bytes());
-    Block(bytes)
+    bytes
 }
 
 struct Dir(tempfile::TempDir);
@@ -36,7 +36,7 @@ impl Dir {
 /// Whether a block made at `made_at` is accepted at `now`.
 fn accepts(store: &mut ReplayStore, n: u64, made_at: u64, now: u64) -> Result<(), String> {
     store
-        .record(&block(n), made_at, now, SKEW)
+        .record(&id(n), made_at, now, SKEW)
         .map_err(|error| error.to_string())
 }
 
@@ -140,7 +140,7 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
     let later = NOW + DAY + 70_000;
     accepts(&mut store, 2, later, later).unwrap();
     let days = Duration::from_millis(2 * DAY);
-    let replayed = store.record(&block(1), NOW, later, days);
+    let replayed = store.record(&id(1), NOW, later, days);
     assert!(matches!(replayed, Err(RecordError::BeyondHorizon)));
 }
 
