@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    Session,
     report::{causes, done},
+    session::Session,
 };
 use crate::verify::{Attempts, Doorway, Outcome, TcpPort, Timeout, verify};
 
