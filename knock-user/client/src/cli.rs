@@ -134,5 +134,17 @@ impl Cli {
     }
 }
 
+impl Cli {
+    /// The exit status if [`run`](crate::run) fails.
+    #[must_use]
+    pub fn failure_status(&self) -> u8 {
+        match &self.knock {
+            // Like env(1): tells a failure of `knock` from one of the command.
+            Some(knock) if knock.hold => 125,
+            _ => 1,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

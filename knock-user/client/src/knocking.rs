@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::Result;
 use knock_common::protocol::lease::RequestedLease;
 
-use self::{knocks::Knocks, report::done, session::Session, verifying::verify_port};
+use self::{
+    hold::hold_open, knocks::Knocks, report::done, session::Session, verifying::verify_port,
+};
 use crate::{
     cli::KnockArgs,
     console::Console,
@@ -14,6 +16,7 @@ use crate::{
     server::Address,
 };
 
+mod hold;
 mod knocks;
 mod report;
 mod session;
@@ -22,17 +25,26 @@ mod verifying;
 #[cfg(test)]
 mod tests;
 
-/// Knocks as `args` and `profiles` define.
-pub(super) fn run(args: &KnockArgs, profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
+/// Knocks as `args` and `profiles` define. Returns the exit status.
+pub(super) fn run(args: &KnockArgs, profiles: &Profiles, console: &mut Console<'_>) -> Result<u8> {
     let plan = Plan::new(args, profiles)?;
     if args.dry_run {
-        return dry_run(&plan, console);
+        dry_run(&plan, console)?;
+        return Ok(0);
     }
-    let mut session = Session::start(&plan, console)?;
+    let session = Session::start(&plan, console)?;
+    match &plan.hold {
+        Some(hold) => hold_open(session, hold),
+        None => once(session).map(|()| 0),
+    }
+}
+
+fn once(mut session: Session<'_, '_>) -> Result<()> {
+    let plan = session.plan;
     match plan.verify {
         None => {
             session.knock(plan.lease())?;
-            let done = done(&session.reached, 1, &plan);
+            let done = done(&session.reached, 1, plan);
             session.console.print(&match &plan.protocol {
                 Protocol::Keyed(keyed) if keyed.lease == RequestedLease::CLOSE => {
                     format!(

@@ -11,6 +11,7 @@
 mod app;
 pub mod cli;
 pub mod clock;
+mod command;
 pub mod console;
 pub mod datagram;
 mod enrolment;

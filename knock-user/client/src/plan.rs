@@ -1,6 +1,6 @@
 //! Combines the command line and the profile into a plan.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use knock_common::{
@@ -26,6 +26,13 @@ use crate::{
     verify::{TcpPort, Timeout},
 };
 
+/// The lease that a held door asks for, unless told otherwise. With a third of it between two
+/// knocks, a door that grants 30 s stays open.
+const HELD_LEASE: Duration = Duration::from_secs(60);
+
+/// With less, the knocks would come faster than the server accepts SYNs from one source.
+const SHORTEST_HELD_LEASE: Duration = Duration::from_secs(10);
+
 /// Everything about a knock that is known before a prompt or a DNS lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -38,6 +45,16 @@ pub(super) struct Plan {
     pub(super) datagrams: Pace,
     pub(super) protocol: Protocol,
     pub(super) verify: Option<(TcpPort, Timeout)>,
+    pub(super) hold: Option<Hold>,
+}
+
+/// A command that runs while the door is held open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) program: OsString,
+    pub(super) arguments: Vec<OsString>,
+    /// The time between two knocks.
+    pub(super) period: Duration,
 }
 
 /// The protocol and its input.
@@ -85,7 +102,7 @@ impl Plan {
             None => Protocol::Keyed(keyed(args, profile)?),
         };
         let window = args.base.or(profile.map(|profile| profile.window));
-        let plan = Self {
+        let mut plan = Self {
             server: profile
                 .map_or(&args.server, |profile| &profile.server)
                 .clone(),
@@ -95,7 +112,9 @@ impl Plan {
             window: window.unwrap_or_default(),
             protocol,
             verify: verify(args, profile)?,
+            hold: None,
         };
+        plan.hold = hold(args, plan.lease())?;
         match plan.verify {
             Some((port, _)) if plan.window.offset_of(port.get()).is_some() => {
                 bail!("{port} is one of the knock ports, which never answer")
@@ -226,10 +245,12 @@ fn requested_lease(
         return Ok(RequestedLease::CLOSE);
     }
     let of_profile = profile.and_then(|profile| profile.lease);
-    let lease = args
-        .lease
-        .or(of_profile)
-        .unwrap_or(RequestedLease::DOORS_DEFAULT);
+    let lease = match args.lease.or(of_profile) {
+        Some(lease) => lease,
+        // The client does not know the door's default, so it could not knock again in time.
+        None if args.hold => RequestedLease::of(HELD_LEASE)?,
+        None => RequestedLease::DOORS_DEFAULT,
+    };
     if transport.has_syns() {
         // Checked here, so that the limit is named before anything is sent.
         ShortLease::try_from(lease).map_err(|error| {
@@ -242,6 +263,27 @@ fn requested_lease(
         })?;
     }
     Ok(lease)
+}
+
+fn hold(args: &KnockArgs, lease: RequestedLease) -> Result<Option<Hold>> {
+    let (true, Some((program, arguments))) = (args.hold, args.held.split_first()) else {
+        return Ok(None);
+    };
+    let lease = lease
+        .granted(HELD_LEASE, Duration::MAX)
+        .unwrap_or(HELD_LEASE);
+    if lease < SHORTEST_HELD_LEASE {
+        bail!(
+            "--hold needs a lease of at least {}, because it knocks three times in each: use --for",
+            humantime::format_duration(SHORTEST_HELD_LEASE)
+        );
+    }
+    Ok(Some(Hold {
+        program: program.clone(),
+        arguments: arguments.to_vec(),
+        // Two knocks may be lost before the lease ends.
+        period: lease / 3,
+    }))
 }
 
 fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {

@@ -1,6 +1,6 @@
 //! The arguments of a knock.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
 use knock_common::{
@@ -33,6 +33,15 @@ pub struct KnockArgs {
     #[arg(required_unless_present = "classic")]
     pub door: Option<Name>,
 
+    /// The command of --hold and its arguments; no shell is involved
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        requires = "hold",
+        conflicts_with = "classic"
+    )]
+    pub held: Vec<OsString>,
+
     /// How long the door should stay open, in whole seconds [default: set by the door]
     ///
     /// At most 65534s over SYNs; a datagram has room for more. The door's `max_for` on the server
@@ -55,6 +64,22 @@ pub struct KnockArgs {
         help_heading = "What to open"
     )]
     pub close: bool,
+
+    /// Keep the door open while COMMAND runs, and close it afterwards
+    ///
+    /// Knocks, and again each time a third of the lease is over (--for, or 1m), so that the door
+    /// must grant at least half of what is asked for. `knock` exits with the status of the command,
+    /// or 128 plus the number of the signal that ended it; with 127 if there is no such command,
+    /// 126 if it cannot be run, and 125 if the first knock fails. A later knock that fails is only
+    /// a warning. SIGTERM and SIGHUP are passed on to the command. SIGINT from the terminal reaches
+    /// it anyway, and `knock` waits for it and closes the door.
+    #[arg(
+        long,
+        requires = "held",
+        conflicts_with_all = ["close", "dry_run", "classic"],
+        help_heading = "What to open"
+    )]
+    pub hold: bool,
 
     /// Open the door for this address instead of this host's own; needs --udp
     ///

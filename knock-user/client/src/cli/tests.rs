@@ -162,6 +162,9 @@ fn wrong_values_are_explained() {
         ("--close --for=1m", "cannot be used with"),
         ("--close --verify=tcp/22", "cannot be used with"),
         ("--close --timeout=1s", "cannot be used with"),
+        ("--hold", "COMMAND"),
+        ("--hold --close", "cannot be used with"),
+        ("--hold --dry-run", "cannot be used with"),
         ("--udp-port=0", "from 1 to 65535"),
         ("--time-offset=2", "such as +30s or -2h"),
         ("--server-key=x", "43 characters, not 1"),
@@ -177,6 +180,8 @@ fn wrong_values_are_explained() {
         let message = refused(sealed(&options));
         assert!(message.contains(expected), "{option}: {message}");
     }
+    let message = refused(parse(&["home", "ssh", "ls"]));
+    assert!(message.contains("--hold"), "{message}");
     let message = refused(parse(&["host:22", "ssh"]));
     assert!(message.contains("omit the port :22"), "{message}");
     let message = refused(parse(&["host", ""]));

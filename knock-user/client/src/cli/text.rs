@@ -1,6 +1,7 @@
 //! The longer texts of `knock --help`.
 
 pub(super) const USAGE: &str = "knock [OPTIONS] SERVER DOOR
+       knock --hold [OPTIONS] SERVER DOOR -- COMMAND…
        knock --classic --sequence N,N,… [OPTIONS] SERVER [DOOR]
        knock import [INVITATION] [--name PROFILE]
        knock enroll HOST [--name PROFILE]
@@ -30,6 +31,9 @@ Examples:
     knock --for 10m home ssh
     knock --close home ssh
 
+  Keep it open while a command runs, whatever it takes:
+    knock --hold home ssh -- rsync -a src/ home:src/
+
   Let ssh knock before it connects, in ~/.ssh/config:
     Match originalhost home exec \"knock --verify tcp/22 home ssh\"
 
@@ -53,4 +57,4 @@ Examples:
     knock --classic --sequence 1,2,3,4 server.example.net
 
 Exit status: 0 if the knock was sent and, with --verify, the port answers; 1 if it could not be sent
-or the port does not answer; 2 if the command line is invalid.";
+or the port does not answer; 2 if the command line is invalid. With --hold, that of the command.";

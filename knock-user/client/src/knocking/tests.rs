@@ -27,6 +27,7 @@ fn run(args: &[&str]) -> (Result<()>, String, String) {
     let result = super::run(&cli.knock.unwrap(), &Profiles::none(), &mut console);
     drop(console);
     let text = |bytes| String::from_utf8(bytes).unwrap();
+    let result = result.map(|status| assert_eq!(status, 0));
     (result, text(out), text(notes))
 }
 

@@ -233,3 +233,33 @@ fn copies_and_delay_are_for_each_transport() {
     };
     assert_eq!(paces("home ssh --copies 5 --delay 20ms"), (given, given));
 }
+
+#[test]
+fn a_held_door_is_knocked_on_three_times_in_a_lease() {
+    let hold = |args: &str| {
+        let plan = plan(&format!("{args} -- sleep 1")).unwrap();
+        (plan.lease(), plan.hold.unwrap().period.as_secs())
+    };
+    assert_eq!(hold("--hold home ssh"), (lease("10m"), 200));
+    assert_eq!(hold("--hold --for 30s home ssh"), (lease("30s"), 10));
+    // The door's default is not known here.
+    let elsewhere = format!("--hold --key-file f --server-key {SERVER} host ssh");
+    assert_eq!(hold(&elsewhere), (lease("1m"), 20));
+    let error = refused("--hold --for 9s home ssh -- true");
+    assert!(error.contains("at least 10s"), "{error}");
+    assert_eq!(plan("home ssh").unwrap().hold, None);
+}
+
+#[test]
+fn the_command_of_a_held_door_is_taken_as_it_is() {
+    let hold = plan("--hold home ssh -- ls -l --for x")
+        .unwrap()
+        .hold
+        .unwrap();
+    assert_eq!(hold.program, "ls");
+    assert_eq!(hold.arguments, ["-l", "--for", "x"]);
+    let hold = plan("--hold -- home ssh ls -- -l").unwrap().hold.unwrap();
+    assert_eq!(hold.arguments, ["--", "-l"]);
+    let hold = plan("home --hold ssh ls -l").unwrap().hold.unwrap();
+    assert_eq!(hold.arguments, ["-l"]);
+}
