@@ -19,7 +19,7 @@ use std::{
 
 use knock_client::{knock::Knock, pace::Pace, send};
 use knock_common::{
-    protocol::{classic::Sequence, key::ClassicKey},
+    protocol::classic::{ClassicKey, Sequence},
     window::Window,
 };
 use socket2::{Domain, Socket, Type};

@@ -10,15 +10,17 @@ use crate::{
     setup,
 };
 
-/// Runs what the command line requests, and prints the result to `console`.
+/// Runs what the command line requests, and prints the result to `console`. Returns the exit
+/// status: 0, or with `--hold` that of the command.
 ///
 /// # Errors
 ///
 /// Returns an error if the command line and the profiles do not define a knock, the knock cannot
 /// be sent, the verified port does not answer, or the result cannot be written.
-pub fn run(cli: &Cli, console: &mut Console<'_>) -> Result<()> {
+pub fn run(cli: &Cli, console: &mut Console<'_>) -> Result<u8> {
     if let Some(command) = &cli.command {
-        return setup::run(command, console);
+        setup::run(command, console)?;
+        return Ok(0);
     }
     let Some(args) = &cli.knock else {
         anyhow::bail!("a server or a command is required");

@@ -5,9 +5,8 @@ use std::fmt;
 use knock_common::{
     protocol::{
         block::{BLOCK_LEN, Block},
-        classic::Sequence,
-        key::{ClassicKey, SealedKey},
-        sealed::Request,
+        classic::{ClassicKey, Sequence},
+        syn::{Request, SynKey},
     },
     window::Window,
 };
@@ -33,18 +32,18 @@ impl Knock {
         }
     }
 
-    /// The sealed knock for `request` (docs/protocol.md, "Sealed").
+    /// The SYN knock for `request` (docs/protocol.md, "The SYN knock").
     ///
-    /// It is single-use. [`SealedKnocks`](super::SealedKnocks) makes fresh ones.
+    /// It is single-use. [`SynKnocks`](super::SynKnocks) makes fresh ones.
     #[must_use]
-    pub fn sealed(key: &SealedKey, request: &Request, window: Window) -> Self {
+    pub fn syn(key: &SynKey, request: &Request, window: Window) -> Self {
         Self {
             block: request.seal(key),
             window,
         }
     }
 
-    /// The destination ports, in sending order (docs/protocol.md, "On the wire").
+    /// The destination ports, in sending order (docs/protocol.md, "The SYN knock").
     #[must_use]
     pub fn ports(&self) -> [u16; BLOCK_LEN] {
         self.block.ports(self.window)

@@ -1,24 +1,28 @@
-//! The client: turns a request for a door into a [`Knock`], and sends the knock as SYNs to a
+//! The client: turns a request for a door into a [`Knock`] or a [`Datagram`], and sends it to a
 //! [`Server`].
 //!
-//! [`cli`] parses the command line and [`profile`] the stored profiles. [`sealed`] makes a fresh
-//! knock for each send, bound to a source address by [`source_ip`], and [`mod@knock`] enciphers
-//! it. [`server`] resolves the addresses, [`source`] chooses the source ports, [`pace`] defines
-//! the delay and the number of copies, and [`mod@send`] sends through a [`stack`].
-//! [`mod@verify`] repeats this until the door's port answers, and [`console`] prints the results.
-//! No privileges are needed.
+//! [`cli`] parses the command line and [`profile`] the stored profiles. For each send, [`syn`] makes
+//! a fresh knock of 16 SYNs and [`mod@datagram`] one of one datagram, with the time of a [`clock`]
+//! and bound to a source address by [`source_ip`]; [`transport`] says which of them. [`server`]
+//! resolves the addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the
+//! number of copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this
+//! until the door's port answers, and [`console`] prints the results. No privileges are needed.
 
 mod app;
 pub mod cli;
+pub mod clock;
+mod command;
 pub mod console;
+pub mod datagram;
+mod enrolment;
 pub mod knock;
 mod knocking;
+pub mod moment;
 pub mod name;
 pub mod pace;
 mod plan;
 pub mod profile;
 pub mod redaction;
-pub mod sealed;
 mod secret;
 pub mod send;
 pub mod server;
@@ -26,21 +30,29 @@ mod setup;
 pub mod source;
 pub mod source_ip;
 pub mod stack;
+pub mod syn;
+#[cfg(test)]
+mod testing;
+pub mod transport;
 pub mod verify;
 
 pub use self::{
     app::run,
     cli::{Cli, KnockArgs},
+    clock::Clock,
     console::Console,
+    datagram::{Datagram, DatagramKnocks, send_datagrams},
     knock::Knock,
+    moment::Moment,
     name::Name,
     pace::{Copies, Delay, Pace},
     redaction::redacted,
-    sealed::{Moment, SealedKnocks},
     send::{Sent, send},
     server::{Address, Families, Server},
     source::SourcePorts,
     source_ip::SourceIp,
     stack::{Stack, SystemStack},
+    syn::SynKnocks,
+    transport::{Transport, UdpPort},
     verify::{TcpPort, verify},
 };

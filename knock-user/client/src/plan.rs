@@ -1,31 +1,60 @@
 //! Combines the command line and the profile into a plan.
 
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
 use anyhow::{Result, anyhow, bail};
 use knock_common::{
-    protocol::{classic::Sequence, sealed::RequestedLease},
+    protocol::{
+        block::BLOCK_LEN,
+        classic::Sequence,
+        identity::PublicKey,
+        lease::{RequestedLease, ShortLease},
+    },
     window::Window,
 };
 
 use crate::{
     cli::KnockArgs,
+    clock::Offset,
     name::Name,
     pace::Pace,
     profile::{Profile, Profiles},
     secret::Secret,
     server::{Address, Families, Server},
-    source_ip::SourceIp,
+    source_ip::{HostAddress, SourceIp},
+    transport::{Transport, UdpPort},
     verify::{TcpPort, Timeout},
 };
+
+/// The lease that a held door asks for, unless told otherwise. With a third of it between two
+/// knocks, a door that grants 30 s stays open.
+const HELD_LEASE: Duration = Duration::from_secs(60);
+
+/// With less, the knocks would come faster than the server accepts SYNs from one source.
+const SHORTEST_HELD_LEASE: Duration = Duration::from_secs(10);
 
 /// Everything about a knock that is known before a prompt or a DNS lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) server: Server,
     pub(super) families: Families,
-    pub(super) pace: Pace,
     pub(super) window: Window,
+    /// The pace of the SYNs.
+    pub(super) syns: Pace,
+    /// The pace of the datagrams.
+    pub(super) datagrams: Pace,
     pub(super) protocol: Protocol,
     pub(super) verify: Option<(TcpPort, Timeout)>,
+    pub(super) hold: Option<Hold>,
+}
+
+/// A command that runs while the door is held open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) program: OsString,
+    pub(super) arguments: Vec<OsString>,
+    /// The time between two knocks.
+    pub(super) period: Duration,
 }
 
 /// The protocol and its input.
@@ -33,14 +62,31 @@ pub(super) struct Plan {
 pub(super) enum Protocol {
     Classic {
         sequence: Sequence,
-        passphrase_file: Option<std::path::PathBuf>,
+        passphrase_file: Option<PathBuf>,
     },
-    Sealed {
-        secret: Secret,
-        door: Name,
-        lease: RequestedLease,
-        source_ip: SourceIp,
-    },
+    Keyed(Keyed),
+}
+
+/// A request that is made with a key pair.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Keyed {
+    pub(super) secret: Secret,
+    pub(super) server_key: PublicKey,
+    pub(super) door: Name,
+    pub(super) lease: RequestedLease,
+    pub(super) whom: Whom,
+    pub(super) transport: Transport,
+    pub(super) udp: UdpPort,
+    pub(super) offset: Offset,
+}
+
+/// For whom the door opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The sender, whose address may be bound.
+    Sender(SourceIp),
+    /// Another host.
+    Other(HostAddress),
 }
 
 impl Plan {
@@ -53,19 +99,22 @@ impl Plan {
                 sequence: sequence.clone(),
                 passphrase_file: args.passphrase_file.clone(),
             },
-            None => sealed(args, profile)?,
+            None => Protocol::Keyed(keyed(args, profile)?),
         };
         let window = args.base.or(profile.map(|profile| profile.window));
-        let plan = Self {
+        let mut plan = Self {
             server: profile
                 .map_or(&args.server, |profile| &profile.server)
                 .clone(),
             families: families(args, protocol.source_ip())?,
-            pace: args.pace(),
+            syns: args.pace(Pace::SYNS),
+            datagrams: args.pace(Pace::DATAGRAMS),
             window: window.unwrap_or_default(),
             protocol,
             verify: verify(args, profile)?,
+            hold: None,
         };
+        plan.hold = hold(args, plan.lease())?;
         match plan.verify {
             Some((port, _)) if plan.window.offset_of(port.get()).is_some() => {
                 bail!("{port} is one of the knock ports, which never answer")
@@ -84,31 +133,157 @@ impl Plan {
             }
         })
     }
+
+    /// How a knock travels.
+    pub(super) fn transport(&self) -> Transport {
+        match &self.protocol {
+            Protocol::Classic { .. } => Transport::Syn,
+            Protocol::Keyed(keyed) => keyed.transport,
+        }
+    }
+
+    /// The port of datagrams, if the knock includes one.
+    pub(super) fn udp(&self) -> Option<UdpPort> {
+        match &self.protocol {
+            Protocol::Keyed(keyed) if keyed.transport.has_datagram() => Some(keyed.udp),
+            _ => None,
+        }
+    }
+
+    /// The lease to ask for. A classic knock cannot ask.
+    pub(super) fn lease(&self) -> RequestedLease {
+        match &self.protocol {
+            Protocol::Classic { .. } => RequestedLease::DOORS_DEFAULT,
+            Protocol::Keyed(keyed) => keyed.lease,
+        }
+    }
+
+    /// Whether the knock depends on the address that it is sent to.
+    pub(super) fn needs_address(&self) -> bool {
+        self.protocol.source_ip() == Some(SourceIp::Auto)
+    }
+
+    /// The number of SYNs that one knock sends to an address.
+    pub(super) fn syns_per_knock(&self) -> u64 {
+        if self.transport().has_syns() {
+            u64::from(self.syns.copies.get()) * BLOCK_LEN as u64
+        } else {
+            0
+        }
+    }
 }
 
 impl Protocol {
     fn source_ip(&self) -> Option<SourceIp> {
         match self {
-            Self::Classic { .. } => None,
-            Self::Sealed { source_ip, .. } => Some(*source_ip),
+            Self::Keyed(Keyed {
+                whom: Whom::Sender(source_ip),
+                ..
+            }) => Some(*source_ip),
+            _ => None,
         }
     }
 }
 
-fn sealed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Protocol> {
+fn keyed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Keyed> {
     let Some(door) = args.door.clone() else {
         bail!("DOOR is missing");
     };
-    let lease = args.lease.or(profile.and_then(|profile| profile.lease));
+    // First, because without a profile it says what a profile is for.
+    let secret = secret(args, profile)?;
+    let transport = transport(args, profile)?;
+    let server_key = args
+        .server_key
+        .or(profile.map(|profile| profile.server_key));
+    let Some(server_key) = server_key else {
+        bail!(
+            "the server's public key is missing: use --server-key PUBLIC; it is the part after server= in an invitation"
+        );
+    };
     let source_ip = args
         .source_ip
         .or(profile.and_then(|profile| profile.source_ip));
-    Ok(Protocol::Sealed {
-        secret: secret(args, profile)?,
+    let offset = args
+        .time_offset
+        .or(profile.and_then(|profile| profile.time_offset));
+    let udp = args.udp_port.or(profile.and_then(|profile| profile.udp));
+    Ok(Keyed {
+        secret,
+        server_key,
         door,
-        lease: lease.unwrap_or(RequestedLease::DoorsDefault),
-        source_ip: source_ip.unwrap_or_default(),
+        lease: requested_lease(args, profile, transport)?,
+        whom: match args.open_for {
+            Some(other) => Whom::Other(other),
+            None => Whom::Sender(source_ip.unwrap_or_default()),
+        },
+        transport,
+        udp: udp.unwrap_or_default(),
+        offset: offset.unwrap_or(Offset::ZERO),
     })
+}
+
+fn transport(args: &KnockArgs, profile: Option<&Profile>) -> Result<Transport> {
+    let of_profile = profile.and_then(|profile| profile.transport);
+    let transport = args.transport().or(of_profile).unwrap_or_default();
+    if args.open_for.is_some() && transport.has_syns() {
+        bail!(
+            "--open-for needs a datagram, because SYNs open the door for their own source only: use --udp"
+        );
+    }
+    if args.udp_port.is_some() && !transport.has_datagram() {
+        bail!("--udp-port is the port of datagram knocks: add --udp");
+    }
+    Ok(transport)
+}
+
+fn requested_lease(
+    args: &KnockArgs,
+    profile: Option<&Profile>,
+    transport: Transport,
+) -> Result<RequestedLease> {
+    if args.close {
+        return Ok(RequestedLease::CLOSE);
+    }
+    let of_profile = profile.and_then(|profile| profile.lease);
+    let lease = match args.lease.or(of_profile) {
+        Some(lease) => lease,
+        // The client does not know the door's default, so it could not knock again in time.
+        None if args.hold => RequestedLease::of(HELD_LEASE)?,
+        None => RequestedLease::DOORS_DEFAULT,
+    };
+    if transport.has_syns() {
+        // Checked here, so that the limit is named before anything is sent.
+        ShortLease::try_from(lease).map_err(|error| {
+            let option = if args.lease.is_some() {
+                "--for"
+            } else {
+                "the profile's `for`"
+            };
+            anyhow!("{option}: {error} over SYNs; a datagram (--udp) carries a longer lease")
+        })?;
+    }
+    Ok(lease)
+}
+
+fn hold(args: &KnockArgs, lease: RequestedLease) -> Result<Option<Hold>> {
+    let (true, Some((program, arguments))) = (args.hold, args.held.split_first()) else {
+        return Ok(None);
+    };
+    let lease = lease
+        .granted(HELD_LEASE, Duration::MAX)
+        .unwrap_or(HELD_LEASE);
+    if lease < SHORTEST_HELD_LEASE {
+        bail!(
+            "--hold needs a lease of at least {}, because it knocks three times in each: use --for",
+            humantime::format_duration(SHORTEST_HELD_LEASE)
+        );
+    }
+    Ok(Some(Hold {
+        program: program.clone(),
+        arguments: arguments.to_vec(),
+        // Two knocks may be lost before the lease ends.
+        period: lease / 3,
+    }))
 }
 
 fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {
@@ -125,7 +300,7 @@ fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {
         .or(profile.map(|profile| &profile.client));
     let Some(client) = client else {
         bail!(
-            "there is no profile `{}` (see `knock list`); without a profile, use --key-file FILE, or --client NAME and its passphrase",
+            "there is no profile `{}` (see `knock list`); without a profile, use --server-key PUBLIC with --key-file FILE, or with --client NAME and its passphrase",
             args.server
         );
     };
@@ -148,7 +323,7 @@ fn verify(args: &KnockArgs, profile: Option<&Profile>) -> Result<Option<(TcpPort
     let of_profile = || profile.and_then(|profile| profile.verify);
     let port = match args.verify() {
         Some(port) => port,
-        None if args.dry_run => None,
+        None if args.dry_run || args.close || args.open_for.is_some() => None,
         None => of_profile(),
     };
     match (port, args.timeout) {
@@ -158,154 +333,4 @@ fn verify(args: &KnockArgs, profile: Option<&Profile>) -> Result<Option<(TcpPort
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::PathBuf};
-
-    use clap::Parser as _;
-
-    use super::*;
-    use crate::cli::Cli;
-
-    const PROFILES: &str = r#"
-[[profile]]
-name = "home"
-host = "192.0.2.7"
-client = "laptop"
-base = 40000
-key_file = "keys/home.key"
-for = "10m"
-source_ip = "none"
-verify = "tcp/22"
-
-[[profile]]
-name = "typed"
-host = "192.0.2.8"
-client = "phone"
-"#;
-
-    fn plan(args: &str) -> Result<Plan, String> {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("knock.toml"), PROFILES).unwrap();
-        let profiles = Profiles::load(folder.path().to_owned()).unwrap();
-        let args = ["knock"].into_iter().chain(args.split_whitespace());
-        let args = Cli::try_parse_from(args).unwrap().knock.unwrap();
-        Plan::new(&args, &profiles).map_err(|error| format!("{error:#}"))
-    }
-
-    fn lease(text: &str) -> RequestedLease {
-        crate::cli::lease(text).unwrap()
-    }
-
-    #[test]
-    fn a_profile_is_all_that_is_needed() {
-        let plan = plan("home ssh").unwrap();
-        assert_eq!(plan.server.as_str(), "192.0.2.7");
-        assert_eq!(plan.window.base(), 40000);
-        let port = "tcp/22".parse().unwrap();
-        assert_eq!(plan.verify, Some((port, Timeout::DEFAULT)));
-        let Protocol::Sealed {
-            secret: Secret::KeyFile(file),
-            door,
-            lease: wanted,
-            source_ip,
-        } = plan.protocol
-        else {
-            panic!("{plan:?}");
-        };
-        assert!(file.ends_with("keys/home.key"));
-        assert_eq!(door.as_str(), "ssh");
-        assert_eq!(wanted, lease("10m"));
-        assert_eq!(source_ip, SourceIp::None);
-    }
-
-    #[test]
-    fn options_come_before_the_profile() {
-        let plan = plan(
-            "home ssh --base 50000 --for 5s --source-ip 2001:db8::1 --verify tcp/443 --timeout 3s --key-file mine",
-        )
-        .unwrap();
-        assert_eq!(plan.window.base(), 50000);
-        assert_eq!(plan.families, Families::Ipv6);
-        let port = "tcp/443".parse().unwrap();
-        assert_eq!(plan.verify, Some((port, "3s".parse().unwrap())));
-        let sealed = Protocol::Sealed {
-            secret: Secret::KeyFile("mine".into()),
-            door: "ssh".parse().unwrap(),
-            lease: lease("5s"),
-            source_ip: "2001:db8::1".parse().unwrap(),
-        };
-        assert_eq!(plan.protocol, sealed);
-    }
-
-    #[test]
-    fn a_profiles_verification_can_be_left_out() {
-        assert_eq!(plan("home ssh --verify none").unwrap().verify, None);
-        assert_eq!(plan("home ssh --dry-run").unwrap().verify, None);
-        let timeout = plan("home ssh --timeout 3s").unwrap().verify.unwrap().1;
-        assert_eq!(timeout, "3s".parse().unwrap());
-        let error = plan("typed ssh --timeout 3s").unwrap_err();
-        assert!(error.contains("--verify"), "{error}");
-    }
-
-    #[test]
-    fn the_key_is_the_one_that_was_named() {
-        let secret = |args: &str| match plan(args).unwrap().protocol {
-            Protocol::Sealed { secret, .. } => secret,
-            classic @ Protocol::Classic { .. } => panic!("{classic:?}"),
-        };
-        let file = || Some(PathBuf::from("f"));
-        let name = |name: &str| name.parse::<Name>().unwrap();
-        assert_eq!(secret("typed ssh"), Secret::Passphrase(None, name("phone")));
-        assert_eq!(
-            secret("typed ssh --client tablet"),
-            Secret::Passphrase(None, name("tablet"))
-        );
-        assert_eq!(
-            secret("home ssh --passphrase-file f"),
-            Secret::Passphrase(file(), name("laptop"))
-        );
-        assert_eq!(
-            secret("192.0.2.9 ssh --client laptop"),
-            Secret::Passphrase(None, name("laptop"))
-        );
-        assert_eq!(
-            secret("192.0.2.9 ssh --key-file f"),
-            Secret::KeyFile("f".into())
-        );
-        let error = plan("hoem ssh").unwrap_err();
-        assert!(error.contains("no profile `hoem`"), "{error}");
-        assert!(
-            error.contains("--key-file") && error.contains("--client"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_classic_knock_takes_server_and_window_from_the_profile() {
-        let plan = plan("--classic --sequence 1,2 home").unwrap();
-        assert_eq!(plan.server.as_str(), "192.0.2.7");
-        assert_eq!(plan.window.base(), 40000);
-        assert!(matches!(plan.protocol, Protocol::Classic { .. }));
-    }
-
-    #[test]
-    fn a_binding_chooses_the_family() {
-        let families = |args: &str| plan(&format!("home ssh {args}")).map(|plan| plan.families);
-        assert_eq!(families(""), Ok(Families::Both));
-        assert_eq!(families("-4"), Ok(Families::Ipv4));
-        assert_eq!(families("--source-ip 192.0.2.1"), Ok(Families::Ipv4));
-        assert_eq!(families("--source-ip 192.0.2.1 -4"), Ok(Families::Ipv4));
-        assert!(families("--source-ip 192.0.2.1 -6").is_err());
-        assert!(families("--source-ip 2001:db8::1 -4").is_err());
-        let plan = plan("home ssh --source-ip 2001:db8::1").unwrap();
-        let error = format!("{:#}", plan.addresses().unwrap_err());
-        assert!(error.contains("--source-ip"), "{error}");
-    }
-
-    #[test]
-    fn a_knock_port_cannot_be_verified() {
-        let error = plan("home ssh --verify tcp/40255").unwrap_err();
-        assert!(error.contains("tcp/40255"), "{error}");
-        assert!(plan("home ssh --verify tcp/40256").is_ok());
-    }
-}
+mod tests;

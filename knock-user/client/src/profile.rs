@@ -13,15 +13,16 @@ use std::{
 };
 
 use directories::BaseDirs;
+use knock_common::protocol::identity::{Owner, PrivateKey};
 use knockd_credentials::{invitation::Invitation, key_file};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use thiserror::Error;
 
 pub use self::{
     file::Mistake,
     settings::{Profile, UnusableName, check_name},
 };
-use crate::{name::Name, server::Server};
+use crate::{name::Name, server::Server, transport::Transport};
 
 /// The maximum size of the file. Thousands of profiles fit; a longer file is a different file.
 const MAX_LEN: u64 = 1 << 20;
@@ -32,11 +33,12 @@ const FILE_NAME: &str = "knock.toml";
 const KEYS: &str = "keys";
 
 const HEADER: &str = "\
-# The profiles of knock. Each may also set `for`, `source_ip` and `verify`, like the options
-# of these names. For a profile without `key_file`, knock prompts for the passphrase.
+# The profiles of knock. Each may also set `for`, `source_ip`, `time_offset` and `verify`, like the
+# options of these names; `transport` is \"syn\", \"udp\" or \"both\". For a profile without
+# `key_file`, knock prompts for the passphrase.
 ";
 
-/// The characters of a profile's name that its key's file name percent-encodes. The others are
+/// The characters of a name that the name of its key's file percent-encodes. The others are
 /// valid in file names on every system.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
@@ -139,6 +141,11 @@ impl Profiles {
         })
     }
 
+    /// The directory of the profiles.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// All profiles, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.iter()
@@ -150,7 +157,7 @@ impl Profiles {
         self.iter().find(|profile| profile.name.as_str() == name)
     }
 
-    /// Stores `invitation` as the profile `name`, and its key in a new file.
+    /// Stores `invitation` as the profile `name`, and this client's private `key` in a new file.
     ///
     /// # Errors
     ///
@@ -162,19 +169,23 @@ impl Profiles {
         client: &Name,
         server: &Server,
         invitation: &Invitation,
+        key: &PrivateKey,
     ) -> Result<(), ProfilesError> {
         let path = self.folder.join(FILE_NAME);
         if self.get(name.as_str()).is_some() {
             let name = name.clone();
             return Err(ProfilesError::Exists { name, path });
         }
-        let key = format!("{}.key", utf8_percent_encode(name.as_str(), ENCODED));
+        let file = format!("{}.key", file_name_of(name.as_str()));
         let entry = file::Entry {
             name: name.as_str(),
             host: server.as_str(),
             client: client.as_str(),
+            server_key: invitation.server,
             base: invitation.window.base(),
-            key_file: &format!("{KEYS}/{key}"),
+            udp: invitation.udp,
+            transport: Transport::default(),
+            key_file: &format!("{KEYS}/{file}"),
         };
         // Parses the result first, so that an invalid file is reported before anything is written.
         let read_again = |addition: String| {
@@ -189,14 +200,14 @@ impl Profiles {
 
         let keys = self.folder.join(KEYS);
         create_folder(&keys).map_err(|error| io_error(&keys, error))?;
-        let key = keys.join(key);
-        key_file::create(&key, &invitation.key).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => ProfilesError::KeyExists { path: key.clone() },
-            _ => io_error(&key, error),
+        let file = keys.join(file);
+        key_file::create(Owner::Client, &file, key).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => ProfilesError::KeyExists { path: file.clone() },
+            _ => io_error(&file, error),
         })?;
         if let Err(error) = append(&path, &addition) {
             // Otherwise the next attempt would fail because the file exists.
-            let _ = std::fs::remove_file(&key);
+            let _ = std::fs::remove_file(&file);
             return Err(io_error(&path, error));
         }
         (self.text, self.profiles) = (text, profiles);
@@ -246,8 +257,13 @@ fn refuse_writable(_file: &File, _path: &Path) -> Result<(), ProfilesError> {
     Ok(())
 }
 
+/// `name` as part of a file's name.
+pub(super) fn file_name_of(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, ENCODED)
+}
+
 /// Creates the directory `path` and its parents, accessible only by their owner.
-fn create_folder(path: &Path) -> io::Result<()> {
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

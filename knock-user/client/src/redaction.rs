@@ -1,7 +1,7 @@
 //! Removes keys from error messages, as a last line of defence.
 
 /// The prefixes of keys and invitations.
-const BEGINNINGS: [&str; 2] = ["knock1:", "knock://"];
+const BEGINNINGS: [&str; 3] = ["knock2:", "knockd2:", "knock://"];
 
 /// The length of a key's text without its prefix, in characters.
 const KEY_LEN: usize = 43;
@@ -57,13 +57,17 @@ mod tests {
     fn secrets_are_redacted() {
         for (text, shown) in [
             (
-                format!("key file knock1:{KEY}: missing"),
-                "key file knock1:… missing",
+                format!("key file knock2:{KEY}: missing"),
+                "key file knock2:… missing",
             ),
-            (format!("value 'knock1:{KEY}' for"), "value 'knock1:…' for"),
-            (format!("'knock://a@b:1/{KEY}' is"), "'knock://…' is"),
+            (format!("value 'knock2:{KEY}' for"), "value 'knock2:…' for"),
+            (
+                format!("'knock://a@b:1?server={KEY}&key={KEY}' is"),
+                "'knock://…' is",
+            ),
+            (format!("value 'knockd2:{KEY}'"), "value 'knockd2:…'"),
             (format!("address of {KEY}: none"), "address of … none"),
-            (format!("knock1:{}", &KEY[..20]), "knock1:…"),
+            (format!("knock2:{}", &KEY[..20]), "knock2:…"),
         ] {
             assert_eq!(redacted(&text), shown);
         }
@@ -73,8 +77,8 @@ mod tests {
     fn other_text_is_kept() {
         for text in [
             "",
-            "a key has 43 characters after knock1:, not 42",
-            "an invitation looks like knock://CLIENT@HOST:BASE/KEY, as `knockd init` prints it",
+            "a key has 43 characters after knock2:, not 42",
+            "an invitation looks like knock://CLIENT@HOST:BASE?server=KEY, as `knockd init` prints it",
             "key file /home/somebody/.config/knock/keys/server.example.net.key: it cannot be read",
             "cannot find an address of host.example.net",
         ] {
@@ -85,7 +89,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_is_always_redacted(before: String, after: String) {
-            for text in [format!("{before}{KEY}{after}"), format!("{before}knock1:{}{after}", &KEY[1..])] {
+            for text in [format!("{before}{KEY}{after}"), format!("{before}knock2:{}{after}", &KEY[1..])] {
                 let shown = redacted(&text);
                 prop_assert!(!shown.contains(&KEY[1..]), "{}", shown);
             }

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
-use knock_common::protocol::key::{ClassicKey, SealedKey, SecretKey};
+use knock_common::protocol::{
+    classic::ClassicKey,
+    identity::{KeyPair, Owner, PrivateKey, PublicKey},
+};
 use knockd_credentials::{key_file, passphrase::Passphrase};
 
 use crate::name::Name;
 
-/// The source of a sealed key.
+/// The source of a client's private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Secret {
     /// This key file.
@@ -18,19 +21,24 @@ pub(super) enum Secret {
 }
 
 impl Secret {
-    /// Reads or derives the key. May prompt for a passphrase.
-    pub(super) fn key(&self) -> Result<SealedKey> {
-        let secret = match self {
-            // The error's text includes its cause, which would appear twice if it were a source.
-            Self::KeyFile(path) => key_file::read(path)
-                .map_err(|error| anyhow!("key file {}: {error}", path.display()))?,
+    /// Reads or derives the key pair for knocks on `server`. May prompt for a passphrase.
+    pub(super) fn pair(&self, server: &PublicKey) -> Result<KeyPair> {
+        let private = match self {
+            Self::KeyFile(path) => read_key_file(path)?,
             Self::Passphrase(file, client) => {
                 let passphrase = passphrase(file.as_deref())?;
-                SecretKey::from_passphrase(passphrase.as_bytes(), client.as_str())?
+                PrivateKey::from_passphrase(passphrase.as_bytes(), server, client.as_str())?
             }
         };
-        Ok(SealedKey::new(&secret))
+        Ok(KeyPair::from(private))
     }
+}
+
+/// Reads a client's private key.
+pub(super) fn read_key_file(path: &Path) -> Result<PrivateKey> {
+    // The error's text includes its cause, which would appear twice if it were a source.
+    key_file::read(Owner::Client, path)
+        .map_err(|error| anyhow!("key file {}: {error}", path.display()))
 }
 
 /// The classic key of the passphrase in `file`, or from a prompt.
@@ -58,6 +66,8 @@ mod tests {
 
     use super::*;
 
+    const SERVER: PublicKey = PublicKey([7; 32]);
+
     #[test]
     fn a_bad_file_is_named_once_and_not_shown() {
         let folder = tempfile::tempdir().unwrap();
@@ -66,12 +76,13 @@ mod tests {
         let missing = folder.path().join("missing");
         let client: Name = "laptop".parse().unwrap();
         for (path, expected) in [(&empty, "it is empty"), (&missing, "os error")] {
-            let error = Secret::Passphrase(Some(path.clone()), client.clone()).key();
+            let secret = Secret::Passphrase(Some(path.clone()), client.clone());
+            let error = secret.pair(&SERVER);
             let error = format!("{:#}", error.unwrap_err());
             assert!(error.contains(path.to_str().unwrap()), "{error}");
             assert_eq!(error.matches(expected).count(), 1, "{error}");
         }
-        let error = Secret::KeyFile(missing).key().unwrap_err();
+        let error = Secret::KeyFile(missing).pair(&SERVER).unwrap_err();
         assert_eq!(
             format!("{error:#}").matches("os error").count(),
             1,
@@ -79,8 +90,8 @@ mod tests {
         );
 
         let wrong = folder.path().join("wrong");
-        secret_file::create(&wrong, "knock1:sesame").unwrap();
-        let error = Secret::KeyFile(wrong).key().unwrap_err();
+        secret_file::create(&wrong, "knock2:sesame").unwrap();
+        let error = Secret::KeyFile(wrong).pair(&SERVER).unwrap_err();
         assert!(!format!("{error:#}").contains("sesame"), "{error:#}");
     }
 }

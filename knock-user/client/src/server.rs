@@ -160,7 +160,7 @@ fn first_of_each(found: impl Iterator<Item = Address>, families: Families) -> Ve
 
 /// An IP address, with a scope ID (interface index) if it is link-local.
 ///
-/// An IPv4-mapped IPv6 address is treated as IPv4 (docs/protocol.md, "Assembly on the server").
+/// An IPv4-mapped IPv6 address is treated as IPv4 (docs/protocol.md, "The SYN knock").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     ip: IpAddr,
@@ -264,10 +264,10 @@ mod tests {
         ] {
             assert_eq!(refused(text), InvalidServer::Port(port.to_owned()));
         }
-        for text in ["host:AAECAwQFBgcICQoLDA0O", "knock1:AAECAwQFBgcICQoLDA0O"] {
+        for text in ["host:AAECAwQFBgcICQoLDA0O", "knock2:AAECAwQFBgcICQoLDA0O"] {
             assert_eq!(refused(text), InvalidServer::Colon);
         }
-        let invitation = "knock://laptop@host:61000/AAECAw";
+        let invitation = "knock://laptop@host:61000?server=AAECAw";
         assert_eq!(refused(invitation), InvalidServer::Invitation);
         for text in ["[", "[]", "[::1", "::1]", "host]", "[host]", "[::1]22"] {
             assert_eq!(refused(text), InvalidServer::Brackets, "{text}");

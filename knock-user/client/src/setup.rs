@@ -1,4 +1,4 @@
-//! The commands `knock import`, `knock list` and `knock keygen`.
+//! The commands that prepare a client: `knock import`, `enroll`, `list`, `keygen` and `pubkey`.
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
@@ -6,14 +6,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use knock_common::protocol::identity::{KeyPair, Owner, PublicKey};
 use knockd_credentials::{invitation::Invitation, key_file};
 use zeroize::Zeroizing;
 
 use crate::{
     cli::{Command, Uri},
     console::Console,
+    enrolment::{Enrolment, Enrolments},
     name::Name,
     profile::{Profile, Profiles, check_name},
+    secret::read_key_file,
     server::Server,
 };
 
@@ -21,7 +24,7 @@ use crate::{
 const MAX_INVITATION: usize = 1024;
 
 /// Words that are commands if they are the first argument.
-const COMMANDS: [&str; 3] = ["import", "list", "keygen"];
+const COMMANDS: [&str; 5] = ["import", "enroll", "list", "keygen", "pubkey"];
 
 /// Runs `command`.
 pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
@@ -35,10 +38,22 @@ pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
             let name = import(&text, name.as_ref(), &mut profiles)?;
             console.print(&imported(&name))
         }
+        Command::Enroll { host, name } => {
+            let text = enroll(host, name.as_ref(), &Profiles::of_user()?)?;
+            console.print(&text)
+        }
         Command::List => list(&Profiles::of_user()?, console),
         Command::Keygen { file } => {
-            keygen(file)?;
-            console.print(&format!("wrote a new key to {}", file.display()))
+            let public = keygen(file)?;
+            console.note(&format!(
+                "wrote a new private key to {}; its public key:",
+                file.display()
+            ))?;
+            console.print(&public.to_string())
+        }
+        Command::Pubkey { file } => {
+            let public = read_key_file(file)?.public();
+            console.print(&public.to_string())
         }
     }
 }
@@ -65,9 +80,10 @@ fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Stores the invitation `text` under `name`, or under its host if there is no name.
+/// Stores the invitation `text` as a profile: under `name`, or else under the name of the
+/// enrolment that it completes, or its host.
 fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Name> {
-    let invitation: Invitation = text.parse()?;
+    let mut invitation: Invitation = text.parse()?;
     let server: Server = invitation
         .host
         .parse()
@@ -76,6 +92,25 @@ fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Na
         .client
         .parse()
         .map_err(|error| anyhow!("the invitation's client: {error}"))?;
+    let (name, key, enrolment): (_, _, Option<Enrolment>) = match invitation.key.take() {
+        Some(key) => (profile_name(name, &server)?, key, None),
+        None => {
+            let found = Enrolments::of(profiles.folder()).find(name, &server)?;
+            (found.name.clone(), found.read()?, Some(found))
+        }
+    };
+    profiles.add(&name, &client, &server, &invitation, &key)?;
+    if let Some(enrolment) = enrolment {
+        // The profile has its copy. What is left over could only confuse a later import.
+        enrolment
+            .finish()
+            .context("the profile is stored, but its key is also still there as an enrolment")?;
+    }
+    Ok(name)
+}
+
+/// `name`, or the name of `server`, if a profile can have it.
+fn profile_name(name: Option<&Name>, server: &Server) -> Result<Name> {
     let name = match name {
         Some(name) => name.clone(),
         None => server.as_str().parse().map_err(|_| {
@@ -83,7 +118,6 @@ fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Na
         })?,
     };
     check_name(&name).map_err(|error| anyhow!("{error}: choose another with --name"))?;
-    profiles.add(&name, &client, &server, &invitation)?;
     Ok(name)
 }
 
@@ -93,11 +127,55 @@ fn imported(name: &Name) -> String {
     } else {
         ""
     };
-    format!("profile `{name}` is stored; to knock: knock {escape}{name} DOOR")
+    let name_in_shell = in_shell(name.as_str());
+    format!("profile `{name}` is stored; to knock: knock {escape}{name_in_shell} DOOR")
+}
+
+/// `word` as a shell takes it for one argument.
+fn in_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Makes the key of an enrolment. Returns what to do next.
+fn enroll(host: &Server, name: Option<&Name>, profiles: &Profiles) -> Result<String> {
+    let name = profile_name(name, host)?;
+    if profiles.get(name.as_str()).is_some() {
+        bail!("there is a profile `{name}` already: choose another name with --name");
+    }
+    let public = Enrolments::of(profiles.folder()).start(&name, host)?;
+    let name = in_shell(name.as_str());
+    Ok(format!(
+        "The public key of this client, which is no secret:
+
+  {public}
+
+1. On {host}, with a name for this client in the place of NAME, run
+
+  sudo knockd client add NAME --public-key {public}
+
+  It prints an invitation, knock://…, which is no secret either.
+
+2. Here, run
+
+  knock import --name {name}
+
+  and paste the invitation."
+    ))
 }
 
 fn list(profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
     let rows: Vec<[String; 4]> = profiles.iter().map(row).collect();
+    for pending in Enrolments::of(profiles.folder()).list()? {
+        let Enrolment { name, host, .. } = pending;
+        console.note(&format!(
+            "the enrolment `{name}` for {host} waits for its invitation; `knock enroll` with the same arguments shows again what to do"
+        ))?;
+    }
     if rows.is_empty() {
         return console.note("there are no profiles; `knock import` stores one");
     }
@@ -117,127 +195,31 @@ fn list(profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
 
 fn row(profile: &Profile) -> [String; 4] {
     let window = profile.window;
+    let udp = profile.udp.map(|port| format!(", udp/{port}"));
     [
         profile.name.to_string(),
         profile.server.to_string(),
         profile.client.to_string(),
-        format!("{}-{}", window.base(), window.port(u8::MAX)),
+        format!(
+            "{}-{}{}",
+            window.base(),
+            window.port(u8::MAX),
+            udp.unwrap_or_default()
+        ),
     ]
 }
 
-fn keygen(file: &Path) -> Result<()> {
-    let key = key_file::generate().context("cannot generate a key")?;
-    key_file::create(file, &key).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            anyhow!("{} exists already and is left unchanged", file.display())
+/// Writes a new private key to a new file. Returns its public key.
+fn keygen(file: &Path) -> Result<PublicKey> {
+    let pair = KeyPair::from(key_file::generate().context("cannot generate a key")?);
+    match key_file::create(Owner::Client, file, pair.private()) {
+        Ok(()) => Ok(pair.public()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{} exists already and is left unchanged", file.display())
         }
-        _ => anyhow!("{}: {error}", file.display()),
-    })
+        Err(error) => bail!("{}: {error}", file.display()),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const URI: &str =
-        "knock://laptop@[2001:db8::1]:40000/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-
-    fn profiles() -> (tempfile::TempDir, Profiles) {
-        let folder = tempfile::tempdir().unwrap();
-        let profiles = Profiles::load(folder.path().join("knock")).unwrap();
-        (folder, profiles)
-    }
-
-    fn name(name: &str) -> Name {
-        name.parse().unwrap()
-    }
-
-    fn listed(profiles: &Profiles) -> (String, String) {
-        let (mut out, mut notes) = (Vec::new(), Vec::new());
-        list(profiles, &mut Console::new(&mut out, &mut notes, false)).unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (text(out), text(notes))
-    }
-
-    #[test]
-    fn an_invitation_becomes_a_profile() {
-        let (_folder, mut profiles) = profiles();
-        assert_eq!(
-            import(URI, None, &mut profiles).unwrap(),
-            name("2001:db8::1")
-        );
-        let home = name("home");
-        assert_eq!(
-            import(&format!("{URI}\n"), Some(&home), &mut profiles).unwrap(),
-            home
-        );
-        let (out, notes) = listed(&profiles);
-        assert_eq!(
-            out,
-            "PROFILE      SERVER       CLIENT  PORTS\n\
-             2001:db8::1  2001:db8::1  laptop  40000-40255\n\
-             home         2001:db8::1  laptop  40000-40255\n"
-        );
-        assert_eq!(notes, "");
-    }
-
-    #[test]
-    fn an_empty_list_is_a_note() {
-        let (_folder, profiles) = profiles();
-        let (out, notes) = listed(&profiles);
-        assert_eq!(out, "");
-        assert!(notes.contains("knock import"), "{notes}");
-    }
-
-    #[test]
-    fn import_errors_do_not_show_the_secret() {
-        let (_folder, mut profiles) = profiles();
-        let long = URI.replace("[2001:db8::1]", &"x".repeat(65));
-        let nobody = URI.replace("laptop", &"x".repeat(65));
-        let option = URI.replace("[2001:db8::1]", "-4");
-        for (text, expected) in [
-            ("", "looks like"),
-            (&URI[..60], "43 characters"),
-            (&long, "--name"),
-            (&nobody, "client"),
-            (&option, "--name"),
-        ] {
-            let error = format!("{:#}", import(text, None, &mut profiles).unwrap_err());
-            assert!(error.contains(expected), "{error}");
-            assert!(!error.contains("AAEC"), "{error}");
-        }
-        assert_eq!(profiles.iter().count(), 0);
-
-        import(URI, Some(&name("home")), &mut profiles).unwrap();
-        let error = import(URI, Some(&name("home")), &mut profiles).unwrap_err();
-        assert!(format!("{error:#}").contains("`home` already"), "{error:#}");
-    }
-
-    #[test]
-    fn input_is_bounded() {
-        assert_eq!(**read(URI.as_bytes()).unwrap(), *URI);
-        let error = read(io::repeat(b'x')).unwrap_err().to_string();
-        assert!(error.contains("longer than 1024"), "{error}");
-        assert!(read(&b"\xff"[..]).is_err());
-    }
-
-    #[test]
-    fn a_profile_with_the_name_of_a_command_gets_a_hint() {
-        assert!(imported(&name("home")).ends_with("knock home DOOR"));
-        assert!(imported(&name("list")).ends_with("knock -- list DOOR"));
-    }
-
-    #[test]
-    fn a_new_key_never_replaces_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("laptop.key");
-        keygen(&file).unwrap();
-        let first = key_file::read(&file).unwrap();
-        let error = format!("{:#}", keygen(&file).unwrap_err());
-        assert!(error.contains("laptop.key exists already"), "{error}");
-        assert!(key_file::read(&file).unwrap() == first);
-        let nowhere = folder.path().join("no/such/folder");
-        let error = format!("{:#}", keygen(&nowhere).unwrap_err());
-        assert_eq!(error.matches("os error").count(), 1, "{error}");
-    }
-}
+mod tests;

@@ -21,7 +21,8 @@ const REGISTERED: RangeInclusive<u16> = 1024..=49151;
 /// succeeds.
 const TRIES: u64 = 32;
 
-/// 16 consecutive source ports, none below 1024 (docs/protocol.md, "On the wire").
+/// 16 consecutive source ports, none below 1024 (docs/protocol.md, "The SYN
+/// knock").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePorts {
     first: u16,

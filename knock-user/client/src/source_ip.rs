@@ -1,4 +1,4 @@
-//! The source address that a sealed knock is bound to.
+//! The source address that a knock is bound to.
 
 use std::{
     fmt, io,
@@ -6,7 +6,6 @@ use std::{
     str::FromStr,
 };
 
-use knock_common::protocol::sealed::{Binding, SourceTag};
 use thiserror::Error;
 
 use crate::server::{Address, Families};
@@ -14,7 +13,7 @@ use crate::server::{Address, Families};
 /// An arbitrary port: it does not affect the route, and no packet is sent.
 const ANY_PORT: u16 = 9;
 
-/// The source address that a sealed knock is bound to (docs/protocol.md, "Sealed", bytes 8 to 11).
+/// The source address that a knock is bound to (docs/protocol.md).
 ///
 /// A bound knock cannot be replayed from another address. If a router translates the address
 /// that it is bound to, it opens nothing.
@@ -27,22 +26,59 @@ pub enum SourceIp {
     /// Unbound.
     None,
     /// Bound to this address.
-    Is(Known),
+    Is(HostAddress),
 }
 
-/// An address that a knock can be bound to.
+/// An address that a host can have: neither `0.0.0.0` nor `::`. An IPv4-mapped IPv6 address is that
+/// IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    ip: IpAddr,
-    tag: SourceTag,
+pub struct HostAddress(IpAddr);
+
+impl HostAddress {
+    /// The address.
+    #[must_use]
+    pub const fn get(self) -> IpAddr {
+        self.0
+    }
 }
 
-/// Why a text is not a valid [`SourceIp`].
+impl TryFrom<IpAddr> for HostAddress {
+    type Error = InvalidSourceIp;
+
+    fn try_from(ip: IpAddr) -> Result<Self, InvalidSourceIp> {
+        let ip = ip.to_canonical();
+        if ip.is_unspecified() {
+            return Err(InvalidSourceIp::Unspecified(ip));
+        }
+        Ok(Self(ip))
+    }
+}
+
+/// Reads an address where no word is allowed.
+impl FromStr for HostAddress {
+    type Err = InvalidSourceIp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSourceIp> {
+        let ip: IpAddr = text.parse().map_err(|_| InvalidSourceIp::NoAddress)?;
+        ip.try_into()
+    }
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is not a valid [`SourceIp`] or [`HostAddress`].
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidSourceIp {
     /// It is neither a known word nor an address.
     #[error("expected `auto`, `none` or the IP address under which the server sees this host")]
     Syntax,
+    /// It is not an address.
+    #[error("expected an IP address, such as 192.0.2.7 or 2001:db8::7")]
+    NoAddress,
     /// It is `0.0.0.0` or `::`, which no host can have.
     #[error("{0} cannot be the address of a host")]
     Unspecified(IpAddr),
@@ -53,15 +89,12 @@ impl FromStr for SourceIp {
 
     fn from_str(text: &str) -> Result<Self, InvalidSourceIp> {
         match text {
-            "auto" => return Ok(Self::Auto),
-            "none" => return Ok(Self::None),
-            _ => {}
-        }
-        let ip: IpAddr = text.parse().map_err(|_| InvalidSourceIp::Syntax)?;
-        let ip = ip.to_canonical();
-        match SourceTag::of(ip) {
-            Some(tag) if !ip.is_unspecified() => Ok(Self::Is(Known { ip, tag })),
-            _ => Err(InvalidSourceIp::Unspecified(ip)),
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ => match text.parse() {
+                Err(InvalidSourceIp::NoAddress) => Err(InvalidSourceIp::Syntax),
+                address => address.map(Self::Is),
+            },
         }
     }
 }
@@ -71,45 +104,34 @@ impl SourceIp {
     #[must_use]
     pub const fn family(self) -> Option<Families> {
         match self {
-            Self::Is(Known { ip, .. }) if ip.is_ipv4() => Some(Families::Ipv4),
+            Self::Is(HostAddress(ip)) if ip.is_ipv4() => Some(Families::Ipv4),
             Self::Is(_) => Some(Families::Ipv6),
             Self::Auto | Self::None => None,
         }
     }
 
-    /// The binding, if it does not depend on the route to the server; else `None`.
+    /// The address that a knock to `to` is bound to, or `None` if it is unbound. `Auto` looks up
+    /// the route in the system, which sends nothing.
     #[must_use]
-    pub const fn fixed_binding(self) -> Option<Binding> {
-        match self {
-            Self::Auto => None,
-            Self::None => Some(Binding::Unbound),
-            Self::Is(Known { tag, .. }) => Some(Binding::Bound(tag)),
-        }
+    pub fn address(self, to: Address) -> Option<IpAddr> {
+        self.address_by(to, routed_source)
     }
 
-    /// The binding of a knock to `to`. Looks up the route in the system and sends nothing.
-    #[must_use]
-    pub fn binding(self, to: Address) -> Binding {
-        self.binding_by(to, routed_source)
-    }
-
-    fn binding_by(
+    fn address_by(
         self,
         to: Address,
         source: impl FnOnce(Address) -> io::Result<IpAddr>,
-    ) -> Binding {
-        if let Some(fixed) = self.fixed_binding() {
-            return fixed;
+    ) -> Option<IpAddr> {
+        match self {
+            Self::None => None,
+            Self::Is(address) => Some(address.get()),
+            Self::Auto if is_translated(to.ip()) => None,
+            // A missing route is not an error here, because sending reports it better.
+            Self::Auto => source(to)
+                .ok()
+                .map(|source| source.to_canonical())
+                .filter(|source| arrives_unchanged(*source)),
         }
-        if is_translated(to.ip()) {
-            return Binding::Unbound;
-        }
-        // A missing route is not an error here, because sending reports it better.
-        source(to)
-            .ok()
-            .filter(|source| arrives_unchanged(*source))
-            .and_then(|source| Binding::to(source).ok())
-            .unwrap_or(Binding::Unbound)
     }
 }
 
@@ -181,7 +203,7 @@ impl fmt::Display for SourceIp {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::None => f.write_str("none"),
-            Self::Is(Known { ip, .. }) => ip.fmt(f),
+            Self::Is(address) => address.fmt(f),
         }
     }
 }
@@ -210,8 +232,8 @@ mod tests {
             let source: SourceIp = text.parse().unwrap();
             assert_eq!(source.to_string(), shown);
             assert_eq!(source.family(), Some(family));
-            let expected = Binding::to(ip(text)).unwrap();
-            assert_eq!(source.binding(ip("127.0.0.1").into()), expected);
+            let expected = ip(text).to_canonical();
+            assert_eq!(source.address(ip("127.0.0.1").into()), Some(expected));
         }
         assert_eq!("Auto".parse::<SourceIp>(), Err(InvalidSourceIp::Syntax));
         for none in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
@@ -241,8 +263,8 @@ mod tests {
         ] {
             let source = ip(unchanged);
             assert!(arrives_unchanged(source), "{unchanged}");
-            let binding = SourceIp::Auto.binding_by(ip("192.0.2.1").into(), |_| Ok(source));
-            assert_eq!(binding, Binding::to(source).unwrap());
+            let bound = SourceIp::Auto.address_by(ip("192.0.2.1").into(), |_| Ok(source));
+            assert_eq!(bound, Some(source.to_canonical()));
         }
         for changed in [
             "10.1.2.3",
@@ -271,8 +293,8 @@ mod tests {
         ] {
             let source = ip(changed);
             assert!(!arrives_unchanged(source), "{changed}");
-            let binding = SourceIp::Auto.binding_by(ip("192.0.2.1").into(), |_| Ok(source));
-            assert_eq!(binding, Binding::Unbound);
+            let bound = SourceIp::Auto.address_by(ip("192.0.2.1").into(), |_| Ok(source));
+            assert_eq!(bound, None);
         }
     }
 
@@ -284,24 +306,23 @@ mod tests {
             ("64:ff9b:2::1", true),
             ("2001:db8::2", true),
         ] {
-            let binding = SourceIp::Auto.binding_by(ip(to).into(), |_| Ok(ip("2001:db8::1")));
-            assert_eq!(binding.is_bound(), bound, "{to}");
+            let address = SourceIp::Auto.address_by(ip(to).into(), |_| Ok(ip("2001:db8::1")));
+            assert_eq!(address.is_some(), bound, "{to}");
         }
     }
 
     #[test]
     fn auto_without_a_route_is_unbound() {
         let no_route = |_| Err(io::ErrorKind::NetworkUnreachable.into());
-        let binding = SourceIp::Auto.binding_by(ip("192.0.2.1").into(), no_route);
-        assert_eq!(binding, Binding::Unbound);
+        let bound = SourceIp::Auto.address_by(ip("192.0.2.1").into(), no_route);
+        assert_eq!(bound, None);
     }
 
     #[test]
     fn the_route_to_this_host_has_a_loopback_source() {
         let source = routed_source(ip("127.0.0.1").into()).unwrap();
         assert!(source.is_loopback());
-        let binding = SourceIp::Auto.binding(ip("127.0.0.1").into());
-        assert_eq!(binding, Binding::Unbound);
+        assert_eq!(SourceIp::Auto.address(ip("127.0.0.1").into()), None);
     }
 
     proptest! {
@@ -309,8 +330,8 @@ mod tests {
         fn any_address_is_a_source_or_none(address: IpAddr) {
             match address.to_string().parse::<SourceIp>() {
                 Ok(source) => {
-                    let binding = source.binding(ip("127.0.0.1").into());
-                    prop_assert_eq!(Ok(binding), Binding::to(address));
+                    let bound = source.address(ip("127.0.0.1").into());
+                    prop_assert_eq!(bound, Some(address.to_canonical()));
                 }
                 Err(_) => prop_assert!(address.to_canonical().is_unspecified()),
             }
@@ -322,7 +343,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text: String) {
-            let _ = text.parse::<SourceIp>();
+            let _ = (text.parse::<SourceIp>(), text.parse::<HostAddress>());
         }
     }
 }

@@ -5,10 +5,7 @@
 
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration, time::Instant};
 
-use knock_common::protocol::block::BLOCK_LEN;
 use thiserror::Error;
-
-use crate::pace::Copies;
 
 mod attempts;
 
@@ -156,7 +153,7 @@ pub enum Outcome {
 /// Knocks and checks the port, at growing intervals, until it answers or `timeout` has passed
 /// since the first knock.
 ///
-/// The intervals are long enough that knocks with this many `copies` stay below the daemon's rate
+/// The intervals are long enough that knocks with this many `syns` stay below the daemon's rate
 /// limit for one source.
 ///
 /// # Errors
@@ -164,7 +161,7 @@ pub enum Outcome {
 /// Returns the error of [`Doorway::knock`].
 pub fn verify<D: Doorway>(
     doorway: &mut D,
-    copies: Copies,
+    syns: u64,
     timeout: Timeout,
 ) -> Result<Outcome, D::Error> {
     let was_open = port_answers(doorway, INITIAL_CHECK);
@@ -173,7 +170,7 @@ pub fn verify<D: Doorway>(
         return Ok(Outcome::WasOpen);
     }
     let deadline = doorway.now() + timeout.get();
-    let mut round = first_round(copies);
+    let mut round = first_round(syns);
     for count in 1.. {
         let left = deadline.saturating_duration_since(doorway.now());
         // There would be no time to see the effect of another knock.
@@ -190,8 +187,7 @@ pub fn verify<D: Doorway>(
     Ok(Outcome::Silent(u32::MAX))
 }
 
-fn first_round(copies: Copies) -> Duration {
-    let syns = u64::from(copies.get()) * BLOCK_LEN as u64;
+fn first_round(syns: u64) -> Duration {
     (Duration::from_secs(syns) / BUDGET).max(FIRST_ROUND)
 }
 

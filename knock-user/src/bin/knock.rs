@@ -18,10 +18,10 @@ fn main() -> ExitCode {
     // Removes the progress line, so that the error does not appear in it.
     drop(console);
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             complain(&format!("knock: {error:#}\n"));
-            ExitCode::FAILURE
+            ExitCode::from(cli.failure_status())
         }
     }
 }

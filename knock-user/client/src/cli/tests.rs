@@ -1,4 +1,9 @@
+use knock_common::{protocol::classic::Sequence, window::Window};
+
 use super::*;
+use crate::{pace::Pace, server::Families, source_ip::SourceIp, transport::Transport};
+
+const PUBLIC: &str = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI";
 
 const CLASSIC: [&str; 4] = ["--classic", "--sequence", "1,2,3,4", "192.0.2.7"];
 
@@ -37,8 +42,9 @@ fn a_knock_is_sealed_unless_told_otherwise() {
     assert!(args.key_file.is_none() && args.passphrase_file.is_none() && args.client.is_none());
     assert!(args.lease.is_none() && args.source_ip.is_none() && args.base.is_none());
     assert!(args.verify().is_none() && args.timeout.is_none());
-    assert_eq!(args.pace().delay.get().as_millis(), 2);
-    assert_eq!(args.pace().copies, Copies::DEFAULT);
+    assert!(args.server_key.is_none() && args.open_for.is_none() && args.udp_port.is_none());
+    assert!(args.time_offset.is_none() && args.transport().is_none() && !args.close);
+    assert_eq!(args.pace(Pace::SYNS), Pace::SYNS);
     assert_eq!(args.families(), Families::Both);
 }
 
@@ -56,7 +62,19 @@ fn a_classic_knock_has_a_sequence_and_needs_no_door() {
     assert!(message.contains("--classic"), "{message}");
     let message = refused(parse(&["--sequence", "1", "192.0.2.7"]));
     assert!(message.contains("--classic"), "{message}");
-    for more in ["--key-file=f", "--client=c", "--for=1m", "--source-ip=none"] {
+    let server_key = format!("--server-key={PUBLIC}");
+    for more in [
+        "--key-file=f",
+        &server_key,
+        "--client=c",
+        "--for=1m",
+        "--source-ip=none",
+        "--udp",
+        "--udp-port=53",
+        "--open-for=::1",
+        "--close",
+        "--time-offset=1s",
+    ] {
         let message = refused(parse(&[CLASSIC.as_slice(), &[more]].concat()));
         assert!(message.contains("cannot be used with"), "{message}");
     }
@@ -71,6 +89,11 @@ fn options_are_read() {
         "--copies=5",
         "--key-file=laptop.key",
         "--client=laptop",
+        &format!("--server-key={PUBLIC}"),
+        "--udp",
+        "--udp-port=53",
+        "--time-offset",
+        "-2h",
         "--for=10m",
         "--source-ip=2001:db8::1",
         "--verify=tcp/22",
@@ -78,11 +101,15 @@ fn options_are_read() {
     ]);
     let args = cli.unwrap().knock.unwrap();
     assert_eq!(args.base, Window::new(40000).ok());
-    assert_eq!(args.pace().delay.get().as_millis(), 50);
-    assert_eq!(args.pace().copies.get(), 5);
+    assert_eq!(args.pace(Pace::SYNS).delay.get().as_millis(), 50);
+    assert_eq!(args.pace(Pace::SYNS).copies.get(), 5);
     assert_eq!(args.families(), Families::Ipv6);
     assert_eq!(args.key_file, Some(PathBuf::from("laptop.key")));
     assert_eq!(args.client, "laptop".parse().ok());
+    assert_eq!(args.server_key, PUBLIC.parse().ok());
+    assert_eq!(args.transport(), Some(Transport::Udp));
+    assert_eq!(args.udp_port, "53".parse().ok());
+    assert_eq!(args.time_offset, "-2h".parse().ok());
     assert_eq!(args.lease, lease("600s").ok());
     assert_eq!(args.source_ip, "2001:db8::1".parse().ok());
     assert_eq!(args.verify(), Some("tcp/22".parse().ok()));
@@ -92,6 +119,13 @@ fn options_are_read() {
     assert_eq!(args.families(), Families::Ipv4);
     assert_eq!(args.verify(), Some(None));
     assert_eq!(args.source_ip, Some(SourceIp::None));
+
+    let args = knock(&["--syn", "--udp", "--close", "home", "ssh"]);
+    assert!(args.close);
+    assert_eq!(args.transport(), Some(Transport::Both));
+    let args = knock(&["--syn", "--open-for=::ffff:192.0.2.9", "home", "ssh"]);
+    assert_eq!(args.transport(), Some(Transport::Syn));
+    assert_eq!(args.open_for, "192.0.2.9".parse().ok());
 }
 
 #[test]
@@ -117,10 +151,23 @@ fn wrong_values_are_explained() {
         ("--delay=2", "such as 2ms"),
         ("--copies=0", "from 1 to 8"),
         ("--copies=9", "from 1 to 8"),
-        ("--for=19h", "1 to 65535 whole seconds"),
+        ("--for=137y", "1 to 4294967294 whole seconds"),
         ("--for=10", "such as 30s or 10m"),
         ("--source-ip=eth0", "`auto`, `none`"),
         ("--source-ip=0.0.0.0", "cannot be the address of a host"),
+        ("--open-for=none", "expected an IP address"),
+        ("--open-for=::", "cannot be the address of a host"),
+        ("--open-for=::1 --source-ip=none", "cannot be used with"),
+        ("--open-for=::1 --verify=tcp/22", "cannot be used with"),
+        ("--close --for=1m", "cannot be used with"),
+        ("--close --verify=tcp/22", "cannot be used with"),
+        ("--close --timeout=1s", "cannot be used with"),
+        ("--hold", "COMMAND"),
+        ("--hold --close", "cannot be used with"),
+        ("--hold --dry-run", "cannot be used with"),
+        ("--udp-port=0", "from 1 to 65535"),
+        ("--time-offset=2", "such as +30s or -2h"),
+        ("--server-key=x", "43 characters, not 1"),
         ("--verify=22", "such as tcp/22"),
         ("--verify=udp/53", "such as tcp/22"),
         ("--timeout=2h", "at most 1h"),
@@ -133,6 +180,8 @@ fn wrong_values_are_explained() {
         let message = refused(sealed(&options));
         assert!(message.contains(expected), "{option}: {message}");
     }
+    let message = refused(parse(&["home", "ssh", "ls"]));
+    assert!(message.contains("--hold"), "{message}");
     let message = refused(parse(&["host:22", "ssh"]));
     assert!(message.contains("omit the port :22"), "{message}");
     let message = refused(parse(&["host", ""]));
@@ -163,6 +212,13 @@ fn a_wrong_sequence_is_explained_and_not_shown() {
 fn there_is_no_option_for_the_passphrase_or_the_key_itself() {
     refused(sealed(&["--passphrase", "sesame"]));
     refused(sealed(&["--key", "sesame"]));
+    // A private key in the place of a public one, whole or not.
+    let private = "knock2:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    for text in [private, &private[7..40]] {
+        let message = refused(sealed(&["--server-key", text]));
+        assert!(message.contains("--server-key <PUBLIC>"), "{message}");
+        assert!(!message.contains("AwQFBg"), "{message}");
+    }
     let shown = format!("{:?}", parse(&CLASSIC).unwrap());
     assert!(shown.contains("Sequence(..)"), "{shown}");
 }
@@ -190,11 +246,17 @@ fn commands_are_read() {
     assert_eq!(name, "home".parse().ok());
     assert!(matches!(command(&["list"]), Command::List));
     assert!(matches!(command(&["keygen", "f"]), Command::Keygen { .. }));
+    assert!(matches!(command(&["pubkey", "f"]), Command::Pubkey { .. }));
+    let Command::Enroll { host, name } = command(&["enroll", "host", "--name", "home"]) else {
+        panic!("no enrolment");
+    };
+    assert_eq!(host.as_str(), "host");
+    assert_eq!(name, "home".parse().ok());
 }
 
 #[test]
 fn servers_and_doors_can_have_the_names_of_commands() {
-    for name in ["import", "list", "keygen", "help"] {
+    for name in ["import", "enroll", "list", "keygen", "pubkey", "help"] {
         for args in [vec!["--", name, "ssh"], vec!["-4", name, "ssh"]] {
             let args = knock(&args);
             assert_eq!(args.server.as_str(), name);
@@ -211,6 +273,6 @@ fn servers_and_doors_can_have_the_names_of_commands() {
 fn help_is_short_or_long() {
     let short = Cli::command().render_help().to_string();
     let long = Cli::command().render_long_help().to_string();
-    assert!(short.lines().count() < 60, "{short}");
+    assert!(short.lines().count() < 90, "{short}");
     assert!(long.contains("Match originalhost") && long.contains("Exit status"));
 }

@@ -10,7 +10,8 @@ use clap::{
 use knock_common::{
     protocol::{
         classic::{InvalidLength, Sequence},
-        sealed::{LeaseOutOfRange, RequestedLease},
+        identity::PublicKey,
+        lease::{LeaseOutOfRange, RequestedLease},
     },
     window::{InvalidBase, Window},
 };
@@ -92,7 +93,8 @@ pub enum LeaseError {
 ///
 /// # Errors
 ///
-/// Returns [`LeaseError`] unless `text` is a duration of 1 to 65535 whole seconds.
+/// Returns [`LeaseError`] unless `text` is a duration of whole seconds that a datagram can carry. SYNs
+/// carry less, which is checked when the transport is known.
 pub fn lease(text: &str) -> Result<RequestedLease, LeaseError> {
     let duration = humantime::parse_duration(text).map_err(LeaseError::Syntax)?;
     Ok(RequestedLease::of(duration)?)
@@ -148,11 +150,34 @@ impl TypedValueParser for SequenceParser {
         value: &OsStr,
     ) -> Result<Sequence, clap::Error> {
         let text = StringValueParser::new().parse_ref(cmd, arg, value)?;
-        sequence(&text).map_err(|error| {
-            let message = format!("invalid value for '--sequence <N,N,…>': {error}\n");
-            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
-        })
+        sequence(&text).map_err(|error| unquoted(cmd, arg, &error))
     }
+}
+
+/// Parses a public key. Unlike clap's `value_parser`, it does not quote an invalid one, which may
+/// be a private key in the wrong place.
+#[derive(Clone)]
+pub(super) struct PublicKeyParser;
+
+impl TypedValueParser for PublicKeyParser {
+    type Value = PublicKey;
+
+    fn parse_ref(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<PublicKey, clap::Error> {
+        let text = StringValueParser::new().parse_ref(cmd, arg, value)?;
+        text.parse().map_err(|error| unquoted(cmd, arg, &error))
+    }
+}
+
+/// The error about an invalid value that must not be shown.
+fn unquoted(cmd: &Command, arg: Option<&Arg>, error: &dyn fmt::Display) -> clap::Error {
+    let option = arg.map(ToString::to_string).unwrap_or_default();
+    let message = format!("invalid value for '{option}': {error}\n");
+    clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
 }
 
 #[cfg(test)]
@@ -163,13 +188,13 @@ mod tests {
 
     #[test]
     fn leases_are_whole_seconds() {
-        for (text, seconds) in [("1s", 1), ("10m", 600), ("65535s", 65535), ("1h 1s", 3601)] {
+        for (text, seconds) in [("1s", 1), ("10m", 600), ("20h", 72_000), ("1h 1s", 3601)] {
             let expected = RequestedLease::of(std::time::Duration::from_secs(seconds));
             assert_eq!(lease(text).ok(), expected.ok(), "{text}");
         }
-        for text in ["0s", "65536s", "19h", "1500ms", "1ms"] {
+        for text in ["0s", "4294967295s", "137y", "1500ms", "1ms"] {
             let error = lease(text).unwrap_err().to_string();
-            assert!(error.contains("1 to 65535 whole seconds"), "{error}");
+            assert!(error.contains("1 to 4294967294 whole seconds"), "{error}");
         }
         for text in ["", "10", "m", "-1s"] {
             let error = lease(text).unwrap_err().to_string();
@@ -196,7 +221,7 @@ mod tests {
         }
 
         #[test]
-        fn reads_every_lease(seconds: u16) {
+        fn reads_every_lease(seconds in 0..u32::MAX) {
             let read = lease(&format!("{seconds}s"));
             prop_assert_eq!(read.is_ok(), seconds > 0);
         }

@@ -2,17 +2,29 @@
 
 use std::{
     fmt::{self, Display},
+    num::NonZeroU16,
     ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use knock_common::window::Window;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use knock_common::{
+    protocol::{identity::PublicKey, lease::RequestedLease},
+    window::Window,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml::Spanned;
 
 use super::settings::{Profile, check_name};
-use crate::{cli::lease, name::Name, server::Server, source_ip::SourceIp, verify::TcpPort};
+use crate::{
+    cli::lease,
+    clock::Offset,
+    name::Name,
+    server::Server,
+    source_ip::SourceIp,
+    transport::{Transport, UdpPort},
+    verify::TcpPort,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,12 +39,16 @@ struct RawProfile {
     name: Spanned<Text<Name>>,
     host: Text<Server>,
     client: Text<Name>,
+    server_key: Text<PublicKey>,
     #[serde(default)]
     base: Base,
+    udp: Option<NonZeroU16>,
+    transport: Option<Text<Transport>>,
     key_file: Option<PathBuf>,
     #[serde(rename = "for")]
     lease: Option<Lease>,
     source_ip: Option<Text<SourceIp>>,
+    time_offset: Option<Text<Offset>>,
     verify: Option<Text<TcpPort>>,
 }
 
@@ -48,7 +64,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
 
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct Lease(knock_common::protocol::sealed::RequestedLease);
+struct Lease(RequestedLease);
 
 impl TryFrom<String> for Lease {
     type Error = crate::cli::LeaseError;
@@ -132,10 +148,14 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> 
             name,
             server: raw.host.0,
             client: raw.client.0,
+            server_key: raw.server_key.0,
             window: raw.base.0,
+            udp: raw.udp.map(UdpPort::from),
+            transport: raw.transport.map(|transport| transport.0),
             key_file: raw.key_file.map(|path| folder.join(path)),
             lease: raw.lease.map(|lease| lease.0),
             source_ip: raw.source_ip.map(|source_ip| source_ip.0),
+            time_offset: raw.time_offset.map(|offset| offset.0),
             verify: raw.verify.map(|verify| verify.0),
         });
     }
@@ -148,8 +168,18 @@ pub(super) struct Entry<'a> {
     pub(super) name: &'a str,
     pub(super) host: &'a str,
     pub(super) client: &'a str,
+    #[serde(serialize_with = "as_text")]
+    pub(super) server_key: PublicKey,
     pub(super) base: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) udp: Option<NonZeroU16>,
+    #[serde(serialize_with = "as_text")]
+    pub(super) transport: Transport,
     pub(super) key_file: &'a str,
+}
+
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 impl Entry<'_> {

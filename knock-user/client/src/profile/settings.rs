@@ -2,10 +2,20 @@
 
 use std::path::PathBuf;
 
-use knock_common::{protocol::sealed::RequestedLease, window::Window};
+use knock_common::{
+    protocol::{identity::PublicKey, lease::RequestedLease},
+    window::Window,
+};
 use thiserror::Error;
 
-use crate::{name::Name, server::Server, source_ip::SourceIp, verify::TcpPort};
+use crate::{
+    clock::Offset,
+    name::Name,
+    server::Server,
+    source_ip::SourceIp,
+    transport::{Transport, UdpPort},
+    verify::TcpPort,
+};
 
 /// The settings for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +26,22 @@ pub struct Profile {
     pub server: Server,
     /// The name of this client on the server.
     pub client: Name,
+    /// The server's public key.
+    pub server_key: PublicKey,
     /// The server's window.
     pub window: Window,
-    /// The file of this client's key; without it, `knock` prompts for a passphrase.
+    /// The server's port of datagram knocks.
+    pub udp: Option<UdpPort>,
+    /// How a knock travels by default.
+    pub transport: Option<Transport>,
+    /// The file of this client's private key; without it, `knock` prompts for a passphrase.
     pub key_file: Option<PathBuf>,
     /// The default lease of the profile.
     pub lease: Option<RequestedLease>,
     /// The default source address binding of the profile.
     pub source_ip: Option<SourceIp>,
+    /// What is added to this host's clock.
+    pub time_offset: Option<Offset>,
     /// The port that must answer by default.
     pub verify: Option<TcpPort>,
 }

@@ -1,13 +1,21 @@
-use std::fs;
+use std::{fs, num::NonZeroU16};
 
 use knock_common::{
-    protocol::{key::SecretKey, sealed::RequestedLease},
+    protocol::{
+        identity::{Owner, PrivateKey, PublicKey},
+        lease::RequestedLease,
+    },
     window::Window,
 };
 use proptest::prelude::*;
 
 use super::*;
-use crate::source_ip::SourceIp;
+use crate::{
+    source_ip::SourceIp,
+    transport::{Transport, UdpPort},
+};
+
+const SERVER: &str = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI";
 
 const FULL: &str = r#"
 [[profile]]
@@ -16,6 +24,10 @@ host = "server.example.net"
 client = "laptop"
 base = 40000
 key_file = "keys/home.key"
+server_key = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI"
+udp = 53
+transport = "both"
+time_offset = "-2h"
 for = "10m"
 source_ip = "none"
 verify = "tcp/22"
@@ -24,6 +36,7 @@ verify = "tcp/22"
 name = "least"
 host = "2001:db8::1"
 client = "phone"
+server_key = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI"
 "#;
 
 /// A configuration directory with `text` as its `knock.toml`.
@@ -61,7 +74,9 @@ fn invitation(host: &str) -> Invitation {
         client: "laptop".into(),
         host: host.into(),
         window: Window::new(40_000).unwrap(),
-        key: SecretKey::new([7; 32]),
+        server: PublicKey([8; 32]),
+        udp: NonZeroU16::new(53),
+        key: None,
     }
 }
 
@@ -69,7 +84,12 @@ fn add(folder: &Path, name: &str, host: &str) -> Result<(), ProfilesError> {
     let client = "laptop".parse().unwrap();
     let mut profiles = Profiles::load(folder.to_owned())?;
     let server = host.parse().unwrap();
-    profiles.add(&name.parse().unwrap(), &client, &server, &invitation(host))
+    let (name, invitation) = (name.parse().unwrap(), invitation(host));
+    profiles.add(&name, &client, &server, &invitation, &key())
+}
+
+fn key() -> PrivateKey {
+    PrivateKey::new([7; 32])
 }
 
 #[test]
@@ -89,10 +109,15 @@ fn all_keys_of_a_profile_are_read() {
     assert_eq!(home.lease, Some(lease));
     assert_eq!(home.source_ip, Some(SourceIp::None));
     assert_eq!(home.verify, Some("tcp/22".parse().unwrap()));
+    assert_eq!(home.server_key, SERVER.parse().unwrap());
+    assert_eq!(home.udp.map(UdpPort::get), Some(53));
+    assert_eq!(home.transport, Some(Transport::Both));
+    assert_eq!(home.time_offset, Some("-2h".parse().unwrap()));
 
     let least = profiles.get("least").unwrap();
     assert_eq!(least.window, Window::DEFAULT);
     assert!(least.key_file.is_none() && least.lease.is_none());
+    assert!(least.udp.is_none() && least.transport.is_none() && least.time_offset.is_none());
     assert!(profiles.get("server.example.net").is_none());
 }
 
@@ -113,19 +138,19 @@ fn errors_name_line_and_key() {
             ":6: base: 0 cannot be a window's base",
         ),
         ("base = 40000", "base = \"x\"", ":6: base: invalid type"),
-        ("for = \"10m\"", "for = \"10\"", ":8: for: "),
+        ("for = \"10m\"", "for = \"10\"", ":12: for: "),
         (
             "for = \"10m\"",
             "for = \"1500ms\"",
-            ":8: for: a knock can ask for 1 to 65535 whole seconds",
+            ":12: for: a knock can ask for 1 to 4294967294 whole seconds",
         ),
         (
             "source_ip = \"none\"",
             "source_ip = \"no\"",
-            ":9: source_ip: expected `auto`",
+            ":13: source_ip: expected `auto`",
         ),
-        ("verify = \"tcp/22\"", "verify = \"22\"", ":10: verify: "),
-        ("verify = \"tcp/22\"", "verify", ":10: "),
+        ("verify = \"tcp/22\"", "verify = \"22\"", ":14: verify: "),
+        ("verify = \"tcp/22\"", "verify", ":14: "),
         (
             "name = \"home\"",
             "name = \"\"",
@@ -139,7 +164,7 @@ fn errors_name_line_and_key() {
         (
             "name = \"least\"",
             "name = \"home\"",
-            ":13: name: there is another profile `home`",
+            ":17: name: there is another profile `home`",
         ),
         (
             "host = \"server.example.net\"",
@@ -147,6 +172,27 @@ fn errors_name_line_and_key() {
             ":4: host: a knock uses its own ports",
         ),
         ("client = \"laptop\"\n", "", ":2: missing field `client`"),
+        (
+            &format!("server_key = \"{SERVER}\"\nudp"),
+            "udp",
+            ":2: missing field `server_key`",
+        ),
+        (
+            SERVER,
+            "short",
+            ":8: server_key: a public key has 43 characters, not 5",
+        ),
+        ("udp = 53", "udp = 0", ":9: udp: "),
+        (
+            "\"both\"",
+            "\"tcp\"",
+            ":10: transport: expected `syn`, `udp` or `both`",
+        ),
+        (
+            "\"-2h\"",
+            "\"2\"",
+            ":11: time_offset: expected a duration with a sign",
+        ),
         ("[[profile]]", "[profiles]", ":2: unknown field `profiles`"),
     ] {
         let text = FULL.replacen(from, to, 1);
@@ -160,14 +206,16 @@ fn errors_name_line_and_key() {
 fn a_misplaced_key_is_not_shown() {
     const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
     for wrong in [
-        format!("key = \"knock1:{KEY}\""),
-        format!("key_file = [\"knock1:{KEY}\"]"),
+        format!("key = \"knock2:{KEY}\""),
+        format!("key_file = [\"knock2:{KEY}\"]"),
         format!("verify = \"{KEY}\""),
         format!("source_ip = \"{KEY}\""),
-        format!("for = \"knock1:{KEY}\""),
-        format!("host = \"knock1:{KEY}\""),
-        format!("key_file = knock1:{KEY}"),
-        format!("knock1:{KEY}"),
+        format!("for = \"knock2:{KEY}\""),
+        format!("host = \"knock2:{KEY}\""),
+        format!("key_file = knock2:{KEY}"),
+        format!("server_key = \"knock2:{KEY}\""),
+        format!("server_key = \"{}\"", &KEY[1..]),
+        format!("knock2:{KEY}"),
     ] {
         let message = refused(&format!("[[profile]]\n{wrong}\n"));
         assert!(!message.contains("AECAwQF"), "{message}");
@@ -202,7 +250,10 @@ fn a_file_of_another_kind_is_refused() {
 
 #[test]
 fn adding_touches_nothing_that_is_there() {
-    let folder = folder("# mine\n[[profile]]\nname='a'\nhost='b'\nclient='c'");
+    let folder = folder(&format!(
+        "# mine\n[[profile]]\nname='a'\nhost='b'\nclient='c'
+server_key='{SERVER}'"
+    ));
     add(folder.path(), "home", "192.0.2.7").unwrap();
     add(folder.path(), "2001:db8::1", "2001:db8::1").unwrap();
     let text = fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
@@ -214,8 +265,11 @@ fn adding_touches_nothing_that_is_there() {
     for name in ["home", "2001:db8::1"] {
         let profile = profiles.get(name).unwrap();
         assert_eq!(profile.window.base(), 40000);
-        let key = key_file::read(profile.key_file.as_deref().unwrap()).unwrap();
-        assert!(key == SecretKey::new([7; 32]));
+        assert_eq!(profile.server_key, PublicKey([8; 32]));
+        assert_eq!(profile.udp.map(UdpPort::get), Some(53));
+        assert_eq!(profile.transport, Some(Transport::Syn));
+        let file = profile.key_file.as_deref().unwrap();
+        assert!(key_file::read(Owner::Client, file).unwrap() == key());
     }
     let key = profiles
         .get("2001:db8::1")
@@ -293,7 +347,8 @@ fn a_failed_addition_leaves_no_key() {
     fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
     let name = "home".parse().unwrap();
     let server = "192.0.2.7".parse().unwrap();
-    let error = profiles.add(&name, &name, &server, &invitation("192.0.2.7"));
+    let invitation = invitation("192.0.2.7");
+    let error = profiles.add(&name, &name, &server, &invitation, &key());
     assert!(matches!(error, Err(ProfilesError::Io { .. })));
     assert!(!folder.path().join("keys/home.key").exists());
     assert_eq!(profiles.iter().count(), 0);
@@ -309,7 +364,7 @@ proptest! {
         add(root.path(), &name, "192.0.2.7").unwrap();
         let profiles = load(&root).unwrap();
         let profile = profiles.get(&name).unwrap();
-        prop_assert!(key_file::read(profile.key_file.as_deref().unwrap()).is_ok());
+        prop_assert!(key_file::read(Owner::Client, profile.key_file.as_deref().unwrap()).is_ok());
     }
 
     #[test]

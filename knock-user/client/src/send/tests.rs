@@ -1,7 +1,7 @@
 use std::{cell::RefCell, net::IpAddr, rc::Rc};
 
 use knock_common::{
-    protocol::{classic::Sequence, key::ClassicKey},
+    protocol::classic::{ClassicKey, Sequence},
     window::Window,
 };
 use proptest::prelude::*;

@@ -42,7 +42,7 @@ impl Fake {
     }
 
     fn verify(&mut self, timeout: &str) -> Result<Outcome, &'static str> {
-        verify(self, "2".parse().unwrap(), timeout.parse().unwrap())
+        verify(self, 32, timeout.parse().unwrap())
     }
 }
 
@@ -192,15 +192,14 @@ proptest! {
     /// The daemon's token bucket for one source, with its default settings.
     #[test]
     fn the_daemon_takes_every_syn(
-        copies in 1..=Copies::MAX,
+        copies in 1..=crate::pace::Copies::MAX,
         timeout in 1_u64..600,
         delay in 0_u64..20,
     ) {
-        let copies: Copies = copies.to_string().parse().unwrap();
-        let syns = u64::from(copies.get()) * 16;
+        let syns = u64::from(copies) * 16;
         let mut door = Fake::new();
         door.knock = ms(syns * delay + 200);
-        let outcome = verify(&mut door, copies, format!("{timeout}s").parse().unwrap());
+        let outcome = verify(&mut door, syns, format!("{timeout}s").parse().unwrap());
         prop_assert_eq!(outcome, Ok(Outcome::Silent(u32::try_from(door.knocks.len()).unwrap())));
 
         let rate = Rate::new(NonZeroU32::new(64).unwrap(), NonZeroU32::new(128).unwrap());

@@ -5,15 +5,17 @@ use std::time::Duration;
 use knock_common::{
     protocol::{
         block::Block,
-        key::{SealedKey, SecretKey},
-        sealed::{Binding, DoorTag, Request, RequestedLease},
+        door::DoorTag,
+        identity::{KeyPair, PrivateKey},
+        lease::{RequestedLease, ShortLease},
+        syn::{Binding, Request, SynKey, SynSecret},
     },
     window::Window,
 };
 
 use crate::{
     door::request,
-    program::{Home, sealed_key, text},
+    program::{Home, SERVER, server, syn_key, text},
 };
 
 fn printed(home: &Home, args: &[&str], window: Window) -> Block {
@@ -26,9 +28,10 @@ fn printed(home: &Home, args: &[&str], window: Window) -> Block {
 }
 
 fn requested(home: &Home, args: &[&str]) -> Request {
-    let key = home.key_file();
-    let args = [&["--key-file", &key], args].concat();
-    request(&sealed_key(), &printed(home, &args, Window::DEFAULT))
+    let keys = home.keys();
+    let keys = keys.each_ref().map(String::as_str);
+    let args = [&keys, args].concat();
+    request(&syn_key(), &printed(home, &args, Window::DEFAULT))
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn a_request_has_the_requested_fields() {
     let home = Home::new();
     let plain = requested(&home, &["127.0.0.1", "ssh"]);
     assert_eq!(plain.door, DoorTag::of("ssh"));
-    assert_eq!(plain.lease, RequestedLease::DoorsDefault);
+    assert_eq!(plain.lease, ShortLease::DOORS_DEFAULT);
     // A loopback address is never used as a binding.
     assert_eq!(plain.binding, Binding::Unbound);
 
@@ -51,9 +54,9 @@ fn a_request_has_the_requested_fields() {
     );
     assert_eq!(full.door, DoorTag::of("web admin"));
     let lease = RequestedLease::of(Duration::from_secs(600)).unwrap();
-    assert_eq!(full.lease, lease);
+    assert_eq!(Ok(full.lease), lease.try_into());
     let source = "2001:db8::1".parse().unwrap();
-    assert_eq!(full.binding, Binding::to(source).unwrap());
+    assert_eq!(full.binding, Binding::to(source, &syn_key()));
 }
 
 #[test]
@@ -65,18 +68,25 @@ fn no_two_are_the_same() {
 
 #[test]
 fn a_passphrase_makes_the_key_of_the_vectors() {
-    const KEY: &[u8] = b"knock1:u5Z8OLe8ipVQgH7gkw1BivvztP8mHqFSAOX_kDqar4c";
+    const PRIVATE: [u8; 32] = *b"\x0b\xfb\x3c\x15\x0b\xbf\x16\xf6\xb6\xef\xf5\x75\x92\x56\x81\x1c\
+        \x9e\x60\x44\xef\x34\x62\xa7\x9a\xd3\x49\xeb\x2d\x31\xf6\x38\xdb";
     let home = Home::new();
     let file = home.secret("passphrase", "correct horse battery staple");
     let args = [
         "--passphrase-file",
         &file,
         "--client=laptop",
+        "--server-key",
+        SERVER,
         "--base=40000",
         "127.0.0.1",
         "ssh",
     ];
     let block = printed(&home, &args, Window::new(40000).unwrap());
-    let key = SealedKey::new(&SecretKey::from_key_file(KEY).unwrap());
-    assert_eq!(request(&key, &block).door, DoorTag::of("ssh"));
+    let client = KeyPair::from(PrivateKey::new(PRIVATE));
+    let secret = SynSecret::of_server(&server(), &client.public()).unwrap();
+    assert_eq!(
+        request(&SynKey::new(&secret), &block).door,
+        DoorTag::of("ssh")
+    );
 }

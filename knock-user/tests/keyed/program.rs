@@ -5,11 +5,17 @@ use std::{
     process::{Command, Output},
 };
 
-use knock_common::protocol::key::{SealedKey, SecretKey};
+use knock_common::protocol::{
+    identity::{KeyPair, Owner, PrivateKey},
+    syn::{SynKey, SynSecret},
+};
 use knockd_credentials::{key_file, secret_file};
 
-/// The text of [`Home::key_file`], without its prefix.
+/// The text of [`Home::key_file`], without its prefix: the client's private key of the vectors.
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+/// The server's public key of the vectors.
+pub(crate) const SERVER: &str = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI";
 
 /// A home directory that contains only what a test creates there.
 pub(crate) struct Home {
@@ -38,9 +44,15 @@ impl Home {
     pub(crate) fn key_file(&self) -> String {
         let path = self.path("laptop.key");
         if !path.exists() {
-            key_file::create(&path, &secret_key()).unwrap();
+            key_file::create(Owner::Client, &path, client().private()).unwrap();
         }
         path.to_str().unwrap().to_owned()
+    }
+
+    /// The options that name the client's key and the server's.
+    pub(crate) fn keys(&self) -> [String; 4] {
+        let [file, server] = ["--key-file", "--server-key"].map(str::to_owned);
+        [file, self.key_file(), server, SERVER.to_owned()]
     }
 
     pub(crate) fn knock(&self, args: &[&str]) -> Command {
@@ -66,12 +78,22 @@ impl Home {
     }
 }
 
-pub(crate) fn secret_key() -> SecretKey {
-    SecretKey::from_key_file(format!("knock1:{KEY}").as_bytes()).unwrap()
+/// The pair of [`Home::key_file`].
+pub(crate) fn client() -> KeyPair {
+    KeyPair::from(PrivateKey::from_text(KEY.as_bytes()).unwrap())
 }
 
-pub(crate) fn sealed_key() -> SealedKey {
-    SealedKey::new(&secret_key())
+/// The pair of [`SERVER`].
+pub(crate) fn server() -> KeyPair {
+    let private = PrivateKey::from_text(b"kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw").unwrap();
+    let pair = KeyPair::from(private);
+    assert_eq!(pair.public().to_string(), SERVER);
+    pair
+}
+
+/// The key of SYN knocks of [`client`] on [`server`].
+pub(crate) fn syn_key() -> SynKey {
+    SynKey::new(&SynSecret::of_server(&server(), &client().public()).unwrap())
 }
 
 pub(crate) fn text(bytes: &[u8]) -> &str {

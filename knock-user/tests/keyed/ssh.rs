@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     door::{Port, Receiver, request},
-    program::{Home, sealed_key, text},
+    program::{Home, SERVER, syn_key, text},
 };
 
 /// The output of `ssh -G home` with `criterion` and a knock that verifies `verify`; `None` if
@@ -19,7 +19,7 @@ fn ssh(home: &Home, criterion: &str, receiver: &Receiver, verify: &str) -> Optio
     fs::write(
         &config,
         format!(
-            "Match {criterion} exec \"{knock} --key-file {key} --base {base} --verify {verify} --timeout 1s 127.0.0.1 ssh\"\n    Port 2222\n"
+            "Match {criterion} exec \"{knock} --key-file {key} --server-key {SERVER} --base {base} --verify {verify} --timeout 1s 127.0.0.1 ssh\"\n    Port 2222\n"
         ),
     )
     .unwrap();
@@ -52,7 +52,7 @@ fn a_knock_that_opens_is_not_heard_of() {
         let message = text(&output.stdout);
         assert!(message.contains("\nport 2222\n"), "{message}");
         assert!(!message.contains("knocked on"), "{message}");
-        request(&sealed_key(), &receiver.knock());
+        request(&syn_key(), &receiver.knock());
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Output, Stdio};
 
-use crate::program::{Home, KEY};
+use crate::program::{Home, KEY, SERVER};
 
 const PASSPHRASE: &str = "xyzzy-plugh-4711";
 
@@ -32,38 +32,48 @@ fn expose(path: &str) {
 /// Command lines that fail in different ways, with secrets in their proper places and in wrong
 /// ones.
 fn failures(home: &Home) -> Vec<Vec<String>> {
-    let key_text = format!("knock1:{KEY}");
-    let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
+    let key_text = format!("knock2:{KEY}");
+    let uri = format!("knock://laptop@127.0.0.1:61000?server={SERVER}&key={KEY}");
     let key = home.key_file();
     let passphrase = home.secret("passphrase", PASSPHRASE);
-    let broken = home.secret("broken", &format!("knock1:{KEY}A"));
-    let short = home.secret("short", &format!("knock1:{}", &KEY[..42]));
+    let broken = home.secret("broken", &format!("knock2:{KEY}A"));
+    let short = home.secret("short", &format!("knock2:{}", &KEY[..42]));
     let bare = home.secret("bare", KEY);
     let long = home.secret("long", &PASSPHRASE.repeat(300));
     let exposed = home.secret("exposed", &key_text);
     expose(&exposed);
+    let keys = format!("--key-file {key} --server-key {SERVER}");
     let silent = "--verify tcp/9 --timeout 100ms --source-ip none 127.0.0.1 ssh";
     let lines = [
         // Invalid files, and files of another kind.
-        format!("--key-file {broken} 127.0.0.1 ssh"),
-        format!("--key-file {short} 127.0.0.1 ssh"),
-        format!("--key-file {bare} 127.0.0.1 ssh"),
-        format!("--key-file {exposed} --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"),
-        format!("--key-file {passphrase} 127.0.0.1 ssh"),
-        format!("--passphrase-file {long} --client c 127.0.0.1 ssh"),
+        format!("--server-key {SERVER} --key-file {broken} 127.0.0.1 ssh"),
+        format!("--server-key {SERVER} --key-file {short} 127.0.0.1 ssh"),
+        format!("--server-key {SERVER} --key-file {bare} 127.0.0.1 ssh"),
         format!(
-            "--passphrase-file {exposed} --client c --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"
+            "--server-key {SERVER} --key-file {exposed} --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"
+        ),
+        format!("--server-key {SERVER} --key-file {passphrase} 127.0.0.1 ssh"),
+        format!("--server-key {SERVER} --passphrase-file {long} --client c 127.0.0.1 ssh"),
+        format!(
+            "--server-key {SERVER} --passphrase-file {exposed} --client c --verify tcp/9 --timeout 1ms 127.0.0.1 ssh"
         ),
         // Valid files, with another failure.
-        format!("--key-file {key} -6 127.0.0.1 ssh"),
-        format!("--key-file {key} -4 ::1 ssh"),
-        format!("--key-file {key} --copies 9 127.0.0.1 ssh"),
-        format!("--key-file {key} {silent}"),
-        format!("--passphrase-file {passphrase} --client c {silent}"),
+        format!("{keys} -6 127.0.0.1 ssh"),
+        format!("{keys} -4 ::1 ssh"),
+        format!("{keys} --copies 9 127.0.0.1 ssh"),
+        format!("{keys} {silent}"),
+        format!("--server-key {SERVER} --passphrase-file {passphrase} --client c {silent}"),
         format!("--classic --sequence 1 --passphrase-file {passphrase} -6 127.0.0.1"),
         // Secrets in wrong places of the command line.
-        format!("--key-file {key_text} 127.0.0.1 ssh"),
-        format!("--passphrase-file {key_text} --client c 127.0.0.1 ssh"),
+        format!("--server-key {SERVER} --key-file {key_text} 127.0.0.1 ssh"),
+        format!("--server-key {SERVER} --passphrase-file {key_text} --client c 127.0.0.1 ssh"),
+        format!("--server-key {key_text} --key-file {key} 127.0.0.1 ssh"),
+        format!("--server-key {} --key-file {key} 127.0.0.1 ssh", &KEY[..42]),
+        format!("{keys} --udp-port {key_text} 127.0.0.1 ssh"),
+        format!("{keys} --open-for {key_text} 127.0.0.1 ssh"),
+        format!("{keys} --time-offset {key_text} 127.0.0.1 ssh"),
+        format!("{keys} --hold {silent} -- true"),
+        format!("{keys} --udp -6 127.0.0.1 ssh"),
         format!("--key {key_text} 127.0.0.1 ssh"),
         format!("--key={key_text} 127.0.0.1 ssh"),
         format!("--passphrase={PASSPHRASE} 127.0.0.1 ssh"),
@@ -95,6 +105,11 @@ fn failures(home: &Home) -> Vec<Vec<String>> {
         format!("list {uri}"),
         format!("keygen {key_text}/{KEY}"),
         format!("keygen {key}"),
+        format!("pubkey {key_text}/{KEY}"),
+        format!("pubkey {broken}"),
+        format!("enroll {key_text}"),
+        format!("enroll host --name {key_text}/{KEY}/{KEY}"),
+        format!("import {}", uri.replace(SERVER, KEY).replace("61000", "0")),
     ];
     let words = |line: &String| line.split(' ').map(str::to_owned).collect();
     lines.iter().map(words).collect()
@@ -117,14 +132,27 @@ fn no_success_shows_a_secret() {
     let home = Home::new();
     let key = home.key_file();
     let passphrase = home.secret("passphrase", PASSPHRASE);
-    let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
+    let uri = format!("knock://laptop@127.0.0.1:61000?server={SERVER}&key={KEY}");
+    let keys = ["--key-file", &key, "--server-key", SERVER];
+    let new = home.path("new.key").to_str().unwrap().to_owned();
     for args in [
-        vec!["--key-file", &key, "--dry-run", "127.0.0.1", "ssh"],
-        vec!["--key-file", &key, "127.0.0.1", "ssh"],
+        [&keys[..], &["--dry-run", "127.0.0.1", "ssh"]].concat(),
+        [&keys[..], &["127.0.0.1", "ssh"]].concat(),
+        [
+            &keys[..],
+            &["--dry-run", "--udp", "--syn", "127.0.0.1", "ssh"],
+        ]
+        .concat(),
+        [&keys[..], &["--udp", "--udp-port=9", "127.0.0.1", "ssh"]].concat(),
+        vec!["pubkey", &key],
+        vec!["keygen", &new],
+        vec!["enroll", "127.0.0.1"],
         vec![
             "--passphrase-file",
             &passphrase,
             "--client=c",
+            "--server-key",
+            SERVER,
             "127.0.0.1",
             "ssh",
         ],
@@ -143,7 +171,7 @@ fn no_success_shows_a_secret() {
 #[test]
 fn a_profile_does_not_hold_its_key() {
     let home = Home::new();
-    let uri = format!("knock://laptop@127.0.0.1:61000/{KEY}");
+    let uri = format!("knock://laptop@127.0.0.1:61000?server={SERVER}&key={KEY}");
     assert!(home.run(&["import", &uri]).status.success());
     let profiles = fs::read_to_string(home.path("config/knock/knock.toml")).unwrap();
     assert!(
@@ -162,8 +190,8 @@ fn process_lists_show_no_secret() {
     let passphrase = home.secret("passphrase", PASSPHRASE);
     let waits = "--verify tcp/9 --timeout 30s --source-ip none 127.0.0.1 ssh";
     for args in [
-        format!("--key-file {key} {waits}"),
-        format!("--passphrase-file {passphrase} --client c {waits}"),
+        format!("--key-file {key} --server-key {SERVER} {waits}"),
+        format!("--server-key {SERVER} --passphrase-file {passphrase} --client c {waits}"),
         "import".to_owned(),
     ] {
         let mut child = home
@@ -175,7 +203,10 @@ fn process_lists_show_no_secret() {
             .unwrap();
         // Part of an invitation, so that the program waits for the rest.
         let mut input = child.stdin.take().unwrap();
-        let _ = write!(input, "knock://laptop@127.0.0.1:61000/{KEY}");
+        let _ = write!(
+            input,
+            "knock://laptop@127.0.0.1:61000?server={SERVER}&key={KEY}"
+        );
         std::thread::sleep(std::time::Duration::from_millis(500));
         assert!(child.try_wait().unwrap().is_none(), "{args}");
         for about in ["cmdline", "environ"] {

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use knock_common::protocol::sealed::{DoorTag, RequestedLease};
+use knock_common::protocol::{door::DoorTag, lease::RequestedLease};
 
 use crate::{
     door::{Port, Receiver, request},
-    program::{Home, sealed_key, text},
+    program::{Home, SERVER, syn_key, text},
 };
 
 #[test]
@@ -18,7 +18,15 @@ fn a_port_that_opens_late_gets_fresh_knocks() {
     let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed());
     let (key, verify) = (home.key_file(), port.name());
     let mut child = home
-        .knock(&["--key-file", &key, "--base", &receiver.base(), "--copies=1"])
+        .knock(&[
+            "--key-file",
+            &key,
+            "--server-key",
+            SERVER,
+            "--base",
+            &receiver.base(),
+            "--copies=1",
+        ])
         .args([
             "--for=1m",
             "--verify",
@@ -35,10 +43,10 @@ fn a_port_that_opens_late_gets_fresh_knocks() {
     let (first, second) = (receiver.knock(), receiver.knock());
     assert_ne!(first, second);
     for block in [first, second] {
-        let request = request(&sealed_key(), &block);
+        let request = request(&syn_key(), &block);
         assert_eq!(request.door, DoorTag::of("ssh"));
         let minute = RequestedLease::of(Duration::from_secs(60)).unwrap();
-        assert_eq!(request.lease, minute);
+        assert_eq!(Ok(request.lease), minute.try_into());
     }
     let _open = port.open();
 
@@ -77,6 +85,8 @@ fn a_port_that_stays_closed_is_a_failure_with_its_likely_causes() {
     let output = home.run(&[
         "--key-file",
         &key,
+        "--server-key",
+        SERVER,
         "--base",
         &receiver.base(),
         "--verify",
@@ -95,7 +105,7 @@ fn a_port_that_stays_closed_is_a_failure_with_its_likely_causes() {
     assert!(message.starts_with(&begins), "{message}");
     for cause in [
         "check this host's clock",
-        "the key",
+        "the public key",
         "door `ssh`",
         &receiver.base(),
     ] {
@@ -111,6 +121,8 @@ fn an_open_port_gets_one_knock_and_a_message() {
     let output = home.run(&[
         "--key-file",
         &key,
+        "--server-key",
+        SERVER,
         "--base",
         &receiver.base(),
         "--verify",
@@ -125,7 +137,7 @@ fn an_open_port_gets_one_knock_and_a_message() {
         message.starts_with(&format!("{verify} answered before the knock")),
         "{message}"
     );
-    request(&sealed_key(), &receiver.knock());
+    request(&syn_key(), &receiver.knock());
 }
 
 /// Both addresses are used if `localhost` has both; the port answers on one of them.
@@ -133,7 +145,14 @@ fn an_open_port_gets_one_knock_and_a_message() {
 fn one_of_two_families_is_enough() {
     let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
     let (key, verify) = (home.key_file(), port.name());
-    let args = ["--key-file", &key, "--base", &receiver.base()];
+    let args = [
+        "--key-file",
+        &key,
+        "--server-key",
+        SERVER,
+        "--base",
+        &receiver.base(),
+    ];
     let output = home
         .knock(&args)
         .args(["--verify", &verify, "localhost", "ssh"])
@@ -141,7 +160,7 @@ fn one_of_two_families_is_enough() {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("knocked on 127.0.0.1"));
-    request(&sealed_key(), &receiver.knock());
+    request(&syn_key(), &receiver.knock());
 }
 
 #[test]
@@ -164,6 +183,8 @@ fn a_server_without_an_address_is_not_waited_for() {
     let output = home.run(&[
         "--key-file",
         &key,
+        "--server-key",
+        SERVER,
         "-6",
         "--verify=tcp/22",
         "127.0.0.1",

@@ -7,11 +7,15 @@ use std::{
     process::{Output, Stdio},
 };
 
-use knock_common::protocol::sealed::DoorTag;
+use knock_common::protocol::{
+    door::DoorTag,
+    identity::PublicKey,
+    syn::{SynKey, SynSecret},
+};
 
 use crate::{
     door::{Receiver, request},
-    program::{Home, KEY, sealed_key, text},
+    program::{Home, KEY, SERVER, server, syn_key, text},
 };
 
 /// Runs `knock import` with `input` as its standard input.
@@ -29,7 +33,7 @@ fn import(home: &Home, args: &[&str], input: &str) -> Output {
 }
 
 fn uri(host: &str, base: &str) -> String {
-    format!("knock://laptop@{host}:{base}/{KEY}")
+    format!("knock://laptop@{host}:{base}?server={SERVER}&key={KEY}")
 }
 
 fn mode(home: &Home, path: &str) -> u32 {
@@ -54,7 +58,7 @@ fn one_line_sets_a_client_up() {
 
     let output = home.run(&["home", "ssh"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let request = request(&sealed_key(), &receiver.knock());
+    let request = request(&syn_key(), &receiver.knock());
     assert_eq!(request.door, DoorTag::of("ssh"));
 
     let output = home.run(&["list"]);
@@ -137,13 +141,17 @@ fn keygen_writes_a_new_key_once() {
     let file = home.path("new.key");
     let file = file.to_str().unwrap();
     let output = home.run(&["keygen", file]);
-    assert_eq!(text(&output.stdout), format!("wrote a new key to {file}\n"));
+    let note = format!("knock: wrote a new private key to {file}; its public key:\n");
+    assert_eq!(text(&output.stderr), note);
+    let public = text(&output.stdout).to_owned();
+    assert_eq!(public.len(), 44);
     let key = fs::read_to_string(file).unwrap();
     assert!(
-        key.starts_with("knock1:") && key.len() == 51,
+        key.starts_with("knock2:") && key.len() == 51,
         "{}",
         key.len()
     );
+    assert_eq!(text(&home.run(&["pubkey", file]).stdout), public);
     assert_eq!(
         fs::metadata(file).unwrap().permissions().mode() & 0o7777,
         0o600
@@ -153,9 +161,42 @@ fn keygen_writes_a_new_key_once() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("exists already"));
     assert_eq!(fs::read_to_string(file).unwrap(), key);
+    let args = ["--dry-run", "--key-file", file, "--server-key", SERVER];
+    let output = home.run(&[&args[..], &["127.0.0.1", "ssh"]].concat());
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_pair_that_was_enrolled_knocks() {
+    let home = Home::new();
+    let said = home.run(&["enroll", "127.0.0.1", "--name", "home"]);
+    assert!(said.status.success(), "{said:?}");
+    let said = text(&said.stdout);
+    assert_eq!(mode(&home, "pending/home@127.0.0.1.key"), 0o600);
+    let public = said
+        .split_whitespace()
+        .find_map(|word| word.parse::<PublicKey>().ok())
+        .unwrap();
+    let command = format!("knockd client add NAME --public-key {public}\n");
+    assert!(said.contains(&command), "{said}");
+
+    let mut receiver = Receiver::open();
+    let base = receiver.base();
+    let invitation = format!("knock://laptop@127.0.0.1:{base}?server={SERVER}");
+    let output = import(&home, &[], &invitation);
     assert!(
-        home.run(&["--dry-run", "--key-file", file, "127.0.0.1", "ssh"])
-            .status
-            .success()
+        text(&output.stdout).contains("profile `home`"),
+        "{output:?}"
     );
+    let file = home.path("config/knock/keys/home.key");
+    let printed = home.run(&["pubkey", file.to_str().unwrap()]);
+    assert_eq!(text(&printed.stdout), format!("{public}\n"));
+
+    let output = home.run(&["home", "ssh"]);
+    assert!(output.status.success(), "{output:?}");
+    let secret = SynSecret::of_server(&server(), &public).unwrap();
+    request(&SynKey::new(&secret), &receiver.knock());
+    // Nothing is left to complete.
+    let output = import(&home, &["--name=other"], &invitation);
+    assert!(text(&output.stderr).contains("knock enroll"), "{output:?}");
 }

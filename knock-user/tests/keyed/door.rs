@@ -8,7 +8,10 @@ use std::{
 };
 
 use knock_common::{
-    protocol::{block::Block, key::SealedKey, sealed::Request},
+    protocol::{
+        block::Block,
+        syn::{Request, SynKey},
+    },
     window::Window,
 };
 use socket2::{Domain, Socket, Type};
@@ -111,7 +114,7 @@ impl Port {
 }
 
 /// Opens `block`, and checks that the request was made within the last minute.
-pub(crate) fn request(key: &SealedKey, block: &Block) -> Request {
+pub(crate) fn request(key: &SynKey, block: &Block) -> Request {
     let request = Request::open(key, block).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = u64::try_from(now.as_millis()).unwrap();

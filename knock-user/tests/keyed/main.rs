@@ -1,4 +1,4 @@
-//! Tests of sealed knocks with the program `knock` against the loopback interface. They need no
+//! Tests of knocks with a key pair, with the program `knock` against the loopback interface. They need no
 //! privileges and do not touch the user's configuration.
 
 #![expect(
@@ -8,6 +8,8 @@
 
 mod door;
 mod dry_run;
+#[cfg(unix)]
+mod hold;
 #[cfg(unix)]
 mod profiles;
 mod program;

@@ -1,0 +1,301 @@
+//! The arguments of a knock.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::Args;
+use knock_common::{
+    protocol::{classic::Sequence, identity::PublicKey, lease::RequestedLease},
+    window::Window,
+};
+
+use super::value::{PublicKeyParser, SequenceParser, Verify, lease, window};
+use crate::{
+    clock::Offset,
+    name::Name,
+    pace::{Copies, Delay, Pace},
+    server::{Families, Server},
+    source_ip::{HostAddress, SourceIp},
+    transport::{Transport, UdpPort},
+    verify::{TcpPort, Timeout},
+};
+
+/// The arguments of a knock.
+#[derive(Clone, Debug, Args)]
+pub struct KnockArgs {
+    /// The name of a profile, or the name or IP address of a server
+    ///
+    /// If the name has IPv4 and IPv6 addresses, `knock` knocks on the first of each.
+    pub server: Server,
+
+    /// The name of the door to open, as in the server's configuration
+    ///
+    /// With --classic, the sequence selects the door, and this name is only informative.
+    #[arg(required_unless_present = "classic")]
+    pub door: Option<Name>,
+
+    /// The command of --hold and its arguments; no shell is involved
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        requires = "hold",
+        conflicts_with = "classic"
+    )]
+    pub held: Vec<OsString>,
+
+    /// How long the door should stay open, in whole seconds [default: set by the door]
+    ///
+    /// At most 65534s over SYNs; a datagram has room for more. The door's `max_for` on the server
+    /// is the upper limit.
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        value_parser = lease,
+        conflicts_with = "classic",
+        help_heading = "What to open"
+    )]
+    pub lease: Option<RequestedLease>,
+
+    /// Close the door now instead of opening it
+    ///
+    /// Ends the lease that an earlier knock of this client has for this address.
+    #[arg(
+        long,
+        conflicts_with_all = ["lease", "verify", "timeout", "classic"],
+        help_heading = "What to open"
+    )]
+    pub close: bool,
+
+    /// Keep the door open while COMMAND runs, and close it afterwards
+    ///
+    /// Knocks, and again each time a third of the lease is over (--for, or 1m), so that the door
+    /// must grant at least half of what is asked for. `knock` exits with the status of the command,
+    /// or 128 plus the number of the signal that ended it; with 127 if there is no such command,
+    /// 126 if it cannot be run, and 125 if the first knock fails. A later knock that fails is only
+    /// a warning. SIGTERM and SIGHUP are passed on to the command. SIGINT from the terminal reaches
+    /// it anyway, and `knock` waits for it and closes the door.
+    #[arg(
+        long,
+        requires = "held",
+        conflicts_with_all = ["close", "dry_run", "classic"],
+        help_heading = "What to open"
+    )]
+    pub hold: bool,
+
+    /// Open the door for this address instead of this host's own; needs --udp
+    ///
+    /// Only a door with `allow_other` on the server accepts it.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with_all = ["source_ip", "verify", "timeout", "classic"],
+        help_heading = "What to open"
+    )]
+    pub open_for: Option<HostAddress>,
+
+    /// Knock until this TCP port of the server answers: tcp/PORT, or none
+    ///
+    /// While the port does not answer, `knock` knocks again at growing intervals, up to
+    /// --timeout. `none` overrides the profile's setting.
+    #[arg(long, value_name = "tcp/PORT", help_heading = "What to open")]
+    pub verify: Option<Verify>,
+
+    /// The limit of --verify, counted from the first knock, at most 1h [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "What to open")]
+    pub timeout: Option<Timeout>,
+
+    /// Print what one knock would send, and send nothing
+    ///
+    /// For SYNs, the 16 ports on one line; for a datagram, its port and its 144 bytes in
+    /// hexadecimal. Each knock is different. Treat the output as a secret for the next minutes:
+    /// whoever sends it opens the door. It is made for the first of the server's addresses.
+    #[arg(
+        long,
+        conflicts_with_all = ["verify", "timeout"],
+        help_heading = "What to open"
+    )]
+    pub dry_run: bool,
+
+    /// Read this client's private key from this file
+    ///
+    /// The file holds one line, knock2:…, as `knock keygen` writes it. `knock` refuses it if group
+    /// or others can read or change it; use `chmod 600 FILE`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["passphrase_file", "classic"],
+        help_heading = "Keys (without a profile)"
+    )]
+    pub key_file: Option<PathBuf>,
+
+    /// The server's public key: 43 characters
+    ///
+    /// It is no secret: it names the server that the knock is for. An invitation contains it, after
+    /// `server=`.
+    #[arg(
+        long,
+        value_name = "PUBLIC",
+        value_parser = PublicKeyParser,
+        conflicts_with = "classic",
+        help_heading = "Keys (without a profile)"
+    )]
+    pub server_key: Option<PublicKey>,
+
+    /// The name of this client on the server, needed to derive the key from a passphrase
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "classic",
+        help_heading = "Keys (without a profile)"
+    )]
+    pub client: Option<Name>,
+
+    /// Read the passphrase from this file instead of prompting for it
+    ///
+    /// A newline at the end is not part of the passphrase. `knock` refuses the file if group or
+    /// others can read or change it; use `chmod 600 FILE`.
+    #[arg(long, value_name = "FILE", help_heading = "Keys (without a profile)")]
+    pub passphrase_file: Option<PathBuf>,
+
+    /// Knock with one UDP datagram instead of 16 SYNs
+    ///
+    /// For networks that let out few ports, or change the source address between connections. The
+    /// server must accept datagrams (`[datagram]` in its configuration). With --syn, the datagram
+    /// is sent first and the SYNs after it, as two requests: a door with a command runs it twice.
+    #[arg(long, conflicts_with = "classic", help_heading = "How to send it")]
+    pub udp: bool,
+
+    /// Knock with SYNs, if the profile says otherwise
+    #[arg(long, help_heading = "How to send it")]
+    pub syn: bool,
+
+    /// The server's UDP port for datagrams [default: 62201]
+    #[arg(
+        long,
+        value_name = "PORT",
+        conflicts_with = "classic",
+        help_heading = "How to send it"
+    )]
+    pub udp_port: Option<UdpPort>,
+
+    /// The first of the server's 256 knock ports [default: 61000]
+    ///
+    /// The `base` in the configuration of knockd, from 1 to 65280.
+    #[arg(
+        long,
+        value_name = "PORT",
+        value_parser = window,
+        help_heading = "How to send it"
+    )]
+    pub base: Option<Window>,
+
+    /// Use only the server's IPv4 address
+    #[arg(
+        short = '4',
+        long,
+        conflicts_with = "ipv6",
+        help_heading = "How to send it"
+    )]
+    pub ipv4: bool,
+
+    /// Use only the server's IPv6 address
+    #[arg(short = '6', long, help_heading = "How to send it")]
+    pub ipv6: bool,
+
+    /// The delay between two packets, at most 500ms [default: 2ms for SYNs, 1ms for datagrams]
+    #[arg(long, value_name = "TIME", help_heading = "How to send it")]
+    pub delay: Option<Delay>,
+
+    /// How many times to send the knock, 1 to 8 [default: 3 for SYNs, 4 for datagrams]
+    ///
+    /// For networks that lose packets. The daemon recognizes copies of one knock and accepts it
+    /// once.
+    #[arg(long, value_name = "N", help_heading = "How to send it")]
+    pub copies: Option<Copies>,
+
+    /// The source address that the knock is bound to: auto, none or ADDR [default: auto]
+    ///
+    /// A bound knock cannot be replayed from another address, but it opens nothing if a router
+    /// (NAT) translates the address. So `auto` takes the address that this host uses to reach the
+    /// server, unless it is of a kind that is translated: private (10/8, 172.16/12, 192.168/16,
+    /// fc00::/7), carrier-grade NAT (100.64/10), loopback or link-local. In these cases, and with
+    /// `none`, the knock is valid from every address. For a server in your own network that
+    /// requires a bound knock, give the ADDR that the server sees. ADDR also selects whether
+    /// `knock` uses the server's IPv4 or IPv6 address.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with = "classic",
+        help_heading = "Address and time"
+    )]
+    pub source_ip: Option<SourceIp>,
+
+    /// Add this to the time on this host's clock, which is wrong: +30s, -2h
+    ///
+    /// A server accepts knocks whose time is at most `max_skew` (60 s) from its own.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        allow_hyphen_values = true,
+        conflicts_with = "classic",
+        help_heading = "Address and time"
+    )]
+    pub time_offset: Option<Offset>,
+
+    /// Use the classic protocol, which needs no clock but does not prevent replay
+    ///
+    /// A classic knock is always the same 16 ports. An attacker who observes it can send it
+    /// again.
+    #[arg(long, requires = "sequence", help_heading = "Classic knocks")]
+    pub classic: bool,
+
+    /// The classic sequence of the door: 1 to 15 numbers from 0 to 255, separated by commas
+    ///
+    /// The same as the door's `sequence` in the configuration of knockd.
+    #[arg(
+        long,
+        value_name = "N,N,…",
+        value_parser = SequenceParser,
+        requires = "classic",
+        help_heading = "Classic knocks"
+    )]
+    pub sequence: Option<Sequence>,
+}
+
+impl KnockArgs {
+    /// Which of the server's addresses to use.
+    #[must_use]
+    pub fn families(&self) -> Families {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Families::Ipv4,
+            (_, true) => Families::Ipv6,
+            _ => Families::Both,
+        }
+    }
+
+    /// How the knock travels, if it is specified.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        match (self.syn, self.udp) {
+            (true, true) => Some(Transport::Both),
+            (true, false) => Some(Transport::Syn),
+            (false, true) => Some(Transport::Udp),
+            (false, false) => None,
+        }
+    }
+
+    /// The delay between packets and the number of copies, where specified; else those of
+    /// `default`.
+    #[must_use]
+    pub fn pace(&self, default: Pace) -> Pace {
+        Pace {
+            delay: self.delay.unwrap_or(default.delay),
+            copies: self.copies.unwrap_or(default.copies),
+        }
+    }
+
+    /// The port to verify. `None`: not specified; `Some(None)`: explicitly none.
+    #[must_use]
+    pub fn verify(&self) -> Option<Option<TcpPort>> {
+        self.verify.map(Verify::port)
+    }
+}

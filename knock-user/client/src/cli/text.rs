@@ -1,0 +1,60 @@
+//! The longer texts of `knock --help`.
+
+pub(super) const USAGE: &str = "knock [OPTIONS] SERVER DOOR
+       knock --hold [OPTIONS] SERVER DOOR -- COMMAND…
+       knock --classic --sequence N,N,… [OPTIONS] SERVER [DOOR]
+       knock import [INVITATION] [--name PROFILE]
+       knock enroll HOST [--name PROFILE]
+       knock list
+       knock keygen FILE
+       knock pubkey FILE";
+
+pub(super) const SHORT_EXAMPLES: &str = "\
+Example: knock --verify tcp/22 home ssh
+For more, see knock --help";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  Set up a server once, with the invitation that `knockd init` or `knockd client add` prints:
+    knock import --name home
+
+  Or make the key here, and let the server have its public half only:
+    knock enroll --name home server.example.net
+
+  Open the door `ssh` there:
+    knock home ssh
+
+  Open it, and wait until port 22 answers:
+    knock --verify tcp/22 home ssh
+
+  Open it for ten minutes, and close it before they are over:
+    knock --for 10m home ssh
+    knock --close home ssh
+
+  Keep it open while a command runs, whatever it takes:
+    knock --hold home ssh -- rsync -a src/ home:src/
+
+  Let ssh knock before it connects, in ~/.ssh/config:
+    Match originalhost home exec \"knock --verify tcp/22 home ssh\"
+
+  From a network that lets only few ports out, knock with one datagram:
+    knock --udp home ssh
+
+  Open it for another host:
+    knock --udp --open-for 192.0.2.99 home ssh
+
+  Without a profile, use a key file or a passphrase, and the server's public key:
+    knock --key-file laptop.key --server-key PUBLIC server.example.net ssh
+    knock --client laptop --server-key PUBLIC server.example.net ssh
+
+  Use a profile or server with the same name as a command:
+    knock -- list ssh
+
+  If nothing opens because the network loses packets, send more copies, more slowly:
+    knock --copies 5 --delay 50ms home ssh
+
+  Use the classic protocol; an attacker who observes such a knock can replay it:
+    knock --classic --sequence 1,2,3,4 server.example.net
+
+Exit status: 0 if the knock was sent and, with --verify, the port answers; 1 if it could not be sent
+or the port does not answer; 2 if the command line is invalid. With --hold, that of the command.";

@@ -1,0 +1,118 @@
+//! A plan in execution.
+
+use anyhow::{Context as _, Result, anyhow};
+use knock_common::protocol::lease::RequestedLease;
+
+use super::knocks::Knocks;
+use crate::{
+    console::Console,
+    datagram::{Datagram, send_datagrams},
+    plan::Plan,
+    send,
+    server::Address,
+};
+
+/// The state of a plan in execution.
+pub(super) struct Session<'a, 'c> {
+    pub(super) plan: &'a Plan,
+    pub(super) addresses: Vec<Address>,
+    pub(super) knocks: Knocks,
+    /// The addresses that at least one knock was sent to.
+    pub(super) reached: Vec<Address>,
+    /// The notes already printed; a repeated failure is reported once.
+    noted: Vec<String>,
+    pub(super) console: &'a mut Console<'c>,
+}
+
+impl<'a, 'c> Session<'a, 'c> {
+    /// Resolves the server's name and reads the key, in this order, so that a mistyped name is
+    /// reported before the passphrase prompt.
+    pub(super) fn start(plan: &'a Plan, console: &'a mut Console<'c>) -> Result<Self> {
+        let addresses = plan.addresses()?;
+        Ok(Self {
+            knocks: Knocks::new(plan)?,
+            plan,
+            addresses,
+            reached: Vec::new(),
+            noted: Vec::new(),
+            console,
+        })
+    }
+
+    /// Knocks once on every address, with the datagrams first, because they take less time. Returns
+    /// an error if no knock was sent.
+    pub(super) fn knock(&mut self, lease: RequestedLease) -> Result<()> {
+        let mut datagrams = Vec::new();
+        let mut syns = Vec::new();
+        for address in self.addresses.clone() {
+            // Two addresses never get the same knock: the daemon would accept the first and reject
+            // the second as a replay.
+            let source = self.knocks.source(address);
+            let parcel = self.knocks.parcel(source, lease)?;
+            datagrams.extend(parcel.datagram.map(|datagram| (address, datagram)));
+            syns.extend(parcel.syns.map(|knock| (address, knock)));
+        }
+        let mut failures = Vec::new();
+        let mut left = self.send_datagrams(&datagrams, &mut failures);
+        for (address, knock) in syns {
+            match send(&knock, address, self.plan.syns) {
+                Ok(sent) => {
+                    left = true;
+                    self.reached(address);
+                    if let Some(note) = sent.note() {
+                        self.note(format!("{address}: {note}"))?;
+                    }
+                }
+                Err(error) => failures.push(anyhow!(error)),
+            }
+        }
+        // This host may have only one of the server's address families.
+        let fatal = if left { None } else { failures.pop() };
+        for failure in failures {
+            self.note(format!("{failure:#}"))?;
+        }
+        fatal.map_or(Ok(()), Err)
+    }
+
+    /// Sends the datagrams. Returns whether at least one was sent.
+    fn send_datagrams(
+        &mut self,
+        datagrams: &[(Address, Datagram)],
+        failures: &mut Vec<anyhow::Error>,
+    ) -> bool {
+        let Some(port) = self.plan.udp() else {
+            return false;
+        };
+        let targets: Vec<_> = datagrams
+            .iter()
+            .map(|(address, datagram)| (address.with_port(port.get()), *datagram))
+            .collect();
+        let mut left = false;
+        let results = send_datagrams(&targets, self.plan.datagrams);
+        for ((address, _), result) in datagrams.iter().zip(results) {
+            match result.with_context(|| format!("cannot send a datagram to {address}")) {
+                Ok(_) => {
+                    left = true;
+                    self.reached(*address);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        left
+    }
+
+    fn reached(&mut self, address: Address) {
+        if !self.reached.contains(&address) {
+            self.reached.push(address);
+        }
+    }
+
+    /// Prints a note, unless it was printed before.
+    pub(super) fn note(&mut self, line: String) -> Result<()> {
+        if !self.noted.contains(&line) {
+            self.console.note(&line)?;
+            self.noted.push(line);
+        }
+        Ok(())
+    }
+}
