@@ -280,10 +280,7 @@ pub fn datagram_request(door: &str, source: IpAddr) -> Result<datagram::Request>
 /// # Errors
 ///
 /// Returns an error if the system provides no random numbers.
-pub fn seal_datagram(
-    client: &KeyPair,
-    request: &datagram::Request,
-) -> Result<[u8; DATAGRAM_LEN]> {
+pub fn seal_datagram(client: &KeyPair, request: &datagram::Request) -> Result<[u8; DATAGRAM_LEN]> {
     let ephemeral = PrivateKey::try_fill(|bytes| getrandom::fill(bytes))
         .map_err(|error| anyhow!("no random numbers: {error}"))?;
     Ok(request.seal(client, &server()?, ephemeral)?)

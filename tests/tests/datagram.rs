@@ -115,7 +115,9 @@ fn the_real_client_opens_and_closes() {
 fn a_door_closes_only_for_the_client_that_opened_it() {
     knock_tests::needs_bpf!();
     let scene = scene();
-    scene.send_datagram(&sealed(&request("ssh")), SOURCE).unwrap();
+    scene
+        .send_datagram(&sealed(&request("ssh")), SOURCE)
+        .unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     let close = Request {
         lease: RequestedLease::CLOSE,
@@ -317,7 +319,9 @@ fn a_flood_of_syns_with_the_clients_address_does_not_stop_its_datagram() {
         let spoofed = SocketAddr::new(SOURCE.ip(), 20_000 + port);
         scene.send(&[Frame::syn(spoofed, server)]).unwrap();
     }
-    scene.send_datagram(&sealed(&request("ssh")), SOURCE).unwrap();
+    scene
+        .send_datagram(&sealed(&request("ssh")), SOURCE)
+        .unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();
     let limited = scene.status().unwrap()["kernel"]["rate_limited"].as_u64();
     assert!(limited.unwrap() > 0);

@@ -16,8 +16,8 @@ use knock_tests::{
     link::Pair,
     process::{Running, Stream},
     scene::{
-        Files, PAIR_CONFIGURATION, PHONE, SERVER_PUBLIC, SOON, SOURCE, SSH, STRANGER, Scene, classic, knockd,
-        program, request, seal, syns, unbound,
+        Files, PAIR_CONFIGURATION, PHONE, SERVER_PUBLIC, SOON, SOURCE, SSH, STRANGER, Scene,
+        classic, knockd, program, request, seal, syns, unbound,
     },
     wire::Sender,
 };
@@ -134,7 +134,13 @@ fn refused(scene: &Scene, source: IpAddr, reason: &str) {
 fn genuine_knocks(scene: &Scene) {
     for server in ["192.0.2.1", "2001:db8::1"] {
         let mut knock = scene.pair.client.command(program("knock").unwrap());
-        knock.args(["--client", "laptop", "--server-key", SERVER_PUBLIC, "--key-file"]);
+        knock.args([
+            "--client",
+            "laptop",
+            "--server-key",
+            SERVER_PUBLIC,
+            "--key-file",
+        ]);
         knock.arg(scene.files.path("laptop.key"));
         knock.args(["--copies", "8", "--delay", "15ms", server, "ssh"]);
         let output = knock.output().unwrap();

@@ -9,7 +9,7 @@ use knock_tests::{
     link::Pair,
     process::{Running, Signal, status},
     scene::{
-        self, BACKUP, CONFIGURATION, Files, LAPTOP, PHONE, PAIR_CONFIGURATION, SOON, SOURCE, SSH,
+        self, BACKUP, CONFIGURATION, Files, LAPTOP, PAIR_CONFIGURATION, PHONE, SOON, SOURCE, SSH,
         STRANGER, Scene, classic, seal, unbound,
     },
 };

@@ -16,8 +16,8 @@ use knock_tests::{
     needs_bpf,
     process::Signal,
     scene::{
-        BACKUP, CONFIGURATION, LAPTOP, LAPTOP_PUBLIC, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic, seal,
-        unbound,
+        BACKUP, CONFIGURATION, LAPTOP, LAPTOP_PUBLIC, PHONE, SOON, SOURCE, SSH, STRANGER, Scene,
+        classic, seal, unbound,
     },
     service::{Greeter, Session, try_connect},
 };

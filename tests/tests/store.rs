@@ -10,7 +10,7 @@ use knock_tests::{
     link::Pair,
     process::{Running, Signal},
     scene::{
-        CONFIGURATION, PHONE, PAIR_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic,
+        CONFIGURATION, PAIR_CONFIGURATION, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic,
         knockd, program, request, seal, unbound,
     },
     strace::{Step, Strace},

@@ -3,13 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use knock_common::protocol::{
     block::Block,
     door::ShortTag,
     identity::{KeyPair, PrivateKey},
-    lease::{RequestedLease, ShortLease},
+    lease::RequestedLease,
     syn::{Binding, Request, Time40},
 };
 use knock_tests::{
@@ -87,8 +87,7 @@ fn a_configuration_with_a_thousand_clients_works() {
     let mut configuration = PAIR_CONFIGURATION.to_owned();
     for n in 0..1000 {
         let public = client(n).public();
-        configuration +=
-            &format!("\n[[client]]\nname = \"c{n}\"\npublic_key = \"{public}\"\n");
+        configuration += &format!("\n[[client]]\nname = \"c{n}\"\npublic_key = \"{public}\"\n");
     }
     let scene = Scene::with(&configuration).unwrap();
     let last = syn_key(&client(999)).unwrap();

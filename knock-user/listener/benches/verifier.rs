@@ -7,11 +7,7 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use knock_common::protocol::{
-    block::Block,
-    identity::PublicKey,
-    syn::SynSecret,
-};
+use knock_common::protocol::{block::Block, identity::PublicKey, syn::SynSecret};
 use knockd_listener::auth::{Arrival, Authenticator};
 use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
 

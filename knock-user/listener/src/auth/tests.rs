@@ -145,7 +145,11 @@ fn anonymous(knock: Verified) -> Verified {
 
 #[test]
 fn the_right_key_opens_its_doors() {
-    for (client, name, door) in [(LAPTOP, "ssh", SSH), (PHONE, "ssh", SSH), (PHONE, "web", WEB)] {
+    for (client, name, door) in [
+        (LAPTOP, "ssh", SSH),
+        (PHONE, "ssh", SSH),
+        (PHONE, "web", WEB),
+    ] {
         let knock = verify(client, request(client, name)).unwrap();
         assert_eq!(anonymous(knock), verified(client, door));
     }

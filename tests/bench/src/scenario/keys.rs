@@ -169,11 +169,7 @@ fn authenticator(kind: Kind, keys: &[[u8; KEY_LEN]]) -> Authenticator {
 }
 
 /// Decrypts blocks with each of `keys`, and ignores the results.
-fn decryptions<'a, C>(
-    keys: &[[u8; KEY_LEN]],
-    blocks: &'a [Block],
-    attempts: u32,
-) -> Subject<'a>
+fn decryptions<'a, C>(keys: &[[u8; KEY_LEN]], blocks: &'a [Block], attempts: u32) -> Subject<'a>
 where
     C: Cipher + 'a,
 {

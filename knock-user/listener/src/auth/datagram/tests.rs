@@ -9,7 +9,9 @@ use knock_common::protocol::{
 use super::{
     super::{
         Wish,
-        tests::{ARRIVAL, LAPTOP, LEASE, NOW, PHONE, SOURCE, SSH, WEB, authenticator, pair, server},
+        tests::{
+            ARRIVAL, LAPTOP, LEASE, NOW, PHONE, SOURCE, SSH, WEB, authenticator, pair, server,
+        },
     },
     *,
 };
@@ -88,9 +90,7 @@ fn every_wrong_field_is_refused_with_its_reason() {
                 unix_ms: NOW + (1 << 40),
                 ..ssh
             },
-            Refusal::Stale {
-                age_ms: -(1 << 40),
-            },
+            Refusal::Stale { age_ms: -(1 << 40) },
         ),
         (
             LAPTOP,
@@ -158,11 +158,8 @@ fn a_stranger_is_not_told_from_a_forger() {
     let authenticator = authenticator();
     let stranger = sealed(&pair(42), &request("ssh"));
     assert_eq!(authenticator.decrypt(&stranger), Decrypted::Forged);
-    let elsewhere = request("ssh").seal(
-        &pair(LAPTOP),
-        &pair(43).public(),
-        PrivateKey::new([5; 32]),
-    );
+    let elsewhere =
+        request("ssh").seal(&pair(LAPTOP), &pair(43).public(), PrivateKey::new([5; 32]));
     assert_eq!(
         authenticator.decrypt(&elsewhere.unwrap()),
         Decrypted::Forged
