@@ -112,7 +112,7 @@ fn an_error_is_reported_with_file_and_line() {
     let output = check(&files).output().unwrap();
     assert!(!output.status.success());
     let warning = String::from_utf8(output.stderr).unwrap();
-    let expected = "knockd.toml:14: open: tcp/2222 is not closed in the first place";
+    let expected = "knockd.toml:15: open: tcp/2222 is not closed in the first place";
     assert!(warning.contains(expected), "{warning}");
     assert!(output.stdout.is_empty());
 }

@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use clap::Subcommand;
-use knockd_config::Config;
+use knockd_config::{Config, NO_CLIENT};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use tracing::info;
 use zeroize::Zeroizing;
@@ -69,17 +69,15 @@ impl ClientCommand {
 /// written. Nothing is changed in this case.
 fn add(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     let text = knockd_config::read(config)?;
-    // Existing problems are reported before anything is added. A configuration without clients,
-    // the output of `knockd import-knockd`, becomes valid with the first client.
-    if !is_without_client(&text) {
-        let before = Config::parse(&text, config)?;
-        if before.clients.iter().any(|other| other.name == client.name) {
-            bail!(
-                "{} has a client {:?} already",
-                config.display(),
-                client.name
-            );
-        }
+    // Existing problems are reported before anything is added, with their places in the file.
+    match Config::parse(&text, config) {
+        Ok(before) if before.clients.iter().any(|other| other.name == client.name) => bail!(
+            "{} has a client {:?} already",
+            config.display(),
+            client.name
+        ),
+        Ok(_) => {}
+        Err(error) => expect_only_no_client(&error)?,
     }
     let mut document: DocumentMut = text.parse()?;
     let needs_key = !document.contains_key("server_key_file");
@@ -100,10 +98,23 @@ fn add(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     Ok(uri)
 }
 
-/// Whether `text` is TOML and names no client.
-fn is_without_client(text: &str) -> bool {
-    let document = text.parse::<DocumentMut>();
-    document.is_ok_and(|document| !document.contains_key("client"))
+/// A configuration without clients, the output of `knockd import-knockd`, becomes valid with the
+/// first client.
+///
+/// # Errors
+///
+/// Returns an error with every other problem.
+fn expect_only_no_client(error: &Error) -> Result<()> {
+    let text = format!("{error:#}");
+    let others: Vec<_> = text
+        .lines()
+        .filter(|line| !line.contains(NO_CLIENT))
+        .collect();
+    if others.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", others.join("\n"))
+    }
 }
 
 /// Adds a `[[client]]` after the existing ones.

@@ -21,6 +21,7 @@ use knockd_types::{account::Account, interface::Wanted, policy::Secret};
 use toml::Spanned;
 
 use crate::{
+    NO_CLIENT,
     file::{self, Protocol},
     keys::peers,
     metrics,
@@ -77,7 +78,7 @@ impl<'a> Checker<'a> {
         let names = self.unique_names("client", file.client.iter().map(|client| &client.name));
         self.unique_names("door", file.door.iter().map(|door| &door.name));
         if file.client.is_empty() {
-            self.problem("there is no [[client]]: `knockd client add NAME` adds one".into());
+            self.problem(format!("{NO_CLIENT}: `knockd client add NAME` adds one"));
         }
         if file.door.is_empty() {
             self.problem("there is no [[door]]: a knock could open nothing, so add one".into());

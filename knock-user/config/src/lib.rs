@@ -31,6 +31,9 @@ use self::{
     place::{Problem, Problems},
 };
 
+/// The beginning of the problem of a configuration without clients.
+pub const NO_CLIENT: &str = "there is no [[client]]";
+
 /// The largest file that is read, in bytes: room for a million clients. A larger one is probably
 /// the wrong file.
 const MAX_FILE_LEN: u64 = 128 * 1024 * 1024;

@@ -96,7 +96,7 @@ impl Listener {
             return None;
         }
         self.counters.accepted += 1;
-        Some(self.request(&verified, at))
+        Some(self.request_for(&verified, at))
     }
 
     fn count_refusal(&mut self, refusal: &Refusal) {
@@ -232,7 +232,7 @@ impl Listener {
     }
 
     /// The request to open or close the door.
-    fn request(&self, verified: &Verified, at: Duration) -> Request {
+    fn request_for(&self, verified: &Verified, at: Duration) -> Request {
         let Policy { clients, doors, .. } = &self.config.auth;
         let door = doors[verified.door].number;
         let client = clients[verified.client].number;

@@ -1,11 +1,11 @@
 //! The state of the listener.
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
 use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
-use knockd_types::{counters::Counters, syn::Syn};
+use knockd_types::{counters::Counters, datagram::Datagram, syn::Syn};
 use lru::LruCache;
 use tokio::sync::mpsc;
 
@@ -32,34 +32,75 @@ const ACCEPTED_KNOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
     None => panic!("it is above zero"),
 };
 
-/// A source of SYNs.
+/// A source of knocks.
 pub(crate) enum Source {
-    /// The ring buffer of the XDP program.
-    Ring(Box<Ring>),
+    /// The ring buffers of the eBPF program.
+    Rings(Box<Rings>),
     /// Lines of text.
     Lines(Lines),
     /// Lines of text that have ended.
     Ended,
 }
 
+/// The ring buffers of an eBPF program.
+pub(crate) struct Rings {
+    pub(crate) syns: Ring<Syn>,
+    pub(crate) datagrams: Ring<Datagram>,
+}
+
+/// The events that were read from ring buffers.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) syns: Vec<Syn>,
+    pub(crate) datagrams: Vec<Datagram>,
+}
+
 /// An input of a source.
 pub(crate) enum Input {
-    Syns,
+    /// Events, which are in the [`Batch`].
+    Events,
     Line(Line),
     Ended,
 }
 
+impl Rings {
+    /// The readers of the ring buffers in `files`: that of SYNs, then that of datagrams.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a file is missing, or a ring buffer cannot be opened.
+    pub(crate) fn open(files: &mut impl Iterator<Item = OwnedFd>) -> Result<Self> {
+        let mut file = || files.next().context("the file of a ring buffer is missing");
+        Ok(Self {
+            syns: Ring::open(file()?)?,
+            datagrams: Ring::open(file()?)?,
+        })
+    }
+
+    /// All events that are on the ring buffers.
+    pub(crate) fn drain(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        self.syns.drain(&mut batch.syns);
+        self.datagrams.drain(&mut batch.datagrams);
+        batch
+    }
+}
+
 impl Source {
-    /// The next input. SYNs of the ring buffer are appended to `syns`. Cancel-safe.
+    /// The next input. Events of the ring buffers are appended to `batch`. Cancel-safe.
     ///
     /// # Errors
     ///
     /// Returns an error if the kernel cannot wait for the ring buffer.
-    pub(crate) async fn next(&mut self, syns: &mut Vec<Syn>) -> Result<Input> {
+    pub(crate) async fn next(&mut self, batch: &mut Batch) -> Result<Input> {
         match self {
-            Self::Ring(ring) => {
-                ring.next(syns).await?;
-                Ok(Input::Syns)
+            Self::Rings(rings) => {
+                // In random order, so that a flood of one kind delays the other by one batch.
+                tokio::select! {
+                    read = rings.syns.next(&mut batch.syns) => read?,
+                    read = rings.datagrams.next(&mut batch.datagrams) => read?,
+                }
+                Ok(Input::Events)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
             Self::Ended => std::future::pending().await,

@@ -1,4 +1,5 @@
 use knock_common::protocol::{
+    classic::ClassicSecret,
     lease::ShortLease,
     syn::{Binding, SynSecret, Time40},
 };

@@ -208,17 +208,17 @@ fn beyond_its_bound_nothing_is_accepted() {
         .unwrap();
     {
         let mut accepted = transaction.open_table(ACCEPTED).unwrap();
-        for n in 1..MAX_BLOCKS {
-            accepted.insert((NOW, block(n).0), ()).unwrap();
+        for n in 1..MAX_KNOCKS {
+            accepted.insert((NOW, id(n)), ()).unwrap();
         }
     }
     transaction.commit().unwrap();
     refused(
-        accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
+        accepts(&mut store, MAX_KNOCKS, NOW + 1, NOW + 1),
         "the replay store is full",
     );
     // A minute later, blocks outside `max_skew` are removed for new ones.
-    accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
+    accepts(&mut store, MAX_KNOCKS, NOW + 60_001, NOW + 60_001).unwrap();
 }
 
 proptest! {

@@ -65,7 +65,7 @@ fn lines_have_no_interfaces_and_no_program() {
     let status = datapath.interface_status(&config.interfaces);
     assert!(status.attachments.is_empty() && status.awaited.is_empty());
     let ring = datapath.replace_program(&config, true, |_| Vec::new());
-    assert!(ring.unwrap().is_none());
+    assert!(ring.unwrap().is_empty());
     assert_eq!(datapath.counters(), Counters::default());
 }
 
