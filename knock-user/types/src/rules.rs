@@ -132,6 +132,7 @@ impl Rules {
             udp: protects(Transport::Udp),
             trusted: !self.trusted.is_empty(),
             destinations: self.destinations,
+            ipv4_prefix_lens: self.ipv4_prefix_lens,
             prefix_lens: self.prefix_lens,
             udp_idle_ns: NonZeroU64::new(nanoseconds(self.udp_idle)).unwrap_or(NonZeroU64::MIN),
         }
