@@ -316,7 +316,7 @@ fn secrets_do_not_appear_in_logs_status_or_stores() {
     let mut texts: Vec<_> = of_processes.collect();
     texts.extend([
         scene.status().unwrap().to_string().into_bytes(),
-        fs::read(scene.files.path("state/knocks/accepted.redb")).unwrap(),
+        fs::read(scene.files.path("state/knocks/accepted.journal")).unwrap(),
         fs::read(scene.files.path("state/leases.redb")).unwrap(),
     ]);
     for line in scene.knockd.lines().into_iter().chain(tail.lines()) {

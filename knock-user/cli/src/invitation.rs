@@ -17,7 +17,8 @@ pub(crate) struct InvitationArgs {
     pub(crate) server: Option<String>,
     /// The public key of a key pair that the client has made with `knock enroll` or `knock keygen`.
     /// Then the printed command is no secret [default: a new key pair]
-    #[arg(long, value_name = "KEY")]
+    // One key in 64 begins with a hyphen.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) public_key: Option<PublicKey>,
     /// Also print the knock:// address as a QR code
     #[arg(long)]

@@ -79,7 +79,7 @@ enum Command {
     Check(ConfigArg),
     /// Print a line `destination_port source_ip` for every SYN to the window
     Tap(Tap),
-    /// Follow the running daemon: every SYN, as seen by the kernel, and its outcome
+    /// Follow the running daemon: every packet of a knock, as seen by the kernel, and its outcome
     Tail(ViewArgs),
     /// Show the counters, interfaces and open doors of the running daemon
     Status(ViewArgs),

@@ -122,17 +122,17 @@ impl Page {
         )
     }
 
-    /// The time from a knock's last SYN to each of its effects.
+    /// The time from a knock's last packet to each of its effects.
     fn latencies(&self, snapshot: &Snapshot) -> Result<()> {
         for (name, help, histogram) in [
             (
                 "knockd_gate_opening_seconds",
-                "Time from the arrival of a knock's last SYN until the gate was open",
+                "Time from the arrival of a knock's last packet until the gate was open",
                 &snapshot.gate_opening,
             ),
             (
                 "knockd_command_start_seconds",
-                "Time from the arrival of a knock's last SYN until the door's command was started",
+                "Time from the arrival of a knock's last packet until the door's command was started",
                 &snapshot.command_start,
             ),
         ] {

@@ -48,9 +48,9 @@ pub struct Snapshot {
     pub sources_in_progress: usize,
     /// The number of `tail` subscribers.
     pub tails: usize,
-    /// The time from a knock's last SYN until the gate was open.
+    /// The time from a knock's last packet until the gate was open.
     pub gate_opening: Histogram,
-    /// The time from a knock's last SYN until the door's command was started.
+    /// The time from a knock's last packet until the door's command was started.
     pub command_start: Histogram,
 }
 

@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::{
     auth::{Arrival, Refusal, Refused, SingleUse, Verified, Wish},
     replay_store::{RecordError, ReplayStore},
-    state::Listener,
+    state::{AcceptedKnock, Listener},
 };
 
 /// The time in which further copies of an accepted knock arrive. The client sends up to 8 copies of
@@ -44,17 +44,17 @@ impl Listener {
         Ok(())
     }
 
-    /// Tries `block`, which `syn` has completed. Returns the request for the supervisor, if the
-    /// block is accepted.
-    pub(super) fn attempt(&mut self, block: &Block, syn: &Syn) -> Option<Request> {
+    /// Tries `block`, which `syn` has completed. Returns whether it is accepted: then it is in
+    /// [`Listener::accepted_knocks`].
+    pub(super) fn attempt(&mut self, block: &Block, syn: &Syn) -> bool {
         self.counters.attempts += 1;
         let arrival = self.arrival(syn.source);
         let verified = self.authenticator.verify(block, &arrival);
         self.decide(verified, &arrival, syn.at)
     }
 
-    /// Tries `datagram`. Returns the request for the supervisor, if it is accepted.
-    pub(super) fn attempt_datagram(&mut self, datagram: &Datagram) -> Option<Request> {
+    /// Tries `datagram`, like [`Listener::attempt`].
+    pub(super) fn attempt_datagram(&mut self, datagram: &Datagram) -> bool {
         let arrival = self.arrival(datagram.source);
         let (decrypted, is_known) = self.decrypted.get(&self.authenticator, &datagram.bytes);
         self.counters.datagrams_repeated += u64::from(is_known);
@@ -74,29 +74,69 @@ impl Listener {
         arrival
     }
 
-    /// Reports a refused knock, or records an accepted one, whose last packet arrived `at`. Returns
-    /// the request for the supervisor.
+    /// Reports a refused knock, or enters an accepted one, whose last packet arrived `at`. Returns
+    /// whether it is accepted.
     fn decide(
         &mut self,
         verified: Result<Verified, Refused>,
         arrival: &Arrival,
         at: Duration,
-    ) -> Option<Request> {
+    ) -> bool {
         let verified = match verified {
             Ok(verified) => verified,
             Err(Refused { why, client }) => {
                 self.count_refusal(&why);
                 self.refuse(arrival.source, why.into(), client, why.to_string());
-                return None;
+                return false;
             }
         };
         if let Some(single_use) = verified.single_use
-            && !self.record(&verified, &single_use, arrival)
+            && !self.enter(&verified, &single_use, arrival)
         {
-            return None;
+            return false;
         }
-        self.counters.accepted += 1;
-        Some(self.request_for(&verified, at))
+        self.accepted_knocks.push(AcceptedKnock {
+            request: self.request_for(&verified, at),
+            source: arrival.source,
+            id: verified.single_use.map(|single_use| single_use.id),
+        });
+        true
+    }
+
+    /// Writes the accepted knocks to the replay store, all at once, and returns the requests for the
+    /// supervisor. If they cannot be written, they are refused.
+    pub(super) fn commit_knocks(&mut self) -> Vec<Request> {
+        let knocks = std::mem::take(&mut self.accepted_knocks);
+        let committed = self.store.as_mut().map_or(Ok(()), ReplayStore::commit);
+        let mut requests = Vec::with_capacity(knocks.len());
+        for AcceptedKnock {
+            request,
+            source,
+            id,
+        } in knocks
+        {
+            match (&committed, id) {
+                (Err(error), Some(id)) => {
+                    self.accepted.pop(&id);
+                    self.refuse_unstored(
+                        source,
+                        &format!("the replay store has failed: {error:#}"),
+                    );
+                }
+                _ => {
+                    self.counters.accepted += 1;
+                    requests.push(request);
+                }
+            }
+        }
+        requests
+    }
+
+    /// Reports that a knock of `source` is refused because it cannot be stored.
+    fn refuse_unstored(&mut self, source: IpAddr, error: &str) {
+        self.counters.refused_store += 1;
+        let message = format!("a knock from {source} is refused: {error}");
+        self.report_limited(source, Event::Trouble { message });
     }
 
     fn count_refusal(&mut self, refusal: &Refusal) {
@@ -153,9 +193,9 @@ impl Listener {
         }
     }
 
-    /// Records a single-use knock in the replay store. If it has to be refused, reports the refusal
-    /// and returns `false`.
-    fn record(
+    /// Enters a single-use knock in the replay store. If it has to be refused, reports the refusal and
+    /// returns `false`.
+    fn enter(
         &mut self,
         verified: &Verified,
         SingleUse { id, made_at }: &SingleUse,
@@ -173,13 +213,13 @@ impl Listener {
             self.refuse(source, Reason::Copy, Some(verified.client), detail);
             return false;
         }
-        let recorded = match &mut self.store {
+        let entered = match &mut self.store {
             // Spares the store a recording that is sent in a flood.
             _ if self.accepted.contains(id) => Err(RecordError::Replayed),
-            Some(store) => store.record(id, *made_at, arrival.now, arrival.max_skew),
+            Some(store) => store.enter(id, *made_at, arrival.now, arrival.max_skew),
             None => Err(RecordError::Broken(anyhow!("there is no directory for it"))),
         };
-        let Err(error) = recorded else {
+        let Err(error) = entered else {
             self.accepted.put(*id, (source, now));
             return true;
         };
@@ -193,9 +233,7 @@ impl Listener {
                 Reason::Stale
             }
             RecordError::Full | RecordError::Broken(_) => {
-                self.counters.refused_store += 1;
-                let message = format!("a knock from {source} is refused: {error}");
-                self.report_limited(source, Event::Trouble { message });
+                self.refuse_unstored(source, &error.to_string());
                 return false;
             }
         };

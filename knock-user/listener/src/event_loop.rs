@@ -17,6 +17,7 @@ use crate::{
     assembler::{Candidates, PendingLookup},
     auth::Authenticator,
     query::Query,
+    replay_store::MAX_BATCH,
     source::lines::Line,
     state::{Batch, Input, Listener, Rings, Source},
 };
@@ -142,7 +143,10 @@ impl Listener {
 
     async fn handle_line(&mut self, line: Line) -> Result<()> {
         match line {
-            Line::Syn(syn) => self.handle_syns(&[syn]).await?,
+            Line::Syn(syn) => {
+                self.handle_syns(&[syn]).await?;
+                self.commit().await?;
+            }
             Line::OutsideWindow => self.counters.lines_outside_window += 1,
             Line::Skipped { number, reason } => {
                 self.counters.lines_skipped += 1;
@@ -164,6 +168,25 @@ impl Listener {
             self.handle_datagram(datagram).await?;
         }
         batch.datagrams.clear();
+        self.commit().await
+    }
+
+    /// Commits the accepted knocks, and sends their requests to the supervisor.
+    async fn commit(&mut self) -> Result<()> {
+        for request in self.commit_knocks() {
+            self.supervisor
+                .send(&request)
+                .await
+                .context("the supervisor does not receive requests")?;
+        }
+        Ok(())
+    }
+
+    /// Commits the accepted knocks before one write cannot hold them.
+    async fn commit_full_batch(&mut self) -> Result<()> {
+        if self.accepted_knocks.len() >= MAX_BATCH {
+            self.commit().await?;
+        }
         Ok(())
     }
 
@@ -173,17 +196,8 @@ impl Listener {
             self.counters.not_unicast += 1;
             return Ok(());
         }
-        match self.attempt_datagram(datagram) {
-            Some(request) => self.request(&request).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn request(&self, request: &Request) -> Result<()> {
-        self.supervisor
-            .send(request)
-            .await
-            .context("the supervisor does not receive requests")
+        self.attempt_datagram(datagram);
+        self.commit_full_batch().await
     }
 
     async fn handle_syns(&mut self, syns: &[Syn]) -> Result<()> {
@@ -211,11 +225,11 @@ impl Listener {
             self.refuse(syn.source, Reason::Rate, None, detail);
         }
         for block in &blocks {
-            if let Some(request) = self.attempt(block, syn) {
+            if self.attempt(block, syn) {
                 self.assembler.accept(&syn.source);
-                return self.request(&request).await;
+                break;
             }
         }
-        Ok(())
+        self.commit_full_batch().await
     }
 }

@@ -50,7 +50,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a knock that had `effect` at `time` after its last SYN.
+    /// Counts a knock that had `effect` at `time` after its last packet.
     pub(crate) fn observe(&mut self, effect: Effect, time: Duration) {
         match effect {
             Effect::Gate => self.gate_opening.observe(time),

@@ -5,28 +5,28 @@
 //! horizon may be a replay of a removed one and is refused. So neither a clock that is set
 //! back nor a larger `max_skew` makes an old knock valid again.
 
-use std::{path::Path, time::Duration};
+mod journal;
 
-use anyhow::Result;
-use knockd_runtime::store::Store;
+use std::{
+    collections::{HashSet, VecDeque},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
 use knockd_types::names::KNOCKS_FILE;
-use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 use thiserror::Error;
 
-/// The accepted knocks. The key begins with the knock's own timestamp (Unix milliseconds), so that
-/// one table serves both look-up and removal of the oldest ones. The identity follows: the block of
-/// a SYN knock, or the digest of a datagram.
-const ACCEPTED: TableDefinition<'_, (u64, [u8; 16]), ()> = TableDefinition::new("accepted");
+use self::journal::{Journal, Record, Taken};
 
-/// The horizon, a single value: the newest timestamp of all removed knocks.
-const HORIZON: TableDefinition<'_, (), u64> = TableDefinition::new("horizon");
+pub(crate) use self::journal::MAX_BATCH;
 
 /// The effect of a broken file, and of its removal.
 const CONSEQUENCE: &str = "single-use knocks are refused until it is repaired or removed (after a removal, knocks that were made within `max_skew` can be replayed)";
 
 /// The capacity in knocks. Each is a knock by the owner of a key within about a day. At capacity,
 /// knocks outside `max_skew` are removed early. If there are none, knocks are refused.
-const MAX_KNOCKS: u64 = 65_536;
+const MAX_KNOCKS: usize = 65_536;
 
 /// The time for which a knock is kept after its timestamp has left `max_skew`, unless its place is
 /// needed: one day. A clock that was ahead by less, such as by a wrong time zone, and is then
@@ -34,7 +34,7 @@ const MAX_KNOCKS: u64 = 65_536;
 /// until then.
 const KEPT_STALE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Knocks that are removed for each new one: few enough not to delay the knock, and more than one, so that
+/// Knocks that are removed for each new one: few enough not to delay it, and more than one, so that
 /// the store shrinks.
 const MAX_DROPPED: usize = 256;
 
@@ -54,42 +54,68 @@ pub(crate) enum RecordError {
     Full,
     /// The store has failed. A knock that cannot be stored is refused.
     #[error("the replay store has failed: {0:#}")]
-    Broken(anyhow::Error),
-}
-
-impl<E: Into<redb::Error>> From<E> for RecordError {
-    fn from(error: E) -> Self {
-        Self::Broken(error.into().into())
-    }
+    Broken(#[from] anyhow::Error),
 }
 
 /// The replay store on disk.
+///
+/// A knock is first [entered](Self::enter), which checks it, and then [committed](Self::commit),
+/// alone or together with others: one write for all of them.
 #[derive(Debug)]
-pub(crate) struct ReplayStore(Store);
+pub(crate) struct ReplayStore {
+    path: PathBuf,
+    /// The path that messages show.
+    shown: PathBuf,
+    /// `None` after an error. Then the file is opened again on the next use, so that the daemon
+    /// recovers from a full disk without a restart.
+    open: Option<Open>,
+}
+
+/// An open store.
+#[derive(Debug)]
+struct Open {
+    journal: Journal,
+    /// The accepted knocks, in the order of their acceptance.
+    order: VecDeque<(u64, [u8; 16])>,
+    index: HashSet<(u64, [u8; 16])>,
+    /// The newest timestamp of the removed knocks; 0 if none was removed.
+    horizon: u64,
+    /// Entered, but not committed.
+    entered: Vec<Record>,
+}
 
 impl ReplayStore {
     /// The replay store in the directory `dir`, which messages show as `shown`.
     ///
     /// The daemon also starts with a file that is damaged or not writable: the second value is
-    /// the error, and [`ReplayStore::record`] fails until the file is repaired.
+    /// the error, and [`ReplayStore::enter`] fails until the file is repaired.
     ///
     /// # Errors
     ///
     /// Returns an error if another daemon has the store open.
     pub(crate) fn open(dir: &Path, shown: &Path) -> Result<(Self, Option<anyhow::Error>)> {
-        let (store, problem) =
-            Store::open(dir.join(KNOCKS_FILE), shown.join(KNOCKS_FILE), CONSEQUENCE)?;
-        Ok((Self(store), problem))
+        let mut store = Self {
+            path: dir.join(KNOCKS_FILE),
+            shown: shown.join(KNOCKS_FILE),
+            open: None,
+        };
+        match store.opened() {
+            Ok(_) => Ok((store, None)),
+            Err(error) if error.is::<Taken>() => bail!(
+                "another knockd uses {}: stop it, or set another `state_dir`",
+                store.shown.display()
+            ),
+            Err(error) => Ok((store, Some(error))),
+        }
     }
 
-    /// Records that the knock `id`, with the timestamp `made_at`, is accepted at `now` (both in Unix
-    /// milliseconds). On return the record is on disk.
+    /// Enters the knock `id`, with the timestamp `made_at`, as accepted at `now` (both in Unix
+    /// milliseconds). It is not on disk yet.
     ///
     /// # Errors
     ///
-    /// Returns an error if the knock has to be refused. The knock is not stored in this case,
-    /// unless it was stored before.
-    pub(crate) fn record(
+    /// Returns an error if the knock has to be refused. It is not entered then.
+    pub(crate) fn enter(
         &mut self,
         id: &[u8; 16],
         made_at: u64,
@@ -97,56 +123,111 @@ impl ReplayStore {
         max_skew: Duration,
     ) -> Result<(), RecordError> {
         let stale = now.saturating_sub(u64::try_from(max_skew.as_millis()).unwrap_or(u64::MAX));
-        // A refusal is not a database failure: for `Store::with` it must not be an error.
-        let recorded = self
-            .0
-            .with(|database| match record(database, id, made_at, stale) {
-                Err(RecordError::Broken(error)) => Err(error),
-                verdict => Ok(verdict),
-            });
-        recorded.unwrap_or_else(|error| Err(RecordError::Broken(error)))
+        self.opened()?.enter(id, made_at, stale)
+    }
+
+    /// The number of knocks that were entered and not committed.
+    pub(crate) fn entered(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.entered.len())
+    }
+
+    /// Writes the entered knocks. On return they are on disk.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if they cannot be written: all of them have to be refused.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let written = open.commit();
+        if written.is_err() {
+            // What is in the file is known again when it is opened.
+            self.open = None;
+        }
+        written
+    }
+
+    /// The open store. Opens it if it is not.
+    fn opened(&mut self) -> Result<&mut Open> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => Open::new(&self.path).with_context(|| {
+                format!(
+                    "the store {} cannot be opened and is left unchanged; {CONSEQUENCE}",
+                    self.shown.display()
+                )
+            })?,
+        };
+        Ok(self.open.insert(open))
     }
 }
 
-fn record(database: &Database, id: &[u8; 16], made_at: u64, stale: u64) -> Result<(), RecordError> {
-    let transaction = database.begin_write()?;
-    {
-        let mut accepted = transaction.open_table(ACCEPTED)?;
-        let mut horizons = transaction.open_table(HORIZON)?;
-        if accepted.get((made_at, *id))?.is_some() {
+impl Open {
+    fn new(path: &Path) -> Result<Self> {
+        let (journal, records) = Journal::open(path)?;
+        let horizon = records.iter().map(|record| record.horizon).max();
+        let horizon = horizon.unwrap_or_default();
+        let keys = records.iter().map(|record| (record.made_at, record.id));
+        // The others were removed: the file contains more records than the store keeps.
+        let order: VecDeque<_> = keys.filter(|(made_at, _)| *made_at > horizon).collect();
+        Ok(Self {
+            journal,
+            index: order.iter().copied().collect(),
+            order,
+            horizon,
+            entered: Vec::new(),
+        })
+    }
+
+    fn enter(&mut self, id: &[u8; 16], made_at: u64, stale: u64) -> Result<(), RecordError> {
+        let key = (made_at, *id);
+        if self.index.contains(&key) {
             return Err(RecordError::Replayed);
         }
-        let horizon = horizons.get(())?.map(|horizon| horizon.value());
-        if horizon.is_some_and(|horizon| made_at <= horizon) {
+        if self.horizon > 0 && made_at <= self.horizon {
             return Err(RecordError::BeyondHorizon);
         }
-        let mut stored = accepted.len()?;
-        let mut dropped = None;
+        if self.entered.len() == MAX_BATCH {
+            return Err(RecordError::Broken(anyhow!("too many knocks at once")));
+        }
+        self.remove_old(stale);
+        if self.order.len() >= MAX_KNOCKS {
+            return Err(RecordError::Full);
+        }
+        self.order.push_back(key);
+        self.index.insert(key);
+        self.entered.push(Record {
+            made_at,
+            id: *id,
+            horizon: self.horizon,
+        });
+        Ok(())
+    }
+
+    /// Removes the oldest knocks whose timestamp is far enough before `stale`.
+    fn remove_old(&mut self, stale: u64) {
         for _ in 0..MAX_DROPPED {
-            let before = if stored >= MAX_KNOCKS {
+            let before = if self.order.len() >= MAX_KNOCKS {
                 stale
             } else {
                 stale.saturating_sub(KEPT_STALE_MS)
             };
-            let oldest = accepted.first()?.map(|(key, _)| key.value());
-            let Some((age, old)) = oldest.filter(|(age, _)| *age < before) else {
+            let Some(old) = self.order.pop_front_if(|(made_at, _)| *made_at < before) else {
                 break;
             };
-            accepted.remove((age, old))?;
-            stored -= 1;
-            dropped = Some(age);
+            self.index.remove(&old);
+            self.horizon = self.horizon.max(old.0);
         }
-        if let Some(dropped) = dropped {
-            horizons.insert((), dropped.max(horizon.unwrap_or_default()))?;
-        }
-        if stored >= MAX_KNOCKS {
-            return Err(RecordError::Full);
-        }
-        accepted.insert((made_at, *id), ())?;
     }
-    // redb's default durability: on return the data is on disk.
-    transaction.commit()?;
-    Ok(())
+
+    fn commit(&mut self) -> Result<()> {
+        if !self.entered.is_empty() {
+            self.journal.append(&self.entered)?;
+            self.entered.clear();
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, num::NonZeroUsize, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
-use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
+use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig, request::Request};
 use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
 use knockd_types::{counters::Counters, datagram::Datagram, syn::Syn};
 use lru::LruCache;
@@ -108,6 +108,14 @@ impl Source {
     }
 }
 
+/// An accepted knock that is not on disk yet.
+pub(crate) struct AcceptedKnock {
+    pub(crate) request: Request,
+    pub(crate) source: IpAddr,
+    /// The identity of a single-use knock.
+    pub(crate) id: Option<[u8; 16]>,
+}
+
 /// The state of the event loop.
 pub(crate) struct Listener {
     pub(crate) supervisor: ListenerEnd,
@@ -122,6 +130,8 @@ pub(crate) struct Listener {
     /// The latest accepted single-use knocks: where each came from, and when.
     pub(crate) accepted: LruCache<[u8; 16], (IpAddr, Duration)>,
     pub(crate) decrypted: DecryptedDatagrams,
+    /// The accepted knocks of the current batch.
+    pub(crate) accepted_knocks: Vec<AcceptedKnock>,
     pub(crate) refusals: Refusals,
     pub(crate) wall_clock: WallClock,
     pub(crate) reporter: Reporter,
@@ -157,6 +167,7 @@ impl Listener {
             store_path,
             accepted: LruCache::new(ACCEPTED_KNOCKS),
             decrypted: DecryptedDatagrams::new(),
+            accepted_knocks: Vec::new(),
             refusals: Refusals::default(),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             reporter: Reporter::default(),

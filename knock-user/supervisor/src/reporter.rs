@@ -30,7 +30,7 @@ impl Reporter {
         self.report(Event::Trouble { message });
     }
 
-    /// Reports for the metrics that a knock has had `effect`. Its last SYN arrived at `arrival`.
+    /// Reports for the metrics that a knock has had `effect`. Its last packet arrived at `arrival`.
     pub(crate) fn latency(&self, effect: Effect, arrival: Duration) {
         let time = monotonic().saturating_sub(arrival);
         // The next message that must not be lost detects a listener that does not read.

@@ -53,9 +53,9 @@ pub enum Event {
         /// The line.
         message: String,
     },
-    /// A block of 16 SYNs was refused.
+    /// A block of 16 SYNs, or a datagram, was refused.
     Refused {
-        /// The source address of the SYNs.
+        /// The source address of the packets.
         source: IpAddr,
         /// The reason as a stable word.
         reason: Reason,

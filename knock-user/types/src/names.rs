@@ -25,7 +25,7 @@ pub fn is_unicast(address: IpAddr) -> bool {
 }
 
 /// The file name of the replay store in [`KNOCKS_FOLDER`].
-pub const KNOCKS_FILE: &str = "accepted.redb";
+pub const KNOCKS_FILE: &str = "accepted.journal";
 
 /// The directory of the replay store in `state_dir`. It belongs to the listener's user.
 pub const KNOCKS_FOLDER: &str = "knocks";

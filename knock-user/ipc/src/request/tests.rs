@@ -86,7 +86,7 @@ proptest! {
 
 #[test]
 fn an_unknown_kind_is_invalid() {
-    for kind in [0, 11, 0xff] {
+    for kind in [0, 12, 0xff] {
         let mut bytes = [0; REQUEST_LEN];
         bytes[0] = kind;
         assert_eq!(Request::from_bytes(&bytes), Err(InvalidRequest::Kind(kind)));

@@ -33,11 +33,11 @@ impl Dir {
     }
 }
 
-/// Whether a block made at `made_at` is accepted at `now`.
+/// Whether a knock made at `made_at` is accepted at `now`.
 fn accepts(store: &mut ReplayStore, n: u64, made_at: u64, now: u64) -> Result<(), String> {
-    store
-        .record(&id(n), made_at, now, SKEW)
-        .map_err(|error| error.to_string())
+    let entered = store.enter(&id(n), made_at, now, SKEW);
+    entered.map_err(|error| error.to_string())?;
+    store.commit().map_err(|error| error.to_string())
 }
 
 #[track_caller]
@@ -47,7 +47,7 @@ fn refused(result: Result<(), String>, part: &str) {
 }
 
 #[test]
-fn a_block_is_accepted_once_also_after_a_restart() {
+fn a_knock_is_accepted_once_also_after_a_restart() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
@@ -61,11 +61,11 @@ fn a_block_is_accepted_once_also_after_a_restart() {
 }
 
 #[test]
-fn a_copy_of_an_open_file_contains_the_accepted_blocks() {
+fn a_copy_of_an_open_file_contains_the_accepted_knocks() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // The state after a crash: the database was not closed.
+    // The state after a crash: the file was not closed.
     let copy = Dir::new();
     fs::copy(dir.file(), copy.file()).unwrap();
     refused(
@@ -75,20 +75,15 @@ fn a_copy_of_an_open_file_contains_the_accepted_blocks() {
 }
 
 #[test]
-fn old_blocks_are_removed_and_never_accepted_again() {
+fn old_knocks_are_removed_and_never_accepted_again() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // Block 2 causes the removal of block 1.
+    // Knock 2 causes the removal of knock 1.
     let later = NOW + DAY + 60_001;
     accepts(&mut store, 2, later, later).unwrap();
-    let transaction = store
-        .0
-        .with(|database| Ok(database.begin_write()?))
-        .unwrap();
-    assert_eq!(transaction.open_table(ACCEPTED).unwrap().len().unwrap(), 1);
-    drop(transaction);
-    // The clock is set back. An attacker has recorded block 1, and a block that never arrived.
+    assert_eq!(store.open.as_ref().unwrap().order.len(), 1);
+    // The clock is set back. An attacker has recorded knock 1, and a knock that never arrived.
     refused(
         accepts(&mut store, 1, NOW, NOW + 10),
         "older than the replay store",
@@ -106,7 +101,7 @@ fn a_clock_that_was_ahead_for_hours_locks_no_client_out() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // Hours of knocks with a clock that is 20 hours ahead; each makes earlier blocks stale.
+    // Hours of knocks with a clock that is 20 hours ahead; each makes earlier ones stale.
     for n in 0..30 {
         let ahead = NOW + 20 * HOUR + n * HOUR / 10;
         accepts(&mut store, 100 + n, ahead, ahead).unwrap();
@@ -123,7 +118,7 @@ fn a_clock_that_was_ahead_for_hours_locks_no_client_out() {
 }
 
 #[test]
-fn after_a_clock_that_was_days_ahead_removed_blocks_are_refused() {
+fn after_a_clock_that_was_days_ahead_removed_knocks_are_refused() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
@@ -140,7 +135,7 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
     let later = NOW + DAY + 70_000;
     accepts(&mut store, 2, later, later).unwrap();
     let days = Duration::from_millis(2 * DAY);
-    let replayed = store.record(&id(1), NOW, later, days);
+    let replayed = store.enter(&id(1), NOW, later, days);
     assert!(matches!(replayed, Err(RecordError::BeyondHorizon)));
 }
 
@@ -202,23 +197,35 @@ fn beyond_its_bound_nothing_is_accepted() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 0, NOW, NOW).unwrap();
-    let transaction = store
-        .0
-        .with(|database| Ok(database.begin_write()?))
-        .unwrap();
-    {
-        let mut accepted = transaction.open_table(ACCEPTED).unwrap();
-        for n in 1..MAX_KNOCKS {
-            accepted.insert((NOW, id(n)), ()).unwrap();
+    for n in 1..MAX_KNOCKS as u64 {
+        store.enter(&id(n), NOW, NOW, SKEW).unwrap();
+        if store.entered() == MAX_BATCH {
+            store.commit().unwrap();
         }
     }
-    transaction.commit().unwrap();
+    store.commit().unwrap();
+    let one_more = MAX_KNOCKS as u64;
+    for _ in 0..2 {
+        refused(
+            accepts(&mut store, one_more, NOW + 1, NOW + 1),
+            "the replay store is full",
+        );
+        drop(store);
+        store = dir.open();
+    }
+    // A minute later, knocks outside `max_skew` are removed for new ones.
+    let later = NOW + 60_001;
+    for n in 0..2000 {
+        accepts(&mut store, one_more + n, later + n, later + n).unwrap();
+    }
+    drop(store);
+    let mut store = dir.open();
+    refused(accepts(&mut store, 0, NOW, NOW + 1), "older than");
+    let last = one_more + 1999;
     refused(
-        accepts(&mut store, MAX_KNOCKS, NOW + 1, NOW + 1),
-        "the replay store is full",
+        accepts(&mut store, last, later + 1999, later),
+        "accepted before",
     );
-    // A minute later, blocks outside `max_skew` are removed for new ones.
-    accepts(&mut store, MAX_KNOCKS, NOW + 60_001, NOW + 60_001).unwrap();
 }
 
 proptest! {
@@ -226,15 +233,15 @@ proptest! {
 
     /// For every sequence of clock changes and restarts.
     #[test]
-    fn no_block_is_accepted_twice(
+    fn no_knock_is_accepted_twice(
         steps in prop::collection::vec((0_u64..8, 0_u64..4, 0_u64..200_000, prop::bool::weighted(0.1)), 1..60),
     ) {
         let dir = Dir::new();
         let mut store = dir.open();
-        let mut accepted = std::collections::HashSet::new();
+        let mut accepted = HashSet::new();
         for (n, days, clock, restart) in steps {
             let now = NOW + days * DAY + clock;
-            // A block has one timestamp: here it follows from its number.
+            // A knock has one timestamp: here it follows from its number.
             let made_at = NOW + n % 4 * DAY + n * 20_000;
             let fresh = now.abs_diff(made_at) <= 60_000;
             if fresh && accepts(&mut store, n, made_at, now).is_ok() {

@@ -41,7 +41,7 @@ impl Ledger {
     }
 
     /// Starts the command of `task`. Returns `false` if there is none to run. `arrival` is the
-    /// arrival of the knock's last SYN, if the latency is measured.
+    /// arrival of the knock's last packet, if the latency is measured.
     pub(super) fn run_command(&self, task: &Task, arrival: Option<Duration>) -> bool {
         if self.is_dry_run {
             return false;
