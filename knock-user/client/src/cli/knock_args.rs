@@ -10,9 +10,10 @@ use knock_common::{
 
 use super::value::{PublicKeyParser, SequenceParser, Verify, lease, window};
 use crate::{
-    clock::Offset,
+    clock::{Offset, TimeSource},
     name::Name,
     pace::{Copies, Delay, Pace},
+    resolve_ip::ResolveIp,
     server::{Families, Server},
     source_ip::{HostAddress, SourceIp},
     transport::{Transport, UdpPort},
@@ -229,6 +230,33 @@ pub struct KnockArgs {
     )]
     pub source_ip: Option<SourceIp>,
 
+    /// Let `--source-ip auto` ask a STUN server for this host's address: stun:HOST[:PORT], or none
+    ///
+    /// Behind a router (NAT) this host cannot know the address that the server sees. With this
+    /// option it asks, where the server has a public address and this host has none. `knock` trusts
+    /// the answer only as far as the knock is bound to it: with a wrong one, it opens nothing. If
+    /// there is no answer within 2 s, the knock is unbound, and a note says so.
+    #[arg(
+        long,
+        value_name = "SERVICE",
+        conflicts_with_all = ["classic", "open_for"],
+        help_heading = "Address and time"
+    )]
+    pub resolve_ip: Option<ResolveIp>,
+
+    /// Where the time of the knock comes from: system, or ntp:HOST[:PORT] [default: system]
+    ///
+    /// For a host without a right clock. The server is asked once, by SNTP, for at most 2 s. Its
+    /// answer is not authenticated: whoever can change it can let the knock fail, or make one that
+    /// is valid later.
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        conflicts_with_all = ["classic", "time_offset"],
+        help_heading = "Address and time"
+    )]
+    pub time: Option<TimeSource>,
+
     /// Add this to the time on this host's clock, which is wrong: +30s, -2h
     ///
     /// A server accepts knocks whose time is at most `max_skew` (60 s) from its own.
@@ -291,6 +319,13 @@ impl KnockArgs {
             delay: self.delay.unwrap_or(default.delay),
             copies: self.copies.unwrap_or(default.copies),
         }
+    }
+
+    /// Where the time comes from, if it is specified.
+    #[must_use]
+    pub fn time_source(&self) -> Option<TimeSource> {
+        let offset = self.time_offset.map(TimeSource::Offset);
+        self.time.clone().or(offset)
     }
 
     /// The port to verify. `None`: not specified; `Some(None)`: explicitly none.
