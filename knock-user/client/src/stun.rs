@@ -1,7 +1,7 @@
 //! The address under which this host is seen, by STUN (RFC 8489).
 //!
-//! The answer is not authenticated. A wrong one binds the knock to a wrong address, so that it opens
-//! nothing; it never opens the door for that address.
+//! The answer is not authenticated. A wrong one binds the knock to a wrong address: it opens nothing
+//! for this host, and whoever is at that address and records the knock can use it from there.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
