@@ -11,7 +11,8 @@ use crate::address::Address;
 /// A daemon takes over a predecessor's leases only if they have this version.
 pub const LAYOUT_VERSION: u32 = 1;
 
-/// The maximum number of different IPv6 prefix lengths of leases. Each costs one map lookup.
+/// The maximum number of different prefix lengths of leases, for IPv4 and for IPv6. Each costs one
+/// map lookup.
 pub const MAX_PREFIX_LENS: usize = 4;
 
 /// The maximum number of trusted networks: the size of the map `TRUSTED`.
@@ -77,7 +78,7 @@ pub struct LeaseKey {
     pub port: u16,
     /// The protocol number: [`Transport::number`].
     pub protocol: u8,
-    /// The number of significant bits of `source`; [`HOST`] for IPv4.
+    /// The number of significant bits of `source`, which is IPv4-mapped for IPv4.
     pub prefix_len: u8,
 }
 
@@ -139,7 +140,7 @@ impl Lease {
     }
 }
 
-/// The set of IPv6 prefix lengths of leases: at most [`MAX_PREFIX_LENS`] different ones.
+/// The set of prefix lengths of IPv4 or IPv6 leases: at most [`MAX_PREFIX_LENS`] different ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixLens([u8; MAX_PREFIX_LENS]);
 

@@ -65,6 +65,8 @@ pub struct Gate {
     pub trusted: bool,
     /// To which packets the gate and the window apply.
     pub destinations: Destinations,
+    /// The prefix lengths of IPv4 leases, each in IPv4-mapped form.
+    pub ipv4_prefix_lens: PrefixLens,
     /// The prefix lengths of IPv6 leases.
     pub prefix_lens: PrefixLens,
     /// The longest gap between datagrams that keeps a lease alive, in nanoseconds.
@@ -114,10 +116,12 @@ pub struct Settings {
     /// What the gate checks: a combination of [`TCP`], [`UDP`], [`TRUSTED`], [`OBSERVE`],
     /// [`LISTED`] and [`ALL`]. Without [`TCP`] and [`UDP`] there is no gate.
     gate: u8,
-    /// The lengths in [`PrefixLens`].
+    /// The lengths of IPv6 leases in [`PrefixLens`].
     prefix_lens: [u8; MAX_PREFIX_LENS],
+    /// The same of IPv4 leases.
+    ipv4_prefix_lens: [u8; MAX_PREFIX_LENS],
     /// Always zero.
-    reserved: [u8; 3],
+    reserved: [u8; 7],
 }
 
 const TCP: u8 = 1;
@@ -175,7 +179,8 @@ impl Settings {
             datagram_port: 0,
             gate: 0,
             prefix_lens: [0; MAX_PREFIX_LENS],
-            reserved: [0; 3],
+            ipv4_prefix_lens: [0; MAX_PREFIX_LENS],
+            reserved: [0; 7],
         }
     }
 
@@ -218,6 +223,7 @@ impl Settings {
                 | flag(matches!(gate.destinations, Destinations::Listed), LISTED)
                 | flag(matches!(gate.destinations, Destinations::All), ALL),
             prefix_lens: gate.prefix_lens.as_array(),
+            ipv4_prefix_lens: gate.ipv4_prefix_lens.as_array(),
             ..self
         }
     }
@@ -262,10 +268,8 @@ impl Settings {
     #[must_use]
     #[inline(always)]
     pub fn mac1(&self) -> Mac1Key {
-        Mac1Key {
-            first: loaded(&self.mac1.first),
-            second: loaded(&self.mac1.second),
-        }
+        let Mac1Key([a, b, c, d]) = &self.mac1;
+        Mac1Key([loaded(a), loaded(b), loaded(c), loaded(d)])
     }
 
     /// The token bucket rate of knock datagrams, per source.
@@ -337,19 +341,27 @@ impl Settings {
     pub fn prefix_lens(&self) -> [u8; MAX_PREFIX_LENS] {
         loaded(&self.prefix_lens)
     }
+
+    /// The prefix lengths of IPv4 leases, in the same form.
+    #[must_use]
+    #[inline(always)]
+    pub fn ipv4_prefix_lens(&self) -> [u8; MAX_PREFIX_LENS] {
+        loaded(&self.ipv4_prefix_lens)
+    }
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 72);
+    assert!(size_of::<Settings>() == 96);
     assert!(core::mem::offset_of!(Settings, udp_idle_ns) == 16);
     assert!(core::mem::offset_of!(Settings, mac1) == 24);
-    assert!(core::mem::offset_of!(Settings, datagram_rate) == 40);
-    assert!(core::mem::offset_of!(Settings, drops) == 56);
-    assert!(core::mem::offset_of!(Settings, window_base) == 60);
-    assert!(core::mem::offset_of!(Settings, datagram_port) == 62);
-    assert!(core::mem::offset_of!(Settings, gate) == 64);
-    assert!(core::mem::offset_of!(Settings, prefix_lens) == 65);
-    assert!(core::mem::offset_of!(Settings, reserved) == 69);
+    assert!(core::mem::offset_of!(Settings, datagram_rate) == 56);
+    assert!(core::mem::offset_of!(Settings, drops) == 72);
+    assert!(core::mem::offset_of!(Settings, window_base) == 76);
+    assert!(core::mem::offset_of!(Settings, datagram_port) == 78);
+    assert!(core::mem::offset_of!(Settings, gate) == 80);
+    assert!(core::mem::offset_of!(Settings, prefix_lens) == 81);
+    assert!(core::mem::offset_of!(Settings, ipv4_prefix_lens) == 85);
+    assert!(core::mem::offset_of!(Settings, reserved) == 89);
     assert!(Outcome::COUNT <= u32::BITS);
 };
 

@@ -31,12 +31,18 @@ pub(crate) fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segmen
     admit(frame, settings, segment.ip, Transport::Tcp, ports)
 }
 
-/// Classifies a datagram.
+/// Classifies a datagram that is no knock. Its outcome is `unprotected` if the gate does not protect
+/// its port.
 #[inline(always)]
-pub(crate) fn datagram<F: Frame>(frame: &F, settings: &Settings, datagram: &Datagram) -> Outcome {
-    let ports = datagram.udp.ports();
+pub(crate) fn datagram<F: Frame>(
+    frame: &F,
+    settings: &Settings,
+    datagram: &Datagram,
+    unprotected: Outcome,
+) -> Outcome {
+    let ports = datagram.ports;
     if !is_protected(Transport::Udp, ports.destination) {
-        return Outcome::NotTcp;
+        return unprotected;
     }
     admit(frame, settings, datagram.ip, Transport::Udp, ports)
 }
@@ -96,10 +102,11 @@ fn is_leased(
     port: u16,
 ) -> bool {
     let idle = settings.idle_ns(transport);
-    if matches!(ip, Ip::V4(_)) {
-        return has_lease(&LeaseKey::new(source, HOST, transport, port), idle);
-    }
-    for prefix_len in settings.prefix_lens() {
+    let prefix_lens = match ip {
+        Ip::V4(_) => settings.ipv4_prefix_lens(),
+        Ip::V6(_) => settings.prefix_lens(),
+    };
+    for prefix_len in prefix_lens {
         if prefix_len == 0 {
             break;
         }

@@ -10,13 +10,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use knock_common::{
+    datagram::DATAGRAM_LEN,
     protocol::{
         block::Block,
-        classic::Sequence,
-        key::{ClassicKey, SealedKey, SecretKey},
-        sealed::{Binding, DoorTag, Request, RequestedLease, Time40},
+        classic::{ClassicKey, Sequence},
+        datagram::{self, Beneficiary},
+        door::{LongTag, ShortTag},
+        identity::{KeyPair, Owner, PrivateKey, PublicKey},
+        lease::{RequestedLease, ShortLease},
+        syn::{Binding, Request, SynKey, SynSecret, Time40},
     },
     window::Window,
 };
@@ -47,10 +51,18 @@ pub const SSH: &[u8] = &[1, 2, 3, 4];
 /// The sequence of door `backup`, which only `phone` may open.
 pub const BACKUP: &[u8] = &[9];
 
-/// The key of the sealed client `laptop`, in key file format.
-pub const LAPTOP_KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-/// The passphrase of the sealed client `tablet`.
+/// The private key of the client `laptop`, in key file format.
+pub const LAPTOP_KEY: &str = "knock2:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+/// The public key of [`LAPTOP_KEY`].
+pub const LAPTOP_PUBLIC: &str = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8";
+/// The passphrase of the client `tablet`.
 pub const TABLET: &str = "an open secret";
+/// The server's private key, in key file format.
+pub const SERVER_KEY: &str = "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw";
+/// The public key of [`SERVER_KEY`].
+pub const SERVER_PUBLIC: &str = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI";
+/// The port of datagram knocks in [`PAIR_CONFIGURATION`].
+pub const DATAGRAM_PORT: u16 = 62_201;
 
 /// Two classic clients and two doors. The doors' commands append their parameters to the file
 /// `commands` beside the configuration. `{folder}` is replaced with that folder.
@@ -82,19 +94,24 @@ sequence = [9]
 run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
 "#;
 
-/// A sealed client with a key, one with a passphrase and a classic one, and doors with different
-/// settings. The commands write to the same file as those of [`CONFIGURATION`].
-pub const SEALED_CONFIGURATION: &str = r#"
+/// A client with a key file, one with a passphrase and a classic one, and doors with different
+/// settings. The commands write to the same file as those of [`CONFIGURATION`]. `{tablet}` is
+/// replaced with the public key of the client with the passphrase.
+pub const PAIR_CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
+server_key_file = "server.key"
+
+[datagram]
+port = 62201
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [[client]]
 name = "tablet"
-passphrase_file = "tablet.passphrase"
+public_key = "{tablet}"
 
 [[client]]
 name = "phone"
@@ -149,24 +166,68 @@ pub fn classic(
     Ok(syns(block, source, destination))
 }
 
-/// A sealed request with the current time for `door`, bound to `source`.
+/// The client `laptop`.
 ///
 /// # Errors
 ///
-/// Returns an error if a request cannot be bound to `source`.
+/// Returns an error if the key is invalid.
+pub fn laptop() -> Result<KeyPair> {
+    Ok(PrivateKey::from_key_file(Owner::Client, LAPTOP_KEY.as_bytes())?.into())
+}
+
+/// The client `tablet`.
+///
+/// # Errors
+///
+/// Returns an error if the key cannot be derived.
+pub fn tablet() -> Result<KeyPair> {
+    Ok(PrivateKey::from_passphrase(TABLET.as_bytes(), &server()?, "tablet")?.into())
+}
+
+/// The server's public key.
+///
+/// # Errors
+///
+/// Returns an error if the key is invalid.
+pub fn server() -> Result<PublicKey> {
+    Ok(SERVER_PUBLIC.parse()?)
+}
+
+/// The key of the SYN knocks of `client` to the server.
+///
+/// # Errors
+///
+/// Returns an error if the server's key is invalid.
+pub fn syn_key(client: &KeyPair) -> Result<SynKey> {
+    Ok(SynKey::new(&SynSecret::of_client(client, &server()?)?))
+}
+
+/// A request of `laptop` with the current time for `door`, bound to `source`.
+///
+/// # Errors
+///
+/// Returns an error if the clock is before 1970.
 pub fn request(door: &str, source: IpAddr) -> Result<Request> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    request_of(&syn_key(&laptop()?)?, door, source)
+}
+
+/// A request with the current time for `door`, bound to `source` under `key`.
+///
+/// # Errors
+///
+/// Returns an error if the clock is before 1970.
+pub fn request_of(key: &SynKey, door: &str, source: IpAddr) -> Result<Request> {
     Ok(Request {
-        door: DoorTag::of(door),
-        time: Time40::from_unix_ms(now.try_into()?),
-        binding: Binding::to(source)?,
-        lease: RequestedLease::DoorsDefault,
+        door: ShortTag::of(door),
+        time: Time40::from_unix_ms(unix_ms()?),
+        binding: Binding::to(source, key),
+        lease: ShortLease::DOORS_DEFAULT,
         // Makes requests of the same millisecond differ.
         random: SERIAL.fetch_add(1, Ordering::Relaxed),
     })
 }
 
-/// A sealed request with the current time for door `ssh` without address binding, as from a client
+/// A request with the current time for door `ssh` without address binding, as from a client
 /// behind a NAT.
 ///
 /// # Errors
@@ -181,14 +242,48 @@ pub fn unbound() -> Result<Request> {
 
 static SERIAL: AtomicU8 = AtomicU8::new(0);
 
+/// The time in Unix milliseconds.
+///
+/// # Errors
+///
+/// Returns an error if the clock is before 1970.
+pub fn unix_ms() -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(now.as_millis().try_into()?)
+}
+
 /// `request` sealed with the key of client `laptop`.
 ///
 /// # Errors
 ///
 /// Returns an error if the key is invalid.
 pub fn seal(request: &Request) -> Result<Block> {
-    let key = SecretKey::from_key_file(LAPTOP_KEY.as_bytes())?;
-    Ok(request.seal(&SealedKey::new(&key)))
+    Ok(request.seal(&syn_key(&laptop()?)?))
+}
+
+/// A request for a datagram with the current time for `door`, bound to `source`.
+///
+/// # Errors
+///
+/// Returns an error if the clock is before 1970.
+pub fn datagram_request(door: &str, source: IpAddr) -> Result<datagram::Request> {
+    Ok(datagram::Request {
+        door: LongTag::of(door),
+        unix_ms: unix_ms()?,
+        beneficiary: Beneficiary::Bound(source),
+        lease: RequestedLease::DOORS_DEFAULT,
+    })
+}
+
+/// The datagram with `request` of `client` to the server.
+///
+/// # Errors
+///
+/// Returns an error if the system provides no random numbers.
+pub fn seal_datagram(client: &KeyPair, request: &datagram::Request) -> Result<[u8; DATAGRAM_LEN]> {
+    let ephemeral = PrivateKey::try_fill(|bytes| getrandom::fill(bytes))
+        .map_err(|error| anyhow!("no random numbers: {error}"))?;
+    Ok(request.seal(client, &server()?, ephemeral)?)
 }
 
 /// The SYNs of a block, from consecutive source ports.
@@ -210,7 +305,8 @@ pub fn syns(block: Block, source: SocketAddr, destination: IpAddr) -> Vec<Frame>
 pub struct Files(TempDir);
 
 impl Files {
-    /// Writes `configuration`, in which `{folder}` is replaced with the folder.
+    /// Writes `configuration`, in which `{folder}` is replaced with the folder, and `{tablet}` with the
+    /// public key of the client `tablet`.
     ///
     /// # Errors
     ///
@@ -219,12 +315,17 @@ impl Files {
         let files = Self(tempfile::tempdir()?);
         let folder = files.path("").display().to_string();
         let folder = folder.trim_end_matches('/');
+        let mut configuration = configuration.replace("{folder}", folder);
+        if configuration.contains("{tablet}") {
+            configuration = configuration.replace("{tablet}", &tablet()?.public().to_string());
+        }
         for (name, content) in [
             ("laptop.passphrase", LAPTOP),
             ("laptop.key", LAPTOP_KEY),
+            ("server.key", SERVER_KEY),
             ("phone.passphrase", PHONE),
             ("tablet.passphrase", TABLET),
-            ("knockd.toml", &configuration.replace("{folder}", folder)),
+            ("knockd.toml", &configuration),
         ] {
             let path = files.path(name);
             fs::write(&path, format!("{content}\n"))?;
@@ -353,6 +454,20 @@ impl Scene {
             SocketAddr::V6(_) => Pair::SERVER_V6.into(),
         };
         self.send(&syns(block, source, server))
+    }
+
+    /// Sends the datagram `bytes` from `source`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses the frame.
+    pub fn send_datagram(&self, bytes: &[u8], source: SocketAddr) -> Result<()> {
+        let server = match source {
+            SocketAddr::V4(_) => Pair::SERVER_V4.into(),
+            SocketAddr::V6(_) => Pair::SERVER_V6.into(),
+        };
+        let frame = Frame::datagram(source, SocketAddr::new(server, DATAGRAM_PORT));
+        self.send(&[frame.payload(bytes)])
     }
 
     /// Sends a classic knock from a separate source and waits until it is accepted. The ring buffer

@@ -8,10 +8,11 @@ use knock_tests::scene::{Files, program};
 
 const GATED: &str = r#"
 user = "nobody"
+server_key_file = "server.key"
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [gate]
 protect = ["tcp/2222", "udp/51820"]
@@ -111,7 +112,7 @@ fn an_error_is_reported_with_file_and_line() {
     let output = check(&files).output().unwrap();
     assert!(!output.status.success());
     let warning = String::from_utf8(output.stderr).unwrap();
-    let expected = "knockd.toml:14: open: tcp/2222 is not closed in the first place";
+    let expected = "knockd.toml:15: open: tcp/2222 is not closed in the first place";
     assert!(warning.contains(expected), "{warning}");
     assert!(output.stdout.is_empty());
 }

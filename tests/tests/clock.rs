@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use knock_common::protocol::sealed::{Binding, Request, Time40};
+use knock_common::protocol::syn::{Binding, Request, Time40};
 use knock_tests::{
     clock::Clock,
-    scene::{SEALED_CONFIGURATION, Scene, request, seal},
+    scene::{PAIR_CONFIGURATION, Scene, request, seal},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,7 +24,7 @@ struct Clocked {
 
 impl Clocked {
     fn new() -> Self {
-        let mut scene = Scene::with(SEALED_CONFIGURATION).unwrap();
+        let mut scene = Scene::with(PAIR_CONFIGURATION).unwrap();
         scene.stop().unwrap();
         let clock = Clock::new(&scene.pair.server, &scene.files).unwrap();
         scene.restart().unwrap();

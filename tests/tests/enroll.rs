@@ -147,7 +147,7 @@ fn one_command_sets_up_a_client() {
         listed.contains("home") && listed.contains("laptop"),
         "{listed}"
     );
-    let key = line.trim_end().rsplit('/').next().unwrap();
+    let key = line.trim_end().rsplit('=').next().unwrap();
     assert!(!listed.contains(key));
     // Files with the key are readable by the user only, and a second import does not replace them.
     let mut stored = vec![site.home().join(".config")];
@@ -184,7 +184,7 @@ fn each_client_has_its_own_key() {
         .output()
         .unwrap();
     let phone = expect_success(&add);
-    assert_ne!(laptop.rsplit('/').next(), phone.rsplit('/').next());
+    assert_ne!(laptop.rsplit('=').next(), phone.rsplit('=').next());
     let knockd = site.start();
     expect_success(&site.import(&phone, "as-phone"));
     expect_success(&site.knock(&["as-phone", "ssh"]));

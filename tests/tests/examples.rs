@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
-use knock_common::protocol::key::SecretKey;
+use knock_common::protocol::identity::{Owner, PrivateKey};
 use knock_tests::{netns::Namespace, privilege, scene::program};
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -50,9 +50,10 @@ fn write(path: &Path, text: &str) {
 /// Copies the example to `folder` and creates the secrets that it names. The test host has
 /// neither the user `knockd` nor `portknock`, and `check` warns about either.
 fn install(text: &str, folder: &Path) -> PathBuf {
-    for (seed, name) in (0..).zip(values(text, "key_file")) {
-        let key = SecretKey::new([seed; 32]);
-        write(&folder.join(name), &format!("{}\n", key.key_file_text()));
+    for name in values(text, "server_key_file") {
+        let key = PrivateKey::new([7; 32]);
+        let line = format!("{}\n", key.key_file_text(Owner::Server));
+        write(&folder.join(name), &line);
     }
     for name in values(text, "passphrase_file") {
         write(&folder.join(name), &format!("the passphrase in {name}\n"));

@@ -10,14 +10,14 @@ use std::{
     process::Command,
 };
 
-use knock_common::protocol::sealed::{Binding, Time40};
+use knock_common::protocol::syn::{Binding, Time40};
 use knock_tests::{
     frame::Frame,
     link::Pair,
     process::{Running, Stream},
     scene::{
-        Files, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, knockd,
-        program, request, seal, syns, unbound,
+        Files, PAIR_CONFIGURATION, PHONE, SERVER_PUBLIC, SOON, SOURCE, SSH, STRANGER, Scene,
+        classic, knockd, program, request, seal, syns, unbound,
     },
     wire::Sender,
 };
@@ -98,7 +98,7 @@ fn shipped(name: &str) -> PathBuf {
 fn scene(arguments: &[&str]) -> Scene {
     let pair = Pair::new().unwrap();
     // Shorter than the spread of a knock's copies, so that the last ones arrive as a new sequence.
-    let configuration = format!("sequence_timeout = \"1s\"\n{SEALED_CONFIGURATION}");
+    let configuration = format!("sequence_timeout = \"1s\"\n{PAIR_CONFIGURATION}");
     let files = Files::new(&configuration).unwrap();
     let mut command = knockd(&pair, &files).unwrap();
     command.args(["--iface", Pair::SERVER_INTERFACE]);
@@ -134,7 +134,13 @@ fn refused(scene: &Scene, source: IpAddr, reason: &str) {
 fn genuine_knocks(scene: &Scene) {
     for server in ["192.0.2.1", "2001:db8::1"] {
         let mut knock = scene.pair.client.command(program("knock").unwrap());
-        knock.args(["--client", "laptop", "--key-file"]);
+        knock.args([
+            "--client",
+            "laptop",
+            "--server-key",
+            SERVER_PUBLIC,
+            "--key-file",
+        ]);
         knock.arg(scene.files.path("laptop.key"));
         knock.args(["--copies", "8", "--delay", "15ms", server, "ssh"]);
         let output = knock.output().unwrap();

@@ -9,13 +9,13 @@ use knock_tests::{
     link::Pair,
     process::{Running, Signal, status},
     scene::{
-        self, BACKUP, CONFIGURATION, Files, LAPTOP, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH,
+        self, BACKUP, CONFIGURATION, Files, LAPTOP, PAIR_CONFIGURATION, PHONE, SOON, SOURCE, SSH,
         STRANGER, Scene, classic, seal, unbound,
     },
 };
 
 fn scene() -> Scene {
-    Scene::with(SEALED_CONFIGURATION).unwrap()
+    Scene::with(PAIR_CONFIGURATION).unwrap()
 }
 
 fn knock(scene: &Scene, sequence: &[u8], source: std::net::SocketAddr) {
@@ -80,7 +80,7 @@ fn the_listener_never_reads_its_auxiliary_vector_through_the_kernel() {
     const GET_AUXV: [&str; 2] = ["PR_GET_AUXV", "0x41555856"];
 
     let pair = Pair::new().unwrap();
-    let files = Files::new(SEALED_CONFIGURATION).unwrap();
+    let files = Files::new(PAIR_CONFIGURATION).unwrap();
     let trace = files.path("trace");
     let knockd = scene::knockd(&pair, &files).unwrap();
     let mut strace = Command::new("strace");

@@ -16,7 +16,7 @@ use knock_tests::{
     netns::Namespace,
     process::Running,
     relay::{Impairment, Relay},
-    scene::{Files, SOON, program},
+    scene::{Files, SERVER_PUBLIC, SOON, program},
     service::Greeter,
 };
 
@@ -45,10 +45,11 @@ const PORT: u16 = 22;
 const CONFIGURATION: &str = r#"
 control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
+server_key_file = "server.key"
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [[door]]
 name = "ssh"
@@ -156,6 +157,7 @@ impl Lab {
     fn knock(&self, endpoint: Endpoint, options: &[&str]) -> Output {
         // As root, because the key file belongs to root here.
         let mut knock = self.client.command(program("knock").unwrap());
+        knock.args(["--server-key", SERVER_PUBLIC]);
         knock.arg("--key-file").arg(self.files.path("laptop.key"));
         knock.args(options);
         knock

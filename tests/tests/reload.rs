@@ -16,8 +16,8 @@ use knock_tests::{
     needs_bpf,
     process::Signal,
     scene::{
-        BACKUP, CONFIGURATION, LAPTOP, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic, seal,
-        unbound,
+        BACKUP, CONFIGURATION, LAPTOP, LAPTOP_PUBLIC, PHONE, SOON, SOURCE, SSH, STRANGER, Scene,
+        classic, seal, unbound,
     },
     service::{Greeter, Session, try_connect},
 };
@@ -298,14 +298,18 @@ fn no_event_is_lost_during_reloads() {
     assert_eq!(status["daemon"]["events"], seen);
 }
 
-/// The listener has all privileges that a sealed client needs from its start.
+/// The listener has all privileges that a client with a key pair needs from its start.
 #[test]
-fn a_first_sealed_client_can_be_added_at_runtime() {
+fn a_first_client_with_a_key_pair_can_be_added_at_runtime() {
     needs_bpf!();
     let scene = Scene::new().unwrap();
     let listener = scene.listener().unwrap();
     let passphrase = "protocol = \"classic\"\npassphrase_file = \"laptop.passphrase\"";
-    scene.write(|text| text.replacen(passphrase, "key_file = \"laptop.key\"", 1));
+    let public_key = format!("public_key = \"{LAPTOP_PUBLIC}\"");
+    scene.write(|text| {
+        let text = text.replacen(passphrase, &public_key, 1);
+        format!("server_key_file = \"server.key\"\n{text}")
+    });
     scene.reload().unwrap();
     let block = seal(&unbound().unwrap()).unwrap();
     scene.send_block(block, SOURCE).unwrap();

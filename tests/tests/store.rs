@@ -1,4 +1,4 @@
-//! Durability of the replay store and the lease journal: no sealed knock is accepted twice, even if
+//! Durability of the replay store and the lease journal: no single-use knock is accepted twice, even if
 //! the daemon is killed at any moment, the store is damaged or the disk is full.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -10,14 +10,14 @@ use knock_tests::{
     link::Pair,
     process::{Running, Signal},
     scene::{
-        CONFIGURATION, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic,
+        CONFIGURATION, PAIR_CONFIGURATION, PHONE, SOON, SOURCE, SSH, STRANGER, Scene, classic,
         knockd, program, request, seal, unbound,
     },
     strace::{Step, Strace},
 };
 
 fn scene() -> Scene {
-    Scene::with(SEALED_CONFIGURATION).unwrap()
+    Scene::with(PAIR_CONFIGURATION).unwrap()
 }
 
 /// A knock whose last SYN has not been sent.
@@ -232,7 +232,7 @@ fn a_daemon_that_cannot_start_closes_open_doors() {
 }
 
 #[test]
-fn a_damaged_store_refuses_sealed_knocks_only() {
+fn a_damaged_store_refuses_single_use_knocks_only() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     let block = seal(&unbound().unwrap()).unwrap();
@@ -251,7 +251,7 @@ fn a_damaged_store_refuses_sealed_knocks_only() {
         .send_block(seal(&unbound().unwrap()).unwrap(), SOURCE)
         .unwrap();
     scene
-        .logged(&["a sealed knock from 192.0.2.2 is refused: the replay store has failed"])
+        .logged(&["a knock from 192.0.2.2 is refused: the replay store has failed"])
         .unwrap();
     // A classic client is admitted.
     scene.settle().unwrap();
@@ -271,7 +271,7 @@ fn a_damaged_store_refuses_sealed_knocks_only() {
 }
 
 #[test]
-fn a_read_only_store_refuses_sealed_knocks() {
+fn a_read_only_store_refuses_single_use_knocks() {
     knock_tests::needs_bpf!();
     let mut scene = scene();
     let block = seal(&unbound().unwrap()).unwrap();
@@ -292,7 +292,7 @@ fn a_read_only_store_refuses_sealed_knocks() {
     for block in [block, seal(&unbound().unwrap()).unwrap()] {
         let mark = scene.knockd.mark();
         scene.send_block(block, STRANGER).unwrap();
-        let refused = "a sealed knock from 192.0.2.66 is refused: the replay store has failed";
+        let refused = "a knock from 192.0.2.66 is refused: the replay store has failed";
         scene
             .knockd
             .wait_for_after(mark, |line| line.contains(refused), SOON)

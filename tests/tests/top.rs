@@ -15,16 +15,16 @@ use knock_tests::{
     process::{Running, Signal},
     pty::Terminal,
     scene::{
-        SEALED_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, program, request, seal,
+        PAIR_CONFIGURATION, SOON, SOURCE, SSH, STRANGER, Scene, classic, program, request, seal,
     },
 };
 use knockd_cli::top::screen::Screen;
 
-/// A scene with a gate on port 22, which door `ssh` opens for sealed and classic clients.
+/// A scene with a gate on port 22, which door `ssh` opens for clients with and without key pairs.
 fn gated() -> Scene {
     let gate = "\n[gate]\nprotect = [\"tcp/22\"]\n";
     let configuration =
-        SEALED_CONFIGURATION.replace("name = \"ssh\"\n", "name = \"ssh\"\nopen = [\"tcp/22\"]\n");
+        PAIR_CONFIGURATION.replace("name = \"ssh\"\n", "name = \"ssh\"\nopen = [\"tcp/22\"]\n");
     Scene::with(&(configuration + gate)).unwrap()
 }
 

@@ -127,8 +127,11 @@ is_closed_for() {
 
 # Writes a configuration for these interfaces, a list of TOML.
 configure() {
+    # Of the client that `knockd init` has made.
+    public_key=$(sed -n 's/^public_key = //p' "$CONFIG")
     cat >"$CONFIG" <<END
 interfaces = [$1]
+server_key_file = "server.key"
 
 [metrics]
 listen = "127.0.0.1:9811"
@@ -138,7 +141,7 @@ protect = ["tcp/22"]
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = $public_key
 
 [[door]]
 name = "ssh"

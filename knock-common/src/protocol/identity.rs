@@ -194,6 +194,12 @@ impl KeyPair {
         &self.private
     }
 
+    /// The private key alone.
+    #[must_use]
+    pub fn into_private(self) -> PrivateKey {
+        self.private
+    }
+
     /// The public key.
     #[must_use]
     pub const fn public(&self) -> PublicKey {

@@ -61,6 +61,7 @@ fn settings(tcp: bool, udp: bool) -> Settings {
         udp,
         trusted: false,
         destinations: Destinations::Local,
+        ipv4_prefix_lens: PrefixLens::default(),
         prefix_lens: PrefixLens::default(),
         udp_idle_ns: NonZeroU64::MIN,
     })
@@ -74,7 +75,7 @@ fn parse(bytes: &[u8], settings: &Settings, further: usize) -> Seen {
             is_consistent: segment.is_consistent(|| further),
         },
         Ok(Carried::Datagram(datagram)) => Seen::Datagram {
-            port: datagram.udp.destination_port(),
+            port: datagram.ports.destination,
         },
         Err(other) => Seen::Other(other),
     })

@@ -6,22 +6,26 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use clap::Subcommand;
-use knockd_config::Config;
+use knockd_config::{Config, NO_CLIENT};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::{
     args::ConfigArg,
-    invitation::{self, InvitationArgs, NewClient, new_key},
+    invitation::{self, InvitationArgs, NewClient},
     new_file::{self, NewFile},
+    server_key::{self, SERVER_KEY_FILE},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Create a key for another client and print the command that sets up the client
+    /// Add another client and print the command that sets it up
+    ///
+    /// With --public-key the client has made its own key pair, and the command is no secret. Without
+    /// it, this command makes the pair, and the printed line contains the private key.
     Add {
         /// The client's name
         name: String,
@@ -42,17 +46,22 @@ impl ClientCommand {
         let Self::Add {
             name,
             config,
-            invitation: InvitationArgs { server, qr },
+            invitation,
         } = self;
-        let client = NewClient::new(&name, server)?;
+        let InvitationArgs {
+            server,
+            public_key,
+            qr,
+        } = invitation;
+        let client = NewClient::new(&name, server, public_key)?;
         let uri = add(&config.path, client)?;
         info!("run `knockd reload` to add client {name:?} to a running knockd");
         invitation::print(&uri, qr)
     }
 }
 
-/// Adds a sealed client to the configuration at `config`, keeps its comments, and writes the
-/// client's key beside it. Returns the client's invitation.
+/// Adds a client to the configuration at `config`, and keeps its comments. If it has no server key,
+/// adds one beside it. Returns the client's invitation.
 ///
 /// # Errors
 ///
@@ -60,48 +69,67 @@ impl ClientCommand {
 /// written. Nothing is changed in this case.
 fn add(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     let text = knockd_config::read(config)?;
-    // Existing problems are reported before anything is added. A configuration without clients,
-    // the output of `knockd import-knockd`, becomes valid with the first client.
-    if !is_without_client(&text) {
-        let before = Config::parse(&text, config)?;
-        if before.clients.iter().any(|other| other.name == client.name) {
-            bail!(
-                "{} has a client {:?} already",
-                config.display(),
-                client.name
-            );
-        }
+    // Existing problems are reported before anything is added, with their places in the file.
+    match Config::parse(&text, config) {
+        Ok(before) if before.clients.iter().any(|other| other.name == client.name) => bail!(
+            "{} has a client {:?} already",
+            config.display(),
+            client.name
+        ),
+        Ok(_) => {}
+        Err(error) => expect_only_no_client(&error)?,
     }
-    let key_path = client.key_path(config);
-    let text = with_client(&text, &client.name, &key_path)?;
-    let (key, new_key_file) = new_key(&key_path)?;
-    let after = Config::parse(&text, config)?;
-    replace(config, &text)?;
-    new_key_file.keep();
-    Ok(client.invitation(key, after.window))
-}
-
-/// Whether `text` is TOML and names no client.
-fn is_without_client(text: &str) -> bool {
-    let document = text.parse::<DocumentMut>();
-    document.is_ok_and(|document| !document.contains_key("client"))
-}
-
-/// `text` with another `[[client]]` after the existing ones.
-fn with_client(text: &str, name: &str, key_path: &Path) -> Result<String> {
     let mut document: DocumentMut = text.parse()?;
-    let key_file = key_path.file_name().unwrap_or(key_path.as_os_str());
-    let mut client = Table::new();
-    client.decor_mut().set_prefix("\n");
-    client.insert("name", value(name));
-    client.insert("key_file", value(key_file.to_string_lossy().as_ref()));
+    let needs_key = !document.contains_key("server_key_file");
+    let new_key_file = if needs_key {
+        document.insert("server_key_file", value(SERVER_KEY_FILE));
+        server_key::provide(&config.with_file_name(SERVER_KEY_FILE))?
+    } else {
+        None
+    };
+    add_table(&mut document, &client)?;
+    let text = document.to_string();
+    let after = Config::parse(&text, config)?;
+    let uri = client.invitation(&after)?;
+    replace(config, &text)?;
+    if let Some(file) = new_key_file {
+        file.keep();
+    }
+    Ok(uri)
+}
+
+/// A configuration without clients, the output of `knockd import-knockd`, becomes valid with the
+/// first client.
+///
+/// # Errors
+///
+/// Returns an error with every other problem.
+fn expect_only_no_client(error: &Error) -> Result<()> {
+    let text = format!("{error:#}");
+    let others: Vec<_> = text
+        .lines()
+        .filter(|line| !line.contains(NO_CLIENT))
+        .collect();
+    if others.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", others.join("\n"))
+    }
+}
+
+/// Adds a `[[client]]` after the existing ones.
+fn add_table(document: &mut DocumentMut, client: &NewClient) -> Result<()> {
+    let mut table = Table::new();
+    table.decor_mut().set_prefix("\n");
+    table.insert("name", value(&client.name));
+    table.insert("public_key", value(client.public_key().to_string()));
     document
         .entry("client")
         .or_insert(Item::ArrayOfTables(ArrayOfTables::new()))
         .as_array_of_tables_mut()
         .context("`client` is written as an inline array: write [[client]] tables")?
-        .push(client);
-    Ok(document.to_string())
+        .push(table);
+    Ok(())
 }
 
 /// Atomically replaces the content of the file at `path` with `text`. Keeps owner, mode and, if

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use knock_common::protocol::sealed::DoorTag;
+use knock_common::protocol::door::ShortTag;
 use toml_edit::{Array, Value};
 use tracing::{info, warn};
 
@@ -256,11 +256,11 @@ fn hint_at_pairs(doors: &mut [Door]) {
     }
 }
 
-/// The names of the new doors, and their tags in sealed knocks. Both have to be unique.
+/// The names of the new doors, and their tags in knocks. Both have to be unique.
 #[derive(Default)]
 struct Names {
     taken: HashSet<String>,
-    tags: HashSet<DoorTag>,
+    tags: HashSet<ShortTag>,
 }
 
 impl Names {
@@ -282,13 +282,13 @@ impl Names {
         let mut name = cut(base, Self::MAX_LEN).to_owned();
         let mut number = 1;
         // There are 65536 tags and far fewer doors, so a free number exists.
-        while self.taken.contains(&name) || self.tags.contains(&DoorTag::of(&name)) {
+        while self.taken.contains(&name) || self.tags.contains(&ShortTag::of(&name)) {
             number += 1;
             let suffix = format!("-{number}");
             name = cut(base, Self::MAX_LEN - suffix.len()).to_owned();
             name.push_str(&suffix);
         }
-        self.tags.insert(DoorTag::of(&name));
+        self.tags.insert(ShortTag::of(&name));
         self.taken.insert(name.clone());
         name
     }

@@ -13,12 +13,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     args::ConfigArg,
-    invitation::{self, InvitationArgs, NewClient, new_key},
+    invitation::{self, InvitationArgs, NewClient},
     new_file,
+    server_key::{self, SERVER_KEY_FILE},
 };
 
-/// The configuration that `init` writes, with the placeholders `{interfaces}`, `{state_dir}` and
-/// `{client}`.
+/// The configuration that `init` writes, with the placeholders `{interfaces}`, `{state_dir}`,
+/// `{client}` and `{public_key}`.
 const TEMPLATE: &str = include_str!("init/knockd.toml");
 
 #[derive(Args, Debug)]
@@ -43,19 +44,24 @@ impl Init {
     /// Returns an error if the client's name is invalid, or a file exists already or cannot be
     /// written.
     pub(crate) fn execute(self) -> Result<()> {
-        let client = NewClient::new(&self.client, self.invitation.server)?;
+        let InvitationArgs {
+            server,
+            public_key,
+            qr,
+        } = self.invitation;
+        let client = NewClient::new(&self.client, server, public_key)?;
         let uri = init(&self.config.path, &self.state_dir, client)?;
-        invitation::print(&uri, self.invitation.qr)
+        invitation::print(&uri, qr)
     }
 }
 
-/// Writes a commented configuration with one sealed client and one door to `config`, writes the
-/// client's key beside it, and creates `state_dir`. Returns the client's invitation.
+/// Writes a commented configuration with one client and one door to `config`, writes the server's
+/// key beside it, and creates `state_dir`. Returns the client's invitation.
 ///
 /// # Errors
 ///
-/// Returns an error if a file exists already or cannot be written. Existing files are never
-/// overwritten, and new files are removed after an error.
+/// Returns an error if the configuration exists already, or a file cannot be written. Existing files
+/// are never overwritten: a server key that exists is used. New files are removed after an error.
 fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     new_file::prepare_directory(config)?;
     DirBuilder::new()
@@ -69,13 +75,17 @@ fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<
             "{state_dir}",
             &toml_string(&state_dir.display().to_string()),
         )
-        .replace("{client}", &client.name);
-    let (key, new_key_file) = new_key(&client.key_path(config))?;
+        .replace("{client}", &client.name)
+        .replace("{public_key}", &client.public_key().to_string());
+    let new_key_file = server_key::provide(&config.with_file_name(SERVER_KEY_FILE))?;
     let new_config = new_file::write_configuration(config, &text)?;
     let loaded = Config::load(config)?;
+    let uri = client.invitation(&loaded)?;
     new_config.keep();
-    new_key_file.keep();
-    Ok(client.invitation(key, loaded.window))
+    if let Some(file) = new_key_file {
+        file.keep();
+    }
+    Ok(uri)
 }
 
 /// The line for `interfaces`: the interface of the default route, or a commented example.

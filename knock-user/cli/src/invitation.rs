@@ -1,25 +1,24 @@
-//! A new client: its key file, and the command that sets up the client.
+//! A new client: its key pair, and the command that sets up the client.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
-
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use knock_common::{protocol::key::SecretKey, window::Window};
+use knock_common::protocol::identity::{KeyPair, PublicKey};
+use knockd_config::Config;
 use knockd_credentials::{invitation::Invitation, key_file};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use zeroize::Zeroizing;
 
-use crate::new_file::NewFile;
-
-/// The printed command contains the client's key: give it to nobody else.
+/// Without `--public-key` the printed command contains the client's private key: give it to nobody
+/// else. The server does not keep it.
 #[derive(Args, Debug)]
 pub(crate) struct InvitationArgs {
     /// The name or address by which the client reaches this server [default: the host name]
     #[arg(long, value_name = "HOST")]
     pub(crate) server: Option<String>,
+    /// The public key of a key pair that the client has made with `knock enroll` or `knock keygen`.
+    /// Then the printed command is no secret [default: a new key pair]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) public_key: Option<PublicKey>,
     /// Also print the knock:// address as a QR code
     #[arg(long)]
     pub(crate) qr: bool,
@@ -41,21 +40,37 @@ pub(crate) fn print(uri: &str, qr: bool) -> Result<()> {
 }
 
 /// A client to set up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct NewClient {
-    /// The client's name, also the name of its key file.
+    /// The client's name.
     pub(crate) name: String,
     /// The name or address by which the client reaches this server.
     host: String,
+    keys: Keys,
+}
+
+/// The key pair of a new client.
+#[derive(Debug)]
+enum Keys {
+    /// The client made it, and gave away the public key only.
+    Own(PublicKey),
+    /// It goes to the client in the invitation.
+    Made(KeyPair),
 }
 
 impl NewClient {
-    /// A client called `name`, which reaches this server as `host` (default: the host name).
+    /// A client called `name`, which reaches this server as `host` (default: the host name), with
+    /// `public_key` (default: a new key pair).
     ///
     /// # Errors
     ///
-    /// Returns an error if `name` is not a valid file name, or the host name is not UTF-8.
-    pub(crate) fn new(name: &str, host: Option<String>) -> Result<Self> {
+    /// Returns an error if `name` is not a valid file name, as which the client uses it, if the host
+    /// name is not UTF-8, or if the kernel provides no random numbers.
+    pub(crate) fn new(
+        name: &str,
+        host: Option<String>,
+        public_key: Option<PublicKey>,
+    ) -> Result<Self> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty()
             || name.len() > 64
@@ -72,44 +87,49 @@ impl NewClient {
                 .context("this host's name is not UTF-8: give --server HOST")?
                 .to_owned(),
         };
+        let keys = match public_key {
+            Some(key) => Keys::Own(key),
+            None => {
+                let key = key_file::generate();
+                Keys::Made(key.context("the kernel provides no random numbers")?.into())
+            }
+        };
         Ok(Self {
             name: name.to_owned(),
             host,
+            keys,
         })
     }
 
-    /// The path of the key file, beside the configuration at `config`.
-    pub(crate) fn key_path(&self, config: &Path) -> PathBuf {
-        config.with_file_name(format!("{}.key", self.name))
+    /// The client's public key.
+    pub(crate) fn public_key(&self) -> PublicKey {
+        match &self.keys {
+            Keys::Own(key) => *key,
+            Keys::Made(pair) => pair.public(),
+        }
     }
 
-    /// The URI of the client's invitation.
-    pub(crate) fn invitation(self, key: SecretKey, window: Window) -> Zeroizing<String> {
+    /// The URI of the client's invitation to the server with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the configuration has no server key.
+    pub(crate) fn invitation(self, config: &Config) -> Result<Zeroizing<String>> {
+        let server = config.server.as_ref();
+        let server = server.context("the configuration has no `server_key_file`")?;
         let invitation = Invitation {
             client: self.name,
             host: self.host,
-            window,
-            key,
+            window: config.window,
+            server: server.public(),
+            udp: config.datagram_port,
+            key: match self.keys {
+                Keys::Own(_) => None,
+                Keys::Made(pair) => Some(pair.into_private()),
+            },
         };
-        invitation.to_uri()
+        Ok(invitation.to_uri())
     }
-}
-
-/// Generates a key and writes it to the new file at `path`.
-///
-/// # Errors
-///
-/// Returns an error if `path` exists already or cannot be written.
-pub(crate) fn new_key(path: &Path) -> Result<(SecretKey, NewFile)> {
-    let key = key_file::generate().context("the kernel provides no random numbers")?;
-    key_file::create(path, &key).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => anyhow!(
-            "{} exists already and is not overwritten: remove it, or choose another name",
-            path.display()
-        ),
-        _ => anyhow!(error).context(path.display().to_string()),
-    })?;
-    Ok((key, NewFile::at(path.to_owned())))
 }
 
 #[cfg(test)]
@@ -119,7 +139,7 @@ mod tests {
     #[test]
     fn a_client_name_is_a_plain_file_name() {
         for name in ["", "../x", "a b", ".hidden", "a/b", "é"] {
-            assert!(NewClient::new(name, None).is_err(), "{name:?}");
+            assert!(NewClient::new(name, None, None).is_err(), "{name:?}");
         }
     }
 }

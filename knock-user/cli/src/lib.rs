@@ -15,6 +15,7 @@ mod open;
 mod reload;
 mod run;
 mod runtime;
+mod server_key;
 mod status;
 mod tail;
 mod tap;
@@ -58,14 +59,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a first configuration with one client and its key; print the command that sets up
-    /// the client
+    /// Write a first configuration with a server key and one client; print the command that sets
+    /// up the client
     Init(Init),
     /// Add a client to the configuration
     Client {
         #[command(subcommand)]
         command: ClientCommand,
     },
+    /// Print the server's public key, which a client without an invitation needs
+    PublicKey(ConfigArg),
     /// Convert the configuration of the other port-knock daemon called knockd, by Judd Vinet
     ///
     /// Prints a configuration for this knockd. What cannot be converted becomes a comment with
@@ -119,6 +122,7 @@ impl Cli {
         match command {
             Command::Init(init) => init.execute(),
             Command::Client { command } => command.execute(),
+            Command::PublicKey(config) => server_key::print_public_key(&config),
             Command::ImportKnockd(import) => import.execute(),
             Command::Check(config) => check::check(&config),
             Command::Tap(tap) => tap.execute(),

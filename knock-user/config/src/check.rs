@@ -2,13 +2,16 @@
 
 mod gate;
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use knock_common::{
     protocol::{
-        classic::Sequence,
-        key::{ClassicSecret, SecretKey},
-        sealed::DoorTag,
+        classic::{ClassicSecret, Sequence},
+        door::ShortTag,
+        identity::{KeyPair, Owner, PublicKey},
     },
     rate::Rate,
 };
@@ -18,7 +21,9 @@ use knockd_types::{account::Account, interface::Wanted, policy::Secret};
 use toml::Spanned;
 
 use crate::{
+    NO_CLIENT,
     file::{self, Protocol},
+    keys::peers,
     metrics,
     model::{Client, Config, Door, Limits},
     place::Problem,
@@ -32,11 +37,33 @@ pub(super) struct Checker<'a> {
     problems: Vec<Problem>,
 }
 
-/// The secrets seen so far, each with its client's name. Two clients must not share one.
+/// What identifies the clients seen so far. Two clients must not share it.
 #[derive(Default)]
-struct Secrets {
+struct Known {
+    /// The passphrases, each with its client's name.
     passphrases: Vec<(String, Passphrase)>,
-    keys: Vec<(String, Secret)>,
+    /// The names of the clients with these keys.
+    keys: HashMap<PublicKey, String>,
+}
+
+/// A client before its key is derived.
+struct Candidate {
+    name: String,
+    credential: Credential,
+}
+
+enum Credential {
+    Pair(Spanned<PublicKey>),
+    Classic(ClassicSecret),
+}
+
+impl Credential {
+    fn public(&self) -> Option<&Spanned<PublicKey>> {
+        match self {
+            Self::Pair(key) => Some(key),
+            Self::Classic(_) => None,
+        }
+    }
 }
 
 impl<'a> Checker<'a> {
@@ -51,13 +78,23 @@ impl<'a> Checker<'a> {
         let names = self.unique_names("client", file.client.iter().map(|client| &client.name));
         self.unique_names("door", file.door.iter().map(|door| &door.name));
         if file.client.is_empty() {
-            self.problem("there is no [[client]]: `knockd client add NAME` adds one".into());
+            self.problem(format!("{NO_CLIENT}: `knockd client add NAME` adds one"));
         }
         if file.door.is_empty() {
             self.problem("there is no [[door]]: a knock could open nothing, so add one".into());
         }
         let protocols: Vec<_> = file.client.iter().map(|client| client.protocol).collect();
-        let clients = self.clients(file.client);
+        let server = file.server_key_file.as_ref();
+        let server = server.and_then(|path| self.server_key(path));
+        let has_server = file.server_key_file.is_some();
+        let clients = self.clients(file.client, server.as_ref(), has_server);
+        if let Some(datagram) = &file.datagram
+            && !has_server
+        {
+            let message =
+                "datagram knocks need a top-level `server_key_file`: `knockd init` makes one";
+            self.problem_at(&datagram.port, message.into());
+        }
         let window = file.window.base.into();
         let gate = self.gate(
             file.gate,
@@ -75,6 +112,7 @@ impl<'a> Checker<'a> {
             interfaces: Wanted::new(file.interfaces.into_iter().map(Into::into).collect()),
             state_dir: file.state_dir,
             user,
+            server,
             max_skew: file.max_skew.into(),
             window,
             verdict: file.window.verdict.into(),
@@ -89,6 +127,7 @@ impl<'a> Checker<'a> {
             },
             clients,
             doors,
+            datagram_port: file.datagram.map(|datagram| datagram.port.into_inner()),
             gate,
             metrics: file.metrics.map(|metrics| metrics::Settings {
                 listen: metrics.listen.into(),
@@ -120,65 +159,117 @@ impl<'a> Checker<'a> {
         indices
     }
 
-    fn clients(&mut self, entries: Vec<file::Client>) -> Vec<Client> {
-        let mut secrets = Secrets::default();
-        entries
+    fn server_key(&mut self, path: &Spanned<PathBuf>) -> Option<KeyPair> {
+        let read = key_file::read(Owner::Server, &self.folder.join(path.get_ref()));
+        self.secret(path, read).map(KeyPair::from)
+    }
+
+    /// The clients. `has_server` is whether there is a server key, readable or not.
+    fn clients(
+        &mut self,
+        entries: Vec<file::Client>,
+        server: Option<&KeyPair>,
+        has_server: bool,
+    ) -> Vec<Client> {
+        let mut known = Known::default();
+        if let Some(server) = server {
+            known.keys.insert(server.public(), "the server".into());
+        }
+        let candidates: Vec<_> = entries
             .into_iter()
-            .filter_map(|entry| self.client(&entry, &mut secrets))
-            .collect()
+            .filter_map(|entry| self.client(entry, &mut known))
+            .collect();
+        let keys: Vec<_> = candidates
+            .iter()
+            .filter_map(|one| one.credential.public())
+            .collect();
+        if let Some(key) = keys.first()
+            && !has_server
+        {
+            let message = "a client with a key pair needs a top-level `server_key_file`: `knockd init` makes one";
+            self.problem_at(key, message.into());
+        }
+        let keys: Vec<_> = keys.into_iter().map(|key| *key.get_ref()).collect();
+        let peers = server.map_or_else(Vec::new, |server| peers(server, &keys));
+        let mut peers = peers.into_iter();
+        let mut clients = Vec::new();
+        for Candidate { name, credential } in candidates {
+            let secret = match credential {
+                Credential::Classic(secret) => Secret::Classic(secret),
+                Credential::Pair(key) => match peers.next() {
+                    Some(Ok(peer)) => Secret::Pair(peer),
+                    Some(Err(error)) => {
+                        self.problem_at(&key, error.to_string());
+                        continue;
+                    }
+                    // There is no server key, which is a problem already.
+                    None => continue,
+                },
+            };
+            clients.push(Client { name, secret });
+        }
+        clients
     }
 
     /// The client of `entry`, or `None` if it has a problem.
-    fn client(&mut self, entry: &file::Client, secrets: &mut Secrets) -> Option<Client> {
+    fn client(&mut self, entry: file::Client, known: &mut Known) -> Option<Candidate> {
         let name = entry.name.get_ref().as_str();
-        let secret = match (entry.protocol, &entry.key_file, &entry.passphrase_file) {
-            (Protocol::Sealed, Some(path), None) => {
-                let read = key_file::read(&self.folder.join(path.get_ref()));
-                let key = self.secret(path, read)?;
-                self.sealed(name, path, key, secrets)?
-            }
-            (Protocol::Sealed, None, Some(path)) => {
-                let passphrase = self.passphrase(name, path, secrets)?;
-                let derived = SecretKey::from_passphrase(passphrase.as_bytes(), name);
-                secrets.passphrases.push((name.into(), passphrase));
-                let key = self.secret(path, derived)?;
-                self.sealed(name, path, key, secrets)?
+        let credential = match (entry.protocol, entry.public_key, &entry.passphrase_file) {
+            (Protocol::Knock2, Some(key), None) => {
+                Credential::Pair(self.public_key(name, &key, known)?)
             }
             (Protocol::Classic, None, Some(path)) => {
-                let passphrase = self.passphrase(name, path, secrets)?;
+                let passphrase = self.passphrase(name, path, known)?;
                 let secret = ClassicSecret::from_passphrase(passphrase.as_bytes());
-                secrets.passphrases.push((name.into(), passphrase));
-                Secret::Classic(secret)
+                known.passphrases.push((name.into(), passphrase));
+                Credential::Classic(secret)
             }
-            (Protocol::Classic, Some(path), _) => {
-                let message = "a classic client has a `passphrase_file`, not a key";
+            (Protocol::Knock2, _, Some(path)) => {
+                let message = "only a classic client has a `passphrase_file`: any other passphrase stays with the client, where `knock pubkey` prints the `public_key` of it";
                 self.problem_at(path, message.into());
                 return None;
             }
-            (Protocol::Sealed, Some(_), Some(path)) => {
-                let message = "a client has a `key_file` or a `passphrase_file`, not both";
-                self.problem_at(path, message.into());
+            (Protocol::Classic, Some(key), _) => {
+                let message = "a classic client has a `passphrase_file`, not a key";
+                self.problem_at(&key, message.into());
                 return None;
             }
             (protocol, None, None) => {
                 let needed = match protocol {
-                    Protocol::Sealed => "a `key_file` or a `passphrase_file`",
+                    Protocol::Knock2 => "a `public_key`, which `knock keygen` makes",
                     Protocol::Classic => "a `passphrase_file`",
                 };
                 self.problem_at(&entry.name, format!("client `{name}` needs {needed}"));
                 return None;
             }
         };
-        Some(Client {
+        Some(Candidate {
             name: name.to_owned(),
-            secret,
+            credential,
         })
+    }
+
+    fn public_key(
+        &mut self,
+        name: &str,
+        key: &Spanned<value::PublicKey>,
+        known: &mut Known,
+    ) -> Option<Spanned<PublicKey>> {
+        let public: PublicKey = key.get_ref().clone().into();
+        if let Some(other) = known.keys.insert(public, format!("client `{name}`")) {
+            let message = format!(
+                "client `{name}` has the same key as {other}: their knocks cannot be told apart"
+            );
+            self.problem_at(key, message);
+            return None;
+        }
+        Some(Spanned::new(key.span(), public))
     }
 
     /// The secret that was read from the file at `path`, or `None` after a problem.
     fn secret<T, E: std::fmt::Display>(
         &mut self,
-        path: &Spanned<std::path::PathBuf>,
+        path: &Spanned<PathBuf>,
         read: Result<T, E>,
     ) -> Option<T> {
         read.map_err(|error| {
@@ -191,12 +282,12 @@ impl<'a> Checker<'a> {
     fn passphrase(
         &mut self,
         name: &str,
-        path: &Spanned<std::path::PathBuf>,
-        secrets: &Secrets,
+        path: &Spanned<PathBuf>,
+        known: &Known,
     ) -> Option<Passphrase> {
         let read = Passphrase::from_file(&self.folder.join(path.get_ref()));
         let passphrase = self.secret(path, read)?;
-        let taken = secrets
+        let taken = known
             .passphrases
             .iter()
             .find(|(_, other)| other.as_bytes() == passphrase.as_bytes());
@@ -208,26 +299,6 @@ impl<'a> Checker<'a> {
             return None;
         }
         Some(passphrase)
-    }
-
-    fn sealed(
-        &mut self,
-        name: &str,
-        path: &Spanned<std::path::PathBuf>,
-        key: SecretKey,
-        secrets: &mut Secrets,
-    ) -> Option<Secret> {
-        let is_ours = |other: &Secret| matches!(other, Secret::Sealed(other) if *other == key);
-        if let Some((other, _)) = secrets.keys.iter().find(|(_, other)| is_ours(other)) {
-            let message = format!(
-                "client `{name}` has the same key as client `{other}`: their knocks cannot be told apart"
-            );
-            self.problem_at(path, message);
-            return None;
-        }
-        let sealed = Secret::Sealed(key);
-        secrets.keys.push((name.into(), sealed.clone()));
-        Some(sealed)
     }
 
     fn doors(
@@ -266,6 +337,7 @@ impl<'a> Checker<'a> {
                 lease,
                 max_lease,
                 require_binding: entry.require_binding,
+                allow_other: entry.allow_other,
                 account,
             });
         }
@@ -354,10 +426,10 @@ impl<'a> Checker<'a> {
                 self.problem_at(sequence, message);
             }
         }
-        let tag = DoorTag::of(name);
+        let tag = ShortTag::of(name);
         if let Some(other) = doors
             .iter()
-            .find(|other| other.name != name && DoorTag::of(&other.name) == tag)
+            .find(|other| other.name != name && ShortTag::of(&other.name) == tag)
         {
             let message = format!(
                 "door `{name}` has the same tag as door `{}` (the first two bytes of the name's SHA-256): choose another name",
@@ -401,6 +473,7 @@ impl<'a> Checker<'a> {
                 None => self.problem_at(name, format!("there is no [[client]] named `{text}`")),
             }
         }
+        indices.sort_unstable();
         indices
     }
 }

@@ -1,7 +1,7 @@
 //! The serde types of the configuration file, table by table.
 
 use std::{
-    num::{NonZeroU32, NonZeroUsize},
+    num::{NonZeroU16, NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
 
@@ -14,8 +14,8 @@ use crate::{
     model::{self, DEFAULT_SOCKET, DEFAULT_STATE_DIR, default},
     template::Template,
     value::{
-        Base, Interface, Lease, Leases, Listen, MaxSkew, Name, Network, PinDir, PrefixLen,
-        Sequence, SequenceTimeout, UdpIdle,
+        Base, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases, Listen, MaxSkew, Name,
+        Network, PinDir, PublicKey, Sequence, SequenceTimeout, UdpIdle,
     },
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Config {
     #[serde(default = "Config::default_state_dir")]
     pub(super) state_dir: PathBuf,
     pub(super) user: Option<Spanned<String>>,
+    pub(super) server_key_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) max_skew: MaxSkew,
     #[serde(default)]
@@ -35,6 +36,7 @@ pub(super) struct Config {
     pub(super) control_socket: PathBuf,
     #[serde(default)]
     pub(super) window: Window,
+    pub(super) datagram: Option<Datagram>,
     pub(super) gate: Option<Gate>,
     pub(super) metrics: Option<Metrics>,
     #[serde(default)]
@@ -60,6 +62,12 @@ impl Config {
 pub(super) struct Window {
     pub(super) base: Base,
     pub(super) verdict: Verdict,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Datagram {
+    pub(super) port: Spanned<NonZeroU16>,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +170,7 @@ pub(super) struct Client {
     pub(super) name: Spanned<Name>,
     #[serde(default)]
     pub(super) protocol: Protocol,
-    pub(super) key_file: Option<Spanned<PathBuf>>,
+    pub(super) public_key: Option<Spanned<PublicKey>>,
     pub(super) passphrase_file: Option<Spanned<PathBuf>>,
 }
 
@@ -170,7 +178,7 @@ pub(super) struct Client {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Protocol {
     #[default]
-    Sealed,
+    Knock2,
     Classic,
 }
 
@@ -182,13 +190,16 @@ pub(super) struct Door {
     pub(super) sequence: Option<Spanned<Sequence>>,
     pub(super) run: Option<Template>,
     pub(super) open: Option<Spanned<Vec<Spanned<Port>>>>,
-    pub(super) ipv6_prefix: Option<Spanned<PrefixLen>>,
+    pub(super) ipv4_prefix: Option<Spanned<Ipv4PrefixLen>>,
+    pub(super) ipv6_prefix: Option<Spanned<Ipv6PrefixLen>>,
     pub(super) close: Option<Template>,
     #[serde(rename = "for", default = "Door::default_lease")]
     pub(super) lease: Lease,
     pub(super) max_for: Option<Spanned<Lease>>,
     #[serde(default)]
     pub(super) require_binding: bool,
+    #[serde(default)]
+    pub(super) allow_other: bool,
     pub(super) user: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
 }

@@ -2,11 +2,12 @@
 //! [`Config`] has no invalid state.
 //!
 //! [`model`] contains the validated values. Of the private modules, `file` describes the format
-//! of the file, `value` validates single values, `check` validates values together, and `place`
-//! adds line and key to each error.
+//! of the file, `value` validates single values, `check` validates values together, `keys` derives
+//! the clients' keys, and `place` adds line and key to each error.
 
 mod check;
 mod file;
+mod keys;
 pub mod metrics;
 pub mod model;
 mod place;
@@ -30,8 +31,12 @@ use self::{
     place::{Problem, Problems},
 };
 
-/// The largest file that is read, in bytes. A larger one is probably the wrong file.
-const MAX_FILE_LEN: u64 = 1024 * 1024;
+/// The beginning of the problem of a configuration without clients.
+pub const NO_CLIENT: &str = "there is no [[client]]";
+
+/// The largest file that is read, in bytes: room for a million clients. A larger one is probably
+/// the wrong file.
+const MAX_FILE_LEN: u64 = 128 * 1024 * 1024;
 
 impl Config {
     /// Reads and validates the configuration at `path` and every secret file that it names.

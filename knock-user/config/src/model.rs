@@ -1,8 +1,17 @@
 //! The configuration file: read once and validated as a whole. A [`Config`] has no invalid state.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
-use knock_common::{protocol::classic::Sequence, rate::Rate, settings::Verdict, window::Window};
+use knock_common::{
+    protocol::{classic::Sequence, identity::KeyPair},
+    rate::Rate,
+    settings::Verdict,
+    window::Window,
+};
 use knockd_types::{
     account::Account,
     interface::Wanted,
@@ -33,7 +42,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The user that the listener runs as. `None` selects the default user.
     pub user: Option<Account>,
-    /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
+    /// The server's key pair. A configuration with clients that have key pairs, or with datagrams,
+    /// has one.
+    pub server: Option<KeyPair>,
+    /// The largest accepted difference between a knock's timestamp and this host's clock.
     pub max_skew: Duration,
     /// The knock window: the 256 ports that receive knocks.
     pub window: Window,
@@ -49,6 +61,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// The doors that knocks open.
     pub doors: Vec<Door>,
+    /// The port of datagram knocks, if they are accepted.
+    pub datagram_port: Option<NonZeroU16>,
     /// The gate, if ports are protected in the kernel.
     pub gate: Option<Gate>,
     /// The metrics endpoint, if there is one.
@@ -103,9 +117,9 @@ pub struct Client {
 /// What a knock opens: ports of the gate, a command, or both.
 #[derive(Clone, Debug)]
 pub struct Door {
-    /// The name, as in logs and `%DOOR%`. A sealed knock refers to the door by this name.
+    /// The name, as in logs and `%DOOR%`. A knock refers to the door by a digest of this name.
     pub name: String,
-    /// Indices of the clients that may open the door.
+    /// Indices of the clients that may open the door, in ascending order.
     pub clients: Vec<usize>,
     /// The sequence that a classic client sends.
     pub sequence: Option<Sequence>,
@@ -117,10 +131,12 @@ pub struct Door {
     pub close: Option<Template>,
     /// How long the door stays open.
     pub lease: Duration,
-    /// The longest time that a sealed knock may request.
+    /// The longest time that a knock may request.
     pub max_lease: Duration,
-    /// Whether a sealed knock has to be bound to its source address.
+    /// Whether a knock has to be bound to its source address.
     pub require_binding: bool,
+    /// Whether a datagram may open the door for another address than its own.
+    pub allow_other: bool,
     /// The user and group that the commands run as. `None`: those of knockd.
     pub account: Option<Account>,
 }
@@ -135,11 +151,11 @@ impl Door {
 }
 
 impl Config {
-    /// Whether a client uses the sealed protocol, which needs the replay store.
+    /// Whether a client has a key pair. Its knocks are single-use, which needs the replay store.
     #[must_use]
-    pub fn has_sealed_clients(&self) -> bool {
+    pub fn has_single_use_knocks(&self) -> bool {
         let mut clients = self.clients.iter();
-        clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
+        clients.any(|client| matches!(client.secret, Secret::Pair(_)))
     }
 
     /// Whether a door opens `port` in the gate.

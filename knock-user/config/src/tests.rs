@@ -1,6 +1,6 @@
 use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use knock_common::{settings::Verdict, window::Window};
+use knock_common::{protocol::syn::SynSecret, settings::Verdict, window::Window};
 use knockd_types::{interface::Wanted, policy::Secret, rules::Port};
 
 use super::*;
@@ -37,7 +37,10 @@ sequence = [9]
 run = ["backup"]
 "#;
 
-const KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+const SERVER_KEY: &str = "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw\n";
+
+/// The public key of [`SERVER_KEY`].
+const SERVER: &str = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI";
 
 struct Folder(tempfile::TempDir);
 
@@ -46,7 +49,7 @@ impl Folder {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("laptop.pass", "correct horse battery staple\n", 0o600);
         folder.write("phone.pass", "open sesame\n", 0o600);
-        folder.write("laptop.key", KEY, 0o600);
+        folder.write("server.key", SERVER_KEY, 0o600);
         folder
     }
 
@@ -210,12 +213,12 @@ fn every_mistake_names_file_line_and_key() {
         (
             "\"classic\"",
             "\"open\"",
-            "knockd.toml:6: protocol: unknown variant `open`, expected `sealed` or `classic`",
+            "knockd.toml:6: protocol: unknown variant `open`, expected `knock2` or `classic`",
         ),
         (
             "passphrase_file = \"laptop.pass\"",
-            "key_file = \"laptop.key\"",
-            "knockd.toml:7: key_file: a classic client has a `passphrase_file`, not a key",
+            "public_key = \"j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8\"",
+            "knockd.toml:7: public_key: a classic client has a `passphrase_file`, not a key",
         ),
         (
             "passphrase_file = \"laptop.pass\"",
@@ -254,17 +257,21 @@ fn every_mistake_names_file_line_and_key() {
     }
 }
 
-const SEALED: &str = r#"
+const PAIRS: &str = r#"
 max_skew = "90s"
 state_dir = "/tmp/state"
+server_key_file = "server.key"
+
+[datagram]
+port = 62201
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [[client]]
 name = "tablet"
-passphrase_file = "laptop.pass"
+public_key = "0iwA2BrX1liN0SVIFdL419C0RcwmnJ8wsaE_V3M7bVc"
 
 [[client]]
 name = "phone"
@@ -279,30 +286,54 @@ require_binding = true
 "#;
 
 #[test]
-fn sealed_is_the_default() {
-    let config = Folder::new().load(SEALED).unwrap();
+fn a_client_has_a_key_pair_unless_it_is_classic() {
+    let config = Folder::new().load(PAIRS).unwrap();
     assert_eq!(config.max_skew, Duration::from_secs(90));
     assert_eq!(config.state_dir, Path::new("/tmp/state"));
+    let server = config.server.unwrap();
+    assert_eq!(server.public().to_string(), SERVER);
+    assert_eq!(config.datagram_port.map(Into::into), Some(62_201_u16));
     let [laptop, tablet, phone] = &config.clients[..] else {
         panic!("three clients");
     };
-    assert!(
-        matches!(laptop.secret, Secret::Sealed(_)) && matches!(tablet.secret, Secret::Sealed(_))
-    );
+    let public = |secret: &Secret| match secret {
+        Secret::Pair(peer) => {
+            let syn = SynSecret::of_server(&server, &peer.public).unwrap();
+            assert_eq!(peer.syn.expose(), syn.expose());
+            peer.public.to_string()
+        }
+        Secret::Classic(_) => panic!("it is classic"),
+    };
+    assert!(public(&laptop.secret).starts_with("j0DFrbaP"));
+    assert!(public(&tablet.secret).starts_with("0iwA2BrX"));
     assert!(matches!(phone.secret, Secret::Classic(_)));
     let door = &config.doors[0];
     // The door does not name the classic client, so it needs no sequence.
     assert_eq!(door.clients, [0, 1, 2]);
     assert_eq!((door.lease.as_secs(), door.max_lease.as_secs()), (30, 3600));
-    assert!(door.require_binding);
+    assert!(door.require_binding && !door.allow_other);
 }
 
 #[test]
-fn sealed_mistakes_name_file_line_and_key() {
+fn only_classic_clients_need_no_server_key() {
+    let config = Folder::new().load(GOOD).unwrap();
+    assert!(config.server.is_none() && config.datagram_port.is_none());
+    let error = Folder::new().error(&format!("{GOOD}\n[datagram]\nport = 62201"));
+    let expected = "knockd.toml:28: port: datagram knocks need a top-level `server_key_file`";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
+fn mistakes_about_keys_name_file_line_and_key() {
     let folder = Folder::new();
-    folder.write("other.key", KEY, 0o600);
-    folder.write("exposed.key", KEY, 0o640);
-    folder.write("torn.key", "knock1:AAECAw\n", 0o600);
+    folder.write("exposed.key", SERVER_KEY, 0o640);
+    folder.write("torn.key", "knockd2:kdPePt\n", 0o600);
+    folder.write(
+        "client.key",
+        &SERVER_KEY.replace("knockd2", "knock2"),
+        0o600,
+    );
+    let laptop = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8";
     for (good, bad, expected) in [
         (
             "\"90s\"",
@@ -310,53 +341,89 @@ fn sealed_mistakes_name_file_line_and_key() {
             "knockd.toml:2: max_skew: 25h is not between 1s and 1day",
         ),
         (
-            "laptop.key",
-            "nowhere.key",
-            "knockd.toml:7: key_file: nowhere.key: it cannot be read",
+            "\"server.key\"",
+            "\"nowhere.key\"",
+            "knockd.toml:4: server_key_file: nowhere.key: it cannot be read",
         ),
         (
-            "laptop.key",
-            "exposed.key",
-            "knockd.toml:7: key_file: exposed.key: group or others",
+            "\"server.key\"",
+            "\"exposed.key\"",
+            "knockd.toml:4: server_key_file: exposed.key: group or others",
         ),
         (
-            "laptop.key",
-            "torn.key",
-            "knockd.toml:7: key_file: torn.key: a key has 43 characters",
+            "\"server.key\"",
+            "\"torn.key\"",
+            "knockd.toml:4: server_key_file: torn.key: a key has 43 characters",
         ),
         (
-            "passphrase_file = \"laptop.pass\"",
-            "key_file = \"other.key\"",
-            "knockd.toml:11: key_file: client `tablet` has the same key as client `laptop`",
+            "\"server.key\"",
+            "\"client.key\"",
+            "knockd.toml:4: server_key_file: client.key: this is a client's key; a server's begins with knockd2:",
         ),
         (
-            "passphrase_file = \"laptop.pass\"",
-            "passphrase_file = \"laptop.pass\"\nkey_file = \"other.key\"",
-            "knockd.toml:11: passphrase_file: a client has a `key_file` or a `passphrase_file`, not both",
-        ),
-        (
-            "key_file = \"laptop.key\"",
+            "server_key_file = \"server.key\"",
             "",
-            "knockd.toml:6: name: client `laptop` needs a `key_file` or a `passphrase_file`",
+            "knockd.toml:7: port: datagram knocks need a top-level `server_key_file`: `knockd init` makes one\nknockd.toml:11: public_key: a client with a key pair needs a top-level `server_key_file`",
+        ),
+        (
+            laptop,
+            "knock2",
+            "knockd.toml:11: public_key: a public key has 43 characters, not 6",
+        ),
+        (
+            laptop,
+            &laptop.replace('F', "/"),
+            "knockd.toml:11: public_key: this is not a public key: mistyped or damaged",
+        ),
+        (
+            laptop,
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "knockd.toml:11: public_key: this public key belongs to no key pair",
+        ),
+        (
+            "0iwA2BrX1liN0SVIFdL419C0RcwmnJ8wsaE_V3M7bVc",
+            laptop,
+            "knockd.toml:15: public_key: client `tablet` has the same key as client `laptop`",
+        ),
+        (
+            laptop,
+            SERVER,
+            "knockd.toml:11: public_key: client `laptop` has the same key as the server",
+        ),
+        (
+            "public_key = \"0iw",
+            "passphrase_file = \"phone.pass\"\npublic_key = \"0iw",
+            "knockd.toml:15: passphrase_file: only a classic client has a `passphrase_file`",
+        ),
+        (
+            "protocol = \"classic\"\npassphrase_file = \"phone.pass\"",
+            "",
+            "knockd.toml:18: name: client `phone` needs a `public_key`",
+        ),
+        (
+            "port = 62201",
+            "port = 0",
+            "knockd.toml:7: port: invalid value: integer `0`",
         ),
         (
             "require_binding",
             "clients = [\"phone\"]\nrequire_binding",
-            "knockd.toml:19: name: door `ssh` has no `sequence`",
+            "knockd.toml:23: name: door `ssh` has no `sequence`",
         ),
         // Both names have the tag 7f5a; found by search.
         (
             "require_binding = true",
             "[[door]]\nname = \"door97483\"\nrun = [\"true\"]",
-            "knockd.toml:23: name: door `door97483` has the same tag as door `ssh`",
+            "knockd.toml:27: name: door `door97483` has the same tag as door `ssh`",
         ),
     ] {
-        let error = folder.error(&SEALED.replacen(good, bad, 1));
+        assert!(PAIRS.contains(good), "{good}");
+        let error = folder.error(&PAIRS.replacen(good, bad, 1));
         assert!(
             error.starts_with(expected),
             "{good} -> {bad}:\n{error}\nnot\n{expected}"
         );
-        assert!(!error.contains(&KEY[7..20]), "{error}");
+        assert!(!error.contains("kdPePtooXZ"), "{error}");
     }
 }
 
@@ -400,7 +467,9 @@ fn refuses_a_file_that_others_can_change() {
 #[test]
 fn refuses_what_is_no_configuration() {
     let folder = Folder::new();
-    let path = folder.write("knockd.toml", &"#".repeat(1024 * 1024 + 1), 0o644);
+    let path = folder.write("knockd.toml", "#", 0o644);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(MAX_FILE_LEN + 1).unwrap();
     assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("larger than"));
     fs::write(&path, b"\xff").unwrap();
     assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("not UTF-8"));

@@ -10,7 +10,10 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv6Net};
-use knock_common::{protocol::classic, window};
+use knock_common::{
+    protocol::{classic, identity},
+    window,
+};
 use knockd_types::{
     interface::{Hook, Named},
     names::{BY_HAND, MAX_LEASE},
@@ -170,10 +173,10 @@ impl TryFrom<String> for Listen {
 checked! {
     /// How many leading bits of an IPv6 address have to match the source of the knock. A prefix
     /// shorter than a provider's smallest allocation would admit unrelated hosts.
-    PrefixLen(u8) from "u8"
+    Ipv6PrefixLen(u8) from "u8"
 }
 
-impl TryFrom<u8> for PrefixLen {
+impl TryFrom<u8> for Ipv6PrefixLen {
     type Error = &'static str;
 
     fn try_from(len: u8) -> Result<Self, Self::Error> {
@@ -181,6 +184,40 @@ impl TryFrom<u8> for PrefixLen {
             return Err("a prefix has 32 to 128 bits");
         }
         Ok(Self(len))
+    }
+}
+
+checked! {
+    /// How many leading bits of an IPv4 address have to match the source of the knock. Carriers
+    /// change the last bits from connection to connection.
+    Ipv4PrefixLen(u8) from "u8"
+}
+
+impl TryFrom<u8> for Ipv4PrefixLen {
+    type Error = &'static str;
+
+    fn try_from(len: u8) -> Result<Self, Self::Error> {
+        if !(24..=32).contains(&len) {
+            return Err("a prefix has 24 to 32 bits");
+        }
+        Ok(Self(len))
+    }
+}
+
+checked! {
+    /// A client's public key.
+    PublicKey(identity::PublicKey) from "String"
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let key = text.parse().map_err(|error: identity::PublicKeyError| {
+            // A private key has as many characters, so it must not be repeated.
+            format!("{error}: `knock pubkey` prints it on the client")
+        })?;
+        Ok(Self(key))
     }
 }
 
@@ -369,8 +406,8 @@ impl TryFrom<String> for SequenceTimeout {
 }
 
 checked! {
-    /// The largest accepted clock difference of a sealed knock. The maximum, one day, bounds the
-    /// replay store.
+    /// The largest accepted clock difference of a single-use knock. The maximum, one day, bounds
+    /// the replay store.
     MaxSkew(Duration) from "String"
 }
 

@@ -26,11 +26,13 @@ pub enum RequestKind {
     Alive = 9,
     /// Switch notices on or off.
     Notify = 10,
+    /// Close a door, for an accepted knock that asks for it.
+    Withdraw = 11,
 }
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::Open,
         Self::Close,
@@ -41,6 +43,7 @@ impl RequestKind {
         Self::Ended,
         Self::Alive,
         Self::Notify,
+        Self::Withdraw,
     ];
 
     /// The byte that stands for it in a packet.
@@ -69,6 +72,7 @@ impl RequestKind {
             Self::Ended => "ended",
             Self::Alive => "alive",
             Self::Notify => "notify",
+            Self::Withdraw => "withdraw",
         }
     }
 }
@@ -87,7 +91,7 @@ mod tests {
     fn each_kind_has_a_byte_and_a_name_of_its_own() {
         for byte in 0..=u8::MAX {
             let kind = RequestKind::from_byte(byte);
-            assert_eq!(kind.is_some(), (1..=10).contains(&byte), "{byte}");
+            assert_eq!(kind.is_some(), (1..=11).contains(&byte), "{byte}");
             assert!(kind.is_none_or(|kind| kind.to_byte() == byte), "{byte}");
         }
         let mut names = RequestKind::ALL.map(RequestKind::name).to_vec();

@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 pub enum Message {
     /// Start to listen. The first message, with the file descriptors of [`StartupConfig`].
     Begin(Box<StartupConfig>),
-    /// Another configuration is in force. If SYNs come from an XDP program, the ring buffer of the
-    /// new program is attached as a file descriptor.
+    /// Another configuration is in force. If packets come from an XDP program, the ring buffers of
+    /// the new program are attached as file descriptors: that of SYNs, then that of datagrams.
     Change(Box<ListenerConfig>),
     /// An event for subscribers. It is in the log already.
     Notice(Box<Notice>),
-    /// The time from the arrival of a knock's last SYN to an effect of the knock.
+    /// The time from the arrival of a knock's last packet to an effect of the knock.
     Took(Effect, Duration),
     /// A knock was accepted, but too many doors are open.
     Full {
@@ -56,8 +56,9 @@ pub enum Effect {
 
 /// The configuration of a new listener.
 ///
-/// Its file descriptors, in this order: the control socket; the ring buffer or the lines; the
-/// directory of the replay store, if there is one.
+/// Its file descriptors, in this order: the control socket; the ring buffer of SYNs or the lines;
+/// the ring buffer of datagrams, unless lines are read; the directory of the replay store, if there
+/// is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartupConfig {
     /// The log format.
@@ -79,7 +80,7 @@ pub struct StartupConfig {
 pub struct ListenerConfig {
     /// The first port of the window.
     window_base: u16,
-    /// The largest accepted difference between a sealed knock's timestamp and this host's clock.
+    /// The largest accepted difference between a knock's timestamp and this host's clock.
     pub max_skew: Duration,
     /// How long a SYN of an incomplete sequence is kept.
     pub sequence_timeout: Duration,

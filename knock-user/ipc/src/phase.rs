@@ -43,7 +43,8 @@ impl Phase {
             | RequestKind::Flush
             | RequestKind::Ended
             | RequestKind::Alive
-            | RequestKind::Notify => matches!(self, Self::Running),
+            | RequestKind::Notify
+            | RequestKind::Withdraw => matches!(self, Self::Running),
         }
     }
 }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     /// Kind, and whether it is allowed while starting, running and stopping.
-    const TABLE: [(RequestKind, [bool; 3]); 10] = [
+    const TABLE: [(RequestKind, [bool; 3]); 11] = [
         (RequestKind::Ready, [true, false, false]),
         (RequestKind::Open, [false, true, false]),
         (RequestKind::Close, [false, true, false]),
@@ -74,6 +75,7 @@ mod tests {
         (RequestKind::Ended, [false, true, false]),
         (RequestKind::Alive, [false, true, false]),
         (RequestKind::Notify, [false, true, false]),
+        (RequestKind::Withdraw, [false, true, false]),
     ];
 
     #[test]

@@ -10,7 +10,7 @@
 //!      12..16  client number
 //!      16..32  source address, IPv4 as IPv4-mapped IPv6
 //!      32..40  lease in seconds
-//!      40..48  arrival of the knock's last SYN, in nanoseconds of CLOCK_MONOTONIC
+//!      40..48  arrival of the knock's last packet, in nanoseconds of CLOCK_MONOTONIC
 //! ```
 //!
 //! Little-endian. Fields that a kind does not use are zero. The supervisor checks the numbers
@@ -39,6 +39,8 @@ pub enum Request {
     Ready,
     /// Open a door, for an accepted knock or for the administrator.
     Open(OpenDoor),
+    /// Close a door, for an accepted knock that asks for it.
+    Withdraw(WithdrawDoor),
     /// Close doors, for the administrator.
     Close(CloseDoors),
     /// Reload the configuration.
@@ -66,12 +68,23 @@ pub struct OpenDoor {
     pub door: u32,
     /// The client's number.
     pub client: u32,
-    /// The source address that the door is opened for.
+    /// The address that the door is opened for.
     pub source: IpAddr,
     /// The lease, in whole seconds.
     pub lease: Duration,
-    /// The arrival of the knock's last SYN, on `CLOCK_MONOTONIC`.
+    /// The arrival of the knock's last packet, on `CLOCK_MONOTONIC`.
     pub at: Duration,
+}
+
+/// Closes a door that a knock of the same client has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WithdrawDoor {
+    /// The door's number.
+    pub door: u32,
+    /// The client's number.
+    pub client: u32,
+    /// The address that the door is open for.
+    pub source: IpAddr,
 }
 
 /// Closes doors.
@@ -151,6 +164,7 @@ impl Request {
         match self {
             Self::Ready => RequestKind::Ready,
             Self::Open(_) => RequestKind::Open,
+            Self::Withdraw(_) => RequestKind::Withdraw,
             Self::Close(_) => RequestKind::Close,
             Self::Reload(_) => RequestKind::Reload,
             Self::Report(_) => RequestKind::Report,
@@ -178,6 +192,12 @@ impl Request {
                 source: octets(open.source),
                 seconds: open.lease.as_secs(),
                 at: u64::try_from(open.at.as_nanos()).unwrap_or(u64::MAX),
+                ..none
+            },
+            Self::Withdraw(withdraw) => Fields {
+                door: withdraw.door,
+                client: withdraw.client,
+                source: octets(withdraw.source),
                 ..none
             },
             Self::Close(close) => Fields {
@@ -225,6 +245,11 @@ impl Request {
                 source: fields.source()?,
                 lease: fields.lease()?,
                 at: Duration::from_nanos(fields.at),
+            }),
+            RequestKind::Withdraw => Self::Withdraw(WithdrawDoor {
+                door,
+                client: fields.client,
+                source: fields.source()?,
             }),
             RequestKind::Close => Self::Close(CloseDoors {
                 query,

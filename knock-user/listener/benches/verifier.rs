@@ -7,9 +7,9 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use knock_common::protocol::{block::Block, key::SecretKey};
+use knock_common::protocol::{block::Block, identity::PublicKey, syn::SynSecret};
 use knockd_listener::auth::{Arrival, Authenticator};
-use knockd_types::policy::{Client, Door, Policy, Secret};
+use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
 
 criterion_group!(verifier, verify);
 criterion_main!(verifier);
@@ -44,11 +44,14 @@ fn verify(criterion: &mut Criterion) {
 fn authenticator(clients: usize, random: &mut fastrand::Rng) -> Authenticator {
     let clients: Vec<_> = (0..clients)
         .map(|number| {
-            let secret = SecretKey::new(std::array::from_fn(|_| random.u8(..)));
+            let peer = Peer {
+                public: PublicKey(std::array::from_fn(|_| random.u8(..))),
+                syn: SynSecret::new(std::array::from_fn(|_| random.u8(..))),
+            };
             Client {
                 number: 0,
                 name: format!("client{number}"),
-                secret: Secret::Sealed(secret),
+                secret: Secret::Pair(peer),
             }
         })
         .collect();
@@ -60,9 +63,11 @@ fn authenticator(clients: usize, random: &mut fastrand::Rng) -> Authenticator {
         lease: Duration::from_secs(30),
         max_lease: Duration::from_secs(30),
         require_binding: false,
+        allow_other: false,
     };
     Authenticator::new(&Policy {
         clients,
         doors: vec![door],
+        server: None,
     })
 }

@@ -1,19 +1,19 @@
-//! Verifies candidate blocks: each results in a request or in a refusal.
+//! Verifies knocks: each results in a request or in a refusal.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use knock_common::protocol::block::Block;
-use knockd_ipc::request::{OpenDoor, Request};
+use knockd_ipc::request::{OpenDoor, Request, WithdrawDoor};
 use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
 };
-use knockd_types::{event::Event, policy::Policy, reason::Reason, syn::Syn};
+use knockd_types::{datagram::Datagram, event::Event, policy::Policy, reason::Reason, syn::Syn};
 use tracing::warn;
 
 use crate::{
-    auth::{Arrival, Refusal, Refused, Verified},
+    auth::{Arrival, Refusal, Refused, SingleUse, Verified, Wish},
     replay_store::{RecordError, ReplayStore},
     state::Listener,
 };
@@ -23,8 +23,8 @@ use crate::{
 const COPIES_TAKE: Duration = Duration::from_secs(80);
 
 impl Listener {
-    /// Opens the replay store in the working directory, if a client uses the sealed protocol. If
-    /// the store does not work, this is reported and sealed knocks are refused.
+    /// Opens the replay store in the working directory, if a client has a key pair. If the store does
+    /// not work, this is reported, and single-use knocks are refused.
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl Listener {
         let Some(path) = &self.store_path else {
             return Ok(());
         };
-        if self.store.is_none() && self.config.auth.has_sealed_clients() {
+        if self.store.is_none() && self.config.auth.has_single_use_knocks() {
             let (store, problem) = ReplayStore::open(Path::new("."), path)?;
             self.store = Some(store);
             if let Some(problem) = problem {
@@ -44,32 +44,59 @@ impl Listener {
         Ok(())
     }
 
-    /// Tries `block`, which `syn` has completed. Returns the request to open the door, if the block
-    /// is accepted.
+    /// Tries `block`, which `syn` has completed. Returns the request for the supervisor, if the
+    /// block is accepted.
     pub(super) fn attempt(&mut self, block: &Block, syn: &Syn) -> Option<Request> {
-        let source = syn.source;
         self.counters.attempts += 1;
+        let arrival = self.arrival(syn.source);
+        let verified = self.authenticator.verify(block, &arrival);
+        self.decide(verified, &arrival, syn.at)
+    }
+
+    /// Tries `datagram`. Returns the request for the supervisor, if it is accepted.
+    pub(super) fn attempt_datagram(&mut self, datagram: &Datagram) -> Option<Request> {
+        let arrival = self.arrival(datagram.source);
+        let (decrypted, is_known) = self.decrypted.get(&self.authenticator, &datagram.bytes);
+        self.counters.datagrams_repeated += u64::from(is_known);
+        let verified = self
+            .authenticator
+            .verify_datagram(&datagram.bytes, &decrypted, &arrival);
+        self.decide(verified, &arrival, datagram.at)
+    }
+
+    fn arrival(&mut self, source: IpAddr) -> Arrival {
         let arrival = Arrival {
             source,
             now: unix_ms(),
             max_skew: self.config.max_skew,
         };
         self.check_clock(arrival.now);
-        let verified = match self.authenticator.verify(block, &arrival) {
+        arrival
+    }
+
+    /// Reports a refused knock, or records an accepted one, whose last packet arrived `at`. Returns
+    /// the request for the supervisor.
+    fn decide(
+        &mut self,
+        verified: Result<Verified, Refused>,
+        arrival: &Arrival,
+        at: Duration,
+    ) -> Option<Request> {
+        let verified = match verified {
             Ok(verified) => verified,
             Err(Refused { why, client }) => {
                 self.count_refusal(&why);
-                self.refuse(source, why.into(), client, why.to_string());
+                self.refuse(arrival.source, why.into(), client, why.to_string());
                 return None;
             }
         };
-        if let Some(made_at) = verified.made_at
-            && !self.record(block, &verified, made_at, &arrival)
+        if let Some(single_use) = verified.single_use
+            && !self.record(&verified, &single_use, arrival)
         {
             return None;
         }
         self.counters.accepted += 1;
-        Some(self.open_request(&verified, syn))
+        Some(self.request_for(&verified, at))
     }
 
     fn count_refusal(&mut self, refusal: &Refusal) {
@@ -80,11 +107,15 @@ impl Listener {
             Refusal::UnknownTag => &mut counters.refused_unknown_tag,
             Refusal::ClientNotAllowed => &mut counters.refused_client_not_allowed,
             Refusal::Stale { .. } => &mut counters.refused_stale,
-            Refusal::BoundElsewhere | Refusal::NotBound => &mut counters.refused_binding,
+            Refusal::Forged => &mut counters.refused_forged,
+            Refusal::Invalid => &mut counters.refused_invalid,
+            Refusal::BoundElsewhere | Refusal::NotBound | Refusal::ForOther => {
+                &mut counters.refused_binding
+            }
         } += 1;
     }
 
-    /// Reports the refusal of a knock or a block of `source`.
+    /// Reports the refusal of a knock of `source`.
     pub(super) fn refuse(
         &mut self,
         source: IpAddr,
@@ -122,19 +153,18 @@ impl Listener {
         }
     }
 
-    /// Records a sealed block in the replay store. If its knock has to be refused, reports the
-    /// refusal and returns `false`.
+    /// Records a single-use knock in the replay store. If it has to be refused, reports the refusal
+    /// and returns `false`.
     fn record(
         &mut self,
-        block: &Block,
         verified: &Verified,
-        made_at: u64,
+        SingleUse { id, made_at }: &SingleUse,
         arrival: &Arrival,
     ) -> bool {
         let source = arrival.source;
         let now = monotonic();
         // A client sends each knock several times. A further copy is not a replay.
-        if let Some((from, at)) = self.accepted.get(block)
+        if let Some((from, at)) = self.accepted.get(id)
             && *from == source
             && now < *at + COPIES_TAKE
         {
@@ -144,17 +174,19 @@ impl Listener {
             return false;
         }
         let recorded = match &mut self.store {
-            Some(store) => store.record(block, made_at, arrival.now, arrival.max_skew),
+            // Spares the store a recording that is sent in a flood.
+            _ if self.accepted.contains(id) => Err(RecordError::Replayed),
+            Some(store) => store.record(id, *made_at, arrival.now, arrival.max_skew),
             None => Err(RecordError::Broken(anyhow!("there is no directory for it"))),
         };
         let Err(error) = recorded else {
-            self.accepted.put(*block, (source, now));
+            self.accepted.put(*id, (source, now));
             return true;
         };
         let reason = match &error {
             RecordError::Replayed => {
                 self.counters.refused_replayed += 1;
-                self.replay_reason(block, verified, source)
+                self.replay_reason(id, verified, source)
             }
             RecordError::BeyondHorizon => {
                 self.counters.refused_stale += 1;
@@ -162,7 +194,7 @@ impl Listener {
             }
             RecordError::Full | RecordError::Broken(_) => {
                 self.counters.refused_store += 1;
-                let message = format!("a sealed knock from {source} is refused: {error}");
+                let message = format!("a knock from {source} is refused: {error}");
                 self.report_limited(source, Event::Trouble { message });
                 return false;
             }
@@ -171,10 +203,10 @@ impl Listener {
         false
     }
 
-    /// The reason for refusing a stored block: a repetition from the client's own address, or a
+    /// The reason for refusing a stored knock: a repetition from the client's own address, or a
     /// replay from another one.
-    fn replay_reason(&mut self, block: &Block, verified: &Verified, source: IpAddr) -> Reason {
-        let is_clients_address = match self.accepted.get(block) {
+    fn replay_reason(&mut self, id: &[u8; 16], verified: &Verified, source: IpAddr) -> Reason {
+        let is_clients_address = match self.accepted.get(id) {
             _ if verified.is_bound => true,
             Some((from, _)) => *from == source,
             // Accepted before this process started. The store does not contain the address, and
@@ -193,22 +225,32 @@ impl Listener {
         if let Some(jump) = self.wall_clock.jumped(now, monotonic()) {
             let direction = if jump > 0 { "forward" } else { "back" };
             warn!(
-                "this host's clock was set {direction} by {} s: sealed knocks that were made by the old time are stale now, and none that was accepted before is accepted again",
+                "this host's clock was set {direction} by {} s: knocks that were made by the old time are stale now, and none that was accepted before is accepted again",
                 jump.unsigned_abs() / 1000
             );
         }
     }
 
-    /// The request to open the door.
-    fn open_request(&self, verified: &Verified, syn: &Syn) -> Request {
-        let Policy { clients, doors } = &self.config.auth;
-        Request::Open(OpenDoor {
-            query: 0,
-            door: doors[verified.door].number,
-            client: clients[verified.client].number,
-            source: syn.source,
-            lease: verified.lease,
-            at: syn.at,
-        })
+    /// The request to open or close the door.
+    fn request_for(&self, verified: &Verified, at: Duration) -> Request {
+        let Policy { clients, doors, .. } = &self.config.auth;
+        let door = doors[verified.door].number;
+        let client = clients[verified.client].number;
+        let source = verified.beneficiary;
+        match verified.wish {
+            Wish::Open(lease) => Request::Open(OpenDoor {
+                query: 0,
+                door,
+                client,
+                source,
+                lease,
+                at,
+            }),
+            Wish::Close => Request::Withdraw(WithdrawDoor {
+                door,
+                client,
+                source,
+            }),
+        }
     }
 }

@@ -1,19 +1,26 @@
-//! Verification: each block is tried with every client's key.
+//! Verification: each block is tried with every client's key; a datagram names its client.
+
+mod datagram;
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use knock_common::protocol::{
     block::{Block, Plaintext},
-    classic::Sequence,
-    key::{ClassicKey, SealedKey},
-    sealed::{DoorTag, Request},
+    classic::{ClassicKey, Sequence},
+    door::{LongTag, ShortTag},
+    identity::{KeyPair, PrivateKey, PublicKey},
+    lease::RequestedLease,
+    stale::Stale,
+    syn::{Request, SynKey},
 };
 use knockd_types::{
-    policy::{Key, Policy},
+    policy::{Key, Policy, Secret},
     reason::Reason,
 };
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
+
+pub use datagram::Decrypted;
 
 /// The largest age that a client's wrong clock can explain. An older knock is a replay or
 /// background noise.
@@ -24,18 +31,37 @@ const PLAUSIBLE_CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct Verified {
     /// The client.
     pub client: usize,
-    /// The door that it may open.
+    /// The door.
     pub door: usize,
-    /// How long the door stays open.
-    pub lease: Duration,
-    /// The timestamp of a sealed knock, which is single-use, in Unix milliseconds. A classic knock
-    /// has none and can be replayed.
-    pub made_at: Option<u64>,
-    /// Whether it is valid from its source address only.
+    /// The address that the door opens or closes for.
+    pub beneficiary: IpAddr,
+    /// What happens to the door.
+    pub wish: Wish,
+    /// What identifies a knock that is single-use. A classic knock has none and can be replayed.
+    pub single_use: Option<SingleUse>,
+    /// Whether it is valid from its source address only, or names the address that it opens for.
     pub is_bound: bool,
 }
 
-/// The circumstances of a block's arrival.
+/// What a knock asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The door opens for this long.
+    Open(Duration),
+    /// The door closes.
+    Close,
+}
+
+/// The identity of a single-use knock in the replay store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SingleUse {
+    /// The block of a SYN knock, or the digest of a datagram.
+    pub id: [u8; 16],
+    /// The knock's timestamp, in Unix milliseconds.
+    pub made_at: u64,
+}
+
+/// The circumstances of a knock's arrival.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// The packets' source address.
@@ -46,17 +72,23 @@ pub struct Arrival {
     pub max_skew: Duration,
 }
 
-/// The reasons for the refusal of a block, in the order of the checks. They are never sent to the
+/// The reasons for the refusal of a knock, in the order of the checks. They are never sent to the
 /// source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Refusal {
-    /// No key fits: a wrong key, or background noise. This includes a wrong version of a sealed
-    /// knock: the parity before it holds by chance for one key in 256.
+    /// No key fits: a wrong key, or background noise. This includes a wrong version of a SYN knock:
+    /// the parity before it holds by chance for one key in 256.
     #[error("no client's key fits these 16 SYNs")]
     BadParity,
     /// The parity holds, as it does by chance for one block in 256, but no door has the sequence.
     #[error("no door has this sequence")]
     UnknownSequence,
+    /// A datagram that was not made for this server, or by a client that is not configured.
+    #[error("not a datagram of a known client for this server")]
+    Forged,
+    /// A datagram of a known client with an unknown version or a malformed request.
+    #[error("the client's request is of an unknown version or malformed: update the older side")]
+    Invalid,
     /// The key fits, but no door's name has this tag.
     #[error("there is no door with the name in this knock")]
     UnknownTag,
@@ -75,9 +107,12 @@ pub enum Refusal {
     /// The knock is not bound, and the door has `require_binding`.
     #[error("not bound to an address, which this door requires")]
     NotBound,
+    /// The knock names another address to open the door for, and the door lacks `allow_other`.
+    #[error("for another address than its own, which this door does not allow")]
+    ForOther,
 }
 
-/// A refused block.
+/// A refused knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The reason.
@@ -105,38 +140,64 @@ fn stale(age_ms: i64) -> String {
 #[derive(Debug)]
 pub struct Authenticator {
     keys: Vec<Key>,
+    /// The clients with key pairs by public key, so that a datagram costs one look-up.
+    clients: HashMap<PublicKey, usize>,
+    /// The server's key pair, with which datagrams are decrypted.
+    server: Option<KeyPair>,
     doors: Vec<Rule>,
-    tags: HashMap<DoorTag, usize>,
+    short_tags: HashMap<ShortTag, usize>,
+    long_tags: HashMap<LongTag, usize>,
 }
 
 #[derive(Debug)]
 struct Rule {
     sequence: Option<Sequence>,
-    clients: Vec<usize>,
+    /// For each client, whether it may open the door.
+    clients: Vec<bool>,
     lease: Duration,
     max_lease: Duration,
     require_binding: bool,
+    allow_other: bool,
 }
 
 impl Authenticator {
     /// An authenticator for `policy`, whose indices a [`Verified`] has.
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
-        let Policy { clients, doors } = policy;
-        let tags = doors.iter().enumerate();
+        let Policy {
+            clients,
+            doors,
+            server,
+        } = policy;
+        let public_keys =
+            clients
+                .iter()
+                .enumerate()
+                .filter_map(|(index, client)| match &client.secret {
+                    Secret::Pair(peer) => Some((peer.public, index)),
+                    Secret::Classic(_) => None,
+                });
+        let server = server.as_ref();
+        let names = || doors.iter().map(|door| door.name.as_str()).enumerate();
         Self {
             keys: clients.iter().map(|client| client.secret.key()).collect(),
-            tags: tags
-                .map(|(index, door)| (DoorTag::of(&door.name), index))
+            clients: public_keys.collect(),
+            server: server.map(|key| KeyPair::from(PrivateKey::new(*key.0.expose()))),
+            short_tags: names()
+                .map(|(index, name)| (ShortTag::of(name), index))
+                .collect(),
+            long_tags: names()
+                .map(|(index, name)| (LongTag::of(name), index))
                 .collect(),
             doors: doors
                 .iter()
                 .map(|door| Rule {
                     sequence: door.sequence.clone(),
-                    clients: door.clients.clone(),
+                    clients: flags(&door.clients, clients.len()),
                     lease: door.lease,
                     max_lease: door.max_lease,
                     require_binding: door.require_binding,
+                    allow_other: door.allow_other,
                 })
                 .collect(),
         }
@@ -155,8 +216,8 @@ impl Authenticator {
         };
         for (client, key) in self.keys.iter().enumerate() {
             let attempt = match key {
-                Key::Sealed(key) => self.sealed(client, key, block, arrival),
-                Key::Classic(key) => self.classic(client, key, block),
+                Key::Syn(key) => self.syn(client, key, block, arrival),
+                Key::Classic(key) => self.classic(client, key, block, arrival),
             };
             match attempt {
                 Ok(verified) => return Ok(verified),
@@ -171,65 +232,103 @@ impl Authenticator {
         Err(furthest)
     }
 
-    fn sealed(
+    fn syn(
         &self,
         client: usize,
-        key: &SealedKey,
+        key: &SynKey,
         block: &Block,
         arrival: &Arrival,
     ) -> Result<Verified, Refusal> {
         let request = Request::open(key, block).map_err(|_| Refusal::BadParity)?;
-        let door = *self.tags.get(&request.door).ok_or(Refusal::UnknownTag)?;
-        let rule = &self.doors[door];
-        if !rule.clients.contains(&client) {
-            return Err(Refusal::ClientNotAllowed);
-        }
-        request
-            .check_time(arrival.now, arrival.max_skew)
-            .map_err(|stale| Refusal::Stale {
-                age_ms: stale.age_ms,
-            })?;
-        if !request.binding.allows(arrival.source) {
+        let door = self.short_tags.get(&request.door);
+        let door = *door.ok_or(Refusal::UnknownTag)?;
+        let rule = self.rule(door, client)?;
+        request.check_time(arrival.now, arrival.max_skew)?;
+        if !request.binding.allows(arrival.source, key) {
             return Err(Refusal::BoundElsewhere);
         }
-        if rule.require_binding && !request.binding.is_bound() {
+        let is_bound = request.binding.is_bound();
+        if rule.require_binding && !is_bound {
             return Err(Refusal::NotBound);
         }
         Ok(Verified {
             client,
             door,
-            lease: request.lease.granted(rule.lease, rule.max_lease),
-            made_at: Some(request.time.nearest_unix_ms(arrival.now)),
-            is_bound: request.binding.is_bound(),
+            beneficiary: arrival.source,
+            wish: rule.wish(request.lease.into()),
+            single_use: Some(SingleUse {
+                id: block.0,
+                made_at: request.time.nearest_unix_ms(arrival.now),
+            }),
+            is_bound,
         })
     }
 
-    fn classic(&self, client: usize, key: &ClassicKey, block: &Block) -> Result<Verified, Refusal> {
+    /// The rule of `door`, if `client` may open it.
+    fn rule(&self, door: usize, client: usize) -> Result<&Rule, Refusal> {
+        let rule = &self.doors[door];
+        if rule.clients.get(client) == Some(&true) {
+            Ok(rule)
+        } else {
+            Err(Refusal::ClientNotAllowed)
+        }
+    }
+
+    fn classic(
+        &self,
+        client: usize,
+        key: &ClassicKey,
+        block: &Block,
+        arrival: &Arrival,
+    ) -> Result<Verified, Refusal> {
         let plaintext = key.decipher(block).map_err(|_| Refusal::BadParity)?;
         let door = self
             .doors
             .iter()
             .position(|rule| rule.has_sequence(&plaintext))
             .ok_or(Refusal::UnknownSequence)?;
-        let rule = &self.doors[door];
-        if !rule.clients.contains(&client) {
-            return Err(Refusal::ClientNotAllowed);
-        }
+        let rule = self.rule(door, client)?;
         Ok(Verified {
             client,
             door,
-            lease: rule.lease,
-            made_at: None,
+            beneficiary: arrival.source,
+            wish: Wish::Open(rule.lease),
+            single_use: None,
             is_bound: false,
         })
     }
 }
 
+/// For each of `len` indices, whether it is in `indices`.
+fn flags(indices: &[usize], len: usize) -> Vec<bool> {
+    let mut flags = vec![false; len];
+    for index in indices {
+        if let Some(flag) = flags.get_mut(*index) {
+            *flag = true;
+        }
+    }
+    flags
+}
+
 impl Rule {
+    fn wish(&self, lease: RequestedLease) -> Wish {
+        lease
+            .granted(self.lease, self.max_lease)
+            .map_or(Wish::Close, Wish::Open)
+    }
+
     fn has_sequence(&self, plaintext: &Plaintext) -> bool {
         self.sequence
             .as_ref()
             .is_some_and(|sequence| sequence.plaintext().ct_eq(plaintext).into())
+    }
+}
+
+impl From<Stale> for Refusal {
+    fn from(stale: Stale) -> Self {
+        Self::Stale {
+            age_ms: stale.age_ms,
+        }
     }
 }
 
@@ -238,11 +337,14 @@ impl From<Refusal> for Reason {
         match refusal {
             Refusal::BadParity => Self::BadParity,
             Refusal::UnknownSequence => Self::UnknownSequence,
+            Refusal::Forged => Self::Forged,
+            Refusal::Invalid => Self::Invalid,
             Refusal::UnknownTag => Self::UnknownDoor,
             Refusal::ClientNotAllowed => Self::NotAllowed,
             Refusal::Stale { .. } => Self::Stale,
             Refusal::BoundElsewhere => Self::Elsewhere,
             Refusal::NotBound => Self::Unbound,
+            Refusal::ForOther => Self::ForOther,
         }
     }
 }

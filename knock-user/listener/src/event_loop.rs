@@ -9,7 +9,7 @@ use knockd_ipc::{
     request::Request,
 };
 use knockd_runtime::clock::{monotonic, sleep_until_monotonic};
-use knockd_types::{reason::Reason, syn::Syn};
+use knockd_types::{datagram::Datagram, reason::Reason, syn::Syn};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -17,8 +17,8 @@ use crate::{
     assembler::{Candidates, PendingLookup},
     auth::Authenticator,
     query::Query,
-    source::{lines::Line, ring::Ring},
-    state::{Input, Listener, Source},
+    source::lines::Line,
+    state::{Batch, Input, Listener, Rings, Source},
 };
 
 impl Listener {
@@ -29,9 +29,9 @@ impl Listener {
     /// Returns an error if the source fails, or if the supervisor sends something unexpected.
     pub(crate) async fn run(mut self, mut queries: mpsc::Receiver<Query>) -> Result<()> {
         self.supervisor.send(&Request::Ready).await?;
-        let mut syns = Vec::new();
+        let mut batch = Batch::default();
         loop {
-            // Biased: a flood of SYNs must not delay anything else.
+            // Biased: a flood of packets must not delay anything else.
             tokio::select! {
                 biased;
                 message = self.supervisor.recv() => match message? {
@@ -42,11 +42,10 @@ impl Listener {
                     self.log_refusal_sums();
                 }
                 Some(query) = queries.recv() => self.handle_query(query).await?,
-                input = self.source.next(&mut syns) => match input? {
-                    Input::Syns => {
+                input = self.source.next(&mut batch) => match input? {
+                    Input::Events => {
                         self.flush_kernel_log().await?;
-                        self.handle_syns(&syns).await?;
-                        syns.clear();
+                        self.handle_events(&mut batch).await?;
                     }
                     Input::Line(line) => self.handle_line(line).await?,
                     Input::Ended => {
@@ -98,30 +97,30 @@ impl Listener {
         Ok(())
     }
 
-    /// Changes to another configuration, and to the ring buffer that comes with it.
+    /// Changes to another configuration, and to the ring buffers that come with it.
     async fn change_config(&mut self, config: ListenerConfig, files: Vec<OwnedFd>) -> Result<()> {
         let keeps_window = config.window() == self.config.window();
         self.authenticator = Authenticator::new(&config.auth);
+        // The clients may have changed.
+        self.decrypted.clear();
         self.assembler
             .set_limits(config.sequence_timeout, config.sources);
         self.config = config;
         self.open_store()?;
-        let previous = match (files.into_iter().next(), &mut self.source) {
-            (Some(ring), Source::Ring(_)) => {
-                let next = Source::Ring(Box::new(Ring::open(ring)?));
-                std::mem::replace(&mut self.source, next)
-            }
-            _ => return Ok(()),
+        let Source::Rings(rings) = &mut self.source else {
+            return Ok(());
         };
-        if !keeps_window {
-            // Incomplete sequences are offsets in the previous window.
-            self.assembler.clear();
-        } else if let Source::Ring(mut previous) = previous {
-            let mut syns = Vec::new();
-            previous.drain(&mut syns);
-            self.handle_syns(&syns).await?;
+        if files.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let next = Rings::open(&mut files.into_iter())?;
+        let mut left = std::mem::replace(&mut **rings, next).drain();
+        if !keeps_window {
+            // These SYNs and incomplete sequences are offsets in the previous window.
+            left.syns.clear();
+            self.assembler.clear();
+        }
+        self.handle_events(&mut left).await
     }
 
     /// If there is a `tail` subscriber, waits until the supervisor has passed on the kernel's log
@@ -157,6 +156,36 @@ impl Listener {
         Ok(())
     }
 
+    /// Handles the events in `batch`, which is empty afterwards.
+    async fn handle_events(&mut self, batch: &mut Batch) -> Result<()> {
+        self.handle_syns(&batch.syns).await?;
+        batch.syns.clear();
+        for datagram in &batch.datagrams {
+            self.handle_datagram(datagram).await?;
+        }
+        batch.datagrams.clear();
+        Ok(())
+    }
+
+    async fn handle_datagram(&mut self, datagram: &Datagram) -> Result<()> {
+        self.counters.datagrams += 1;
+        if !datagram.has_unicast_source() {
+            self.counters.not_unicast += 1;
+            return Ok(());
+        }
+        match self.attempt_datagram(datagram) {
+            Some(request) => self.request(&request).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn request(&self, request: &Request) -> Result<()> {
+        self.supervisor
+            .send(request)
+            .await
+            .context("the supervisor does not receive requests")
+    }
+
     async fn handle_syns(&mut self, syns: &[Syn]) -> Result<()> {
         for lookup in self.assembler.sight(syns) {
             self.handle_syn(lookup).await?;
@@ -184,11 +213,7 @@ impl Listener {
         for block in &blocks {
             if let Some(request) = self.attempt(block, syn) {
                 self.assembler.accept(&syn.source);
-                return self
-                    .supervisor
-                    .send(&request)
-                    .await
-                    .context("the supervisor does not receive requests");
+                return self.request(&request).await;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ pub mod assembler;
 mod attempt;
 pub mod auth;
 mod control;
+mod decrypted;
 mod event_loop;
 mod log_limit;
 mod metrics;
@@ -34,8 +35,8 @@ use tokio::sync::mpsc;
 
 use self::{
     control::Server,
-    source::{lines::Lines, ring::Ring},
-    state::{Listener, Source},
+    source::lines::Lines,
+    state::{Listener, Rings, Source},
 };
 
 /// Queries that may wait while the event loop is busy. Connections beyond that wait to send theirs.
@@ -69,26 +70,25 @@ async fn listen(
 ) -> Result<()> {
     log::init_like(&startup.log);
     let mut files = files.into_iter();
-    let mut file = || files.next().context("a file descriptor is missing");
-    let server = Server::from_listener(file()?, startup.owner)?;
-    let input = file()?;
+    let missing = "a file descriptor is missing";
+    let server = Server::from_listener(files.next().context(missing)?, startup.owner)?;
+    // The sandbox denies the system calls that opening a ring needs. Nothing is read from it yet.
+    let (rings, lines) = if startup.reads_lines {
+        (None, Some(files.next().context(missing)?))
+    } else {
+        (Some(Rings::open(&mut files)?), None)
+    };
     let store_dir = match &startup.store {
-        Some(_) => Some(file()?),
+        Some(_) => Some(files.next().context(missing)?),
         None => None,
     };
     if let Some(directory) = &store_dir {
         fchdir(directory)?;
     }
-    // The sandbox denies the system calls that opening a ring needs. Nothing is read from it yet.
-    let (ring, lines) = if startup.reads_lines {
-        (None, Some(input))
-    } else {
-        (Some(Ring::open(input)?), None)
-    };
     // From here on untrusted input may arrive.
     Sandbox::new(store_dir.as_ref())?.enter()?;
-    let source = match (ring, lines) {
-        (Some(ring), _) => Source::Ring(Box::new(ring)),
+    let source = match (rings, lines) {
+        (Some(rings), _) => Source::Rings(Box::new(rings)),
         (None, Some(lines)) => Source::Lines(Lines::read(lines, startup.config.window())?),
         (None, None) => Source::Ended,
     };

@@ -1,18 +1,18 @@
 //! The state of the listener.
 
-use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
-use anyhow::Result;
-use knock_common::protocol::block::Block;
+use anyhow::{Context as _, Result};
 use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
 use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
-use knockd_types::{counters::Counters, syn::Syn};
+use knockd_types::{counters::Counters, datagram::Datagram, syn::Syn};
 use lru::LruCache;
 use tokio::sync::mpsc;
 
 use crate::{
     assembler::Assembler,
     auth::Authenticator,
+    decrypted::DecryptedDatagrams,
     log_limit::Refusals,
     metrics::Metrics,
     pending::PendingQueries,
@@ -26,40 +26,81 @@ use crate::{
     tails::Reporter,
 };
 
-/// Accepted sealed blocks that are kept in memory, to distinguish further copies from replays.
-const ACCEPTED_BLOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
+/// Accepted single-use knocks that are kept in memory, to distinguish further copies from replays.
+const ACCEPTED_KNOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
     Some(blocks) => blocks,
     None => panic!("it is above zero"),
 };
 
-/// A source of SYNs.
+/// A source of knocks.
 pub(crate) enum Source {
-    /// The ring buffer of the XDP program.
-    Ring(Box<Ring>),
+    /// The ring buffers of the eBPF program.
+    Rings(Box<Rings>),
     /// Lines of text.
     Lines(Lines),
     /// Lines of text that have ended.
     Ended,
 }
 
+/// The ring buffers of an eBPF program.
+pub(crate) struct Rings {
+    pub(crate) syns: Ring<Syn>,
+    pub(crate) datagrams: Ring<Datagram>,
+}
+
+/// The events that were read from ring buffers.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) syns: Vec<Syn>,
+    pub(crate) datagrams: Vec<Datagram>,
+}
+
 /// An input of a source.
 pub(crate) enum Input {
-    Syns,
+    /// Events, which are in the [`Batch`].
+    Events,
     Line(Line),
     Ended,
 }
 
+impl Rings {
+    /// The readers of the ring buffers in `files`: that of SYNs, then that of datagrams.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a file is missing, or a ring buffer cannot be opened.
+    pub(crate) fn open(files: &mut impl Iterator<Item = OwnedFd>) -> Result<Self> {
+        let mut file = || files.next().context("the file of a ring buffer is missing");
+        Ok(Self {
+            syns: Ring::open(file()?)?,
+            datagrams: Ring::open(file()?)?,
+        })
+    }
+
+    /// All events that are on the ring buffers.
+    pub(crate) fn drain(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        self.syns.drain(&mut batch.syns);
+        self.datagrams.drain(&mut batch.datagrams);
+        batch
+    }
+}
+
 impl Source {
-    /// The next input. SYNs of the ring buffer are appended to `syns`. Cancel-safe.
+    /// The next input. Events of the ring buffers are appended to `batch`. Cancel-safe.
     ///
     /// # Errors
     ///
     /// Returns an error if the kernel cannot wait for the ring buffer.
-    pub(crate) async fn next(&mut self, syns: &mut Vec<Syn>) -> Result<Input> {
+    pub(crate) async fn next(&mut self, batch: &mut Batch) -> Result<Input> {
         match self {
-            Self::Ring(ring) => {
-                ring.next(syns).await?;
-                Ok(Input::Syns)
+            Self::Rings(rings) => {
+                // In random order, so that a flood of one kind delays the other by one batch.
+                tokio::select! {
+                    read = rings.syns.next(&mut batch.syns) => read?,
+                    read = rings.datagrams.next(&mut batch.datagrams) => read?,
+                }
+                Ok(Input::Events)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
             Self::Ended => std::future::pending().await,
@@ -74,12 +115,13 @@ pub(crate) struct Listener {
     pub(crate) config: ListenerConfig,
     pub(crate) assembler: Assembler,
     pub(crate) authenticator: Authenticator,
-    /// `None` until a client uses the sealed protocol.
+    /// `None` until a client has a key pair.
     pub(crate) store: Option<ReplayStore>,
     /// The path of the replay store for messages; `None` if there is no directory for it.
     pub(crate) store_path: Option<PathBuf>,
-    /// The latest accepted sealed blocks: where each came from, and when.
-    pub(crate) accepted: LruCache<Block, (IpAddr, Duration)>,
+    /// The latest accepted single-use knocks: where each came from, and when.
+    pub(crate) accepted: LruCache<[u8; 16], (IpAddr, Duration)>,
+    pub(crate) decrypted: DecryptedDatagrams,
     pub(crate) refusals: Refusals,
     pub(crate) wall_clock: WallClock,
     pub(crate) reporter: Reporter,
@@ -113,7 +155,8 @@ impl Listener {
             config,
             store: None,
             store_path,
-            accepted: LruCache::new(ACCEPTED_BLOCKS),
+            accepted: LruCache::new(ACCEPTED_KNOCKS),
+            decrypted: DecryptedDatagrams::new(),
             refusals: Refusals::default(),
             wall_clock: WallClock::new(unix_ms(), monotonic()),
             reporter: Reporter::default(),

@@ -50,7 +50,7 @@ pub fn unix_ms() -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
 }
 
-/// Detects that the wall clock was set. It decides whether sealed knocks are fresh.
+/// Detects that the wall clock was set. It decides whether knocks are fresh.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     /// The wall-clock time at monotonic zero, in Unix milliseconds.

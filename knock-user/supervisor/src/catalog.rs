@@ -1,5 +1,7 @@
 //! The doors and clients by number. Numbers are stable across reloads.
 
+use std::collections::HashMap;
+
 use knockd_config::model::{Config, Door};
 use knockd_types::names::BY_HAND;
 
@@ -14,10 +16,14 @@ pub(crate) struct Catalog {
     doors: Vec<Door>,
     /// Every client's name by number.
     clients: Vec<String>,
+    /// Every client's number by name.
+    client_numbers: HashMap<String, usize>,
     /// The numbers of the configuration's doors, in its order.
     configured_doors: Vec<usize>,
     /// The numbers of the configuration's clients, in its order.
     configured_clients: Vec<usize>,
+    /// The places of the configuration's clients in it, by number.
+    client_places: HashMap<usize, usize>,
 }
 
 impl Catalog {
@@ -25,11 +31,14 @@ impl Catalog {
     pub(crate) fn new(config: &Config) -> Self {
         let mut catalog = Self {
             doors: Vec::new(),
-            // Its number is `BY_HAND_NUMBER`.
-            clients: vec![BY_HAND.to_owned()],
+            clients: Vec::new(),
+            client_numbers: HashMap::new(),
             configured_doors: Vec::new(),
             configured_clients: Vec::new(),
+            client_places: HashMap::new(),
         };
+        // The first one: its number is `BY_HAND_NUMBER`.
+        catalog.number_of_client(BY_HAND);
         catalog.update(config);
         catalog
     }
@@ -55,6 +64,8 @@ impl Catalog {
             .collect();
         let names = config.clients.iter().map(|client| client.name.as_str());
         self.configured_clients = names.map(|name| self.number_of_client(name)).collect();
+        let places = self.configured_clients.iter().enumerate();
+        self.client_places = places.map(|(place, number)| (*number, place)).collect();
     }
 
     /// The configuration's door with the number that the listener requested.
@@ -93,11 +104,10 @@ impl Catalog {
 
     /// Whether `config`, the last adopted configuration, allows the client to open the door.
     pub(crate) fn may_open(&self, config: &Config, client: usize, door: usize) -> bool {
-        let position = |numbers: &[usize], number| numbers.iter().position(|one| *one == number);
-        let door = position(&self.configured_doors, door);
-        let client = position(&self.configured_clients, client);
+        let door = self.configured_doors.iter().position(|one| *one == door);
+        let client = self.client_places.get(&client);
         match (door, client) {
-            (Some(door), Some(client)) => config.doors[door].clients.contains(&client),
+            (Some(door), Some(client)) => config.doors[door].clients.binary_search(client).is_ok(),
             _ => false,
         }
     }
@@ -136,16 +146,18 @@ impl Catalog {
     /// Whether a door may be open for the client with this number: a client of the configuration,
     /// or the administrator.
     pub(crate) fn has_client(&self, number: usize) -> bool {
-        self.clients[number] == BY_HAND || self.configured_clients.contains(&number)
+        self.clients[number] == BY_HAND || self.client_places.contains_key(&number)
     }
 
     /// The number of the client of this name. The configuration need not have it.
     pub(crate) fn number_of_client(&mut self, name: &str) -> usize {
-        let known = self.clients.iter().position(|other| other == name);
-        known.unwrap_or_else(|| {
-            self.clients.push(name.to_owned());
-            self.clients.len() - 1
-        })
+        if let Some(number) = self.client_numbers.get(name) {
+            return *number;
+        }
+        let number = self.clients.len();
+        self.clients.push(name.to_owned());
+        self.client_numbers.insert(name.to_owned(), number);
+        number
     }
 }
 

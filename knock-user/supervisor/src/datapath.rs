@@ -189,17 +189,18 @@ impl Datapath {
         (changed(&mut self.watch), self.source.logged())
     }
 
-    /// The file descriptor from which the listener reads SYNs: the ring buffer or the lines.
+    /// The file descriptors from which the listener reads: the ring buffers of SYNs and datagrams, or
+    /// the lines.
     ///
     /// # Errors
     ///
     /// Returns an error if the limit of open files is reached.
-    pub(crate) fn input(&self) -> io::Result<OwnedFd> {
-        match &self.source {
-            Source::Xdp(xdp) => xdp.events(),
-            Source::Lines(lines, _) => lines.try_clone(),
-            Source::Ended => Ok(fs::File::open("/dev/null")?.into()),
-        }
+    pub(crate) fn input(&self) -> io::Result<Vec<OwnedFd>> {
+        Ok(match &self.source {
+            Source::Xdp(xdp) => vec![xdp.events()?, xdp.datagrams()?],
+            Source::Lines(lines, _) => vec![lines.try_clone()?],
+            Source::Ended => vec![fs::File::open("/dev/null")?.into()],
+        })
     }
 
     /// Whether SYNs are read as lines.

@@ -129,7 +129,8 @@ impl Supervisor {
                 started: *started,
             };
             let control = sockets.control.as_fd().try_clone_to_owned()?;
-            let mut files = vec![control, datapath.input()?];
+            let mut files = vec![control];
+            files.extend(datapath.input()?);
             files.extend(replay_dir);
             Ok(Launch {
                 account,

@@ -9,6 +9,7 @@ use knockd_config::Config;
 pub(crate) const TWO_CLIENTS: &str = r#"
 interfaces = ["eth0"]
 state_dir = "/var/lib/knockd"
+server_key_file = "server.key"
 
 [gate]
 protect = ["tcp/80"]
@@ -58,15 +59,19 @@ pub(crate) fn config(text: &str) -> Config {
         fs::write(&path, passphrase).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let key = dir.path().join("tablet.key");
-    fs::write(&key, "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
+    let key = dir.path().join("server.key");
+    fs::write(
+        &key,
+        "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw\n",
+    )
+    .unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     Config::parse(text, &dir.path().join("knockd.toml")).unwrap()
 }
 
-/// A sealed client to add to a configuration.
-pub(crate) const SEALED_CLIENT: &str = r#"
+/// A client with a key pair to add to a configuration.
+pub(crate) const PAIR_CLIENT: &str = r#"
 [[client]]
 name = "tablet"
-key_file = "tablet.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 "#;

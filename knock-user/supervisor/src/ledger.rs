@@ -50,7 +50,7 @@ pub(crate) struct Ledger {
 /// The knock or the administrator's command that opens a door.
 struct Entry {
     admission: AdmissionInfo,
-    /// The arrival of the knock's last SYN, if there was a knock and its latency is measured.
+    /// The arrival of the knock's last packet, if there was a knock and its latency is measured.
     arrival: Option<Duration>,
 }
 
@@ -123,6 +123,11 @@ impl Ledger {
         self.doors.get(&key).is_some()
     }
 
+    /// The number of the client whose knock was the last that opened or extended this door.
+    pub(crate) fn holder(&self, key: DoorKey) -> Option<usize> {
+        self.doors.get(&key).map(|open| open.client)
+    }
+
     /// The time at which [`Ledger::expire`] has to be called next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.doors.next_deadline()
@@ -139,7 +144,7 @@ impl Ledger {
     }
 
     /// Opens a door, or extends its lease. Returns `false` if too many doors are open. `arrival`
-    /// is the arrival of the knock's last SYN, if the latency is measured.
+    /// is the arrival of the knock's last packet, if the latency is measured.
     pub(crate) fn open(
         &mut self,
         gate: &mut dyn LeaseGate,

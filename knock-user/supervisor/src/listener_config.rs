@@ -1,8 +1,9 @@
 //! The listener's part of the configuration.
 
+use knock_common::protocol::identity::PrivateKey;
 use knockd_config::Config;
 use knockd_ipc::message::ListenerConfig;
-use knockd_types::policy::{Client, Door, Policy};
+use knockd_types::policy::{Client, Door, Policy, ServerKey};
 
 use crate::catalog::Catalog;
 
@@ -26,10 +27,18 @@ pub(crate) fn listener_config(config: &Config, catalog: &Catalog) -> ListenerCon
         lease: door.lease,
         max_lease: door.max_lease,
         require_binding: door.require_binding,
+        allow_other: door.allow_other,
     });
+    // The listener decrypts nothing but datagrams with the server's key.
+    let server = config
+        .server
+        .as_ref()
+        .filter(|_| config.datagram_port.is_some())
+        .map(|server| ServerKey(PrivateKey::new(*server.private().expose())));
     let auth = Policy {
         clients: clients.collect(),
         doors: doors.collect(),
+        server,
     };
     ListenerConfig::new(
         config.window,

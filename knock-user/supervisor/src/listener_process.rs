@@ -125,7 +125,7 @@ impl ListenerProcess {
         self.was_ready
     }
 
-    /// Whether the listener can record sealed knocks.
+    /// Whether the listener can record single-use knocks.
     pub(crate) fn has_replay_store(&self) -> bool {
         self.has_replay_store
     }

@@ -1,6 +1,6 @@
 //! Reloads of the configuration: reading it, and checking that it requires no restart.
 //!
-//! A configuration is read in another thread, because a key is derived from each passphrase.
+//! A configuration is read in another thread, because a key is derived for each client.
 //! Several reloads may be read at the same time, up to a limit.
 
 use anyhow::{Result, bail};
@@ -143,10 +143,10 @@ pub(crate) fn require_same(current: &Config, next: &Config, fixed: Fixed) -> Res
             bail!("`{key}` can only be changed by a restart of knockd");
         }
     }
-    let adds_sealed = next.has_sealed_clients() && !current.has_sealed_clients();
-    if adds_sealed && !fixed.has_replay_store {
+    let needs_store = next.has_single_use_knocks() && !current.has_single_use_knocks();
+    if needs_store && !fixed.has_replay_store {
         bail!(
-            "the first sealed client can only be added by a restart of knockd, because its knocks require a replay store"
+            "the first client with a key pair can only be added by a restart of knockd, because its knocks require a replay store"
         );
     }
     if !fixed.reads_lines && next.interfaces.is_empty() {

@@ -19,14 +19,14 @@ use rustix::{
 
 use crate::reporter::Reporter;
 
-/// The directory, if `config` requires it or may require it after a reload. Without it sealed
+/// The directory, if `config` requires it or may require it after a reload. Without it single-use
 /// knocks are refused.
 pub(crate) fn prepare_for(
     config: &Config,
     account: Option<&Account>,
     reporter: &Reporter,
 ) -> Option<OwnedFd> {
-    let is_required = config.has_sealed_clients();
+    let is_required = config.has_single_use_knocks();
     if !is_required && !config.state_dir.is_dir() {
         return None;
     }
@@ -34,7 +34,7 @@ pub(crate) fn prepare_for(
         .inspect_err(|error| {
             if is_required {
                 reporter.problem(format!(
-                    "sealed knocks are refused, because there is no replay store: {error:#}"
+                    "single-use knocks are refused, because there is no replay store: {error:#}"
                 ));
             }
         })

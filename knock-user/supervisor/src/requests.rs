@@ -7,6 +7,7 @@ mod lifecycle;
 mod open;
 mod reload;
 mod report;
+mod withdraw;
 
 use knockd_ipc::{message::Message, request::Request};
 use tracing::warn;
@@ -19,6 +20,7 @@ impl Supervisor {
         match request {
             Request::Ready => self.listener_ready(),
             Request::Open(request) => self.open(request),
+            Request::Withdraw(request) => self.withdraw(request),
             Request::Close(request) => self.close(request),
             Request::Reload(request) => self.reload(Some(request.query)),
             Request::Report(request) => self.report(request),

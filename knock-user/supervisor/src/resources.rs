@@ -6,7 +6,8 @@ use std::{os::fd::OwnedFd, path::PathBuf};
 use anyhow::{Result, bail};
 use knock_common::{
     gate::Mode,
-    settings::{Settings, Verdict},
+    protocol::datagram::mac1_key,
+    settings::{DEFAULT_DATAGRAM_RATE, Datagram, Settings, Verdict},
 };
 use knockd_config::{Config, DEFAULT_PIN_DIR, Door};
 use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir, program::Xdp};
@@ -101,7 +102,14 @@ pub(crate) fn open_source(
 /// Loads the program with the settings of `config`. It is attached to nothing, and its gate has no
 /// leases.
 pub(crate) fn load(config: &Config, reporter: &Reporter) -> Result<(Xdp, Option<Gate>)> {
-    let settings = Settings::new(config.window, config.verdict, config.limits.events);
+    let mut settings = Settings::new(config.window, config.verdict, config.limits.events);
+    if let (Some(port), Some(server)) = (config.datagram_port, &config.server) {
+        settings = settings.with_datagram(&Datagram {
+            port,
+            mac1: mac1_key(&server.public()),
+            rate: DEFAULT_DATAGRAM_RATE,
+        });
+    }
     let Some(gate) = &config.gate else {
         return Ok((Xdp::load(settings, Box::new(reporter.clone()))?, None));
     };

@@ -29,20 +29,24 @@ macro_rules! counters {
 
 counters! {
     events: "SYNs to the window received from the kernel or read as lines";
-    not_unicast: "SYNs whose source is not a unicast address";
+    not_unicast: "SYNs and datagrams whose source is not a unicast address";
     retransmissions: "retransmitted SYNs";
     sources_evicted: "sources with an incomplete sequence evicted to make room for others";
     attempts: "blocks of 16 SYNs tried against the keys";
     attempts_limited: "blocks not tried because their source exceeded its rate limit";
     refused_bad_parity: "blocks that match no key";
     refused_unknown_sequence: "blocks with a classic key's parity but no door's sequence";
-    refused_unknown_tag: "sealed knocks for a door that does not exist";
+    datagrams: "datagrams with a valid mac1 received from the kernel";
+    datagrams_repeated: "datagrams that were decrypted before";
+    refused_forged: "datagrams that are not of a known client, or not for this server";
+    refused_invalid: "datagrams of a known client with an unknown version or a malformed request";
+    refused_unknown_tag: "knocks for a door that does not exist";
     refused_client_not_allowed: "knocks of a client that may not open the door";
-    refused_stale: "sealed knocks made too long ago or in the future: check the client's clock";
-    refused_binding: "sealed knocks that are unbound, or bound to another source address";
-    refused_replayed: "sealed knocks that were accepted before";
-    refused_store: "sealed knocks refused because the replay store failed: see the log";
-    copies: "further copies of a sealed knock that was just accepted";
+    refused_stale: "knocks made too long ago or in the future: check the client's clock";
+    refused_binding: "knocks that are unbound, bound to another source address, or for another address";
+    refused_replayed: "knocks that were accepted before";
+    refused_store: "knocks refused because the replay store failed: see the log";
+    copies: "further copies of a knock that was just accepted";
     accepted: "accepted knocks";
     extended: "accepted knocks for a door that was open already";
     refused_doors_full: "authenticated knocks refused because too many doors are open";

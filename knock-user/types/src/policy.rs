@@ -5,8 +5,9 @@ use std::{fmt, time::Duration};
 
 use knock_common::protocol::{
     block::BODY_LEN,
-    classic::Sequence,
-    key::{CLASSIC_KEY_LEN, ClassicKey, ClassicSecret, SECRET_KEY_LEN, SealedKey, SecretKey},
+    classic::{CLASSIC_KEY_LEN, ClassicKey, ClassicSecret, Sequence},
+    identity::{KEY_LEN, PrivateKey, PublicKey},
+    syn::{SynKey, SynSecret},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -17,14 +18,41 @@ pub struct Policy {
     pub clients: Vec<Client>,
     /// The doors that they may open.
     pub doors: Vec<Door>,
+    /// The server's private key, which only datagrams need. Without them the listener does not
+    /// have it.
+    pub server: Option<ServerKey>,
 }
 
 impl Policy {
-    /// Whether a client uses the sealed protocol, which needs the replay store.
+    /// Whether a client has a key pair. Its knocks are single-use, which needs the replay store.
     #[must_use]
-    pub fn has_sealed_clients(&self) -> bool {
+    pub fn has_single_use_knocks(&self) -> bool {
         let mut clients = self.clients.iter();
-        clients.any(|client| matches!(client.secret, Secret::Sealed(_)))
+        clients.any(|client| matches!(client.secret, Secret::Pair(_)))
+    }
+}
+
+/// The server's private key. `Debug` does not show it, and it is wiped when dropped. It is
+/// serialized only to send it to the listener.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(from = "[u8; KEY_LEN]", into = "[u8; KEY_LEN]")]
+pub struct ServerKey(pub PrivateKey);
+
+impl Clone for ServerKey {
+    fn clone(&self) -> Self {
+        Self(PrivateKey::new(*self.0.expose()))
+    }
+}
+
+impl From<[u8; KEY_LEN]> for ServerKey {
+    fn from(bytes: [u8; KEY_LEN]) -> Self {
+        Self(PrivateKey::new(bytes))
+    }
+}
+
+impl From<ServerKey> for [u8; KEY_LEN] {
+    fn from(key: ServerKey) -> Self {
+        *key.0.expose()
     }
 }
 
@@ -44,7 +72,7 @@ pub struct Client {
 pub struct Door {
     /// The number that identifies the door in IPC requests.
     pub number: u32,
-    /// The door's name. A sealed knock refers to the door by this name.
+    /// The door's name. A knock refers to the door by a digest of this name.
     pub name: String,
     /// Indices of the clients that may open the door.
     pub clients: Vec<usize>,
@@ -53,28 +81,38 @@ pub struct Door {
     pub sequence: Option<Sequence>,
     /// How long the door stays open.
     pub lease: Duration,
-    /// The longest time that a sealed knock may request.
+    /// The longest time that a knock may request.
     pub max_lease: Duration,
-    /// Whether a sealed knock has to be bound to its source address.
+    /// Whether a knock has to be bound to its source address.
     pub require_binding: bool,
+    /// Whether a datagram may open the door for another address than its own.
+    pub allow_other: bool,
 }
 
-/// The secret that a client's key is derived from. `Debug` does not show it, and it is wiped when
-/// dropped. It is serialized only to send it to the listener.
+/// What the listener verifies the knocks of a client with. `Debug` does not show secrets, and they
+/// are wiped when dropped. They are serialized only to send them to the listener.
 #[derive(Serialize, Deserialize)]
 #[serde(from = "Bytes", into = "Bytes")]
 pub enum Secret {
-    /// The key of a sealed client.
-    Sealed(SecretKey),
+    /// A client with a key pair.
+    Pair(Peer),
     /// The passphrase of a classic client.
     Classic(ClassicSecret),
+}
+
+/// A client with a key pair.
+pub struct Peer {
+    /// The client's public key.
+    pub public: PublicKey,
+    /// The secret of its SYN knocks to this server.
+    pub syn: SynSecret,
 }
 
 /// A client's key, expanded for decryption.
 #[derive(Clone, Debug)]
 pub enum Key {
-    /// A key of the sealed protocol.
-    Sealed(SealedKey),
+    /// The key of SYN knocks that are single-use.
+    Syn(SynKey),
     /// A key of the classic protocol, whose knocks can be replayed.
     Classic(ClassicKey),
 }
@@ -84,7 +122,7 @@ impl Secret {
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
-            Self::Sealed(secret) => Key::Sealed(SealedKey::new(secret)),
+            Self::Pair(peer) => Key::Syn(SynKey::new(&peer.syn)),
             Self::Classic(secret) => Key::Classic(ClassicKey::new(secret)),
         }
     }
@@ -93,7 +131,10 @@ impl Secret {
 impl Clone for Secret {
     fn clone(&self) -> Self {
         match self {
-            Self::Sealed(secret) => Self::Sealed(SecretKey::new(*secret.expose())),
+            Self::Pair(Peer { public, syn }) => Self::Pair(Peer {
+                public: *public,
+                syn: SynSecret::new(*syn.expose()),
+            }),
             Self::Classic(secret) => Self::Classic(ClassicSecret::new(*secret.expose())),
         }
     }
@@ -102,7 +143,7 @@ impl Clone for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Sealed(_) => "Sealed(..)",
+            Self::Pair(_) => "Pair(..)",
             Self::Classic(_) => "Classic(..)",
         })
     }
@@ -111,14 +152,23 @@ impl fmt::Debug for Secret {
 /// The serialized form of a [`Secret`].
 #[derive(Serialize, Deserialize)]
 enum Bytes {
-    Sealed([u8; SECRET_KEY_LEN]),
+    Pair {
+        public: [u8; KEY_LEN],
+        // In two halves, because serde knows arrays of up to 32 elements.
+        syn: [[u8; KEY_LEN]; 2],
+    },
     Classic([u8; CLASSIC_KEY_LEN]),
 }
 
 impl From<Bytes> for Secret {
     fn from(bytes: Bytes) -> Self {
         match bytes {
-            Bytes::Sealed(bytes) => Self::Sealed(SecretKey::new(bytes)),
+            Bytes::Pair { public, syn } => Self::Pair(Peer {
+                public: PublicKey(public),
+                syn: SynSecret::new(std::array::from_fn(|index| {
+                    syn[index / KEY_LEN][index % KEY_LEN]
+                })),
+            }),
             Bytes::Classic(bytes) => Self::Classic(ClassicSecret::new(bytes)),
         }
     }
@@ -127,7 +177,12 @@ impl From<Bytes> for Secret {
 impl From<Secret> for Bytes {
     fn from(secret: Secret) -> Self {
         match secret {
-            Secret::Sealed(secret) => Self::Sealed(*secret.expose()),
+            Secret::Pair(peer) => Self::Pair {
+                public: peer.public.0,
+                syn: std::array::from_fn(|half| {
+                    std::array::from_fn(|index| peer.syn.expose()[half * KEY_LEN + index])
+                }),
+            },
             Secret::Classic(secret) => Self::Classic(*secret.expose()),
         }
     }
@@ -151,6 +206,8 @@ fn read_sequence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Se
 
 #[cfg(test)]
 mod tests {
+    use knock_common::protocol::syn::SYN_SECRET_LEN;
+
     use super::*;
 
     #[test]
@@ -162,7 +219,13 @@ mod tests {
         };
         let policy = Policy {
             clients: vec![
-                client(1, Secret::Sealed(SecretKey::new([65; SECRET_KEY_LEN]))),
+                client(
+                    1,
+                    Secret::Pair(Peer {
+                        public: PublicKey([64; KEY_LEN]),
+                        syn: SynSecret::new([65; SYN_SECRET_LEN]),
+                    }),
+                ),
                 client(
                     2,
                     Secret::Classic(ClassicSecret::new([66; CLASSIC_KEY_LEN])),
@@ -176,14 +239,16 @@ mod tests {
                 lease: Duration::from_secs(30),
                 max_lease: Duration::from_secs(60),
                 require_binding: true,
+                allow_other: false,
             }],
+            server: Some(ServerKey(PrivateKey::new([69; KEY_LEN]))),
         };
         let json = serde_json::to_string(&policy).unwrap();
         let read: Policy = serde_json::from_str(&json).unwrap();
         assert_eq!(json, serde_json::to_string(&read).unwrap());
         assert_eq!(read.doors[0].sequence, policy.doors[0].sequence);
         let shown = format!("{read:?}");
-        for byte in ["65", "66", "67", "68", "AA", "BB"] {
+        for byte in ["65", "66", "67", "68", "69", "AA", "BB"] {
             assert!(!shown.contains(byte), "{shown}");
         }
     }

@@ -13,7 +13,7 @@ pub enum Reason {
     BadParity,
     /// The parity of a classic key matches, but no door has the sequence.
     UnknownSequence,
-    /// A sealed key may match, but the door does not exist.
+    /// A client's key may match, but the door does not exist.
     UnknownDoor,
     /// The client may not open the door.
     NotAllowed,
@@ -23,6 +23,12 @@ pub enum Reason {
     Elsewhere,
     /// The knock is unbound, and the door requires a bound one.
     Unbound,
+    /// The knock asks for another address than its own, which the door does not allow.
+    ForOther,
+    /// A datagram that was not made for this server, or by a client that it does not know.
+    Forged,
+    /// A datagram of a known client with a request that this version does not understand.
+    Invalid,
     /// The knock was accepted before, from another address.
     Replayed,
     /// The knock was accepted before, from the same address as far as is known.
@@ -42,11 +48,17 @@ impl Reason {
     #[must_use]
     pub fn is_noise(self) -> bool {
         match self {
-            Self::BadParity | Self::UnknownSequence | Self::UnknownDoor | Self::Copy => true,
+            Self::BadParity
+            | Self::UnknownSequence
+            | Self::UnknownDoor
+            | Self::Forged
+            | Self::Copy => true,
             Self::NotAllowed
             | Self::Stale
             | Self::Elsewhere
             | Self::Unbound
+            | Self::ForOther
+            | Self::Invalid
             | Self::Replayed
             | Self::Repeated
             | Self::Rate
@@ -65,6 +77,9 @@ impl fmt::Display for Reason {
             Self::Stale => "stale",
             Self::Elsewhere => "elsewhere",
             Self::Unbound => "unbound",
+            Self::ForOther => "for-other",
+            Self::Forged => "forged",
+            Self::Invalid => "invalid",
             Self::Replayed => "replayed",
             Self::Repeated => "repeated",
             Self::Copy => "copy",
@@ -88,6 +103,9 @@ mod tests {
             Reason::Stale,
             Reason::Elsewhere,
             Reason::Unbound,
+            Reason::ForOther,
+            Reason::Forged,
+            Reason::Invalid,
             Reason::Replayed,
             Reason::Repeated,
             Reason::Copy,

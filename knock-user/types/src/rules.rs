@@ -77,6 +77,9 @@ impl TryFrom<String> for Port {
 pub struct Opening {
     /// The ports.
     pub ports: Vec<Port>,
+    /// The number of leading bits of an IPv4 address that have to match the source of the knock: up
+    /// to 32.
+    pub ipv4_prefix: u8,
     /// The number of leading bits of an IPv6 address that have to match the source of the knock.
     pub ipv6_prefix: u8,
 }
@@ -86,7 +89,7 @@ impl Opening {
     #[must_use]
     pub fn keys(&self, source: IpAddr) -> Vec<LeaseKey> {
         let prefix_len = match source {
-            IpAddr::V4(_) => HOST,
+            IpAddr::V4(_) => mapped_len(self.ipv4_prefix),
             IpAddr::V6(_) => self.ipv6_prefix,
         };
         let source = Address::from(source);
@@ -110,6 +113,8 @@ pub struct Rules {
     pub mode: Mode,
     /// The longest gap between datagrams that extend a lease; above zero.
     pub udp_idle: Duration,
+    /// The prefix lengths of IPv4 leases, each in IPv4-mapped form.
+    pub ipv4_prefix_lens: PrefixLens,
     /// The prefix lengths of IPv6 leases.
     pub prefix_lens: PrefixLens,
     /// The size of the lease map.
@@ -127,10 +132,17 @@ impl Rules {
             udp: protects(Transport::Udp),
             trusted: !self.trusted.is_empty(),
             destinations: self.destinations,
+            ipv4_prefix_lens: self.ipv4_prefix_lens,
             prefix_lens: self.prefix_lens,
             udp_idle_ns: NonZeroU64::new(nanoseconds(self.udp_idle)).unwrap_or(NonZeroU64::MIN),
         }
     }
+}
+
+/// The length of an IPv4 prefix of `len` bits in IPv4-mapped form.
+#[must_use]
+pub const fn mapped_len(len: u8) -> u8 {
+    (HOST - 32).saturating_add(len)
 }
 
 /// `time` in nanoseconds, the unit of the kernel's clocks. Saturates at [`u64::MAX`].
@@ -170,19 +182,23 @@ mod tests {
 
     #[test]
     fn an_opening_is_for_the_address_or_its_prefix() {
-        let opening = |ipv6_prefix| Opening {
+        let opening = |ipv4_prefix, ipv6_prefix| Opening {
             ports: vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
+            ipv4_prefix,
             ipv6_prefix,
         };
         let at = |opening: &Opening, source: &str| opening.keys(source.parse().unwrap());
-        let host = opening(HOST);
+        let host = opening(32, HOST);
         assert_eq!(at(&host, "2001:db8::7").len(), 2);
         assert_ne!(at(&host, "2001:db8::7"), at(&host, "2001:db8::8"));
-        let network = opening(64);
+        let network = opening(32, 64);
         assert_eq!(at(&network, "2001:db8::7"), at(&network, "2001:db8::8"));
         assert_ne!(at(&network, "2001:db8::7"), at(&host, "2001:db8::"));
         // The IPv6 prefix does not affect IPv4 addresses.
         assert_eq!(at(&network, "192.0.2.7"), at(&host, "192.0.2.7"));
         assert_ne!(at(&network, "192.0.2.7"), at(&network, "192.0.2.8"));
+        let carrier = opening(24, HOST);
+        assert_eq!(at(&carrier, "192.0.2.7"), at(&carrier, "192.0.2.200"));
+        assert_ne!(at(&carrier, "192.0.2.7"), at(&carrier, "192.0.3.7"));
     }
 }

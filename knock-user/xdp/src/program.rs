@@ -1,5 +1,5 @@
 //! The XDP program: loads it with its settings, and reads its log and counters. The listener reads
-//! the SYNs from its ring buffer.
+//! the SYNs and datagrams from its ring buffers.
 
 use std::{
     collections::BTreeMap,
@@ -49,6 +49,7 @@ const LINEAR: &str = "knock_xdp_linear";
 pub struct Xdp {
     ebpf: Ebpf,
     events: MapData,
+    datagrams: MapData,
     log: AsyncFd<EbpfLogger<Box<dyn Log>>>,
     tailed: Array<MapData, u32>,
     unrouted: Array<MapData, u32>,
@@ -116,10 +117,8 @@ impl Xdp {
         let log = EbpfLogger::init_with_logger(&mut ebpf, log)
             .context("the program has no aya-log ring")?;
         let mut xdp = Self {
-            events: match any_handle(&ebpf, "EVENTS")? {
-                Map::RingBuf(events) => events,
-                _ => bail!("the map `EVENTS` of the object is not a ring buffer"),
-            },
+            events: ring_handle(&ebpf, "EVENTS")?,
+            datagrams: ring_handle(&ebpf, "DATAGRAMS")?,
             // SAFETY: `EbpfLogger` owns the map of its ring buffer, never replaces it and closes it
             // only when dropped.
             log: unsafe { readable(log) }?,
@@ -202,13 +201,22 @@ impl Xdp {
             .with_context(|| format!("the object does not contain the program `{name}`"))
     }
 
-    /// Another handle to the ring buffer of the program's events.
+    /// Another handle to the ring buffer of SYNs.
     ///
     /// # Errors
     ///
     /// Returns an error if the file descriptor cannot be duplicated.
     pub fn events(&self) -> io::Result<OwnedFd> {
         self.events.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Another handle to the ring buffer of datagrams.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file descriptor cannot be duplicated.
+    pub fn datagrams(&self) -> io::Result<OwnedFd> {
+        self.datagrams.fd().as_fd().try_clone_to_owned()
     }
 
     /// Waits until the program has written log lines. [`Xdp::flush_log`] reads them. Cancel-safe.
@@ -308,6 +316,14 @@ where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {
     Ok(any_handle(ebpf, name)?.try_into()?)
+}
+
+/// The ring buffer called `name`.
+fn ring_handle(ebpf: &Ebpf, name: &str) -> Result<MapData> {
+    match any_handle(ebpf, name)? {
+        Map::RingBuf(ring) => Ok(ring),
+        _ => bail!("the map `{name}` of the object is not a ring buffer"),
+    }
 }
 
 /// Another handle to a map. The one in `ebpf` stays open: the instructions of programs that are not

@@ -51,6 +51,7 @@ pub(crate) fn enforced() -> Rules {
         addresses: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: Duration::from_secs(60),
+        ipv4_prefix_lens: PrefixLens::new([HOST]).unwrap(),
         prefix_lens: PrefixLens::new([HOST]).unwrap(),
         max_leases: NonZeroU32::new(16).unwrap(),
     }
@@ -68,6 +69,7 @@ fn ports() -> Vec<Port> {
 fn leases(source: IpAddr) -> Vec<LeaseKey> {
     let opening = Opening {
         ports: ports(),
+        ipv4_prefix: 32,
         ipv6_prefix: HOST,
     };
     opening.keys(source)

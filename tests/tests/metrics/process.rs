@@ -4,7 +4,7 @@ use std::{fs, process::Command, thread, time::Instant};
 
 use knock_tests::{
     process::status,
-    scene::{SEALED_CONFIGURATION, SOON, SOURCE, STRANGER, Scene},
+    scene::{PAIR_CONFIGURATION, SOON, SOURCE, STRANGER, Scene},
 };
 
 use super::{LISTEN, Page, configuration, exporter, knock};
@@ -30,8 +30,8 @@ fn kill(process: u32) {
 #[test]
 fn it_has_no_rights_and_no_keys() {
     knock_tests::needs_bpf!();
-    // With sealed clients there is a replay store among the state that it must not see.
-    let configuration = format!("{SEALED_CONFIGURATION}\n[metrics]\nlisten = \"{LISTEN}\"\n");
+    // With clients that have key pairs there is a replay store among the state that it must not see.
+    let configuration = format!("{PAIR_CONFIGURATION}\n[metrics]\nlisten = \"{LISTEN}\"\n");
     let scene = Scene::with(&configuration).unwrap();
     Page::scrape(&scene.pair);
     let exporter = exporter(&scene).unwrap();
@@ -122,7 +122,7 @@ fn it_stops_with_the_daemon() {
 #[test]
 fn without_metrics_there_is_none() {
     knock_tests::needs_bpf!();
-    let scene = Scene::with(SEALED_CONFIGURATION).unwrap();
+    let scene = Scene::with(PAIR_CONFIGURATION).unwrap();
     scene.settle().unwrap();
     assert_eq!(exporter(&scene), None);
 }

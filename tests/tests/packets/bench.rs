@@ -63,7 +63,7 @@ pub(crate) struct Bench {
     variant: Variant,
     pub(crate) xdp: Xdp,
     gate: Option<Gate>,
-    ring: Ring,
+    ring: Ring<Syn>,
     // A second consumer of the daemon's ring buffer, which returns raw bytes and does not block. A
     // test uses either this or `Ring::next`.
     events: RingBuf<MapData>,
@@ -98,7 +98,7 @@ impl Bench {
             .unwrap();
         let (mut xdp, gate, ring) = runtime.block_on(async {
             let (xdp, gate) = load();
-            let ring = Ring::open(xdp.events().unwrap()).unwrap();
+            let ring = Ring::<Syn>::open(xdp.events().unwrap()).unwrap();
             (xdp, gate, ring)
         });
         Self {

@@ -44,6 +44,7 @@ pub(crate) fn rules(protect: &[&str]) -> Rules {
         addresses: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: HOUR,
+        ipv4_prefix_lens: PrefixLens::new([128, 120]).unwrap(),
         prefix_lens: PrefixLens::new([128, 64, 56]).unwrap(),
         max_leases: NonZeroU32::new(64).unwrap(),
     }
@@ -62,6 +63,8 @@ pub(crate) fn trusting(rules: Rules, trusted: &[&str]) -> Rules {
 pub(crate) fn keys(network: IpNet, port: Port) -> Vec<LeaseKey> {
     let opening = Opening {
         ports: vec![port],
+        // Only the one of the network's own protocol matters.
+        ipv4_prefix: network.prefix_len().min(32),
         ipv6_prefix: network.prefix_len(),
     };
     opening.keys(network.addr())

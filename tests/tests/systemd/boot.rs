@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use knock_tests::{
     machine::Machine,
     needs_bpf,
     process::Running,
-    scene::{SOON, program},
+    scene::{LAPTOP_KEY, LAPTOP_PUBLIC, SOON, program},
     service::{Greeter, try_connect},
 };
 use serde_json::Value;
@@ -144,10 +145,14 @@ impl Host {
 
     /// Runs the real client on the other host until it can connect.
     fn knock(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let key = folder.path().join("laptop.key");
+        fs::write(&key, LAPTOP_KEY)?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        let server_key = self.machine.run("knockd public-key")?;
         let mut knock = self.pair.client.command(program("knock")?);
-        knock
-            .arg("--key-file")
-            .arg(self.machine.path("/etc/knockd/laptop.key"));
+        knock.args(["--server-key", server_key.trim_end()]);
+        knock.arg("--key-file").arg(key);
         knock.args(["--client", "laptop", "--for", "1h", "--verify", "tcp/22"]);
         let output = knock.args(["192.0.2.1", "ssh"]).output()?;
         ensure!(output.status.success(), "{output:?}");
@@ -177,7 +182,9 @@ impl Host {
 
 /// Writes the configuration of `knockd init`, with a gate and an interface.
 fn configure(machine: &Machine) -> Result<()> {
-    machine.run("knockd init --server 192.0.2.1")?;
+    machine.run(&format!(
+        "knockd init --server 192.0.2.1 --public-key {LAPTOP_PUBLIC}"
+    ))?;
     let starter = fs::read_to_string(machine.path(CONFIGURATION))?;
     let opened = starter.replacen("# open = [", "open = [", 1);
     ensure!(opened != starter, "there is no `open` in {starter}");

@@ -79,7 +79,7 @@ fn opens_example(source: &str) -> bool {
     })
 }
 
-/// Gives that many random blocks to the checks of the sealed protocol.
+/// Gives that many random blocks to the checks of SYN knocks.
 pub(super) fn run_random_blocks(
     workspace: &Workspace,
     blocks: u64,

@@ -1,10 +1,10 @@
 //! Tests of adding a client.
 
-use knockd_credentials::{invitation::Invitation, key_file};
+use knockd_credentials::invitation::Invitation;
 
 use super::*;
 use crate::{
-    init::tests::{Folder, mode, new},
+    init::tests::{Folder, mode, new, public_key},
     new_file::write_configuration,
 };
 
@@ -15,13 +15,15 @@ fn adding_a_client_keeps_the_comments() {
     let before = fs::read_to_string(folder.config()).unwrap();
     let uri = add(&folder.config(), new("phone")).unwrap();
     let invitation: Invitation = uri.parse().unwrap();
-    assert!(invitation.key == key_file::read(&folder.path("etc/phone.key")).unwrap());
+    let public = invitation.key.unwrap().public();
     let after = fs::read_to_string(folder.config()).unwrap();
     for line in before.lines() {
         assert!(after.contains(line), "{line}");
     }
     assert!(
-        after.contains("\n[[client]]\nname = \"phone\"\nkey_file = \"phone.key\"\n"),
+        after.contains(&format!(
+            "\n[[client]]\nname = \"phone\"\npublic_key = \"{public}\"\n"
+        )),
         "{after}"
     );
     let config = Config::load(&folder.config()).unwrap();
@@ -31,6 +33,7 @@ fn adding_a_client_keeps_the_comments() {
         .map(|client| &client.name[..])
         .collect();
     assert_eq!(names, ["laptop", "phone"]);
+    assert_eq!(public_key(&config, 1), public);
     // The door does not name its clients, so the new client may open it.
     assert_eq!(config.doors[0].clients, [0, 1]);
     assert_eq!(mode(&folder.config()), 0o600);
@@ -44,7 +47,12 @@ fn the_first_client_of_a_configuration_comes_last() {
     assert_eq!(mode(&folder.config()), 0o600);
     add(&folder.config(), new("laptop")).unwrap();
     let after = fs::read_to_string(folder.config()).unwrap();
-    assert!(after.starts_with("# Doors.\n\n[[door]]\n"), "{after}");
+    assert!(after.contains("# Doors.\n\n[[door]]\n"), "{after}");
+    assert!(
+        after.contains("server_key_file = \"server.key\"\n"),
+        "{after}"
+    );
+    assert_eq!(folder.files(), ["knockd.toml", "server.key"]);
     assert!(after.contains("# The end.\n"), "{after}");
     assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 1);
 }
@@ -89,13 +97,11 @@ fn a_client_that_cannot_be_added_changes_nothing() {
         same.to_string().contains("has a client \"laptop\" already"),
         "{same:#}"
     );
-    fs::write(folder.path("etc/phone.key"), "precious").unwrap();
-    assert!(add(&folder.config(), new("phone")).is_err());
     fs::write(folder.path("etc/knockd.toml.new"), "another editor").unwrap();
     assert!(add(&folder.config(), new("tablet")).is_err());
     assert_eq!(fs::read(folder.config()).unwrap(), before);
     assert_eq!(
         folder.files(),
-        ["knockd.toml", "knockd.toml.new", "laptop.key", "phone.key"]
+        ["knockd.toml", "knockd.toml.new", "server.key"]
     );
 }

@@ -120,7 +120,7 @@ impl Door {
                 value.split(',').count()
             ),
             "one_time_sequences" => {
-                format!("{value:?} is not needed: a sealed knock is single-use")
+                format!("{value:?} is not needed: a knock is single-use")
             }
             "seq_timeout" | "timeout" => format!(
                 "{value:?} applied to the port sequence; the limit for a knock is `sequence_timeout`"

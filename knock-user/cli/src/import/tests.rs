@@ -54,7 +54,7 @@ stop_command       = /usr/sbin/iptables -D INPUT -s %IP% -p tcp --dport 25 -j AC
 stop_command_6     = /usr/sbin/ip6tables -D INPUT -s %IP% -p tcp --dport 25 -j ACCEPT
 ";
 
-const KEY: &str = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+const KEY: &str = "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw\n";
 
 fn imported(text: &[u8]) -> Import {
     Import::new(&Source::parse(text).unwrap(), Path::new("/etc/knockd.conf"))
@@ -64,10 +64,10 @@ fn imported(text: &[u8]) -> Import {
 fn loaded(text: &str) -> (Import, Config) {
     let import = imported(text.as_bytes());
     let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("laptop.key");
+    let key = folder.path().join("server.key");
     knockd_credentials::secret_file::create(&key, KEY.trim_end()).unwrap();
     let text = format!(
-        "{}[[client]]\nname = \"laptop\"\nkey_file = \"laptop.key\"\n",
+        "server_key_file = \"server.key\"\n{}[[client]]\nname = \"laptop\"\npublic_key = \"j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8\"\n",
         import.text
     );
     let config = Config::parse(&text, &folder.path().join("knockd.toml"));
@@ -295,7 +295,7 @@ fn names_of_one_tag_are_told_apart() {
     // A name with the tag of `ssh`; there is one in 65536.
     let twin = (0_u32..)
         .map(|number| format!("door{number}"))
-        .find(|name| DoorTag::of(name) == DoorTag::of("ssh"))
+        .find(|name| ShortTag::of(name) == ShortTag::of("ssh"))
         .unwrap();
     let (import, _) = loaded(&format!("[ssh]\ncommand=x\n[{twin}]\ncommand=x\n"));
     assert_eq!(import.doors, ["ssh".to_owned(), format!("{twin}-2")]);

@@ -2,8 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use knock_common::window::Window;
-use knockd_credentials::{invitation::Invitation, key_file};
+use knock_common::{
+    protocol::identity::{KeyPair, Owner, PrivateKey, PublicKey},
+    window::Window,
+};
+use knockd_credentials::{invitation::Invitation, key_file, secret_file};
 use knockd_types::policy::Secret;
 
 use super::*;
@@ -40,7 +43,15 @@ impl Folder {
 
 /// A new client that reaches this server as `server.example.net`.
 pub(crate) fn new(client: &str) -> NewClient {
-    NewClient::new(client, Some("server.example.net".into())).unwrap()
+    NewClient::new(client, Some("server.example.net".into()), None).unwrap()
+}
+
+/// The public key of a client in `config`.
+pub(crate) fn public_key(config: &Config, client: usize) -> PublicKey {
+    match &config.clients[client].secret {
+        Secret::Pair(peer) => peer.public,
+        Secret::Classic(_) => panic!("it is classic"),
+    }
 }
 
 /// The permission bits of the file at `path`.
@@ -56,16 +67,37 @@ fn init_makes_everything_that_the_daemon_needs() {
     assert_eq!(invitation.client, "laptop");
     assert_eq!(invitation.host, "server.example.net");
     assert_eq!(invitation.window, Window::DEFAULT);
-    assert!(invitation.key == key_file::read(&folder.path("etc/laptop.key")).unwrap());
+    let server = key_file::read(Owner::Server, &folder.path("etc/server.key")).unwrap();
+    assert_eq!(invitation.server, server.public());
+    assert_eq!(invitation.udp, None);
 
     let config = Config::load(&folder.config()).unwrap();
     assert_eq!(config.state_dir, folder.path("state"));
-    assert!(matches!(config.clients[0].secret, Secret::Sealed(_)));
+    let key = invitation.key.unwrap();
+    assert_eq!(public_key(&config, 0), key.public());
+    // Nothing on the server contains the client's key.
+    for file in folder.files() {
+        let text = fs::read_to_string(folder.path("etc").join(file)).unwrap();
+        assert!(!text.contains(&**key_file::digits(&key)), "{text}");
+    }
     assert_eq!(config.doors[0].name, "ssh");
-    assert_eq!(mode(&folder.path("etc/laptop.key")), 0o600);
+    assert_eq!(mode(&folder.path("etc/server.key")), 0o600);
     assert_eq!(mode(&folder.path("state")), 0o700);
     let text = fs::read_to_string(folder.config()).unwrap();
     assert!(!text.contains('{') && !text.contains('}'), "{text}");
+}
+
+#[test]
+fn a_client_may_bring_its_own_key() {
+    let folder = Folder::new();
+    let own = KeyPair::from(PrivateKey::new([7; 32]));
+    let host = Some("server.example.net".into());
+    let client = NewClient::new("laptop", host, Some(own.public())).unwrap();
+    let uri = init(&folder.config(), &folder.path("state"), client).unwrap();
+    let invitation: Invitation = uri.parse().unwrap();
+    assert!(invitation.key.is_none());
+    let config = Config::load(&folder.config()).unwrap();
+    assert_eq!(public_key(&config, 0), own.public());
 }
 
 /// `text` with every commented line of TOML uncommented.
@@ -106,13 +138,26 @@ fn init_never_overwrites() {
     let error = folder.init("phone").unwrap_err().to_string();
     assert!(error.contains("knockd client add"), "{error}");
     assert_eq!(fs::read(folder.config()).unwrap(), before);
-    assert_eq!(folder.files(), ["knockd.toml", "laptop.key"]);
+    assert_eq!(folder.files(), ["knockd.toml", "server.key"]);
 
-    // An existing key is not overwritten either.
+    // Another file in the place of the server's key is not overwritten either.
     let folder = Folder::new();
     fs::create_dir(folder.path("etc")).unwrap();
-    fs::write(folder.path("etc/laptop.key"), "precious").unwrap();
-    let error = folder.init("laptop").unwrap_err().to_string();
-    assert!(error.contains("laptop.key exists already"), "{error}");
-    assert_eq!(folder.files(), ["laptop.key"]);
+    secret_file::create(&folder.path("etc/server.key"), "precious").unwrap();
+    let error = format!("{:#}", folder.init("laptop").unwrap_err());
+    assert!(
+        error.contains("server.key: a server's key begins"),
+        "{error}"
+    );
+    assert_eq!(folder.files(), ["server.key"]);
+}
+
+#[test]
+fn a_server_key_that_exists_is_used() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("etc")).unwrap();
+    let key = PrivateKey::new([9; 32]);
+    key_file::create(Owner::Server, &folder.path("etc/server.key"), &key).unwrap();
+    let invitation: Invitation = folder.init("laptop").unwrap().parse().unwrap();
+    assert_eq!(invitation.server, key.public());
 }

@@ -1,6 +1,6 @@
 //! Validation of the gate together with the doors that open it.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, ops::Range};
 
 use ipnet::IpNet;
 use knock_common::{
@@ -8,10 +8,10 @@ use knock_common::{
     settings::Destinations,
     window::Window,
 };
-use knockd_types::rules::{Opening, Port, Rules};
+use knockd_types::rules::{Opening, Port, Rules, mapped_len};
 use toml::Spanned;
 
-use crate::{check::Checker, file, model::Gate, value::Network};
+use crate::{check::Checker, file, model::Gate, place::Problem, value::Network};
 
 impl Checker<'_> {
     /// The gate that `doors` open.
@@ -34,7 +34,8 @@ impl Checker<'_> {
             self.problem_at(network, message);
         }
         let (destinations, addresses) = self.destinations(gate.forward, gate.addresses);
-        let prefix_lens = self.prefix_lens(doors)?;
+        let prefix_lens = self.prefix_lens(doors, Prefix::Ipv6)?;
+        let ipv4_prefix_lens = self.prefix_lens(doors, Prefix::Ipv4)?;
         let trusted = gate.trusted.into_iter().map(Spanned::into_inner);
         Some(Gate {
             rules: Rules {
@@ -44,6 +45,7 @@ impl Checker<'_> {
                 addresses,
                 mode: gate.mode.into(),
                 udp_idle: gate.udp_idle.into(),
+                ipv4_prefix_lens,
                 prefix_lens,
                 max_leases,
             },
@@ -82,15 +84,19 @@ impl Checker<'_> {
             let message = format!("door `{name}` has neither `run` nor `open`: add one of them");
             self.problem_at(&entry.name, message);
         }
-        if let Some(prefix_len) = &entry.ipv6_prefix
-            && entry.open.is_none()
-        {
-            let message = format!("this only affects `open`, which door `{name}` does not have");
-            self.problem_at(prefix_len, message);
+        if entry.open.is_none() {
+            let message = || format!("this only affects `open`, which door `{name}` does not have");
+            if let Some(prefix_len) = &entry.ipv4_prefix {
+                self.problem_at(prefix_len, message());
+            }
+            if let Some(prefix_len) = &entry.ipv6_prefix {
+                self.problem_at(prefix_len, message());
+            }
         }
         Opening {
             ports,
-            ipv6_prefix: prefix_len(entry),
+            ipv4_prefix: ipv4_prefix(entry),
+            ipv6_prefix: Prefix::Ipv6.len(entry),
         }
     }
 
@@ -150,18 +156,19 @@ impl Checker<'_> {
         }
     }
 
-    /// The prefix lengths that the doors use.
-    fn prefix_lens(&mut self, doors: &[file::Door]) -> Option<PrefixLens> {
+    /// The prefix lengths of the leases that the doors give.
+    fn prefix_lens(&mut self, doors: &[file::Door], prefix: Prefix) -> Option<PrefixLens> {
         let mut lens = Vec::new();
         for door in doors {
             let Some(open) = &door.open else { continue };
-            lens.push(prefix_len(door));
+            lens.push(prefix.len(door));
             if PrefixLens::new(lens.iter().copied()).is_none() {
                 let message = format!(
-                    "the doors have more than {MAX_PREFIX_LENS} different values of `ipv6_prefix` (default: {HOST}): use one of the others here"
+                    "the doors have more than {MAX_PREFIX_LENS} different values of {}: use one of the others here",
+                    prefix.key()
                 );
-                match &door.ipv6_prefix {
-                    Some(prefix_len) => self.problem_at(prefix_len, message),
+                match prefix.span(door) {
+                    Some(span) => self.problems.push(Problem::at(span, message)),
                     None => self.problem_at(open, message),
                 }
                 return None;
@@ -171,8 +178,44 @@ impl Checker<'_> {
     }
 }
 
-/// How many leading bits of an IPv6 address `door` compares.
-fn prefix_len(door: &file::Door) -> u8 {
-    let given = door.ipv6_prefix.as_ref();
-    given.map_or(HOST, |prefix_len| prefix_len.get_ref().clone().into())
+/// The prefix of a lease, by the protocol of its address.
+#[derive(Clone, Copy)]
+enum Prefix {
+    Ipv4,
+    Ipv6,
+}
+
+impl Prefix {
+    /// The key in the configuration.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "`ipv4_prefix` (default: 32)",
+            Self::Ipv6 => "`ipv6_prefix` (default: 128)",
+        }
+    }
+
+    /// How many leading bits of an address `door` compares, for IPv4 in IPv4-mapped form.
+    fn len(self, door: &file::Door) -> u8 {
+        match self {
+            Self::Ipv4 => mapped_len(ipv4_prefix(door)),
+            Self::Ipv6 => {
+                let given = door.ipv6_prefix.as_ref();
+                given.map_or(HOST, |len| len.get_ref().clone().into())
+            }
+        }
+    }
+
+    /// The place of the value in the file.
+    fn span(self, door: &file::Door) -> Option<Range<usize>> {
+        match self {
+            Self::Ipv4 => door.ipv4_prefix.as_ref().map(Spanned::span),
+            Self::Ipv6 => door.ipv6_prefix.as_ref().map(Spanned::span),
+        }
+    }
+}
+
+/// How many leading bits of an IPv4 address `door` compares.
+fn ipv4_prefix(door: &file::Door) -> u8 {
+    let given = door.ipv4_prefix.as_ref();
+    given.map_or(32, |len| len.get_ref().clone().into())
 }

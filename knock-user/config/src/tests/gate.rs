@@ -2,10 +2,10 @@ use knock_common::gate::{HOST, Mode};
 
 use super::*;
 
-pub(super) const GATE: &str = r#"
+pub(super) const GATE: &str = r#"server_key_file = "server.key"
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [gate]
 protect = ["tcp/22", "udp/51820"]

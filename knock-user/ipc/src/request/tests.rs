@@ -30,6 +30,13 @@ fn requests() -> impl Strategy<Value = Request> {
                 source
             })
         ),
+        (any::<[u32; 2]>(), source.clone()).prop_map(|([door, client], source)| {
+            Request::Withdraw(WithdrawDoor {
+                door,
+                client,
+                source,
+            })
+        }),
         (any::<[u32; 3]>(), source, lease, at).prop_map(
             |([query, door, client], source, lease, at)| Request::Open(OpenDoor {
                 query,
@@ -51,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_one_request_in_its_only_encoding_or_invalid(bytes: [u8; REQUEST_LEN], kind in 0..12_u8) {
+    fn any_bytes_are_one_request_in_its_only_encoding_or_invalid(bytes: [u8; REQUEST_LEN], kind in 0..13_u8) {
         let mut bytes = bytes;
         bytes[0] = kind;
         if let Ok(request) = Request::from_bytes(&bytes) {

@@ -1,25 +1,35 @@
 use knock_common::protocol::{
-    key::SecretKey,
-    sealed::{Binding, RequestedLease, Time40},
+    classic::ClassicSecret,
+    lease::ShortLease,
+    syn::{Binding, SynSecret, Time40},
 };
+use knockd_types::policy::{Client, Door, Peer, ServerKey};
 use proptest::prelude::*;
 
 use super::*;
 
-const NOW: u64 = 1_800_000_000_000;
+pub(super) const NOW: u64 = 1_800_000_000_000;
 const SKEW: Duration = Duration::from_secs(60);
-const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
-const LEASE: Duration = Duration::from_secs(30);
+pub(super) const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 
-const LAPTOP: usize = 0;
-const PHONE: usize = 1;
+pub(super) const LAPTOP: usize = 0;
+pub(super) const PHONE: usize = 1;
 const TABLET: usize = 2;
-const SSH: usize = 0;
-const WEB: usize = 1;
+pub(super) const SSH: usize = 0;
+pub(super) const WEB: usize = 1;
 
-fn secret(client: usize) -> SecretKey {
-    SecretKey::new([u8::try_from(client).unwrap(); 32])
+pub(super) fn pair(byte: usize) -> KeyPair {
+    KeyPair::from(PrivateKey::new([u8::try_from(byte).unwrap(); 32]))
+}
+
+pub(super) fn server() -> KeyPair {
+    pair(99)
+}
+
+fn key(client: usize) -> SynKey {
+    SynKey::new(&SynSecret::of_client(&pair(client), &server().public()).unwrap())
 }
 
 fn classic_key(passphrase: &str) -> ClassicKey {
@@ -30,45 +40,70 @@ fn sequence(bytes: &[u8]) -> Sequence {
     Sequence::new(bytes).unwrap()
 }
 
-/// Two sealed clients and a classic one; `web` is for the phone alone and requires a binding.
-fn authenticator() -> Authenticator {
-    Authenticator {
-        keys: vec![
-            Key::Sealed(SealedKey::new(&secret(LAPTOP))),
-            Key::Sealed(SealedKey::new(&secret(PHONE))),
-            Key::Classic(classic_key("tablet's")),
-        ],
-        tags: [(DoorTag::of("ssh"), SSH), (DoorTag::of("web"), WEB)].into(),
+/// Two clients with key pairs and a classic one; `web` is for the phone alone, requires a binding,
+/// and opens for other addresses.
+pub(super) fn policy() -> Policy {
+    let secrets = [
+        Secret::Pair(peer(LAPTOP)),
+        Secret::Pair(peer(PHONE)),
+        Secret::Classic(ClassicSecret::from_passphrase(b"tablet's")),
+    ];
+    let clients = secrets.into_iter().zip(1..).map(|(secret, number)| Client {
+        number,
+        name: format!("client-{number}"),
+        secret,
+    });
+    Policy {
+        clients: clients.collect(),
+        server: Some(ServerKey(PrivateKey::new(*server().private().expose()))),
         doors: vec![
-            Rule {
+            Door {
+                number: 1,
+                name: "ssh".into(),
                 sequence: Some(sequence(&[1, 2, 3, 4])),
                 clients: vec![LAPTOP, PHONE, TABLET],
                 lease: LEASE,
                 max_lease: HOUR,
                 require_binding: false,
+                allow_other: false,
             },
-            Rule {
+            Door {
+                number: 2,
+                name: "web".into(),
                 sequence: Some(sequence(&[9])),
                 clients: vec![PHONE],
                 lease: LEASE,
                 max_lease: LEASE,
                 require_binding: true,
+                allow_other: true,
             },
         ],
     }
 }
 
-fn request(door: &str) -> Request {
+fn peer(client: usize) -> Peer {
+    let public = pair(client).public();
+    Peer {
+        public,
+        syn: SynSecret::of_server(&server(), &public).unwrap(),
+    }
+}
+
+pub(super) fn authenticator() -> Authenticator {
+    Authenticator::new(&policy())
+}
+
+fn request(client: usize, door: &str) -> Request {
     Request {
-        door: DoorTag::of(door),
+        door: ShortTag::of(door),
         time: Time40::from_unix_ms(NOW),
-        binding: Binding::to(SOURCE).unwrap(),
-        lease: RequestedLease::DoorsDefault,
+        binding: Binding::to(SOURCE, &key(client)),
+        lease: ShortLease::DOORS_DEFAULT,
         random: 0,
     }
 }
 
-const ARRIVAL: Arrival = Arrival {
+pub(super) const ARRIVAL: Arrival = Arrival {
     source: SOURCE,
     now: NOW,
     max_skew: SKEW,
@@ -79,7 +114,7 @@ fn verify(client: usize, request: Request) -> Result<Verified, Refusal> {
 }
 
 fn verify_at(client: usize, request: Request, arrival: &Arrival) -> Result<Verified, Refusal> {
-    let block = request.seal(&SealedKey::new(&secret(client)));
+    let block = request.seal(&key(client));
     let verified = authenticator().verify(&block, arrival);
     if let Err(refused) = verified {
         // The client is known as soon as its key fits.
@@ -93,28 +128,45 @@ fn verified(client: usize, door: usize) -> Verified {
     Verified {
         client,
         door,
-        lease: LEASE,
-        made_at: Some(NOW),
+        beneficiary: SOURCE,
+        wish: Wish::Open(LEASE),
+        single_use: None,
         is_bound: true,
+    }
+}
+
+/// `knock` without what identifies it.
+fn anonymous(knock: Verified) -> Verified {
+    assert_eq!(knock.single_use.map(|knock| knock.made_at), Some(NOW));
+    Verified {
+        single_use: None,
+        ..knock
     }
 }
 
 #[test]
 fn the_right_key_opens_its_doors() {
-    assert_eq!(verify(LAPTOP, request("ssh")), Ok(verified(LAPTOP, SSH)));
-    assert_eq!(verify(PHONE, request("ssh")), Ok(verified(PHONE, SSH)));
-    assert_eq!(verify(PHONE, request("web")), Ok(verified(PHONE, WEB)));
+    for (client, name, door) in [
+        (LAPTOP, "ssh", SSH),
+        (PHONE, "ssh", SSH),
+        (PHONE, "web", WEB),
+    ] {
+        let knock = verify(client, request(client, name)).unwrap();
+        assert_eq!(anonymous(knock), verified(client, door));
+    }
 }
 
 #[test]
 fn every_wrong_field_is_refused_with_its_reason() {
-    let bound_elsewhere = Binding::to([192, 0, 2, 8].into()).unwrap();
-    let ssh = request("ssh");
-    let web = request("web");
+    let bound_elsewhere = Binding::to([192, 0, 2, 8].into(), &key(LAPTOP));
+    let ssh = request(LAPTOP, "ssh");
+    let web = request(PHONE, "web");
     for (client, request, refusal) in [
         (7, ssh, Refusal::BadParity),
-        (LAPTOP, request("unknown door"), Refusal::UnknownTag),
+        (LAPTOP, request(LAPTOP, "unknown door"), Refusal::UnknownTag),
         (LAPTOP, web, Refusal::ClientNotAllowed),
+        // Bound to the right address, but under the key of another client.
+        (PHONE, ssh, Refusal::BoundElsewhere),
         (
             LAPTOP,
             Request {
@@ -155,7 +207,7 @@ fn every_wrong_field_is_refused_with_its_reason() {
 fn knock_made(offset_ms: i64) -> Request {
     Request {
         time: Time40::from_unix_ms(NOW.saturating_add_signed(offset_ms)),
-        ..request("ssh")
+        ..request(LAPTOP, "ssh")
     }
 }
 
@@ -163,8 +215,12 @@ fn knock_made(offset_ms: i64) -> Request {
 fn the_edges_of_the_skew_are_inside() {
     for offset in [-60_000, 0, 60_000] {
         let knock = verify(LAPTOP, knock_made(offset)).unwrap();
-        assert_eq!(knock.made_at, Some(NOW.saturating_add_signed(offset)));
+        assert_eq!(made_at(&knock), NOW.saturating_add_signed(offset));
     }
+}
+
+fn made_at(knock: &Verified) -> u64 {
+    knock.single_use.unwrap().made_at
 }
 
 #[test]
@@ -176,37 +232,35 @@ fn time_wraps_around() {
     };
     let made_before = Request {
         time: Time40::from_unix_ms(wrap - 1000),
-        ..request("ssh")
+        ..request(LAPTOP, "ssh")
     };
     let knock = verify_at(LAPTOP, made_before, &arrival).unwrap();
-    assert_eq!(knock.made_at, Some(wrap - 1000));
+    assert_eq!(made_at(&knock), wrap - 1000);
     let arrival = Arrival {
         now: wrap - 1000,
         ..ARRIVAL
     };
     let made_after = Request {
         time: Time40::from_unix_ms(wrap + 1000),
-        ..request("ssh")
+        ..request(LAPTOP, "ssh")
     };
-    assert_eq!(
-        verify_at(LAPTOP, made_after, &arrival).unwrap().made_at,
-        Some(wrap + 1000)
-    );
+    let knock = verify_at(LAPTOP, made_after, &arrival).unwrap();
+    assert_eq!(made_at(&knock), wrap + 1000);
 }
 
 #[test]
 fn unbound_knocks_and_both_address_families_are_allowed() {
     let unbound = Request {
         binding: Binding::Unbound,
-        ..request("ssh")
+        ..request(LAPTOP, "ssh")
     };
     let v6: IpAddr = "2001:db8::7".parse().unwrap();
     for source in [SOURCE, [198, 51, 100, 9].into(), v6] {
         assert!(verify_at(LAPTOP, unbound, &Arrival { source, ..ARRIVAL }).is_ok());
     }
     let bound = Request {
-        binding: Binding::to(v6).unwrap(),
-        ..request("ssh")
+        binding: Binding::to(v6, &key(LAPTOP)),
+        ..request(LAPTOP, "ssh")
     };
     assert!(
         verify_at(
@@ -224,18 +278,26 @@ fn unbound_knocks_and_both_address_families_are_allowed() {
 
 #[test]
 fn a_requested_lease_is_capped_by_the_door() {
-    for (requested, lease) in [(10, 10), (600, 600), (65_535, 3600)] {
+    for (requested, lease) in [(10, 10), (600, 600), (65_534, 3600)] {
         let requested = RequestedLease::of(Duration::from_secs(requested)).unwrap();
         let knock = verify(
             LAPTOP,
             Request {
-                lease: requested,
-                ..request("ssh")
+                lease: requested.try_into().unwrap(),
+                ..request(LAPTOP, "ssh")
             },
-        )
-        .unwrap();
-        assert_eq!(knock.lease, Duration::from_secs(lease));
+        );
+        assert_eq!(knock.unwrap().wish, Wish::Open(Duration::from_secs(lease)));
     }
+}
+
+#[test]
+fn a_knock_may_ask_to_close() {
+    let request = Request {
+        lease: ShortLease::CLOSE,
+        ..request(LAPTOP, "ssh")
+    };
+    assert_eq!(verify(LAPTOP, request).unwrap().wish, Wish::Close);
 }
 
 #[test]
@@ -248,7 +310,6 @@ fn classic_knocks_open_by_sequence() {
             .map_err(|refused| refused.why)
     };
     let knock = Verified {
-        made_at: None,
         is_bound: false,
         ..verified(TABLET, SSH)
     };
@@ -285,7 +346,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_is_refused(bit in 0_usize..128) {
-        let mut block = request("ssh").seal(&SealedKey::new(&secret(LAPTOP)));
+        let mut block = request(LAPTOP, "ssh").seal(&key(LAPTOP));
         block.0[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(authenticator().verify(&block, &ARRIVAL).is_err());
     }

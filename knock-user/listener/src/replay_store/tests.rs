@@ -9,10 +9,10 @@ const NOW: u64 = 1_800_000_000_000;
 const HOUR: u64 = 60 * 60 * 1000;
 const DAY: u64 = 24 * HOUR;
 
-fn block(n: u64) -> Block {
-    let mut bytes = [0; BLOCK_LEN];
+fn id(n: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&n.to_be_bytes());
-    Block(bytes)
+    bytes
 }
 
 struct Dir(tempfile::TempDir);
@@ -36,7 +36,7 @@ impl Dir {
 /// Whether a block made at `made_at` is accepted at `now`.
 fn accepts(store: &mut ReplayStore, n: u64, made_at: u64, now: u64) -> Result<(), String> {
     store
-        .record(&block(n), made_at, now, SKEW)
+        .record(&id(n), made_at, now, SKEW)
         .map_err(|error| error.to_string())
 }
 
@@ -140,7 +140,7 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
     let later = NOW + DAY + 70_000;
     accepts(&mut store, 2, later, later).unwrap();
     let days = Duration::from_millis(2 * DAY);
-    let replayed = store.record(&block(1), NOW, later, days);
+    let replayed = store.record(&id(1), NOW, later, days);
     assert!(matches!(replayed, Err(RecordError::BeyondHorizon)));
 }
 
@@ -208,17 +208,17 @@ fn beyond_its_bound_nothing_is_accepted() {
         .unwrap();
     {
         let mut accepted = transaction.open_table(ACCEPTED).unwrap();
-        for n in 1..MAX_BLOCKS {
-            accepted.insert((NOW, block(n).0), ()).unwrap();
+        for n in 1..MAX_KNOCKS {
+            accepted.insert((NOW, id(n)), ()).unwrap();
         }
     }
     transaction.commit().unwrap();
     refused(
-        accepts(&mut store, MAX_BLOCKS, NOW + 1, NOW + 1),
+        accepts(&mut store, MAX_KNOCKS, NOW + 1, NOW + 1),
         "the replay store is full",
     );
     // A minute later, blocks outside `max_skew` are removed for new ones.
-    accepts(&mut store, MAX_BLOCKS, NOW + 60_001, NOW + 60_001).unwrap();
+    accepts(&mut store, MAX_KNOCKS, NOW + 60_001, NOW + 60_001).unwrap();
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! The reader of the XDP program's ring buffer. It needs nothing but the file descriptor: neither
+//! The reader of a ring buffer of the eBPF program. It needs nothing but the file descriptor: neither
 //! the program nor a capability.
 //!
 //! Waking the reader costs the kernel about 50 times as much as all other processing of a SYN. Each
@@ -10,6 +10,7 @@ mod reader;
 
 use std::{
     io,
+    marker::PhantomData,
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
@@ -17,11 +18,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use knock_common::{
-    event::{KnockEvent, RING_BYTES},
+    event::{DATAGRAM_RING_BYTES, DatagramEvent, KnockEvent, RING_BYTES},
     rate::Rate,
 };
 use knockd_runtime::{async_fd::readable, clock::monotonic};
-use knockd_types::syn::Syn;
+use knockd_types::{datagram::Datagram, syn::Syn};
 use tokio::{
     io::unix::AsyncFd,
     task::coop::consume_budget,
@@ -47,13 +48,51 @@ const WAKE_UPS: Rate = {
 /// per second fills a sixth of the ring in it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The reading end.
-pub struct Ring {
+/// An event of a ring buffer.
+pub trait Event: Sized {
+    /// The size of the ring buffer, in bytes.
+    const RING_BYTES: u32;
+
+    /// Decodes an entry; `None` if its length is wrong.
+    fn from_entry(entry: &[u8]) -> Option<Self>;
+}
+
+impl Event for Syn {
+    const RING_BYTES: u32 = RING_BYTES;
+
+    fn from_entry(entry: &[u8]) -> Option<Self> {
+        let event = KnockEvent::from_bytes(entry)?;
+        Some(Self {
+            source: event.source(),
+            source_port: Some(event.source_port),
+            offset: event.offset,
+            at: Duration::from_nanos(event.arrival_ns),
+        })
+    }
+}
+
+impl Event for Datagram {
+    const RING_BYTES: u32 = DATAGRAM_RING_BYTES;
+
+    fn from_entry(entry: &[u8]) -> Option<Self> {
+        let event = DatagramEvent::from_bytes(entry)?;
+        Some(Self {
+            source: event.source(),
+            source_port: event.source_port,
+            at: Duration::from_nanos(event.arrival_ns),
+            bytes: event.bytes,
+        })
+    }
+}
+
+/// The reading end of a ring buffer with events of one type.
+pub struct Ring<E> {
     file: AsyncFd<OwnedFd>,
     reader: Reader,
     /// The state of the token bucket of [`WAKE_UPS`].
     wake_ups: u64,
     watch: Watch,
+    events: PhantomData<E>,
 }
 
 /// The time of the next read.
@@ -71,16 +110,16 @@ enum Watch {
     Behind,
 }
 
-impl Ring {
+impl<E: Event> Ring<E> {
     /// A reader of the ring `events`, which the supervisor has opened.
     ///
     /// # Errors
     ///
-    /// Returns an error if it cannot be mapped as a ring buffer of [`RING_BYTES`], or cannot be
-    /// waited for.
+    /// Returns an error if it cannot be mapped as a ring buffer of [`Event::RING_BYTES`], or
+    /// cannot be waited for.
     pub fn open(events: OwnedFd) -> Result<Self> {
         // The kernel is not asked for the size: before Linux 5.19 that needs a capability.
-        let size = usize::try_from(RING_BYTES)?;
+        let size = usize::try_from(E::RING_BYTES)?;
         Ok(Self {
             reader: Reader::new(events.as_fd(), size).context("the ring buffer cannot be read")?,
             // SAFETY: an `OwnedFd` owns its file descriptor and closes it when it is dropped.
@@ -88,17 +127,18 @@ impl Ring {
             wake_ups: 0,
             // Entries that are on the ring already make it readable.
             watch: Watch::Asleep,
+            events: PhantomData,
         })
     }
 
-    /// Appends the next events to `syns`, at most [`MAX_BATCH`] of them. Cancel-safe: an event that
-    /// was read is in `syns`.
+    /// Appends the next events to `batch`, at most [`MAX_BATCH`] of them. Cancel-safe: an event that
+    /// was read is in `batch`.
     ///
     /// # Errors
     ///
     /// Returns an error if the ring cannot be waited for.
-    pub async fn next(&mut self, syns: &mut Vec<Syn>) -> io::Result<()> {
-        while syns.is_empty() {
+    pub async fn next(&mut self, batch: &mut Vec<E>) -> io::Result<()> {
+        while batch.is_empty() {
             match self.watch {
                 // Cleared before the ring is read, so that no later event is missed.
                 Watch::Asleep => self.file.readable().await?.clear_ready(),
@@ -106,8 +146,8 @@ impl Ring {
                 // Yields to other tasks from time to time.
                 Watch::Behind => consume_budget().await,
             }
-            self.read(syns, MAX_BATCH);
-            self.watch = self.next_watch(syns.len());
+            self.read(batch, MAX_BATCH);
+            self.watch = self.next_watch(batch.len());
         }
         Ok(())
     }
@@ -135,19 +175,19 @@ impl Ring {
         }
     }
 
-    /// Appends every event that is on the ring to `syns`, without waiting.
-    pub fn drain(&mut self, syns: &mut Vec<Syn>) {
-        self.read(syns, usize::MAX);
+    /// Appends every event that is on the ring to `batch`, without waiting.
+    pub fn drain(&mut self, batch: &mut Vec<E>) {
+        self.read(batch, usize::MAX);
         self.reader.release_but_last();
         self.watch = Watch::Behind;
     }
 
-    fn read(&mut self, syns: &mut Vec<Syn>, most: usize) {
-        while syns.len() < most
+    fn read(&mut self, batch: &mut Vec<E>, most: usize) {
+        while batch.len() < most
             && let Some(entry) = self.reader.read()
         {
             // Program and daemon share the layout, so the length is always right.
-            syns.extend(KnockEvent::from_bytes(entry).map(syn));
+            batch.extend(E::from_entry(entry));
         }
     }
 
@@ -163,14 +203,5 @@ impl Ring {
         };
         self.wake_ups = wake_ups;
         true
-    }
-}
-
-fn syn(event: KnockEvent) -> Syn {
-    Syn {
-        source: event.source(),
-        source_port: Some(event.source_port),
-        offset: event.offset,
-        at: Duration::from_nanos(event.arrival_ns),
     }
 }

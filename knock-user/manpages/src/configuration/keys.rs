@@ -82,6 +82,14 @@ pub(super) const TABLES: &[Table] = &[
                           Every daemon needs its own.",
             },
             Key {
+                name: "server_key_file",
+                values: PATH,
+                default: Default::None("none; required unless all clients are classic"),
+                meaning: "The file with the server's key, which `knockd init` makes; the path is relative to the \
+                          configuration file. Group and others must not have access. Servers behind one \
+                          address share one key.",
+            },
+            Key {
                 name: "user",
                 values: USER,
                 default: Default::None("`knockd`, else `nobody`, with a warning"),
@@ -96,7 +104,7 @@ pub(super) const TABLES: &[Table] = &[
                     whole_seconds: false,
                 },
                 default: Default::Value("\"60s\""),
-                meaning: "The largest accepted difference between the timestamp of a sealed knock and the \
+                meaning: "The largest accepted difference between the timestamp of a knock and the \
                           clock of this host.",
             },
             Key {
@@ -287,6 +295,20 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        header: "[datagram]",
+        about: "Knocks in one UDP datagram. Without this table none are accepted.",
+        keys: &[Key {
+            name: "port",
+            values: Values::Number {
+                least: 1,
+                most: Some(65535),
+            },
+            default: Default::Required,
+            meaning: "The UDP port. A service may use it too: only datagrams that are knocks for this server \
+                      are taken.",
+        }],
+    },
+    Table {
         header: "[metrics]",
         about: "Metrics for Prometheus over HTTP at /metrics. Without this table there is no endpoint.",
         keys: &[Key {
@@ -317,23 +339,29 @@ pub(super) const TABLES: &[Table] = &[
             },
             Key {
                 name: "protocol",
-                values: Values::Choice(&["sealed", "classic"]),
-                default: Default::Value("\"sealed\""),
-                meaning: "The client's protocol. A recorded classic knock can be replayed.",
+                values: Values::Choice(&["knock2", "classic"]),
+                default: Default::Value("\"knock2\""),
+                meaning: "The client's protocol: with a key pair, or the original's. A recorded classic knock can \
+                          be replayed.",
             },
             Key {
-                name: "key_file",
-                values: PATH,
-                default: Default::None("none; then `passphrase_file` is required"),
-                meaning: "The file with the client's key; the path is relative to the configuration file. Group \
-                          and others must not have access. Every client needs its own key.",
+                name: "public_key",
+                values: Values::Other {
+                    what: "A public key: 43 characters",
+                    right: &["\"0iwA2BrX1liN0SVIFdL419C0RcwmnJ8wsaE_V3M7bVc\""],
+                    wrong: &["\"\"", "\"knock2:AAECAw\"", "1"],
+                },
+                default: Default::None("none; required unless the client is classic"),
+                meaning: "The client's public key, which `knock enroll`, `knock keygen` and `knock pubkey` print. \
+                          Every client needs its own.",
             },
             Key {
                 name: "passphrase_file",
                 values: PATH,
-                default: Default::None("none; then `key_file` is required"),
-                meaning: "The file with a passphrase instead of a key. Required for a classic client. A trailing \
-                          newline is ignored.",
+                default: Default::None("none; required for a classic client"),
+                meaning: "The file with the passphrase of a classic client; the path is relative to the \
+                          configuration file. Group and others must not have access. A trailing newline is \
+                          ignored.",
             },
         ],
     },
@@ -392,6 +420,17 @@ pub(super) const TABLES: &[Table] = &[
                 meaning: "The ports that the gate opens for the source address of the knock.",
             },
             Key {
+                name: "ipv4_prefix",
+                values: Values::Number {
+                    least: 24,
+                    most: Some(32),
+                },
+                default: Default::Value("32"),
+                meaning: "`open` applies to all IPv4 addresses that share this many leading bits with the source \
+                          of the knock, for carriers that change the address between connections. All doors \
+                          together can have four different values.",
+            },
+            Key {
                 name: "ipv6_prefix",
                 values: Values::Number {
                     least: 32,
@@ -418,13 +457,20 @@ pub(super) const TABLES: &[Table] = &[
                 name: "max_for",
                 values: LEASE,
                 default: Default::None("the door's `for`, which is also the minimum"),
-                meaning: "The longest time that a sealed knock may request.",
+                meaning: "The longest time that a knock may request.",
             },
             Key {
                 name: "require_binding",
                 values: Values::Flag,
                 default: Default::Value("false"),
-                meaning: "Whether a sealed knock has to be bound to its source address.",
+                meaning: "Whether a knock has to be bound to its source address.",
+            },
+            Key {
+                name: "allow_other",
+                values: Values::Flag,
+                default: Default::Value("false"),
+                meaning: "Whether a datagram may open the door for another address than its own (`knock \
+                          --open-for`).",
             },
             Key {
                 name: "user",

@@ -15,6 +15,11 @@ use super::{
 
 /// A valid configuration with every table that a key may need, and no key that has a default.
 const MINIMAL: &str = r#"
+server_key_file = "server.key"
+
+[datagram]
+port = 62201
+
 [gate]
 protect = ["tcp/2222"]
 
@@ -23,7 +28,7 @@ listen = "127.0.0.1:9811"
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [[door]]
 name = "ssh"
@@ -38,8 +43,8 @@ impl Folder {
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write(
-            "laptop.key",
-            "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n",
+            "server.key",
+            "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw\n",
         );
         folder.write("laptop.passphrase", "correct horse battery staple\n");
         folder
@@ -60,10 +65,14 @@ impl Folder {
         let mut value = value.to_owned();
         let mut document: DocumentMut = MINIMAL.parse().unwrap();
         match key.name {
-            // A client has exactly one secret, and its file has to exist.
-            "key_file" | "passphrase_file" if value.starts_with('"') => {
+            // The file has to exist.
+            "server_key_file" if value.starts_with('"') => value = "\"server.key\"".into(),
+            // Only a classic client has one, its file has to exist, and its door needs a sequence.
+            "passphrase_file" if value.starts_with('"') => {
                 without_key(&mut document);
-                value = format!("\"laptop.{}\"", key.name.trim_end_matches("_file"));
+                value = "\"laptop.passphrase\"".into();
+                document["client"][0]["protocol"] = toml_edit::value("classic");
+                document["door"][0]["sequence"] = toml_edit::value(Value::from_iter([1]));
             }
             // A classic client needs a passphrase, and its door needs a sequence.
             "protocol" if value == "\"classic\"" => {
@@ -96,7 +105,7 @@ impl Folder {
 
 fn without_key(document: &mut DocumentMut) {
     let client = document["client"][0].as_table_like_mut().unwrap();
-    client.remove("key_file");
+    client.remove("public_key");
 }
 
 /// The table with this header in the document.

@@ -15,8 +15,8 @@ use crate::{resources, source::Source};
 impl Datapath {
     /// Replaces the program by one with the settings of `config` and the leases that `leases`
     /// returns, atomically on each interface. With `pins`, pins the new program. Returns the
-    /// ring buffer of the new program; `None` if lines are read. The listener still reads the
-    /// remaining events in the ring buffer of the old program.
+    /// ring buffers of the new program; none if lines are read. The listener still reads the
+    /// remaining events in the ring buffers of the old program.
     ///
     /// # Errors
     ///
@@ -26,12 +26,12 @@ impl Datapath {
         config: &Config,
         pins: bool,
         leases: impl Fn(&Self) -> Vec<(Vec<LeaseKey>, Duration)>,
-    ) -> Result<Option<OwnedFd>> {
+    ) -> Result<Vec<OwnedFd>> {
         if self.reads_lines() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let (mut next, mut gate) = resources::load(config, &self.reporter)?;
-        let ring = next.events()?;
+        let rings = vec![next.events()?, next.datagrams()?];
         copy(&leases(self), gate.as_mut())?;
         let Source::Xdp(current) = &mut self.source else {
             bail!("there is no program");
@@ -53,7 +53,7 @@ impl Datapath {
         self.source = Source::Xdp(Box::new(next));
         self.pin_again(config, pins);
         self.await_interfaces(&missing);
-        Ok(Some(ring))
+        Ok(rings)
     }
 
     /// Pins the gate that is in force, or removes the pins if there is none.

@@ -23,6 +23,7 @@ fn lines() -> Datapath {
 fn keys() -> Vec<LeaseKey> {
     let opening = Opening {
         ports: vec!["tcp/22".parse().unwrap()],
+        ipv4_prefix: 32,
         ipv6_prefix: 128,
     };
     opening.keys([192, 0, 2, 7].into())
@@ -64,7 +65,7 @@ fn lines_have_no_interfaces_and_no_program() {
     let status = datapath.interface_status(&config.interfaces);
     assert!(status.attachments.is_empty() && status.awaited.is_empty());
     let ring = datapath.replace_program(&config, true, |_| Vec::new());
-    assert!(ring.unwrap().is_none());
+    assert!(ring.unwrap().is_empty());
     assert_eq!(datapath.counters(), Counters::default());
 }
 

@@ -3,7 +3,7 @@ use std::{fs, time::Duration};
 use knockd_types::interface::Wanted;
 
 use super::*;
-use crate::fixture::{SEALED_CLIENT, TWO_CLIENTS, config};
+use crate::fixture::{PAIR_CLIENT, TWO_CLIENTS, config};
 
 const XDP: Fixed = Fixed {
     reads_lines: false,
@@ -63,17 +63,17 @@ fn everything_else_may_change() {
 }
 
 #[test]
-fn the_first_sealed_client_requires_a_replay_store() {
-    let sealed = format!("{SEALED_CLIENT}\n[[door]]");
-    assert_eq!(refusal("[[door]]", &sealed, XDP), None);
+fn the_first_client_with_a_key_pair_requires_a_replay_store() {
+    let pair = format!("{PAIR_CLIENT}\n[[door]]");
+    assert_eq!(refusal("[[door]]", &pair, XDP), None);
     let without = Fixed {
         has_replay_store: false,
         ..XDP
     };
-    let error = refusal("[[door]]", &sealed, without).unwrap();
+    let error = refusal("[[door]]", &pair, without).unwrap();
     assert!(error.contains("require a replay store"), "{error}");
-    // With a sealed client before, its listener has reported the missing store.
-    let both = config(&TWO_CLIENTS.replacen("[[door]]", &sealed, 1));
+    // With such a client before, its listener has reported the missing store.
+    let both = config(&TWO_CLIENTS.replacen("[[door]]", &pair, 1));
     assert!(require_same(&both, &both, without).is_ok());
 }
 

@@ -71,17 +71,15 @@ impl Supervisor {
         };
         let ledger = &self.ledger;
         let leases = |datapath: &Datapath| ledger.leases_under(datapath, &config);
-        let ring = self
+        let rings = self
             .datapath
             .replace_program(&config, !self.is_dry_run, leases)?;
         // Nothing fails after the program was replaced.
         self.ledger.configure(&config, store);
         self.config = config;
         let changed = listener_config(&self.config, self.ledger.catalog());
-        self.listener.send_with(
-            Message::Change(Box::new(changed)),
-            ring.into_iter().collect(),
-        );
+        self.listener
+            .send_with(Message::Change(Box::new(changed)), rings);
         self.ledger.revoke_removed(&mut self.datapath);
         self.follow_interfaces();
         Ok(())

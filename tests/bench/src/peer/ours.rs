@@ -4,14 +4,14 @@ use std::{fmt::Write as _, net::IpAddr, process::Command};
 
 use anyhow::Result;
 use knock_common::protocol::{
-    classic::Sequence,
-    key::{ClassicKey, SECRET_KEY_LEN, SealedKey, SecretKey},
+    classic::{ClassicKey, Sequence},
+    identity::{KEY_LEN, PrivateKey},
 };
 use knock_tests::{
     link::Pair,
     netns::Namespace,
     process::Running,
-    scene::{self, LAPTOP, LAPTOP_KEY},
+    scene::{self, LAPTOP, LAPTOP_KEY, LAPTOP_PUBLIC, SERVER_KEY, SERVER_PUBLIC},
 };
 
 use knock_client::pace::Copies;
@@ -71,17 +71,21 @@ pub(super) fn configure(context: &Context, site: &Site, kind: Kind, clients: u32
         }
         Kind::Sealed => {
             for client in 1..clients {
-                let mut key = [0x55; SECRET_KEY_LEN];
+                let mut key = [0x55; KEY_LEN];
                 key[..4].copy_from_slice(&client.to_be_bytes());
-                let key = SecretKey::new(key);
-                site.write(&format!("{client}.key"), &key.key_file_text().to_string())?;
+                let public = PrivateKey::new(key).public();
                 writeln!(
                     text,
-                    "[[client]]\nname = \"{client}\"\nkey_file = \"{client}.key\"\n"
+                    "[[client]]\nname = \"{client}\"\npublic_key = \"{public}\"\n"
                 )?;
             }
             site.write("laptop.key", LAPTOP_KEY)?;
-            text.push_str("[[client]]\nname = \"laptop\"\nkey_file = \"laptop.key\"\n");
+            site.write("server.key", SERVER_KEY)?;
+            text.insert_str(0, "server_key_file = \"server.key\"\n");
+            writeln!(
+                text,
+                "[[client]]\nname = \"laptop\"\npublic_key = \"{LAPTOP_PUBLIC}\""
+            )?;
         }
     }
     site.write("knockd.toml", &text)?;
@@ -102,7 +106,7 @@ pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
             Box::new(move |source| block(key.encipher(sequence.plaintext()), source))
         }
         Kind::Sealed => {
-            let key = SealedKey::new(&SecretKey::from_key_file(LAPTOP_KEY.as_bytes())?);
+            let key = scene::syn_key(&scene::laptop()?)?;
             Box::new(move |source| {
                 let request = scene::request("ssh", source.into())?;
                 block(request.seal(&key), source)
@@ -119,6 +123,7 @@ pub(crate) fn copies() -> u32 {
 /// The client command that knocks on `server` from `host`.
 pub(crate) fn client(context: &Context, host: &Namespace, site: &Site, server: IpAddr) -> Command {
     let mut knock = host.command(context.binary("knock"));
+    knock.args(["--server-key", SERVER_PUBLIC]);
     knock.arg("--key-file").arg(site.path("laptop.key"));
     knock.args([&server.to_string(), "ssh"]);
     knock

@@ -13,10 +13,12 @@ use aes::{
 use anyhow::{Result, ensure};
 use knock_common::protocol::{
     block::{BLOCK_LEN, Block},
-    key::{ClassicSecret, SECRET_KEY_LEN, SecretKey},
+    classic::ClassicSecret,
+    identity::{KEY_LEN, PublicKey},
+    syn::{SYN_SECRET_LEN, SynSecret},
 };
 use knockd_listener::auth::{Arrival, Authenticator};
-use knockd_types::policy::{Client, Door, Policy, Secret};
+use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
 
 use super::definition::Scenario;
 use crate::{
@@ -85,9 +87,16 @@ impl Kind {
         }
     }
 
-    fn secret(self, bytes: [u8; SECRET_KEY_LEN]) -> Secret {
+    fn secret(self, bytes: [u8; KEY_LEN]) -> Secret {
         match self {
-            Self::Sealed => Secret::Sealed(SecretKey::new(bytes)),
+            Self::Sealed => {
+                let mut syn = [0; SYN_SECRET_LEN];
+                syn[..KEY_LEN].copy_from_slice(&bytes);
+                Secret::Pair(Peer {
+                    public: PublicKey(bytes),
+                    syn: SynSecret::new(syn),
+                })
+            }
             Self::Classic => Secret::Classic(ClassicSecret::from_passphrase(&bytes)),
         }
     }
@@ -96,7 +105,7 @@ impl Kind {
 /// Measures one block against `count` keys: plain decryptions, and the authenticator.
 fn attempt(kind: Kind, count: u32, context: &Context) -> Result<[Measurement; 2]> {
     let mut random = fastrand::Rng::with_seed(1);
-    let keys: Vec<[u8; SECRET_KEY_LEN]> = (0..count)
+    let keys: Vec<[u8; KEY_LEN]> = (0..count)
         .map(|_| std::array::from_fn(|_| random.u8(..)))
         .collect();
     let blocks: Vec<Block> = (0..64)
@@ -133,7 +142,7 @@ const ARRIVAL: Arrival = Arrival {
     max_skew: Duration::from_secs(60),
 };
 
-fn authenticator(kind: Kind, keys: &[[u8; SECRET_KEY_LEN]]) -> Authenticator {
+fn authenticator(kind: Kind, keys: &[[u8; KEY_LEN]]) -> Authenticator {
     let clients: Vec<_> = keys
         .iter()
         .map(|key| Client {
@@ -150,19 +159,17 @@ fn authenticator(kind: Kind, keys: &[[u8; SECRET_KEY_LEN]]) -> Authenticator {
         lease: Duration::from_secs(30),
         max_lease: Duration::from_secs(30),
         require_binding: false,
+        allow_other: false,
     };
     Authenticator::new(&Policy {
         clients,
         doors: vec![door],
+        server: None,
     })
 }
 
 /// Decrypts blocks with each of `keys`, and ignores the results.
-fn decryptions<'a, C>(
-    keys: &[[u8; SECRET_KEY_LEN]],
-    blocks: &'a [Block],
-    attempts: u32,
-) -> Subject<'a>
+fn decryptions<'a, C>(keys: &[[u8; KEY_LEN]], blocks: &'a [Block], attempts: u32) -> Subject<'a>
 where
     C: Cipher + 'a,
 {
@@ -179,12 +186,12 @@ where
 
 /// A cipher with a precomputed key schedule.
 trait Cipher {
-    fn ready(key: &[u8; SECRET_KEY_LEN]) -> Self;
+    fn ready(key: &[u8; KEY_LEN]) -> Self;
     fn decrypted(&self, block: [u8; BLOCK_LEN]) -> [u8; BLOCK_LEN];
 }
 
 impl Cipher for Aes256 {
-    fn ready(key: &[u8; SECRET_KEY_LEN]) -> Self {
+    fn ready(key: &[u8; KEY_LEN]) -> Self {
         Self::new(key.into())
     }
 
@@ -196,7 +203,7 @@ impl Cipher for Aes256 {
 }
 
 impl Cipher for Aes128 {
-    fn ready(key: &[u8; SECRET_KEY_LEN]) -> Self {
+    fn ready(key: &[u8; KEY_LEN]) -> Self {
         let mut half = [0; BLOCK_LEN];
         half.copy_from_slice(&key[..BLOCK_LEN]);
         Self::new(&half.into())

@@ -39,6 +39,7 @@ fn source(host: u8) -> IpAddr {
 fn keys(host: u8, ports: &[&str]) -> Vec<LeaseKey> {
     let opening = Opening {
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
+        ipv4_prefix: 32,
         ipv6_prefix: 128,
     };
     opening.keys(source(host))

@@ -32,6 +32,7 @@ fn all_leased() -> Vec<Leased> {
     let of = |port: &str| {
         let opening = Opening {
             ports: vec![port.parse().unwrap()],
+            ipv4_prefix: 32,
             ipv6_prefix: 64,
         };
         requests(port).map(|request| Leased {
@@ -169,6 +170,7 @@ fn datagrams_do_not_extend_other_leases() {
         .flat_map(|port| {
             let opening = Opening {
                 ports: vec![port.parse().unwrap()],
+                ipv4_prefix: 32,
                 ipv6_prefix: 128,
             };
             requests(port).map(|request| opening.keys(request.source)[0])

@@ -133,12 +133,14 @@ fn this_machines_processes_have_parents() {
 
 fn config(gate: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("laptop.key");
-    let text = "knock1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+    let key = folder.path().join("server.key");
+    let text = "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw\n";
     fs::write(&key, text).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let text = format!(
-        "[[client]]\nname = \"laptop\"\nkey_file = \"laptop.key\"\n\
+        "server_key_file = \"server.key\"\n\
+         [[client]]\nname = \"laptop\"\n\
+         public_key = \"j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8\"\n\
          [[door]]\nname = \"ssh\"\nrun = [\"true\"]\n{gate}"
     );
     Config::parse(&text, &folder.path().join("knockd.toml")).unwrap()

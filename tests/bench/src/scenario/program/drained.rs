@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp as Program};
 use knock_tests::kernel_log::KernelLog;
 use knockd_listener::source::ring::Ring;
+use knockd_types::syn::Syn;
 use knockd_xdp::program::Xdp;
 use tokio::sync::oneshot;
 
@@ -144,7 +145,7 @@ impl Reader {
                 .build()?;
             runtime.block_on(async {
                 let mut xdp = Xdp::load(unlimited(), KernelLog::discarded())?;
-                let mut ring = Ring::open(xdp.events()?)?;
+                let mut ring = Ring::<Syn>::open(xdp.events()?)?;
                 ready.send(handle(xdp.program()?)?)?;
                 let begun = thread_time();
                 let mut knocks = Vec::new();

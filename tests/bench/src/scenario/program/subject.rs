@@ -89,12 +89,14 @@ fn gated(settings: Settings) -> Result<(Program, SchedClassifier)> {
         addresses: Vec::new(),
         mode: Mode::Enforce,
         udp_idle: HOUR,
+        ipv4_prefix_lens: PrefixLens::new([128]).context("128 is a valid prefix length")?,
         prefix_lens: PrefixLens::new([128]).context("128 is a valid prefix length")?,
         max_leases: NonZeroU32::MIN.saturating_add(16_383),
     };
     let (mut xdp, mut gate) = Xdp::load_with_gate(settings, &rules, KernelLog::discarded())?;
     let opening = Opening {
         ports,
+        ipv4_prefix: 32,
         ipv6_prefix: 128,
     };
     gate.open(&opening.keys(Pair::CLIENT_V4.into()), HOUR)?;

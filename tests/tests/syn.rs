@@ -1,26 +1,28 @@
-//! Sealed knocks over a real link to the real daemon: each opens a door once, from the address that
+//! SYN knocks over a real link to the real daemon: each opens a door once, from the address that
 //! it is bound to, while it is fresh.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use knock_common::protocol::{
     block::Block,
-    key::{SealedKey, SecretKey},
-    sealed::{Binding, DoorTag, Request, RequestedLease, Time40},
+    door::ShortTag,
+    identity::{KeyPair, PrivateKey},
+    lease::RequestedLease,
+    syn::{Binding, Request, Time40},
 };
 use knock_tests::{
     link::Pair,
     process::Running,
     scene::{
-        LAPTOP_KEY, PHONE, SEALED_CONFIGURATION, SOON, SOURCE, STRANGER, Scene, TABLET, program,
-        request, seal, unbound,
+        LAPTOP_KEY, PAIR_CONFIGURATION, PHONE, SERVER_KEY, SERVER_PUBLIC, SOON, SOURCE, STRANGER,
+        Scene, TABLET, laptop, program, request, request_of, seal, syn_key, tablet, unbound,
     },
 };
 
 fn scene() -> Scene {
-    Scene::with(SEALED_CONFIGURATION).unwrap()
+    Scene::with(PAIR_CONFIGURATION).unwrap()
 }
 
 fn made(offset_ms: i64) -> Request {
@@ -36,7 +38,7 @@ fn made(offset_ms: i64) -> Request {
 }
 
 #[test]
-fn a_sealed_knock_opens_over_both_families_with_key_and_passphrase() {
+fn a_knock_opens_over_both_families_with_key_and_passphrase() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let v6 = SocketAddr::new(Pair::CLIENT_V6.into(), 40_000);
@@ -45,10 +47,8 @@ fn a_sealed_knock_opens_over_both_families_with_key_and_passphrase() {
         scene.send_block(block, source).unwrap();
         scene.opened("ssh", source.ip()).unwrap();
     }
-    let key = SecretKey::from_passphrase(TABLET.as_bytes(), "tablet").unwrap();
-    let block = request("backup", SOURCE.ip())
-        .unwrap()
-        .seal(&SealedKey::new(&key));
+    let key = syn_key(&tablet().unwrap()).unwrap();
+    let block = request_of(&key, "backup", SOURCE.ip()).unwrap().seal(&key);
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("backup", SOURCE.ip()).unwrap();
     assert_eq!(
@@ -66,6 +66,7 @@ fn the_real_client_knocks_with_a_passphrase() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let mut knock = scene.pair.client.command(program("knock").unwrap());
+    knock.args(["--server-key", SERVER_PUBLIC]);
     knock.args(["--client", "tablet", "--passphrase-file"]);
     knock.arg(scene.files.path("tablet.passphrase"));
     // The door requires a binding. There is no NAT, so the source address is the one that the
@@ -78,22 +79,19 @@ fn the_real_client_knocks_with_a_passphrase() {
 #[test]
 fn a_configuration_with_a_thousand_clients_works() {
     knock_tests::needs_bpf!();
-    let folder = tempfile::tempdir().unwrap();
-    let mut configuration = SEALED_CONFIGURATION.to_owned();
-    for n in 0..1000_u32 {
-        let path = folder.path().join(format!("{n}.key"));
+    let client = |n: u32| {
         let mut bytes = [7; 32];
         bytes[..4].copy_from_slice(&n.to_be_bytes());
-        let key = SecretKey::new(bytes);
-        fs::write(&path, format!("{}\n", key.key_file_text())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        configuration += &format!("\n[[client]]\nname = \"c{n}\"\nkey_file = {path:?}\n");
+        KeyPair::from(PrivateKey::new(bytes))
+    };
+    let mut configuration = PAIR_CONFIGURATION.to_owned();
+    for n in 0..1000 {
+        let public = client(n).public();
+        configuration += &format!("\n[[client]]\nname = \"c{n}\"\npublic_key = \"{public}\"\n");
     }
     let scene = Scene::with(&configuration).unwrap();
-    let mut bytes = [7; 32];
-    bytes[..4].copy_from_slice(&999_u32.to_be_bytes());
-    let last = SealedKey::new(&SecretKey::new(bytes));
-    let block = request("ssh", SOURCE.ip()).unwrap().seal(&last);
+    let last = syn_key(&client(999)).unwrap();
+    let block = request_of(&last, "ssh", SOURCE.ip()).unwrap().seal(&last);
     scene.send_block(block, SOURCE).unwrap();
     scene
         .logged(&["accepted door=\"ssh\" client=\"c999\" source=192.0.2.2"])
@@ -104,11 +102,11 @@ fn a_configuration_with_a_thousand_clients_works() {
 fn the_requested_lease_is_granted_up_to_the_doors_maximum() {
     knock_tests::needs_bpf!();
     let scene = scene();
-    for (last, asked, granted) in [(11, 600, 600), (12, 7200, 7200), (13, 65_535, 7200)] {
+    for (last, asked, granted) in [(11, 600, 600), (12, 7200, 7200), (13, 65_534, 7200)] {
         let source = SocketAddr::new([192, 0, 2, last].into(), 40_000);
         let lease = RequestedLease::of(Duration::from_secs(asked)).unwrap();
         let block = seal(&Request {
-            lease,
+            lease: lease.try_into().unwrap(),
             ..request("ssh", source.ip()).unwrap()
         })
         .unwrap();
@@ -127,15 +125,14 @@ fn every_refusal_has_a_reason_and_a_counter() {
     knock_tests::needs_bpf!();
     let scene = scene();
     let template = request("ssh", SOURCE.ip()).unwrap();
-    let tablet = SecretKey::from_passphrase(TABLET.as_bytes(), "tablet").unwrap();
-    let seal_tablet = |request: &Request| request.seal(&SealedKey::new(&tablet));
+    let tablet = syn_key(&tablet().unwrap()).unwrap();
     let backup = request("backup", SOURCE.ip()).unwrap();
     let unknown = Request {
-        door: DoorTag::of("nowhere"),
+        door: ShortTag::of("nowhere"),
         ..template
     };
     let elsewhere = Request {
-        binding: Binding::to(STRANGER.ip()).unwrap(),
+        binding: Binding::to(STRANGER.ip(), &syn_key(&laptop().unwrap()).unwrap()),
         ..template
     };
     let cases: [(Block, &str, &str); 8] = [
@@ -171,10 +168,11 @@ fn every_refusal_has_a_reason_and_a_counter() {
             "refused_binding",
         ),
         (
-            seal_tablet(&Request {
+            Request {
                 binding: Binding::Unbound,
                 ..backup
-            }),
+            }
+            .seal(&tablet),
             "not bound to an address, which this door requires",
             "refused_binding",
         ),
@@ -325,9 +323,11 @@ fn secrets_do_not_appear_in_logs_status_or_stores() {
         texts.push(line.text.into_bytes());
     }
     let raw_key: Vec<u8> = (0..32).collect();
-    let key_text = LAPTOP_KEY.trim_start_matches("knock1:");
+    let key_text = LAPTOP_KEY.trim_start_matches("knock2:");
+    let server_text = SERVER_KEY.trim_start_matches("knockd2:");
     for secret in [
         key_text.as_bytes(),
+        server_text.as_bytes(),
         &raw_key,
         PHONE.as_bytes(),
         TABLET.as_bytes(),
