@@ -6,7 +6,11 @@ use anyhow::Result;
 use knock_common::protocol::lease::RequestedLease;
 
 use self::{
-    hold::hold_open, knocks::Knocks, report::done, session::Session, verifying::verify_port,
+    hold::hold_open,
+    knocks::Knocks,
+    report::done,
+    session::{Session, source_of},
+    verifying::verify_port,
 };
 use crate::{
     cli::KnockArgs,
@@ -68,7 +72,10 @@ fn dry_run(plan: &Plan, console: &mut Console<'_>) -> Result<()> {
         any
     };
     let mut knocks = Knocks::new(plan)?;
-    let source = knocks.source(to);
+    let (source, note) = source_of(plan, to);
+    if let Some(note) = note {
+        console.note(&note)?;
+    }
     let parcel = knocks.parcel(source, plan.lease())?;
     if let (Some(datagram), Some(port)) = (parcel.datagram, plan.udp()) {
         let hex: String = datagram.iter().map(|byte| format!("{byte:02x}")).collect();

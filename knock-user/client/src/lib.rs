@@ -3,7 +3,7 @@
 //!
 //! [`cli`] parses the command line and [`profile`] the stored profiles. For each send, [`syn`] makes
 //! a fresh knock of 16 SYNs and [`mod@datagram`] one of one datagram, with the time of a [`clock`]
-//! and bound to a source address by [`source_ip`]; [`transport`] says which of them. [`server`]
+//! and bound to a source address by [`source_ip`] or [`resolve_ip`]; [`transport`] says which of them. [`server`]
 //! resolves the addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the
 //! number of copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this
 //! until the door's port answers, and [`console`] prints the results. No privileges are needed.
@@ -19,17 +19,21 @@ pub mod knock;
 mod knocking;
 pub mod moment;
 pub mod name;
+mod ntp;
 pub mod pace;
 mod plan;
 pub mod profile;
 pub mod redaction;
+pub mod resolve_ip;
 mod secret;
 pub mod send;
 pub mod server;
+pub mod service;
 mod setup;
 pub mod source;
 pub mod source_ip;
 pub mod stack;
+mod stun;
 pub mod syn;
 #[cfg(test)]
 mod testing;

@@ -15,13 +15,14 @@ use knock_common::{
 
 use crate::{
     cli::KnockArgs,
-    clock::Offset,
+    clock::TimeSource,
     name::Name,
     pace::Pace,
     profile::{Profile, Profiles},
+    resolve_ip::ResolveIp,
     secret::Secret,
     server::{Address, Families, Server},
-    source_ip::{HostAddress, SourceIp},
+    source_ip::{Bound, HostAddress, SourceIp},
     transport::{Transport, UdpPort},
     verify::{TcpPort, Timeout},
 };
@@ -77,7 +78,8 @@ pub(super) struct Keyed {
     pub(super) whom: Whom,
     pub(super) transport: Transport,
     pub(super) udp: UdpPort,
-    pub(super) offset: Offset,
+    pub(super) resolve_ip: ResolveIp,
+    pub(super) time: TimeSource,
 }
 
 /// For whom the door opens.
@@ -158,6 +160,22 @@ impl Plan {
         }
     }
 
+    /// The address that a knock to `to` is bound to, as far as it is known here.
+    pub(super) fn bound(&self, to: Address) -> Bound {
+        match self.protocol.source_ip() {
+            Some(source_ip) => source_ip.address(to),
+            None => Bound::Nowhere,
+        }
+    }
+
+    /// Who tells this host's address where it is not known here.
+    pub(super) fn resolve_ip(&self) -> &ResolveIp {
+        match &self.protocol {
+            Protocol::Classic { .. } => &ResolveIp::Nobody,
+            Protocol::Keyed(keyed) => &keyed.resolve_ip,
+        }
+    }
+
     /// Whether the knock depends on the address that it is sent to.
     pub(super) fn needs_address(&self) -> bool {
         self.protocol.source_ip() == Some(SourceIp::Auto)
@@ -203,9 +221,14 @@ fn keyed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Keyed> {
     let source_ip = args
         .source_ip
         .or(profile.and_then(|profile| profile.source_ip));
-    let offset = args
-        .time_offset
-        .or(profile.and_then(|profile| profile.time_offset));
+    if args.resolve_ip.is_some() && source_ip.is_some_and(|source_ip| source_ip != SourceIp::Auto) {
+        bail!("--resolve-ip is for --source-ip auto; here the address is specified");
+    }
+    let resolve_ip = args
+        .resolve_ip
+        .as_ref()
+        .or(profile.and_then(|profile| profile.resolve_ip.as_ref()));
+    let of_profile = || profile.map(|profile| profile.time.clone());
     let udp = args.udp_port.or(profile.and_then(|profile| profile.udp));
     Ok(Keyed {
         secret,
@@ -218,7 +241,8 @@ fn keyed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Keyed> {
         },
         transport,
         udp: udp.unwrap_or_default(),
-        offset: offset.unwrap_or(Offset::ZERO),
+        resolve_ip: resolve_ip.cloned().unwrap_or_default(),
+        time: args.time_source().or_else(of_profile).unwrap_or_default(),
     })
 }
 

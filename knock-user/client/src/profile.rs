@@ -33,8 +33,8 @@ const FILE_NAME: &str = "knock.toml";
 const KEYS: &str = "keys";
 
 const HEADER: &str = "\
-# The profiles of knock. Each may also set `for`, `source_ip`, `time_offset` and `verify`, like the
-# options of these names; `transport` is \"syn\", \"udp\" or \"both\". For a profile without
+# The profiles of knock. Each may also set `for`, `source_ip`, `resolve_ip`, `time`, `time_offset`
+# and `verify`, like the options of these names; `transport` is \"syn\", \"udp\" or \"both\". For a profile without
 # `key_file`, knock prompts for the passphrase.
 ";
 

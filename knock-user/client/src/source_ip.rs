@@ -110,29 +110,39 @@ impl SourceIp {
         }
     }
 
-    /// The address that a knock to `to` is bound to, or `None` if it is unbound. `Auto` looks up
-    /// the route in the system, which sends nothing.
+    /// The address that a knock to `to` is bound to, if it is known here. `Auto` looks up the route
+    /// in the system, which sends nothing.
     #[must_use]
-    pub fn address(self, to: Address) -> Option<IpAddr> {
+    pub fn address(self, to: Address) -> Bound {
         self.address_by(to, routed_source)
     }
 
-    fn address_by(
-        self,
-        to: Address,
-        source: impl FnOnce(Address) -> io::Result<IpAddr>,
-    ) -> Option<IpAddr> {
+    fn address_by(self, to: Address, source: impl FnOnce(Address) -> io::Result<IpAddr>) -> Bound {
         match self {
-            Self::None => None,
-            Self::Is(address) => Some(address.get()),
-            Self::Auto if is_translated(to.ip()) => None,
-            // A missing route is not an error here, because sending reports it better.
-            Self::Auto => source(to)
-                .ok()
-                .map(|source| source.to_canonical())
-                .filter(|source| arrives_unchanged(*source)),
+            Self::None => Bound::Nowhere,
+            Self::Is(address) => Bound::To(address.get()),
+            Self::Auto if is_translated(to.ip()) => Bound::Nowhere,
+            Self::Auto => match source(to) {
+                Ok(source) if arrives_unchanged(source) => Bound::To(source.to_canonical()),
+                Ok(_) if arrives_unchanged(to.ip()) => Bound::Unknown,
+                // A private server, or no route. A missing route is not an error here, because
+                // sending reports it better.
+                _ => Bound::Nowhere,
+            },
         }
     }
+}
+
+/// What is known about the address that the server will see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The knock is bound to this address.
+    To(IpAddr),
+    /// The knock is unbound.
+    Nowhere,
+    /// The knock is unbound, unless somebody in the Internet tells under which address this host
+    /// is seen there (`--resolve-ip`).
+    Unknown,
 }
 
 /// The source address of packets to `to`. Connecting a UDP socket selects it and sends nothing.
@@ -233,7 +243,7 @@ mod tests {
             assert_eq!(source.to_string(), shown);
             assert_eq!(source.family(), Some(family));
             let expected = ip(text).to_canonical();
-            assert_eq!(source.address(ip("127.0.0.1").into()), Some(expected));
+            assert_eq!(source.address(ip("127.0.0.1").into()), Bound::To(expected));
         }
         assert_eq!("Auto".parse::<SourceIp>(), Err(InvalidSourceIp::Syntax));
         for none in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
@@ -264,7 +274,7 @@ mod tests {
             let source = ip(unchanged);
             assert!(arrives_unchanged(source), "{unchanged}");
             let bound = SourceIp::Auto.address_by(ip("192.0.2.1").into(), |_| Ok(source));
-            assert_eq!(bound, Some(source.to_canonical()));
+            assert_eq!(bound, Bound::To(source.to_canonical()));
         }
         for changed in [
             "10.1.2.3",
@@ -293,8 +303,11 @@ mod tests {
         ] {
             let source = ip(changed);
             assert!(!arrives_unchanged(source), "{changed}");
-            let bound = SourceIp::Auto.address_by(ip("192.0.2.1").into(), |_| Ok(source));
-            assert_eq!(bound, None);
+            let to = |to| SourceIp::Auto.address_by(ip(to).into(), |_| Ok(source));
+            assert_eq!(to("192.0.2.1"), Bound::Unknown);
+            // What a host in the Internet sees says nothing about a server in a private network.
+            assert_eq!(to("10.0.0.1"), Bound::Nowhere);
+            assert_eq!(to("fd00::1"), Bound::Nowhere);
         }
     }
 
@@ -307,7 +320,7 @@ mod tests {
             ("2001:db8::2", true),
         ] {
             let address = SourceIp::Auto.address_by(ip(to).into(), |_| Ok(ip("2001:db8::1")));
-            assert_eq!(address.is_some(), bound, "{to}");
+            assert_eq!(matches!(address, Bound::To(_)), bound, "{to}");
         }
     }
 
@@ -315,14 +328,15 @@ mod tests {
     fn auto_without_a_route_is_unbound() {
         let no_route = |_| Err(io::ErrorKind::NetworkUnreachable.into());
         let bound = SourceIp::Auto.address_by(ip("192.0.2.1").into(), no_route);
-        assert_eq!(bound, None);
+        assert_eq!(bound, Bound::Nowhere);
     }
 
     #[test]
     fn the_route_to_this_host_has_a_loopback_source() {
         let source = routed_source(ip("127.0.0.1").into()).unwrap();
         assert!(source.is_loopback());
-        assert_eq!(SourceIp::Auto.address(ip("127.0.0.1").into()), None);
+        let bound = SourceIp::Auto.address(ip("127.0.0.1").into());
+        assert_eq!(bound, Bound::Nowhere);
     }
 
     proptest! {
@@ -331,7 +345,7 @@ mod tests {
             match address.to_string().parse::<SourceIp>() {
                 Ok(source) => {
                     let bound = source.address(ip("127.0.0.1").into());
-                    prop_assert_eq!(bound, Some(address.to_canonical()));
+                    prop_assert_eq!(bound, Bound::To(address.to_canonical()));
                 }
                 Err(_) => prop_assert!(address.to_canonical().is_unspecified()),
             }

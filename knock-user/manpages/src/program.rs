@@ -61,7 +61,12 @@ pub(crate) fn client(command: Command) -> io::Result<String> {
     page.item(
         "~/.config/knock/keys",
         "",
-        "The keys of the profiles, one file each, with access for this user only.",
+        "The private keys of the profiles, one file each, with access for this user only.",
+    );
+    page.item(
+        "~/.config/knock/pending",
+        "",
+        "The private keys of enrolments that wait for their invitation: `NAME@HOST.key`.",
     );
     page.see_also(&[("ssh_config", "5"), ("knockd", "8")]);
     program(command, "1", &page)
@@ -69,7 +74,11 @@ pub(crate) fn client(command: Command) -> io::Result<String> {
 
 /// The page of `command`, followed by `rest`.
 fn program(command: Command, section: &str, rest: &Page) -> io::Result<String> {
-    let mut command = command.disable_help_subcommand(true);
+    let mut command = command
+        .disable_help_subcommand(true)
+        // An option that only `--help` shows would have no description here if it has a short one
+        // alone.
+        .mut_args(|argument| argument.hide_short_help(false));
     command.build();
     let man = Man::new(command.clone()).section(section).manual(MANUAL);
     let mut text = Vec::new();

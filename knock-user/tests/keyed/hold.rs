@@ -6,7 +6,7 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, Output, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use knock_common::{
@@ -196,4 +196,42 @@ fn a_signal_that_ends_the_command_is_in_the_status() {
     kill("-TERM", &child.id().to_string());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(128 + 15), "{output:?}");
+}
+
+/// Answers one NTP request with a clock that is an hour ahead, after an answer to nobody.
+fn serve_time(socket: &UdpSocket) {
+    let mut request = [0; 100];
+    let (len, from) = socket.recv_from(&mut request).unwrap();
+    assert_eq!(len, 48);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seconds = (now.as_secs() + 3600 + 2_208_988_800) & 0xffff_ffff;
+    let seconds = u32::try_from(seconds).unwrap().to_be_bytes();
+    let mut answer = [0; 48];
+    (answer[0], answer[1]) = (4 << 3 | 4, 1);
+    answer[32..36].copy_from_slice(&seconds);
+    answer[40..44].copy_from_slice(&seconds);
+    socket.send_to(&answer, from).unwrap();
+    answer[24..32].copy_from_slice(&request[40..48]);
+    socket.send_to(&answer, from).unwrap();
+}
+
+#[test]
+fn the_time_can_come_from_elsewhere() {
+    let site = Site::new();
+    let time = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let source = format!("ntp:{}", time.local_addr().unwrap());
+    let server = thread::spawn(move || serve_time(&time));
+    for (options, ahead_ms) in [
+        (["--time", &source], 3_600_000),
+        (["--time-offset", "-2h"], -7_200_000),
+    ] {
+        let output = site.run(&options, &["--copies", "1"]);
+        assert!(output.status.success(), "{output:?}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let age = site
+            .request(1)
+            .age_ms(u64::try_from(now.as_millis()).unwrap());
+        assert!((age + ahead_ms).abs() < 5_000, "{age}");
+    }
+    server.join().unwrap();
 }

@@ -8,11 +8,15 @@ use knock_common::{
     window::Window,
 };
 
-use super::value::{PublicKeyParser, SequenceParser, Verify, lease, window};
+use super::{
+    text,
+    value::{PublicKeyParser, SequenceParser, Verify, lease, window},
+};
 use crate::{
-    clock::Offset,
+    clock::{Offset, TimeSource},
     name::Name,
     pace::{Copies, Delay, Pace},
+    resolve_ip::ResolveIp,
     server::{Families, Server},
     source_ip::{HostAddress, SourceIp},
     transport::{Transport, UdpPort},
@@ -42,16 +46,17 @@ pub struct KnockArgs {
     )]
     pub held: Vec<OsString>,
 
-    /// How long the door should stay open, in whole seconds [default: set by the door]
+    /// How long the door should stay open, such as 10m [default: set by the door]
     ///
-    /// At most 65534s over SYNs; a datagram has room for more. The door's `max_for` on the server
+    /// Whole seconds. At most 65534s over SYNs; a datagram has room for more. The door's `max_for`
+    /// on the server
     /// is the upper limit.
     #[arg(
         long = "for",
         value_name = "TIME",
         value_parser = lease,
         conflicts_with = "classic",
-        help_heading = "What to open"
+        help_heading = text::WHAT
     )]
     pub lease: Option<RequestedLease>,
 
@@ -61,7 +66,7 @@ pub struct KnockArgs {
     #[arg(
         long,
         conflicts_with_all = ["lease", "verify", "timeout", "classic"],
-        help_heading = "What to open"
+        help_heading = text::WHAT
     )]
     pub close: bool,
 
@@ -77,7 +82,7 @@ pub struct KnockArgs {
         long,
         requires = "held",
         conflicts_with_all = ["close", "dry_run", "classic"],
-        help_heading = "What to open"
+        help_heading = text::WHAT
     )]
     pub hold: bool,
 
@@ -88,19 +93,18 @@ pub struct KnockArgs {
         long,
         value_name = "ADDR",
         conflicts_with_all = ["source_ip", "verify", "timeout", "classic"],
-        help_heading = "What to open"
-    )]
+        help_heading = text::WHAT, hide_short_help = true)]
     pub open_for: Option<HostAddress>,
 
     /// Knock until this TCP port of the server answers: tcp/PORT, or none
     ///
     /// While the port does not answer, `knock` knocks again at growing intervals, up to
     /// --timeout. `none` overrides the profile's setting.
-    #[arg(long, value_name = "tcp/PORT", help_heading = "What to open")]
+    #[arg(long, value_name = "tcp/PORT", help_heading = text::WHAT)]
     pub verify: Option<Verify>,
 
     /// The limit of --verify, counted from the first knock, at most 1h [default: 10s]
-    #[arg(long, value_name = "TIME", help_heading = "What to open")]
+    #[arg(long, value_name = "TIME", help_heading = text::WHAT, hide_short_help = true)]
     pub timeout: Option<Timeout>,
 
     /// Print what one knock would send, and send nothing
@@ -111,19 +115,18 @@ pub struct KnockArgs {
     #[arg(
         long,
         conflicts_with_all = ["verify", "timeout"],
-        help_heading = "What to open"
-    )]
+        help_heading = text::WHAT, hide_short_help = true)]
     pub dry_run: bool,
 
-    /// Read this client's private key from this file
+    /// This client's private key, in a file that `knock keygen` made
     ///
-    /// The file holds one line, knock2:…, as `knock keygen` writes it. `knock` refuses it if group
-    /// or others can read or change it; use `chmod 600 FILE`.
+    /// The file holds one line, knock2:…. `knock` refuses it if group or others can read or change
+    /// it; use `chmod 600 FILE`.
     #[arg(
         long,
         value_name = "FILE",
         conflicts_with_all = ["passphrase_file", "classic"],
-        help_heading = "Keys (without a profile)"
+        help_heading = text::KEYS
     )]
     pub key_file: Option<PathBuf>,
 
@@ -136,16 +139,16 @@ pub struct KnockArgs {
         value_name = "PUBLIC",
         value_parser = PublicKeyParser,
         conflicts_with = "classic",
-        help_heading = "Keys (without a profile)"
+        help_heading = text::KEYS
     )]
     pub server_key: Option<PublicKey>,
 
-    /// The name of this client on the server, needed to derive the key from a passphrase
+    /// The name of this client on the server, for a key that is made from a passphrase
     #[arg(
         long,
         value_name = "NAME",
         conflicts_with = "classic",
-        help_heading = "Keys (without a profile)"
+        help_heading = text::KEYS
     )]
     pub client: Option<Name>,
 
@@ -153,7 +156,7 @@ pub struct KnockArgs {
     ///
     /// A newline at the end is not part of the passphrase. `knock` refuses the file if group or
     /// others can read or change it; use `chmod 600 FILE`.
-    #[arg(long, value_name = "FILE", help_heading = "Keys (without a profile)")]
+    #[arg(long, value_name = "FILE", help_heading = text::KEYS, hide_short_help = true)]
     pub passphrase_file: Option<PathBuf>,
 
     /// Knock with one UDP datagram instead of 16 SYNs
@@ -161,11 +164,11 @@ pub struct KnockArgs {
     /// For networks that let out few ports, or change the source address between connections. The
     /// server must accept datagrams (`[datagram]` in its configuration). With --syn, the datagram
     /// is sent first and the SYNs after it, as two requests: a door with a command runs it twice.
-    #[arg(long, conflicts_with = "classic", help_heading = "How to send it")]
+    #[arg(long, conflicts_with = "classic", help_heading = text::SENDING)]
     pub udp: bool,
 
     /// Knock with SYNs, if the profile says otherwise
-    #[arg(long, help_heading = "How to send it")]
+    #[arg(long, help_heading = text::SENDING, hide_short_help = true)]
     pub syn: bool,
 
     /// The server's UDP port for datagrams [default: 62201]
@@ -173,8 +176,7 @@ pub struct KnockArgs {
         long,
         value_name = "PORT",
         conflicts_with = "classic",
-        help_heading = "How to send it"
-    )]
+        help_heading = text::SENDING, hide_short_help = true)]
     pub udp_port: Option<UdpPort>,
 
     /// The first of the server's 256 knock ports [default: 61000]
@@ -184,8 +186,7 @@ pub struct KnockArgs {
         long,
         value_name = "PORT",
         value_parser = window,
-        help_heading = "How to send it"
-    )]
+        help_heading = text::SENDING, hide_short_help = true)]
     pub base: Option<Window>,
 
     /// Use only the server's IPv4 address
@@ -193,23 +194,22 @@ pub struct KnockArgs {
         short = '4',
         long,
         conflicts_with = "ipv6",
-        help_heading = "How to send it"
-    )]
+        help_heading = text::SENDING, hide_short_help = true)]
     pub ipv4: bool,
 
     /// Use only the server's IPv6 address
-    #[arg(short = '6', long, help_heading = "How to send it")]
+    #[arg(short = '6', long, help_heading = text::SENDING, hide_short_help = true)]
     pub ipv6: bool,
 
-    /// The delay between two packets, at most 500ms [default: 2ms for SYNs, 1ms for datagrams]
-    #[arg(long, value_name = "TIME", help_heading = "How to send it")]
+    /// The delay between two packets, at most 500ms [default: 2ms for SYNs, 750us for datagrams]
+    #[arg(long, value_name = "TIME", help_heading = text::SENDING, hide_short_help = true)]
     pub delay: Option<Delay>,
 
     /// How many times to send the knock, 1 to 8 [default: 3 for SYNs, 4 for datagrams]
     ///
     /// For networks that lose packets. The daemon recognizes copies of one knock and accepts it
     /// once.
-    #[arg(long, value_name = "N", help_heading = "How to send it")]
+    #[arg(long, value_name = "N", help_heading = text::SENDING)]
     pub copies: Option<Copies>,
 
     /// The source address that the knock is bound to: auto, none or ADDR [default: auto]
@@ -225,9 +225,34 @@ pub struct KnockArgs {
         long,
         value_name = "ADDR",
         conflicts_with = "classic",
-        help_heading = "Address and time"
-    )]
+        help_heading = text::ADDRESS, hide_short_help = true)]
     pub source_ip: Option<SourceIp>,
+
+    /// Let `--source-ip auto` ask a STUN server for this host's address: stun:HOST[:PORT], or none
+    ///
+    /// Behind a router (NAT) this host cannot know the address that the server sees. With this
+    /// option it asks, where the server has a public address and this host has none. The answer is
+    /// not authenticated: with a wrong one the knock opens nothing here, and somebody at the wrong
+    /// address who records it can use it. If there is no answer within 2 s, the knock is unbound,
+    /// and a note says so.
+    #[arg(
+        long,
+        value_name = "SERVICE",
+        conflicts_with_all = ["classic", "open_for"],
+        help_heading = text::ADDRESS, hide_short_help = true)]
+    pub resolve_ip: Option<ResolveIp>,
+
+    /// Where the time of the knock comes from: system, or ntp:HOST[:PORT] [default: system]
+    ///
+    /// For a host without a right clock. The server is asked once, by SNTP, for at most 2 s. Its
+    /// answer is not authenticated: whoever can change it can let the knock fail, or make one that
+    /// is valid later.
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        conflicts_with_all = ["classic", "time_offset"],
+        help_heading = text::ADDRESS, hide_short_help = true)]
+    pub time: Option<TimeSource>,
 
     /// Add this to the time on this host's clock, which is wrong: +30s, -2h
     ///
@@ -237,15 +262,14 @@ pub struct KnockArgs {
         value_name = "DURATION",
         allow_hyphen_values = true,
         conflicts_with = "classic",
-        help_heading = "Address and time"
-    )]
+        help_heading = text::ADDRESS, hide_short_help = true)]
     pub time_offset: Option<Offset>,
 
     /// Use the classic protocol, which needs no clock but does not prevent replay
     ///
     /// A classic knock is always the same 16 ports. An attacker who observes it can send it
     /// again.
-    #[arg(long, requires = "sequence", help_heading = "Classic knocks")]
+    #[arg(long, requires = "sequence", help_heading = text::CLASSIC, hide_short_help = true)]
     pub classic: bool,
 
     /// The classic sequence of the door: 1 to 15 numbers from 0 to 255, separated by commas
@@ -256,8 +280,7 @@ pub struct KnockArgs {
         value_name = "N,N,…",
         value_parser = SequenceParser,
         requires = "classic",
-        help_heading = "Classic knocks"
-    )]
+        help_heading = text::CLASSIC, hide_short_help = true)]
     pub sequence: Option<Sequence>,
 }
 
@@ -291,6 +314,13 @@ impl KnockArgs {
             delay: self.delay.unwrap_or(default.delay),
             copies: self.copies.unwrap_or(default.copies),
         }
+    }
+
+    /// Where the time comes from, if it is specified.
+    #[must_use]
+    pub fn time_source(&self) -> Option<TimeSource> {
+        let offset = self.time_offset.map(TimeSource::Offset);
+        self.time.clone().or(offset)
     }
 
     /// The port to verify. `None`: not specified; `Some(None)`: explicitly none.

@@ -9,9 +9,25 @@ pub(super) const USAGE: &str = "knock [OPTIONS] SERVER DOOR
        knock keygen FILE
        knock pubkey FILE";
 
+/// The headings of the options.
+pub(super) const WHAT: &str = "Opening and closing";
+pub(super) const KEYS: &str = "Keys, without a profile";
+pub(super) const SENDING: &str = "Sending";
+pub(super) const ADDRESS: &str = "Address and time";
+pub(super) const CLASSIC: &str = "Classic knocks";
+
 pub(super) const SHORT_EXAMPLES: &str = "\
-Example: knock --verify tcp/22 home ssh
-For more, see knock --help";
+Examples:
+  knock --verify tcp/22 home ssh          open `ssh` of the profile `home`, and see that it opens
+  knock --hold home ssh -- ssh home       open it, and close it when the command ends
+
+If nothing opens:
+  date -u                                 is the clock right? else add --time ntp:pool.ntp.org
+  knock --udp --verify tcp/22 home ssh    does this network let only few ports out?
+  knock list                              is it the right server?
+  The log of the server says why it refused a knock: knockd tail
+
+All options: knock --help";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +65,12 @@ Examples:
 
   Use a profile or server with the same name as a command:
     knock -- list ssh
+
+  On a host whose clock is wrong:
+    knock --time ntp:pool.ntp.org home ssh
+
+  Behind a router, for a door that requires a knock that is bound to an address:
+    knock --resolve-ip stun:stun.example.net home ssh
 
   If nothing opens because the network loses packets, send more copies, more slowly:
     knock --copies 5 --delay 50ms home ssh

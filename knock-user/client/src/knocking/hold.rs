@@ -54,6 +54,7 @@ fn keep_open(session: &mut Session<'_, '_>, hold: &Hold, mut running: Running) -
         if let Some(status) = running.wait_until(Instant::now() + hold.period)? {
             return Ok(status);
         }
+        session.look_up_again();
         if let Err(error) = session.knock(lease) {
             session.note(format!(
                 "could not knock again, which may close the door: {error:#}"

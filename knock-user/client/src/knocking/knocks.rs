@@ -17,7 +17,6 @@ use crate::{
     moment::Moment,
     plan::{Keyed, Plan, Protocol, Whom},
     secret,
-    server::Address,
     syn::SynKnocks,
 };
 
@@ -58,17 +57,6 @@ impl Knocks {
         }
     }
 
-    /// The address that a knock to `to` is bound to, if any.
-    pub(super) fn source(&self, to: Address) -> Option<IpAddr> {
-        match self {
-            Self::Classic(_) => None,
-            Self::Keyed(knocks) => match knocks.whom {
-                Whom::Sender(source_ip) => source_ip.address(to),
-                Whom::Other(_) => None,
-            },
-        }
-    }
-
     /// A knock that is bound to `source`, or unbound.
     pub(super) fn parcel(
         &mut self,
@@ -88,6 +76,8 @@ impl Knocks {
 impl KeyedKnocks {
     fn new(keyed: &Keyed, plan: &Plan) -> Result<Self> {
         let door = keyed.door.as_str();
+        // First, so that a server that does not answer is reported before the passphrase prompt.
+        let clock = keyed.time.clock()?;
         let pair = keyed.secret.pair(&keyed.server_key)?;
         let syns = if keyed.transport.has_syns() {
             let secret = SynSecret::of_client(&pair, &keyed.server_key).context(WRONG_SERVER)?;
@@ -103,7 +93,7 @@ impl KeyedKnocks {
             syns,
             datagrams,
             whom: keyed.whom,
-            clock: Clock::with_offset(keyed.offset),
+            clock,
         })
     }
 

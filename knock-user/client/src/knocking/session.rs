@@ -1,5 +1,7 @@
 //! A plan in execution.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result, anyhow};
 use knock_common::protocol::lease::RequestedLease;
 
@@ -10,13 +12,29 @@ use crate::{
     plan::Plan,
     send,
     server::Address,
+    source_ip::Bound,
 };
+
+/// The address that a knock to `to` is bound to, and a note if it could not be learnt.
+pub(super) fn source_of(plan: &Plan, to: Address) -> (Option<IpAddr>, Option<String>) {
+    match plan.bound(to) {
+        Bound::To(source) => (Some(source), None),
+        Bound::Nowhere => (None, None),
+        Bound::Unknown => match plan.resolve_ip().address(to) {
+            Ok(source) => (source, None),
+            // Not an error: `auto` binds where it can, and an unbound knock is better than none.
+            Err(error) => (None, Some(format!("{:#}", anyhow!(error)))),
+        },
+    }
+}
 
 /// The state of a plan in execution.
 pub(super) struct Session<'a, 'c> {
     pub(super) plan: &'a Plan,
     pub(super) addresses: Vec<Address>,
     pub(super) knocks: Knocks,
+    /// The addresses that knocks are bound to, as far as they have been looked up.
+    bound: Vec<(Address, Option<IpAddr>)>,
     /// The addresses that at least one knock was sent to.
     pub(super) reached: Vec<Address>,
     /// The notes already printed; a repeated failure is reported once.
@@ -33,6 +51,7 @@ impl<'a, 'c> Session<'a, 'c> {
             knocks: Knocks::new(plan)?,
             plan,
             addresses,
+            bound: Vec::new(),
             reached: Vec::new(),
             noted: Vec::new(),
             console,
@@ -47,7 +66,7 @@ impl<'a, 'c> Session<'a, 'c> {
         for address in self.addresses.clone() {
             // Two addresses never get the same knock: the daemon would accept the first and reject
             // the second as a replay.
-            let source = self.knocks.source(address);
+            let source = self.source(address)?;
             let parcel = self.knocks.parcel(source, lease)?;
             datagrams.extend(parcel.datagram.map(|datagram| (address, datagram)));
             syns.extend(parcel.syns.map(|knock| (address, knock)));
@@ -72,6 +91,29 @@ impl<'a, 'c> Session<'a, 'c> {
             self.note(format!("{failure:#}"))?;
         }
         fatal.map_or(Ok(()), Err)
+    }
+
+    /// The address that a knock to `to` is bound to, if any. It is looked up once.
+    fn source(&mut self, to: Address) -> Result<Option<IpAddr>> {
+        if let Some((_, source)) = self.bound.iter().find(|(address, _)| *address == to) {
+            return Ok(*source);
+        }
+        let (source, note) = source_of(self.plan, to);
+        if let Some(note) = note {
+            self.note(note)?;
+        }
+        self.bound.push((to, source));
+        Ok(source)
+    }
+
+    /// Looks addresses up again for the next knock: this host may be in another network by now.
+    pub(super) fn look_up_again(&mut self) {
+        self.bound.clear();
+    }
+
+    /// Whether a knock was bound to an address.
+    pub(super) fn is_bound(&self) -> bool {
+        self.bound.iter().any(|(_, source)| source.is_some())
     }
 
     /// Sends the datagrams. Returns whether at least one was sent.

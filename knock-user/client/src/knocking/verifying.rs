@@ -71,14 +71,9 @@ pub(super) fn knock_until(
     } else {
         format!("{count} knocks")
     };
-    let knocks = &session.knocks;
-    let bound = session
-        .reached
-        .iter()
-        .any(|it| knocks.source(*it).is_some());
     bail!(
         "{port} on {server} still {silence} after {times} in {timeout}. {}",
-        causes(plan, port, bound, SystemTime::now())
+        causes(plan, port, session.is_bound(), SystemTime::now())
     )
 }
 

@@ -70,13 +70,13 @@ fn a_profile_is_all_that_is_needed() {
     assert_eq!(keyed.lease, lease("10m"));
     assert_eq!(keyed.whom, Whom::Sender(SourceIp::None));
     assert_eq!(keyed.server_key.to_string(), SERVER);
-    assert_eq!(keyed.offset, Offset::ZERO);
+    assert_eq!(keyed.time, TimeSource::System);
 
     let typed = self::keyed("typed ssh");
     assert_eq!(typed.transport, Transport::Udp);
     assert_eq!(typed.udp.get(), 5353);
     assert_eq!(typed.lease, lease("30h"));
-    assert_eq!(typed.offset, "-2h".parse().unwrap());
+    assert_eq!(typed.time, TimeSource::Offset("-2h".parse().unwrap()));
 }
 
 #[test]
@@ -262,4 +262,29 @@ fn the_command_of_a_held_door_is_taken_as_it_is() {
     assert_eq!(hold.arguments, ["--", "-l"]);
     let hold = plan("home --hold ssh ls -l").unwrap().hold.unwrap();
     assert_eq!(hold.arguments, ["-l"]);
+}
+
+#[test]
+fn one_source_of_time_is_used() {
+    let time = |args: &str| keyed(args).time;
+    let offset = |text: &str| TimeSource::Offset(text.parse().unwrap());
+    let ntp: TimeSource = "ntp:192.0.2.123".parse().unwrap();
+    assert_eq!(time("home ssh --time-offset 5s"), offset("5s"));
+    assert_eq!(time("typed ssh --time-offset 5s"), offset("5s"));
+    assert_eq!(time("typed ssh --time ntp:192.0.2.123"), ntp);
+    assert_eq!(time("typed ssh --time system"), TimeSource::System);
+}
+
+#[test]
+fn a_resolver_is_for_an_address_that_is_not_known() {
+    let stun: ResolveIp = "stun:192.0.2.3".parse().unwrap();
+    assert_eq!(keyed("home ssh").resolve_ip, ResolveIp::Nobody);
+    assert_eq!(
+        keyed("typed ssh --resolve-ip stun:192.0.2.3").resolve_ip,
+        stun
+    );
+    let args = "home ssh --source-ip auto --resolve-ip stun:192.0.2.3";
+    assert_eq!(keyed(args).resolve_ip, stun);
+    let error = refused("home ssh --resolve-ip stun:192.0.2.3");
+    assert!(error.contains("--source-ip auto"), "{error}");
 }

@@ -18,8 +18,9 @@ use toml::Spanned;
 use super::settings::{Profile, check_name};
 use crate::{
     cli::lease,
-    clock::Offset,
+    clock::{Offset, TimeSource},
     name::Name,
+    resolve_ip::ResolveIp,
     server::Server,
     source_ip::SourceIp,
     transport::{Transport, UdpPort},
@@ -48,6 +49,8 @@ struct RawProfile {
     #[serde(rename = "for")]
     lease: Option<Lease>,
     source_ip: Option<Text<SourceIp>>,
+    resolve_ip: Option<Text<ResolveIp>>,
+    time: Option<Text<TimeSource>>,
     time_offset: Option<Text<Offset>>,
     verify: Option<Text<TcpPort>>,
 }
@@ -155,7 +158,15 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> 
             key_file: raw.key_file.map(|path| folder.join(path)),
             lease: raw.lease.map(|lease| lease.0),
             source_ip: raw.source_ip.map(|source_ip| source_ip.0),
-            time_offset: raw.time_offset.map(|offset| offset.0),
+            resolve_ip: raw.resolve_ip.map(|resolve_ip| resolve_ip.0),
+            time: match (raw.time, raw.time_offset) {
+                (Some(_), Some(_)) => {
+                    return Err(mistake("`time` and `time_offset` exclude each other"));
+                }
+                (Some(time), None) => time.0,
+                (None, Some(offset)) => TimeSource::Offset(offset.0),
+                (None, None) => TimeSource::System,
+            },
             verify: raw.verify.map(|verify| verify.0),
         });
     }

@@ -9,8 +9,9 @@ use knock_common::{
 use thiserror::Error;
 
 use crate::{
-    clock::Offset,
+    clock::TimeSource,
     name::Name,
+    resolve_ip::ResolveIp,
     server::Server,
     source_ip::SourceIp,
     transport::{Transport, UdpPort},
@@ -40,8 +41,10 @@ pub struct Profile {
     pub lease: Option<RequestedLease>,
     /// The default source address binding of the profile.
     pub source_ip: Option<SourceIp>,
-    /// What is added to this host's clock.
-    pub time_offset: Option<Offset>,
+    /// Who tells this host's address by default.
+    pub resolve_ip: Option<ResolveIp>,
+    /// Where the time of a knock comes from by default.
+    pub time: TimeSource,
     /// The port that must answer by default.
     pub verify: Option<TcpPort>,
 }

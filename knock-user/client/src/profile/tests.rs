@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    clock::TimeSource,
     source_ip::SourceIp,
     transport::{Transport, UdpPort},
 };
@@ -28,6 +29,7 @@ server_key = "OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI"
 udp = 53
 transport = "both"
 time_offset = "-2h"
+resolve_ip = "stun:192.0.2.3:3479"
 for = "10m"
 source_ip = "none"
 verify = "tcp/22"
@@ -112,12 +114,17 @@ fn all_keys_of_a_profile_are_read() {
     assert_eq!(home.server_key, SERVER.parse().unwrap());
     assert_eq!(home.udp.map(UdpPort::get), Some(53));
     assert_eq!(home.transport, Some(Transport::Both));
-    assert_eq!(home.time_offset, Some("-2h".parse().unwrap()));
+    assert_eq!(home.time, TimeSource::Offset("-2h".parse().unwrap()));
+    assert_eq!(
+        home.resolve_ip,
+        Some("stun:192.0.2.3:3479".parse().unwrap())
+    );
 
     let least = profiles.get("least").unwrap();
     assert_eq!(least.window, Window::DEFAULT);
     assert!(least.key_file.is_none() && least.lease.is_none());
-    assert!(least.udp.is_none() && least.transport.is_none() && least.time_offset.is_none());
+    assert!(least.udp.is_none() && least.transport.is_none() && least.resolve_ip.is_none());
+    assert_eq!(least.time, TimeSource::System);
     assert!(profiles.get("server.example.net").is_none());
 }
 
@@ -138,19 +145,19 @@ fn errors_name_line_and_key() {
             ":6: base: 0 cannot be a window's base",
         ),
         ("base = 40000", "base = \"x\"", ":6: base: invalid type"),
-        ("for = \"10m\"", "for = \"10\"", ":12: for: "),
+        ("for = \"10m\"", "for = \"10\"", ":13: for: "),
         (
             "for = \"10m\"",
             "for = \"1500ms\"",
-            ":12: for: a knock can ask for 1 to 4294967294 whole seconds",
+            ":13: for: a knock can ask for 1 to 4294967294 whole seconds",
         ),
         (
             "source_ip = \"none\"",
             "source_ip = \"no\"",
-            ":13: source_ip: expected `auto`",
+            ":14: source_ip: expected `auto`",
         ),
-        ("verify = \"tcp/22\"", "verify = \"22\"", ":14: verify: "),
-        ("verify = \"tcp/22\"", "verify", ":14: "),
+        ("verify = \"tcp/22\"", "verify = \"22\"", ":15: verify: "),
+        ("verify = \"tcp/22\"", "verify", ":15: "),
         (
             "name = \"home\"",
             "name = \"\"",
@@ -164,7 +171,7 @@ fn errors_name_line_and_key() {
         (
             "name = \"least\"",
             "name = \"home\"",
-            ":17: name: there is another profile `home`",
+            ":18: name: there is another profile `home`",
         ),
         (
             "host = \"server.example.net\"",
@@ -192,6 +199,16 @@ fn errors_name_line_and_key() {
             "\"-2h\"",
             "\"2\"",
             ":11: time_offset: expected a duration with a sign",
+        ),
+        (
+            "\"stun:",
+            "\"turn:",
+            ":12: resolve_ip: expected `none` or stun:HOST",
+        ),
+        (
+            "time_offset",
+            "time = \"ntp:host\"\ntime_offset",
+            ":3: name: `time` and `time_offset` exclude each other",
         ),
         ("[[profile]]", "[profiles]", ":2: unknown field `profiles`"),
     ] {
