@@ -29,6 +29,8 @@ daemon:x:1:1:daemon:/:/bin/false
 knockd:x:100:100::/var/lib/knockd:/bin/false
 nobody:x:65534:65534:nobody:/:/bin/false
 ";
+/// Nobody has a password. The tests try to read it.
+const SHADOW: &str = "root:*:20000:0:99999:7:::\n";
 const GROUP: &str = "root:x:0:\ndaemon:x:1:\nknockd:x:100:\nnogroup:x:65534:\n";
 
 /// What a guest has beside the programs of this project and what every check uses.
@@ -55,6 +57,8 @@ pub(super) fn make(
         fs::create_dir_all(root.join(needed))?;
     }
     fs::write(root.join("etc/passwd"), PASSWD)?;
+    fs::write(root.join("etc/shadow"), SHADOW)?;
+    fs::set_permissions(root.join("etc/shadow"), Permissions::from_mode(0o600))?;
     fs::write(root.join("etc/group"), GROUP)?;
     userland::install(workspace, arch, &root).context("cannot collect the guest's programs")?;
     modules
