@@ -7,7 +7,7 @@
 
 pub mod clock;
 pub mod frame;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod hijack;
 pub mod kernel_log;
 pub mod link;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::netns::Namespace;
 
 /// Time limit for a new link to carry traffic.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A server and a client namespace, joined by a veth pair.
 ///

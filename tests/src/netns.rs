@@ -191,6 +191,23 @@ impl Namespace {
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+
+    /// Renames an interface that is up. Before Linux 6.2 the kernel renames none that is up, so it
+    /// is down meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error, with the output, if `ip` fails.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let rename = format!("link set dev {from} name {to}");
+        if self.ip(&rename).is_ok() {
+            return Ok(());
+        }
+        self.ip(&format!("link set dev {from} down"))?;
+        self.ip(&rename)?;
+        self.ip(&format!("link set dev {to} up"))?;
+        Ok(())
+    }
 }
 
 /// A path to the open `file` that every process can resolve.

@@ -10,6 +10,7 @@ use std::{
 use knock_tests::{
     link::Pair,
     needs_bpf,
+    netns::Namespace,
     process::Running,
     scene::{CONFIGURATION, Files, PHONE, SOON, SSH, Scene, classic, knockd, program},
     service::{Greeter, try_connect},
@@ -51,9 +52,22 @@ impl Watched {
     /// Changes the link with `ip`, waits for the log line `expected` and returns the time until
     /// then.
     fn after(&self, change: &str, expected: &str) -> Duration {
+        self.after_change(expected, |server| server.ip(change).map(drop))
+    }
+
+    /// Like [`after`](Self::after), for another name.
+    fn after_rename(&self, from: &str, to: &str, expected: &str) -> Duration {
+        self.after_change(expected, |server| server.rename(from, to))
+    }
+
+    fn after_change(
+        &self,
+        expected: &str,
+        change: impl FnOnce(&Namespace) -> anyhow::Result<()>,
+    ) -> Duration {
         let mark = self.knockd.mark();
         let begun = Instant::now();
-        self.pair.server.ip(change).unwrap();
+        change(&self.pair.server).unwrap();
         let is_logged = |line: &str| line.contains(expected);
         self.knockd.wait_for_after(mark, is_logged, SOON).unwrap();
         begun.elapsed()
@@ -207,11 +221,12 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_is_attached_again() {
 fn a_renamed_interface_is_matched_by_its_new_name() {
     needs_bpf!();
     let watched = Watched::new(&["--iface", "wan0"]);
-    let took = watched.after("link set dev srv0 name wan0", "attached to wan0");
+    let took = watched.after_rename("srv0", "wan0", "attached to wan0");
     assert!(took < REATTACH_LIMIT, "{took:?}");
     watched.knock_from("cli0", source(31));
-    watched.after(
-        "link set dev wan0 name lan0",
+    watched.after_rename(
+        "wan0",
+        "lan0",
         "wan0 was renamed to lan0, which is not configured: detaching from it",
     );
     assert!(watched.attached().is_empty());
@@ -233,10 +248,7 @@ fn any_attaches_to_all_interfaces_but_loopback_and_to_new_ones() {
         .server
         .ip("tuntap add dev tun0 mode tun")
         .unwrap();
-    watched.after(
-        "link set dev new0 name newer0",
-        "new0 was renamed to newer0",
-    );
+    watched.after_rename("new0", "newer0", "new0 was renamed to newer0");
     let attached = [json!("srv0"), json!("newer0"), json!("tun0")];
     assert_eq!(watched.attached(), attached);
     let status = watched.status();
@@ -300,11 +312,7 @@ fn an_interface_with_another_xdp_program_is_not_taken_over() {
         format!("interfaces = [{{ name = \"srv0\", attach = \"xdp\" }}]\n{CONFIGURATION}");
     let mut other = Watched::with(&configuration, &[]);
     let mark = other.knockd.mark();
-    other
-        .pair
-        .server
-        .ip("link set dev srv0 name gone0")
-        .unwrap();
+    other.pair.server.rename("srv0", "gone0").unwrap();
     other
         .knockd
         .wait_for_after(mark, |line| line.contains("which is not configured"), SOON)
@@ -314,8 +322,9 @@ fn an_interface_with_another_xdp_program_is_not_taken_over() {
     let tap = Running::spawn(tap).unwrap();
     tap.wait_for(|line| line.contains("attached to gone0"), SOON)
         .unwrap();
-    other.after(
-        "link set dev gone0 name srv0",
+    other.after_rename(
+        "gone0",
+        "srv0",
         "another XDP program, `knock_xdp` with id",
     );
     let refused = &other.status()["refused"][0];

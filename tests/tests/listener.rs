@@ -234,7 +234,7 @@ fn signal_to(process: u32, signal: &str) {
     assert!(kill.status().unwrap().success());
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod compromised {
     use knock_tests::hijack::{Hijacked, Outcome};
     use nix::{errno::Errno, libc, sys::signal::Signal::SIGSYS};
@@ -302,6 +302,7 @@ mod compromised {
         for (call, arguments) in [
             (libc::SYS_socket, &[inet, stream, 0][..]),
             (libc::SYS_socket, &[unix, stream, 0]),
+            #[cfg(target_arch = "x86_64")]
             (libc::SYS_fork, &[]),
             (libc::SYS_clone, &[libc::SIGCHLD as u64, 0, 0, 0, 0]),
             (libc::SYS_kill, &[supervisor, libc::SIGTERM as u64]),
@@ -312,7 +313,9 @@ mod compromised {
             (libc::SYS_setuid, &[0]),
             (libc::SYS_mmap, &[0, 4096, rwx, private, u64::MAX, 0]),
             (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1]),
+            #[cfg(target_arch = "x86_64")]
             (libc::SYS_chmod, &[path, 0o777]),
+            (libc::SYS_fchmodat, &[here, path, 0o777]),
             (libc::SYS_io_uring_setup, &[1, path]),
             (libc::SYS_userfaultfd, &[0]),
             (libc::SYS_memfd_create, &[path, 0]),

@@ -10,6 +10,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 /bin/busybox --install -s /bin
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmp /run
 mount -t tmpfs tmp /tmp

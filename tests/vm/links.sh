@@ -41,6 +41,7 @@ link() {
 
 clear_links() {
     clean_up
+    hang_up
     for made in bond0 br0 vrf0 tunnel over srv.5 srv; do
         ip link del "$made" 2>/dev/null
     done
@@ -54,7 +55,6 @@ pair() {
     ip link set srv up
     ip -n client link set cli up
 }
-
 
 few_queues() {
     ip link add srv numrxqueues 1 numtxqueues 4 type veth peer name cli numrxqueues 1 numtxqueues 4 || return
@@ -105,6 +105,106 @@ tunnel() {
     address tunnel tunnel && reaches
 }
 
+# The programs in /others have libraries of their own.
+prepare_others() {
+    mkdir -p /others/dev /others/proc /others/sys /others/run /others/tmp /others/var
+    for folder in dev proc sys run; do
+        mount -o rbind "/$folder" "/others/$folder"
+    done
+    ln -s ../run /others/var/run
+    # Debian's options ask for a password and a modem.
+    : >/others/etc/ppp/options
+    printf '%s\n' noauth nodetach "connect-delay 0" >/others/etc/ppp/session
+    # They call what is not there.
+    rm -rf /others/etc/ppp/ip*
+}
+
+wireguard() {
+    pair || return
+    ip addr add 198.51.100.1/24 dev srv
+    in_client ip addr add 198.51.100.2/24 dev cli
+    for side in server client; do
+        chroot /others wg genkey >"/run/wg-$side" || return
+        chroot /others wg pubkey <"/run/wg-$side" >"/run/wg-$side.pub" || return
+    done
+    ip link add tunnel type wireguard || return
+    in_client ip link add tunnel type wireguard || return
+    chroot /others wg set tunnel listen-port 51820 private-key /run/wg-server \
+        peer "$(cat /run/wg-client.pub)" allowed-ips 192.0.2.0/24 || return
+    in_client chroot /others wg set tunnel private-key /run/wg-client \
+        peer "$(cat /run/wg-server.pub)" endpoint 198.51.100.1:51820 allowed-ips 192.0.2.0/24 || return
+    address tunnel tunnel && reaches
+}
+
+# A PPPoE session: the server's host dials, with the session in the kernel as on a router, and the
+# access concentrator is in the client's namespace. It has one session, and does not answer until
+# that has ended.
+pppoe() {
+    # What the kernel would load by itself.
+    for module in ppp_async ppp_synctty; do
+        modprobe "$module" || return
+    done
+    pair || return
+    ip netns exec client chroot /others pppoe-server -F -I cli -L "$CLIENT" -R "$SERVER" \
+        -N 1 -i -O /etc/ppp/session >/run/pppoe-server 2>&1 &
+    wait_until in_client grep -q " 8863 " /proc/net/packet || fail "no concentrator: $(cat /run/pppoe-server)"
+    dial
+}
+
+has_session() {
+    [ -n "$(ip -4 addr show dev ppp0 to "$SERVER")" ] && [ -n "$(client_interface)" ]
+}
+
+dial() {
+    chroot /others pppd plugin rp-pppoe.so nic-srv file /etc/ppp/session >/run/pppd 2>&1 &
+    echo $! >/run/session.pid
+    wait_until has_session || fail "no session: $(tail -n 3 /run/pppd) $(tail -n 3 /run/pppoe-server)"
+    in_client ip addr add "$STRANGER/32" dev "$(client_interface)"
+    ip route add "$STRANGER" dev ppp0
+    reaches
+}
+
+# Ends a PPPoE session and its concentrator. The interfaces go with them.
+hang_up() {
+    killall pppd pppoe-server 2>/dev/null && wait_until is_absent ppp0
+}
+
+# Each session has an interface of its own, with the same name.
+follows_sessions() {
+    configure '"ppp0"'
+    start || return
+    is_guarded ppp0 || return
+    knockd close "$CLIENT" || return
+    kill "$(cat /run/session.pid)"
+    wait_until is_absent ppp0 || fail "the session does not end"
+    wait_until has_no_attachment || fail "still attached: $(status_json)"
+    dial || return
+    wait_until is_attached ppp0 || fail "not attached again: $(status_json)"
+    is_guarded ppp0
+}
+
+is_absent() {
+    [ ! -e "/sys/class/net/$1" ]
+}
+
+is_attached() {
+    [ -n "$(mode "$1")" ]
+}
+
+has_no_attachment() {
+    status_json | grep -q '"attachments":\[\]'
+}
+
+pppoe_without_daemon() {
+    has_module pppoe || return
+    if check "PPPoE, again, carries packets" pppoe; then
+        check "the gate on a PPPoE session outlives the daemon" outlives_on ppp0
+        check "another PPPoE session is guarded" follows_sessions
+        check "SIGTERM with a PPPoE session" stop
+    fi
+    clear_links
+}
+
 # The kernel changes the mode of an IPVLAN at any time.
 becomes_blind() {
     configure '"over"'
@@ -119,11 +219,11 @@ names_refused() {
 }
 
 # Before Linux 6.6 the program of tc is held by a filter instead of a pinned link.
-outlives_on_a_tunnel() {
-    configure '"tunnel"'
+outlives_on() {
+    configure "{ name = \"$1\", attach = \"tc\" }"
     start || return
-    [ "$(mode tunnel)" = tc ] || fail "mode $(mode tunnel)"
-    is_guarded tunnel || return
+    [ "$(mode "$1")" = tc ] || fail "mode $(mode "$1")"
+    is_guarded "$1" || return
     stays_closed_when_killed || return
     is_taken_over || return
     stop || return
@@ -149,7 +249,7 @@ outlives_a_failed_start() {
 tunnel_without_daemon() {
     has_module ipip || return
     if check "IPIP tunnel, again, carries packets" tunnel ipip; then
-        check "the gate of tc outlives the daemon" outlives_on_a_tunnel
+        check "the gate of tc outlives the daemon" outlives_on tunnel
         has_module ipvlan && check "the gate of tc outlives a failed start" outlives_a_failed_start
     fi
     clear_links
@@ -201,6 +301,10 @@ link guards "macvlan" macvlan over above macvlan mode bridge
 link guards "ipvlan, l2" ipvlan over above ipvlan mode l2
 link gives_up "ipvlan, l3s" ipvlan over above ipvlan mode l3s
 ipvlan_that_changes
+prepare_others
+link guards "PPPoE session" pppoe ppp0 pppoe
+pppoe_without_daemon
+link guards "WireGuard tunnel" wireguard tunnel wireguard
 link guards "IPIP tunnel" ipip tunnel tunnel ipip
 tunnel_without_daemon
 link guards "GRE tunnel" ip_gre tunnel tunnel gre

@@ -10,6 +10,7 @@ use cargo_metadata::{Artifact, Message, Metadata};
 
 use crate::{
     interrupt,
+    targets::Target,
     workspace::{MANPAGES, Workspace},
 };
 
@@ -58,9 +59,25 @@ pub(crate) fn build_all(workspace: &Workspace) -> Result<Vec<Executable>> {
 ///
 /// Returns an error if the build fails or there are no tests in it.
 pub(crate) fn build(workspace: &Workspace, arguments: &str) -> Result<Vec<Executable>> {
+    build_for(workspace, arguments, None)
+}
+
+/// Like [`build`], for a `target` that is not this machine's own.
+///
+/// # Errors
+///
+/// Returns the errors of [`build`].
+pub(crate) fn build_for(
+    workspace: &Workspace,
+    arguments: &str,
+    target: Option<Target>,
+) -> Result<Vec<Executable>> {
     let metadata = workspace.metadata()?;
     let mut build = workspace.cargo("build --quiet --message-format=json-render-diagnostics");
     build.args(arguments.split_whitespace());
+    if let Some(target) = target {
+        target.build(&mut build);
+    }
     let output = interrupt::wait(build.stdout(Stdio::piped()))?;
     ensure!(output.status.success(), "the build failed");
     let mut executables = Vec::new();

@@ -73,8 +73,7 @@ pub(crate) fn build(workspace: &Workspace, target: Option<Target>) -> Result<()>
     let mut cargo = workspace.cargo(&format!("build --quiet --release --package {PROGRAMS}"));
     if let Some(target) = target {
         target.provide()?;
-        target.link(&mut cargo);
-        cargo.args(["--target", target.triple()]);
+        target.build(&mut cargo);
     }
     run(&mut cargo)
 }

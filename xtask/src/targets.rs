@@ -1,6 +1,6 @@
 //! The architectures that packages are made for: compilers for those of other machines.
 
-use std::{env, process::Command};
+use std::{env, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -34,7 +34,7 @@ impl Target {
         }
     }
 
-    /// The C compiler that links for it, and brings the C library.
+    /// The C compiler that links for it.
     fn linker(self) -> Provided {
         let (program, package) = match self {
             Self::Amd64 => ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
@@ -42,6 +42,15 @@ impl Target {
             Self::Armhf => ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
         };
         Provided { program, package }
+    }
+
+    /// A file of the C library to link with, and its package, on which the compiler does not depend.
+    fn library(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Amd64 => ("/usr/x86_64-linux-gnu/lib/crti.o", "libc6-dev-amd64-cross"),
+            Self::Arm64 => ("/usr/aarch64-linux-gnu/lib/crti.o", "libc6-dev-arm64-cross"),
+            Self::Armhf => ("/usr/arm-linux-gnueabihf/lib/crti.o", "libc6-dev-armhf-cross"),
+        }
     }
 
     fn is_host(self) -> bool {
@@ -71,16 +80,22 @@ impl Target {
     /// Installs what building for this target needs.
     pub(crate) fn provide(self) -> Result<()> {
         self.provide_library()?;
-        apt::provide(&[self.linker()])
+        apt::provide(&[self.linker()])?;
+        let (file, package) = self.library();
+        match self.is_host() || Path::new(file).exists() {
+            true => Ok(()),
+            false => apt::install(&[package]),
+        }
     }
 
-    /// Lets `cargo` link for this target.
-    pub(crate) fn link(self, cargo: &mut Command) {
+    /// Lets `cargo` build for this target.
+    pub(crate) fn build(self, cargo: &mut Command) {
         let triple = self.triple().to_uppercase().replace('-', "_");
         let variable = format!("CARGO_TARGET_{triple}_LINKER");
         if env::var_os(&variable).is_none() {
             cargo.env(variable, self.linker().program);
         }
+        cargo.args(["--target", self.triple()]);
     }
 }
 

@@ -13,17 +13,17 @@ mod userland;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::{
     apt::{self, Provided},
     executables::{self, Executable},
     interrupt, setup,
-    targets::Target,
     workspace::{PROGRAMS, TESTS, Workspace, run},
 };
 use boot::Guest;
+use initramfs::Contents;
 use kernel::{Arch, Kernel};
 use modules::Modules;
 use nic::Nics;
@@ -68,7 +68,7 @@ const SHORT_LIMIT: Duration = Duration::from_mins(10);
 /// Which kernels are booted.
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
-    /// The kernels: 6.1, 6.12, sid, 5.10, 6.1-arm64; by default all
+    /// The kernels: 6.1, 6.12, sid, 5.10, 6.1-arm64, 6.12-arm64-16k; by default all
     #[arg(value_name = "KERNEL")]
     kernels: Vec<String>,
     /// Only the checks that `cargo xtask test` runs; publishes nothing
@@ -85,7 +85,8 @@ enum Scope {
     /// The daemon on a veth pair and on one network card.
     Short,
     All,
-    Tests(Vec<Executable>),
+    /// The test executables of these targets.
+    Tests(Vec<String>),
 }
 
 /// A kernel and its modules, unpacked.
@@ -99,7 +100,7 @@ struct Unpacked {
 pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
     let kernels = kernel::chosen(&choice.kernels)?;
     setup::setup(workspace, None)?;
-    let scope = choice.scope(workspace)?;
+    let scope = choice.scope();
     let mut reports = Vec::new();
     let mut skipped = Vec::new();
     for kernel in kernels {
@@ -140,15 +141,12 @@ pub(crate) fn boot_short(workspace: &Workspace) -> Result<()> {
 }
 
 impl Choice {
-    fn scope(&self, workspace: &Workspace) -> Result<Scope> {
-        if self.tests.is_empty() {
-            return Ok(if self.short { Scope::Short } else { Scope::All });
+    fn scope(&self) -> Scope {
+        match (self.short, &self.tests[..]) {
+            (true, _) => Scope::Short,
+            (false, []) => Scope::All,
+            (false, targets) => Scope::Tests(targets.to_vec()),
         }
-        let mut arguments = format!("--package {TESTS}");
-        for target in &self.tests {
-            arguments += &format!(" --test {target}");
-        }
-        executables::build(workspace, &arguments).map(Scope::Tests)
     }
 }
 
@@ -177,11 +175,16 @@ impl Scope {
         }
     }
 
-    fn tests(&self) -> &[Executable] {
-        match self {
-            Self::Tests(executables) => executables,
-            Self::Short | Self::All => &[],
+    /// Builds the test executables that it needs.
+    fn build(&self, workspace: &Workspace, arch: Arch) -> Result<Vec<Executable>> {
+        let Self::Tests(targets) = self else {
+            return Ok(Vec::new());
+        };
+        let mut arguments = format!("--package {TESTS}");
+        for target in targets {
+            arguments += &format!(" --test {target}");
         }
+        executables::build_for(workspace, &arguments, arch.foreign()?)
     }
 }
 
@@ -189,10 +192,6 @@ fn boot_one(workspace: &Workspace, kernel: &Kernel, scope: &Scope) -> Result<Rep
     tools()?;
     let unpacked = unpack(workspace, kernel)?;
     build(workspace, kernel.arch)?;
-    ensure!(
-        kernel.arch.is_native() || scope.tests().is_empty(),
-        "the tests are built for this machine only"
-    );
     run_guest(workspace, kernel, &unpacked, scope)
 }
 
@@ -204,9 +203,14 @@ fn tools() -> Result<()> {
 fn unpack(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked> {
     let folder = workspace.target.join("vm").join(kernel.name);
     let packages = folder.join("packages");
-    let Kernel { arch, suites, .. } = kernel;
+    let Kernel {
+        arch,
+        package,
+        suites,
+        ..
+    } = kernel;
     archive::provide(workspace, suites, *arch, &packages, |archive| {
-        archive.kernel(&arch.metapackage())
+        archive.kernel(package)
     })?;
     let modules = Modules::find(&packages)?;
     let image = image::bootable(&packages, modules.release(), *arch)?;
@@ -221,19 +225,11 @@ fn unpack(workspace: &Workspace, kernel: &Kernel) -> Result<Unpacked> {
 fn build(workspace: &Workspace, arch: Arch) -> Result<()> {
     let mut cargo = workspace.cargo("build --quiet --bins --package");
     cargo.arg(PROGRAMS);
-    if arch.is_native() {
-        return run(&mut cargo);
+    if let Some(target) = arch.foreign()? {
+        target.provide()?;
+        target.build(&mut cargo);
     }
-    if arch != Arch::Arm64 {
-        bail!(
-            "the programs for {} are not built on this machine",
-            arch.debian()
-        );
-    }
-    let target = Target::Arm64;
-    target.provide()?;
-    target.link(&mut cargo);
-    run(cargo.args(["--target", target.triple()]))
+    run(&mut cargo)
 }
 
 fn run_guest(
@@ -247,7 +243,11 @@ fn run_guest(
         modules,
         image,
     } = unpacked;
-    let initramfs = initramfs::make(workspace, kernel.arch, modules, scope.tests(), folder)?;
+    let contents = Contents {
+        tests: &scope.build(workspace, kernel.arch)?,
+        has_others: matches!(scope, Scope::All),
+    };
+    let initramfs = initramfs::make(workspace, kernel.arch, modules, &contents, folder)?;
     let nics = scope.nics(kernel.arch)?;
     if !nics.missing.is_empty() {
         println!("skipped: this qemu has no {}", nics.missing.join(", "));

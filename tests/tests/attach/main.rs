@@ -36,15 +36,19 @@ fn configuration(interfaces: &str, gate: &str) -> String {
 
 /// Knocks for the door `ssh` from the client's address `source`, and waits until it is open.
 fn knock(scene: &Scene, source: IpAddr) {
-    let source = SocketAddr::new(source, 40_000);
     let server = if source.is_ipv4() {
         Pair::SERVER_V4.into()
     } else {
         Pair::SERVER_V6.into()
     };
-    let knock = classic(PHONE, SSH, source, server).unwrap();
+    knock_at(scene, source, server);
+}
+
+/// Like [`knock`], at any address of the server.
+fn knock_at(scene: &Scene, source: IpAddr, server: IpAddr) {
+    let knock = classic(PHONE, SSH, SocketAddr::new(source, 40_000), server).unwrap();
     scene.send(&knock).unwrap();
-    scene.opened("ssh", source.ip()).unwrap();
+    scene.opened("ssh", source).unwrap();
 }
 
 /// Asserts that `from` reaches the [`Greeter`] at `address`, port `port`.

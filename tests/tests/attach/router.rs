@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use knock_tests::{
@@ -13,7 +13,7 @@ use knock_tests::{
     service::{Greeter, try_connect},
 };
 
-use crate::{SILENCE, admits, configuration, kernel_count, knock, refuses, wait_for};
+use crate::{SILENCE, admits, configuration, kernel_count, knock, knock_at, refuses, wait_for};
 
 /// The inner network and the host in it.
 const LAN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -102,11 +102,7 @@ fn forwarded_packets_pass_in_both_families_and_directions() {
     needs_bpf!();
     let router = Router::new("\"*\"", "");
     admits(router.client(), INNER, 22);
-    admits(
-        router.client(),
-        INNER_V6.parse::<std::net::Ipv6Addr>().unwrap(),
-        22,
-    );
+    admits(router.client(), INNER_V6.parse::<Ipv6Addr>().unwrap(), 22);
     admits(&router.inner, Pair::CLIENT_V4, 22);
     admits(&router.inner, Pair::CLIENT_V6, 22);
     assert!(kernel_count(&router.scene, "forwarded") >= 4);
@@ -139,6 +135,81 @@ fn an_address_that_is_added_later_is_judged_at_once() {
     server.ip(&format!("address add {late}/32 dev lo")).unwrap();
     refuses(router.client(), late, 22);
     server.ip(&format!("address del {late}/32 dev lo")).unwrap();
+}
+
+/// The provider withdraws the prefixes of the link and of the inner network, and gives others. The
+/// daemon is told nothing.
+#[test]
+fn new_ipv6_prefixes_are_judged_and_forwarded_at_once() {
+    needs_bpf!();
+    let router = Router::new("\"*\"", "");
+    let server = &router.scene.pair.server;
+    let [
+        new_server,
+        new_client,
+        new_lan,
+        new_inner,
+        old_lan,
+        old_inner,
+    ] = [
+        "2001:db8:a::1",
+        "2001:db8:a::2",
+        "2001:db8:b::1",
+        "2001:db8:b::2",
+        "2001:db8:1::1",
+        INNER_V6,
+    ]
+    .map(|address| address.parse::<Ipv6Addr>().unwrap());
+    admits(router.client(), old_inner, 22);
+    refuses(router.client(), old_lan, 22);
+    knock(&router.scene, Pair::CLIENT_V6.into());
+    admits(router.client(), Pair::SERVER_V6, 22);
+    for (host, commands) in [
+        (
+            server,
+            vec![
+                format!("address del {}/64 dev srv0", Pair::SERVER_V6),
+                format!("address add {new_server}/64 dev srv0 nodad"),
+                format!("address del {old_lan}/64 dev lan0"),
+                format!("address add {new_lan}/64 dev lan0 nodad"),
+            ],
+        ),
+        (
+            &router.inner,
+            vec![
+                format!("address del {old_inner}/64 dev inn0"),
+                format!("address add {new_inner}/64 dev inn0 nodad"),
+                // It went with the prefix of the router.
+                format!("-6 route replace default via {new_lan}"),
+            ],
+        ),
+        (
+            router.client(),
+            vec![
+                format!("address del {}/64 dev cli0", Pair::CLIENT_V6),
+                format!("address add {new_client}/64 dev cli0 nodad"),
+                // Also to the prefix that is no longer there.
+                format!("-6 route replace 2001:db8:1::/64 via {new_server}"),
+                format!("-6 route add 2001:db8:b::/64 via {new_server}"),
+            ],
+        ),
+    ] {
+        for command in commands {
+            host.ip(&command).unwrap();
+        }
+    }
+    let forwarded = kernel_count(&router.scene, "forwarded");
+    admits(router.client(), new_inner, 22);
+    admits(&router.inner, new_client, 22);
+    assert!(kernel_count(&router.scene, "forwarded") >= forwarded + 2);
+    for judged in [new_server, new_lan, old_lan, old_inner] {
+        refuses(router.client(), judged, 22);
+    }
+    refuses(&router.inner, new_lan, 22);
+    knock_at(&router.scene, new_client.into(), new_server.into());
+    admits(router.client(), new_server, 22);
+    admits(router.client(), new_lan, 22);
+    refuses(&router.inner, new_lan, 22);
 }
 
 /// Here a rule of the routing delivers what is for another host to this one.

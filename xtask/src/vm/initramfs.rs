@@ -25,17 +25,28 @@ const FOLDERS: &[&str] = &[
 
 /// Who is in the guest: the listener's user is that of the package.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/:/bin/false
 knockd:x:100:100::/var/lib/knockd:/bin/false
 nobody:x:65534:65534:nobody:/:/bin/false
 ";
-const GROUP: &str = "root:x:0:\nknockd:x:100:\nnogroup:x:65534:\n";
+/// Nobody has a password. The tests try to read it.
+const SHADOW: &str = "root:*:20000:0:99999:7:::\n";
+const GROUP: &str = "root:x:0:\ndaemon:x:1:\nknockd:x:100:\nnogroup:x:65534:\n";
 
-/// Makes the archive in `folder`, with the test executables `tests`.
+/// What a guest has beside the programs of this project and what every check uses.
+#[derive(Debug)]
+pub(super) struct Contents<'a> {
+    pub(super) tests: &'a [Executable],
+    /// Whether it has the software that makes links from outside the kernel.
+    pub(super) has_others: bool,
+}
+
+/// Makes the archive in `folder`.
 pub(super) fn make(
     workspace: &Workspace,
     arch: Arch,
     modules: &Modules,
-    tests: &[Executable],
+    contents: &Contents<'_>,
     folder: &Path,
 ) -> Result<PathBuf> {
     let root = folder.join("root");
@@ -46,14 +57,19 @@ pub(super) fn make(
         fs::create_dir_all(root.join(needed))?;
     }
     fs::write(root.join("etc/passwd"), PASSWD)?;
+    fs::write(root.join("etc/shadow"), SHADOW)?;
+    fs::set_permissions(root.join("etc/shadow"), Permissions::from_mode(0o600))?;
     fs::write(root.join("etc/group"), GROUP)?;
     userland::install(workspace, arch, &root).context("cannot collect the guest's programs")?;
     modules
         .install(&root)
         .context("cannot collect the kernel's modules")?;
     copy_scripts(workspace, &root)?;
-    if !tests.is_empty() {
-        userland::install_tests(workspace, tests, &root)?;
+    if !contents.tests.is_empty() {
+        userland::install_tests(workspace, arch, contents.tests, &root)?;
+    }
+    if contents.has_others {
+        userland::install_others(workspace, arch, &root)?;
     }
     let archive = folder.join("initramfs.cpio");
     pack(&root, &archive)?;

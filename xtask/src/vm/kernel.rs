@@ -22,16 +22,29 @@ impl Arch {
         }
     }
 
-    /// The metapackage of its newest kernel.
-    pub(super) fn metapackage(self) -> String {
-        format!("linux-image-{}", self.debian())
-    }
-
     /// Whether the programs that this machine builds run on it.
     pub(super) fn is_native(self) -> bool {
         match self {
             Self::Amd64 => env::consts::ARCH == "x86_64",
             Self::Arm64 => env::consts::ARCH == "aarch64",
+        }
+    }
+
+    /// What cargo builds for it, if that is not this machine's own.
+    pub(super) fn foreign(self) -> Result<Option<Target>> {
+        match self {
+            _ if self.is_native() => Ok(None),
+            Self::Arm64 => Ok(Some(Target::Arm64)),
+            Self::Amd64 => bail!("nothing is built for {} on this machine", self.debian()),
+        }
+    }
+
+    /// Its strip(1), which comes with the linker.
+    pub(super) fn strip(self) -> &'static str {
+        match self {
+            _ if self.is_native() => "strip",
+            Self::Amd64 => "x86_64-linux-gnu-strip",
+            Self::Arm64 => "aarch64-linux-gnu-strip",
         }
     }
 
@@ -54,6 +67,8 @@ pub(super) struct Kernel {
     /// How the command line and the report call it.
     pub(super) name: &'static str,
     pub(super) arch: Arch,
+    /// The package that depends on the newest version.
+    pub(super) package: &'static str,
     /// Sets of suites, the best first. The newest kernel in the first set that can be had is taken.
     pub(super) suites: &'static [&'static [&'static str]],
 }
@@ -63,11 +78,13 @@ pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: SHORT,
         arch: Arch::Amd64,
+        package: "linux-image-amd64",
         suites: &[&["bookworm", "bookworm-security"], &["bookworm"]],
     },
     Kernel {
         name: "6.12",
         arch: Arch::Amd64,
+        package: "linux-image-amd64",
         suites: &[
             &["trixie", "trixie-security"],
             &["trixie"],
@@ -77,17 +94,27 @@ pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "sid",
         arch: Arch::Amd64,
+        package: "linux-image-amd64",
         suites: &[&["sid"]],
     },
     Kernel {
         name: "5.10",
         arch: Arch::Amd64,
+        package: "linux-image-amd64",
         suites: &[&["bullseye-security"], &["bullseye"]],
     },
     Kernel {
         name: "6.1-arm64",
         arch: Arch::Arm64,
+        package: "linux-image-arm64",
         suites: &[&["bookworm", "bookworm-security"], &["bookworm"]],
+    },
+    // Its pages have 16 KiB.
+    Kernel {
+        name: "6.12-arm64-16k",
+        arch: Arch::Arm64,
+        package: "linux-image-arm64-16k",
+        suites: &[&["trixie", "trixie-security"], &["trixie"]],
     },
 ];
 

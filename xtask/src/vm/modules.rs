@@ -29,6 +29,7 @@ const WANTED: &[&str] = &[
     "ppp_async",
     "ppp_synctty",
     "pppoe",
+    "wireguard",
     "ifb",
     // Network cards.
     "virtio_net",

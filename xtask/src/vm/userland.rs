@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{archive, kernel::Arch};
 use crate::{
     executables::Executable,
-    workspace::{Workspace, output},
+    workspace::{Workspace, output, run},
 };
 
 /// Programs of this machine, whose libraries are those that knockd is linked with.
@@ -21,7 +21,9 @@ use crate::{
 const PROGRAMS: &[&str] = &[SHELL, "ip", "tc", "setpriv"];
 
 /// What the harness of the project's tests calls beside [`PROGRAMS`]. `setup` installs it.
-const OF_TESTS: &[&str] = &["ethtool", "nft", "nsenter", "ssh", "strace", "unshare"];
+const OF_TESTS: &[&str] = &[
+    "bash", "ethtool", "nft", "nsenter", "ssh", "strace", "unshare",
+];
 
 const SHELL: &str = "dash";
 
@@ -33,6 +35,30 @@ const SUITE: &str = "bookworm";
 
 /// The usual tools, without libraries.
 const BUSYBOX: &str = "busybox-static";
+
+/// Software that makes PPPoE sessions and WireGuard tunnels, with its libraries, in a root directory
+/// of its own.
+const OTHERS: &[&str] = &[
+    SHELL,
+    "libaudit1",
+    "libc6",
+    "libcap-ng0",
+    "libcap2",
+    "libcrypt1",
+    "libdbus-1-3",
+    "libgcrypt20",
+    "libgpg-error0",
+    "liblz4-1",
+    "liblzma5",
+    "libpam0g",
+    "libpcap0.8",
+    "libssl3",
+    "libsystemd0",
+    "libzstd1",
+    "ppp",
+    "pppoe",
+    "wireguard-tools",
+];
 
 /// [`PROGRAMS`] and all libraries, for a guest of another architecture.
 const FOREIGN: &[&str] = &[
@@ -56,8 +82,28 @@ const FOREIGN: &[&str] = &[
     "zlib1g",
 ];
 
+/// [`OF_TESTS`] and the libraries that are not in [`FOREIGN`].
+const FOREIGN_OF_TESTS: &[&str] = &[
+    "bash",
+    "ethtool",
+    "libedit2",
+    "libgmp10",
+    "libjansson4",
+    "libnftables1",
+    "libnftnl11",
+    "libtinfo6",
+    "libunwind8",
+    "liblzma5",
+    "nftables",
+    "strace",
+];
+
 /// Folders of the unpacked packages that the guest can do without.
-const LEFT_OUT: &[&str] = &["usr/share", "usr/lib/aarch64-linux-gnu/gconv"];
+const LEFT_OUT: &[&str] = &[
+    "usr/share",
+    "usr/lib/aarch64-linux-gnu/gconv",
+    "usr/lib/x86_64-linux-gnu/gconv",
+];
 
 /// Fills the root directory `root`.
 pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<()> {
@@ -65,13 +111,7 @@ pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<
         true => &[BUSYBOX],
         false => FOREIGN,
     };
-    let packages: Vec<_> = packages.iter().map(|name| (*name).to_owned()).collect();
-    let unpacked = workspace
-        .target
-        .join(format!("vm/userland-{}", arch.debian()));
-    archive::provide(workspace, &[&[SUITE]], arch, &unpacked, |_| {
-        Ok(packages.clone())
-    })?;
+    let unpacked = unpack(workspace, arch, "userland", packages)?;
     copy_program(&unpacked.join("bin/busybox"), &root.join("bin/busybox"))?;
     let folder = match arch.is_native() {
         true => "usr/sbin",
@@ -80,7 +120,7 @@ pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<
     symlink(Path::new("/").join(folder).join(SHELL), root.join("bin/sh"))?;
     for program in OURS {
         let path = arch.program(workspace, program);
-        copy_program(&path, &root.join("usr/sbin").join(program))?;
+        copy_stripped(arch, &path, &root.join("usr/sbin").join(program))?;
         if arch.is_native() {
             copy_libraries(&path, root)?;
         }
@@ -96,20 +136,45 @@ pub(super) fn install(workspace: &Workspace, arch: Arch, root: &Path) -> Result<
     Ok(())
 }
 
+/// Unpacks `packages` for `arch` into a folder of this name, and returns its path.
+fn unpack(workspace: &Workspace, arch: Arch, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let packages: Vec<_> = packages.iter().map(|name| (*name).to_owned()).collect();
+    let folder = workspace
+        .target
+        .join(format!("vm/{name}-{}", arch.debian()));
+    archive::provide(workspace, &[&[SUITE]], arch, &folder, |_| {
+        Ok(packages.clone())
+    })?;
+    Ok(folder)
+}
+
+/// Adds [`OTHERS`] in the folder `others`.
+pub(super) fn install_others(workspace: &Workspace, arch: Arch, root: &Path) -> Result<()> {
+    let unpacked = unpack(workspace, arch, "others", OTHERS)?;
+    copy_tree(&unpacked, Path::new(""), &root.join("others"))
+}
+
 /// Adds the test executables, beside the programs as cargo builds them.
 pub(super) fn install_tests(
     workspace: &Workspace,
+    arch: Arch,
     tests: &[Executable],
     root: &Path,
 ) -> Result<()> {
     let build = root.join("project/target/debug");
     fs::create_dir_all(root.join("project/tests"))?;
     for test in tests {
-        copy_program(&test.path, &build.join("deps").join(&test.target))?;
-        copy_libraries(&test.path, root)?;
+        copy_stripped(arch, &test.path, &build.join("deps").join(&test.target))?;
+        if arch.is_native() {
+            copy_libraries(&test.path, root)?;
+        }
     }
     for program in OURS {
-        copy_program(&workspace.binary(program), &build.join(program))?;
+        copy_stripped(arch, &arch.program(workspace, program), &build.join(program))?;
+    }
+    if !arch.is_native() {
+        let unpacked = unpack(workspace, arch, "tests", FOREIGN_OF_TESTS)?;
+        return copy_tree(&unpacked, Path::new(""), root);
     }
     for program in OF_TESTS {
         let path = find(program)?;
@@ -133,6 +198,15 @@ fn copy_program(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to.with_file_name(""))?;
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     Ok(())
+}
+
+/// Copies what cargo built without the information for debuggers, which is most of it: a guest has
+/// little memory.
+fn copy_stripped(arch: Arch, from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to.with_file_name(""))?;
+    let mut strip = Command::new(arch.strip());
+    strip.arg("--strip-debug").arg("-o").arg(to).arg(from);
+    run(&mut strip)
 }
 
 fn copy_libraries(program: &Path, root: &Path) -> Result<()> {
