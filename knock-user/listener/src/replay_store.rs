@@ -126,11 +126,6 @@ impl ReplayStore {
         self.opened()?.enter(id, made_at, stale)
     }
 
-    /// The number of knocks that were entered and not committed.
-    pub(crate) fn entered(&self) -> usize {
-        self.open.as_ref().map_or(0, |open| open.entered.len())
-    }
-
     /// Writes the entered knocks. On return they are on disk.
     ///
     /// # Errors
