@@ -1,4 +1,4 @@
-//! Tests that no random block is accepted as a SYN knock.
+//! Tests that no random block is accepted as a SYN knock, and no random datagram as a datagram knock.
 //!
 //! Ignored by default, because it needs a release build:
 //!
@@ -15,11 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use knock_common::protocol::{
-    block::Block,
-    door::ShortTag,
-    lease::ShortLease,
-    syn::{Binding, OpenError, Request, SYN_SECRET_LEN, SynKey, SynSecret, Time40},
+use knock_common::{
+    datagram::{DATAGRAM_LEN, MAC1_AT, mac1},
+    protocol::{
+        block::Block,
+        datagram::{self, mac1_key},
+        door::ShortTag,
+        identity::{KEY_LEN, KeyPair, PrivateKey},
+        lease::ShortLease,
+        syn::{Binding, OpenError, Request, SYN_SECRET_LEN, SynKey, SynSecret, Time40},
+    },
 };
 
 const DEFAULT_BLOCKS: u64 = 100_000_000;
@@ -97,4 +102,43 @@ fn no_random_block_is_accepted() {
     };
     verify(&key, door, &request.seal(&key), &mut tally);
     assert_eq!(tally.accepted, 1);
+}
+
+/// The number of random datagrams that are also decrypted, although their `mac1` is wrong.
+const DECRYPTED: u64 = 20_000;
+
+#[test]
+#[ignore = "needs a release build"]
+fn no_random_datagram_is_accepted() {
+    let seed = env::var("KNOCK_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    println!("KNOCK_SEED={seed}");
+    let count = env::var("KNOCK_BLOCKS").map_or(DEFAULT_BLOCKS, |count| count.parse().unwrap());
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut private = [0; KEY_LEN];
+    rng.fill(&mut private);
+    let server = KeyPair::from(PrivateKey::new(private));
+    let key = mac1_key(&server.public());
+
+    let start = Instant::now();
+    let mut datagram = [0; DATAGRAM_LEN];
+    let mut of_mac1 = [0; DATAGRAM_LEN - MAC1_AT];
+    let (mut right, mut similar) = (0_u64, 0_u64);
+    for number in 0..count {
+        rng.fill(&mut datagram);
+        let (covered, rest) = datagram.split_at(MAC1_AT);
+        of_mac1.copy_from_slice(rest);
+        let expected = mac1(key, covered.try_into().unwrap());
+        right += u64::from(expected == of_mac1);
+        // One datagram in 256 has the right first byte.
+        similar += u64::from(expected[0] == of_mac1[0]);
+        if number < DECRYPTED {
+            assert_eq!(
+                datagram::Request::open(&server, &datagram),
+                Err(datagram::OpenError::Forged)
+            );
+        }
+    }
+    println!("{count} datagrams in {:.2?}", start.elapsed());
+    assert_eq!(right, 0);
+    assert!(plausible(similar, count, 256), "{similar}");
 }

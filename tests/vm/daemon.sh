@@ -41,6 +41,15 @@ opens_for_the_knocker_alone() {
     is_closed_for "$CLIENT" || fail "still open once it is closed"
 }
 
+opens_by_datagram() {
+    knock_for ssh --udp || return
+    wait_until is_open_for "$CLIENT" || fail "the datagram has opened nothing: $(status_json)"
+    is_closed_for "$STRANGER" || fail "open for another address"
+    [ "$(value datagram)" -gt 0 ] || fail "the datagram is not counted: $(status_json)"
+    knock_for ssh --udp --close || return
+    wait_until is_closed_for "$CLIENT" || fail "still open once the client has closed it"
+}
+
 closes_by_itself() {
     knock_for brief || return
     wait_until grep -q 'gate open .*door="brief"' "$LOG" || fail "it does not open"
@@ -167,6 +176,7 @@ while_attached() {
     check "packets are counted" sees_packets
     check "gate refuses without a knock" refuses_strangers
     check "gate opens for the knocker alone" opens_for_the_knocker_alone
+    check "a datagram opens and closes the gate" opens_by_datagram
     check "door closes by itself" closes_by_itself
     check "door runs commands" runs_commands
     check "open and close by hand" opens_manually

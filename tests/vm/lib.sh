@@ -105,10 +105,12 @@ client_interface() {
     ip -n client -o -4 addr show to "$CLIENT" | awk '{ print $2 }'
 }
 
-# A knock, bound to the client's address.
+# A knock at the door $1, bound to the client's address, with the options that follow.
 knock_for() {
+    door=$1
+    shift
     in_client ip route replace "$SERVER" dev "$(client_interface)" src "$CLIENT"
-    in_client knock --source-ip "$CLIENT" home "$1"
+    in_client knock --source-ip "$CLIENT" --udp-port 62201 "$@" home "$door"
 }
 
 # A service on port 22 that greets everybody.
@@ -135,6 +137,9 @@ server_key_file = "server.key"
 
 [metrics]
 listen = "127.0.0.1:9811"
+
+[datagram]
+port = 62201
 
 [gate]
 protect = ["tcp/22"]

@@ -68,6 +68,7 @@ fn play(workspace: &Workspace, folder: &Path) -> Result<()> {
     stage.open_for_the_client()?;
     stage.closed_again(&tail)?;
     stage.replay_is_refused(&recorded, &tail)?;
+    stage.datagram(&tail)?;
     stage.stop(&mut knockd)?;
     stage.without_a_firewall()?;
     say("The namespaces, their firewall and all files are removed.");
@@ -138,7 +139,7 @@ impl Stage {
     }
 
     fn set_up_both_sides(&self) -> Result<()> {
-        say("The server creates a configuration and a key for one client:");
+        say("The server creates a configuration with its key pair, and a key pair for one client:");
         let mut init = self.pair.server.command(&self.knockd);
         init.args(["init", "--server", &Pair::SERVER_V4.to_string()]);
         init.arg("--config").arg(&self.config);
@@ -170,6 +171,7 @@ impl Stage {
         // TOML quotes these paths as Rust's `Debug` does.
         let text = fs::read_to_string(&self.config)?
             .replace("\"portknock\"", &format!("{:?}", self.script))
+            .replace("# [datagram]\n# port", "[datagram]\nport")
             .replace("for = \"30s\"", &lease);
         let text = format!("control_socket = {:?}\n{text}", self.socket);
         fs::write(&self.config, text)?;
@@ -269,6 +271,29 @@ The client sends each SYN three times in case some are lost; duplicates are igno
         }
         self.expect_refused(OTHER)?;
         self.expect_refused(Pair::CLIENT_V4)
+    }
+
+    /// Knocks with one datagram, and closes the door with another one.
+    fn datagram(&self, tail: &Running) -> Result<()> {
+        say("The same knock in one UDP datagram, of which the client sends four copies:");
+        self.knock_by_datagram(&[])?;
+        note(&tail.wait_for(|line| line.contains("datagram from"), SOON)?);
+        self.open_for_the_client()?;
+        say("Another datagram closes the door before its time is over:");
+        let mark = tail.mark();
+        self.knock_by_datagram(&["--close"])?;
+        note(&tail.wait_for_after(mark, |line| line.contains(" closed "), SOON)?);
+        self.expect_refused(Pair::CLIENT_V4)
+    }
+
+    fn knock_by_datagram(&self, options: &[&str]) -> Result<()> {
+        let mut knock = self.client();
+        knock.arg("--udp").args(options).args(["home", "ssh"]);
+        show_command(&knock);
+        for line in output(&mut knock)?.lines() {
+            note(line);
+        }
+        Ok(())
     }
 
     fn open_for_the_client(&self) -> Result<()> {

@@ -468,7 +468,7 @@ fn refuses_a_file_that_others_can_change() {
 fn refuses_what_is_no_configuration() {
     let folder = Folder::new();
     let path = folder.write("knockd.toml", "#", 0o644);
-    let file = fs::File::options().write(true).open(&path).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
     file.set_len(MAX_FILE_LEN + 1).unwrap();
     assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("larger than"));
     fs::write(&path, b"\xff").unwrap();

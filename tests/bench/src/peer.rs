@@ -15,8 +15,10 @@ use crate::{context::Context, lab::Site};
 /// A daemon that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// knockd-xdp with a sealed client.
-    Sealed,
+    /// knockd-xdp with SYN knocks.
+    Syn,
+    /// knockd-xdp with datagram knocks.
+    Datagram,
     /// knockd-xdp with a classic client.
     Classic,
     /// jvinet's knockd.
@@ -33,13 +35,19 @@ impl Subject {
     /// The name in tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Sealed => "knockd-xdp, sealed",
+            Self::Syn => "knockd-xdp, SYN",
+            Self::Datagram => "knockd-xdp, datagram",
             Self::Classic => "knockd-xdp, classic",
             Self::Jvinet => "knockd 0.8",
             Self::FwknopUdp => "fwknopd, UDP server",
             Self::FwknopPcap => "fwknopd, pcap (default)",
             Self::Log => "nftables log, ulogd2, --lines",
         }
+    }
+
+    /// Whether it is knockd-xdp with a client of its own.
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(self, Self::Syn | Self::Datagram | Self::Classic)
     }
 
     /// Starts the daemon on interface `srv0` of `host`. Returns after the first knock from `sender`
@@ -61,7 +69,8 @@ impl Subject {
     /// Starts the daemon without waiting for it.
     pub(crate) fn launch(self, context: &Context, host: &Namespace, site: &Site) -> Result<Daemon> {
         match self {
-            Self::Sealed => ours::start(context, host, site, ours::Kind::Sealed, 1),
+            Self::Datagram => ours::start(context, host, site, ours::Kind::Datagram, 1),
+            Self::Syn => ours::start(context, host, site, ours::Kind::Syn, 1),
             Self::Classic => ours::start(context, host, site, ours::Kind::Classic, 1),
             Self::Jvinet => jvinet::start(context, host, site),
             Self::FwknopUdp => fwknop::start(context, host, site, fwknop::Input::Udp),

@@ -18,7 +18,7 @@ struct Row {
 
 const COLUMNS: [&str; 3] = ["knockd-xdp", "knockd 0.8", "fwknopd"];
 
-const SEALED: &[&str] = &[Subject::Sealed.name()];
+const SYN: &[&str] = &[Subject::Syn.name()];
 const JVINET: &[&str] = &[Subject::Jvinet.name()];
 const FWKNOP: &[&str] = &[Subject::FwknopUdp.name()];
 const FWKNOP_BOTH: &[&str] = &[Subject::FwknopUdp.name(), Subject::FwknopPcap.name()];
@@ -30,7 +30,7 @@ const ROWS: [Row; 6] = [
         case: "median",
         unit: Unit::Nanoseconds,
         difference: false,
-        subjects: [SEALED, JVINET, FWKNOP_BOTH],
+        subjects: [SYN, JVINET, FWKNOP_BOTH],
     },
     Row {
         text: "client calls that succeed with 10 % packet loss",
@@ -38,7 +38,7 @@ const ROWS: [Row; 6] = [
         case: "10 % loss",
         unit: Unit::Percent,
         difference: false,
-        subjects: [SEALED, &["knockd 0.8, sequential calls"], FWKNOP],
+        subjects: [SYN, &["knockd 0.8, sequential calls"], FWKNOP],
     },
     Row {
         text: "valid knocks accepted during the fastest possible SYN flood to the knock ports",
@@ -46,7 +46,7 @@ const ROWS: [Row; 6] = [
         case: "unlimited rate: valid knocks accepted",
         unit: Unit::Percent,
         difference: false,
-        subjects: [SEALED, JVINET, &[]],
+        subjects: [SYN, JVINET, &[]],
     },
     Row {
         text: "added to a TCP packet for another port, compared with an empty XDP program",
@@ -62,7 +62,7 @@ const ROWS: [Row; 6] = [
         case: "daemon CPU usage",
         unit: Unit::Percent,
         difference: false,
-        subjects: [&["knockd-xdp, 1,000 sealed clients"], &[], &[]],
+        subjects: [&["knockd-xdp, 1,000 clients"], &[], &[]],
     },
     Row {
         text: "memory when idle",
@@ -70,7 +70,7 @@ const ROWS: [Row; 6] = [
         case: "memory (PSS)",
         unit: Unit::Bytes,
         difference: false,
-        subjects: [SEALED, JVINET, FWKNOP_BOTH],
+        subjects: [SYN, JVINET, FWKNOP_BOTH],
     },
 ];
 

@@ -72,7 +72,7 @@ pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<
     let mut converter = host.command(env::current_exe()?);
     converter.arg("lines").arg(log).arg(&lines);
 
-    ours::configure(context, site, ours::Kind::Sealed, 1)?;
+    ours::configure(context, site, ours::Kind::Syn, 1)?;
     let mut knockd = host.command(context.binary("knockd"));
     knockd.arg("--lines").arg(&lines);
     knockd.arg("--config").arg(site.path("knockd.toml"));
@@ -80,7 +80,7 @@ pub(crate) fn start(context: &Context, host: &Namespace, site: &Site) -> Result<
     for command in [knockd, converter, ulogd] {
         running.push(Running::spawn(command)?);
     }
-    Ok(Daemon::new(running, ours::knocks(ours::Kind::Sealed)?))
+    Ok(Daemon::new(running, ours::knocks(ours::Kind::Syn)?))
 }
 
 /// The configuration lines for the unpacked plugins of ulogd2. An installed ulogd2 needs none.

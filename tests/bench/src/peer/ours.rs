@@ -1,6 +1,10 @@
 //! knockd-xdp.
 
-use std::{fmt::Write as _, net::IpAddr, process::Command};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    process::Command,
+};
 
 use anyhow::Result;
 use knock_common::protocol::{
@@ -8,21 +12,23 @@ use knock_common::protocol::{
     identity::{KEY_LEN, PrivateKey},
 };
 use knock_tests::{
+    frame::Frame,
     link::Pair,
     netns::Namespace,
     process::Running,
-    scene::{self, LAPTOP, LAPTOP_KEY, LAPTOP_PUBLIC, SERVER_KEY, SERVER_PUBLIC},
+    scene::{self, DATAGRAM_PORT, LAPTOP, LAPTOP_KEY, LAPTOP_PUBLIC, SERVER_KEY, SERVER_PUBLIC},
 };
 
 use knock_client::pace::Copies;
 
-use super::daemon::{Daemon, Knocks, block};
+use super::daemon::{Daemon, Knocks, SOURCE_PORT, block};
 use crate::{context::Context, lab::Site};
 
 /// The protocol of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Sealed,
+    Syn,
+    Datagram,
     Classic,
 }
 
@@ -69,7 +75,7 @@ pub(super) fn configure(context: &Context, site: &Site, kind: Kind, clients: u32
                  passphrase_file = \"laptop.passphrase\"\n",
             );
         }
-        Kind::Sealed => {
+        Kind::Syn | Kind::Datagram => {
             for client in 1..clients {
                 let mut key = [0x55; KEY_LEN];
                 key[..4].copy_from_slice(&client.to_be_bytes());
@@ -82,6 +88,9 @@ pub(super) fn configure(context: &Context, site: &Site, kind: Kind, clients: u32
             site.write("laptop.key", LAPTOP_KEY)?;
             site.write("server.key", SERVER_KEY)?;
             text.insert_str(0, "server_key_file = \"server.key\"\n");
+            if kind == Kind::Datagram {
+                writeln!(text, "[datagram]\nport = {DATAGRAM_PORT}\n")?;
+            }
             writeln!(
                 text,
                 "[[client]]\nname = \"laptop\"\npublic_key = \"{LAPTOP_PUBLIC}\""
@@ -92,7 +101,8 @@ pub(super) fn configure(context: &Context, site: &Site, kind: Kind, clients: u32
     let file = match kind {
         _ if clients > 1 => return Ok(()),
         Kind::Classic => "knockd-xdp-classic.toml",
-        Kind::Sealed => "knockd-xdp-sealed.toml",
+        Kind::Syn => "knockd-xdp-syn.toml",
+        Kind::Datagram => "knockd-xdp-datagram.toml",
     };
     context.save_configuration(file, &site.portable(&text))
 }
@@ -105,11 +115,22 @@ pub(super) fn knocks(kind: Kind) -> Result<Knocks> {
             let sequence = Sequence::new(SEQUENCE)?;
             Box::new(move |source| block(key.encipher(sequence.plaintext()), source))
         }
-        Kind::Sealed => {
+        Kind::Syn => {
             let key = scene::syn_key(&scene::laptop()?)?;
             Box::new(move |source| {
                 let request = scene::request("ssh", source.into())?;
                 block(request.seal(&key), source)
+            })
+        }
+        Kind::Datagram => {
+            let client = scene::laptop()?;
+            Box::new(move |source| {
+                let request = scene::datagram_request("ssh", source.into())?;
+                let datagram = scene::seal_datagram(&client, &request)?;
+                let server = SocketAddr::new(Pair::SERVER_V4.into(), DATAGRAM_PORT);
+                let source = SocketAddr::new(source.into(), SOURCE_PORT);
+                let frame = Frame::datagram(source, server).payload(datagram);
+                Ok(vec![frame.bytes()?])
             })
         }
     })

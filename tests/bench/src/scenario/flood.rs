@@ -36,7 +36,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 /// No daemon, and each daemon alone.
 const SUBJECTS: [Option<Subject>; 4] = [
     None,
-    Some(Subject::Sealed),
+    Some(Subject::Syn),
     Some(Subject::Jvinet),
     Some(Subject::Log),
 ];
@@ -105,7 +105,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
         lasts: Duration::from_secs(context.effort.pick(1, 2)),
         clients: 0..KNOCKS,
         // The default of each client.
-        copies: if subject == Some(Subject::Sealed) {
+        copies: if subject == Some(Subject::Syn) {
             ours::copies()
         } else {
             1
@@ -161,7 +161,7 @@ impl Finding {
         let all = self.figures("valid knocks accepted", Unit::Percent, share);
         all.zip(&self.found)
             .map(|(measurement, (subject, outcomes))| match subject {
-                Some(Subject::Sealed) => {
+                Some(Subject::Syn) => {
                     let reached = outcomes
                         .iter()
                         .all(|outcome| outcome.accepted == KNOCKS as usize);
@@ -185,7 +185,7 @@ impl Finding {
             let measurement = measurement.at(rate.median());
             match &measurement.subject {
                 subject if subject == log => measurement,
-                subject if subject == Subject::Sealed.name() => measurement
+                subject if subject == Subject::Syn.name() => measurement
                     .beside(log)
                     .target("≤ 1/10 of nftables and ulogd2", reached),
                 _ => measurement.beside(log),

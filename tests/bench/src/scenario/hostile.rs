@@ -1,4 +1,4 @@
-//! A flood from one source address against a daemon with many sealed clients.
+//! A flood from one source address against a daemon with many clients.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::{
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "hostile",
-    title: "SYN flood from one source, 1,000 sealed clients",
+    title: "SYN flood from one source, 1,000 clients",
     method: "The kernel sends SYNs from one address to random ports of the window at the highest \
              rate of one thread. Then the flood continues with 100 valid knocks, each from its own \
-             address. The daemon has 1,000 sealed clients, of which the last one knocks. Daemon CPU \
+             address. The daemon has 1,000 clients, of which the last one knocks. Daemon CPU \
              usage is a share of one CPU, measured before the valid knocks start.",
     run,
     plot: None,
 };
 
-/// Sealed clients.
+/// Clients.
 const CLIENTS: u32 = 1000;
 
 /// Valid knocks.
@@ -38,7 +38,7 @@ const ATTACKER: u32 = 50_000;
 fn run(context: &Context) -> Result<Vec<Measurement>> {
     let lab = Lab::new(context.out())?;
     let host = &lab.pair.server;
-    let mut daemon = ours::start(context, host, &lab.site, ours::Kind::Sealed, CLIENTS)?;
+    let mut daemon = ours::start(context, host, &lab.site, ours::Kind::Syn, CLIENTS)?;
     daemon
         .wait_until_ready(&lab.site, &lab.sender)
         .context("knockd does not accept knocks with that many clients")?;
@@ -55,7 +55,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let outcome = attack.run(&lab, Some(&daemon))?;
     let accepted = outcome.accepted as f64 / f64::from(KNOCKS) * 100.0;
     let share = outcome.share(outcome.daemon.cpu);
-    let name = "knockd-xdp, 1,000 sealed clients";
+    let name = "knockd-xdp, 1,000 clients";
     Ok(vec![
         Measurement::new("valid knocks accepted", name, Unit::Percent, &[accepted])
             .target("100 of 100", accepted >= 100.0),

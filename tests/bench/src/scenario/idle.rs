@@ -24,7 +24,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 };
 
 const SUBJECTS: [Subject; 4] = [
-    Subject::Sealed,
+    Subject::Syn,
     Subject::Jvinet,
     Subject::FwknopUdp,
     Subject::FwknopPcap,
@@ -64,7 +64,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
             Measurement::new("memory (PSS)", name, Unit::Bytes, &[memory]),
         ];
         let all = match subject {
-            Subject::Sealed => {
+            Subject::Syn => {
                 let [wakes, cpu, resident] = all;
                 [
                     wakes.target("none", used.wakeups == 0),

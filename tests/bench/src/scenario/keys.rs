@@ -33,7 +33,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     title: "Search for the client's key",
     method: "The daemon's authenticator checks a block that is invalid under every key, so it tries \
              all keys. The baseline is the same number of plain AES decryptions of one block \
-             (AES-256 for sealed clients, AES-128 for classic clients; crate `aes`, precomputed \
+             (AES-256 for SYN knocks, AES-128 for classic clients; crate `aes`, precomputed \
              key schedules).",
     run,
     plot: Some(Plot::Lines {
@@ -49,7 +49,7 @@ const LINEAR: f64 = 1.5;
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
     let mut found = Vec::new();
-    for kind in [Kind::Sealed, Kind::Classic] {
+    for kind in [Kind::Syn, Kind::Classic] {
         let mut medians = Vec::new();
         for count in COUNTS {
             let [bare, knockd] = attempt(kind, count, context)?;
@@ -64,14 +64,14 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
 /// The protocol of the clients, which determines the cipher.
 #[derive(Clone, Copy)]
 enum Kind {
-    Sealed,
+    Syn,
     Classic,
 }
 
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::Sealed => "sealed",
+            Self::Syn => "SYN",
             Self::Classic => "classic",
         }
     }
@@ -82,14 +82,14 @@ impl Kind {
 
     fn bare(self) -> &'static str {
         match self {
-            Self::Sealed => "AES-256 alone",
+            Self::Syn => "AES-256 alone",
             Self::Classic => "AES-128 alone",
         }
     }
 
     fn secret(self, bytes: [u8; KEY_LEN]) -> Secret {
         match self {
-            Self::Sealed => {
+            Self::Syn => {
                 let mut syn = [0; SYN_SECRET_LEN];
                 syn[..KEY_LEN].copy_from_slice(&bytes);
                 Secret::Pair(Peer {
@@ -115,7 +115,7 @@ fn attempt(kind: Kind, count: u32, context: &Context) -> Result<[Measurement; 2]
     let attempts = (context.effort.pick(50_000, 500_000) / count).max(1);
     let authenticator = authenticator(kind, &keys);
     let bare: Subject<'_> = match kind {
-        Kind::Sealed => decryptions::<Aes256>(&keys, &blocks, attempts),
+        Kind::Syn => decryptions::<Aes256>(&keys, &blocks, attempts),
         Kind::Classic => decryptions::<Aes128>(&keys, &blocks, attempts),
     };
     let verify: Subject<'_> = Box::new(|| {

@@ -20,15 +20,16 @@ pub(crate) const SCENARIO: Scenario = Scenario {
              in its first instructions; it is a static program of four system calls. There is one \
              knock at a time, each from another address, after a random pause of up to 20 ms. All \
              daemons run at the same time and receive knocks in turn, fwknopd with pcap only in \
-             every fifth round. A sealed knock is written to disk before its command starts. \
+             every fifth round. A SYN knock and a datagram are written to disk before its command starts. \
              *No daemon* is a process that reads the clock and starts the command after the same \
              pause.",
     run,
     plot: Some(Plot::Bars(Unit::Nanoseconds)),
 };
 
-const SUBJECTS: [Subject; 5] = [
-    Subject::Sealed,
+const SUBJECTS: [Subject; 6] = [
+    Subject::Syn,
+    Subject::Datagram,
     Subject::Classic,
     Subject::Jvinet,
     Subject::FwknopUdp,
@@ -113,14 +114,14 @@ fn pause() {
     thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
 }
 
-/// Adds the targets of knockd-xdp. The baseline is knockd-xdp with a sealed client.
+/// Adds the targets of knockd-xdp. The baseline is knockd-xdp with SYN knocks.
 fn with_targets(subject: Subject, measurement: Measurement, medians: &[f64]) -> Measurement {
     let value = measurement.median();
     let measurement = match subject {
-        Subject::Sealed => measurement,
-        _ => measurement.beside(Subject::Sealed.name()),
+        Subject::Syn => measurement,
+        _ => measurement.beside(Subject::Syn.name()),
     };
-    if !matches!(subject, Subject::Sealed | Subject::Classic) {
+    if !subject.is_ours() {
         return measurement;
     }
     if measurement.case == P99 {
@@ -128,7 +129,7 @@ fn with_targets(subject: Subject, measurement: Measurement, medians: &[f64]) -> 
     }
     let peers = SUBJECTS.iter().zip(medians);
     let fastest = peers
-        .filter(|(subject, _)| !matches!(subject, Subject::Sealed | Subject::Classic))
+        .filter(|(subject, _)| !subject.is_ours())
         .map(|(_, median)| *median)
         .fold(f64::INFINITY, f64::min);
     measurement.target(

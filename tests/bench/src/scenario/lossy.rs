@@ -43,8 +43,9 @@ struct Callers {
 /// With more simultaneous calls the machine would be the bottleneck.
 const EIGHT: usize = 8;
 
-const CALLERS: [Callers; 4] = [
-    Callers::new(Subject::Sealed, EIGHT),
+const CALLERS: [Callers; 5] = [
+    Callers::new(Subject::Syn, EIGHT),
+    Callers::new(Subject::Datagram, EIGHT),
     Callers::new(Subject::Jvinet, 1),
     Callers::new(Subject::Jvinet, EIGHT),
     Callers::new(Subject::FwknopUdp, EIGHT),
@@ -176,8 +177,12 @@ fn call(context: &Context, line: &Line, subject: Subject, index: u32) -> Result<
         Subject::FwknopUdp | Subject::FwknopPcap => {
             fwknop::client(context, &line.client, &line.site, source, server)?
         }
-        Subject::Sealed | Subject::Classic | Subject::Log => {
-            ours::client(context, &line.client, &line.site, server)
+        Subject::Syn | Subject::Datagram | Subject::Classic | Subject::Log => {
+            let mut client = ours::client(context, &line.client, &line.site, server);
+            if subject == Subject::Datagram {
+                client.arg("--udp");
+            }
+            client
         }
     };
     run_quietly(&mut client)
@@ -194,13 +199,15 @@ fn run_quietly(client: &mut Command) -> Result<()> {
 fn measurements(conditions: Conditions, shares: &[(Callers, f64)]) -> Vec<Measurement> {
     let peers = shares
         .iter()
-        .filter(|(callers, _)| callers.subject != Subject::Sealed);
+        .filter(|(callers, _)| !callers.subject.is_ours());
     let best = peers.map(|(_, share)| *share).fold(0.0, f64::max);
     let measurement = |(callers, share): &(Callers, f64)| {
         let measurement =
             Measurement::new(label(conditions), callers.name(), Unit::Percent, &[*share]);
         match callers.subject {
-            Subject::Sealed => measurement.target("not below any peer", *share >= best),
+            Subject::Syn | Subject::Datagram => {
+                measurement.target("not below any peer", *share >= best)
+            }
             _ => measurement,
         }
     };

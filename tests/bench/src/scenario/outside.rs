@@ -40,7 +40,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     let (empty, _empty) = with_empty_program(context)?;
     let (again, _again) = with_empty_program(context)?;
     let ours = Lab::new(context.out())?;
-    let subject = Subject::Sealed;
+    let subject = Subject::Syn;
     let _daemon = subject.start(context, &ours.pair.server, &ours.site, &ours.sender)?;
     let labs = [
         (NO_DAEMON, bare),
@@ -98,7 +98,7 @@ fn with_target(all: Vec<Measurement>) -> Vec<Measurement> {
         .filter(|measurement| [EMPTY, AGAIN].contains(&measurement.subject.as_str()))
         .map(|empty| empty.summary.upper.max(empty.median() * 1.02))
         .fold(f64::NAN, f64::max);
-    let ours = Subject::Sealed.name();
+    let ours = Subject::Syn.name();
     all.into_iter()
         .map(|measurement| {
             if measurement.subject != ours {
