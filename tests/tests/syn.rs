@@ -317,7 +317,7 @@ fn secrets_do_not_appear_in_logs_status_or_stores() {
     texts.extend([
         scene.status().unwrap().to_string().into_bytes(),
         fs::read(scene.files.path("state/knocks/accepted.journal")).unwrap(),
-        fs::read(scene.files.path("state/leases.redb")).unwrap(),
+        fs::read(scene.files.path("state/leases.journal")).unwrap(),
     ]);
     for line in scene.knockd.lines().into_iter().chain(tail.lines()) {
         texts.push(line.text.into_bytes());

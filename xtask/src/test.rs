@@ -147,7 +147,7 @@ impl Run<'_> {
             false => 2_000_000,
         };
         steps.run(
-            format!("{blocks} random blocks against the checks of SYN knocks"),
+            format!("{blocks} random blocks and datagrams against the checks of knocks"),
             || unit::run_random_blocks(workspace, blocks, summary),
         )?;
         self.kernel_tests(kernel, summary)

@@ -14,10 +14,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use knockd_runtime::durable::Taken;
 use knockd_types::names::KNOCKS_FILE;
 use thiserror::Error;
 
-use self::journal::{Journal, Record, Taken};
+use self::journal::{Journal, Record};
 
 pub(crate) use self::journal::MAX_BATCH;
 

@@ -1,30 +1,33 @@
 //! The lease journal: the open doors that have to be closed. A record is on disk before its door
 //! opens, so that a daemon that was killed closes the door after its restart.
 
+mod slot;
+
 use std::{
-    net::{IpAddr, Ipv6Addr},
-    path::Path,
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
 };
 
-use anyhow::Result;
-use knockd_runtime::store::Store;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use anyhow::{Context as _, Result, bail, ensure};
+use knockd_runtime::durable::{DurableFile, Taken};
 
-/// The door's name and the source's 16 bytes.
-type Key = (&'static str, [u8; 16]);
-
-/// The client's name, the lease in seconds, its end in Unix milliseconds, and whether `run`
-/// has succeeded.
-type Value = (&'static str, u64, u64, bool);
-
-const LEASES: TableDefinition<'_, Key, Value> = TableDefinition::new("leases");
+use self::slot::{HALF_LEN, Half, SLOT_LEN, Slot, State};
 
 /// The file in `state_dir`.
-const FILE: &str = "leases.redb";
+const FILE: &str = "leases.journal";
+
+const MAGIC: &[u8] = b"knockd lease journal 2\n";
 
 /// The effect of a broken file.
 const CONSEQUENCE: &str =
     "a door that is open when knockd is killed stays open until it is repaired or removed";
+
+/// The slots that a new file has, and those that are added when all are in use: 512 KiB.
+const SLOTS: usize = 1024;
+
+/// The door's name and the source.
+type Key = (String, IpAddr);
 
 /// A door that is open for a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +48,23 @@ pub(crate) struct LeaseRecord {
 
 /// The lease journal on disk.
 #[derive(Debug)]
-pub(crate) struct LeaseStore(Store);
+pub(crate) struct LeaseStore {
+    path: PathBuf,
+    /// `None` after an error. Then the file is opened again on the next use, so that the daemon
+    /// recovers from a full disk without a restart.
+    open: Option<Open>,
+}
+
+/// An open journal.
+#[derive(Debug)]
+struct Open {
+    file: DurableFile,
+    slots: Vec<Slot>,
+    /// The records with the indices of their slots.
+    records: BTreeMap<Key, (usize, LeaseRecord)>,
+    /// The indices of the slots without a record.
+    free: Vec<usize>,
+}
 
 impl LeaseStore {
     /// The journal in `state_dir`.
@@ -57,9 +76,18 @@ impl LeaseStore {
     ///
     /// Returns an error if another daemon has the journal open.
     pub(crate) fn open(state_dir: &Path) -> Result<(Self, Option<anyhow::Error>)> {
-        let path = state_dir.join(FILE);
-        let (store, problem) = Store::open(path.clone(), path, CONSEQUENCE)?;
-        Ok((Self(store), problem))
+        let mut store = Self {
+            path: state_dir.join(FILE),
+            open: None,
+        };
+        match store.with(|_| Ok(())) {
+            Ok(()) => Ok((store, None)),
+            Err(error) if error.is::<Taken>() => bail!(
+                "another knockd uses {}: stop it, or set another `state_dir`",
+                store.path.display()
+            ),
+            Err(error) => Ok((store, Some(error))),
+        }
     }
 
     /// Writes `record` to disk. It replaces an earlier record of the same door and source.
@@ -68,22 +96,7 @@ impl LeaseStore {
     ///
     /// Returns an error if the journal has failed: the door stays open if the daemon is killed.
     pub(crate) fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
-        self.0.with(|database| {
-            let transaction = database.begin_write()?;
-            {
-                let mut leases = transaction.open_table(LEASES)?;
-                let key = (record.door.as_str(), bytes(record.source));
-                let value = (
-                    record.client.as_str(),
-                    record.seconds,
-                    record.until,
-                    record.opened,
-                );
-                leases.insert(key, value)?;
-            }
-            transaction.commit()?;
-            Ok(())
-        })
+        self.with(|open| open.keep(record))
     }
 
     /// Removes the record of `door` and `source` after the door was closed.
@@ -92,14 +105,7 @@ impl LeaseStore {
     ///
     /// Returns an error if the journal has failed: the door is closed again at the next start.
     pub(crate) fn end(&mut self, door: &str, source: IpAddr) -> Result<()> {
-        self.0.with(|database| {
-            let transaction = database.begin_write()?;
-            transaction
-                .open_table(LEASES)?
-                .remove((door, bytes(source)))?;
-            transaction.commit()?;
-            Ok(())
-        })
+        self.with(|open| open.end((door.to_owned(), source)))
     }
 
     /// The records of a previous daemon process.
@@ -108,37 +114,108 @@ impl LeaseStore {
     ///
     /// Returns an error if the journal has failed.
     pub(crate) fn all(&mut self) -> Result<Vec<LeaseRecord>> {
-        self.0.with(leases)
+        self.with(|open| {
+            let records = open.records.values();
+            Ok(records.map(|(_, record)| record.clone()).collect())
+        })
+    }
+
+    /// Runs `work` on the open journal. Opens it again if the last use failed.
+    fn with<T>(&mut self, work: impl FnOnce(&mut Open) -> Result<T>) -> Result<T> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Open::new(&self.path).with_context(|| {
+                format!(
+                    "the store {} cannot be opened and is left unchanged; {CONSEQUENCE}",
+                    self.path.display()
+                )
+            })?,
+        };
+        let result = work(&mut open);
+        // After an error the file may differ from what is in memory.
+        if result.is_ok() {
+            self.open = Some(open);
+        }
+        result
     }
 }
 
-fn leases(database: &Database) -> Result<Vec<LeaseRecord>> {
-    let transaction = database.begin_read()?;
-    let table = match transaction.open_table(LEASES) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        opened => opened?,
-    };
-    let mut records = Vec::new();
-    for entry in table.iter()? {
-        let (key, value) = entry?;
-        let (door, source) = key.value();
-        let (client, seconds, until, opened) = value.value();
-        records.push(LeaseRecord {
-            door: door.to_owned(),
-            source: Ipv6Addr::from(source).to_canonical(),
-            client: client.to_owned(),
-            seconds,
-            until,
-            opened,
-        });
+impl Open {
+    fn new(path: &Path) -> Result<Self> {
+        let (file, content) = DurableFile::open(path, MAGIC, SLOTS * SLOT_LEN)?;
+        let (slots, rest) = content.as_chunks::<SLOT_LEN>();
+        ensure!(
+            rest.is_empty(),
+            "it is damaged: its last slot is incomplete"
+        );
+        let mut open = Self {
+            file,
+            slots: Vec::new(),
+            records: BTreeMap::new(),
+            free: Vec::new(),
+        };
+        for (index, bytes) in slots.iter().enumerate() {
+            let (slot, state) = Slot::from_bytes(bytes)
+                .with_context(|| format!("it is damaged: its slot {index} is not valid"))?;
+            open.slots.push(slot);
+            match state {
+                State::Open(record) => {
+                    let key = (record.door.clone(), record.source);
+                    let double = open.records.insert(key, (index, record));
+                    ensure!(
+                        double.is_none(),
+                        "it is damaged: its slot {index} has the record of another one"
+                    );
+                }
+                State::Free => open.free.push(index),
+            }
+        }
+        // The first slots first.
+        open.free.reverse();
+        Ok(open)
     }
-    Ok(records)
-}
 
-fn bytes(source: IpAddr) -> [u8; 16] {
-    match source {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
+    fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
+        let key = (record.door.clone(), record.source);
+        let known = self.records.get(&key).map(|(index, _)| *index);
+        let index = match known {
+            Some(index) => index,
+            None => self.take_free()?,
+        };
+        self.write(index, &State::Open(record.clone()))?;
+        self.records.insert(key, (index, record.clone()));
+        Ok(())
+    }
+
+    fn end(&mut self, key: Key) -> Result<()> {
+        let Some((index, _)) = self.records.remove(&key) else {
+            return Ok(());
+        };
+        self.write(index, &State::Free)?;
+        self.free.push(index);
+        Ok(())
+    }
+
+    /// A slot without a record. If there is none, the file grows.
+    fn take_free(&mut self) -> Result<usize> {
+        if self.free.is_empty() {
+            let len = self.slots.len();
+            self.file
+                .write(len * SLOT_LEN, &vec![0; SLOTS * SLOT_LEN])?;
+            self.slots.resize(len + SLOTS, Slot::default());
+            self.free.extend((len..len + SLOTS).rev());
+        }
+        self.free.pop().context("there is no free slot")
+    }
+
+    /// Writes `state` to the half of the slot that is not in force, which then is.
+    fn write(&mut self, index: usize, state: &State) -> Result<()> {
+        let slot = &mut self.slots[index];
+        let next = slot.next();
+        let at = index * SLOT_LEN + next.half() * HALF_LEN;
+        self.file.write(at, &Half::of(next, state).to_bytes())?;
+        *slot = next;
+        Ok(())
     }
 }
 
@@ -181,5 +258,115 @@ mod tests {
         store.end("ssh", first.source).unwrap();
         drop(store);
         assert_eq!(open().all().unwrap(), [second]);
+    }
+
+    fn record(n: u32) -> LeaseRecord {
+        LeaseRecord {
+            door: format!("door-{}", n % 7),
+            source: std::net::Ipv4Addr::from_bits(n).into(),
+            client: "laptop".into(),
+            seconds: 30,
+            until: 1_800_000_000_000 + u64::from(n),
+            opened: n.is_multiple_of(2),
+        }
+    }
+
+    #[test]
+    fn the_file_grows_with_the_open_doors_and_its_slots_are_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
+        let mut store = open();
+        let all: Vec<_> = (1..=2500).map(record).collect();
+        for record in &all {
+            store.keep(record).unwrap();
+        }
+        let len = || std::fs::metadata(dir.path().join(FILE)).unwrap().len();
+        let grown = len();
+        drop(store);
+        let mut store = open();
+        let mut found = store.all().unwrap();
+        found.sort_by_key(|record| record.source);
+        assert_eq!(found, all);
+        for record in &all {
+            store.end(&record.door, record.source).unwrap();
+        }
+        for record in all.iter().rev() {
+            store.keep(record).unwrap();
+        }
+        assert_eq!(len(), grown);
+        drop(store);
+        assert_eq!(open().all().unwrap().len(), all.len());
+    }
+
+    #[test]
+    fn a_write_that_is_torn_at_any_byte_leaves_the_state_before_or_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
+        let mut store = open();
+        store.keep(&record(1)).unwrap();
+        let longer = LeaseRecord {
+            until: u64::MAX,
+            ..record(1)
+        };
+        type Change<'a> = &'a dyn Fn(&mut LeaseStore);
+        let changes: [Change<'_>; 4] = [
+            &|store| store.keep(&record(2)).unwrap(),
+            &|store| store.keep(&longer).unwrap(),
+            &|store| store.end(&longer.door, longer.source).unwrap(),
+            &|store| store.keep(&record(3)).unwrap(),
+        ];
+        for change in changes {
+            let (before, old) = (store.all().unwrap(), std::fs::read(&path).unwrap());
+            change(&mut store);
+            let (after, new) = (store.all().unwrap(), std::fs::read(&path).unwrap());
+            drop(store);
+            let differs = |at: &usize| old[*at] != new[*at];
+            let first = (0..old.len()).find(differs).unwrap();
+            let last = (0..old.len()).rfind(differs).unwrap();
+            assert!(last - first < HALF_LEN);
+            for torn in first..=last + 1 {
+                for (head, tail) in [(&new, &old), (&old, &new)] {
+                    std::fs::write(&path, [&head[..torn], &tail[torn..]].concat()).unwrap();
+                    let found = open().all().unwrap();
+                    assert!(found == before || found == after, "{torn}: {found:?}");
+                }
+            }
+            std::fs::write(&path, &new).unwrap();
+            store = open();
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_left_as_it_is_and_recovers_when_it_is_repaired() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let (mut store, _) = LeaseStore::open(dir.path()).unwrap();
+        store.keep(&record(1)).unwrap();
+        store.keep(&record(1)).unwrap();
+        drop(store);
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        for half in 0..2 {
+            damaged[4096 + half * HALF_LEN + 50] ^= 1;
+        }
+        for bytes in [&damaged[..], b"", &whole[..whole.len() - 1]] {
+            std::fs::write(&path, bytes).unwrap();
+            let (mut store, problem) = LeaseStore::open(dir.path()).unwrap();
+            let problem = format!("{:#}", problem.unwrap());
+            assert!(problem.contains("left unchanged"), "{problem}");
+            assert!(store.keep(&record(2)).is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            std::fs::write(&path, &whole).unwrap();
+            assert_eq!(store.all().unwrap(), [record(1)]);
+        }
+    }
+
+    #[test]
+    fn two_daemons_do_not_share_a_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let _store = LeaseStore::open(dir.path()).unwrap();
+        let error = LeaseStore::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("another knockd"), "{error:#}");
     }
 }

@@ -1,14 +1,8 @@
 //! The file of the replay store.
 //!
-//! ```text
-//! byte  0 …             the magic text, padded with zeros to 4096 bytes
-//!       4096 …          the records, 64 bytes each, a fixed number of them
-//! ```
-//!
-//! The records form a ring: the one with sequence number `n`, which is at least 1, has the place
-//! `n % SLOTS`. A place that was never used is zero. The file is written with zeros when it is
-//! created, so that its blocks are allocated: a record then costs one write that is durable when it
-//! returns (`O_DSYNC`), and a full disk does not prevent it.
+//! A [`DurableFile`] with a fixed number of records of 64 bytes. They form a ring: the one with
+//! sequence number `n`, which is at least 1, has the place `n % SLOTS`. A place that was never used is
+//! zero.
 //!
 //! ```text
 //! byte  0..8     sequence number
@@ -23,22 +17,12 @@
 //! be missing or torn, in any combination; none of their knocks had an effect, so they are ignored. A
 //! record that is missing anywhere else means that the file is damaged.
 
-use std::{
-    collections::HashSet,
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
-    path::Path,
-};
+use std::{collections::HashSet, io, path::Path};
 
 use anyhow::{Result, bail, ensure};
-use rustix::fs::OFlags;
-use thiserror::Error;
+use knockd_runtime::durable::DurableFile;
 
 const MAGIC: &[u8] = b"knockd replay store 2\n";
-
-/// The place of the first record: a page, so that records are aligned to sectors.
-const HEADER_LEN: usize = 4096;
 
 const RECORD_LEN: usize = 64;
 
@@ -60,15 +44,10 @@ pub(super) struct Record {
     pub(super) horizon: u64,
 }
 
-/// Another daemon uses the file.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("another knockd uses it")]
-pub(super) struct Taken;
-
 /// The open file. Locked until it is dropped.
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: File,
+    file: DurableFile,
     /// The sequence number of the next record.
     next: u64,
 }
@@ -82,21 +61,7 @@ impl Journal {
     /// Returns [`Taken`] if another daemon uses the file, and another error if it cannot be opened
     /// or is damaged. It is left unchanged then.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Record>)> {
-        if !path.try_exists()? {
-            create(path)?;
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(OFlags::DSYNC.bits().cast_signed())
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Taken.into()),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-        let mut bytes = Vec::with_capacity(FILE_LEN + 1);
-        (&file).take(FILE_LEN as u64 + 1).read_to_end(&mut bytes)?;
+        let (file, bytes) = DurableFile::open(path, MAGIC, CONTENT_LEN)?;
         let Content {
             records,
             next,
@@ -129,55 +94,28 @@ impl Journal {
 
 /// Writes the records in `bytes`, of which the first has this number: up to the end of the ring, and
 /// the rest to its start.
-fn write(file: &File, number: u64, bytes: &[u8]) -> io::Result<()> {
+fn write(file: &DurableFile, number: u64, bytes: &[u8]) -> io::Result<()> {
     let room = usize::try_from(SLOTS - number % SLOTS).unwrap_or(usize::MAX);
     let (first, second) = bytes.split_at(bytes.len().min(room.saturating_mul(RECORD_LEN)));
-    file.write_all_at(first, place(number))?;
+    file.write(place(number), first)?;
     if second.is_empty() {
         return Ok(());
     }
-    file.write_all_at(second, place(0))
+    file.write(place(0), second)
 }
 
 /// Overwrites what a torn write may have left in the places of this record and the following ones.
-fn erase(file: &File, number: u64) -> io::Result<()> {
+fn erase(file: &DurableFile, number: u64) -> io::Result<()> {
     write(file, number, &[0; MAX_BATCH * RECORD_LEN])
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it is below 2^23")]
-const FILE_LEN: usize = HEADER_LEN + SLOTS as usize * RECORD_LEN;
+const CONTENT_LEN: usize = SLOTS as usize * RECORD_LEN;
 
-/// The place of the record `number` in the file.
-const fn place(number: u64) -> u64 {
-    HEADER_LEN as u64 + number % SLOTS * RECORD_LEN as u64
-}
-
-/// Creates an empty journal under a temporary name and renames it when it is complete: a file
-/// without all its blocks must not pass for a journal.
-fn create(path: &Path) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    let mut bytes = vec![0; FILE_LEN];
-    bytes[..MAGIC.len()].copy_from_slice(MAGIC);
-    let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // Its blocks may be what another file needs.
-        let _ = fs::remove_file(&new);
-        return Err(error.into());
-    }
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()?;
-    Ok(())
+/// The place of the record `number` in the content of the file.
+#[expect(clippy::cast_possible_truncation, reason = "it is below 2^23")]
+const fn place(number: u64) -> usize {
+    (number % SLOTS) as usize * RECORD_LEN
 }
 
 /// The content of the file.
@@ -192,15 +130,10 @@ struct Content {
 
 fn parse(bytes: &[u8]) -> Result<Content> {
     ensure!(
-        bytes.len() == FILE_LEN,
-        "it is damaged: its length is not {FILE_LEN} bytes"
+        bytes.len() == CONTENT_LEN,
+        "it is damaged: it has not {SLOTS} records"
     );
-    let (header, slots) = bytes.split_at(HEADER_LEN);
-    ensure!(
-        header.starts_with(MAGIC) && header[MAGIC.len()..].iter().all(|byte| *byte == 0),
-        "it is damaged, or no replay store of this version"
-    );
-    let (slots, _) = slots.as_chunks::<RECORD_LEN>();
+    let (slots, _) = bytes.as_chunks::<RECORD_LEN>();
     let mut found: Vec<_> = (0..)
         .zip(slots)
         .filter_map(|(slot, bytes)| Some((slot, Record::from_bytes(bytes)?)))
