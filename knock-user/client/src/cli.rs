@@ -6,6 +6,7 @@ use clap::{
     CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ErrorKind},
 };
+use knock_common::protocol::identity::PublicKey;
 
 use crate::{name::Name, server::Server};
 
@@ -105,11 +106,36 @@ pub enum Command {
         file: PathBuf,
     },
 
-    /// Print the public key of a private key
-    #[command(max_term_width = 100)]
+    /// Print the public key of a private key, or of a passphrase
+    ///
+    /// With --client and --server-key instead of FILE, the key is that of a passphrase, which
+    /// `knock` prompts for. It depends on the name of the client and on the server.
+    #[command(
+        max_term_width = 100,
+        override_usage = "knock pubkey FILE\n       knock pubkey --client NAME --server-key PUBLIC [--passphrase-file FILE]"
+    )]
     Pubkey {
         /// The file with the private key
-        file: PathBuf,
+        #[arg(required_unless_present = "client", conflicts_with = "client")]
+        file: Option<PathBuf>,
+
+        /// The name of this client on the server
+        #[arg(long, value_name = "NAME", requires = "server_key")]
+        client: Option<Name>,
+
+        /// The server's public key, which `knockd public-key` prints there
+        #[arg(
+            long,
+            value_name = "PUBLIC",
+            value_parser = value::PublicKeyParser,
+            allow_hyphen_values = true,
+            requires = "client"
+        )]
+        server_key: Option<PublicKey>,
+
+        /// Read the passphrase from this file instead of prompting for it
+        #[arg(long, value_name = "FILE", requires = "client")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 

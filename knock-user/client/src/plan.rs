@@ -215,7 +215,7 @@ fn keyed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Keyed> {
         .or(profile.map(|profile| profile.server_key));
     let Some(server_key) = server_key else {
         bail!(
-            "the server's public key is missing: use --server-key PUBLIC; it is the part after server= in an invitation"
+            "the server's public key is missing: use --server-key PUBLIC; `knockd public-key` prints it on the server"
         );
     };
     let source_ip = args

@@ -16,7 +16,7 @@ use crate::{
     enrolment::{Enrolment, Enrolments},
     name::Name,
     profile::{Profile, Profiles, check_name},
-    secret::read_key_file,
+    secret::{Secret, read_key_file},
     server::Server,
 };
 
@@ -51,8 +51,20 @@ pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
             ))?;
             console.print(&public.to_string())
         }
-        Command::Pubkey { file } => {
-            let public = read_key_file(file)?.public();
+        Command::Pubkey {
+            file,
+            client,
+            server_key,
+            passphrase_file,
+        } => {
+            let public = match (file, client, server_key) {
+                (Some(file), ..) => read_key_file(file)?.public(),
+                (None, Some(client), Some(server)) => {
+                    let secret = Secret::Passphrase(passphrase_file.clone(), client.clone());
+                    secret.pair(server)?.public()
+                }
+                _ => bail!("FILE is missing, or --client NAME and --server-key PUBLIC"),
+            };
             console.print(&public.to_string())
         }
     }
@@ -83,7 +95,7 @@ fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
 /// Stores the invitation `text` as a profile: under `name`, or else under the name of the
 /// enrolment that it completes, or its host.
 fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Name> {
-    let mut invitation: Invitation = text.parse()?;
+    let mut invitation: Invitation = without_command(text).parse()?;
     let server: Server = invitation
         .host
         .parse()
@@ -107,6 +119,14 @@ fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Na
             .context("the profile is stored, but its key is also still there as an enrolment")?;
     }
     Ok(name)
+}
+
+/// The invitation in the line that the server prints, which is a command.
+fn without_command(line: &str) -> &str {
+    let line = line.trim();
+    let word = line.strip_prefix("knock import ").unwrap_or(line).trim();
+    let unquoted = word.strip_prefix('\'').and_then(|it| it.strip_suffix('\''));
+    unquoted.unwrap_or(word)
 }
 
 /// `name`, or the name of `server`, if a profile can have it.
@@ -148,7 +168,7 @@ fn enroll(host: &Server, name: Option<&Name>, profiles: &Profiles) -> Result<Str
         bail!("there is a profile `{name}` already: choose another name with --name");
     }
     let public = Enrolments::of(profiles.folder()).start(&name, host)?;
-    let name = in_shell(name.as_str());
+    let (name, shown) = (in_shell(name.as_str()), in_shell(host.as_str()));
     Ok(format!(
         "The public key of this client, which is no secret:
 
@@ -156,7 +176,7 @@ fn enroll(host: &Server, name: Option<&Name>, profiles: &Profiles) -> Result<Str
 
 1. On {host}, with a name for this client in the place of NAME, run
 
-  sudo knockd client add NAME --public-key {public}
+  sudo knockd client add NAME --server {shown} --public-key={public}
 
   It prints an invitation, knock://…, which is no secret either.
 

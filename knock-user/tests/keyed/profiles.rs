@@ -9,7 +9,7 @@ use std::{
 
 use knock_common::protocol::{
     door::DoorTag,
-    identity::PublicKey,
+    identity::{PrivateKey, PublicKey},
     syn::{SynKey, SynSecret},
 };
 
@@ -177,7 +177,7 @@ fn a_pair_that_was_enrolled_knocks() {
         .split_whitespace()
         .find_map(|word| word.parse::<PublicKey>().ok())
         .unwrap();
-    let command = format!("knockd client add NAME --public-key {public}\n");
+    let command = format!("knockd client add NAME --server 127.0.0.1 --public-key={public}\n");
     assert!(said.contains(&command), "{said}");
 
     let mut receiver = Receiver::open();
@@ -199,4 +199,23 @@ fn a_pair_that_was_enrolled_knocks() {
     // Nothing is left to complete.
     let output = import(&home, &["--name=other"], &invitation);
     assert!(text(&output.stderr).contains("knock enroll"), "{output:?}");
+}
+
+#[test]
+fn the_public_key_of_a_passphrase_is_that_of_the_vectors() {
+    const PRIVATE: &[u8; 32] = b"\x0b\xfb\x3c\x15\x0b\xbf\x16\xf6\xb6\xef\xf5\x75\x92\x56\x81\x1c\
+        \x9e\x60\x44\xef\x34\x62\xa7\x9a\xd3\x49\xeb\x2d\x31\xf6\x38\xdb";
+    let home = Home::new();
+    let file = home.secret("passphrase", "correct horse battery staple");
+    let args = [
+        "pubkey",
+        "--client=laptop",
+        "--server-key",
+        SERVER,
+        "--passphrase-file",
+        &file,
+    ];
+    let output = home.run(&args);
+    let public = PrivateKey::new(*PRIVATE).public();
+    assert_eq!(text(&output.stdout), format!("{public}\n"), "{output:?}");
 }

@@ -132,12 +132,13 @@ pub struct KnockArgs {
 
     /// The server's public key: 43 characters
     ///
-    /// It is no secret: it names the server that the knock is for. An invitation contains it, after
-    /// `server=`.
+    /// It is no secret: it names the server that the knock is for. `knockd public-key` prints it on
+    /// the server, and an invitation contains it, after `server=`.
     #[arg(
         long,
         value_name = "PUBLIC",
         value_parser = PublicKeyParser,
+        allow_hyphen_values = true,
         conflicts_with = "classic",
         help_heading = text::KEYS
     )]

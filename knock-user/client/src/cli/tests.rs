@@ -128,6 +128,33 @@ fn options_are_read() {
     assert_eq!(args.open_for, "192.0.2.9".parse().ok());
 }
 
+/// One public key in 64 begins with a hyphen.
+#[test]
+fn a_public_key_may_look_like_an_option() {
+    let public = format!("-{}", &PUBLIC[1..]);
+    let expected: PublicKey = public.parse().unwrap();
+    let args = knock(&["--server-key", &public, "home", "ssh"]);
+    assert_eq!(args.server_key, Some(expected));
+    let cli = parse(&["pubkey", "--client", "laptop", "--server-key", &public]);
+    let Some(Command::Pubkey { server_key, .. }) = cli.unwrap().command else {
+        panic!("no command");
+    };
+    assert_eq!(server_key, Some(expected));
+}
+
+#[test]
+fn a_public_key_is_that_of_a_file_or_of_a_passphrase() {
+    for args in [
+        &["pubkey"][..],
+        &["pubkey", "--client", "laptop"],
+        &["pubkey", "--server-key", PUBLIC],
+        &["pubkey", "f", "--client", "laptop", "--server-key", PUBLIC],
+        &["pubkey", "f", "--passphrase-file", "f"],
+    ] {
+        refused(parse(args));
+    }
+}
+
 #[test]
 fn missing_arguments_are_named() {
     let message = refused(parse(&[]));

@@ -7,7 +7,8 @@ pub(super) const USAGE: &str = "knock [OPTIONS] SERVER DOOR
        knock enroll HOST [--name PROFILE]
        knock list
        knock keygen FILE
-       knock pubkey FILE";
+       knock pubkey FILE
+       knock pubkey --client NAME --server-key PUBLIC";
 
 /// The headings of the options.
 pub(super) const WHAT: &str = "Opening and closing";

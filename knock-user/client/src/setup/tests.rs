@@ -29,7 +29,12 @@ fn an_invitation_becomes_a_profile() {
     );
     let home = name("home");
     assert_eq!(
-        import(&format!("{URI}\n"), Some(&home), &mut profiles).unwrap(),
+        import(
+            &format!("knock import '{URI}'\n"),
+            Some(&home),
+            &mut profiles
+        )
+        .unwrap(),
         home
     );
     let (out, notes) = listed(&profiles);
@@ -123,7 +128,10 @@ fn an_enrolment_ends_with_a_profile_that_has_its_key() {
     assert_eq!(stored, home);
     let profile = profiles.get("home").unwrap();
     let key = read_key_file(profile.key_file.as_deref().unwrap()).unwrap();
-    let command = format!("knockd client add NAME --public-key {}\n", key.public());
+    let command = format!(
+        "sudo knockd client add NAME --server server.example.net --public-key={}\n",
+        key.public()
+    );
     assert!(said.contains(&command), "{said}");
     assert!(!said.contains(&**key_file::digits(&key)), "{said}");
     let (out, notes) = listed(&profiles);
