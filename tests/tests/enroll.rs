@@ -117,6 +117,7 @@ impl Site {
     /// Runs `knock import`, with the invitation on standard input.
     fn import(&self, line: &str, name: &str) -> Output {
         let uri = line.trim_end().strip_prefix("knock import ").unwrap();
+        let uri = uri.trim_matches('\'');
         let file = self.folder.path().join("invitation");
         fs::write(&file, uri).unwrap();
         let mut knock = self.user(&program("knock").unwrap());
@@ -147,7 +148,8 @@ fn one_command_sets_up_a_client() {
         listed.contains("home") && listed.contains("laptop"),
         "{listed}"
     );
-    let key = line.trim_end().rsplit('=').next().unwrap();
+    let key = line.trim_end().trim_end_matches('\'');
+    let key = key.rsplit('=').next().unwrap();
     assert!(!listed.contains(key));
     // Files with the key are readable by the user only, and a second import does not replace them.
     let mut stored = vec![site.home().join(".config")];

@@ -9,7 +9,7 @@ sets_up() {
     chmod 750 /var/lib/knockd/knocks
     knockd init --server "$SERVER" >/run/invitation || return
     configure '"srv"'
-    sed 's/^knock import //' /run/invitation | in_client knock import --name home
+    sed "s/^knock import //; s/'//g" /run/invitation | in_client knock import --name home
 }
 
 adds_a_client() {

@@ -154,6 +154,7 @@ impl Stage {
         );
         let invitation = self.clients_home.join("invitation");
         let uri = line.trim_end().trim_start_matches("knock import ");
+        let uri = uri.trim_matches('\'');
         fs::write(&invitation, uri)?;
         let mut import = self.client();
         import.args(["import", "--name", "home"]);

@@ -145,15 +145,21 @@ fn lasting(line: &str, workspace: &Workspace) -> String {
         .map(|word| without_folder(word, workspace))
         .collect();
     let mut text = words.join(" ").trim_start().to_owned();
-    if let Some(at) = text.find("kernel: SYN") {
-        let source = text[at..].split(" port ").next().unwrap_or_default();
-        text = format!("{source} port … to window + …");
+    for (event, rest) in [
+        ("kernel: SYN", " port … to window + …"),
+        ("kernel: datagram", " port …"),
+    ] {
+        if let Some(at) = text.find(event) {
+            let source = text[at..].split(" port ").next().unwrap_or_default();
+            text = format!("{source}{rest}");
+        }
     }
-    if let Some((uri, _key)) = text
-        .strip_prefix("knock import ")
-        .and_then(|uri| uri.rsplit_once('/'))
-    {
-        text = format!("knock import {uri}/…");
+    // The keys are new in each run.
+    if let Some((invitation, _keys)) = text.split_once("?server=") {
+        text = format!("{invitation}?server=…&key=…'");
+    }
+    if text.starts_with("public_key = ") {
+        text = "public_key = \"…\"".to_owned();
     }
     format!("    {text}")
 }
@@ -221,8 +227,16 @@ mod tests {
             "    kernel: SYN from 192.0.2.2 port … to window + …"
         );
         assert_eq!(
-            lasting("    knock import knock://laptop@192.0.2.1:61000/secret"),
-            "    knock import knock://laptop@192.0.2.1:61000/…"
+            lasting("    2026-11-28T17:52:11.2Z kernel: datagram from 192.0.2.2 port 5"),
+            "    kernel: datagram from 192.0.2.2 port …"
+        );
+        assert_eq!(
+            lasting("    public_key = \"secret\""),
+            "    public_key = \"…\""
+        );
+        assert_eq!(
+            lasting("    knock import 'knock://laptop@192.0.2.1:61000?server=public&key=secret'"),
+            "    knock import 'knock://laptop@192.0.2.1:61000?server=…&key=…'"
         );
     }
 }

@@ -32,7 +32,8 @@ pub(crate) struct InvitationArgs {
 ///
 /// Returns an error if `uri` is too long for a QR code.
 pub(crate) fn print(uri: &str, qr: bool) -> Result<()> {
-    println!("knock import {uri}");
+    // A shell would take `&` for its own. A name is percent-encoded, so it contains no quote.
+    println!("knock import '{uri}'");
     if qr {
         let code = QrCode::new(uri)?;
         println!("{}", code.render::<Dense1x2>().build());

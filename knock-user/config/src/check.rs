@@ -21,11 +21,10 @@ use knockd_types::{account::Account, interface::Wanted, policy::Secret};
 use toml::Spanned;
 
 use crate::{
-    NO_CLIENT,
     file::{self, Protocol},
     keys::peers,
     metrics,
-    model::{Client, Config, Door, Limits},
+    model::{Client, Config, Door, Limits, NO_CLIENT},
     place::Problem,
     value,
 };

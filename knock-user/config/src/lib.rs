@@ -24,15 +24,12 @@ use anyhow::{Context as _, Result, bail};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
-    Limits, OnStop,
+    Limits, NO_CLIENT, OnStop,
 };
 use self::{
     check::Checker,
     place::{Problem, Problems},
 };
-
-/// The beginning of the problem of a configuration without clients.
-pub const NO_CLIENT: &str = "there is no [[client]]";
 
 /// The largest file that is read, in bytes: room for a million clients. A larger one is probably
 /// the wrong file.

@@ -33,6 +33,9 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/knockd";
 /// Default directory of the pinned BPF objects, which outlive the daemon (`gate.pin_dir`).
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/knockd";
 
+/// The beginning of the problem of a configuration without clients.
+pub const NO_CLIENT: &str = "there is no [[client]]";
+
 /// The daemon's validated configuration.
 #[derive(Debug)]
 pub struct Config {

@@ -81,6 +81,7 @@ impl<'a> User<'a> {
 
     fn import(&self, line: &str) {
         let uri = line.trim_end().strip_prefix("knock import ").unwrap();
+        let uri = uri.trim_matches('\'');
         let file = self.home.path().join("invitation");
         fs::write(&file, uri).unwrap();
         let mut import = self.knock();
