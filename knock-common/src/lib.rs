@@ -1,8 +1,8 @@
 //! Definitions that both sides of an interface of knockd share.
 //!
-//! [`address`], [`event`], [`settings`], [`counters`], [`gate`] and [`rate`] are shared by the
-//! XDP program and the daemon; [`window`] and `protocol` (feature `protocol`) by the client and
-//! the daemon.
+//! [`address`], [`datagram`], [`event`], [`settings`], [`counters`], [`gate`] and [`rate`] are shared
+//! by the XDP program and the daemon; [`datagram`], [`window`] and `protocol` (feature `protocol`) by
+//! the client and the daemon.
 //!
 //! This crate does no I/O and needs no `std`; only the feature `passphrase` allocates. So every
 //! part can be tested without a kernel, and the shared types compile for the BPF target.
@@ -17,6 +17,7 @@ extern crate std;
 
 pub mod address;
 pub mod counters;
+pub mod datagram;
 pub mod event;
 pub mod gate;
 #[cfg(feature = "protocol")]

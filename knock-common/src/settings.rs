@@ -1,12 +1,13 @@
 //! The settings that the daemon gives to the XDP program at load time.
 
 use core::{
-    num::{NonZeroU32, NonZeroU64},
+    num::{NonZeroU16, NonZeroU32, NonZeroU64},
     ptr,
 };
 
 use crate::{
     counters::Outcome,
+    datagram::Mac1Key,
     gate::{MAX_PREFIX_LENS, Mode, PrefixLens, Transport},
     rate::Rate,
     window::Window,
@@ -38,8 +39,13 @@ pub enum Destinations {
 /// copies of a knock.
 pub const DEFAULT_EVENT_RATE: Rate = rate(64, 128);
 
-/// The rate of SYN log lines per CPU while there are `tail` subscribers: more than a person can
-/// read, but cheap for the daemon to process.
+/// The default rate of different knock datagrams of one source: 16 per second with a burst of 32. A
+/// client needs one per door, and its copies cost nothing. Many clients may share the address of a
+/// NAT. For the daemon a datagram is the work of some dozens of SYNs.
+pub const DEFAULT_DATAGRAM_RATE: Rate = rate(16, 32);
+
+/// The rate of log lines per CPU about knocks while there are `tail` subscribers: more than a
+/// person can read, but cheap for the daemon to process.
 pub const LOG_RATE: Rate = rate(1000, 1000);
 
 /// The rate of log lines per CPU about packets that an observing gate would have dropped: enough
@@ -65,6 +71,17 @@ pub struct Gate {
     pub udp_idle_ns: NonZeroU64,
 }
 
+/// The settings of knock datagrams that the XDP program needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// The UDP port.
+    pub port: NonZeroU16,
+    /// The key of `mac1`.
+    pub mac1: Mac1Key,
+    /// The token bucket rate of events, per source.
+    pub rate: Rate,
+}
+
 const fn rate(per_second: u32, burst: u32) -> Rate {
     match (NonZeroU32::new(per_second), NonZeroU32::new(burst)) {
         (Some(per_second), Some(burst)) => Rate::new(per_second, burst),
@@ -84,17 +101,23 @@ pub struct Settings {
     rate: Rate,
     /// The longest gap between datagrams that keeps a lease alive; 0 without a gate.
     udp_idle_ns: u64,
+    /// The key of `mac1`; any value without knock datagrams.
+    mac1: Mac1Key,
+    /// The token bucket rate of knock datagrams, per source.
+    datagram_rate: Rate,
     /// The outcomes that drop the packet: one bit for each [`Outcome`].
     drops: u32,
     /// The first port of the window.
     window_base: u16,
+    /// The UDP port of knock datagrams; 0 if there are none.
+    datagram_port: u16,
     /// What the gate checks: a combination of [`TCP`], [`UDP`], [`TRUSTED`], [`OBSERVE`],
     /// [`LISTED`] and [`ALL`]. Without [`TCP`] and [`UDP`] there is no gate.
     gate: u8,
     /// The lengths in [`PrefixLens`].
     prefix_lens: [u8; MAX_PREFIX_LENS],
     /// Always zero.
-    reserved: [u8; 5],
+    reserved: [u8; 3],
 }
 
 const TCP: u8 = 1;
@@ -127,6 +150,14 @@ fn loaded<T: Copy>(field: &T) -> T {
     unsafe { ptr::read_volatile(field) }
 }
 
+#[inline(always)]
+fn loaded_rate(rate: &Rate) -> Rate {
+    Rate {
+        interval_ns: loaded(&rate.interval_ns),
+        burst_ns: loaded(&rate.burst_ns),
+    }
+}
+
 impl Settings {
     /// The settings for `window`, without a gate.
     #[must_use]
@@ -134,14 +165,39 @@ impl Settings {
         Self {
             rate,
             udp_idle_ns: 0,
+            mac1: Mac1Key::from_bytes([0; 16]),
+            datagram_rate: DEFAULT_DATAGRAM_RATE,
             drops: bits(
                 matches!(verdict, Verdict::Drop),
                 &[Outcome::Knock, Outcome::RateLimited, Outcome::RingFull],
             ),
             window_base: window.base(),
+            datagram_port: 0,
             gate: 0,
             prefix_lens: [0; MAX_PREFIX_LENS],
-            reserved: [0; 5],
+            reserved: [0; 3],
+        }
+    }
+
+    /// The same settings with knock datagrams. The service that may share the port has no use for
+    /// them, so they are dropped also if SYNs to the window pass.
+    #[must_use]
+    pub const fn with_datagram(self, datagram: &Datagram) -> Self {
+        Self {
+            mac1: datagram.mac1,
+            datagram_rate: datagram.rate,
+            datagram_port: datagram.port.get(),
+            drops: self.drops
+                | bits(
+                    true,
+                    &[
+                        Outcome::Datagram,
+                        Outcome::DatagramCopy,
+                        Outcome::DatagramLimited,
+                        Outcome::DatagramRingFull,
+                    ],
+                ),
+            ..self
         }
     }
 
@@ -184,10 +240,39 @@ impl Settings {
     #[must_use]
     #[inline(always)]
     pub fn rate(&self) -> Rate {
-        Rate {
-            interval_ns: loaded(&self.rate.interval_ns),
-            burst_ns: loaded(&self.rate.burst_ns),
+        loaded_rate(&self.rate)
+    }
+
+    /// Whether there are knock datagrams.
+    #[must_use]
+    #[inline(always)]
+    pub fn has_datagrams(&self) -> bool {
+        loaded(&self.datagram_port) != 0
+    }
+
+    /// Whether `port` is the port of knock datagrams.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_for_datagrams(&self, port: u16) -> bool {
+        // No value of `port` may match the 0 of settings without datagrams.
+        self.has_datagrams() && port == loaded(&self.datagram_port)
+    }
+
+    /// The key of `mac1`.
+    #[must_use]
+    #[inline(always)]
+    pub fn mac1(&self) -> Mac1Key {
+        Mac1Key {
+            first: loaded(&self.mac1.first),
+            second: loaded(&self.mac1.second),
         }
+    }
+
+    /// The token bucket rate of knock datagrams, per source.
+    #[must_use]
+    #[inline(always)]
+    pub fn datagram_rate(&self) -> Rate {
+        loaded_rate(&self.datagram_rate)
     }
 
     /// The offset of `port` in the window; `None` if it is outside.
@@ -255,13 +340,16 @@ impl Settings {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Settings>() == 72);
     assert!(core::mem::offset_of!(Settings, udp_idle_ns) == 16);
-    assert!(core::mem::offset_of!(Settings, drops) == 24);
-    assert!(core::mem::offset_of!(Settings, window_base) == 28);
-    assert!(core::mem::offset_of!(Settings, gate) == 30);
-    assert!(core::mem::offset_of!(Settings, prefix_lens) == 31);
-    assert!(core::mem::offset_of!(Settings, reserved) == 35);
+    assert!(core::mem::offset_of!(Settings, mac1) == 24);
+    assert!(core::mem::offset_of!(Settings, datagram_rate) == 40);
+    assert!(core::mem::offset_of!(Settings, drops) == 56);
+    assert!(core::mem::offset_of!(Settings, window_base) == 60);
+    assert!(core::mem::offset_of!(Settings, datagram_port) == 62);
+    assert!(core::mem::offset_of!(Settings, gate) == 64);
+    assert!(core::mem::offset_of!(Settings, prefix_lens) == 65);
+    assert!(core::mem::offset_of!(Settings, reserved) == 69);
     assert!(Outcome::COUNT <= u32::BITS);
 };
 
