@@ -268,8 +268,10 @@ impl Settings {
     #[must_use]
     #[inline(always)]
     pub fn mac1(&self) -> Mac1Key {
-        let Mac1Key([a, b, c, d]) = &self.mac1;
-        Mac1Key([loaded(a), loaded(b), loaded(c), loaded(d)])
+        let [a, b, c, d] = &self.mac1.state;
+        Mac1Key {
+            state: [loaded(a), loaded(b), loaded(c), loaded(d)],
+        }
     }
 
     /// The token bucket rate of knock datagrams, per source.

@@ -128,6 +128,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn finds_a_header_again() {
+        over(&[1, 2, 3, 4, 5, 6], |cursor| {
+            let mut other = cursor;
+            assert_eq!(other.skip(2), Ok(()));
+            let header = other.take::<Two>().unwrap();
+            assert_eq!(cursor.again(header).unwrap().bytes, [3, 4]);
+        });
+    }
+
+    #[test]
     fn an_empty_packet_has_no_header() {
         over(&[], |mut cursor| {
             assert_eq!(cursor.remaining(), 0);

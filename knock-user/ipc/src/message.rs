@@ -18,7 +18,7 @@ pub enum Message {
     /// Start to listen. The first message, with the file descriptors of [`StartupConfig`].
     Begin(Box<StartupConfig>),
     /// Another configuration is in force. If packets come from an XDP program, the ring buffers of
-    /// the new program are attached as file descriptors: that of SYNs, then that of datagrams.
+    /// the new program are attached as file descriptors, as in [`StartupConfig`].
     Change(Box<ListenerConfig>),
     /// An event for subscribers. It is in the log already.
     Notice(Box<Notice>),
@@ -57,8 +57,8 @@ pub enum Effect {
 /// The configuration of a new listener.
 ///
 /// Its file descriptors, in this order: the control socket; the ring buffer of SYNs or the lines;
-/// the ring buffer of datagrams, unless lines are read; the directory of the replay store, if there
-/// is one.
+/// the ring buffer of datagrams, if the policy has the server's key; the directory of the replay
+/// store, if there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartupConfig {
     /// The log format.

@@ -114,7 +114,7 @@ impl Listener {
         if files.is_empty() {
             return Ok(());
         }
-        let next = Rings::open(&mut files.into_iter())?;
+        let next = Rings::open(&mut files.into_iter(), &self.config)?;
         let mut left = std::mem::replace(&mut **rings, next).drain();
         if !keeps_window {
             // These SYNs and incomplete sequences are offsets in the previous window.

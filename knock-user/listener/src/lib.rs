@@ -76,7 +76,7 @@ async fn listen(
     let (rings, lines) = if startup.reads_lines {
         (None, Some(files.next().context(missing)?))
     } else {
-        (Some(Rings::open(&mut files)?), None)
+        (Some(Rings::open(&mut files, &startup.config)?), None)
     };
     let store_dir = match &startup.store {
         Some(_) => Some(files.next().context(missing)?),

@@ -1,6 +1,9 @@
 //! The state of the listener.
 
-use std::{net::IpAddr, num::NonZeroUsize, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{
+    future::pending, io, net::IpAddr, num::NonZeroUsize, os::fd::OwnedFd, path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig, request::Request};
@@ -45,7 +48,8 @@ pub(crate) enum Source {
 /// The ring buffers of an eBPF program.
 pub(crate) struct Rings {
     pub(crate) syns: Ring<Syn>,
-    pub(crate) datagrams: Ring<Datagram>,
+    /// `None` if datagrams are not accepted.
+    pub(crate) datagrams: Option<Ring<Datagram>>,
 }
 
 /// The events that were read from ring buffers.
@@ -64,24 +68,32 @@ pub(crate) enum Input {
 }
 
 impl Rings {
-    /// The readers of the ring buffers in `files`: that of SYNs, then that of datagrams.
+    /// The readers of the ring buffers in `files`: that of SYNs, and that of datagrams if they are
+    /// accepted.
     ///
     /// # Errors
     ///
     /// Returns an error if a file is missing, or a ring buffer cannot be opened.
-    pub(crate) fn open(files: &mut impl Iterator<Item = OwnedFd>) -> Result<Self> {
+    pub(crate) fn open(
+        files: &mut impl Iterator<Item = OwnedFd>,
+        config: &ListenerConfig,
+    ) -> Result<Self> {
         let mut file = || files.next().context("the file of a ring buffer is missing");
-        Ok(Self {
-            syns: Ring::open(file()?)?,
-            datagrams: Ring::open(file()?)?,
-        })
+        let syns = Ring::open(file()?)?;
+        let datagrams = match &config.auth.server {
+            Some(_) => Some(Ring::open(file()?)?),
+            None => None,
+        };
+        Ok(Self { syns, datagrams })
     }
 
     /// All events that are on the ring buffers.
     pub(crate) fn drain(&mut self) -> Batch {
         let mut batch = Batch::default();
         self.syns.drain(&mut batch.syns);
-        self.datagrams.drain(&mut batch.datagrams);
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.drain(&mut batch.datagrams);
+        }
         batch
     }
 }
@@ -98,13 +110,24 @@ impl Source {
                 // In random order, so that a flood of one kind delays the other by one batch.
                 tokio::select! {
                     read = rings.syns.next(&mut batch.syns) => read?,
-                    read = rings.datagrams.next(&mut batch.datagrams) => read?,
+                    read = next_datagrams(&mut rings.datagrams, &mut batch.datagrams) => read?,
                 }
                 Ok(Input::Events)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
             Self::Ended => std::future::pending().await,
         }
+    }
+}
+
+/// Reads the next datagrams; never returns if they are not accepted. Cancel-safe.
+async fn next_datagrams(
+    ring: &mut Option<Ring<Datagram>>,
+    batch: &mut Vec<Datagram>,
+) -> io::Result<()> {
+    match ring {
+        Some(ring) => ring.next(batch).await,
+        None => pending().await,
     }
 }
 

@@ -189,15 +189,14 @@ impl Datapath {
         (changed(&mut self.watch), self.source.logged())
     }
 
-    /// The file descriptors from which the listener reads: the ring buffers of SYNs and datagrams, or
-    /// the lines.
+    /// The file descriptors from which the listener reads: the ring buffers or the lines.
     ///
     /// # Errors
     ///
     /// Returns an error if the limit of open files is reached.
     pub(crate) fn input(&self) -> io::Result<Vec<OwnedFd>> {
         Ok(match &self.source {
-            Source::Xdp(xdp) => vec![xdp.events()?, xdp.datagrams()?],
+            Source::Xdp(xdp) => xdp.rings()?,
             Source::Lines(lines, _) => vec![lines.try_clone()?],
             Source::Ended => vec![fs::File::open("/dev/null")?.into()],
         })

@@ -1,4 +1,4 @@
-//! A datagram knock as the eBPF program reports it.
+//! A knock datagram, independent of how it was captured.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,8 +6,8 @@ use knock_common::datagram::DATAGRAM_LEN;
 
 use crate::names::is_unicast;
 
-/// A datagram whose `mac1` is right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A datagram to the port of knock datagrams whose length and `mac1` are right.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// The source address. An IPv4-mapped address is converted to IPv4.
     pub source: IpAddr,

@@ -1,11 +1,12 @@
-//! The reader of a ring buffer of the eBPF program. It needs nothing but the file descriptor: neither
-//! the program nor a capability.
+//! The reader of the XDP program's ring buffers: that of SYNs, and that of knock datagrams. It needs
+//! nothing but the file descriptor: neither the program nor a capability.
 //!
 //! Waking the reader costs the kernel about 50 times as much as all other processing of a SYN. Each
 //! SYN of a knock wakes the reader, so that the knock is not delayed. In a flood the reader polls
 //! the ring every few milliseconds and holds back the release of the last entry that it has read:
 //! the kernel wakes a reader only if it has released everything before the new entry.
 
+mod entry;
 mod reader;
 
 use std::{
@@ -17,18 +18,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use knock_common::{
-    event::{DATAGRAM_RING_BYTES, DatagramEvent, KnockEvent, RING_BYTES},
-    rate::Rate,
-};
+use knock_common::rate::Rate;
 use knockd_runtime::{async_fd::readable, clock::monotonic};
-use knockd_types::{datagram::Datagram, syn::Syn};
 use tokio::{
     io::unix::AsyncFd,
     task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 
+pub use self::entry::Entry;
 use self::reader::Reader;
 
 /// Events that are read before the event loop polls everything else again.
@@ -48,51 +46,15 @@ const WAKE_UPS: Rate = {
 /// per second fills a sixth of the ring in it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// An event of a ring buffer.
-pub trait Event: Sized {
-    /// The size of the ring buffer, in bytes.
-    const RING_BYTES: u32;
-
-    /// Decodes an entry; `None` if its length is wrong.
-    fn from_entry(entry: &[u8]) -> Option<Self>;
-}
-
-impl Event for Syn {
-    const RING_BYTES: u32 = RING_BYTES;
-
-    fn from_entry(entry: &[u8]) -> Option<Self> {
-        let event = KnockEvent::from_bytes(entry)?;
-        Some(Self {
-            source: event.source(),
-            source_port: Some(event.source_port),
-            offset: event.offset,
-            at: Duration::from_nanos(event.arrival_ns),
-        })
-    }
-}
-
-impl Event for Datagram {
-    const RING_BYTES: u32 = DATAGRAM_RING_BYTES;
-
-    fn from_entry(entry: &[u8]) -> Option<Self> {
-        let event = DatagramEvent::from_bytes(entry)?;
-        Some(Self {
-            source: event.source(),
-            source_port: event.source_port,
-            at: Duration::from_nanos(event.arrival_ns),
-            bytes: event.bytes,
-        })
-    }
-}
-
-/// The reading end of a ring buffer with events of one type.
+/// The reading end of a ring buffer with entries of one kind:
+/// [`Syn`](knockd_types::syn::Syn) or [`Datagram`](knockd_types::datagram::Datagram).
 pub struct Ring<E> {
     file: AsyncFd<OwnedFd>,
     reader: Reader,
     /// The state of the token bucket of [`WAKE_UPS`].
     wake_ups: u64,
     watch: Watch,
-    events: PhantomData<E>,
+    entry: PhantomData<fn() -> E>,
 }
 
 /// The time of the next read.
@@ -110,13 +72,13 @@ enum Watch {
     Behind,
 }
 
-impl<E: Event> Ring<E> {
+impl<E: Entry> Ring<E> {
     /// A reader of the ring `events`, which the supervisor has opened.
     ///
     /// # Errors
     ///
-    /// Returns an error if it cannot be mapped as a ring buffer of [`Event::RING_BYTES`], or
-    /// cannot be waited for.
+    /// Returns an error if it cannot be mapped as a ring buffer of [`Entry::RING_BYTES`], or cannot
+    /// be waited for.
     pub fn open(events: OwnedFd) -> Result<Self> {
         // The kernel is not asked for the size: before Linux 5.19 that needs a capability.
         let size = usize::try_from(E::RING_BYTES)?;
@@ -127,7 +89,7 @@ impl<E: Event> Ring<E> {
             wake_ups: 0,
             // Entries that are on the ring already make it readable.
             watch: Watch::Asleep,
-            events: PhantomData,
+            entry: PhantomData,
         })
     }
 
@@ -187,7 +149,7 @@ impl<E: Event> Ring<E> {
             && let Some(entry) = self.reader.read()
         {
             // Program and daemon share the layout, so the length is always right.
-            batch.extend(E::from_entry(entry));
+            batch.extend(E::from_bytes(entry));
         }
     }
 

@@ -31,7 +31,7 @@ impl Datapath {
             return Ok(Vec::new());
         }
         let (mut next, mut gate) = resources::load(config, &self.reporter)?;
-        let rings = vec![next.events()?, next.datagrams()?];
+        let rings = next.rings()?;
         copy(&leases(self), gate.as_mut())?;
         let Source::Xdp(current) = &mut self.source else {
             bail!("there is no program");
