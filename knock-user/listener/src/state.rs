@@ -115,7 +115,7 @@ impl Source {
                 Ok(Input::Events)
             }
             Self::Lines(lines) => Ok(lines.next().await.map_or(Input::Ended, Input::Line)),
-            Self::Ended => std::future::pending().await,
+            Self::Ended => pending().await,
         }
     }
 }

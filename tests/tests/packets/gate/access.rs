@@ -229,6 +229,33 @@ fn an_ipv6_lease_admits_exactly_its_prefix() {
     }
 }
 
+#[test]
+fn an_ipv4_lease_admits_exactly_its_prefix() {
+    needs_bpf!();
+    let rules = Rules {
+        ipv4_prefix_lens: PrefixLens::new([128, 120, 121, 127]).unwrap(),
+        ..rules(&PORTS)
+    };
+    let mut programs = Programs::new(&rules);
+    for prefix in [
+        "192.0.2.0/24",
+        "192.0.2.128/25",
+        "192.0.2.6/31",
+        "192.0.2.7/32",
+    ] {
+        for port in PORTS {
+            programs.lease(&[(prefix, port)]);
+            let Edges { inside, outside } = edges(prefix.parse().unwrap());
+            for source in inside {
+                expect_from(&mut programs, source, port, GateLeased);
+            }
+            for source in outside {
+                expect_from(&mut programs, source, port, GateRefused);
+            }
+        }
+    }
+}
+
 /// All IPv4-mapped addresses are in ::/64.
 #[test]
 fn an_ipv6_lease_does_not_admit_ipv4_addresses() {
