@@ -8,9 +8,7 @@ use anyhow::Result;
 use knockd_runtime::clock::{monotonic, unix_ms};
 
 use crate::{
-    doors::OpenDoor,
-    lease_store::{LeaseRecord, LeaseStore},
-    reporter::Reporter,
+    doors::OpenDoor, lease_record::LeaseRecord, lease_store::LeaseStore, reporter::Reporter,
 };
 
 /// The end of a lease that was revoked, also if the kernel still has the lease.

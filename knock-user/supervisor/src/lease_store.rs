@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use knockd_runtime::durable::{DurableFile, Taken};
 
 use self::slot::{HALF_LEN, Half, SLOT_LEN, Slot, State};
+use crate::lease_record::LeaseRecord;
 
 /// The file in `state_dir`.
 const FILE: &str = "leases.journal";
@@ -28,23 +29,6 @@ const SLOTS: usize = 1024;
 
 /// The door's name and the source.
 type Key = (String, IpAddr);
-
-/// A door that is open for a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseRecord {
-    /// The door's name.
-    pub door: String,
-    /// The source address that the door is open for.
-    pub source: IpAddr,
-    /// The name of the client that knocked.
-    pub client: String,
-    /// The lease in seconds.
-    pub seconds: u64,
-    /// The end of the lease in Unix milliseconds.
-    pub until: u64,
-    /// Whether `run` has succeeded. If not, the next knock runs it.
-    pub opened: bool,
-}
 
 /// The lease journal on disk.
 #[derive(Debug)]

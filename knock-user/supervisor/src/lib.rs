@@ -24,6 +24,7 @@ mod exporter_process;
 mod fixture;
 mod lease_gate;
 mod lease_journal;
+mod lease_record;
 mod lease_store;
 mod ledger;
 mod listener_config;

@@ -20,7 +20,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::LeaseRecord;
+use crate::lease_record::LeaseRecord;
 
 /// The length of a slot, a sector, in bytes.
 pub(super) const SLOT_LEN: usize = 512;

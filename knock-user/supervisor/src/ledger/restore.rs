@@ -11,7 +11,7 @@ use crate::{
     doors::{DoorKey, Grant},
     lease_gate::LeaseGate,
     lease_journal::{KernelLease, time_left},
-    lease_store::LeaseRecord,
+    lease_record::LeaseRecord,
 };
 
 impl Ledger {
