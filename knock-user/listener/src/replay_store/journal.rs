@@ -113,7 +113,6 @@ fn erase(file: &DurableFile, number: u64) -> io::Result<()> {
 const CONTENT_LEN: usize = SLOTS as usize * RECORD_LEN;
 
 /// The place of the record `number` in the content of the file.
-#[expect(clippy::cast_possible_truncation, reason = "it is below 2^23")]
 const fn place(number: u64) -> usize {
     (number % SLOTS) as usize * RECORD_LEN
 }
