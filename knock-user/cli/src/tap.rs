@@ -12,7 +12,7 @@ use knock_common::{
 use knockd_listener::source::ring::Ring;
 use knockd_runtime::sandbox::Sandbox;
 use knockd_supervisor::Reporter;
-use knockd_types::interface::Wanted;
+use knockd_types::{interface::Wanted, syn::Syn};
 use knockd_xdp::program::Xdp;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,7 +57,7 @@ async fn tap(interfaces: Vec<String>, window: Window, verdict: Verdict) -> Resul
     if let Some(interface) = missing.first() {
         bail!("there is no interface `{interface}`: `ip link` lists the interfaces");
     }
-    let mut ring = Ring::open(xdp.events()?)?;
+    let mut ring = Ring::<Syn>::open(xdp.events()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // From here on the process handles untrusted network input.

@@ -35,7 +35,7 @@ const ACCEPTED_BLOCKS: NonZeroUsize = match NonZeroUsize::new(1024) {
 /// A source of SYNs.
 pub(crate) enum Source {
     /// The ring buffer of the XDP program.
-    Ring(Box<Ring>),
+    Ring(Box<Ring<Syn>>),
     /// Lines of text.
     Lines(Lines),
     /// Lines of text that have ended.

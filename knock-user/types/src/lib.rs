@@ -7,6 +7,7 @@ pub mod account;
 pub mod command;
 pub mod control;
 pub mod counters;
+pub mod datagram;
 pub mod event;
 pub mod interface;
 pub mod names;

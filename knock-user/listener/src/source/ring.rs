@@ -1,33 +1,32 @@
-//! The reader of the XDP program's ring buffer. It needs nothing but the file descriptor: neither
-//! the program nor a capability.
+//! The reader of the XDP program's ring buffers: that of SYNs, and that of knock datagrams. It needs
+//! nothing but the file descriptor: neither the program nor a capability.
 //!
 //! Waking the reader costs the kernel about 50 times as much as all other processing of a SYN. Each
 //! SYN of a knock wakes the reader, so that the knock is not delayed. In a flood the reader polls
 //! the ring every few milliseconds and holds back the release of the last entry that it has read:
 //! the kernel wakes a reader only if it has released everything before the new entry.
 
+mod entry;
 mod reader;
 
 use std::{
     io,
+    marker::PhantomData,
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use knock_common::{
-    event::{KnockEvent, RING_BYTES},
-    rate::Rate,
-};
+use knock_common::rate::Rate;
 use knockd_runtime::{async_fd::readable, clock::monotonic};
-use knockd_types::syn::Syn;
 use tokio::{
     io::unix::AsyncFd,
     task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 
+pub use self::entry::Entry;
 use self::reader::Reader;
 
 /// Events that are read before the event loop polls everything else again.
@@ -47,13 +46,15 @@ const WAKE_UPS: Rate = {
 /// per second fills a sixth of the ring in it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The reading end.
-pub struct Ring {
+/// The reading end of a ring buffer with entries of one kind:
+/// [`Syn`](knockd_types::syn::Syn) or [`Datagram`](knockd_types::datagram::Datagram).
+pub struct Ring<E> {
     file: AsyncFd<OwnedFd>,
     reader: Reader,
     /// The state of the token bucket of [`WAKE_UPS`].
     wake_ups: u64,
     watch: Watch,
+    entry: PhantomData<fn() -> E>,
 }
 
 /// The time of the next read.
@@ -71,16 +72,16 @@ enum Watch {
     Behind,
 }
 
-impl Ring {
+impl<E: Entry> Ring<E> {
     /// A reader of the ring `events`, which the supervisor has opened.
     ///
     /// # Errors
     ///
-    /// Returns an error if it cannot be mapped as a ring buffer of [`RING_BYTES`], or cannot be
-    /// waited for.
+    /// Returns an error if it cannot be mapped as a ring buffer of [`Entry::RING_BYTES`], or cannot
+    /// be waited for.
     pub fn open(events: OwnedFd) -> Result<Self> {
         // The kernel is not asked for the size: before Linux 5.19 that needs a capability.
-        let size = usize::try_from(RING_BYTES)?;
+        let size = usize::try_from(E::RING_BYTES)?;
         Ok(Self {
             reader: Reader::new(events.as_fd(), size).context("the ring buffer cannot be read")?,
             // SAFETY: an `OwnedFd` owns its file descriptor and closes it when it is dropped.
@@ -88,17 +89,18 @@ impl Ring {
             wake_ups: 0,
             // Entries that are on the ring already make it readable.
             watch: Watch::Asleep,
+            entry: PhantomData,
         })
     }
 
-    /// Appends the next events to `syns`, at most [`MAX_BATCH`] of them. Cancel-safe: an event that
-    /// was read is in `syns`.
+    /// Appends the next events to `batch`, at most [`MAX_BATCH`] of them. Cancel-safe: an event that
+    /// was read is in `batch`.
     ///
     /// # Errors
     ///
     /// Returns an error if the ring cannot be waited for.
-    pub async fn next(&mut self, syns: &mut Vec<Syn>) -> io::Result<()> {
-        while syns.is_empty() {
+    pub async fn next(&mut self, batch: &mut Vec<E>) -> io::Result<()> {
+        while batch.is_empty() {
             match self.watch {
                 // Cleared before the ring is read, so that no later event is missed.
                 Watch::Asleep => self.file.readable().await?.clear_ready(),
@@ -106,8 +108,8 @@ impl Ring {
                 // Yields to other tasks from time to time.
                 Watch::Behind => consume_budget().await,
             }
-            self.read(syns, MAX_BATCH);
-            self.watch = self.next_watch(syns.len());
+            self.read(batch, MAX_BATCH);
+            self.watch = self.next_watch(batch.len());
         }
         Ok(())
     }
@@ -135,19 +137,19 @@ impl Ring {
         }
     }
 
-    /// Appends every event that is on the ring to `syns`, without waiting.
-    pub fn drain(&mut self, syns: &mut Vec<Syn>) {
-        self.read(syns, usize::MAX);
+    /// Appends every event that is on the ring to `batch`, without waiting.
+    pub fn drain(&mut self, batch: &mut Vec<E>) {
+        self.read(batch, usize::MAX);
         self.reader.release_but_last();
         self.watch = Watch::Behind;
     }
 
-    fn read(&mut self, syns: &mut Vec<Syn>, most: usize) {
-        while syns.len() < most
+    fn read(&mut self, batch: &mut Vec<E>, most: usize) {
+        while batch.len() < most
             && let Some(entry) = self.reader.read()
         {
             // Program and daemon share the layout, so the length is always right.
-            syns.extend(KnockEvent::from_bytes(entry).map(syn));
+            batch.extend(E::from_bytes(entry));
         }
     }
 
@@ -163,14 +165,5 @@ impl Ring {
         };
         self.wake_ups = wake_ups;
         true
-    }
-}
-
-fn syn(event: KnockEvent) -> Syn {
-    Syn {
-        source: event.source(),
-        source_port: Some(event.source_port),
-        offset: event.offset,
-        at: Duration::from_nanos(event.arrival_ns),
     }
 }
