@@ -262,9 +262,9 @@ impl Settings {
     #[must_use]
     #[inline(always)]
     pub fn mac1(&self) -> Mac1Key {
+        let [a, b, c, d] = &self.mac1.state;
         Mac1Key {
-            first: loaded(&self.mac1.first),
-            second: loaded(&self.mac1.second),
+            state: [loaded(a), loaded(b), loaded(c), loaded(d)],
         }
     }
 
@@ -340,16 +340,16 @@ impl Settings {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 72);
+    assert!(size_of::<Settings>() == 88);
     assert!(core::mem::offset_of!(Settings, udp_idle_ns) == 16);
     assert!(core::mem::offset_of!(Settings, mac1) == 24);
-    assert!(core::mem::offset_of!(Settings, datagram_rate) == 40);
-    assert!(core::mem::offset_of!(Settings, drops) == 56);
-    assert!(core::mem::offset_of!(Settings, window_base) == 60);
-    assert!(core::mem::offset_of!(Settings, datagram_port) == 62);
-    assert!(core::mem::offset_of!(Settings, gate) == 64);
-    assert!(core::mem::offset_of!(Settings, prefix_lens) == 65);
-    assert!(core::mem::offset_of!(Settings, reserved) == 69);
+    assert!(core::mem::offset_of!(Settings, datagram_rate) == 56);
+    assert!(core::mem::offset_of!(Settings, drops) == 72);
+    assert!(core::mem::offset_of!(Settings, window_base) == 76);
+    assert!(core::mem::offset_of!(Settings, datagram_port) == 78);
+    assert!(core::mem::offset_of!(Settings, gate) == 80);
+    assert!(core::mem::offset_of!(Settings, prefix_lens) == 81);
+    assert!(core::mem::offset_of!(Settings, reserved) == 85);
     assert!(Outcome::COUNT <= u32::BITS);
 };
 

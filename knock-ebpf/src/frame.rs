@@ -8,11 +8,14 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 
-use crate::packet::Cursor;
+use knock_common::settings::Settings;
+
+use crate::{body::Body, packet::Cursor};
 
 /// A received frame.
 pub(crate) trait Frame: EbpfContext {
-    /// The bytes of the first buffer, which hold all headers.
+    /// The bytes of the first buffer, which hold all headers. They are asked for anew each time, so
+    /// that the verifier connects nothing that it knows about one cursor with another.
     fn cursor(&self) -> Cursor;
 
     /// The index of the interface that has received the frame.
@@ -32,11 +35,18 @@ impl Skb {
     /// The number of bytes that the headers of a packet may need. A packet with more of them is
     /// truncated for the parser, so that a gate refuses it.
     const HEADERS: u32 = 256;
+    /// The same, and a knock datagram behind them.
+    const HEADERS_AND_BODY: u32 = Self::HEADERS + size_of::<Body>() as u32;
 
-    /// Makes the headers readable: a driver may leave them outside the first buffer.
+    /// Makes what is read readable: a driver may leave it outside the first buffer.
     #[inline(always)]
-    pub(crate) fn new(ctx: TcContext) -> Self {
-        let wanted = ctx.len().min(Self::HEADERS);
+    pub(crate) fn new(ctx: TcContext, settings: &Settings) -> Self {
+        let most = if settings.has_datagrams() {
+            Self::HEADERS_AND_BODY
+        } else {
+            Self::HEADERS
+        };
+        let wanted = ctx.len().min(most);
         if ctx.data() + (wanted as usize) > ctx.data_end() {
             // If memory is short, this fails, and the parser finds a truncated packet.
             let _ = ctx.skb.pull_data(wanted);
@@ -68,7 +78,13 @@ fn readable(start: usize, end: usize) -> Cursor {
 impl<const BUFFERS: bool> Frame for Xdp<BUFFERS> {
     #[inline(always)]
     fn cursor(&self) -> Cursor {
-        readable(self.0.data(), self.0.data_end())
+        let context = self.0.ctx;
+        // SAFETY: the context is the one that the kernel passed to the program.
+        let (start, end) = unsafe {
+            let (start, end) = (&raw const (*context).data, &raw const (*context).data_end);
+            (start.read_volatile(), end.read_volatile())
+        };
+        readable(start as usize, end as usize)
     }
 
     #[inline(always)]
@@ -98,7 +114,13 @@ impl<const BUFFERS: bool> Frame for Xdp<BUFFERS> {
 impl Frame for Skb {
     #[inline(always)]
     fn cursor(&self) -> Cursor {
-        readable(self.0.data(), self.0.data_end())
+        let context = self.0.skb.skb;
+        // SAFETY: as above.
+        let (start, end) = unsafe {
+            let (start, end) = (&raw const (*context).data, &raw const (*context).data_end);
+            (start.read_volatile(), end.read_volatile())
+        };
+        readable(start as usize, end as usize)
     }
 
     #[inline(always)]

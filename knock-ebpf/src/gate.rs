@@ -31,12 +31,18 @@ pub(crate) fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segmen
     admit(frame, settings, segment.ip, Transport::Tcp, ports)
 }
 
-/// Classifies a datagram.
+/// Classifies a datagram that is no knock. Its outcome is `unprotected` if the gate does not protect
+/// its port.
 #[inline(always)]
-pub(crate) fn datagram<F: Frame>(frame: &F, settings: &Settings, datagram: &Datagram) -> Outcome {
-    let ports = datagram.udp.ports();
+pub(crate) fn datagram<F: Frame>(
+    frame: &F,
+    settings: &Settings,
+    datagram: &Datagram,
+    unprotected: Outcome,
+) -> Outcome {
+    let ports = datagram.ports;
     if !is_protected(Transport::Udp, ports.destination) {
-        return Outcome::NotTcp;
+        return unprotected;
     }
     admit(frame, settings, datagram.ip, Transport::Udp, ports)
 }

@@ -191,6 +191,12 @@ impl Udp {
     pub(crate) fn destination_port(&self) -> u16 {
         u16::from_be_bytes(self.destination_port)
     }
+
+    /// The length of header and payload, in bytes.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        u16::from_be_bytes(self.len) as usize
+    }
 }
 
 const FIN: u8 = 0x01;

@@ -10,6 +10,7 @@ use knock_common::{
 };
 
 use crate::{
+    budget,
     frame::Frame,
     log,
     maps::{EVENTS, LOG_BUCKET, SOURCES, TAILED},
@@ -26,7 +27,7 @@ pub(crate) fn knock<F: Frame>(
 ) -> Outcome {
     // SAFETY: the helper takes no arguments and only reads a clock.
     let now = unsafe { bpf_ktime_get_ns() };
-    if !take_token(settings, source, now) {
+    if !budget::take_token(&SOURCES, settings.rate(), source, now) {
         return Outcome::RateLimited;
     }
     // Before the event, so that `tail` subscribers see the SYN before its result.
@@ -60,38 +61,4 @@ pub(crate) fn knock<F: Frame>(
     });
     entry.submit(0);
     Outcome::Knock
-}
-
-/// Takes a token of `source`; `false` if there is none left. Two CPUs may read the same bucket at
-/// the same time and both take its last token. The limit need not be exact.
-#[inline(always)]
-fn take_token(settings: &Settings, source: Address, now: u64) -> bool {
-    let source = subscriber(source);
-    let rate = settings.rate();
-    if let Some(bucket) = SOURCES.get_ptr_mut(source) {
-        // SAFETY: the pointer is to a map value, which stays allocated while the program runs. The
-        // value is an aligned eight-byte integer, read and written as a whole.
-        let Some(next) = rate.take(unsafe { bucket.read() }, now) else {
-            return false;
-        };
-        // SAFETY: as above.
-        unsafe { bucket.write(next) };
-        return true;
-    }
-    let Some(next) = rate.take(0, now) else {
-        return false;
-    };
-    // If the map is full, the source is not limited; the size of the ring buffer still is.
-    let _ = SOURCES.insert(source, next, 0);
-    true
-}
-
-/// The address that owns the token bucket: an IPv4 address itself, or the /64 prefix of an IPv6
-/// address, because one IPv6 host can use all addresses of a /64.
-#[inline(always)]
-fn subscriber(source: Address) -> Address {
-    match source.as_v4() {
-        Some(_) => source,
-        None => source.masked(64),
-    }
 }

@@ -4,13 +4,18 @@
 //! There is one program for each way in which a kernel passes frames: two for XDP and two for
 //! traffic control (tc). They differ only in how they find the packet ([`frame`]). [`parse`]
 //! classifies it. A SYN to the window takes a token of its source and goes to the ring buffer
-//! ([`knock`]). A packet to a protected port is checked against the leases ([`gate`]). A packet that
-//! the host forwards to another host passes ([`route`]), as any other frame does. [`count`] counts
-//! the outcome.
+//! ([`knock`]), and a knock datagram to a ring buffer of its own ([`mod@datagram`]). Any other packet to a
+//! protected port is checked against the leases ([`gate`]). A packet that the host forwards to
+//! another host passes ([`route`]), as any other frame does. [`count`] counts the outcome.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// The assembler is stable for other processors only.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod body;
+mod budget;
 mod clock;
+mod datagram;
 mod frame;
 mod gate;
 mod headers;
@@ -28,6 +33,7 @@ use aya_ebpf::{
 };
 use knock_common::{
     counters::{Outcome, SLOTS},
+    gate::Transport,
     settings::Settings,
 };
 
@@ -35,7 +41,7 @@ use crate::{
     frame::{Frame, Skb, Xdp},
     headers::Ports,
     maps::{COUNTERS, SETTINGS},
-    parse::{Carried, Other, Segment},
+    parse::{Carried, Datagram, Other, Segment},
 };
 
 // `frags`: the program attaches to interfaces with any MTU, where a frame may span several
@@ -54,7 +60,7 @@ fn knock_xdp_linear(ctx: XdpContext) -> u32 {
 /// For interfaces with Ethernet headers to which no XDP program can be attached.
 #[classifier]
 fn knock_tc(ctx: TcContext) -> i32 {
-    let frame = Skb::new(ctx);
+    let frame = Skb::new(ctx, &SETTINGS);
     let parsed = ethernet(&frame);
     tc_verdict(&frame, parsed)
 }
@@ -62,7 +68,7 @@ fn knock_tc(ctx: TcContext) -> i32 {
 /// For interfaces without Ethernet headers, such as ppp, tun and WireGuard.
 #[classifier]
 fn knock_tc_ip(ctx: TcContext) -> i32 {
-    let frame = Skb::new(ctx);
+    let frame = Skb::new(ctx, &SETTINGS);
     let is_elsewhere = |ip| route::is_elsewhere(&frame, &SETTINGS, ip, Ports::default());
     let parsed = parse::packet(frame.cursor(), frame.ether_type(), &SETTINGS, is_elsewhere);
     tc_verdict(&frame, parsed)
@@ -106,7 +112,7 @@ fn is_dropped<F: Frame>(frame: &F, parsed: Result<Carried, Other>) -> bool {
 fn outcome<F: Frame>(frame: &F, settings: &Settings, parsed: Result<Carried, Other>) -> Outcome {
     match parsed {
         Ok(Carried::Segment(carried)) => segment(frame, settings, &carried),
-        Ok(Carried::Datagram(carried)) => gate::datagram(frame, settings, &carried),
+        Ok(Carried::Datagram(carried)) => datagram(frame, settings, &carried),
         Err(Other::Unclear(_)) if settings.has_gate() => Outcome::GateUnclear,
         Err(Other::Unclear(outcome) | Other::Harmless(outcome)) => outcome,
     }
@@ -128,6 +134,17 @@ fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outco
             knock::knock(frame, settings, source, segment.tcp.source_port(), offset)
         }
         _ => Outcome::Malformed,
+    }
+}
+
+#[inline(always)]
+fn datagram<F: Frame>(frame: &F, settings: &Settings, datagram: &Datagram) -> Outcome {
+    match datagram::knock(frame, settings, datagram) {
+        Ok(outcome) => outcome,
+        Err(other) if settings.guards(Transport::Udp) => {
+            gate::datagram(frame, settings, datagram, other)
+        }
+        Err(other) => other,
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use knock_common::{
     address::Address,
     counters::{Counts, SLOTS},
-    event::RING_BYTES,
+    event::{DATAGRAM_RING_BYTES, RING_BYTES},
     gate::{Lease, LeaseKey, MAX_TRUSTED, PROTECTED_LEN},
     settings::{DEFAULT_EVENT_RATE, Settings, Verdict},
     window::Window,
@@ -20,12 +20,17 @@ const MAX_SOURCES: u32 = 65_536;
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// The events of datagrams. A ring of their own, so that a flood of SYNs does not fill it.
+#[map]
+pub(crate) static DATAGRAMS: RingBuf = RingBuf::with_byte_size(DATAGRAM_RING_BYTES, 0);
+
 /// The daemon replaces this value when it loads the program.
 #[unsafe(no_mangle)]
 pub(crate) static SETTINGS: Settings =
     Settings::new(Window::DEFAULT, Verdict::Drop, DEFAULT_EVENT_RATE);
 
-/// 1 while there are `tail` subscribers, so that every SYN to the window is logged; else 0.
+/// 1 while there are `tail` subscribers, so that every SYN to the window and every knock datagram is
+/// logged; else 0.
 #[map]
 pub(crate) static TAILED: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -33,9 +38,36 @@ pub(crate) static TAILED: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(SLOTS, 0);
 
-/// Token buckets ([`knock_common::rate::Rate`]), by source.
+/// Token buckets ([`knock_common::rate::Rate`]) for SYNs to the window, by source.
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+
+/// The maximum number of datagrams that are known as seen, and of sources with a token bucket for
+/// them. Only who knows the server's public key adds to them. If one of these makes room with forged
+/// sources, copies cost the daemon more, and nobody loses a datagram.
+const MAX_DATAGRAMS: u32 = 16_384;
+
+/// Token buckets for knock datagrams, by source. They are apart from those for SYNs, so that SYNs with
+/// a client's forged address do not stop its datagram.
+#[map]
+pub(crate) static DATAGRAM_SOURCES: LruHashMap<Address, u64> =
+    LruHashMap::with_max_entries(MAX_DATAGRAMS, 0);
+
+/// A knock datagram for the recognition of its copies. With the source, so that a recording that is
+/// faster from elsewhere does not take the place of the genuine datagram.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) mac1: u64,
+    pub(crate) source: Address,
+}
+
+// The kernel compares keys byte by byte: there must be no padding.
+const _: () = assert!(size_of::<Seen>() == size_of::<u64>() + size_of::<Address>());
+
+/// When a datagram became an event, in nanoseconds of `CLOCK_MONOTONIC`.
+#[map]
+pub(crate) static SEEN: LruHashMap<Seen, u64> = LruHashMap::with_max_entries(MAX_DATAGRAMS, 0);
 
 /// The token bucket for log lines of this CPU.
 #[map]

@@ -1,5 +1,7 @@
 //! Bounds-checked access to packet data.
 
+use core::ptr;
+
 /// The packet ends before the requested data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Truncated;
@@ -46,6 +48,19 @@ impl Cursor {
         }
         self.position = next;
         Ok(())
+    }
+
+    /// The header `header`, found again by its distance from the cursor. The verifier forgets how the
+    /// parser has come to it, and checks what follows once, not for each number of tags, options and
+    /// extension headers.
+    #[inline(always)]
+    pub(crate) fn again<T: Header>(mut self, header: &T) -> Result<&'static T, Truncated> {
+        // More than all headers that the parser follows, and less than the verifier's limit for a
+        // distance in a packet.
+        const MOST: usize = 0x7fff;
+        let distance = ptr::from_ref(header).addr() - self.position;
+        self.skip(distance & MOST)?;
+        self.take()
     }
 
     /// The number of bytes left.
@@ -109,6 +124,16 @@ pub(crate) mod tests {
             assert_eq!(cursor.take::<Two>().unwrap().bytes, [3, 4]);
             assert_eq!(cursor.skip(0), Ok(()));
             assert_eq!(cursor.skip(1), Err(Truncated));
+        });
+    }
+
+    #[test]
+    fn finds_a_header_again() {
+        over(&[1, 2, 3, 4, 5, 6], |cursor| {
+            let mut other = cursor;
+            assert_eq!(other.skip(2), Ok(()));
+            let header = other.take::<Two>().unwrap();
+            assert_eq!(cursor.again(header).unwrap().bytes, [3, 4]);
         });
     }
 

@@ -7,11 +7,12 @@
 use knock_common::{address::Address, counters::Outcome, gate::Transport, settings::Settings};
 
 use crate::{
+    body::Body,
     headers::{
         AUTHENTICATION, DESTINATION_OPTIONS, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6,
         ETHER_TYPE_SERVICE_VLAN, ETHER_TYPE_VLAN, Ethernet, Extension, FRAGMENT, FragmentExtension,
-        HOP_BY_HOP, HOST_IDENTITY, Ipv4, Ipv6, MOBILITY, PROTOCOL_TCP, PROTOCOL_UDP, ROUTING,
-        SHIM6, Tcp, Udp, VlanTag,
+        HOP_BY_HOP, HOST_IDENTITY, Ipv4, Ipv6, MOBILITY, PROTOCOL_TCP, PROTOCOL_UDP, Ports,
+        ROUTING, SHIM6, Tcp, Udp, VlanTag,
     },
     packet::{Cursor, Truncated},
 };
@@ -119,11 +120,16 @@ impl Segment {
 #[derive(Clone, Copy)]
 pub(crate) struct Datagram {
     pub(crate) ip: Ip,
-    pub(crate) udp: &'static Udp,
+    // Not the header: the verifier would tell apart all places where it may be.
+    pub(crate) ports: Ports,
+    /// The payload, if the datagram may be a knock: a whole datagram to the port of knocks with the
+    /// length of one. `None` also if the payload is not in the first buffer; no driver splits so short
+    /// a datagram.
+    pub(crate) body: Option<&'static Body>,
 }
 
-/// Parses the Ethernet frame at `cursor`. A datagram matters only if any UDP port is protected, and
-/// a segment outside the window only if any TCP port is. `is_elsewhere` tells whether a packet is for
+/// Parses the Ethernet frame at `cursor`. A datagram matters only if any UDP port is protected or
+/// there are knock datagrams, and a segment outside the window only if any TCP port is. `is_elsewhere` tells whether a packet is for
 /// another host.
 #[inline(always)]
 pub(crate) fn frame(
@@ -175,10 +181,11 @@ fn ipv4(
     }
     let header_len = ip.header_len();
     if !ip.is_consistent() {
-        return Err(Other::Unclear(Outcome::Malformed));
+        return Err(malformed(protocol, settings));
     }
     let carrier = Ip::V4(ip);
-    if ip.is_fragment() {
+    let is_fragment = ip.is_fragment();
+    if is_fragment {
         fragment(
             carrier,
             protocol,
@@ -187,8 +194,10 @@ fn ipv4(
             is_elsewhere,
         )?;
     }
-    cursor.skip(header_len - size_of::<Ipv4>())?;
-    transport(cursor, carrier, protocol, header_len, settings)
+    if cursor.skip(header_len - size_of::<Ipv4>()).is_err() {
+        return Err(malformed(protocol, settings));
+    }
+    transport(cursor, carrier, protocol, header_len, is_fragment, settings)
 }
 
 #[inline(always)]
@@ -215,7 +224,8 @@ fn ipv6(
         header = extension.next_header;
     }
     // An atomic fragment (RFC 6946) counts as a fragment: clients do not send them.
-    if header == FRAGMENT {
+    let is_fragment = header == FRAGMENT;
+    if is_fragment {
         let extension = cursor.take::<FragmentExtension>()?;
         header = extension.next_header;
         let is_later = extension.is_later_fragment();
@@ -223,7 +233,7 @@ fn ipv6(
         before += size_of::<FragmentExtension>();
     }
     if is_followed(header, settings) {
-        return transport(cursor, carrier, header, before, settings);
+        return transport(cursor, carrier, header, before, is_fragment, settings);
     }
     Err(if is_extension(header) {
         unclear(carrier, Outcome::TooDeep, settings, is_elsewhere)
@@ -250,7 +260,19 @@ fn unclear(
 /// Whether packets of `protocol` need to be parsed further.
 #[inline(always)]
 fn is_followed(protocol: u8, settings: &Settings) -> bool {
-    protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP && settings.guards(Transport::Udp)
+    protocol == PROTOCOL_TCP
+        || protocol == PROTOCOL_UDP && (settings.guards(Transport::Udp) || settings.has_datagrams())
+}
+
+/// A packet of `protocol` that is truncated or inconsistent. A datagram can hide nothing from the gate
+/// if no UDP port is protected.
+#[inline(always)]
+fn malformed(protocol: u8, settings: &Settings) -> Other {
+    if protocol == PROTOCOL_UDP && !settings.guards(Transport::Udp) {
+        Other::Harmless(Outcome::Malformed)
+    } else {
+        Other::Unclear(Outcome::Malformed)
+    }
 }
 
 /// Accepts only the first fragment of a datagram when a UDP port is protected: the first
@@ -296,18 +318,32 @@ fn is_extension(header: u8) -> bool {
     )
 }
 
-/// Parses the TCP segment or UDP datagram at `cursor`.
+/// Parses the TCP segment or UDP datagram at `cursor`. [`Ip::declared`] includes `before` bytes before
+/// it.
 #[inline(always)]
 fn transport(
     mut cursor: Cursor,
     ip: Ip,
     protocol: u8,
     before: usize,
+    is_fragment: bool,
     settings: &Settings,
 ) -> Result<Carried, Other> {
     if protocol == PROTOCOL_UDP {
-        let udp = cursor.take::<Udp>()?;
-        return Ok(Carried::Datagram(Datagram { ip, udp }));
+        let Ok(udp) = cursor.take::<Udp>() else {
+            return Err(malformed(protocol, settings));
+        };
+        let len = ip.declared().checked_sub(before);
+        let body = if !is_fragment && has_knock_form(udp, len, settings) {
+            cursor.take().ok()
+        } else {
+            None
+        };
+        return Ok(Carried::Datagram(Datagram {
+            ip,
+            ports: udp.ports(),
+            body,
+        }));
     }
     let available = cursor.remaining();
     let tcp = cursor.take::<Tcp>()?;
@@ -323,6 +359,16 @@ fn transport(
         before,
         available,
     }))
+}
+
+/// Whether a datagram with this header may be a knock; `len` is the IP header's opinion of its
+/// length.
+#[inline(always)]
+fn has_knock_form(udp: &Udp, len: Option<usize>, settings: &Settings) -> bool {
+    const KNOCK_LEN: usize = size_of::<Udp>() + size_of::<Body>();
+    settings.is_for_datagrams(udp.destination_port())
+        && udp.len() == KNOCK_LEN
+        && len == Some(KNOCK_LEN)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-use core::num::{NonZeroU32, NonZeroU64};
+use core::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use knock_common::{
+    datagram::Mac1Key,
     gate::{Mode, PrefixLens},
     rate::Rate,
-    settings::{Destinations, Gate, Verdict},
+    settings::{Datagram as Knocks, Destinations, Gate, Verdict},
     window::Window,
 };
 
@@ -20,6 +21,7 @@ enum Seen {
     },
     Datagram {
         port: u16,
+        may_be_knock: bool,
     },
     Other(Other),
 }
@@ -74,7 +76,8 @@ fn parse(bytes: &[u8], settings: &Settings, further: usize) -> Seen {
             is_consistent: segment.is_consistent(|| further),
         },
         Ok(Carried::Datagram(datagram)) => Seen::Datagram {
-            port: datagram.udp.destination_port(),
+            port: datagram.ports.destination,
+            may_be_knock: datagram.body.is_some(),
         },
         Err(other) => Seen::Other(other),
     })
@@ -146,7 +149,10 @@ fn fragments_are_unclear_if_the_gate_needs_the_rest() {
         let expected = if is_later {
             harmless(Outcome::Fragment)
         } else {
-            Seen::Datagram { port }
+            Seen::Datagram {
+                port,
+                may_be_knock: false,
+            }
         };
         assert_eq!(parse(&frame, &both, 0), expected);
     }
@@ -174,4 +180,56 @@ fn an_ipv4_mapped_source_in_an_ipv6_header_is_invalid() {
         panic!("it is a segment");
     };
     assert_eq!(source, None);
+}
+
+/// An IPv4 datagram of the length of a knock, to port 443.
+fn v4_datagram() -> Vec<u8> {
+    let mut frame = V4.to_vec();
+    frame.resize(34 + 152, 7);
+    frame[16..18].copy_from_slice(&172_u16.to_be_bytes());
+    frame[23] = PROTOCOL_UDP;
+    frame[36..38].copy_from_slice(&443_u16.to_be_bytes());
+    frame[38..40].copy_from_slice(&152_u16.to_be_bytes());
+    frame
+}
+
+fn with_knocks(settings: Settings) -> Settings {
+    settings.with_datagram(&Knocks {
+        port: NonZeroU16::new(443).unwrap(),
+        mac1: Mac1Key::from_bytes([1; 16]),
+        rate: Rate::new(NonZeroU32::MIN, NonZeroU32::MIN),
+    })
+}
+
+#[test]
+fn a_datagram_may_be_a_knock_by_its_port_and_its_lengths() {
+    let datagram = |port, may_be_knock| Seen::Datagram { port, may_be_knock };
+    let frame = v4_datagram();
+    let settings = with_knocks(settings(false, false));
+    assert_eq!(parse(&frame, &settings, 0), datagram(443, true));
+    for (at, byte, port) in [(17, 171, 443), (17, 173, 443), (39, 151, 443), (37, 0, 256)] {
+        let seen = changed(&frame, at, byte, &settings);
+        assert_eq!(seen, datagram(port, false), "{at}");
+    }
+    // One byte is in another buffer.
+    let first = &frame[..frame.len() - 1];
+    assert_eq!(parse(first, &settings, 1), datagram(443, false));
+    let fragment = changed(&frame, 20, 0x20, &settings);
+    assert_eq!(fragment, harmless(Outcome::Fragment));
+}
+
+#[test]
+fn without_knocks_no_datagram_is_followed_and_with_them_none_is_unclear() {
+    let frame = v4_datagram();
+    let tcp_only = settings(true, false);
+    assert_eq!(parse(&frame, &tcp_only, 0), harmless(Outcome::NotTcp));
+    let cut = &frame[..41];
+    let seen = parse(cut, &with_knocks(tcp_only), 0);
+    assert_eq!(seen, harmless(Outcome::Malformed));
+    let seen = parse(cut, &with_knocks(settings(true, true)), 0);
+    assert_eq!(seen, unclear(Outcome::Malformed));
+    let seen = parse(&frame, &settings(false, true), 0);
+    let port = 443;
+    let may_be_knock = false;
+    assert_eq!(seen, Seen::Datagram { port, may_be_knock });
 }

@@ -1,5 +1,5 @@
 //! The XDP program: loads it with its settings, and reads its log and counters. The listener reads
-//! the SYNs from its ring buffer.
+//! the SYNs and the knock datagrams from its ring buffers.
 
 use std::{
     collections::BTreeMap,
@@ -40,6 +40,9 @@ use crate::{
 /// The XDP program, compiled by the build script. The ELF parser requires the alignment.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/knock-xdp"));
 
+/// The maps of the object that only knock datagrams need.
+const FOR_DATAGRAMS: [&str; 3] = ["DATAGRAMS", "DATAGRAM_SOURCES", "SEEN"];
+
 /// The XDP programs of the object: for frames in several buffers, and for those in one.
 const WITH_BUFFERS: &str = "knock_xdp";
 const LINEAR: &str = "knock_xdp_linear";
@@ -49,6 +52,7 @@ const LINEAR: &str = "knock_xdp_linear";
 pub struct Xdp {
     ebpf: Ebpf,
     events: MapData,
+    datagrams: MapData,
     log: AsyncFd<EbpfLogger<Box<dyn Log>>>,
     tailed: Array<MapData, u32>,
     unrouted: Array<MapData, u32>,
@@ -108,6 +112,12 @@ impl Xdp {
         log: Box<dyn Log>,
     ) -> Result<Self> {
         raise_memory_limit();
+        if !settings.has_datagrams() {
+            // The smallest possible maps: the kernel allocates all entries at once.
+            for map in FOR_DATAGRAMS {
+                loader.map_max_entries(map, 1);
+            }
+        }
         let mut ebpf = loader
             .override_global("SETTINGS", settings, true)
             .load(PROGRAM)
@@ -116,10 +126,8 @@ impl Xdp {
         let log = EbpfLogger::init_with_logger(&mut ebpf, log)
             .context("the program has no aya-log ring")?;
         let mut xdp = Self {
-            events: match any_handle(&ebpf, "EVENTS")? {
-                Map::RingBuf(events) => events,
-                _ => bail!("the map `EVENTS` of the object is not a ring buffer"),
-            },
+            events: ring(&ebpf, "EVENTS")?,
+            datagrams: ring(&ebpf, "DATAGRAMS")?,
             // SAFETY: `EbpfLogger` owns the map of its ring buffer, never replaces it and closes it
             // only when dropped.
             log: unsafe { readable(log) }?,
@@ -202,13 +210,23 @@ impl Xdp {
             .with_context(|| format!("the object does not contain the program `{name}`"))
     }
 
-    /// Another handle to the ring buffer of the program's events.
+    /// Another handle to the ring buffer of SYNs.
     ///
     /// # Errors
     ///
     /// Returns an error if the file descriptor cannot be duplicated.
     pub fn events(&self) -> io::Result<OwnedFd> {
         self.events.fd().as_fd().try_clone_to_owned()
+    }
+
+    /// Another handle to the ring buffer of knock datagrams. It is of use only with
+    /// [`Settings::with_datagram`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file descriptor cannot be duplicated.
+    pub fn datagrams(&self) -> io::Result<OwnedFd> {
+        self.datagrams.fd().as_fd().try_clone_to_owned()
     }
 
     /// Waits until the program has written log lines. [`Xdp::flush_log`] reads them. Cancel-safe.
@@ -221,13 +239,13 @@ impl Xdp {
         Ok(())
     }
 
-    /// Passes the log lines so far to the logger. The program writes a SYN's log line before its
-    /// event.
+    /// Passes the log lines so far to the logger. The program writes the log line of a SYN or a
+    /// datagram before its event.
     pub fn flush_log(&mut self) {
         self.log.get_mut().flush();
     }
 
-    /// Enables or disables the program's log line for each SYN.
+    /// Enables or disables the program's log line for each SYN and each knock datagram.
     ///
     /// # Errors
     ///
@@ -300,6 +318,14 @@ fn trie_key(network: &IpNet) -> Key<[u8; 16]> {
             Address::v4(network.addr().octets()).octets(),
         ),
         IpNet::V6(network) => Key::new(prefix_len, network.addr().octets()),
+    }
+}
+
+/// Another handle to the ring buffer `name`.
+fn ring(ebpf: &Ebpf, name: &str) -> Result<MapData> {
+    match any_handle(ebpf, name)? {
+        Map::RingBuf(ring) => Ok(ring),
+        _ => bail!("the map `{name}` of the object is not a ring buffer"),
     }
 }
 

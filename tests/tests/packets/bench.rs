@@ -19,8 +19,8 @@ use knock_common::{
     window::Window,
 };
 use knock_tests::kernel_log::KernelLog;
-use knockd_listener::source::ring::Ring;
-use knockd_types::{interface::Framing, rules::Rules, syn::Syn};
+use knockd_listener::source::ring::{MAX_BATCH, Ring};
+use knockd_types::{datagram::Datagram, interface::Framing, rules::Rules, syn::Syn};
 use knockd_xdp::{leases::Gate, program::Xdp};
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -43,7 +43,7 @@ pub(crate) enum Action {
 pub(crate) struct RunResult {
     pub(crate) action: Action,
     pub(crate) outcome: Outcome,
-    /// The raw entry of the ring buffer.
+    /// The raw entry of either ring buffer.
     pub(crate) event: Option<Vec<u8>>,
 }
 
@@ -56,6 +56,9 @@ pub(crate) enum Variant {
     Linear,
     /// For traffic control.
     Tc,
+    /// For traffic control on interfaces without Ethernet headers. The kernel can run it only on
+    /// packets whose bytes at the place of an EtherType are one.
+    TcIp,
 }
 
 /// A loaded program.
@@ -63,10 +66,13 @@ pub(crate) struct Bench {
     variant: Variant,
     pub(crate) xdp: Xdp,
     gate: Option<Gate>,
-    ring: Ring,
+    ring: Ring<Syn>,
+    /// Opened when it is needed: without knock datagrams this ring buffer is smaller.
+    datagram_ring: Option<Ring<Datagram>>,
     // A second consumer of the daemon's ring buffer, which returns raw bytes and does not block. A
     // test uses either this or `Ring::next`.
     events: RingBuf<MapData>,
+    datagrams: RingBuf<MapData>,
     runtime: Runtime,
 }
 
@@ -104,7 +110,9 @@ impl Bench {
         Self {
             variant: Variant::Buffers,
             ring,
+            datagram_ring: None,
             events: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "EVENTS"))).unwrap(),
+            datagrams: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "DATAGRAMS"))).unwrap(),
             xdp,
             gate,
             runtime,
@@ -123,7 +131,7 @@ impl Bench {
     }
 
     /// Runs the program once on `frame`. Asserts that the program counts the packet exactly once,
-    /// does not modify it, and emits an event only for a SYN to the window.
+    /// does not modify it, and emits an event only for a SYN to the window or a knock datagram.
     pub(crate) fn run(&mut self, frame: &[u8]) -> RunResult {
         let before = self.counters();
         let mut left = vec![0; frame.len()];
@@ -134,16 +142,19 @@ impl Bench {
         });
         assert_eq!(left, frame, "the frame was changed");
         let outcome = only_increment(&before, &self.counters());
-        let event = self.take_event();
-        assert_eq!(event.is_some(), outcome == Outcome::Knock, "{outcome:?}");
+        let (syn, datagram) = (self.take_event(), self.take_datagram());
+        assert_eq!(syn.is_some(), outcome == Outcome::Knock, "{outcome:?}");
+        let is_datagram = outcome == Outcome::Datagram;
+        assert_eq!(datagram.is_some(), is_datagram, "{outcome:?}");
         assert_eq!(self.take_event(), None, "a packet had two events");
+        assert_eq!(self.take_datagram(), None, "a packet had two events");
         RunResult {
             action: match self.variant {
                 Variant::Buffers | Variant::Linear => action(&result),
-                Variant::Tc => tc_action(&result),
+                Variant::Tc | Variant::TcIp => tc_action(&result),
             },
             outcome,
-            event,
+            event: syn.or(datagram),
         }
     }
 
@@ -164,13 +175,52 @@ impl Bench {
                 let program = self.xdp.classifier(Framing::Ethernet).unwrap();
                 program.test_run(options)
             }
+            Variant::TcIp => {
+                let program = self.xdp.classifier(Framing::Ip).unwrap();
+                program.test_run(options)
+            }
         };
         result.unwrap()
     }
 
-    /// The oldest event in the ring buffer.
+    /// The oldest event in the ring buffer of SYNs.
     pub(crate) fn take_event(&mut self) -> Option<Vec<u8>> {
         self.events.next().map(|entry| entry.to_vec())
+    }
+
+    /// The oldest event in the ring buffer of datagrams.
+    pub(crate) fn take_datagram(&mut self) -> Option<Vec<u8>> {
+        self.datagrams.next().map(|entry| entry.to_vec())
+    }
+
+    /// The events in the ring buffer of datagrams, read with the daemon's reader until there are
+    /// `count`.
+    pub(crate) fn read_datagrams(&mut self, count: usize) -> Vec<Datagram> {
+        let Self {
+            xdp,
+            datagram_ring,
+            runtime,
+            ..
+        } = self;
+        let mut all = Vec::new();
+        let read = async {
+            let open = || Ring::open(xdp.datagrams().unwrap()).unwrap();
+            let ring = datagram_ring.get_or_insert_with(open);
+            while all.len() < count {
+                let mut batch = Vec::new();
+                ring.next(&mut batch).await.unwrap();
+                assert!(batch.len() <= MAX_BATCH);
+                all.append(&mut batch);
+            }
+        };
+        let read = runtime.block_on(async { timeout(SOON, read).await });
+        assert!(read.is_ok(), "only {} datagrams", all.len());
+        all
+    }
+
+    /// Opens the program's map `name` a second time.
+    pub(crate) fn map(&mut self, name: &str) -> MapData {
+        map(&mut self.xdp, name)
     }
 
     /// Number of packets with this outcome.
@@ -248,11 +298,12 @@ pub(crate) fn unlimited(verdict: Verdict) -> Settings {
 
 /// Like [`unlimited`], for another window.
 pub(crate) fn unlimited_at(window: Window, verdict: Verdict) -> Settings {
-    let rate = Rate::new(
-        NonZeroU32::new(1_000_000_000).unwrap(),
-        NonZeroU32::new(u32::MAX).unwrap(),
-    );
-    Settings::new(window, verdict, rate)
+    Settings::new(window, verdict, unlimited_rate())
+}
+
+/// A rate that limits no test.
+pub(crate) fn unlimited_rate() -> Rate {
+    Rate::new(NonZeroU32::new(1_000_000_000).unwrap(), NonZeroU32::MAX)
 }
 
 /// The action in the result of `BPF_PROG_TEST_RUN`.

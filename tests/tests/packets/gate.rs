@@ -116,6 +116,7 @@ impl Programs {
                 protected: rules.protect.clone(),
                 leases: Vec::new(),
                 trusted: rules.trusted.clone(),
+                datagram: None,
             },
         }
     }

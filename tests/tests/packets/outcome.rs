@@ -1,6 +1,8 @@
 //! The outcome of each packet.
 
-use knock_common::{counters::Outcome, gate::Mode, settings::Verdict, window::Window};
+use knock_common::{
+    counters::Outcome, event::DatagramEvent, gate::Mode, settings::Verdict, window::Window,
+};
 use knock_tests::{
     frame::{Extension, Frame, Tag, bit_flips, overwritten, truncations},
     link::Pair,
@@ -29,27 +31,39 @@ pub(crate) fn check_gated(
     verdict: Verdict,
     mode: Mode,
 ) {
-    let outcome = match expected {
-        Expected::Knock { .. } => Outcome::Knock,
-        Expected::Other(outcome) => outcome,
-    };
+    let outcome = expected.outcome();
     assert_eq!(result.outcome, outcome, "{what}");
     let drops = match outcome {
         Outcome::Knock => verdict == Verdict::Drop,
+        Outcome::Datagram
+        | Outcome::DatagramCopy
+        | Outcome::DatagramLimited
+        | Outcome::DatagramRingFull => true,
         Outcome::GateRefused | Outcome::GateUnclear => mode == Mode::Enforce,
         _ => false,
     };
     let action = if drops { Action::Drop } else { Action::Pass };
     assert_eq!(result.action, action, "{what}: {outcome:?}");
-    let event = result.event.as_deref().map(|entry| {
-        let event = decode(entry);
-        Expected::Knock {
-            source: event.source.octets().into(),
-            source_port: event.source_port,
-            offset: event.offset,
+    let event = result.event.as_deref().map(|entry| match outcome {
+        Outcome::Datagram => {
+            let event = DatagramEvent::from_bytes(entry).unwrap();
+            assert_eq!(event.reserved, [0; 2]);
+            Expected::Datagram {
+                source: event.source.octets().into(),
+                source_port: event.source_port,
+                bytes: event.bytes,
+            }
+        }
+        _ => {
+            let event = decode(entry);
+            Expected::Knock {
+                source: event.source.octets().into(),
+                source_port: event.source_port,
+                offset: event.offset,
+            }
         }
     });
-    let expected = matches!(expected, Expected::Knock { .. }).then_some(expected);
+    let expected = (!matches!(expected, Expected::Other(_))).then_some(expected);
     assert_eq!(event, expected, "{what}");
 }
 
@@ -71,12 +85,18 @@ fn every_packet_of_the_table_has_its_outcome_under_both_verdicts() {
         let elsewhere = [
             Outcome::RateLimited,
             Outcome::RingFull,
+            // These are covered by `datagram`.
+            Outcome::Datagram,
+            Outcome::DatagramCopy,
+            Outcome::DatagramLimited,
+            Outcome::DatagramRingFull,
             Outcome::GateLeased,
             Outcome::GateTrusted,
             Outcome::GateRefused,
             Outcome::GateUnclear,
             // This needs a host that forwards.
             Outcome::Forwarded,
+            Outcome::DatagramOther,
         ];
         assert_eq!(unreached.copied().collect::<Vec<_>>(), elsewhere);
     }

@@ -21,12 +21,12 @@ use crate::{
     bench::{Bench, MIN_FRAME, unlimited},
     gate::{HOUR, keys, request, rules, trusting},
     outcome::check_gated,
-    reference::{Expected, Policy, classify},
+    reference::{Policy, classify},
     table::BASE,
 };
 
 /// Takes a few seconds.
-const CASES: u32 = 4096;
+pub(crate) const CASES: u32 = 4096;
 
 /// Random bytes, most of them with a valid IP type and version, because others are rejected early.
 fn random_bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -67,7 +67,7 @@ fn random_bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn extension() -> impl Strategy<Value = Extension> {
+pub(crate) fn extension() -> impl Strategy<Value = Extension> {
     prop_oneof![
         (
             prop::sample::select(vec![0, 43, 60, 135, 139, 140]),
@@ -78,7 +78,7 @@ fn extension() -> impl Strategy<Value = Extension> {
     ]
 }
 
-fn tag() -> impl Strategy<Value = Tag> {
+pub(crate) fn tag() -> impl Strategy<Value = Tag> {
     prop_oneof![
         (0..4096_u16).prop_map(Tag::Customer),
         (0..4096_u16).prop_map(Tag::Provider),
@@ -95,7 +95,7 @@ const LEASED: [&str; 4] = [
 const TRUSTED: [&str; 2] = ["198.51.100.0/24", "2001:db8:3::/48"];
 
 /// Admitted sources, their neighbours that are not, and random ones.
-fn source() -> impl Strategy<Value = IpAddr> {
+pub(crate) fn source() -> impl Strategy<Value = IpAddr> {
     let v4 = |text: &str| IpAddr::from(text.parse::<Ipv4Addr>().unwrap());
     let v6 = |text: &str| IpAddr::from(text.parse::<Ipv6Addr>().unwrap());
     prop_oneof![
@@ -177,8 +177,9 @@ prop_compose! {
     }
 }
 
+/// A change of a frame.
 #[derive(Clone, Debug)]
-enum Mutation {
+pub(crate) enum Mutation {
     Set(Index, u8),
     Flip(Index, u8),
     Truncate(Index),
@@ -187,7 +188,7 @@ enum Mutation {
 }
 
 impl Mutation {
-    fn any() -> impl Strategy<Value = Self> {
+    pub(crate) fn any() -> impl Strategy<Value = Self> {
         prop_oneof![
             4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Self::Set(at, byte)),
             4 => (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Self::Flip(at, bit)),
@@ -197,7 +198,7 @@ impl Mutation {
         ]
     }
 
-    fn apply(&self, sent: &Frame, frame: &mut Vec<u8>) {
+    pub(crate) fn apply(&self, sent: &Frame, frame: &mut Vec<u8>) {
         match self {
             // MAC addresses and most of a payload have no effect on the program.
             Self::Set(at, byte) => {
@@ -235,7 +236,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 const PROTECTED: [&[&str]; 4] = [&[], &["tcp/22"], &["udp/51820"], &["tcp/22", "udp/51820"]];
 
 /// The rules for the program, and the same policy for the reference.
-fn rules_and_policy(protect: &[&str]) -> (Rules, Policy) {
+pub(crate) fn rules_and_policy(protect: &[&str]) -> (Rules, Policy) {
     let rules = trusting(rules(protect), &TRUSTED);
     let leases = rules.protect.iter().flat_map(|port| {
         let networks = LEASED.iter().map(|network| network.parse().unwrap());
@@ -246,13 +247,20 @@ fn rules_and_policy(protect: &[&str]) -> (Rules, Policy) {
         protected: rules.protect.clone(),
         leases: leases.collect(),
         trusted: rules.trusted.clone(),
+        datagram: None,
     };
     (rules, policy)
 }
 
-fn agree(bench: Bench, policy: &Policy, verdict: Verdict, mode: Mode) {
+pub(crate) fn agree(
+    bench: Bench,
+    policy: &Policy,
+    verdict: Verdict,
+    mode: Mode,
+    frames: impl Strategy<Value = Vec<u8>>,
+) {
     let bench = RefCell::new(bench);
-    proptest!(ProptestConfig::with_cases(CASES), |(frame in frames())| {
+    proptest!(ProptestConfig::with_cases(CASES), |(frame in frames)| {
         let expected = classify(&frame, policy);
         check_gated("a random frame", &bench.borrow_mut().run(&frame), expected, verdict, mode);
     });
@@ -263,7 +271,13 @@ fn program_and_reference_agree_on_any_frame() {
     needs_bpf!();
     for verdict in [Verdict::Drop, Verdict::Pass] {
         let bench = Bench::new(unlimited(verdict));
-        agree(bench, &Policy::window(BASE), verdict, Mode::Enforce);
+        agree(
+            bench,
+            &Policy::window(BASE),
+            verdict,
+            Mode::Enforce,
+            frames(),
+        );
     }
 }
 
@@ -284,7 +298,7 @@ fn program_and_reference_agree_on_any_frame_with_a_gate() {
             for (network, port) in &policy.leases {
                 bench.gate().open(&keys(*network, *port), HOUR).unwrap();
             }
-            agree(bench, &policy, verdict, mode);
+            agree(bench, &policy, verdict, mode, frames());
         }
     }
 }
@@ -299,11 +313,7 @@ fn random_frames_have_many_outcomes() {
         let mut counts = [0_u32; Outcome::COUNT as usize];
         for _ in 0..CASES {
             let frame = frames().new_tree(&mut runner).unwrap().current();
-            let outcome = match classify(&frame, &policy) {
-                Expected::Knock { .. } => Outcome::Knock,
-                Expected::Other(outcome) => outcome,
-            };
-            counts[outcome as usize] += 1;
+            counts[classify(&frame, &policy).outcome() as usize] += 1;
         }
         for outcome in Outcome::ALL {
             let count = counts[*outcome as usize];
@@ -319,6 +329,12 @@ fn reachable(outcome: Outcome, protect: &[&str]) -> bool {
     match outcome {
         // They need many packets, or a host that forwards.
         Outcome::RateLimited | Outcome::RingFull | Outcome::Forwarded => false,
+        // Here are no knock datagrams.
+        Outcome::Datagram
+        | Outcome::DatagramCopy
+        | Outcome::DatagramLimited
+        | Outcome::DatagramRingFull
+        | Outcome::DatagramOther => false,
         Outcome::GateLeased
         | Outcome::GateTrusted
         | Outcome::GateRefused

@@ -5,9 +5,10 @@
 //! If several outcomes fit a packet, the first failing check decides, in this order: link and
 //! network layer can be followed to TCP, or to UDP if a UDP port is protected; the destination port
 //! is in the window, and then: it is a SYN, the lengths are consistent, the source address is
-//! valid; the port is protected, and then: the source is admitted.
+//! valid; the datagram is a knock; the port is protected, and then: the source is admitted.
 
 use std::{
+    hash::Hasher as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
@@ -15,6 +16,7 @@ use std::{
 use ipnet::IpNet;
 use knock_common::{counters::Outcome, gate::Transport};
 use knockd_types::rules::Port;
+use siphasher::sip::SipHasher24;
 
 /// The expected result for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,23 @@ pub(crate) enum Expected {
         source_port: u16,
         offset: u8,
     },
+    Datagram {
+        source: Ipv6Addr,
+        source_port: u16,
+        bytes: [u8; 144],
+    },
     Other(Outcome),
+}
+
+impl Expected {
+    /// The outcome that is counted.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Knock { .. } => Outcome::Knock,
+            Self::Datagram { .. } => Outcome::Datagram,
+            Self::Other(outcome) => outcome,
+        }
+    }
 }
 
 /// The configuration of the program.
@@ -37,6 +55,8 @@ pub(crate) struct Policy {
     /// Leases that have not expired.
     pub(crate) leases: Vec<(IpNet, Port)>,
     pub(crate) trusted: Vec<IpNet>,
+    /// The port of knock datagrams, and the key of their `mac1`.
+    pub(crate) datagram: Option<(u16, [u8; 16])>,
 }
 
 impl Policy {
@@ -47,6 +67,7 @@ impl Policy {
             protected: Vec::new(),
             leases: Vec::new(),
             trusted: Vec::new(),
+            datagram: None,
         }
     }
 
@@ -64,6 +85,16 @@ impl Policy {
         } else {
             Outcome::GateUnclear
         })
+    }
+
+    /// The outcome of a truncated or inconsistent packet of this protocol. A datagram hides nothing
+    /// if no UDP port is protected.
+    fn malformed(&self, protocol: u8) -> Expected {
+        if protocol == 17 && !self.protects(Transport::Udp) {
+            Expected::Other(Outcome::Malformed)
+        } else {
+            self.unclear(Outcome::Malformed)
+        }
     }
 
     /// The outcome for a connection attempt from `source` to `port`.
@@ -118,25 +149,23 @@ fn ipv4(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
     let header_len = usize::from(header[0] % 16) * 4;
     let total_len = usize::from(u16_at(header, 2)?);
     if version != 4 || header_len < 20 {
-        return Some(policy.unclear(Outcome::Malformed));
+        return Some(policy.malformed(protocol));
     }
     // A reserved bit, "don't fragment", "more fragments", then the offset.
     let more_fragments = header[6] & 0b0010_0000 != 0;
     let fragment_offset = u16_at(header, 6)? % 8192;
-    if (more_fragments || fragment_offset != 0)
-        && let Some(expected) = fragment(protocol, fragment_offset, policy)
-    {
+    let is_fragment = more_fragments || fragment_offset != 0;
+    if is_fragment && let Some(expected) = fragment(protocol, fragment_offset, policy) {
         return Some(expected);
     }
     let source: [u8; 4] = header[12..16].try_into().unwrap();
-    let source = Ipv4Addr::from(source).into();
-    transport(
-        protocol,
+    let packet = Packet {
         frame,
-        at + header_len..at + total_len,
-        source,
-        policy,
-    )
+        place: at + header_len..at + total_len,
+        source: Ipv4Addr::from(source).into(),
+        is_fragment,
+    };
+    Some(packet.classify(protocol, policy))
 }
 
 /// RFC 8200, sections 3 and 4.
@@ -167,7 +196,8 @@ fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
         next = frame.get(at..at + len)?[0];
         at += len;
     }
-    if next == 44 {
+    let is_fragment = next == 44;
+    if is_fragment {
         let header = frame.get(at..at + 8)?;
         next = header[0];
         // The lowest three bits are not part of the offset.
@@ -176,7 +206,13 @@ fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
         }
         at += 8;
     }
-    transport(next, frame, at..end, source, policy)
+    let packet = Packet {
+        frame,
+        place: at..end,
+        source,
+        is_fragment,
+    };
+    Some(packet.classify(next, policy))
 }
 
 /// Hop-by-hop, routing, authentication, destination, mobility, HIP, Shim6.
@@ -184,9 +220,10 @@ fn is_extension(header: u8) -> bool {
     [0, 43, 51, 60, 135, 139, 140].contains(&header)
 }
 
-/// TCP always, because of the window, and UDP if a UDP port is protected.
+/// TCP always, because of the window, and UDP if a UDP port is protected or one takes knocks.
 fn has_ports(protocol: u8, policy: &Policy) -> bool {
-    protocol == 6 || protocol == 17 && policy.protects(Transport::Udp)
+    let udp = policy.protects(Transport::Udp) || policy.datagram.is_some();
+    protocol == 6 || protocol == 17 && udp
 }
 
 /// The outcome of a fragment, or `None` if it contains the ports of a datagram, which decide.
@@ -205,69 +242,114 @@ fn fragment(protocol: u8, offset: u16, policy: &Policy) -> Option<Expected> {
     })
 }
 
-/// The packet's payload, at `place` according to its headers.
-fn transport(
-    protocol: u8,
-    frame: &[u8],
+/// An IP packet behind its headers.
+struct Packet<'a> {
+    frame: &'a [u8],
+    /// Where the payload is according to the headers.
     place: Range<usize>,
     source: IpAddr,
-    policy: &Policy,
-) -> Option<Expected> {
-    match protocol {
-        6 => tcp(frame, place, source, policy),
-        17 if policy.protects(Transport::Udp) => udp(frame, place.start, source, policy),
-        _ => Some(Expected::Other(Outcome::NotTcp)),
-    }
+    is_fragment: bool,
 }
 
-/// RFC 9293, section 3.1.
-fn tcp(frame: &[u8], place: Range<usize>, source: IpAddr, policy: &Policy) -> Option<Expected> {
-    let header = frame.get(place.start..place.start + 20)?;
-    let number = u16_at(header, 2)?;
-    let flag = |bit: u32| header[13] & (1 << bit) != 0;
-    let (fin, syn, rst, ack) = (flag(0), flag(1), flag(2), flag(4));
-
-    let (port, base) = (u32::from(number), u32::from(policy.base));
-    if port < base || port > base + 255 {
-        let port = Port {
-            transport: Transport::Tcp,
-            number,
+impl Packet<'_> {
+    fn classify(&self, protocol: u8, policy: &Policy) -> Expected {
+        let expected = match protocol {
+            6 => self.tcp(policy),
+            17 if has_ports(17, policy) => self.udp(policy),
+            _ => Some(Expected::Other(Outcome::NotTcp)),
         };
-        if policy.protected.contains(&port) && syn && !ack {
-            return Some(policy.admit(source, port));
+        expected.unwrap_or_else(|| policy.malformed(protocol))
+    }
+
+    /// RFC 9293, section 3.1.
+    fn tcp(&self, policy: &Policy) -> Option<Expected> {
+        let Self {
+            frame,
+            place,
+            source,
+            ..
+        } = self;
+        let header = frame.get(place.start..place.start + 20)?;
+        let number = u16_at(header, 2)?;
+        let flag = |bit: u32| header[13] & (1 << bit) != 0;
+        let (fin, syn, rst, ack) = (flag(0), flag(1), flag(2), flag(4));
+
+        let (port, base) = (u32::from(number), u32::from(policy.base));
+        if port < base || port > base + 255 {
+            let port = Port {
+                transport: Transport::Tcp,
+                number,
+            };
+            if policy.protected.contains(&port) && syn && !ack {
+                return Some(policy.admit(*source, port));
+            }
+            return Some(Expected::Other(Outcome::OutsideWindow));
         }
-        return Some(Expected::Other(Outcome::OutsideWindow));
+        if !syn || ack || rst || fin {
+            return Some(Expected::Other(Outcome::NotSyn));
+        }
+        let header_len = usize::from(header[12] / 16) * 4;
+        let is_whole = place.start + header_len <= place.end && place.end <= frame.len();
+        if header_len < 20 || !is_whole || is_ipv4_mapped(*source) {
+            return Some(Expected::Other(Outcome::Malformed));
+        }
+        Some(Expected::Knock {
+            source: mapped(*source),
+            source_port: u16_at(header, 0)?,
+            offset: u8::try_from(port - base).unwrap(),
+        })
     }
-    if !syn || ack || rst || fin {
-        return Some(Expected::Other(Outcome::NotSyn));
+
+    /// RFC 768. For the gate invalid lengths do not matter: the host drops such datagrams.
+    fn udp(&self, policy: &Policy) -> Option<Expected> {
+        let start = self.place.start;
+        let header = self.frame.get(start..start + 8)?;
+        let port = Port {
+            transport: Transport::Udp,
+            number: u16_at(header, 2)?,
+        };
+        let mut unprotected = Outcome::NotTcp;
+        if let Some(bytes) = self.knock_payload(policy) {
+            let (_, key) = policy.datagram?;
+            if bytes[136..] == mac1(key, &bytes[..136]) && !is_ipv4_mapped(self.source) {
+                return Some(Expected::Datagram {
+                    source: mapped(self.source),
+                    source_port: u16_at(header, 0)?,
+                    bytes,
+                });
+            }
+            unprotected = Outcome::DatagramOther;
+        }
+        Some(if policy.protected.contains(&port) {
+            policy.admit(self.source, port)
+        } else {
+            Expected::Other(unprotected)
+        })
     }
-    let header_len = usize::from(header[12] / 16) * 4;
-    let is_whole = place.start + header_len <= place.end && place.end <= frame.len();
-    if header_len < 20 || !is_whole || is_ipv4_mapped(source) {
-        return Some(Expected::Other(Outcome::Malformed));
+
+    /// The payload of a datagram to the port of knocks, if it has the length of one.
+    fn knock_payload(&self, policy: &Policy) -> Option<[u8; 144]> {
+        let (port, _) = policy.datagram?;
+        let datagram = self.frame.get(self.place.clone())?;
+        let is_whole = !self.is_fragment && usize::from(u16_at(datagram, 4)?) == datagram.len();
+        let payload = datagram.get(8..)?.try_into().ok()?;
+        (is_whole && u16_at(datagram, 2)? == port).then_some(payload)
     }
-    Some(Expected::Knock {
-        source: match source {
-            IpAddr::V4(source) => source.to_ipv6_mapped(),
-            IpAddr::V6(source) => source,
-        },
-        source_port: u16_at(header, 0)?,
-        offset: u8::try_from(port - base).unwrap(),
-    })
 }
 
-/// RFC 768. Invalid lengths are ignored: the host drops such datagrams.
-fn udp(frame: &[u8], at: usize, source: IpAddr, policy: &Policy) -> Option<Expected> {
-    let header = frame.get(at..at + 8)?;
-    let port = Port {
-        transport: Transport::Udp,
-        number: u16_at(header, 2)?,
-    };
-    Some(if policy.protected.contains(&port) {
-        policy.admit(source, port)
-    } else {
-        Expected::Other(Outcome::NotTcp)
-    })
+/// SipHash-2-4 of another implementation.
+pub(crate) fn mac1(key: [u8; 16], covered: &[u8]) -> [u8; 8] {
+    let mut hash = SipHasher24::new_with_key(&key);
+    hash.write(covered);
+    hash.finish().to_le_bytes()
+}
+
+/// The form in which events report an address.
+fn mapped(source: IpAddr) -> Ipv6Addr {
+    match source {
+        IpAddr::V4(source) => source.to_ipv6_mapped(),
+        IpAddr::V6(source) => source,
+    }
 }
 
 /// Whether it is an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2). Such an address is not
