@@ -6,7 +6,7 @@ mod subject;
 
 use anyhow::Result;
 
-use self::subject::{EMPTY, EMPTY_TC, GATED, GATED_TC, LOOK_UP, PLAIN, Programs, compare};
+use self::subject::{EMPTY, EMPTY_TC, GATED, GATED_TC, KNOCKS, LOOK_UP, PLAIN, Programs, compare};
 use super::definition::Scenario;
 use crate::{
     context::{Context, Effort},
@@ -18,10 +18,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "program",
     title: "Cost of the eBPF program per packet",
     method: "CPU time per packet with `BPF_PROG_TEST_RUN`. The baseline is an empty program; both \
-             programs run in turn. The gate protects `tcp/22` and `udp/51820`. In the case *ring \
-             buffer drained* the daemon's reader consumes the events at the same time. In the case \
+             programs run in turn. The gate protects `tcp/22` and `udp/51820`. Knock datagrams go to \
+             port 443. In the case *ring buffer drained* the daemon's reader consumes the events at the same time. In the case \
              *reader asleep* each SYN follows a pause, so it wakes the reader; the figure is the \
-             kernel's for this single packet.",
+             kernel's for this single packet. Of the knock datagrams with a ring buffer that is \
+             drained, each is another one and measured alone.",
     run,
     plot: Some(Plot::Bars(Unit::Nanoseconds)),
 };
@@ -38,6 +39,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     found.extend(gate(&programs, context.effort)?);
     found.extend(by_tc(&programs, context.effort)?);
     found.extend(window(&programs, context.effort)?);
+    found.extend(datagrams(&programs, context.effort)?);
     found.extend(drained::run(&programs.empty, context.effort)?);
     Ok(found)
 }
@@ -115,6 +117,35 @@ fn window(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
         let subjects = [(EMPTY, &programs.empty), (PLAIN, program)];
         let [empty, knockd] = compare(case, &packet::knock()?, subjects, effort)?;
         found.extend([empty, knockd.beside(EMPTY)]);
+    }
+    Ok(found)
+}
+
+/// The target for the cost of a datagram that is no knock above the empty program, in nanoseconds.
+const MOST_FOR_OTHERS: f64 = 120.0;
+
+/// Datagrams to the port of knocks. Each run of the program gets the same one, so that all but the first
+/// that are right are copies.
+fn datagrams(programs: &Programs, effort: Effort) -> Result<Vec<Measurement>> {
+    let mut found = Vec::new();
+    for (case, frame, has_target) in [
+        (
+            "datagram to another port",
+            packet::to_another_port()?,
+            false,
+        ),
+        ("datagram with a wrong mac1", packet::no_knock()?, true),
+        ("knock datagram, a copy", packet::knock_datagram(0)?, false),
+    ] {
+        let subjects = [(EMPTY, &programs.empty), (KNOCKS, &programs.knocks)];
+        let [empty, knockd] = compare(case, &frame, subjects, effort)?;
+        let most = empty.median() + MOST_FOR_OTHERS;
+        let reached = knockd.median() <= most;
+        let mut knockd = knockd.beside(EMPTY);
+        if has_target {
+            knockd = knockd.target("≤ empty program + 120 ns", reached);
+        }
+        found.extend([empty, knockd]);
     }
     Ok(found)
 }

@@ -1,6 +1,8 @@
-//! SYNs to the window while the daemon's reader consumes the ring buffer.
+//! SYNs to the window and knock datagrams while the daemon's reader consumes the ring buffer.
 
 use std::{
+    io,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,14 +14,16 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp as Program};
+use knock_common::settings::Settings;
 use knock_tests::kernel_log::KernelLog;
-use knockd_listener::source::ring::Ring;
+use knockd_listener::source::ring::{Entry, Ring};
+use knockd_types::{datagram::Datagram, syn::Syn};
 use knockd_xdp::program::Xdp;
 use tokio::sync::oneshot;
 
 use super::{
     packet,
-    subject::{EMPTY, PLAIN, handle, per_packet, unlimited},
+    subject::{EMPTY, KNOCKS, PLAIN, handle, knocks, per_packet, unlimited},
 };
 use crate::{
     clock::thread_time,
@@ -35,13 +39,14 @@ const MOST: f64 = 200.0;
 pub(super) fn run(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     let mut found = sustained(empty, effort)?;
     found.extend(asleep(empty, effort)?);
+    found.extend(datagrams(empty, effort)?);
     Ok(found)
 }
 
 /// SYNs without pauses.
 fn sustained(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     const CASE: &str = "SYN to the window, ring buffer drained";
-    let reader = Reader::start()?;
+    let reader = Reader::start::<Syn>(unlimited(), Xdp::events)?;
     let frame = packet::knock()?;
     let repeat = effort.pick(50_000, 200_000);
     let rounds = effort.pick(7, 21);
@@ -87,13 +92,17 @@ fn share(case: &str, part: u64, whole: u64) -> Measurement {
 /// Single SYNs with pauses, so that each one wakes the reader.
 fn asleep(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     const CASE: &str = "SYN to the window, reader asleep";
-    let reader = Reader::start()?;
+    let reader = Reader::start::<Syn>(unlimited(), Xdp::events)?;
     let frame = packet::knock()?;
+    let after_a_pause = |program| {
+        thread::sleep(PAUSE);
+        once(program, &frame)
+    };
     let mut samples = interleave(
         effort.pick(200, 2000),
         &mut [
-            Box::new(|| once(empty, &frame)),
-            Box::new(|| once(&reader.program, &frame)),
+            Box::new(|| after_a_pause(empty)),
+            Box::new(|| after_a_pause(&reader.program)),
         ],
     )?;
     reader.stop()?;
@@ -105,10 +114,38 @@ fn asleep(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
     ])
 }
 
-/// The kernel's figure for one packet after a pause, in nanoseconds. The system call takes much
-/// longer than the program, so the CPU time of this thread would be useless.
+/// Knock datagrams, each a different one, because a copy has no event.
+fn datagrams(empty: &Program, effort: Effort) -> Result<Vec<Measurement>> {
+    const CASE: &str = "knock datagram, ring buffer drained";
+    let reader = Reader::start::<Datagram>(knocks()?, Xdp::datagrams)?;
+    let rounds = effort.pick(5000, 50_000);
+    let frame = packet::knock_datagram(0)?;
+    let mut numbers = 0..;
+    let mut next = || packet::knock_datagram(numbers.next().unwrap_or_default());
+    let mut samples = interleave(
+        rounds,
+        &mut [
+            Box::new(|| once(empty, &frame)),
+            Box::new(|| once(&reader.program, &next()?)),
+        ],
+    )?;
+    let drained = reader.stop()?;
+    let knockd = samples.pop().unwrap_or_default();
+    let empty = samples.pop().unwrap_or_default();
+    Ok(vec![
+        Measurement::new(CASE, EMPTY, Unit::Nanoseconds, &empty),
+        Measurement::new(CASE, KNOCKS, Unit::Nanoseconds, &knockd).beside(EMPTY),
+        share(
+            "knock datagram, ring buffer drained: events stored",
+            drained.events,
+            rounds as u64 + 1,
+        ),
+    ])
+}
+
+/// The kernel's figure for one packet, in nanoseconds. The system call takes much longer than the
+/// program, so the CPU time of this thread would be useless.
 fn once(program: &Program, frame: &[u8]) -> Result<f64> {
-    thread::sleep(PAUSE);
     let result = program.test_run(TestRunOptions {
         data_in: Some(frame),
         ..TestRunOptions::default()
@@ -133,7 +170,8 @@ struct Drained {
 }
 
 impl Reader {
-    fn start() -> Result<Self> {
+    /// A reader of the ring buffer that `open` returns, of a program with these settings.
+    fn start<E: Entry>(settings: Settings, open: fn(&Xdp) -> io::Result<OwnedFd>) -> Result<Self> {
         let (ready, loaded) = mpsc::channel();
         let (stop, mut stopped) = oneshot::channel();
         let events = Arc::new(AtomicU64::new(0));
@@ -143,19 +181,19 @@ impl Reader {
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
-                let mut xdp = Xdp::load(unlimited(), KernelLog::discarded())?;
-                let mut ring = Ring::open(xdp.events()?)?;
+                let mut xdp = Xdp::load(settings, KernelLog::discarded())?;
+                let mut ring = Ring::<E>::open(open(&xdp)?)?;
                 ready.send(handle(xdp.program()?)?)?;
                 let begun = thread_time();
-                let mut knocks = Vec::new();
+                let mut batch = Vec::new();
                 loop {
                     tokio::select! {
                         biased;
-                        read = ring.next(&mut knocks) => read?,
+                        read = ring.next(&mut batch) => read?,
                         _ = &mut stopped => return Ok(thread_time() - begun),
                     }
-                    counted.fetch_add(knocks.len() as u64, Ordering::Relaxed);
-                    knocks.clear();
+                    counted.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                    batch.clear();
                 }
             })
         });

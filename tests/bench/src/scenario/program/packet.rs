@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
-use knock_common::window::Window;
+use knock_common::{
+    datagram::{DATAGRAM_LEN, Mac1Key, mac1},
+    window::Window,
+};
 use knock_tests::{
     frame::{Frame, Tag},
     link::Pair,
@@ -18,6 +21,9 @@ const SOURCE_PORT: u16 = 40_000;
 pub(super) const TCP: u16 = 22;
 pub(super) const UDP: u16 = 51_820;
 const OTHER: u16 = 443;
+/// The port of knock datagrams, and the key of their `mac1`.
+pub(super) const KNOCKS: u16 = 443;
+pub(super) const KEY: Mac1Key = Mac1Key::from_bytes([1; 16]);
 
 /// Ordinary traffic: to ports that are neither in the window nor protected.
 pub(super) fn to_other_ports() -> Result<Vec<Packet>> {
@@ -73,6 +79,34 @@ pub(super) fn to_the_gate() -> Result<Vec<Packet>> {
 pub(super) fn knock() -> Result<Vec<u8>> {
     let port = Window::DEFAULT.port(71);
     frame(Frame::syn, Pair::CLIENT_V4, Pair::SERVER_V4, port).bytes()
+}
+
+/// A knock datagram; those of different `number`s are no copies of one another.
+pub(super) fn knock_datagram(number: u64) -> Result<Vec<u8>> {
+    datagram(KNOCKS, number, 0)
+}
+
+/// The same with a wrong `mac1`.
+pub(super) fn no_knock() -> Result<Vec<u8>> {
+    datagram(KNOCKS, 0, 1)
+}
+
+/// The same to another port.
+pub(super) fn to_another_port() -> Result<Vec<u8>> {
+    datagram(UDP, 0, 0)
+}
+
+/// A datagram with the length of a knock. `error` changes its `mac1`.
+fn datagram(port: u16, number: u64, error: u8) -> Result<Vec<u8>> {
+    let mut payload = [0; DATAGRAM_LEN];
+    payload[..8].copy_from_slice(&number.to_ne_bytes());
+    if let Some((covered, place)) = payload.split_first_chunk_mut() {
+        place.copy_from_slice(&mac1(KEY, covered));
+        place[0] ^= error;
+    }
+    frame(Frame::datagram, Pair::CLIENT_V4, Pair::SERVER_V4, port)
+        .payload(payload)
+        .bytes()
 }
 
 fn frame<T: Into<IpAddr>>(

@@ -1,6 +1,10 @@
 //! The programs, and the cost of a program per packet.
 
-use std::{borrow::Cow, num::NonZeroU32, time::Duration};
+use std::{
+    borrow::Cow,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp as Program};
@@ -8,7 +12,7 @@ use aya_obj::programs::XdpAttachType;
 use knock_common::{
     gate::{Mode, PrefixLens, Transport},
     rate::Rate,
-    settings::{DEFAULT_EVENT_RATE, Destinations, Settings, Verdict},
+    settings::{DEFAULT_EVENT_RATE, Datagram, Destinations, Settings, Verdict},
     window::Window,
 };
 use knock_tests::kernel_log::KernelLog;
@@ -31,6 +35,7 @@ pub(super) const EMPTY: &str = "empty program";
 pub(super) const LOOK_UP: &str = "empty program with one map lookup";
 pub(super) const PLAIN: &str = "knockd";
 pub(super) const GATED: &str = "knockd with a gate";
+pub(super) const KNOCKS: &str = "knockd with knock datagrams";
 pub(super) const EMPTY_TC: &str = "empty tc program";
 pub(super) const GATED_TC: &str = "knockd with a gate, by tc";
 
@@ -51,6 +56,8 @@ pub(super) struct Programs {
     pub(super) gated_tc: SchedClassifier,
     /// Like `plain`, without a limit of events per source.
     pub(super) unlimited: Program,
+    /// knockd with knock datagrams, without `[gate]` and without limits.
+    pub(super) knocks: Program,
 }
 
 impl Programs {
@@ -66,14 +73,27 @@ impl Programs {
             plain: handle(Xdp::load(settings, KernelLog::discarded())?.program()?)?,
             gated,
             unlimited: handle(Xdp::load(unlimited(), KernelLog::discarded())?.program()?)?,
+            knocks: handle(Xdp::load(knocks()?, KernelLog::discarded())?.program()?)?,
         })
     }
 }
 
 /// Settings that allow one source a burst of 2^32 events.
 pub(super) fn unlimited() -> Settings {
-    let rate = Rate::new(NonZeroU32::MIN.saturating_add(999_999_999), NonZeroU32::MAX);
-    Settings::new(Window::DEFAULT, Verdict::Drop, rate)
+    Settings::new(Window::DEFAULT, Verdict::Drop, unlimited_rate())
+}
+
+/// The same with knock datagrams.
+pub(super) fn knocks() -> Result<Settings> {
+    Ok(unlimited().with_datagram(&Datagram {
+        port: NonZeroU16::new(packet::KNOCKS).context("the port is not 0")?,
+        mac1: packet::KEY,
+        rate: unlimited_rate(),
+    }))
+}
+
+fn unlimited_rate() -> Rate {
+    Rate::new(NonZeroU32::MIN.saturating_add(999_999_999), NonZeroU32::MAX)
 }
 
 fn gated(settings: Settings) -> Result<(Program, SchedClassifier)> {
