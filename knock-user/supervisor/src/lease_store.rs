@@ -89,7 +89,7 @@ impl LeaseStore {
     ///
     /// Returns an error if the journal has failed: the door is closed again at the next start.
     pub(crate) fn end(&mut self, door: &str, source: IpAddr) -> Result<()> {
-        self.with(|open| open.end((door.to_owned(), source)))
+        self.with(|open| open.end(&(door.to_owned(), source)))
     }
 
     /// The records of a previous daemon process.
@@ -171,8 +171,8 @@ impl Open {
         Ok(())
     }
 
-    fn end(&mut self, key: Key) -> Result<()> {
-        let Some((index, _)) = self.records.remove(&key) else {
+    fn end(&mut self, key: &Key) -> Result<()> {
+        let Some((index, _)) = self.records.remove(key) else {
             return Ok(());
         };
         self.write(index, &State::Free)?;
