@@ -8,8 +8,6 @@
 //! part can be tested without a kernel, and the shared types compile for the BPF target.
 
 #![no_std]
-// The assembler is stable for other processors only.
-#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(feature = "passphrase")]
 extern crate alloc;

@@ -7,7 +7,6 @@ use aya_ebpf::{
     helpers::bpf_xdp_get_buff_len,
     programs::{TcContext, XdpContext},
 };
-
 use knock_common::settings::Settings;
 
 use crate::{body::Body, packet::Cursor};

@@ -42,10 +42,7 @@ pub fn build(package: &str, root: &Path) -> Result<PathBuf> {
         if !toolchain.starts_with("nightly") {
             // A stable compiler that ships `core` for BPF only has to accept the unstable features
             // of these crates; `1` would make aya-build ask for build-std.
-            env::set_var(
-                "RUSTC_BOOTSTRAP",
-                "aya_ebpf,knock_common,knock_ebpf,knock_xdp",
-            );
+            env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
         }
     }
     let common = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../knock-common/src");
