@@ -7,7 +7,6 @@ use aya_ebpf::{
     helpers::bpf_xdp_get_buff_len,
     programs::{TcContext, XdpContext},
 };
-
 use knock_common::settings::Settings;
 
 use crate::{body::Body, packet::Cursor};
@@ -36,6 +35,7 @@ impl Skb {
     /// truncated for the parser, so that a gate refuses it.
     const HEADERS: u32 = 256;
     /// The same, and a knock datagram behind them.
+    #[expect(clippy::cast_possible_truncation, reason = "it is 144")]
     const HEADERS_AND_BODY: u32 = Self::HEADERS + size_of::<Body>() as u32;
 
     /// Makes what is read readable: a driver may leave it outside the first buffer.
