@@ -62,7 +62,7 @@ fn everything_is_exported() {
     let page = page(&busy());
     for line in [
         "knockd_packets_total{outcome=\"knock\"} 1",
-        "knockd_packets_total{outcome=\"malformed\"} 15",
+        "knockd_packets_total{outcome=\"malformed\"} 20",
         "knockd_accepted_total 7",
         "knockd_refusals_total{reason=\"replayed\"} 3",
         "knockd_refusals_total{reason=\"stale\"} 0",
