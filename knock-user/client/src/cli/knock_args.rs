@@ -229,7 +229,8 @@ pub struct KnockArgs {
         help_heading = text::ADDRESS, hide_short_help = true)]
     pub source_ip: Option<SourceIp>,
 
-    /// Let `--source-ip auto` ask a STUN server for this host's address: stun:HOST[:PORT], or none
+    /// Let `--source-ip auto` ask a STUN server for this host's address: stun:HOST,
+    /// stun:HOST:PORT, or none
     ///
     /// Behind a router (NAT) this host cannot know the address that the server sees. With this
     /// option it asks, where the server has a public address and this host has none. The answer is
@@ -243,7 +244,7 @@ pub struct KnockArgs {
         help_heading = text::ADDRESS, hide_short_help = true)]
     pub resolve_ip: Option<ResolveIp>,
 
-    /// Where the time of the knock comes from: system, or ntp:HOST[:PORT] [default: system]
+    /// Where the time of the knock comes from: system, ntp:HOST, or ntp:HOST:PORT [default: system]
     ///
     /// For a host without a right clock. The server is asked once, by SNTP, for at most 2 s. Its
     /// answer is not authenticated: whoever can change it can let the knock fail, or make one that

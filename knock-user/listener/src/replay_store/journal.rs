@@ -58,7 +58,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// Returns [`Taken`] if another daemon uses the file, and another error if it cannot be opened
+    /// Returns [`Taken`](knockd_runtime::durable::Taken) if another daemon uses the file, and another error if it cannot be opened
     /// or is damaged. It is left unchanged then.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Record>)> {
         let (file, bytes) = DurableFile::open(path, MAGIC, CONTENT_LEN)?;
