@@ -13,10 +13,11 @@ use crate::page::Page;
 
 /// A complete example.
 const EXAMPLE: &str = r#"interfaces = ["eth0"]
+server_key_file = "server.key"
 
 [[client]]
 name = "laptop"
-key_file = "laptop.key"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
 
 [[door]]
 name = "ssh"
