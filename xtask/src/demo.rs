@@ -277,8 +277,11 @@ The client sends each SYN three times in case some are lost; duplicates are igno
     /// Knocks with one datagram, and closes the door with another one.
     fn datagram(&self, tail: &Running) -> Result<()> {
         say("The same knock in one UDP datagram, of which the client sends four copies:");
+        let mark = tail.mark();
         self.knock_by_datagram(&[])?;
-        note(&tail.wait_for(|line| line.contains("datagram from"), SOON)?);
+        for part in ["datagram from", " accepted ", "command run"] {
+            note(&tail.wait_for_after(mark, |line| line.contains(part), SOON)?);
+        }
         self.open_for_the_client()?;
         say("Another datagram closes the door before its time is over:");
         let mark = tail.mark();
