@@ -42,11 +42,11 @@ opens_for_the_knocker_alone() {
 }
 
 opens_by_datagram() {
-    knock_for ssh --udp || return
+    knock_for ssh --udp --udp-port 62201 || return
     wait_until is_open_for "$CLIENT" || fail "the datagram has opened nothing: $(status_json)"
     is_closed_for "$STRANGER" || fail "open for another address"
     [ "$(value datagram)" -gt 0 ] || fail "the datagram is not counted: $(status_json)"
-    knock_for ssh --udp --close || return
+    knock_for ssh --udp --udp-port 62201 --close || return
     wait_until is_closed_for "$CLIENT" || fail "still open once the client has closed it"
 }
 

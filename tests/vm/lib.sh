@@ -110,7 +110,7 @@ knock_for() {
     door=$1
     shift
     in_client ip route replace "$SERVER" dev "$(client_interface)" src "$CLIENT"
-    in_client knock --source-ip "$CLIENT" --udp-port 62201 "$@" home "$door"
+    in_client knock --source-ip "$CLIENT" "$@" home "$door"
 }
 
 # A service on port 22 that greets everybody.
@@ -129,8 +129,8 @@ is_closed_for() {
 
 # Writes a configuration for these interfaces, a list of TOML.
 configure() {
-    # Of the client that `knockd init` has made.
-    public_key=$(sed -n 's/^public_key = //p' "$CONFIG")
+    # Of the client that `knockd init` has made, which is the first one.
+    public_key=$(sed -n 's/^public_key = //p' "$CONFIG" | head -n 1)
     cat >"$CONFIG" <<END
 interfaces = [$1]
 server_key_file = "server.key"
