@@ -322,11 +322,7 @@ fn an_interface_with_another_xdp_program_is_not_taken_over() {
     let tap = Running::spawn(tap).unwrap();
     tap.wait_for(|line| line.contains("attached to gone0"), SOON)
         .unwrap();
-    other.after_rename(
-        "gone0",
-        "srv0",
-        "another XDP program, `knock_xdp` with id",
-    );
+    other.after_rename("gone0", "srv0", "another XDP program, `knock_xdp` with id");
     let refused = &other.status()["refused"][0];
     assert_eq!(refused["interface"], "srv0");
     let mark = other.knockd.mark();

@@ -49,7 +49,10 @@ impl Target {
         match self {
             Self::Amd64 => ("/usr/x86_64-linux-gnu/lib/crti.o", "libc6-dev-amd64-cross"),
             Self::Arm64 => ("/usr/aarch64-linux-gnu/lib/crti.o", "libc6-dev-arm64-cross"),
-            Self::Armhf => ("/usr/arm-linux-gnueabihf/lib/crti.o", "libc6-dev-armhf-cross"),
+            Self::Armhf => (
+                "/usr/arm-linux-gnueabihf/lib/crti.o",
+                "libc6-dev-armhf-cross",
+            ),
         }
     }
 

@@ -170,7 +170,11 @@ pub(super) fn install_tests(
         }
     }
     for program in OURS {
-        copy_stripped(arch, &arch.program(workspace, program), &build.join(program))?;
+        copy_stripped(
+            arch,
+            &arch.program(workspace, program),
+            &build.join(program),
+        )?;
     }
     if !arch.is_native() {
         let unpacked = unpack(workspace, arch, "tests", FOREIGN_OF_TESTS)?;
