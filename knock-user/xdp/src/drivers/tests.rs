@@ -248,7 +248,7 @@ fn an_interface_without_such_a_driver_gets_no_advice() {
 }
 
 #[test]
-fn virtio_is_native_only_where_the_program_sees_every_frame() {
+fn a_driver_that_skips_the_program_gets_no_native_one() {
     let modern = card("virtio_net");
     assert!(!is_misleading(&modern));
     assert!(is_misleading(&old("virtio_net")));
@@ -268,4 +268,6 @@ fn virtio_is_native_only_where_the_program_sees_every_frame() {
         ..card("ena")
     };
     assert!(!is_misleading(&other), "it refuses the program itself");
+    assert!(is_misleading(&card("vmxnet3")));
+    assert_eq!(unmet(&card("vmxnet3")), [], "no advice");
 }
