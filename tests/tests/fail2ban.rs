@@ -279,6 +279,36 @@ fn forged_log_text_bans_no_address() {
     assert_eq!(fail2ban.banned(&genuine, "normal"), ["192.0.2.66"]);
 }
 
+/// The reasons that each mode counts, and one of each kind that no mode counts.
+#[test]
+fn each_mode_counts_its_reasons_only() {
+    let Some(fail2ban) = Fail2ban::find() else {
+        return;
+    };
+    let aggressive = [
+        "replayed",
+        "elsewhere",
+        "unbound",
+        "for-other",
+        "not-allowed",
+        "stale",
+        "rate",
+    ];
+    let neither = ["bad-parity", "forged", "invalid", "repeated", "copy"];
+    let reasons = aggressive.iter().chain(&neither).enumerate();
+    let log: String = reasons
+        .map(|(host, reason)| {
+            format!("2026-11-09T09:08:07.123456Z  INFO refused source=192.0.2.{host} reason={reason} client=\"laptop\": x\n")
+        })
+        .collect();
+    assert_eq!(fail2ban.banned(&log, "normal"), ["192.0.2.0"]);
+    let hosts = (0..aggressive.len()).map(|host| format!("192.0.2.{host}"));
+    assert_eq!(
+        fail2ban.banned(&log, "aggressive"),
+        hosts.collect::<Vec<_>>()
+    );
+}
+
 #[test]
 fn the_jail_is_disabled_by_default() {
     let Some(fail2ban) = Fail2ban::find() else {
