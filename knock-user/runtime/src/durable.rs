@@ -19,8 +19,8 @@ use thiserror::Error;
 /// The length of the header: a page, so that the content is aligned to sectors.
 pub const HEADER_LEN: usize = 4096;
 
-/// The longest content that is read. A longer file is not one of this program's.
-const MAX_LEN: usize = 64 * 1024 * 1024;
+/// The longest content, in bytes. A longer file is not one of this program's and is refused.
+pub const MAX_LEN: usize = 64 * 1024 * 1024;
 
 /// Another daemon uses the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use knockd_runtime::durable::{DurableFile, Taken};
+use knockd_runtime::durable::{DurableFile, MAX_LEN, Taken};
 
 use self::slot::{HALF_LEN, Half, SLOT_LEN, Slot, State};
 use crate::lease_record::LeaseRecord;
@@ -26,6 +26,11 @@ const CONSEQUENCE: &str =
 
 /// The slots that a new file has, and those that are added when all are in use: 512 KiB.
 const SLOTS: usize = 1024;
+
+/// The slots that the longest file has: 131,072.
+const MAX_SLOTS: usize = MAX_LEN / SLOT_LEN;
+
+const _: () = assert!(MAX_SLOTS.is_multiple_of(SLOTS));
 
 /// The door's name and the source.
 type Key = (String, IpAddr);
@@ -184,6 +189,11 @@ impl Open {
     fn take_free(&mut self) -> Result<usize> {
         if self.free.is_empty() {
             let len = self.slots.len();
+            // A longer file could not be opened again.
+            ensure!(
+                len < MAX_SLOTS,
+                "the store is full: {MAX_SLOTS} doors are open"
+            );
             self.file
                 .write(len * SLOT_LEN, &vec![0; SLOTS * SLOT_LEN])?;
             self.slots.resize(len + SLOTS, Slot::default());
