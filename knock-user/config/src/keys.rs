@@ -1,6 +1,9 @@
 //! Derives the keys that the server shares with its clients.
 
-use std::{num::NonZeroUsize, thread};
+use std::{
+    num::NonZeroUsize,
+    thread::{self, ScopedJoinHandle},
+};
 
 use knock_common::protocol::{
     identity::{KeyPair, LowOrder, PublicKey},
@@ -20,14 +23,22 @@ pub(crate) fn peers(server: &KeyPair, clients: &[PublicKey]) -> Vec<Result<Peer,
     thread::scope(|scope| {
         let chunks = clients.chunks(chunk);
         let running: Vec<_> = chunks
-            .map(|clients| scope.spawn(|| derive(server, clients)))
+            .map(|clients| {
+                let thread = thread::Builder::new();
+                let thread = thread.spawn_scoped(scope, || derive(server, clients));
+                (clients, thread)
+            })
             .collect();
         running
             .into_iter()
-            .flat_map(|thread| match thread.join() {
-                Ok(peers) => peers,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+            .flat_map(
+                |(clients, thread)| match thread.map(ScopedJoinHandle::join) {
+                    Ok(Ok(peers)) => peers,
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                    // There is no room for another thread.
+                    Err(_) => derive(server, clients),
+                },
+            )
             .collect()
     })
 }
