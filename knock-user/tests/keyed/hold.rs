@@ -144,6 +144,19 @@ fn a_command_that_cannot_run_leaves_no_open_door() {
     assert_eq!(text(&output.stdout), "");
 }
 
+#[test]
+fn a_door_is_closed_although_nobody_reads_the_notes() {
+    let site = Site::new();
+    let options = ["--hold", "--copies", "1"];
+    let mut command = site.knock(&options, &["--", "/no/such/program"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = command.stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(127));
+    assert_eq!(site.request(1).lease, lease(60));
+    assert_eq!(site.request(1).lease, RequestedLease::CLOSE);
+}
+
 /// A held command that announces itself and waits for a signal.
 fn waiting(site: &Site, script: &str) -> Child {
     let ready = site.home.path("ready");

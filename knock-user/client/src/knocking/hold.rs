@@ -29,26 +29,31 @@ pub(super) fn hold_open(mut session: Session<'_, '_>, hold: &Hold) -> Result<u8>
         }
     }
     let status = match Running::start(&hold.program, &hold.arguments) {
-        Ok(running) => keep_open(&mut session, hold, running)?,
+        Ok(running) => keep_open(&mut session, hold, running),
         Err(error) => {
             let program = hold.program.display();
-            session.note(format!("cannot run {program}: {error}"))?;
+            warn(&mut session, format!("cannot run {program}: {error}"));
             match error.kind() {
-                io::ErrorKind::NotFound => NOT_FOUND,
-                _ => CANNOT_RUN,
+                io::ErrorKind::NotFound => Ok(NOT_FOUND),
+                _ => Ok(CANNOT_RUN),
             }
         }
     };
+    // Whatever has happened to the command.
     if let Err(error) = session.knock(RequestedLease::CLOSE) {
-        session.note(format!(
-            "the door could not be closed, and stays open until its lease ends: {error:#}"
-        ))?;
+        let message = "the door could not be closed, and stays open until its lease ends";
+        warn(&mut session, format!("{message}: {error:#}"));
     }
-    Ok(status)
+    Ok(status?)
+}
+
+/// Prints a note. If standard error is closed, the door still has to be kept open or closed.
+fn warn(session: &mut Session<'_, '_>, line: String) {
+    let _ = session.note(line);
 }
 
 /// Knocks again after each period until the command has ended.
-fn keep_open(session: &mut Session<'_, '_>, hold: &Hold, mut running: Running) -> Result<u8> {
+fn keep_open(session: &mut Session<'_, '_>, hold: &Hold, mut running: Running) -> io::Result<u8> {
     let lease = session.plan.lease();
     loop {
         if let Some(status) = running.wait_until(Instant::now() + hold.period)? {
@@ -56,9 +61,8 @@ fn keep_open(session: &mut Session<'_, '_>, hold: &Hold, mut running: Running) -
         }
         session.look_up_again();
         if let Err(error) = session.knock(lease) {
-            session.note(format!(
-                "could not knock again, which may close the door: {error:#}"
-            ))?;
+            let message = "could not knock again, which may close the door";
+            warn(session, format!("{message}: {error:#}"));
         }
     }
 }
