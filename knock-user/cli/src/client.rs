@@ -48,15 +48,10 @@ impl ClientCommand {
             config,
             invitation,
         } = self;
-        let InvitationArgs {
-            server,
-            public_key,
-            qr,
-        } = invitation;
-        let client = NewClient::new(&name, server, public_key)?;
+        let client = invitation.client(&name)?;
         let uri = add(&config.path, client)?;
         info!("run `knockd reload` to add client {name:?} to a running knockd");
-        invitation::print(&uri, qr)
+        invitation::print(&uri, invitation.qr)
     }
 }
 

@@ -44,14 +44,9 @@ impl Init {
     /// Returns an error if the client's name is invalid, or a file exists already or cannot be
     /// written.
     pub(crate) fn execute(self) -> Result<()> {
-        let InvitationArgs {
-            server,
-            public_key,
-            qr,
-        } = self.invitation;
-        let client = NewClient::new(&self.client, server, public_key)?;
+        let client = self.invitation.client(&self.client)?;
         let uri = init(&self.config.path, &self.state_dir, client)?;
-        invitation::print(&uri, qr)
+        invitation::print(&uri, self.invitation.qr)
     }
 }
 

@@ -14,15 +14,29 @@ use zeroize::Zeroizing;
 pub(crate) struct InvitationArgs {
     /// The name or address by which the client reaches this server [default: the host name]
     #[arg(long, value_name = "HOST")]
-    pub(crate) server: Option<String>,
+    server: Option<String>,
     /// The public key of a key pair that the client has made with `knock enroll` or `knock keygen`.
     /// Then the printed command is no secret [default: a new key pair]
-    // One key in 64 begins with a hyphen.
+    // One key in 64 begins with a hyphen. Not parsed by clap, which would show an invalid value: it
+    // may be a private key.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    pub(crate) public_key: Option<PublicKey>,
+    public_key: Option<String>,
     /// Also print the knock:// address as a QR code
     #[arg(long)]
     pub(crate) qr: bool,
+}
+
+impl InvitationArgs {
+    /// A new client called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the public key is invalid, and those of [`NewClient::new`].
+    pub(crate) fn client(&self, name: &str) -> Result<NewClient> {
+        let public_key = self.public_key.as_deref().map(str::parse).transpose();
+        let public_key = public_key.context("--public-key")?;
+        NewClient::new(name, self.server.clone(), public_key)
+    }
 }
 
 /// Prints the command that sets up the client with the invitation `uri`, and with `qr` also the
@@ -142,6 +156,20 @@ mod tests {
     fn a_client_name_is_a_plain_file_name() {
         for name in ["", "../x", "a b", ".hidden", "a/b", "é"] {
             assert!(NewClient::new(name, None, None).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_misplaced_private_key_is_not_shown() {
+        for secret in ["knock2:sesame", &"?sesame".repeat(7)[..43]] {
+            let args = InvitationArgs {
+                server: None,
+                public_key: Some(secret.to_owned()),
+                qr: false,
+            };
+            let error = format!("{:#}", args.client("laptop").unwrap_err());
+            assert!(error.starts_with("--public-key: "), "{error}");
+            assert!(!error.contains("sesame"), "{error}");
         }
     }
 }
