@@ -2,7 +2,7 @@
 
 use std::{
     io::Read as _,
-    process::Stdio,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -10,31 +10,23 @@ use knock_common::protocol::{door::DoorTag, lease::RequestedLease};
 
 use crate::{
     door::{Port, Receiver, request},
-    program::{Home, SERVER, syn_key, text},
+    program::{Home, syn_key, text},
 };
+
+/// `knock` with the client's keys, on the ports of `receiver`.
+fn knock(home: &Home, receiver: &Receiver) -> Command {
+    let mut knock = home.knock(&["--base", &receiver.base()]);
+    knock.args(home.keys());
+    knock
+}
 
 #[test]
 fn a_port_that_opens_late_gets_fresh_knocks() {
     let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed());
-    let (key, verify) = (home.key_file(), port.name());
-    let mut child = home
-        .knock(&[
-            "--key-file",
-            &key,
-            "--server-key",
-            SERVER,
-            "--base",
-            &receiver.base(),
-            "--copies=1",
-        ])
-        .args([
-            "--for=1m",
-            "--verify",
-            &verify,
-            "--timeout=30s",
-            "127.0.0.1",
-            "ssh",
-        ])
+    let verify = port.name();
+    let mut child = knock(&home, &receiver)
+        .args(["--copies=1", "--for=1m", "--timeout=30s"])
+        .args(["--verify", &verify, "127.0.0.1", "ssh"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -80,21 +72,12 @@ fn a_port_that_opens_late_gets_fresh_knocks() {
 #[test]
 fn a_port_that_stays_closed_is_a_failure_with_its_likely_causes() {
     let (home, receiver, port) = (Home::new(), Receiver::open(), Port::closed());
-    let (key, verify) = (home.key_file(), port.name());
+    let verify = port.name();
     let started = Instant::now();
-    let output = home.run(&[
-        "--key-file",
-        &key,
-        "--server-key",
-        SERVER,
-        "--base",
-        &receiver.base(),
-        "--verify",
-        &verify,
-        "--timeout=800ms",
-        "127.0.0.1",
-        "ssh",
-    ]);
+    let output = knock(&home, &receiver)
+        .args(["--verify", &verify, "--timeout=800ms", "127.0.0.1", "ssh"])
+        .output()
+        .unwrap();
     assert!(started.elapsed() >= Duration::from_millis(800));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");
@@ -117,19 +100,11 @@ fn a_port_that_stays_closed_is_a_failure_with_its_likely_causes() {
 #[test]
 fn an_open_port_gets_one_knock_and_a_message() {
     let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
-    let (key, verify) = (home.key_file(), port.name());
-    let output = home.run(&[
-        "--key-file",
-        &key,
-        "--server-key",
-        SERVER,
-        "--base",
-        &receiver.base(),
-        "--verify",
-        &verify,
-        "127.0.0.1",
-        "ssh",
-    ]);
+    let verify = port.name();
+    let output = knock(&home, &receiver)
+        .args(["--verify", &verify, "127.0.0.1", "ssh"])
+        .output()
+        .unwrap();
     assert!(output.status.success());
     assert_eq!(text(&output.stderr), "");
     let message = text(&output.stdout);
@@ -144,17 +119,8 @@ fn an_open_port_gets_one_knock_and_a_message() {
 #[test]
 fn one_of_two_families_is_enough() {
     let (home, mut receiver, port) = (Home::new(), Receiver::open(), Port::closed().open());
-    let (key, verify) = (home.key_file(), port.name());
-    let args = [
-        "--key-file",
-        &key,
-        "--server-key",
-        SERVER,
-        "--base",
-        &receiver.base(),
-    ];
-    let output = home
-        .knock(&args)
+    let verify = port.name();
+    let output = knock(&home, &receiver)
         .args(["--verify", &verify, "localhost", "ssh"])
         .output()
         .unwrap();
@@ -179,17 +145,11 @@ fn a_classic_knock_can_be_verified_too() {
 #[test]
 fn a_server_without_an_address_is_not_waited_for() {
     let home = Home::new();
-    let key = home.key_file();
-    let output = home.run(&[
-        "--key-file",
-        &key,
-        "--server-key",
-        SERVER,
-        "-6",
-        "--verify=tcp/22",
-        "127.0.0.1",
-        "ssh",
-    ]);
+    let output = home
+        .knock(&["-6", "--verify=tcp/22", "127.0.0.1", "ssh"])
+        .args(home.keys())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),

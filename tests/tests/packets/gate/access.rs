@@ -215,16 +215,7 @@ fn an_ipv6_lease_admits_exactly_its_prefix() {
         };
         let mut programs = Programs::new(&rules);
         for prefix in prefixes {
-            for port in PORTS {
-                programs.lease(&[(prefix, port)]);
-                let Edges { inside, outside } = edges(prefix.parse().unwrap());
-                for source in inside {
-                    expect_from(&mut programs, source, port, GateLeased);
-                }
-                for source in outside {
-                    expect_from(&mut programs, source, port, GateRefused);
-                }
-            }
+            expect_exactly(&mut programs, prefix);
         }
     }
 }
@@ -243,15 +234,20 @@ fn an_ipv4_lease_admits_exactly_its_prefix() {
         "192.0.2.6/31",
         "192.0.2.7/32",
     ] {
-        for port in PORTS {
-            programs.lease(&[(prefix, port)]);
-            let Edges { inside, outside } = edges(prefix.parse().unwrap());
-            for source in inside {
-                expect_from(&mut programs, source, port, GateLeased);
-            }
-            for source in outside {
-                expect_from(&mut programs, source, port, GateRefused);
-            }
+        expect_exactly(&mut programs, prefix);
+    }
+}
+
+/// A lease for `prefix` admits the addresses at its edges, and not those next to them.
+fn expect_exactly(programs: &mut Programs, prefix: &str) {
+    for port in PORTS {
+        programs.lease(&[(prefix, port)]);
+        let Edges { inside, outside } = edges(prefix.parse().unwrap());
+        for source in inside {
+            expect_from(programs, source, port, GateLeased);
+        }
+        for source in outside {
+            expect_from(programs, source, port, GateRefused);
         }
     }
 }
