@@ -50,7 +50,7 @@ outcomes! {
     Forwarded, "forwarded", "knocks and packets to protected ports that the host forwards to another host";
     NotSyn, "not_syn", "TCP packets to the window that do not open a connection";
     OutsideWindow, "outside_window", "TCP packets to other ports";
-    DatagramOther, "datagram_other", "datagrams to the port of knock datagrams that have their length but are none";
+    DatagramOther, "datagram_other", "datagrams of the length of a knock to its port, with a wrong mac1";
     NotTcp, "not_tcp", "IP packets other than TCP, not to a protected UDP port";
     NotIp, "not_ip", "frames that are not IP";
     Fragment, "fragment", "IP fragments, which cannot be part of a knock";

@@ -1,8 +1,8 @@
-//! The datagram knock as far as the kernel checks it: its length, and `mac1` (docs/protocol.md, "The
-//! datagram knock").
+//! The datagram knock as far as the kernel checks it: its length, and `mac1` (docs/protocol.md,
+//! "Datagram knock").
 //!
-//! `mac1` is SipHash-2-4 (Aumasson and Bernstein, 2012) under a key that everybody can derive who knows
-//! the server's public key.
+//! `mac1` is SipHash-2-4 (Aumasson and Bernstein, 2012). Its key can be derived from the server's
+//! public key.
 
 /// The length of the datagram's payload, in bytes.
 pub const DATAGRAM_LEN: usize = 144;

@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// How long copies of a datagram are dropped, in nanoseconds. A client sends its copies within this
-/// time. It is short, because a daemon that dies with an event in its hands gets another one only
-/// from a copy after it.
+/// time. It is short: if the daemon dies before it has handled an event, only a copy after this time
+/// becomes another event.
 const COPIES_NS: u64 = 5_000_000_000;
 
 /// The outcome of a knock datagram for this host. `Err` for any other datagram: its outcome, unless

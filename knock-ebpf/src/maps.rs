@@ -43,8 +43,9 @@ pub(crate) static COUNTERS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(
 pub(crate) static SOURCES: LruHashMap<Address, u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
 
 /// The maximum number of datagrams that are known as seen, and of sources with a token bucket for
-/// them. Only who knows the server's public key adds to them. If one of these makes room with forged
-/// sources, copies cost the daemon more, and nobody loses a datagram.
+/// them. Only a sender that knows the server's public key can add entries. If such a sender evicts
+/// the entries of others with forged sources, the daemon has to recognize more copies itself. No
+/// datagram is lost.
 const MAX_DATAGRAMS: u32 = 16_384;
 
 /// Token buckets for knock datagrams, by source. They are apart from those for SYNs, so that SYNs with

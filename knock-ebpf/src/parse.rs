@@ -129,8 +129,8 @@ pub(crate) struct Datagram {
 }
 
 /// Parses the Ethernet frame at `cursor`. A datagram matters only if any UDP port is protected or
-/// there are knock datagrams, and a segment outside the window only if any TCP port is. `is_elsewhere` tells whether a packet is for
-/// another host.
+/// there are knock datagrams, and a segment outside the window only if any TCP port is protected.
+/// `is_elsewhere` tells whether a packet is for another host.
 #[inline(always)]
 pub(crate) fn frame(
     mut cursor: Cursor,
@@ -361,8 +361,8 @@ fn transport(
     }))
 }
 
-/// Whether a datagram with this header may be a knock; `len` is the IP header's opinion of its
-/// length.
+/// Whether a datagram with this header may be a knock. `len` is its length according to the IP
+/// header, in bytes.
 #[inline(always)]
 fn has_knock_form(udp: &Udp, len: Option<usize>, settings: &Settings) -> bool {
     const KNOCK_LEN: usize = size_of::<Udp>() + size_of::<Body>();

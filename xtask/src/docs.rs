@@ -3,6 +3,7 @@
 mod links;
 mod page;
 mod problem;
+mod references;
 mod samples;
 mod staging;
 
@@ -69,7 +70,7 @@ fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("docs")
 }
 
-/// Checks links and code samples.
+/// Checks links, code samples, and the pages and headings that comments of the source name.
 ///
 /// # Errors
 ///
@@ -83,6 +84,21 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let (checked, wrong) = samples::check(page)?;
         samples += checked;
         problems.extend(wrong);
+    }
+    let mut sources = workspace.command("git");
+    sources.args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "*.rs",
+    ]);
+    for file in output(&mut sources)?.lines() {
+        let path = workspace.root.join(file);
+        // A file may be deleted and not yet committed.
+        if let Ok(text) = fs::read_to_string(&path) {
+            problems.extend(references::check(&path, &text, &pages, &workspace.root));
+        }
     }
     let problems: Vec<_> = problems
         .iter()

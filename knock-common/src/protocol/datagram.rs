@@ -1,5 +1,5 @@
-//! The datagram knock: the whole request in one encrypted UDP datagram (docs/protocol.md, "The
-//! datagram knock").
+//! The datagram knock: the whole request in one encrypted UDP datagram (docs/protocol.md, "Datagram
+//! knock").
 //!
 //! The message is `Noise_X_25519_ChaChaPoly_BLAKE2s` of the Noise Protocol Framework, revision 34.
 //! It proves the client's key pair, and only the server can read it.
@@ -129,8 +129,8 @@ impl Request {
     }
 
     /// Decrypts the message in a datagram to the server `own`; its `mac1` is not checked again.
-    /// Returns the client's public key and the request. Costs one multiplication on the curve for a message that was not made for this server,
-    /// else two.
+    /// Returns the client's public key and the request. Costs one multiplication on the curve for a
+    /// message that was not made for this server, else two.
     ///
     /// The result is not yet verified: the caller must check client, door, time, address and
     /// replay.

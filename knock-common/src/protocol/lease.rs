@@ -2,9 +2,9 @@
 
 use core::{fmt, time::Duration};
 
-/// The lease that a request asks for, in the four bytes of a datagram (docs/protocol.md, "The
-/// datagram knock"): 0 stands for the door's default, and the highest value for "close this door
-/// now". Every value is valid.
+/// The lease that a request asks for, in the four bytes of a datagram (docs/protocol.md, "Request"):
+/// 0 stands for the door's default, and the highest value for "close this door now". Every value is
+/// valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestedLease(u32);
 
@@ -78,7 +78,7 @@ impl RequestedLease {
     }
 }
 
-/// A [`RequestedLease`] in the two bytes of a SYN knock (docs/protocol.md, "The SYN knock").
+/// A [`RequestedLease`] in the two bytes of a SYN knock (docs/protocol.md, "Plaintext").
 /// Every value is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ShortLease(u16);

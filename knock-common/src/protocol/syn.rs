@@ -1,5 +1,5 @@
 //! The SYN knock, the default: one single-use block states the door, the time, the source address
-//! and the lease of a request (docs/protocol.md, "The SYN knock").
+//! and the lease of a request (docs/protocol.md, "SYN knock").
 //!
 //! This module makes the checks that need only the block; the daemon makes the others. They run
 //! in this order and stop at the first failure: [`Request::open`] checks parity and version,

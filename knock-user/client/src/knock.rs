@@ -32,7 +32,7 @@ impl Knock {
         }
     }
 
-    /// The SYN knock for `request` (docs/protocol.md, "The SYN knock").
+    /// The SYN knock for `request` (docs/protocol.md, "SYN knock").
     ///
     /// It is single-use. [`SynKnocks`](super::SynKnocks) makes fresh ones.
     #[must_use]
@@ -43,7 +43,7 @@ impl Knock {
         }
     }
 
-    /// The destination ports, in sending order (docs/protocol.md, "The SYN knock").
+    /// The destination ports, in sending order (docs/protocol.md, "On the wire").
     #[must_use]
     pub fn ports(&self) -> [u16; BLOCK_LEN] {
         self.block.ports(self.window)

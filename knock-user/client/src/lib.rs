@@ -2,9 +2,9 @@
 //! [`Server`].
 //!
 //! [`cli`] parses the command line and [`profile`] the stored profiles. For each send, [`syn`] makes
-//! a fresh knock of 16 SYNs and [`mod@datagram`] one of one datagram, with the time of a [`clock`]
-//! and bound to a source address by [`source_ip`] or [`resolve_ip`]; [`transport`] says which of them. [`server`]
-//! resolves the addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the
+//! a fresh knock of 16 SYNs and [`mod@datagram`] one of one datagram; [`transport`] says which of
+//! them. A [`clock`] gives its time, [`source_ip`] and [`resolve_ip`] the address that it is bound
+//! to. [`server`] resolves the addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the
 //! number of copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this
 //! until the door's port answers, and [`console`] prints the results. No privileges are needed.
 

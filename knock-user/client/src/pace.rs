@@ -46,8 +46,8 @@ pub enum InvalidDelay {
 
 impl Delay {
     /// The maximum delay. 16 SYNs then take 7.5 s, which leaves time for a slow network within the
-    /// daemon's default timeout of 15 s (docs/protocol.md, "The SYN knock"). It also ensures that
-    /// each socket is closed before the system retransmits its SYN.
+    /// daemon's default timeout of 15 s (docs/protocol.md, "Assembly on the server"). It also ensures
+    /// that each socket is closed before the system retransmits its SYN.
     pub const MAX: Duration = Duration::from_millis(500);
 
     /// The delay as a duration.

@@ -34,8 +34,8 @@ const KEYS: &str = "keys";
 
 const HEADER: &str = "\
 # The profiles of knock. Each may also set `for`, `source_ip`, `resolve_ip`, `time`, `time_offset`
-# and `verify`, like the options of these names; `transport` is \"syn\", \"udp\" or \"both\". For a profile without
-# `key_file`, knock prompts for the passphrase.
+# and `verify`, like the options of these names; `transport` is \"syn\", \"udp\" or \"both\". For a
+# profile without `key_file`, knock prompts for the passphrase.
 ";
 
 /// The characters of a name that the name of its key's file percent-encodes. The others are

@@ -160,7 +160,7 @@ fn first_of_each(found: impl Iterator<Item = Address>, families: Families) -> Ve
 
 /// An IP address, with a scope ID (interface index) if it is link-local.
 ///
-/// An IPv4-mapped IPv6 address is treated as IPv4 (docs/protocol.md, "The SYN knock").
+/// An IPv4-mapped IPv6 address is treated as IPv4 (docs/protocol.md, "Assembly on the server").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     ip: IpAddr,

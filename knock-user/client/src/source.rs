@@ -21,8 +21,7 @@ const REGISTERED: RangeInclusive<u16> = 1024..=49151;
 /// succeeds.
 const TRIES: u64 = 32;
 
-/// 16 consecutive source ports, none below 1024 (docs/protocol.md, "The SYN
-/// knock").
+/// 16 consecutive source ports, none below 1024 (docs/protocol.md, "On the wire").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePorts {
     first: u16,

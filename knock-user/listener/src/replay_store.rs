@@ -138,7 +138,7 @@ impl ReplayStore {
         };
         let written = open.commit();
         if written.is_err() {
-            // What is in the file is known again when it is opened.
+            // It is opened again on the next use, which reads what was written.
             self.open = None;
         }
         written

@@ -91,6 +91,11 @@ impl Page {
         page
     }
 
+    /// Whether a heading has this title.
+    pub(super) fn has_heading(&self, title: &str) -> bool {
+        self.anchors.contains(&Slugs::default().of(title))
+    }
+
     fn add_html(&mut self, line: usize, html: &str) {
         self.anchors.extend(attribute(html, "id"));
         self.anchors.extend(attribute(html, "name"));

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::SynKey;
 
-/// The source address that a SYN knock must come from (docs/protocol.md, "The SYN knock").
+/// The source address that a SYN knock must come from (docs/protocol.md, "Plaintext").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binding {
     /// Any source, for clients that cannot know their address. A door with `require_binding`

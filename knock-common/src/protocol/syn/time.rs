@@ -3,7 +3,7 @@
 /// The number of bits of a [`Time40`].
 const BITS: u32 = 40;
 
-/// Unix milliseconds modulo 2^40 (docs/protocol.md, "The SYN knock").
+/// Unix milliseconds modulo 2^40 (docs/protocol.md, "Plaintext").
 ///
 /// It wraps around about every 35 years (next in 2039), so two values have a distance but no
 /// order.

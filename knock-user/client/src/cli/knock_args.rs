@@ -49,8 +49,7 @@ pub struct KnockArgs {
     /// How long the door should stay open, such as 10m [default: set by the door]
     ///
     /// Whole seconds. At most 65534s over SYNs; a datagram has room for more. The door's `max_for`
-    /// on the server
-    /// is the upper limit.
+    /// on the server is the upper limit.
     #[arg(
         long = "for",
         value_name = "TIME",
@@ -93,7 +92,9 @@ pub struct KnockArgs {
         long,
         value_name = "ADDR",
         conflicts_with_all = ["source_ip", "verify", "timeout", "classic"],
-        help_heading = text::WHAT, hide_short_help = true)]
+        help_heading = text::WHAT,
+        hide_short_help = true
+    )]
     pub open_for: Option<HostAddress>,
 
     /// Knock until this TCP port of the server answers: tcp/PORT, or none
@@ -115,7 +116,9 @@ pub struct KnockArgs {
     #[arg(
         long,
         conflicts_with_all = ["verify", "timeout"],
-        help_heading = text::WHAT, hide_short_help = true)]
+        help_heading = text::WHAT,
+        hide_short_help = true
+    )]
     pub dry_run: bool,
 
     /// This client's private key, in a file that `knock keygen` made
@@ -177,7 +180,9 @@ pub struct KnockArgs {
         long,
         value_name = "PORT",
         conflicts_with = "classic",
-        help_heading = text::SENDING, hide_short_help = true)]
+        help_heading = text::SENDING,
+        hide_short_help = true
+    )]
     pub udp_port: Option<UdpPort>,
 
     /// The first of the server's 256 knock ports [default: 61000]
@@ -187,7 +192,9 @@ pub struct KnockArgs {
         long,
         value_name = "PORT",
         value_parser = window,
-        help_heading = text::SENDING, hide_short_help = true)]
+        help_heading = text::SENDING,
+        hide_short_help = true
+    )]
     pub base: Option<Window>,
 
     /// Use only the server's IPv4 address
@@ -195,7 +202,9 @@ pub struct KnockArgs {
         short = '4',
         long,
         conflicts_with = "ipv6",
-        help_heading = text::SENDING, hide_short_help = true)]
+        help_heading = text::SENDING,
+        hide_short_help = true
+    )]
     pub ipv4: bool,
 
     /// Use only the server's IPv6 address
@@ -226,7 +235,9 @@ pub struct KnockArgs {
         long,
         value_name = "ADDR",
         conflicts_with = "classic",
-        help_heading = text::ADDRESS, hide_short_help = true)]
+        help_heading = text::ADDRESS,
+        hide_short_help = true
+    )]
     pub source_ip: Option<SourceIp>,
 
     /// Let `--source-ip auto` ask a STUN server for this host's address: stun:HOST,
@@ -241,7 +252,9 @@ pub struct KnockArgs {
         long,
         value_name = "SERVICE",
         conflicts_with_all = ["classic", "open_for"],
-        help_heading = text::ADDRESS, hide_short_help = true)]
+        help_heading = text::ADDRESS,
+        hide_short_help = true
+    )]
     pub resolve_ip: Option<ResolveIp>,
 
     /// Where the time of the knock comes from: system, ntp:HOST, or ntp:HOST:PORT [default: system]
@@ -253,7 +266,9 @@ pub struct KnockArgs {
         long,
         value_name = "SOURCE",
         conflicts_with_all = ["classic", "time_offset"],
-        help_heading = text::ADDRESS, hide_short_help = true)]
+        help_heading = text::ADDRESS,
+        hide_short_help = true
+    )]
     pub time: Option<TimeSource>,
 
     /// Add this to the time on this host's clock, which is wrong: +30s, -2h
@@ -264,7 +279,9 @@ pub struct KnockArgs {
         value_name = "DURATION",
         allow_hyphen_values = true,
         conflicts_with = "classic",
-        help_heading = text::ADDRESS, hide_short_help = true)]
+        help_heading = text::ADDRESS,
+        hide_short_help = true
+    )]
     pub time_offset: Option<Offset>,
 
     /// Use the classic protocol, which needs no clock but does not prevent replay
@@ -282,7 +299,9 @@ pub struct KnockArgs {
         value_name = "N,N,…",
         value_parser = SequenceParser,
         requires = "classic",
-        help_heading = text::CLASSIC, hide_short_help = true)]
+        help_heading = text::CLASSIC,
+        hide_short_help = true
+    )]
     pub sequence: Option<Sequence>,
 }
 

@@ -58,8 +58,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// Returns [`Taken`](knockd_runtime::durable::Taken) if another daemon uses the file, and another error if it cannot be opened
-    /// or is damaged. It is left unchanged then.
+    /// Returns [`Taken`](knockd_runtime::durable::Taken) if another daemon uses the file, and another
+    /// error if it cannot be opened or is damaged. It is left unchanged then.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Record>)> {
         let (file, bytes) = DurableFile::open(path, MAGIC, CONTENT_LEN)?;
         let Content {
@@ -130,7 +130,7 @@ struct Content {
 fn parse(bytes: &[u8]) -> Result<Content> {
     ensure!(
         bytes.len() == CONTENT_LEN,
-        "it is damaged: it has not {SLOTS} records"
+        "it is damaged: it does not have {SLOTS} records"
     );
     let (slots, _) = bytes.as_chunks::<RECORD_LEN>();
     let mut found: Vec<_> = (0..)
