@@ -1,6 +1,6 @@
 //! Who tells under which address this host is seen.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use thiserror::Error;
 
@@ -9,6 +9,7 @@ use crate::{
     service::{InvalidService, Service, ServiceError},
     source_ip::arrives_unchanged,
     stun,
+    web::{self, InvalidPage, Page, WebError},
 };
 
 /// Who tells under which address this host is seen, where the host cannot know it itself.
@@ -19,20 +20,20 @@ pub enum ResolveIp {
     Nobody,
     /// A STUN server.
     Stun(Service),
+    /// A web service.
+    Web(Page),
 }
 
 /// Why a text is not a valid [`ResolveIp`].
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum InvalidResolveIp {
     /// It is of no known kind.
-    #[error("expected `none` or stun:HOST")]
+    #[error("expected `none`, stun:HOST or https://HOST/")]
     Kind,
-    /// It is a web address.
-    #[error(
-        "web services are not asked: use stun:HOST, or let another program ask: --source-ip \"$(curl -fsS URL)\""
-    )]
-    Web,
-    /// The server is invalid.
+    /// The web address is invalid.
+    #[error("{0}")]
+    Page(InvalidPage),
+    /// The STUN server is invalid.
     #[error("{0}")]
     Service(InvalidService),
 }
@@ -45,19 +46,43 @@ impl FromStr for ResolveIp {
             Some(("stun", service)) => Service::parse(service, stun::PORT)
                 .map(Self::Stun)
                 .map_err(InvalidResolveIp::Service),
-            Some(("http" | "https", _)) => Err(InvalidResolveIp::Web),
+            Some(("http" | "https", _)) => {
+                text.parse().map(Self::Web).map_err(InvalidResolveIp::Page)
+            }
             None if text == "none" => Ok(Self::Nobody),
             _ => Err(InvalidResolveIp::Kind),
         }
     }
 }
 
+/// The text form.
+impl fmt::Display for ResolveIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("none"),
+            Self::Stun(service) => write!(f, "stun:{service}"),
+            Self::Web(page) => page.fmt(f),
+        }
+    }
+}
+
 /// The address of this host is not known.
 #[derive(Debug, Error)]
-#[error("no address of this host from stun:{service}, so the knock is not bound to one")]
+#[error("no address of this host from {asked}, so the knock is not bound to one")]
 pub struct NoAddress {
-    service: Service,
-    source: ServiceError,
+    asked: ResolveIp,
+    source: Cause,
+}
+
+/// Why nobody told the address of this host.
+#[derive(Debug, Error)]
+enum Cause {
+    #[error(transparent)]
+    Stun(#[from] ServiceError),
+    #[error(transparent)]
+    Web(#[from] WebError),
+    #[error("it answers with a private address")]
+    Private,
 }
 
 impl ResolveIp {
@@ -68,25 +93,28 @@ impl ResolveIp {
     ///
     /// Returns [`NoAddress`] if there is no answer, or none with an address that can be seen.
     pub fn address(&self, to: Address) -> Result<Option<IpAddr>, NoAddress> {
-        let Self::Stun(service) = self else {
-            return Ok(None);
-        };
+        self.ask(to).map_err(|source| NoAddress {
+            asked: self.clone(),
+            source,
+        })
+    }
+
+    fn ask(&self, to: Address) -> Result<Option<IpAddr>, Cause> {
         let families = if to.is_ipv6() {
             Families::Ipv6
         } else {
             Families::Ipv4
         };
-        let checked = stun::address(service, families).and_then(|ip| {
-            if arrives_unchanged(ip) {
-                Ok(Some(ip))
-            } else {
-                Err(ServiceError::Bad("it answers with a private address"))
-            }
-        });
-        checked.map_err(|source| NoAddress {
-            service: service.clone(),
-            source,
-        })
+        let ip = match self {
+            Self::Nobody => return Ok(None),
+            Self::Stun(service) => stun::address(service, families)?,
+            Self::Web(page) => web::address(page, families)?,
+        };
+        if arrives_unchanged(ip) {
+            Ok(Some(ip))
+        } else {
+            Err(Cause::Private)
+        }
     }
 }
 
@@ -98,17 +126,21 @@ mod tests {
     use crate::testing::respond;
 
     #[test]
-    fn a_stun_server_can_be_asked() {
-        assert_eq!("none".parse(), Ok(ResolveIp::Nobody));
-        let Ok(ResolveIp::Stun(service)) = "stun:[2001:db8::1]".parse() else {
-            panic!("no server");
-        };
-        assert_eq!(service.to_string(), "[2001:db8::1]:3478");
+    fn a_stun_server_or_a_web_service_can_be_asked() {
+        for (text, shown) in [
+            ("none", "none"),
+            ("stun:[2001:db8::1]", "stun:[2001:db8::1]:3478"),
+            ("https://ip.example.net", "https://ip.example.net/"),
+        ] {
+            let resolve: ResolveIp = text.parse().unwrap();
+            assert_eq!(resolve.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(resolve));
+        }
         for text in ["", "stun", "stun:", "turn:host", "host", "auto"] {
             assert!(text.parse::<ResolveIp>().is_err(), "{text}");
         }
-        let error = "https://ip.example.net".parse::<ResolveIp>().unwrap_err();
-        assert!(error.to_string().contains("$(curl -fsS URL)"), "{error}");
+        let error = "http://ip.example.net".parse::<ResolveIp>().unwrap_err();
+        assert_eq!(error, InvalidResolveIp::Page(InvalidPage::Insecure));
     }
 
     #[test]

@@ -91,6 +91,17 @@ pub enum Families {
     Ipv6,
 }
 
+impl Families {
+    /// Whether `ip` is of one of these families.
+    pub(crate) const fn contain(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Ipv4 => ip.is_ipv4(),
+            Self::Ipv6 => ip.is_ipv6(),
+        }
+    }
+}
+
 /// Why no address of a server can be used.
 #[derive(Debug, Error)]
 pub enum LookupError {

@@ -46,20 +46,12 @@ pub(crate) fn address(service: &Service, families: Families) -> Result<IpAddr, S
     request[8..].copy_from_slice(&transaction);
     service.ask(families, &request, &AGAIN, |packet| {
         match read(packet, transaction) {
-            Answer::Good(ip) if !has_family(ip, families) => {
+            Answer::Good(ip) if !families.contain(ip) => {
                 Answer::Bad("it answers with an address of the other family")
             }
             answer => answer,
         }
     })
-}
-
-fn has_family(ip: IpAddr, families: Families) -> bool {
-    match families {
-        Families::Both => true,
-        Families::Ipv4 => ip.is_ipv4(),
-        Families::Ipv6 => ip.is_ipv6(),
-    }
 }
 
 fn read(packet: &[u8], transaction: Transaction) -> Answer<IpAddr> {

@@ -77,6 +77,8 @@ fn failures(home: &Home) -> Vec<Vec<String>> {
         format!("{keys} --time ntp:127.0.0.1:9 127.0.0.1 ssh"),
         format!("{keys} --resolve-ip {key_text} 127.0.0.1 ssh"),
         format!("{keys} --resolve-ip stun:{key_text} 127.0.0.1 ssh"),
+        format!("{keys} --resolve-ip http://{key_text} 127.0.0.1 ssh"),
+        format!("{keys} --resolve-ip https://knock:{key_text}@127.0.0.1 -6 127.0.0.1 ssh"),
         format!("{keys} --hold {silent} -- true"),
         format!("{keys} --udp -6 127.0.0.1 ssh"),
         format!("--key {key_text} 127.0.0.1 ssh"),

@@ -240,13 +240,14 @@ pub struct KnockArgs {
     )]
     pub source_ip: Option<SourceIp>,
 
-    /// Let `--source-ip auto` ask a STUN server for this host's address: stun:HOST,
+    /// Let `--source-ip auto` ask a service for this host's address: https://HOST/PATH, stun:HOST,
     /// stun:HOST:PORT, or none
     ///
     /// Behind a router (NAT) this host cannot know the address that the server sees. With this
-    /// option it asks, where the server has a public address and this host has none. The answer is
-    /// not authenticated: with a wrong one the knock opens nothing here, and somebody at the wrong
-    /// address who records it can use it. If there is no answer within 2 s, the knock is unbound,
+    /// option it asks, where the server has a public address and this host has none. A web page
+    /// must contain the address and nothing else. The answer of a STUN server is not authenticated.
+    /// With a wrong answer the knock opens nothing here, and somebody at the wrong address who
+    /// records it can use it. If there is no answer within 5 s (STUN: 2 s), the knock is unbound,
     /// and a note says so.
     #[arg(
         long,

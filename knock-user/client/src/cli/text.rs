@@ -71,7 +71,7 @@ Examples:
     knock --time ntp:pool.ntp.org home ssh
 
   Behind a router, for a door that requires a knock that is bound to an address:
-    knock --resolve-ip stun:stun.example.net home ssh
+    knock --resolve-ip https://ip.example.net/ home ssh
 
   If nothing opens because the network loses packets, send more copies, more slowly:
     knock --copies 5 --delay 50ms home ssh
