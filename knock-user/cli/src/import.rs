@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use knock_common::protocol::door::ShortTag;
+use knock_common::{legible::misleads, protocol::door::ShortTag};
 use toml_edit::{Array, Value};
 use tracing::{info, warn};
 
@@ -220,8 +220,7 @@ impl Import {
 
     fn work(&mut self, name: &str, work: &Work) {
         self.line("[[door]]");
-        self.line(&format!("name = {}", Value::from(name)));
-        let array = |argv: &[String]| argv.iter().collect::<Array>();
+        self.line(&format!("name = {}", string(name)));
         self.line(&format!("run = {}", array(&work.run.argv)));
         let seconds = work.seconds;
         match &work.close {
@@ -234,6 +233,29 @@ impl Import {
             )),
         }
     }
+}
+
+/// `words` as a TOML array.
+fn array(words: &[String]) -> String {
+    let words: Vec<_> = words.iter().map(|word| string(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// `text` as a TOML string, in which everything that misleads is escaped.
+fn string(text: &str) -> String {
+    if !text.chars().any(misleads) {
+        return Value::from(text).to_string();
+    }
+    let mut string = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => string.extend(['\\', c]),
+            _ if misleads(c) => string.push_str(&format!("\\U{:08x}", u32::from(c))),
+            _ => string.push(c),
+        }
+    }
+    string.push('"');
+    string
 }
 
 /// Adds a hint to each door that undoes another one: the other knockd needs a second door to close
@@ -272,7 +294,7 @@ impl Names {
         let printable: String = section
             .trim()
             .chars()
-            .map(|c| if c.is_control() { '-' } else { c })
+            .map(|c| if misleads(c) { '-' } else { c })
             .collect();
         let base = if knockd_config::is_name(cut(&printable, Self::MAX_LEN)) {
             &printable

@@ -23,7 +23,7 @@ pub mod top;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-pub use knockd_runtime::log::Format as LogFormat;
+pub use knockd_runtime::log::{Format as LogFormat, legible};
 
 use self::{
     args::{ConfigArg, DaemonArgs, LogArgs, ViewArgs},

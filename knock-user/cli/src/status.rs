@@ -43,6 +43,11 @@ fn write(text: &mut String, status: &Status) -> fmt::Result {
         status.sources_in_progress
     )?;
     writeln!(text, "tail subscribers: {}", status.tails)?;
+    if !status.landlock {
+        text.push_str(
+            "Landlock is not available: the listener is confined by less (see the log)\n",
+        );
+    }
     if let Some(gate) = &status.gate {
         write_gate(text, gate)?;
     }

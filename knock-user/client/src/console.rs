@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use knock_common::legible::escaped;
 
 /// Prints results and notes for a person.
 ///
@@ -100,8 +101,19 @@ impl Drop for Console<'_> {
     }
 }
 
+/// `text` with everything escaped that could control the terminal or mislead its reader: it may
+/// contain a file's name, or the answer of another host. Line feeds stay.
+#[must_use]
+pub fn legible(text: &str) -> String {
+    let lines: Vec<String> = text
+        .split('\n')
+        .map(|line| escaped(line).collect())
+        .collect();
+    lines.join("\n")
+}
+
 fn write_line(to: &mut dyn Write, line: &str) -> Result<()> {
-    match writeln!(to, "{line}").and_then(|()| to.flush()) {
+    match writeln!(to, "{}", legible(line)).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write the result"),
     }

@@ -4,9 +4,10 @@
 //! [`cli`] parses the command line and [`profile`] the stored profiles. For each send, [`syn`] makes
 //! a fresh knock of 16 SYNs and [`mod@datagram`] one of one datagram; [`transport`] says which of
 //! them. A [`clock`] gives its time, [`source_ip`] and [`resolve_ip`] the address that it is bound
-//! to. [`server`] resolves the addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the
-//! number of copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this
-//! until the door's port answers, and [`console`] prints the results. No privileges are needed.
+//! to, if need be with the help of a [`service`] or of a page in the [`web`]. [`server`] resolves the
+//! addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the number of
+//! copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this until the
+//! door's port answers, and [`console`] prints the results. No privileges are needed.
 
 mod app;
 pub mod cli;
@@ -39,12 +40,13 @@ pub mod syn;
 mod testing;
 pub mod transport;
 pub mod verify;
+pub mod web;
 
 pub use self::{
     app::run,
     cli::{Cli, KnockArgs},
     clock::Clock,
-    console::Console,
+    console::{Console, legible},
     datagram::{Datagram, DatagramKnocks, send_datagrams},
     knock::Knock,
     moment::Moment,

@@ -2,15 +2,20 @@
 
 use std::{fmt, str::FromStr};
 
+use knock_common::legible::misleads;
 use thiserror::Error;
 
-/// A name that the daemon accepts: 1 to 64 bytes of UTF-8 without control characters.
+/// A name that the daemon accepts: 1 to 64 bytes of UTF-8, all of which can be
+/// seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 /// The text is not a valid [`Name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a name has 1 to {} bytes and no control characters", Name::MAX_LEN)]
+#[error(
+    "a name has 1 to {} bytes and no control or invisible characters",
+    Name::MAX_LEN
+)]
 pub struct InvalidName;
 
 impl Name {
@@ -28,7 +33,7 @@ impl FromStr for Name {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if text.is_empty() || text.len() > Self::MAX_LEN || text.chars().any(char::is_control) {
+        if text.is_empty() || text.len() > Self::MAX_LEN || text.chars().any(misleads) {
             return Err(InvalidName);
         }
         Ok(Self(text.to_owned()))

@@ -16,11 +16,16 @@ use crate::{
     stack::{Stack, SystemStack},
 };
 
-/// How long a socket stays open after its SYN was sent.
+/// How long a socket stays open after its SYN was sent. While it is open, every user of this host can
+/// read its port, and replay a classic knock.
 ///
-/// The SYN may have to wait for neighbour discovery, and some systems discard it when its socket
-/// closes.
-const HOLD: Duration = Duration::from_millis(200);
+/// The SYN may have to wait for neighbour discovery. Linux keeps it then, and sends it also if its
+/// socket is closed by that time. Other systems may discard it.
+const HOLD: Duration = if cfg!(any(target_os = "linux", target_os = "android")) {
+    Duration::ZERO
+} else {
+    Duration::from_millis(200)
+};
 
 /// When a system retransmits an unanswered SYN (RFC 6298, section 2). A retransmission out of
 /// order would only cost the daemon time.
@@ -86,7 +91,7 @@ pub enum SendError {
 
 /// Sends `knock` to `to` from random source ports.
 ///
-/// Takes as long as the delays between the SYNs, plus 200 ms. Success does not mean that the
+/// Takes as long as the delays between the SYNs, and elsewhere than on Linux 200 ms more. Success does not mean that the
 /// knock arrived, because a knock is never answered.
 ///
 /// # Errors
@@ -228,7 +233,7 @@ impl<S: Stack> Transmission<'_, S> {
         let (_, port) = self.routes[i];
         let now = self.stack.now();
         self.stack.connect(&socket, self.to.with_port(port))?;
-        self.open[i] = Some((now, socket));
+        self.open[i] = (!HOLD.is_zero()).then_some((now, socket));
         Ok(())
     }
 

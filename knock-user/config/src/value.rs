@@ -11,6 +11,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv6Net};
 use knock_common::{
+    legible::misleads,
     protocol::{classic, identity},
     window,
 };
@@ -57,7 +58,7 @@ impl TryFrom<String> for Name {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        if name.is_empty() || name.len() > 64 || name.chars().any(misleads) {
             return Err("a name has 1 to 64 bytes and no control characters");
         }
         if name == BY_HAND {

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use knock_client::{Cli, Console, redacted};
+use knock_client::{Cli, Console, legible, redacted};
 
 fn main() -> ExitCode {
     let cli = match Cli::of_program() {
@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            complain(&format!("knock: {error:#}\n"));
+            let error = legible(&format!("{error:#}"));
+            complain(&format!("knock: {error}\n"));
             ExitCode::from(cli.failure_status())
         }
     }

@@ -3,7 +3,7 @@
 use std::{env, io, process::ExitCode};
 
 use clap::Parser as _;
-use knockd_cli::{Cli, LogFormat};
+use knockd_cli::{Cli, LogFormat, legible};
 
 fn main() -> ExitCode {
     // The supervisor starts its other processes as the same program with their name.
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if log == LogFormat::Text {
-                eprintln!("knockd: {error:#}");
+                eprintln!("{}", legible(&format!("knockd: {error:#}")));
             } else {
                 tracing::error!("{error:#}");
             }

@@ -2,29 +2,14 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use knock_common::legible::escaped;
 use ratatui::{buffer::Buffer, text::Span};
 
-/// `text` with control characters, line separators and bidirectional controls escaped: names and
-/// the output of commands must not control the terminal.
+/// `text` with everything escaped that misleads: names and the output of commands must not control
+/// the terminal.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_separator_or_bidi(c) {
-            plain.extend(c.escape_default());
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
-}
-
-/// Line and paragraph separators, and bidirectional controls (Unicode 16, table 23-2; UAX #9).
-fn is_separator_or_bidi(c: char) -> bool {
-    matches!(
-        c,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    )
+    escaped(text).collect()
 }
 
 /// The width of `text` in columns.

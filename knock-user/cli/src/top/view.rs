@@ -152,6 +152,7 @@ pub(super) mod tests {
             doors: vec![door(1)],
             sources_in_progress: 4,
             tails: 0,
+            landlock: true,
             kernel: [("knock".to_owned(), 1000)].into(),
             daemon: Default::default(),
         }

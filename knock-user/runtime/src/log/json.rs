@@ -2,6 +2,7 @@
 
 use std::{fmt, fmt::Write as _, time::SystemTime};
 
+use knock_common::legible::misleads;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::{Event, Subscriber};
@@ -10,7 +11,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::log::{entry::Entry, escape::misleads};
+use crate::log::entry::Entry;
 
 /// Formats an entry as an object with `time`, `level`, `message` and the event's fields.
 #[derive(Debug)]

@@ -3,6 +3,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use knock_common::legible::misleads;
 use knockd_types::{
     event::{AdmissionInfo, Event},
     reason::Reason,
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt as _};
 
-use super::{escape::misleads, *};
+use super::*;
 
 /// The destination of a log.
 #[derive(Clone, Default)]
