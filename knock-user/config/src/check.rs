@@ -26,7 +26,7 @@ use crate::{
     metrics,
     model::{Client, Config, Door, Limits, NO_CLIENT},
     place::Problem,
-    value,
+    strict, value,
 };
 
 /// Turns the parsed file into a [`Config`] and collects all problems.
@@ -271,11 +271,16 @@ impl<'a> Checker<'a> {
         path: &Spanned<PathBuf>,
         read: Result<T, E>,
     ) -> Option<T> {
-        read.map_err(|error| {
-            let place = self.folder.join(path.get_ref());
-            self.problem_at(path, format!("{}: {error}", place.display()));
-        })
-        .ok()
+        let place = self.folder.join(path.get_ref());
+        let problem = match read {
+            Ok(secret) => match strict::check(&place) {
+                Ok(()) => return Some(secret),
+                Err(untrusted) => untrusted.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        self.problem_at(path, format!("{}: {problem}", place.display()));
+        None
     }
 
     fn passphrase(

@@ -3,7 +3,7 @@
 //!
 //! [`model`] contains the validated values. Of the private modules, `file` describes the format
 //! of the file, `value` validates single values, `check` validates values together, `keys` derives
-//! the clients' keys, and `place` adds line and key to each error.
+//! the clients' keys, `strict` refuses files that others could replace, and `place` adds line and key to each error.
 
 mod check;
 mod file;
@@ -11,6 +11,7 @@ mod keys;
 pub mod metrics;
 pub mod model;
 mod place;
+mod strict;
 pub mod template;
 mod value;
 
@@ -94,34 +95,13 @@ pub fn read(path: &Path) -> Result<String> {
 
 fn read_trusted(path: &Path) -> Result<String> {
     let file = File::open(path).context("the configuration cannot be read")?;
-    refuse_untrusted(&file)?;
+    strict::check(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_LEN {
         bail!("it is larger than {MAX_FILE_LEN} bytes: is it the right file?");
     }
     String::from_utf8(bytes).context("it is not UTF-8")
-}
-
-/// Refuses a file that a user other than its owner and root can change: it names commands that
-/// run as root.
-fn refuse_untrusted(file: &File) -> Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let metadata = file.metadata()?;
-    let owner = metadata.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        bail!(
-            "it belongs to user {owner}, but names commands that knockd runs: change the owner to root"
-        );
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o002 != 0 || (mode & 0o020 != 0 && metadata.gid() != 0) {
-        bail!(
-            "others can change it (mode {mode:04o}), but it names commands that knockd runs: use chmod go-w"
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -128,6 +128,18 @@ impl Secret {
     }
 }
 
+/// Whether it is the same client. The comparison takes constant time.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            // The other part depends on the server's key too.
+            (Self::Pair(one), Self::Pair(other)) => one.public == other.public,
+            (Self::Classic(one), Self::Classic(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 impl Clone for Secret {
     fn clone(&self) -> Self {
         match self {

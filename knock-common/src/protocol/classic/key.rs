@@ -4,6 +4,7 @@ use core::fmt;
 
 use aes::{Aes128, cipher::KeyInit as _};
 use md5::{Digest as _, Md5};
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use crate::protocol::block::{BadParity, Block, Plaintext, decipher, encipher};
@@ -37,6 +38,21 @@ impl ClassicSecret {
         &self.0
     }
 }
+
+impl ConstantTimeEq for ClassicSecret {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+/// Compares in constant time.
+impl PartialEq for ClassicSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for ClassicSecret {}
 
 impl Drop for ClassicSecret {
     fn drop(&mut self) {
