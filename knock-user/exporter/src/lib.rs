@@ -5,6 +5,7 @@
 //! standard output the listening socket.
 
 mod channel;
+mod connections;
 mod histogram;
 mod page;
 mod server;
@@ -22,7 +23,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use self::server::{MAX_CONNECTIONS, Server};
+use self::{connections::MAX_CONNECTIONS, server::Server};
 
 /// Runs the exporter until the listener closes the channel.
 ///

@@ -11,25 +11,29 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::TEXT_FORMAT;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 use tracing::{debug, warn};
 
-use crate::{channel::Reply, page};
+use crate::{
+    channel::Reply,
+    connections::{Connections, Progress},
+    page,
+};
 
 /// The path of the only page.
 const PATH: &str = "/metrics";
 
-/// The number of concurrent connections. Further ones wait in the socket's backlog.
-pub(crate) const MAX_CONNECTIONS: usize = 8;
-
 /// The time limit of a connection.
 const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
+/// The time limit of a request.
+const REQUEST_TIME: Duration = Duration::from_secs(2);
 
 /// The longest request in bytes: the minimum that hyper allows, and far more than a scrape needs.
 const MAX_REQUEST: usize = 8192;
@@ -50,22 +54,21 @@ impl Server {
 
     /// Serves connections forever.
     pub(crate) async fn serve(self) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = Connections::default();
         loop {
-            // The semaphore is never closed.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = connections.ended() => continue,
             };
-            match self.listener.accept().await {
+            match accepted {
                 Ok((stream, peer)) => {
                     let scraper = Arc::clone(&self.scraper);
-                    tokio::spawn(async move {
-                        match timeout(CONNECTION_TIME, scraper.serve(stream)).await {
+                    connections.add(peer, |request| async move {
+                        match timeout(CONNECTION_TIME, scraper.serve(stream, &request)).await {
                             Ok(Ok(())) => {}
                             Ok(Err(error)) => debug!("metrics for {peer}: {error}"),
                             Err(_) => debug!("metrics for {peer}: timed out"),
                         }
-                        drop(slot);
                     });
                 }
                 Err(error) => {
@@ -86,14 +89,17 @@ struct Scraper {
 
 impl Scraper {
     /// Answers one request and closes the connection.
-    async fn serve(&self, stream: TcpStream) -> hyper::Result<()> {
+    async fn serve(&self, stream: TcpStream, progress: &Progress) -> hyper::Result<()> {
+        let answer = |request| {
+            progress.received();
+            self.answer(request)
+        };
         http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_TIME)
             .keep_alive(false)
             .max_buf_size(MAX_REQUEST)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(|request| self.answer(request)),
-            )
+            .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await
     }
 
@@ -141,6 +147,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::connections::MAX_CONNECTIONS;
 
     /// The address of a server on a free port that passes requests on to the returned end.
     async fn server() -> (SocketAddr, mpsc::Receiver<Reply>) {
@@ -229,7 +236,7 @@ mod tests {
     async fn silent_connections_end_and_the_next_is_served() {
         let exporter = exporter().await;
         let mut silent = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
+        for _ in 0..8 * MAX_CONNECTIONS {
             let mut stream = TcpStream::connect(exporter).await.unwrap();
             stream
                 .write_all(b"GET /metrics HTTP/1.1\r\n")
