@@ -59,6 +59,21 @@ impl Address {
         }
     }
 
+    /// Whether no other host can have this address (RFC 6890): a loopback or multicast address,
+    /// one of the blocks 0.0.0.0/8 and 240.0.0.0/4, or the unspecified one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_martian(self) -> bool {
+        if let Some([first, ..]) = self.as_v4() {
+            return first == 0 || first == 127 || first >= 224;
+        }
+        let [a, b, c, d] = self.0;
+        let is_multicast = a.to_ne_bytes()[0] == 0xff;
+        // `::` and `::1`.
+        let is_special = a == 0 && b == 0 && c == 0 && (d == 0 || d == 1_u32.to_be());
+        is_multicast || is_special
+    }
+
     /// The address with all bits after the first `prefix_len` set to zero.
     #[must_use]
     #[inline(always)]
@@ -110,6 +125,45 @@ mod tests {
 
     use super::*;
     use crate::gate::HOST;
+
+    #[test]
+    fn an_address_that_no_other_host_has_is_a_martian() {
+        let is_martian = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_martian();
+        for martian in [
+            "0.0.0.0",
+            "0.255.255.255",
+            "127.0.0.1",
+            "127.255.255.255",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+            "ffff::",
+        ] {
+            assert!(is_martian(martian), "{martian}");
+        }
+        for host in [
+            "1.0.0.0",
+            "10.0.0.1",
+            "126.255.255.255",
+            "128.0.0.1",
+            "192.0.2.1",
+            "223.255.255.255",
+            "::2",
+            "::1:0",
+            "1::",
+            "1::1",
+            "2001:db8::1",
+            "fe80::1",
+            "fdff::1",
+            "fe00::",
+        ] {
+            assert!(!is_martian(host), "{host}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -39,6 +39,7 @@ outcomes! {
     Knock, "knock", "SYNs to the window that became an event";
     RateLimited, "rate_limited", "SYNs to the window above the source's rate limit";
     RingFull, "ring_full", "SYNs to the window that were lost because the ring buffer was full";
+    Martian, "martian", "SYNs to the window and knock datagrams from addresses that no other host has";
     Datagram, "datagram", "knock datagrams that became an event";
     DatagramCopy, "datagram_copy", "copies of a knock datagram that had just become an event";
     DatagramLimited, "datagram_limited", "knock datagrams above the source's rate limit";

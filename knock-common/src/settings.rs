@@ -173,7 +173,12 @@ impl Settings {
             datagram_rate: DEFAULT_DATAGRAM_RATE,
             drops: bits(
                 matches!(verdict, Verdict::Drop),
-                &[Outcome::Knock, Outcome::RateLimited, Outcome::RingFull],
+                &[
+                    Outcome::Knock,
+                    Outcome::RateLimited,
+                    Outcome::RingFull,
+                    Outcome::Martian,
+                ],
             ),
             window_base: window.base(),
             datagram_port: 0,

@@ -47,6 +47,9 @@ pub(crate) fn knock<F: Frame>(
     let Some(source) = datagram.ip.source() else {
         return Err(Outcome::DatagramOther);
     };
+    if datagram.ip.is_martian(source, frame.ifindex()) {
+        return Err(Outcome::Martian);
+    }
     // After `mac1`: a lookup of the route costs several times as much.
     let ports = datagram.ports;
     if route::is_elsewhere(frame, settings, datagram.ip, ports) {

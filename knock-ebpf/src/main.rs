@@ -131,6 +131,9 @@ fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outco
     }
     match segment.ip.source() {
         Some(source) if segment.is_consistent(|| frame.further()) => {
+            if segment.ip.is_martian(source, frame.ifindex()) {
+                return Outcome::Martian;
+            }
             knock::knock(frame, settings, source, segment.tcp.source_port(), offset)
         }
         _ => Outcome::Malformed,

@@ -24,6 +24,9 @@ const MAX_VLAN_TAGS: usize = 2;
 /// each used once except one that may occur twice. The verifier requires a bound.
 const MAX_EXTENSIONS: usize = 8;
 
+/// The loopback interface: `LOOPBACK_IFINDEX` of include/net/net_namespace.h in the kernel.
+const LOOPBACK: u32 = 1;
+
 /// A packet that the program must check further.
 #[derive(Clone, Copy)]
 pub(crate) enum Carried {
@@ -66,6 +69,13 @@ impl Ip {
                 source.as_v4().is_none().then_some(source)
             }
         }
+    }
+
+    /// Whether no other host can have sent the packet from `source`: a door would open for it, or a
+    /// command would get it. On the loopback interface there are such packets.
+    #[inline(always)]
+    pub(crate) fn is_martian(&self, source: Address, ifindex: u32) -> bool {
+        ifindex != LOOPBACK && (source.is_martian() || source == self.destination())
     }
 
     /// The destination address.
@@ -213,10 +223,12 @@ fn ipv6(
     let carrier = Ip::V6(ip);
     let mut header = ip.next_header;
     let mut before = 0;
+    let mut is_routed = false;
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(header) {
             break;
         }
+        is_routed |= header == ROUTING;
         let extension = cursor.take::<Extension>()?;
         let extension_len = extension.header_len(header);
         cursor.skip(extension_len - size_of::<Extension>())?;
@@ -237,6 +249,9 @@ fn ipv6(
     }
     Err(if is_extension(header) {
         unclear(carrier, Outcome::TooDeep, settings, is_elsewhere)
+    } else if is_routed && is_packet(header) {
+        // A segment of the host (RFC 8986) may unpack it, and nothing sees what is inside.
+        unclear(carrier, Outcome::NotTcp, settings, is_elsewhere)
     } else {
         Other::Harmless(Outcome::NotTcp)
     })
@@ -262,6 +277,12 @@ fn unclear(
 fn is_followed(protocol: u8, settings: &Settings) -> bool {
     protocol == PROTOCOL_TCP
         || protocol == PROTOCOL_UDP && (settings.guards(Transport::Udp) || settings.has_datagrams())
+}
+
+/// Whether a header is followed by another packet or frame: IPv4, IPv6 or Ethernet.
+#[inline(always)]
+fn is_packet(header: u8) -> bool {
+    matches!(header, 4 | 41 | 143)
 }
 
 /// A packet of `protocol` that is truncated or inconsistent. A datagram can hide nothing from the gate

@@ -329,6 +329,8 @@ fn reachable(outcome: Outcome, protect: &[&str]) -> bool {
     match outcome {
         // They need many packets, or a host that forwards.
         Outcome::RateLimited | Outcome::RingFull | Outcome::Forwarded => false,
+        // There are none on the loopback interface.
+        Outcome::Martian => false,
         // Here are no knock datagrams.
         Outcome::Datagram
         | Outcome::DatagramCopy

@@ -1,6 +1,6 @@
 //! A reference classifier, written from docs/protocol.md, docs/gate.md and the RFCs as plainly as
 //! possible: byte offsets only, without parsers. It is slow and obvious, to check the program
-//! against it.
+//! against it. The frames are those of the loopback interface, on which no source is impossible.
 //!
 //! If several outcomes fit a packet, the first failing check decides, in this order: link and
 //! network layer can be followed to TCP, or to UDP if a UDP port is protected; the destination port
@@ -181,8 +181,10 @@ fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
     let mut next = header[6];
     let mut at = at + 40;
     let mut extensions = 0;
+    let mut is_routed = false;
     while is_extension(next) {
         extensions += 1;
+        is_routed |= next == 43;
         if extensions > 8 {
             return Some(policy.unclear(Outcome::TooDeep));
         }
@@ -205,6 +207,10 @@ fn ipv6(frame: &[u8], at: usize, policy: &Policy) -> Option<Expected> {
             return Some(expected);
         }
         at += 8;
+    }
+    // RFC 8986: a segment may unpack an IPv4 or IPv6 packet, or an Ethernet frame.
+    if is_routed && [4, 41, 143].contains(&next) {
+        return Some(policy.unclear(Outcome::NotTcp));
     }
     let packet = Packet {
         frame,
