@@ -330,6 +330,7 @@ fn on_a_full_disk_no_knock_is_accepted_that_cannot_be_recorded() {
     let disk = format!("/proc/{}/root{}", scene.knockd.id(), state.display());
     let ballast = format!("{disk}/ballast");
     fs::remove_file(&ballast).unwrap();
+    scene.logged(&["the replay store is created"]).unwrap();
     let block = seal(&unbound().unwrap()).unwrap();
     scene.send_block(block, SOURCE).unwrap();
     scene.opened("ssh", SOURCE.ip()).unwrap();

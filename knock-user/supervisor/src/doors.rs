@@ -4,6 +4,11 @@
 //! are tasks. Each door key (door and source) has at most one running task, so opening and closing
 //! never overlap. The state machine is independent of the effect of a task,
 //! which may change the gate, run a command, do both, or do nothing.
+//!
+//! A door ends at the end of its lease, whatever is sent through it. Datagrams keep only its leases of
+//! UDP ports in use after that, until a pause or until the door is revoked.
+
+mod room;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,6 +16,8 @@ use std::{
     num::NonZeroUsize,
     time::Duration,
 };
+
+use self::room::Room;
 
 /// A door key: a door, and the source address that it is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,7 +68,7 @@ pub(crate) enum Admission {
     Extends,
     /// The door is closing. It opens again when that is done.
     Reopens,
-    /// The number of open doors is at its limit.
+    /// As many doors are open as are allowed, or as this client may have open.
     Full,
 }
 
@@ -72,6 +79,8 @@ pub(crate) enum Step {
     Start(Task),
     /// The door is closed.
     Closed(DoorKey),
+    /// The door is closed, and its leases of UDP ports are no longer in use.
+    Idle(DoorKey),
     /// Every attempt to close the door failed. It may still be open and is not tried again.
     GaveUp(DoorKey),
 }
@@ -85,12 +94,17 @@ pub(crate) struct OpenDoor {
     pub client: usize,
     /// The duration of its lease.
     pub lease: Duration,
-    /// The end of the lease, on the monotonic clock.
+    /// The end of the lease, on the monotonic clock. Of a door that is closed but in use: the time
+    /// until which it is.
     pub until: Duration,
-    /// Whether `run` has succeeded.
+    /// Whether `run` has succeeded, and `close` has not been run since.
     pub opened: bool,
     /// Whether the gate admits the source: until the door is closing, even if `run` failed.
     pub admits: bool,
+    /// Whether the lease was taken away. Otherwise datagrams keep UDP ports open after its end.
+    pub revoked: bool,
+    /// Whether the door is closed, and datagrams keep its leases of UDP ports in use.
+    pub in_use: bool,
     /// The state, for display.
     pub state: &'static str,
 }
@@ -106,7 +120,7 @@ pub(crate) struct Doors {
     leases: HashMap<DoorKey, Lease>,
     /// The deadlines of leases and retries.
     deadlines: BTreeSet<(Duration, DoorKey)>,
-    max: NonZeroUsize,
+    room: Room,
     stopping: bool,
 }
 
@@ -114,6 +128,7 @@ pub(crate) struct Doors {
 struct Lease {
     grant: Grant,
     until: Duration,
+    revoked: bool,
     phase: Phase,
 }
 
@@ -135,6 +150,9 @@ enum Phase {
         attempt: u32,
         at: Duration,
     },
+    /// The door is closed, but datagrams keep its leases of UDP ports in use, at least until the end
+    /// of the lease.
+    InUse,
 }
 
 impl Doors {
@@ -144,14 +162,14 @@ impl Doors {
         Self {
             leases: HashMap::new(),
             deadlines: BTreeSet::new(),
-            max,
+            room: Room::new(max),
             stopping: false,
         }
     }
 
     /// Changes the maximum number of open doors. Doors that are open stay open.
     pub(crate) fn set_max(&mut self, max: NonZeroUsize) {
-        self.max = max;
+        self.room.resize(max);
     }
 
     /// Restores a door that a previous daemon process opened. If `run` is not known to have
@@ -161,8 +179,10 @@ impl Doors {
         let lease = Lease {
             grant,
             until,
+            revoked: false,
             phase,
         };
+        self.room.take(grant.client, key.door);
         self.leases.insert(key, lease);
         self.deadlines.insert((until, key));
     }
@@ -178,23 +198,29 @@ impl Doors {
     pub(crate) fn admit(&mut self, key: DoorKey, grant: Grant, now: Duration) -> Admission {
         let until = now + grant.lease;
         let Some(lease) = self.leases.get_mut(&key) else {
-            if self.leases.len() >= self.max.get() {
+            if !self.room.has_place(grant.client, key.door) {
                 return Admission::Full;
             }
             let lease = Lease {
                 grant,
                 until,
+                revoked: false,
                 phase: Phase::Opening,
             };
             let task = lease.task(key, Action::Open);
+            self.room.take(grant.client, key.door);
             self.leases.insert(key, lease);
             return Admission::Opens(task);
         };
         match &mut lease.phase {
             Phase::Opening | Phase::Open => {
                 self.deadlines.remove(&(lease.until, key));
-                lease.until = lease.until.max(until);
-                lease.grant = grant;
+                lease.until = if lease.revoked {
+                    until
+                } else {
+                    lease.until.max(until)
+                };
+                lease.grant(&mut self.room, key, grant);
                 if lease.phase == Phase::Open {
                     self.deadlines.insert((lease.until, key));
                 }
@@ -204,55 +230,67 @@ impl Doors {
                 *reopen = Some(grant);
                 Admission::Reopens
             }
-            Phase::Failed | Phase::Retrying { .. } => {
+            Phase::Failed | Phase::Retrying { .. } | Phase::InUse => {
                 self.deadlines.remove(&(lease.deadline(), key));
                 lease.phase = Phase::Opening;
-                lease.grant = grant;
+                lease.grant(&mut self.room, key, grant);
                 lease.until = until;
                 Admission::Opens(lease.task(key, Action::Open))
             }
         }
     }
 
-    /// Extends the lease of an open door to `until`, if that is later: the door is in use.
-    pub(crate) fn prolong(&mut self, key: DoorKey, until: Duration) {
+    /// Shortens the lease of a door to end at `until`, if it ends later.
+    pub(crate) fn shorten(&mut self, key: DoorKey, until: Duration) {
         if let Some(lease) = self.leases.get_mut(&key)
-            && matches!(lease.phase, Phase::Open | Phase::Failed)
-            && lease.until < until
+            && lease.until > until
         {
-            self.deadlines.remove(&(lease.until, key));
+            let had_deadline = self.deadlines.remove(&(lease.until, key));
             lease.until = until;
-            self.deadlines.insert((until, key));
+            if had_deadline {
+                self.deadlines.insert((until, key));
+            }
         }
     }
 
     /// Removes a door that could not be opened.
     pub(crate) fn forget(&mut self, key: DoorKey) {
         if let Some(lease) = self.leases.remove(&key) {
+            self.room.leave(lease.grant.client, key.door);
             self.deadlines.remove(&(lease.deadline(), key));
         }
     }
 
-    /// Revokes the lease at `now`. Returns the first step if the door can be closed at once.
+    /// Revokes the lease at `now`: it no longer admits the source. Returns the first step if the
+    /// door can be closed at once.
     pub(crate) fn revoke(&mut self, key: DoorKey, now: Duration) -> Option<Step> {
         let lease = self.leases.get_mut(&key)?;
-        let deadline = lease.deadline();
+        self.deadlines.remove(&(lease.deadline(), key));
         lease.until = now;
+        lease.revoked = true;
         match &mut lease.phase {
             Phase::Opening => None,
             Phase::Closing { reopen, .. } => {
                 *reopen = None;
                 None
             }
-            Phase::Open | Phase::Failed | Phase::Retrying { .. } => {
-                self.deadlines.remove(&(deadline, key));
-                Some(self.close(key))
+            Phase::Open | Phase::Failed | Phase::Retrying { .. } => Some(self.close(key)),
+            Phase::InUse => {
+                self.forget(key);
+                Some(Step::Closed(key))
             }
         }
     }
 
-    /// Handles the end of a task; `ok` means success.
-    pub(crate) fn finished(&mut self, key: DoorKey, ok: bool, now: Duration) -> Option<Step> {
+    /// Handles the end of a task; `ok` means success. `used_until` is the time until which datagrams
+    /// keep the leases of UDP ports in use, if they do.
+    pub(crate) fn finished(
+        &mut self,
+        key: DoorKey,
+        ok: bool,
+        now: Duration,
+        used_until: Option<Duration>,
+    ) -> Option<Step> {
         let lease = self.leases.get_mut(&key)?;
         match lease.phase {
             Phase::Opening => {
@@ -267,18 +305,27 @@ impl Doors {
                 reopen: Some(grant),
                 ..
             } if !self.stopping => {
-                lease.grant = grant;
+                lease.grant(&mut self.room, key, grant);
                 lease.until = now + grant.lease;
                 lease.phase = Phase::Opening;
                 Some(Step::Start(lease.task(key, Action::Open)))
             }
             Phase::Closing { .. } if ok => {
-                self.leases.remove(&key);
+                if let Some(until) = used_until
+                    && !lease.revoked
+                    && !self.stopping
+                {
+                    lease.phase = Phase::InUse;
+                    lease.until = until;
+                    self.deadlines.insert((until, key));
+                    return None;
+                }
+                self.forget(key);
                 Some(Step::Closed(key))
             }
             Phase::Closing { attempt, .. } => {
                 if attempt >= CLOSING_ATTEMPTS || self.stopping {
-                    self.leases.remove(&key);
+                    self.forget(key);
                     return Some(Step::GaveUp(key));
                 }
                 let at = now + Duration::from_secs(1 << (attempt - 1));
@@ -287,7 +334,7 @@ impl Doors {
                 None
             }
             // No task is running in these phases.
-            Phase::Open | Phase::Failed | Phase::Retrying { .. } => None,
+            Phase::Open | Phase::Failed | Phase::Retrying { .. } | Phase::InUse => None,
         }
     }
 
@@ -298,11 +345,23 @@ impl Doors {
         (at <= now).then_some(key)
     }
 
-    /// Closes one door whose deadline is not after `now`. Call it until it returns `None`.
-    pub(crate) fn expire(&mut self, now: Duration) -> Option<Step> {
-        let key = self.due(now)?;
-        self.deadlines.pop_first();
-        Some(self.close(key))
+    /// Handles the deadline of a door that is [due](Self::due): closes it, unless it is closed and
+    /// in use until `used_until`.
+    pub(crate) fn expire(&mut self, key: DoorKey, used_until: Option<Duration>) -> Option<Step> {
+        let lease = self.leases.get_mut(&key)?;
+        let deadline = lease.deadline();
+        if lease.phase != Phase::InUse {
+            self.deadlines.remove(&(deadline, key));
+            return Some(self.close(key));
+        }
+        let Some(until) = used_until.filter(|until| *until > deadline) else {
+            self.forget(key);
+            return Some(Step::Idle(key));
+        };
+        self.deadlines.remove(&(deadline, key));
+        lease.until = until;
+        self.deadlines.insert((until, key));
+        None
     }
 
     /// The time at which [`Doors::expire`] has to be called next.
@@ -313,14 +372,19 @@ impl Doors {
 
     /// Closes every door and opens none again. A door with a running task is closed when the task
     /// ends. A door that `stays` open without this process is removed without being closed.
-    pub(crate) fn stop(&mut self, stays: impl Fn(&DoorKey) -> bool) -> Vec<Step> {
+    pub(crate) fn stop(&mut self, stays: impl Fn(&OpenDoor) -> bool) -> Vec<Step> {
         self.stopping = true;
         let due = std::mem::take(&mut self.deadlines);
         due.into_iter()
             .filter_map(|(_, key)| {
-                if stays(&key) {
-                    self.leases.remove(&key);
+                let lease = self.leases.get(&key)?;
+                if stays(&lease.open_door(key)) {
+                    self.forget(key);
                     return None;
+                }
+                if lease.phase == Phase::InUse {
+                    self.forget(key);
+                    return Some(Step::Idle(key));
                 }
                 Some(self.close(key))
             })
@@ -356,6 +420,14 @@ impl Doors {
 }
 
 impl Lease {
+    /// Gives the lease to the client of `grant`.
+    fn grant(&mut self, room: &mut Room, key: DoorKey, grant: Grant) {
+        room.leave(self.grant.client, key.door);
+        room.take(grant.client, key.door);
+        self.grant = grant;
+        self.revoked = false;
+    }
+
     /// The entry in `deadlines`, in the phases that have one.
     fn deadline(&self) -> Duration {
         match self.phase {
@@ -365,19 +437,30 @@ impl Lease {
     }
 
     fn open_door(&self, key: DoorKey) -> OpenDoor {
+        let grant = match self.phase {
+            Phase::Closing {
+                reopen: Some(grant),
+                ..
+            } => grant,
+            _ => self.grant,
+        };
         OpenDoor {
             key,
-            client: self.grant.client,
-            lease: self.grant.lease,
+            client: grant.client,
+            lease: grant.lease,
             until: self.until,
-            opened: !matches!(self.phase, Phase::Opening | Phase::Failed),
-            admits: !matches!(self.phase, Phase::Closing { .. } | Phase::Retrying { .. }),
+            opened: !matches!(self.phase, Phase::Opening | Phase::Failed | Phase::InUse),
+            admits: !self.revoked
+                && matches!(self.phase, Phase::Opening | Phase::Open | Phase::Failed),
+            revoked: self.revoked,
+            in_use: self.phase == Phase::InUse,
             state: match self.phase {
                 Phase::Opening => "opening",
                 Phase::Open => "open",
                 Phase::Failed => "run failed",
                 Phase::Closing { .. } => "closing",
                 Phase::Retrying { .. } => "close failed",
+                Phase::InUse => "in use",
             },
         }
     }

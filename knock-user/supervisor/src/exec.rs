@@ -1,6 +1,8 @@
 //! Runs the commands of doors: an argv without a shell, a bounded number in parallel, a time
 //! limit for each, and their output in the log.
 
+mod slots;
+
 use std::{
     fmt,
     fs::File,
@@ -14,16 +16,20 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use knock_common::legible::escaped;
 use knockd_types::command::Command;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, setsid};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::Child,
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
 use tracing::{info, warn};
+
+pub use self::slots::Lane;
+use self::slots::Slots;
 
 /// The search path for programs without a slash, and the `PATH` of every command.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -94,16 +100,20 @@ impl fmt::Display for Ending {
 /// door.
 #[derive(Debug)]
 pub struct Executor<T> {
-    slots: Arc<Semaphore>,
+    opening: Slots,
+    closing: Slots,
     time_limit: Duration,
     /// `/dev/null`, the standard input of every command.
     null: Arc<File>,
+    /// Whether commands get a session of their own, because this process has a controlling terminal.
+    /// That is slow, since it takes fork(2).
+    own_session: bool,
     endings: mpsc::UnboundedSender<(T, Ending)>,
 }
 
 impl<T: Copy + Send + 'static> Executor<T> {
-    /// An executor that runs up to `at_once` commands in parallel, each for up to `time_limit`,
-    /// and the channel that reports their outcomes.
+    /// An executor that runs up to `at_once` commands in parallel that open doors, and as many that
+    /// close doors, each for up to `time_limit`, and the channel that reports their outcomes.
     ///
     /// # Errors
     ///
@@ -115,48 +125,62 @@ impl<T: Copy + Send + 'static> Executor<T> {
         let (endings, received) = mpsc::unbounded_channel();
         let null = File::open(NULL).with_context(|| format!("{NULL} cannot be read"))?;
         let executor = Self {
-            slots: Arc::new(Semaphore::new(at_once.get())),
+            opening: Slots::new(at_once),
+            closing: Slots::new(at_once),
             time_limit,
             null: Arc::new(null),
+            own_session: false,
             endings,
         };
         Ok((executor, received))
     }
 
+    /// Runs each command in a session of its own.
+    pub fn use_own_sessions(&mut self) {
+        self.own_session = true;
+    }
+
     /// Changes the bounds. Commands that were started before keep the old ones.
     pub fn set_limits(&mut self, at_once: NonZeroUsize, time_limit: Duration) {
-        self.slots = Arc::new(Semaphore::new(at_once.get()));
+        self.opening = Slots::new(at_once);
+        self.closing = Slots::new(at_once);
         self.time_limit = time_limit;
     }
 
-    /// Starts `command` as soon as a slot is free and calls `begun` when it runs. `id` identifies
-    /// the command when its end is reported; `label` prefixes its output in the log.
+    /// Starts `command` as soon as a slot of its lane is free and calls `begun` when it runs. `id`
+    /// identifies the command when its end is reported; `label` prefixes its output in the log.
     pub fn start(
-        &self,
+        &mut self,
         id: T,
+        lane: Lane,
         label: String,
         command: Command,
         begun: impl FnOnce() + Send + 'static,
     ) {
         let null = Arc::clone(&self.null);
+        let own_session = self.own_session;
         let launch = move || {
-            let child = spawn(&command, &null)?;
+            let child = spawn(&command, &null, own_session)?;
             begun();
             Ok(child)
         };
-        let slots = Arc::clone(&self.slots);
-        // Fails while another command waits, so the order of requests is kept.
-        let launched = match Arc::clone(&slots).try_acquire_owned() {
-            Ok(slot) => Ok((slot, launch())),
-            Err(_) => Err(launch),
+        let slots = if lane.closes {
+            &mut self.closing
+        } else {
+            &mut self.opening
+        };
+        let claim = slots.claim(lane);
+        // Fails while another command of the lane waits, so the order of requests is kept.
+        let launched = match claim.try_take() {
+            Some(slot) => Ok((slot, launch())),
+            None => Err((claim, launch)),
         };
         let endings = self.endings.clone();
         let time_limit = self.time_limit;
         tokio::spawn(async move {
             let (_slot, child) = match launched {
-                Ok((slot, child)) => (Some(slot), child),
-                // The semaphore is never closed.
-                Err(launch) => (slots.acquire_owned().await.ok(), launch()),
+                Ok(launched) => launched,
+                Err((claim, launch)) => (claim.take().await, launch()),
             };
             let ending = match child {
                 Ok(child) => attend(child, &label.into(), time_limit).await,
@@ -191,11 +215,17 @@ async fn attend(mut child: Child, label: &Arc<str>, time_limit: Duration) -> End
     ending
 }
 
-fn spawn(command: &Command, null: &File) -> io::Result<Child> {
+fn spawn(command: &Command, null: &File, own_session: bool) -> io::Result<Child> {
     let mut process = tokio::process::Command::new(&command.program);
     if let Some(account) = &command.account {
         // This also drops the supplementary groups.
         process.uid(account.uid).gid(account.gid);
+    }
+    if own_session {
+        // SAFETY: setsid(2) may be called between fork and exec.
+        unsafe { process.pre_exec(|| Ok(setsid().map(drop)?)) };
+    } else {
+        process.process_group(0);
     }
     let child = process
         .args(&command.arguments)
@@ -211,7 +241,6 @@ fn spawn(command: &Command, null: &File) -> io::Result<Child> {
         .stdin(null.try_clone()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     // The kernel may prefer this process to the command that it just started. The command is
@@ -300,17 +329,8 @@ impl Lines {
             return None;
         }
         self.logged += 1;
-        // Escaped, so that a command can neither forge a log line nor control a terminal.
-        Some(
-            String::from_utf8_lossy(&line)
-                .chars()
-                .flat_map(|c| {
-                    let escaped = c.is_control().then(|| c.escape_default());
-                    let plain = escaped.is_none().then_some(c);
-                    escaped.into_iter().flatten().chain(plain)
-                })
-                .collect(),
-        )
+        // A command can neither forge a log line nor control a terminal.
+        Some(escaped(&String::from_utf8_lossy(&line)).collect())
     }
 }
 
@@ -330,12 +350,18 @@ mod tests {
     }
 
     async fn ending(command: Command, time_limit: Duration) -> Ending {
-        let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, time_limit).unwrap();
-        executor.start((), "test".into(), command, || ());
+        let (mut executor, mut endings) = Executor::new(NonZeroUsize::MIN, time_limit).unwrap();
+        executor.start((), OPENS, "test".into(), command, || ());
         endings.recv().await.unwrap().1
     }
 
     const LONG: Duration = Duration::from_secs(60);
+
+    const OPENS: Lane = Lane {
+        closes: false,
+        door: 0,
+        client: 1,
+    };
 
     #[tokio::test]
     async fn success_failure_and_absence_are_distinguished() {
@@ -392,6 +418,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_command_can_have_a_session_of_its_own() {
+        for own_session in [false, true] {
+            let (mut executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG).unwrap();
+            if own_session {
+                executor.use_own_sessions();
+            }
+            // Session and process are fields 6 and 1 of proc_pid_stat(5).
+            let is_leader = "read -r pid name state parent group session rest < /proc/$$/stat; [ $session = $$ ]";
+            executor.start((), OPENS, "test".into(), shell(is_leader), || ());
+            let (_, ending) = endings.recv().await.unwrap();
+            assert_eq!(ending.succeeded(), own_session, "{ending}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_background_process_does_not_hold_the_ending_up() {
         let begun = Instant::now();
         let ending = ending(shell("sleep 5 & exit 0"), LONG).await;
@@ -403,16 +444,32 @@ mod tests {
     async fn commands_at_once_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join("lock");
-        let (executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG).unwrap();
+        let (mut executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG).unwrap();
         for id in 0..5 {
             let lock = lock.display();
             let script = format!("mkdir {lock} && sleep 0.01 && rmdir {lock}");
-            executor.start(id, "test".into(), shell(&script), || ());
+            executor.start(id, OPENS, "test".into(), shell(&script), || ());
         }
         for _ in 0..5 {
             let (id, ending) = endings.recv().await.unwrap();
             assert!(ending.succeeded(), "{id}: {ending}");
         }
+    }
+
+    #[tokio::test]
+    async fn closing_never_waits_for_an_opening() {
+        let (mut executor, mut endings) = Executor::new(NonZeroUsize::MIN, LONG).unwrap();
+        for id in 0..64 {
+            let slow = shell("exec sleep 60");
+            executor.start(id, OPENS, "test".into(), slow, || ());
+        }
+        let lane = Lane {
+            closes: true,
+            ..OPENS
+        };
+        executor.start(64, lane, "test".into(), shell("exit 0"), || ());
+        let (id, ending) = endings.recv().await.unwrap();
+        assert!(id == 64 && ending.succeeded(), "{id}: {ending}");
     }
 
     #[test]

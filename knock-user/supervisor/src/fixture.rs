@@ -12,7 +12,7 @@ state_dir = "/var/lib/knockd"
 server_key_file = "server.key"
 
 [gate]
-protect = ["tcp/80"]
+protect = ["tcp/80", "udp/80"]
 
 [limits]
 open_doors = 2
@@ -54,6 +54,7 @@ pub(crate) fn config(text: &str) -> Config {
     for (name, passphrase) in [
         ("laptop.pass", "correct horse"),
         ("phone.pass", "open sesame"),
+        ("other.pass", "battery staple"),
     ] {
         let path = dir.path().join(name);
         fs::write(&path, passphrase).unwrap();

@@ -18,7 +18,8 @@ pub(crate) trait LeaseGate {
     /// Returns an error if there is no room for the leases, or if the kernel fails.
     fn grant(&mut self, keys: &[LeaseKey], time: Duration) -> Result<(), OpenError>;
 
-    /// Shortens the lease of `key` to `left`; `None` revokes it.
+    /// Shortens the lease of `key` to `left`, unless it ends earlier; `None` revokes it. A lease that
+    /// datagrams keep in use stays in use after `left`.
     ///
     /// # Errors
     ///
@@ -26,5 +27,6 @@ pub(crate) trait LeaseGate {
     fn shorten(&mut self, key: LeaseKey, left: Option<Duration>) -> Result<()>;
 
     /// The time for which recent datagrams keep one of the leases in use; `None` if none is in use.
+    /// A lease of a TCP port never is.
     fn in_use(&self, keys: &[LeaseKey]) -> Option<Duration>;
 }

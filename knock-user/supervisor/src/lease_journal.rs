@@ -21,13 +21,13 @@ pub(crate) struct LeaseJournal {
     reporter: Reporter,
 }
 
-/// A lease in the gate of a previous daemon.
+/// What is left of the lease of a previous daemon's door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KernelLease {
-    /// The time until it expires.
-    pub(crate) left: Duration,
-    /// The time for which recent datagrams keep it in use.
-    pub(crate) in_use: Duration,
+pub(crate) enum Rest {
+    /// It was revoked.
+    Revoked,
+    /// This time, also if it is zero. After it, datagrams keep leases of UDP ports in use.
+    Left(Duration),
 }
 
 impl LeaseJournal {
@@ -95,12 +95,14 @@ impl LeaseJournal {
 /// The record of an open door at `now`, which is `unix_now` on the wall clock.
 fn record(open: &OpenDoor, door: &str, client: &str, now: Duration, unix_now: u64) -> LeaseRecord {
     let left = open.until.saturating_sub(now);
+    // Only that of a lease which has ended in time is in the past.
+    let left = if open.in_use { Duration::ZERO } else { left };
     LeaseRecord {
         door: door.to_owned(),
         source: open.key.source,
         client: client.to_owned(),
         seconds: open.lease.as_secs(),
-        until: if left.is_zero() {
+        until: if open.revoked {
             REVOKED
         } else {
             unix_now.saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
@@ -109,23 +111,16 @@ fn record(open: &OpenDoor, door: &str, client: &str, now: Duration, unix_now: u6
     }
 }
 
-/// The time for which the door of `record` stays open. Its lease in the kernel takes precedence:
-/// the kernel's clock cannot be set, and the kernel records whether the lease is in use.
-pub(crate) fn time_left(
-    record: &LeaseRecord,
-    kernel: Option<KernelLease>,
-    unix_now: u64,
-) -> Duration {
+/// What is left of the lease of `record`. `kernel` is what is left of it in the kernel, which takes
+/// precedence: the kernel's clock cannot be set.
+pub(crate) fn rest(record: &LeaseRecord, kernel: Option<Duration>, unix_now: u64) -> Rest {
     if record.until == REVOKED {
-        return Duration::ZERO;
+        return Rest::Revoked;
     }
-    let lease = Duration::from_secs(record.seconds);
-    match kernel {
-        // Another door may have opened the same port for longer.
-        Some(kernel) => kernel.left.min(lease).max(kernel.in_use),
-        // The wall clock may have been set: never longer than the lease.
-        None => Duration::from_millis(record.until.saturating_sub(unix_now)).min(lease),
-    }
+    let left =
+        kernel.unwrap_or_else(|| Duration::from_millis(record.until.saturating_sub(unix_now)));
+    // Another door may have opened the same port for longer, and the wall clock may have been set.
+    Rest::Left(left.min(Duration::from_secs(record.seconds)))
 }
 
 #[cfg(test)]
@@ -147,6 +142,8 @@ mod tests {
             until,
             opened: true,
             admits: true,
+            revoked: false,
+            in_use: false,
             state: "open",
         }
     }
@@ -164,36 +161,41 @@ mod tests {
             ("ssh", "laptop")
         );
         assert_eq!((record.seconds, record.opened), (30, true));
-        for until in [NOW, Duration::ZERO] {
-            assert_eq!(written(until).until, REVOKED);
-        }
+        assert_eq!(written(NOW).until, UNIX_NOW, "it has ended in time");
+        let revoked = OpenDoor {
+            revoked: true,
+            ..open(NOW)
+        };
+        let record = super::record(&revoked, "ssh", "laptop", NOW, UNIX_NOW);
+        assert_eq!(record.until, REVOKED);
+        let in_use = OpenDoor {
+            in_use: true,
+            ..open(NOW + Duration::from_secs(20))
+        };
+        let record = super::record(&in_use, "ssh", "laptop", NOW, UNIX_NOW);
+        assert_eq!(record.until, UNIX_NOW, "it has ended, whoever uses it");
     }
 
     #[test]
     fn without_the_kernel_the_rest_of_the_lease_counts_and_never_more_than_the_lease() {
         let record = written(NOW + Duration::from_secs(20));
-        let left = |unix_now| time_left(&record, None, unix_now);
-        assert_eq!(left(UNIX_NOW + 5_000), Duration::from_secs(15));
-        assert_eq!(left(UNIX_NOW + 60_000), Duration::ZERO);
-        assert_eq!(left(0), Duration::from_secs(30), "the clock was set back");
+        let rest = |unix_now| rest(&record, None, unix_now);
+        let left = |secs| Rest::Left(Duration::from_secs(secs));
+        assert_eq!(rest(UNIX_NOW + 5_000), left(15));
+        assert_eq!(rest(UNIX_NOW + 60_000), left(0));
+        assert_eq!(rest(0), left(30), "the clock was set back");
     }
 
     #[test]
     fn the_kernel_takes_precedence_except_for_a_revoked_lease() {
         let secs = Duration::from_secs;
-        let kernel = |left, in_use| {
-            Some(KernelLease {
-                left: secs(left),
-                in_use: secs(in_use),
-            })
-        };
-        let record = written(NOW + secs(20));
-        assert_eq!(time_left(&record, kernel(7, 0), UNIX_NOW), secs(7));
-        assert_eq!(time_left(&record, kernel(99, 0), UNIX_NOW), secs(30));
-        assert_eq!(time_left(&record, kernel(0, 45), UNIX_NOW), secs(45));
-        assert_eq!(time_left(&record, kernel(0, 0), UNIX_NOW), secs(0));
-        let revoked = written(NOW);
-        assert_eq!(time_left(&revoked, kernel(7, 7), UNIX_NOW), secs(0));
+        let mut record = written(NOW + secs(20));
+        for (kernel, left) in [(7, 7), (99, 30), (0, 0)] {
+            let rest = rest(&record, Some(secs(kernel)), UNIX_NOW);
+            assert_eq!(rest, Rest::Left(secs(left)));
+        }
+        record.until = REVOKED;
+        assert_eq!(rest(&record, Some(secs(7)), UNIX_NOW), Rest::Revoked);
     }
 
     #[test]

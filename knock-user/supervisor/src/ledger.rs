@@ -11,19 +11,21 @@ mod status;
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use knock_common::gate::LeaseKey;
+use knock_common::gate::{HOST, LeaseKey};
 use knockd_config::Config;
 use knockd_ipc::message::Effect;
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
     counters::Counters,
     event::{AdmissionInfo, Event},
+    rules::Port,
 };
 use knockd_xdp::leases::OpenError;
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::{
+    allowed::Allowed,
     catalog::Catalog,
     doors::{Action, Admission, DoorKey, Doors, Grant, OpenDoor, Step, Task},
     exec::{Ending, Executor},
@@ -78,6 +80,11 @@ impl Ledger {
             counters: Counters::default(),
             is_dry_run: false,
         })
+    }
+
+    /// Runs each command in a session of its own.
+    pub(crate) fn use_own_sessions(&mut self) {
+        self.executor.use_own_sessions();
     }
 
     /// Stops running commands and writing the journal.
@@ -183,49 +190,72 @@ impl Ledger {
         self.reporter.report(Event::Extended(admission));
     }
 
-    /// Ends a lease before it expires.
+    /// Ends a lease before it expires. The gate refuses the source at once, whichever command is
+    /// running.
     pub(crate) fn revoke(&mut self, gate: &mut dyn LeaseGate, key: DoorKey) {
+        let is_first = self.doors.get(&key).is_some_and(|open| !open.revoked);
         let step = self.doors.revoke(key, monotonic());
-        // The door is also closed if this process dies before its command ends.
+        // Before the gate changes: if this process dies, the next one does not open it again. The door
+        // is also closed then.
         self.write_journal(key);
+        if is_first {
+            self.close_gate(gate, key);
+        }
         if let Some(step) = step {
             self.step(gate, step);
         }
     }
 
-    /// Revokes the leases of doors and clients that the configuration does not have.
-    pub(crate) fn revoke_removed(&mut self, gate: &mut dyn LeaseGate) {
-        let removed: Vec<_> = self
-            .doors
-            .open()
-            .filter(|open| {
-                !self.catalog.has_door(open.key.door) || !self.catalog.has_client(open.client)
-            })
-            .map(|open| open.key)
-            .collect();
-        for key in removed {
-            self.revoke(gate, key);
+    /// Revokes the leases that the adopted configuration does not allow, and shortens those that it
+    /// does not allow for so long.
+    pub(crate) fn revoke_disallowed(&mut self, gate: &mut dyn LeaseGate, allowed: &Allowed<'_>) {
+        let open: Vec<_> = self.doors.open().collect();
+        for open in open {
+            let Some(limit) = self.limit(&open, allowed) else {
+                self.revoke(gate, open.key);
+                continue;
+            };
+            let until = monotonic().saturating_add(limit);
+            if open.admits && open.until > until {
+                self.doors.shorten(open.key, until);
+                self.write_journal(open.key);
+            }
         }
     }
 
-    /// Closes the doors whose leases have expired. A lease that is in use is extended.
+    /// The longest time for which the door may be open from now on; `None` if it may not be open.
+    fn limit(&self, open: &OpenDoor, allowed: &Allowed<'_>) -> Option<Duration> {
+        let door = &self.catalog.door(open.key.door).name;
+        let client = self.catalog.client(open.client);
+        Some(allowed.door(client, door)?.1)
+    }
+
+    /// Closes the doors whose leases have expired. After that, only datagrams keep the leases of UDP
+    /// ports in use.
     pub(crate) fn expire(&mut self, gate: &mut dyn LeaseGate) {
         let now = monotonic();
         while let Some(key) = self.doors.due(now) {
-            if let Some(time) = gate.in_use(&self.keys(gate, key)) {
-                self.doors.prolong(key, now + time);
-                self.write_journal(key);
-            } else if let Some(step) = self.doors.expire(now) {
+            let used_until = self.used_until(gate, key, now);
+            if let Some(step) = self.doors.expire(key, used_until) {
                 self.step(gate, step);
             }
         }
     }
 
+    /// The time until which datagrams keep leases of a door in use, if they do.
+    fn used_until(&self, gate: &dyn LeaseGate, key: DoorKey, now: Duration) -> Option<Duration> {
+        let time = gate.in_use(&self.keys(gate, key))?;
+        Some(now + time)
+    }
+
     /// Closes every door and opens none again. If `gate_stays`, the gate closes those without a
-    /// closing command by itself.
+    /// closing command by itself, and those that are closed but in use.
     pub(crate) fn close_all(&mut self, gate: &mut dyn LeaseGate, gate_stays: bool) {
         let catalog = &self.catalog;
-        let stays = |key: &DoorKey| gate_stays && catalog.door(key.door).close.is_none();
+        let stays = |open: &OpenDoor| {
+            let closes_itself = open.in_use || catalog.door(open.key.door).close.is_none();
+            gate_stays && closes_itself
+        };
         for step in self.doors.stop(stays) {
             self.step(gate, step);
         }
@@ -242,25 +272,33 @@ impl Ledger {
         open.filter(is_for).collect()
     }
 
-    /// The leases of every open door that `config` has too, and how long each is still valid.
+    /// The leases of every open door that another configuration allows too, and how long each is
+    /// still valid.
     pub(crate) fn leases_under(
         &self,
         gate: &dyn LeaseGate,
-        config: &Config,
-    ) -> Vec<(Vec<LeaseKey>, Duration)> {
+        allowed: &Allowed<'_>,
+    ) -> Vec<(LeaseKey, Duration)> {
         let now = monotonic();
-        self.doors
-            .open()
-            .filter(|open| open.admits && self.catalog.has_client(open.client))
-            .filter_map(|open| {
-                let name = &self.catalog.door(open.key.door).name;
-                let door = config.doors.iter().find(|door| door.name == *name)?;
-                let in_use = gate.in_use(&self.keys(gate, open.key));
-                let left = open.until.saturating_sub(now);
-                let left = left.max(in_use.unwrap_or_default());
-                Some((door.opening.keys(open.key.source), left))
-            })
-            .collect()
+        let mut leases = Vec::new();
+        for open in self.doors.open().filter(|open| !open.revoked) {
+            let door = &self.catalog.door(open.key.door).name;
+            let client = self.catalog.client(open.client);
+            let Some((door, limit)) = allowed.door(client, door) else {
+                continue;
+            };
+            let granted = if open.admits {
+                open.until.saturating_sub(now).min(limit)
+            } else {
+                Duration::ZERO
+            };
+            for key in door.opening.keys(open.key.source) {
+                let in_use = gate.in_use(&[key]).unwrap_or_default();
+                leases.push((key, granted.max(in_use)));
+            }
+        }
+        leases.retain(|(_, left)| !left.is_zero());
+        leases
     }
 
     /// Executes `task`: the gate first, then the command. The log is slower than both, so the task
@@ -269,7 +307,10 @@ impl Ledger {
         let granted = match task.action {
             Action::Open => Some(self.grant(gate, task.key)),
             Action::Close => {
-                self.close_gate(gate, task.key);
+                // Otherwise the gate was closed then.
+                if self.doors.get(&task.key).is_some_and(|open| !open.revoked) {
+                    self.close_gate(gate, task.key);
+                }
                 None
             }
         };
@@ -290,14 +331,16 @@ impl Ledger {
             self.remove_from_journal(task.key);
         } else if !is_running {
             self.log_dry_run(task);
-            if let Some(step) = self.finish(task, true) {
+            if let Some(step) = self.finish(gate, task, true) {
                 self.step(gate, step);
             }
         }
     }
 
-    fn finish(&mut self, task: &Task, ok: bool) -> Option<Step> {
-        let step = self.doors.finished(task.key, ok, monotonic());
+    fn finish(&mut self, gate: &dyn LeaseGate, task: &Task, ok: bool) -> Option<Step> {
+        let now = monotonic();
+        let used_until = self.used_until(gate, task.key, now);
+        let step = self.doors.finished(task.key, ok, now, used_until);
         if step.is_none() {
             self.write_journal(task.key);
         }
@@ -312,15 +355,14 @@ impl Ledger {
                 }
                 self.start(gate, &task, None);
             }
-            Step::Closed(key) => {
-                self.remove_from_journal(key);
-                self.reporter.report(Event::Closed {
-                    door: self.catalog.door(key.door).name.clone(),
-                    source: key.source,
-                });
+            Step::Closed(key) => self.closed(key),
+            Step::Idle(key) => {
+                self.close_gate(gate, key);
+                self.closed(key);
             }
             // The record stays in the journal: the next start tries again.
             Step::GaveUp(key) => {
+                self.close_gate(gate, key);
                 self.counters.closings_given_up += 1;
                 self.reporter.problem(format!(
                     "door {:?} may still be open to {}: its `close` command failed, and is run again at the next start",
@@ -328,6 +370,14 @@ impl Ledger {
                 ));
             }
         }
+    }
+
+    fn closed(&mut self, key: DoorKey) {
+        self.remove_from_journal(key);
+        self.reporter.report(Event::Closed {
+            door: self.catalog.door(key.door).name.clone(),
+            source: key.source,
+        });
     }
 
     /// Renews the leases of an open door and reports the outcome.
@@ -348,7 +398,10 @@ impl Ledger {
 
     fn report_grant(&mut self, key: DoorKey, granted: Result<bool, OpenError>) {
         match granted {
-            Ok(true) => self.report_gate(key, true),
+            Ok(true) => {
+                let ports = self.catalog.door(key.door).opening.ports.clone();
+                self.report_gate(key, &ports, true);
+            }
             Ok(false) => {}
             Err(error) => {
                 if let OpenError::Full = error {
@@ -363,26 +416,34 @@ impl Ledger {
         }
     }
 
-    /// Revokes the leases of a door, except for the time that other doors grant them.
+    /// Ends the leases of a door, except for the time that other doors grant them. Unless the door
+    /// was revoked, leases of UDP ports that are in use stay so.
     fn close_gate(&mut self, gate: &mut dyn LeaseGate, key: DoorKey) {
         let now = monotonic();
-        let keys = self.keys(gate, key);
-        for lease in &keys {
+        let may_be_used = self.doors.get(&key).is_some_and(|open| !open.revoked);
+        let ports = self.catalog.door(key.door).opening.ports.clone();
+        let mut closed = Vec::new();
+        for (lease, port) in self.keys(gate, key).into_iter().zip(ports) {
             let others = self.doors.open().filter(|open| {
                 open.key != key
                     && open.admits
-                    // Compared first, since it is cheap: only IPv6 leases may have several sources.
-                    && (open.key.source == key.source || key.source.is_ipv6())
-                    && self.keys(gate, open.key).contains(lease)
+                    // Compared first, since it is cheap: only a prefix has several sources.
+                    && (open.key.source == key.source || lease.prefix_len != HOST)
+                    && self.keys(gate, open.key).contains(&lease)
             });
             let until = others.map(|open| open.until).max();
             let left = until.map(|until| until.saturating_sub(now));
-            if let Err(error) = gate.shorten(*lease, left) {
+            let in_use = may_be_used && gate.in_use(&[lease]).is_some();
+            let left = left.or(in_use.then_some(Duration::ZERO));
+            if let Err(error) = gate.shorten(lease, left) {
                 warn!("a lease cannot be revoked, and expires as granted: {error}");
             }
+            if !in_use {
+                closed.push(port);
+            }
         }
-        if !keys.is_empty() {
-            self.report_gate(key, false);
+        if !closed.is_empty() {
+            self.report_gate(key, &closed, false);
         }
     }
 
@@ -394,11 +455,10 @@ impl Ledger {
         self.catalog.door(key.door).opening.keys(key.source)
     }
 
-    fn report_gate(&self, key: DoorKey, is_open: bool) {
-        let door = self.catalog.door(key.door);
-        let ports: Vec<_> = door.opening.ports.iter().map(ToString::to_string).collect();
+    fn report_gate(&self, key: DoorKey, ports: &[Port], is_open: bool) {
+        let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
         self.reporter.report(Event::Gate {
-            door: door.name.clone(),
+            door: self.catalog.door(key.door).name.clone(),
             source: key.source,
             ports: ports.join(","),
             is_open,

@@ -1,7 +1,8 @@
 //! Reloads of the configuration: reading it, and checking that it requires no restart.
 //!
-//! A configuration is read in another thread, because a key is derived for each client.
-//! Several reloads may be read at the same time, up to a limit.
+//! A configuration is read in another thread, because a key is derived for each client. One is read
+//! at a time: the configuration that is asked for last is read last, and so is the one in force. All
+//! requests that arrive meanwhile share the next one.
 
 use anyhow::{Result, bail};
 use knockd_config::Config;
@@ -13,8 +14,8 @@ use tokio::{
 
 use crate::origin::Origin;
 
-/// The maximum number of configurations that are read at the same time.
-const MAX_READING: usize = 4;
+/// The maximum number of queries that wait for the next configuration.
+const MAX_WAITING: usize = 16;
 
 /// The reloads in progress.
 #[derive(Debug)]
@@ -22,27 +23,33 @@ pub(crate) struct Reload {
     /// `None` if there is no configuration file.
     origin: Option<Origin>,
     finished: (
-        mpsc::UnboundedSender<Reread>,
-        mpsc::UnboundedReceiver<Reread>,
+        mpsc::UnboundedSender<Result<Config>>,
+        mpsc::UnboundedReceiver<Result<Config>>,
     ),
-    reading: usize,
+    /// Those that wait for the configuration that is being read; `None` if none is.
+    reading: Option<Waiting>,
+    /// Those that have come since. Their configuration is read next.
+    next: Option<Waiting>,
     counters: Counters,
 }
+
+/// The queries that wait for a configuration; none after SIGHUP.
+type Waiting = Vec<u32>;
 
 /// A configuration that was read.
 #[derive(Debug)]
 pub(crate) struct Reread {
     pub(crate) config: Result<Config>,
-    /// The query that waits for the outcome; `None` after SIGHUP.
-    pub(crate) query: Option<u32>,
+    /// The queries that wait for the outcome.
+    pub(crate) queries: Vec<u32>,
 }
 
 /// The outcome of the request for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
-    /// The configuration is being read.
+    /// The configuration is being read, or is read next.
     Reading,
-    /// Too many reloads are in progress.
+    /// Too many queries are waiting.
     Busy,
     /// There is no configuration file.
     NoOrigin,
@@ -63,7 +70,8 @@ impl Reload {
         Self {
             origin: None,
             finished: mpsc::unbounded_channel(),
-            reading: 0,
+            reading: None,
+            next: None,
             counters: Counters::default(),
         }
     }
@@ -75,30 +83,49 @@ impl Reload {
 
     /// Starts to read the configuration, for [`Reload::next`].
     pub(crate) fn begin(&mut self, query: Option<u32>) -> Begun {
-        let Some(origin) = self.origin.clone() else {
+        if self.origin.is_none() {
             return Begun::NoOrigin;
-        };
-        if self.reading == MAX_READING {
-            return Begun::Busy;
         }
-        self.reading += 1;
+        let waiting = self.next.get_or_insert_default();
+        if let Some(query) = query {
+            if waiting.len() == MAX_WAITING {
+                return Begun::Busy;
+            }
+            waiting.push(query);
+        }
+        self.read_next();
+        Begun::Reading
+    }
+
+    /// Whether a configuration is being read.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// The next configuration that was read. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Reread> {
+        let config = self.finished.1.recv().await?;
+        let queries = self.reading.take().unwrap_or_default();
+        self.read_next();
+        Some(Reread { config, queries })
+    }
+
+    /// Starts to read a configuration if one is asked for and none is being read.
+    fn read_next(&mut self) {
+        if self.reading.is_some() {
+            return;
+        }
+        let (Some(origin), Some(waiting)) = (self.origin.clone(), self.next.take()) else {
+            return;
+        };
+        self.reading = Some(waiting);
         let finished = self.finished.0.clone();
         tokio::spawn(async move {
             let read = spawn_blocking(move || origin.read()).await;
             let config = read.unwrap_or_else(|error: JoinError| Err(error.into()));
             // The receiver is dropped only when the daemon stops.
-            let _ = finished.send(Reread { config, query });
+            let _ = finished.send(config);
         });
-        Begun::Reading
-    }
-
-    /// The next configuration that was read. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<Reread> {
-        let reread = self.finished.1.recv().await;
-        if reread.is_some() {
-            self.reading -= 1;
-        }
-        reread
     }
 
     /// Counts a reload that was applied or refused.

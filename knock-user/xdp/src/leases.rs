@@ -104,8 +104,8 @@ impl Gate {
         Ok(before.is_none())
     }
 
-    /// Sets the remaining time of the lease of `key` to `left`, even if that is shorter. Does
-    /// nothing if there is no such lease.
+    /// Shortens the lease of `key` to end after `left`, unless it ends earlier. Datagrams keep the
+    /// lease of a UDP port in use after that. Does nothing if there is no such lease.
     ///
     /// # Errors
     ///
@@ -113,8 +113,12 @@ impl Gate {
     pub fn shorten(&mut self, key: &LeaseKey, left: Duration) -> Result<(), MapError> {
         match self.map()?.get(key, 0) {
             Ok(lease) => {
+                let expires_ns = nanoseconds(boottime() + left);
+                if lease.expires_ns <= expires_ns {
+                    return Ok(());
+                }
                 let lease = Lease {
-                    expires_ns: nanoseconds(boottime() + left),
+                    expires_ns,
                     ..lease
                 };
                 self.map_mut()?.insert(key, lease, 0)
@@ -148,6 +152,16 @@ impl Gate {
             let lease = self.map().ok()?.get(key, 0).ok()?;
             Some(lease.ends_at(self.idle_ns(key)))
         });
+        Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
+    }
+
+    /// The longest remaining time for which the leases of `keys` were granted. Extensions by UDP
+    /// traffic do not count.
+    #[must_use]
+    pub fn granted(&self, keys: &[LeaseKey]) -> Duration {
+        let ends = keys
+            .iter()
+            .filter_map(|key| Some(self.map().ok()?.get(key, 0).ok()?.expires_ns));
         Duration::from_nanos(ends.max().unwrap_or_default()).saturating_sub(boottime())
     }
 

@@ -67,7 +67,7 @@ fn datagrams_extend_a_udp_lease_until_it_is_idle() {
         thread::sleep(crate::SILENCE * 5 / 3);
     }
     datagrams.are_lost(&gated, STRANGER);
-    assert_eq!(gated.leases()[0]["state"], "open");
+    assert_eq!(gated.leases()[0]["state"], "in use");
     gated.logged(&["closed door=\"vpn\""]);
     datagrams.are_lost(&gated, KNOCKER);
     assert_eq!(gated.leases().len(), 0);

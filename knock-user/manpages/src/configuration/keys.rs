@@ -92,9 +92,10 @@ pub(super) const TABLES: &[Table] = &[
             Key {
                 name: "user",
                 values: USER,
-                default: Default::None("`knockd`, else `nobody`, with a warning"),
-                meaning: "The user that the listener runs as: any user but root. If knockd is not started \
-                          as root, the listener runs as the same user as knockd.",
+                default: Default::None("`knockd`"),
+                meaning: "The user that the unprivileged processes run as. Nothing else may run as this user, \
+                          so `root` and `nobody` are refused. If knockd is not started as root, these \
+                          processes run as the same user as knockd.",
             },
             Key {
                 name: "max_skew",
@@ -176,7 +177,9 @@ pub(super) const TABLES: &[Table] = &[
                 name: "open_doors",
                 values: AT_LEAST_ONE,
                 default: Default::Value("4096"),
-                meaning: "How many doors can be open, over all sources. Further knocks are refused.",
+                meaning: "How many doors can be open, over all sources. Further knocks are refused. A client can \
+                          have a quarter of them open at one door. The last sixteenth is for `knockd open`, \
+                          and the quarter before it for clients that have no door open.",
             },
             Key {
                 name: "leases",
@@ -192,7 +195,8 @@ pub(super) const TABLES: &[Table] = &[
                 name: "commands",
                 values: AT_LEAST_ONE,
                 default: Default::Value("16"),
-                meaning: "How many commands run at the same time. Further commands wait.",
+                meaning: "How many `run` commands run at the same time, and how many `close` commands. Further \
+                          ones wait. Those of one door can be half of them, and those of one client a quarter.",
             },
             Key {
                 name: "command_timeout",

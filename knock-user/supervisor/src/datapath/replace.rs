@@ -25,7 +25,7 @@ impl Datapath {
         &mut self,
         config: &Config,
         pins: bool,
-        leases: impl Fn(&Self) -> Vec<(Vec<LeaseKey>, Duration)>,
+        leases: impl Fn(&Self) -> Vec<(LeaseKey, Duration)>,
     ) -> Result<Vec<OwnedFd>> {
         if self.reads_lines() {
             return Ok(Vec::new());
@@ -79,10 +79,10 @@ impl Datapath {
 }
 
 /// Grants `leases` in `gate`, if there is one.
-fn copy(leases: &[(Vec<LeaseKey>, Duration)], gate: Option<&mut Gate>) -> Result<()> {
+fn copy(leases: &[(LeaseKey, Duration)], gate: Option<&mut Gate>) -> Result<()> {
     let Some(gate) = gate else { return Ok(()) };
-    for (keys, left) in leases {
-        gate.open(keys, *left).context("the new gate")?;
+    for (key, left) in leases {
+        gate.open(&[*key], *left).context("the new gate")?;
     }
     Ok(())
 }

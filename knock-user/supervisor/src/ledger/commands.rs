@@ -10,7 +10,7 @@ use tracing::info;
 use super::Ledger;
 use crate::{
     doors::{Action, Task},
-    exec::Ending,
+    exec::{Ending, Lane},
     lease_gate::LeaseGate,
 };
 
@@ -23,7 +23,7 @@ impl Ledger {
         } else {
             self.counters.commands_failed += 1;
         }
-        let step = self.finish(task, ok);
+        let step = self.finish(gate, task, ok);
         // Not earlier: the record in the journal has to be on disk first.
         self.reporter.report(Event::Command {
             door: self.catalog.door(task.key.door).name.clone(),
@@ -42,7 +42,7 @@ impl Ledger {
 
     /// Starts the command of `task`. Returns `false` if there is none to run. `arrival` is the
     /// arrival of the knock's last packet, if the latency is measured.
-    pub(super) fn run_command(&self, task: &Task, arrival: Option<Duration>) -> bool {
+    pub(super) fn run_command(&mut self, task: &Task, arrival: Option<Duration>) -> bool {
         if self.is_dry_run {
             return false;
         }
@@ -50,7 +50,12 @@ impl Ledger {
             return false;
         };
         let reporter = self.reporter.clone();
-        self.executor.start(*task, label, command, move || {
+        let lane = Lane {
+            closes: task.action == Action::Close,
+            door: task.key.door,
+            client: task.client,
+        };
+        self.executor.start(*task, lane, label, command, move || {
             if let Some(arrival) = arrival {
                 reporter.latency(Effect::Command, arrival);
             }

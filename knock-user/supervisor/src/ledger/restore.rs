@@ -2,27 +2,36 @@
 
 use std::time::Duration;
 
+use knock_common::gate::LeaseKey;
+use knockd_config::Config;
 use knockd_runtime::clock::{monotonic, unix_ms};
 use knockd_xdp::leases::Gate;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Ledger;
 use crate::{
+    allowed::Allowed,
     doors::{DoorKey, Grant},
     lease_gate::LeaseGate,
-    lease_journal::{KernelLease, time_left},
+    lease_journal::{Rest, rest},
     lease_record::LeaseRecord,
 };
 
 impl Ledger {
-    /// Restores the doors in the journal, with the leases of the previous daemon's gate,
-    /// `previous`. Returns `false` if the journal cannot be read.
-    pub(crate) fn restore(&mut self, gate: &mut dyn LeaseGate, previous: Option<&Gate>) -> bool {
+    /// Restores the doors in the journal, as far as `config` allows them, with the leases of the
+    /// previous daemon's gate, `previous`. Returns `false` if the journal cannot be read.
+    pub(crate) fn restore(
+        &mut self,
+        config: &Config,
+        gate: &mut dyn LeaseGate,
+        previous: Option<&Gate>,
+    ) -> bool {
         let Some(records) = self.journal.records() else {
             return false;
         };
+        let allowed = Allowed::by(config);
         for record in records {
-            self.restore_record(gate, &record, previous);
+            self.restore_record(gate, &record, previous, &allowed);
         }
         true
     }
@@ -32,6 +41,7 @@ impl Ledger {
         gate: &mut dyn LeaseGate,
         record: &LeaseRecord,
         previous: Option<&Gate>,
+        allowed: &Allowed<'_>,
     ) {
         let door = self
             .catalog
@@ -48,12 +58,17 @@ impl Ledger {
             door,
             source: record.source,
         };
-        let client = self.catalog.number_of_client(&record.client);
-        // A client that was removed from the configuration has no door open.
-        let left = if self.catalog.has_client(client) {
-            time_left(record, self.kernel_lease(key, previous), unix_ms())
-        } else {
-            Duration::ZERO
+        let keys = self.catalog.door(door).opening.keys(record.source);
+        let rest = match allowed.door(&record.client, &record.door) {
+            Some((_, limit)) => match rest(record, granted(&keys, previous), unix_ms()) {
+                Rest::Left(left) => Rest::Left(left.min(limit)),
+                Rest::Revoked => Rest::Revoked,
+            },
+            None => Rest::Revoked,
+        };
+        let left = match rest {
+            Rest::Left(left) => left,
+            Rest::Revoked => Duration::ZERO,
         };
         info!(
             "door {:?} was open to {} when knockd ended: it is closed in {} s",
@@ -62,7 +77,7 @@ impl Ledger {
             left.as_secs()
         );
         let grant = Grant {
-            client,
+            client: self.catalog.number_of_client(&record.client),
             lease: Duration::from_secs(record.seconds),
         };
         self.doors
@@ -70,17 +85,28 @@ impl Ledger {
         if left > Duration::ZERO {
             self.renew(gate, key);
         }
+        if let (Rest::Left(_), Some(previous)) = (rest, previous) {
+            keep_in_use(gate, &keys, previous);
+        }
     }
+}
 
-    /// The leases of a door in the `previous` gate. The gate contains expired leases too. It has
-    /// none for a door that was not open yet when the daemon was killed, and none for ports that
-    /// were added to the door since.
-    fn kernel_lease(&self, key: DoorKey, previous: Option<&Gate>) -> Option<KernelLease> {
-        let keys = self.catalog.door(key.door).opening.keys(key.source);
-        let gate = previous.filter(|gate| gate.knows(&keys))?;
-        Some(KernelLease {
-            left: gate.left(&keys),
-            in_use: gate.in_use(&keys),
-        })
+/// For how long the `previous` gate still grants the leases of a door. The gate contains expired
+/// leases too. It has none for a door that was not open yet when the daemon was killed, and none for
+/// ports that were added to the door since.
+fn granted(keys: &[LeaseKey], previous: Option<&Gate>) -> Option<Duration> {
+    let gate = previous.filter(|gate| gate.knows(keys))?;
+    Some(gate.granted(keys))
+}
+
+/// Grants the leases that datagrams keep in use in the `previous` gate, for as long as they do.
+fn keep_in_use(gate: &mut dyn LeaseGate, keys: &[LeaseKey], previous: &Gate) {
+    for key in keys {
+        let in_use = previous.in_use(&[*key]);
+        if in_use > Duration::ZERO
+            && let Err(error) = gate.grant(&[*key], in_use)
+        {
+            warn!("a lease that was in use has ended: {error}");
+        }
     }
 }

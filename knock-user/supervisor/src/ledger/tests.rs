@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use knock_common::gate::Transport;
 use knockd_types::names::BY_HAND_NUMBER;
 
 use super::*;
@@ -17,6 +18,7 @@ const SSH: usize = 0;
 const WEB: usize = 1;
 const BACKUP: usize = 2;
 const LAPTOP: usize = 1;
+const PHONE: usize = 2;
 
 /// A gate in memory.
 #[derive(Default)]
@@ -40,16 +42,23 @@ impl LeaseGate for FakeGate {
     }
 
     fn shorten(&mut self, key: LeaseKey, left: Option<Duration>) -> Result<()> {
-        match left {
-            Some(left) => self.granted.insert(key, left),
-            None => self.granted.remove(&key),
-        };
+        if let Some(left) = left {
+            self.granted
+                .entry(key)
+                .and_modify(|granted| *granted = left.min(*granted));
+        } else {
+            self.granted.remove(&key);
+        }
         Ok(())
     }
 
     fn in_use(&self, keys: &[LeaseKey]) -> Option<Duration> {
-        self.in_use.filter(|_| !keys.is_empty())
+        self.in_use.filter(|_| keys.iter().any(is_udp))
     }
+}
+
+fn is_udp(key: &LeaseKey) -> bool {
+    key.protocol == Transport::Udp.number()
 }
 
 fn ledger(text: &str) -> Ledger {
@@ -129,30 +138,100 @@ fn a_door_that_the_gate_refuses_is_not_open() {
 fn open_doors_are_limited() {
     let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
     assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), None));
-    assert!(ledger.open(&mut gate, key(WEB, 8), grant(30), None));
-    assert!(!ledger.open(&mut gate, key(WEB, 9), grant(30), None));
+    let phone = Grant {
+        client: PHONE,
+        ..grant(30)
+    };
+    assert!(
+        !ledger.open(&mut gate, key(WEB, 8), grant(30), None),
+        "a share"
+    );
+    assert!(ledger.open(&mut gate, key(WEB, 8), phone, None));
+    assert!(!ledger.open(&mut gate, key(BACKUP, 9), grant(30), None));
     assert_eq!(ledger.open_for(&gate, [192, 0, 2, 8].into()), [key(WEB, 8)]);
 }
 
-#[test]
-fn a_lease_in_use_is_extended_and_another_one_expires() {
-    let mut gate = FakeGate {
-        in_use: Some(Duration::from_secs(60)),
-        ..FakeGate::default()
-    };
-    let mut ledger = ledger(TWO_CLIENTS);
-    let due = |ledger: &mut Ledger| {
-        let key = key(WEB, 7);
-        ledger.doors.forget(key);
-        ledger.doors.restore(key, grant(30), Duration::ZERO, true);
-    };
-    due(&mut ledger);
-    ledger.expire(&mut gate);
-    assert!(ledger.next_deadline() > Some(Duration::ZERO));
+/// A door with a TCP and a UDP port, and commands.
+const BOTH: &str = r#"
+[[door]]
+name = "both"
+sequence = [8]
+open = ["tcp/80", "udp/80"]
+run = ["true"]
+close = ["true"]
+for = "30s"
+"#;
+
+/// The number of the door of [`BOTH`].
+const BOTH_NUMBER: usize = 3;
+
+/// A ledger with the door of [`BOTH`] open for 30 seconds.
+async fn opened() -> (Ledger, FakeGate) {
+    let text = format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#);
+    let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
+    ledger.open(&mut gate, key(BOTH_NUMBER, 7), grant(30), None);
+    end_command(&mut ledger, &mut gate).await;
+    (ledger, gate)
+}
+
+/// Whether the leases of a TCP port and of a UDP port are granted for some time.
+fn granted(gate: &FakeGate) -> [bool; 2] {
+    [false, true].map(|udp| {
+        let of_kind = |(key, left): (&LeaseKey, &Duration)| is_udp(key) == udp && !left.is_zero();
+        gate.granted.iter().any(of_kind)
+    })
+}
+
+/// Lets the time of the door pass.
+fn let_expire(ledger: &mut Ledger, gate: &mut FakeGate) {
+    ledger.doors.shorten(key(BOTH_NUMBER, 7), Duration::ZERO);
+    ledger.expire(gate);
+}
+
+#[tokio::test]
+async fn datagrams_keep_a_udp_lease_in_use_and_nothing_else() {
+    let (mut ledger, mut gate) = opened().await;
+    assert_eq!(granted(&gate), [true, true]);
+    gate.in_use = Some(Duration::from_secs(60));
+    let_expire(&mut ledger, &mut gate);
+    assert_eq!(gate.granted.len(), 1, "the lease of TCP is gone");
+    // `close` runs although there are datagrams.
+    end_command(&mut ledger, &mut gate).await;
+    assert_eq!(ledger.counters().commands_succeeded, 2);
+    assert_eq!(ledger.door_statuses()[0].state, "in use");
+    // A new program gets that lease too, and no other.
+    let config =
+        config(&format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#));
+    let leases = ledger.leases_under(&gate, &Allowed::by(&config));
+    assert!(leases.len() == 1 && is_udp(&leases[0].0), "{leases:?}");
     gate.in_use = None;
-    due(&mut ledger);
-    ledger.expire(&mut gate);
+    let_expire(&mut ledger, &mut gate);
+    assert!(ledger.is_empty() && gate.granted.is_empty());
+}
+
+#[tokio::test]
+async fn a_door_in_use_can_be_revoked() {
+    let (mut ledger, mut gate) = opened().await;
+    gate.in_use = Some(Duration::from_secs(60));
+    let_expire(&mut ledger, &mut gate);
+    ledger.revoke(&mut gate, key(BOTH_NUMBER, 7));
+    assert!(gate.granted.is_empty(), "at once, while `close` runs");
+    end_command(&mut ledger, &mut gate).await;
     assert!(ledger.is_empty());
+}
+
+#[tokio::test]
+async fn the_gate_closes_at_once_while_run_is_running() {
+    let text = format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#);
+    let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
+    ledger.open(&mut gate, key(BOTH_NUMBER, 7), grant(30), None);
+    assert_eq!(granted(&gate), [true, true]);
+    ledger.revoke(&mut gate, key(BOTH_NUMBER, 7));
+    assert!(gate.granted.is_empty() && !ledger.is_empty());
+    end_command(&mut ledger, &mut gate).await;
+    end_command(&mut ledger, &mut gate).await;
+    assert!(ledger.is_empty());
+    assert_eq!(ledger.counters().commands_succeeded, 2);
 }
 
 #[tokio::test]
@@ -180,14 +259,14 @@ async fn the_next_daemon_restores_the_doors_that_have_to_be_closed() {
     end_command(&mut before, &mut gate).await;
     drop(before);
     let mut after = journaled(&dir);
-    assert!(after.restore(&mut gate, None));
+    assert!(after.restore(&config(TWO_CLIENTS), &mut gate, None));
     let restored: Vec<_> = after.open_doors().map(|open| open.key).collect();
     assert_eq!(restored, [key(SSH, 7)], "the other one has no `close`");
     after.revoke(&mut gate, key(SSH, 7));
     end_command(&mut after, &mut gate).await;
     drop(after);
     let mut last = journaled(&dir);
-    assert!(last.restore(&mut gate, None) && last.is_empty());
+    assert!(last.restore(&config(TWO_CLIENTS), &mut gate, None) && last.is_empty());
 }
 
 #[tokio::test]
@@ -200,7 +279,7 @@ async fn a_dry_run_runs_no_command_and_writes_no_journal() {
     assert!(dry.next_deadline().is_some(), "it is open at once");
     drop(dry);
     let mut after = journaled(&dir);
-    assert!(after.restore(&mut gate, None) && after.is_empty());
+    assert!(after.restore(&config(TWO_CLIENTS), &mut gate, None) && after.is_empty());
 }
 
 #[test]
@@ -212,19 +291,89 @@ fn a_gate_that_stays_closes_its_doors_itself() {
     assert_eq!(gate.granted.len(), 1);
 }
 
-#[test]
-fn a_reload_revokes_what_the_configuration_lacks() {
-    let text = format!("{TWO_CLIENTS}{SAME_PORT}");
-    let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
-    ledger.open(&mut gate, key(WEB, 7), grant(30), None);
-    ledger.open(&mut gate, key(3, 8), grant(30), None);
-    let next = config(TWO_CLIENTS);
-    let leases = ledger.leases_under(&gate, &next);
-    assert_eq!(leases.len(), 1, "only those of a door that stays");
+/// A reload from [`TWO_CLIENTS`] and `before` to [`TWO_CLIENTS`] with `from` replaced by `to`, while
+/// the door `web` is open for `client` and two hours.
+fn reloaded(client: usize, from: &str, to: &str) -> (Ledger, FakeGate) {
+    let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
+    let grant = Grant {
+        client,
+        lease: Duration::from_hours(2),
+    };
+    ledger.open(&mut gate, key(WEB, 7), grant, None);
+    assert!(TWO_CLIENTS.contains(from), "{from}");
+    let (current, next) = (
+        config(TWO_CLIENTS),
+        config(&TWO_CLIENTS.replacen(from, to, 1)),
+    );
+    let allowed = Allowed::after(&current, &next);
+    let leases = ledger.leases_under(&gate, &allowed);
     ledger.configure(&next, None);
-    ledger.revoke_removed(&mut gate);
-    assert!(ledger.has_open(key(WEB, 7)) && !ledger.has_open(key(3, 8)));
-    assert_eq!(gate.granted.len(), 1);
+    ledger.revoke_disallowed(&mut gate, &allowed);
+    assert_eq!(leases.len(), gate.granted.len(), "{from}: the new program");
+    (ledger, gate)
+}
+
+#[test]
+fn a_reload_closes_what_the_configuration_does_not_allow() {
+    const DOOR: &str = "name = \"web\"\n";
+    let administrator = BY_HAND_NUMBER as usize;
+    for (client, from, to, stays) in [
+        (LAPTOP, "open_doors = 2", "open_doors = 9", true),
+        (LAPTOP, DOOR, "name = \"site\"\n", false),
+        // The client is gone, may no longer open the door, or is another one.
+        (PHONE, "\"phone\"\nprotocol", "\"tablet\"\nprotocol", false),
+        (
+            LAPTOP,
+            DOOR,
+            "name = \"web\"\nclients = [\"phone\"]\n",
+            false,
+        ),
+        (
+            LAPTOP,
+            "file = \"laptop.pass\"",
+            "file = \"other.pass\"",
+            false,
+        ),
+        (
+            administrator,
+            DOOR,
+            "name = \"web\"\nclients = [\"phone\"]\n",
+            true,
+        ),
+    ] {
+        let (ledger, gate) = reloaded(client, from, to);
+        assert_eq!(ledger.has_open(key(WEB, 7)), stays, "{from} -> {to}");
+        assert_eq!(gate.granted.len(), usize::from(stays), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_reload_shortens_what_may_be_open_for_less_time() {
+    // `max_for` is 30 s now, as `for` is.
+    let (ledger, _) = reloaded(LAPTOP, "open_doors = 2", "open_doors = 3");
+    let left = ledger.door_statuses()[0].seconds_left;
+    assert!(left <= 30, "{left}");
+    let administrator = BY_HAND_NUMBER as usize;
+    let (ledger, _) = reloaded(administrator, "open_doors = 2", "open_doors = 3");
+    let left = ledger.door_statuses()[0].seconds_left;
+    assert!(left > 7000, "{left}");
+}
+
+#[tokio::test]
+async fn who_knocks_while_the_door_closes_is_also_subject_to_a_reload() {
+    let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
+    ledger.open(&mut gate, key(SSH, 7), grant(30), None);
+    end_command(&mut ledger, &mut gate).await;
+    ledger.doors.shorten(key(SSH, 7), Duration::ZERO);
+    ledger.expire(&mut gate);
+    // While `close` runs.
+    ledger.open(&mut gate, key(SSH, 7), grant(600), None);
+    let next =
+        config(&TWO_CLIENTS.replacen("name = \"ssh\"", "name = \"ssh\"\nclients = [\"phone\"]", 1));
+    ledger.configure(&next, None);
+    ledger.revoke_disallowed(&mut gate, &Allowed::after(&config(TWO_CLIENTS), &next));
+    end_command(&mut ledger, &mut gate).await;
+    assert!(ledger.is_empty(), "it does not open again");
 }
 
 #[test]

@@ -96,9 +96,8 @@ fn the_configuration_must_fit_the_source() {
     );
 }
 
-#[tokio::test]
-async fn the_number_of_reloads_in_progress_is_bounded() {
-    let dir = tempfile::tempdir().unwrap();
+/// A reload of an invalid configuration.
+fn reload(dir: &tempfile::TempDir) -> Reload {
     let path = dir.path().join("knockd.toml");
     fs::write(&path, "no such thing").unwrap();
     let mut reload = Reload::new();
@@ -107,14 +106,53 @@ async fn the_number_of_reloads_in_progress_is_bounded() {
         path,
         interfaces: None,
     });
-    for query in 1..=4 {
-        assert_eq!(reload.begin(Some(query)), Begun::Reading);
-    }
-    assert_eq!(reload.begin(None), Begun::Busy);
+    reload
+}
+
+/// The queries that get the next configuration.
+async fn answered(reload: &mut Reload) -> Vec<u32> {
     let next = tokio::time::timeout(Duration::from_secs(60), reload.next());
     let reread = next.await.unwrap().unwrap();
-    assert!(reread.config.is_err() && reread.query.is_some());
+    assert!(reread.config.is_err());
+    reread.queries
+}
+
+#[tokio::test]
+async fn the_configuration_that_is_asked_for_last_is_read_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut reload = reload(&dir);
+    assert_eq!(reload.begin(Some(1)), Begun::Reading);
+    for query in [Some(2), None, Some(3)] {
+        assert_eq!(reload.begin(query), Begun::Reading);
+    }
+    assert_eq!(answered(&mut reload).await, [1]);
+    assert!(reload.is_reading());
+    assert_eq!(reload.begin(Some(4)), Begun::Reading);
+    assert_eq!(answered(&mut reload).await, [2, 3]);
+    assert_eq!(answered(&mut reload).await, [4]);
+    assert!(!reload.is_reading());
     assert_eq!(reload.begin(None), Begun::Reading);
+    assert!(answered(&mut reload).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_number_of_waiting_queries_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut reload = reload(&dir);
+    assert_eq!(reload.begin(Some(0)), Begun::Reading);
+    for query in 1..=16 {
+        assert_eq!(reload.begin(Some(query)), Begun::Reading);
+    }
+    assert_eq!(reload.begin(Some(17)), Begun::Busy);
+    assert_eq!(
+        reload.begin(None),
+        Begun::Reading,
+        "SIGHUP waits for nothing"
+    );
+    assert_eq!(answered(&mut reload).await, [0]);
+    assert_eq!(reload.begin(Some(18)), Begun::Reading);
+    assert_eq!(answered(&mut reload).await.len(), 16);
+    assert_eq!(answered(&mut reload).await, [18]);
 }
 
 #[test]

@@ -4,9 +4,9 @@ use anyhow::Result;
 use knockd_config::Config;
 use knockd_ipc::message::Message;
 use knockd_types::event::Event;
-use tracing::warn;
 
 use crate::{
+    allowed::Allowed,
     datapath::Datapath,
     listener_config::listener_config,
     reload::{Begun, Fixed, Reread, require_same},
@@ -20,10 +20,9 @@ impl Supervisor {
         match self.reload.begin(query) {
             Begun::Reading => self.service_manager.reloading(),
             Begun::Busy => {
-                let busy = "too many reloads are in progress";
-                match query {
-                    Some(query) => self.listener.send(Message::Answer(query, Err(busy.into()))),
-                    None => warn!("{busy}"),
+                if let Some(query) = query {
+                    let busy = "too many reloads are in progress";
+                    self.listener.send(Message::Answer(query, Err(busy.into())));
                 }
             }
             Begun::NoOrigin => {}
@@ -44,11 +43,13 @@ impl Supervisor {
                 .problem(format!("the old configuration stays in force: {error:#}")),
         }
         // Also after a refusal: the old configuration is in force.
-        self.service_manager.ready(&self.datapath.listening());
-        if let Some(query) = reread.query {
-            let outcome = outcome.map(|()| Vec::new());
-            let outcome = outcome.map_err(|error| format!("{error:#}"));
-            self.listener.send(Message::Answer(query, outcome));
+        if !self.reload.is_reading() {
+            self.service_manager.ready(&self.datapath.listening());
+        }
+        let outcome = outcome.map(|()| Vec::new());
+        let outcome = outcome.map_err(|error| format!("{error:#}"));
+        for query in reread.queries {
+            self.listener.send(Message::Answer(query, outcome.clone()));
         }
     }
 
@@ -70,17 +71,19 @@ impl Supervisor {
             resources::open_store(&config, &self.reporter)?
         };
         let ledger = &self.ledger;
-        let leases = |datapath: &Datapath| ledger.leases_under(datapath, &config);
+        let allowed = Allowed::after(&self.config, &config);
+        // The new program has no lease that the configuration does not allow.
+        let leases = |datapath: &Datapath| ledger.leases_under(datapath, &allowed);
         let rings = self
             .datapath
             .replace_program(&config, !self.is_dry_run, leases)?;
         // Nothing fails after the program was replaced.
         self.ledger.configure(&config, store);
+        self.ledger.revoke_disallowed(&mut self.datapath, &allowed);
         self.config = config;
         let changed = listener_config(&self.config, self.ledger.catalog());
         self.listener
             .send_with(Message::Change(Box::new(changed)), rings);
-        self.ledger.revoke_removed(&mut self.datapath);
         self.follow_interfaces();
         Ok(())
     }
