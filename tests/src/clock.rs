@@ -18,6 +18,8 @@ const SHIM: &str = include_str!("clock/shim.rs");
 const OVERLAY: &str = r#"
 mount -t tmpfs clock "$1"
 mkdir "$1/upper" "$1/work"
+# They may be mounts of the namespace, which the overlay would hide.
+cp /etc/passwd /etc/group "$1/upper"
 cp "$2" "$1/upper/clock.so"
 head -c 8 /dev/zero >"$1/upper/knockd-test-clock"
 echo /etc/clock.so >"$1/upper/ld.so.preload"

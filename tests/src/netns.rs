@@ -3,8 +3,11 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs::File,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    fs::{self, File},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
     panic,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -16,6 +19,11 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
 };
+
+/// The user of the daemon's unprivileged processes, and its number where the machine has no such
+/// user.
+const USER: &str = "knockd";
+const USER_ID: u32 = 64_110;
 
 /// The conventional mount point of the bpf filesystem.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -80,6 +88,7 @@ impl Namespace {
             Some("mode=0700"),
         )
         .with_context(|| format!("cannot mount a {pins} filesystem at {BPFFS}"))?;
+        add_user()?;
         let hold = |path| File::open(path).context("cannot open the namespace");
         Ok(Self {
             net: hold("/proc/thread-self/ns/net")?,
@@ -214,4 +223,40 @@ impl Namespace {
 fn path(file: &File) -> PathBuf {
     // Not /proc/self, because other processes resolve the path.
     PathBuf::from(format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd()))
+}
+
+/// Adds the user of the unprivileged processes to the databases that this mount namespace shows, if
+/// the machine does not have it.
+fn add_user() -> Result<()> {
+    for (path, line) in [
+        (
+            "/etc/passwd",
+            format!("{USER}:x:{USER_ID}:{USER_ID}::/:/usr/sbin/nologin\n"),
+        ),
+        ("/etc/group", format!("{USER}:x:{USER_ID}:\n")),
+    ] {
+        let mut text = fs::read_to_string(path).context(path)?;
+        if text
+            .lines()
+            .any(|line| line.starts_with(&format!("{USER}:")))
+        {
+            continue;
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&line);
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        mount(
+            Some(file.path()),
+            path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .with_context(|| format!("cannot mount a file at {path}"))?;
+    }
+    Ok(())
 }

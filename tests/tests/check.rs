@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use knock_tests::scene::{Files, program};
 
 const GATED: &str = r#"
-user = "nobody"
+user = "games"
 server_key_file = "server.key"
 
 [[client]]

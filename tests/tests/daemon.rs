@@ -16,9 +16,11 @@ use std::{
 use knock_tests::{
     link::Pair,
     process::{Running, Signal},
+    pty::Terminal,
     scene::{
         BACKUP, CONFIGURATION, Files, LAPTOP, PHONE, SOON, SSH, Scene, classic, knockd, program,
     },
+    wire::Sender,
 };
 use nix::unistd::geteuid;
 
@@ -427,4 +429,36 @@ fn generic_mode_is_used_and_logged_without_driver_support() {
             SOON,
         )
         .unwrap();
+}
+
+/// A command that runs as another user could type into it. `knockd` is started by a shell, and as the
+/// first process of its session.
+#[test]
+fn a_command_has_neither_the_terminal_nor_open_files_of_the_daemon() {
+    knock_tests::needs_bpf!();
+    let run = r#"["sh", "-c", "{ true </dev/tty; } 2>/dev/null && echo tty >> {folder}/commands; [ -e /proc/self/fd/9 ] && echo file >> {folder}/commands; echo done >> {folder}/commands"]"#;
+    for start in [
+        "exec 9</dev/null; \"$@\"; exit 0",
+        "exec 9</dev/null; exec \"$@\"",
+    ] {
+        let (pair, files) = (Pair::new().unwrap(), Files::new(&running(run)).unwrap());
+        let mut command = pair.server.command("setsid");
+        command.args(["--ctty", "sh", "-c", start, "sh"]);
+        command.arg(program("knockd").unwrap()).arg("--config");
+        command.arg(files.path("knockd.toml"));
+        command.args(["--iface", Pair::SERVER_INTERFACE]);
+        let terminal = Terminal::spawn(command, 160, 50).unwrap();
+        let shows = |wanted: &'static str| {
+            let shows = |text: &str| text.contains(wanted);
+            terminal.wait_for(shows, SOON).unwrap();
+        };
+        shows("listening on srv0");
+        let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
+        let knock = classic(LAPTOP, SSH, client(), Pair::SERVER_V4.into()).unwrap();
+        for frame in &knock {
+            sender.send(&frame.bytes().unwrap()).unwrap();
+        }
+        shows("command run");
+        assert_eq!(files.commands(), ["done"], "{start}");
+    }
 }

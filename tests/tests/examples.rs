@@ -61,7 +61,7 @@ fn install(text: &str, folder: &Path) -> PathBuf {
     let script = format!("\"{WORKSPACE}/knock-user/packaging/firewall/portknock-nftables\"");
     let text = text.replace("\"portknock\"", &script);
     let path = folder.join("knockd.toml");
-    write(&path, &format!("user = \"nobody\"\n{text}"));
+    write(&path, &format!("user = \"games\"\n{text}"));
     path
 }
 

@@ -61,12 +61,15 @@ fn the_listener_has_no_privileges() {
         .any(|kind| target.starts_with(kind));
         assert!(is_harmless || target.contains("/state/knocks"), "{open:?}");
     }
+    // It can write the file of the replay store, and create no other one.
     let folder = fs::metadata(scene.files.path("state/knocks")).unwrap();
+    assert_eq!((folder.uid(), folder.mode() & 0o7777), (0, 0o755));
+    let file = fs::metadata(scene.files.path("state/knocks/accepted.journal")).unwrap();
+    assert_eq!((file.uid(), file.mode() & 0o7777), (0, 0o660));
     assert_eq!(
-        folder.uid().to_string(),
-        uids.split_whitespace().next().unwrap()
+        file.gid().to_string(),
+        gids.split_whitespace().next().unwrap()
     );
-    assert_eq!(folder.mode() & 0o7777, 0o750);
 }
 
 /// Before Linux 6.4 there is no `PR_GET_AUXV`, and `/proc/self/auxv` of a non-dumpable process
@@ -266,7 +269,9 @@ mod compromised {
     }
 
     fn denied(outcome: Outcome) -> bool {
-        matches!(outcome, Outcome::Failed(Errno::EPERM | Errno::EACCES))
+        // In its root directory there is nothing but the replay store.
+        let errors = [Errno::EPERM, Errno::EACCES, Errno::ENOENT];
+        matches!(outcome, Outcome::Failed(error) if errors.contains(&error))
     }
 
     #[test]
@@ -319,6 +324,24 @@ mod compromised {
             (libc::SYS_io_uring_setup, &[1, path]),
             (libc::SYS_userfaultfd, &[0]),
             (libc::SYS_memfd_create, &[path, 0]),
+            // Sockets: to another peer, or connected by sending.
+            (libc::SYS_connect, &[CHANNEL, path, 16]),
+            (libc::SYS_sendto, &[CHANNEL, path, 1, 0, path, 16]),
+            (
+                libc::SYS_sendto,
+                &[CHANNEL, path, 1, libc::MSG_FASTOPEN as u64, 0, 0],
+            ),
+            (libc::SYS_sendmsg, &[CHANNEL, path, 0]),
+            (libc::SYS_sendmmsg, &[CHANNEL, path, 1, 0]),
+            (libc::SYS_setsockopt, &[CHANNEL, 6, 30, path, 4]),
+            // Files: none is made, removed or enlarged.
+            (libc::SYS_fallocate, &[CHANNEL, 1, 0, 1 << 31]),
+            (libc::SYS_ftruncate, &[CHANNEL, 1 << 31]),
+            (libc::SYS_mkdirat, &[here, path, 0o700]),
+            (libc::SYS_unlinkat, &[here, path, 0]),
+            (libc::SYS_symlinkat, &[path, here, path]),
+            (libc::SYS_linkat, &[here, path, here, path, 0]),
+            (libc::SYS_mknodat, &[here, path, 0o600, 0]),
         ] {
             let outcome = listener.call(call, arguments).unwrap();
             assert!(denied(outcome), "call {call}: {outcome:?}");
@@ -327,6 +350,33 @@ mod compromised {
         // The listener continues normally.
         knock(&scene, SSH, SOURCE);
         scene.opened("ssh", SOURCE.ip()).unwrap();
+    }
+
+    /// It can fill neither the disk nor its directory.
+    #[test]
+    fn the_listener_can_only_overwrite_its_file() {
+        knock_tests::needs_bpf!();
+        let scene = scene();
+        let mut listener = hijack(&scene);
+        let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+        let new = listener.put(b"new\0").unwrap();
+        let create = (libc::O_CREAT | libc::O_WRONLY) as u64;
+        let created = listener.call(libc::SYS_openat, &[here, new, create, 0o600]);
+        assert!(denied(created.unwrap()));
+        let store = listener.put(b"accepted.journal\0").unwrap();
+        let write = libc::O_WRONLY as u64;
+        let opened = listener.call(libc::SYS_openat, &[here, store, write]);
+        let Outcome::Returned(file) = opened.unwrap() else {
+            panic!("the store cannot be opened");
+        };
+        let path = scene.files.path("state/knocks/accepted.journal");
+        let len = fs::metadata(&path).unwrap().len();
+        let last = listener.call(libc::SYS_pwrite64, &[file, store, 1, len - 1]);
+        assert_eq!(last.unwrap(), Outcome::Returned(1));
+        let beyond = listener.call(libc::SYS_pwrite64, &[file, store, 1, len]);
+        assert_eq!(beyond.unwrap(), Outcome::Failed(Errno::EFBIG));
+        assert_eq!(fs::metadata(&path).unwrap().len(), len);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub(crate) fn render(snapshot: &Snapshot) -> Result<String> {
         [],
         [([], snapshot.tails)],
     )?;
+    page.gauges(
+        "knockd_landlock",
+        "Whether Landlock confines the processes that read network input",
+        [],
+        [([], usize::from(snapshot.landlock))],
+    )?;
     page.places(snapshot)?;
     page.latencies(snapshot)?;
     TextEncoder::new().encode_to_string(&page.0.gather())

@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub sources_in_progress: usize,
     /// The number of `tail` subscribers.
     pub tails: usize,
+    /// Whether Landlock confines the processes that read network input.
+    pub landlock: bool,
     /// The time from a knock's last packet until the gate was open.
     pub gate_opening: Histogram,
     /// The time from a knock's last packet until the door's command was started.

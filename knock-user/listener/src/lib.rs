@@ -29,7 +29,12 @@ use knockd_ipc::{
     channel::ListenerEnd,
     message::{Message, StartupConfig},
 };
-use knockd_runtime::{log, role, sandbox::Sandbox};
+use knockd_runtime::{
+    durable::HEADER_LEN,
+    log, role,
+    sandbox::{Files, Sandbox},
+};
+use knockd_types::replay_file::CONTENT_LEN;
 use rustix::process::fchdir;
 use tokio::sync::mpsc;
 
@@ -86,7 +91,11 @@ async fn listen(
         fchdir(directory)?;
     }
     // From here on untrusted input may arrive.
-    Sandbox::new(store_dir.as_ref())?.enter()?;
+    let files = store_dir.as_ref().map(|dir| Files {
+        dir,
+        max_len: (HEADER_LEN + CONTENT_LEN) as u64,
+    });
+    let has_landlock = Sandbox::new(files)?.enter()?;
     let source = match (rings, lines) {
         (Some(rings), _) => Source::Rings(Box::new(rings)),
         (None, Some(lines)) => Source::Lines(Lines::read(lines, startup.config.window())?),
@@ -102,6 +111,7 @@ async fn listen(
         startup.started,
         sender,
     );
+    listener.has_landlock = has_landlock;
     listener.open_store()?;
     listener.run(queries).await
 }

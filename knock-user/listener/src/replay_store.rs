@@ -23,7 +23,7 @@ use self::journal::{Journal, Record};
 pub(crate) use self::journal::MAX_BATCH;
 
 /// The effect of a broken file, and of its removal.
-const CONSEQUENCE: &str = "single-use knocks are refused until it is repaired or removed (after a removal, knocks that were made within `max_skew` can be replayed)";
+const CONSEQUENCE: &str = "single-use knocks are refused until it is repaired, or until it is removed and knockd is restarted (after that, knocks that were made within `max_skew` can be replayed)";
 
 /// The capacity in knocks. Each is a knock by the owner of a key within about a day. At capacity,
 /// knocks outside `max_skew` are removed early. If there are none, knocks are refused.

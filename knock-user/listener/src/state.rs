@@ -165,6 +165,8 @@ pub(crate) struct Listener {
     pub(crate) started: Duration,
     /// The number of `tail` subscribers, which also receive the kernel's log lines.
     pub(crate) tails: usize,
+    /// Whether Landlock confines this process.
+    pub(crate) has_landlock: bool,
     /// Whether the supervisor sends notices.
     pub(crate) notices_on: bool,
     pub(crate) skipped_lines: SkippedLines,
@@ -199,6 +201,7 @@ impl Listener {
             pending: PendingQueries::default(),
             started,
             tails: 0,
+            has_landlock: false,
             notices_on: false,
             skipped_lines: SkippedLines::default(),
         }

@@ -32,17 +32,26 @@ pub struct Taken;
 pub struct DurableFile(File);
 
 impl DurableFile {
-    /// Opens the file at `path`, which begins with `magic`, and returns its content. If it does not
-    /// exist, it is created with its directory and with `len` zeros as content.
+    /// Creates the file at `path` with its directory, if it does not exist: it begins with `magic`,
+    /// and its content is `len` zeros.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be created.
+    pub fn create(path: &Path, magic: &[u8], len: usize) -> Result<()> {
+        if path.try_exists()? {
+            return Ok(());
+        }
+        create(path, magic, len)
+    }
+
+    /// Opens the file at `path`, which begins with `magic`, and returns its content.
     ///
     /// # Errors
     ///
     /// Returns [`Taken`] if another daemon uses the file, and another error if it cannot be opened or
     /// has another header.
-    pub fn open(path: &Path, magic: &[u8], len: usize) -> Result<(Self, Vec<u8>)> {
-        if !path.try_exists()? {
-            create(path, magic, len)?;
-        }
+    pub fn open(path: &Path, magic: &[u8]) -> Result<(Self, Vec<u8>)> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -117,20 +126,32 @@ mod tests {
 
     const MAGIC: &[u8] = b"a test\n";
 
+    /// Opens the file, and creates it with `len` zeros if it does not exist. A program that another
+    /// test starts holds the lock until it is executed.
+    fn open(path: &Path, len: usize) -> Result<(DurableFile, Vec<u8>)> {
+        DurableFile::create(path, MAGIC, len)?;
+        loop {
+            match DurableFile::open(path, MAGIC) {
+                Err(error) if error.is::<Taken>() => std::thread::yield_now(),
+                opened => return opened,
+            }
+        }
+    }
+
     #[test]
     fn what_was_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state").join("file");
-        let (file, content) = DurableFile::open(&path, MAGIC, 8).unwrap();
+        let (file, content) = open(&path, 8).unwrap();
         assert_eq!(content, [0; 8]);
         file.write(3, b"abc").unwrap();
         drop(file);
-        let (file, content) = DurableFile::open(&path, MAGIC, 8).unwrap();
+        let (file, content) = open(&path, 8).unwrap();
         assert_eq!(content, b"\0\0\0abc\0\0");
         // Beyond the end it grows.
         file.write(8, b"d").unwrap();
         drop(file);
-        let (_, content) = DurableFile::open(&path, MAGIC, 8).unwrap();
+        let (_, content) = open(&path, 8).unwrap();
         assert_eq!(content, b"\0\0\0abc\0\0d");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(&path), 0o600);
@@ -141,8 +162,8 @@ mod tests {
     fn a_file_has_one_user() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let _file = DurableFile::open(&path, MAGIC, 0).unwrap();
-        let error = DurableFile::open(&path, MAGIC, 0).unwrap_err();
+        let _file = open(&path, 0).unwrap();
+        let error = DurableFile::open(&path, MAGIC).unwrap_err();
         assert!(error.is::<Taken>(), "{error:#}");
     }
 
@@ -155,7 +176,7 @@ mod tests {
         other_padding[100] = 1;
         for content in [&b""[..], b"a test\n", b"not a test", &other_padding] {
             fs::write(&path, content).unwrap();
-            let error = DurableFile::open(&path, MAGIC, 8).unwrap_err();
+            let error = open(&path, 8).unwrap_err();
             assert!(error.to_string().contains("damaged"), "{error:#}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
@@ -166,7 +187,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(path.with_extension("new"), "unfinished").unwrap();
-        assert_eq!(DurableFile::open(&path, MAGIC, 2).unwrap().1, [0; 2]);
+        assert_eq!(open(&path, 2).unwrap().1, [0; 2]);
         assert!(!path.with_extension("new").exists());
     }
 }

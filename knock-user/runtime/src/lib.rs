@@ -5,6 +5,7 @@ pub mod account;
 pub mod async_fd;
 pub mod clock;
 pub mod durable;
+pub mod isolation;
 pub mod log;
 pub mod role;
 pub mod sandbox;

@@ -13,7 +13,7 @@ mod json;
 use std::{
     env,
     io::IsTerminal as _,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use clap::ValueEnum;
@@ -50,6 +50,18 @@ pub struct Choice {
 
 static CHOSEN: OnceLock<Choice> = OnceLock::new();
 
+/// A connection to the journal that was made early.
+static CONNECTED: Mutex<Option<Journal>> = Mutex::new(None);
+
+/// Connects to the journal, for a process that may not be able to when its log settings are known.
+pub fn connect() {
+    *connected() = Journal::connect().ok();
+}
+
+fn connected() -> MutexGuard<'static, Option<Journal>> {
+    CONNECTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The log settings of this process.
 #[must_use]
 pub fn chosen() -> Choice {
@@ -80,6 +92,7 @@ pub fn init(level: LevelFilter, format: Option<Format>) -> Format {
 
 fn begin(level: LevelFilter, format: Option<Format>) -> Format {
     let to_journal = stderr_is_journal();
+    let early = connected().take();
     let default = if to_journal {
         Format::Journal
     } else {
@@ -97,7 +110,7 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
             return format;
         }
         Format::Journal => {
-            if let Ok(journal) = Journal::connect() {
+            if let Some(journal) = early.or_else(|| Journal::connect().ok()) {
                 log.event_format(journal::Entries)
                     .with_writer(Arc::new(journal))
                     .init();

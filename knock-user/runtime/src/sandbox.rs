@@ -16,6 +16,7 @@ use landlock::{
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::{
+    fs::{FileType, fstat},
     process::{Resource, Rlimit, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
@@ -27,13 +28,17 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-use self::calls::{ALLOWED, FCNTL, HOSTILE, LEGACY, MMAP};
+use self::calls::{ALLOWED, FCNTL, HOSTILE, LEGACY, MMAP, SEND, STORE};
+use crate::role;
 
 /// The newest supported Landlock ABI. Older kernels enforce the subset that they support.
 const LANDLOCK: ABI = ABI::V6;
 
 /// `F_SETOWN`, `F_SETSIG` and `F_SETOWN_EX` of asm-generic/fcntl.h.
 const FILE_OWNER_COMMANDS: [u64; 3] = [8, 10, 15];
+
+/// The flags with which libraries send.
+const SEND_FLAGS: u64 = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_EOR) as u64;
 
 /// `CLONE_THREAD` of linux/sched.h.
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
@@ -42,20 +47,33 @@ const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
 const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 const AUDIT_ARCH_ARM: u32 = 0x4000_0028;
 
+/// The files that a process in a sandbox may open.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'d> {
+    /// The directory that contains them. None can be created or removed.
+    pub dir: &'d OwnedFd,
+    /// The length of the longest one, in bytes. None gets longer.
+    pub max_len: u64,
+}
+
 /// The restrictions, ready to be applied.
 pub struct Sandbox {
     files: RulesetCreated,
+    max_file_len: u64,
     filters: Vec<BpfProgram>,
 }
 
 impl Sandbox {
-    /// A sandbox in which files can be opened and created in the directory `dir` only.
+    /// A sandbox in which only `files` can be opened.
     ///
     /// # Errors
     ///
     /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
     /// invalid.
-    pub fn new(dir: Option<&OwnedFd>) -> Result<Self> {
+    pub fn new(files: Option<Files<'_>>) -> Result<Self> {
+        let max_file_len = files.map_or(0, |files| files.max_len);
+        let filters = filters(files.is_some())?;
+        let dir = files.map(|files| files.dir);
         let mut files = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LANDLOCK))?
@@ -63,30 +81,28 @@ impl Sandbox {
             .scope(Scope::from_all(LANDLOCK))?
             .create()?;
         if let Some(dir) = dir {
-            let inside = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute
-                | AccessFs::WriteFile
-                | AccessFs::MakeReg
-                | AccessFs::RemoveFile
-                | AccessFs::Truncate;
+            let inside = AccessFs::ReadFile | AccessFs::WriteFile;
             files = files.add_rule(PathBeneath::new(dir, inside))?;
         }
         Ok(Self {
             files,
-            filters: filters()?,
+            max_file_len,
+            filters,
         })
     }
 
-    /// Restricts this thread and the threads that it will start. This cannot be undone.
+    /// Restricts this thread and the threads that it will start. This cannot be undone. Returns
+    /// whether Landlock is one of the restrictions.
     ///
     /// # Errors
     ///
     /// Returns an error if the kernel refuses a restriction. Earlier ones may be in effect.
-    pub fn enter(self) -> Result<()> {
-        let no_cores = Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        };
-        setrlimit(Resource::Core, no_cores)?;
+    pub fn enter(self) -> Result<bool> {
+        setrlimit(Resource::Core, limit(0))?;
+        // A log in a file grows.
+        if !logs_to_file() {
+            setrlimit(Resource::Fsize, limit(self.max_file_len))?;
+        }
         set_no_new_privs(true)?;
         clear_ambient_capability_set()?;
         let none = CapabilitySet::empty();
@@ -97,21 +113,40 @@ impl Sandbox {
         };
         set_capabilities(None, nothing).context("capabilities")?;
         let landlock = self.files.restrict_self().context("Landlock")?;
-        if landlock.ruleset == RulesetStatus::NotEnforced {
+        let has_landlock = landlock.ruleset != RulesetStatus::NotEnforced;
+        if !has_landlock {
+            let rest = if role::has_own_root() {
+                "seccomp, an own root directory and its user"
+            } else {
+                "seccomp and its user"
+            };
             tracing::warn!(
-                "this kernel has no Landlock (Linux 5.13, and `landlock` in its `lsm=`): the process that reads network input is confined by seccomp and its user alone"
+                "this kernel has no Landlock (Linux 5.13, and `landlock` in its `lsm=`): the process that reads network input is confined by {rest}"
             );
         }
         for filter in &self.filters {
             apply_filter(filter).context("seccomp")?;
         }
-        Ok(())
+        Ok(has_landlock)
     }
+}
+
+fn limit(value: u64) -> Rlimit {
+    Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    }
+}
+
+/// Whether the log goes to standard error and that is a file.
+fn logs_to_file() -> bool {
+    let file_type = fstat(std::io::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    file_type.is_ok_and(|file_type| file_type == FileType::RegularFile)
 }
 
 /// The seccomp filters. The kernel runs all of them and takes the most restrictive action
 /// (seccomp(2)).
-fn filters() -> Result<Vec<BpfProgram>> {
+fn filters(has_files: bool) -> Result<Vec<BpfProgram>> {
     let is_arm = cfg!(target_arch = "arm");
     let arch = match is_arm {
         true => Ok(TargetArch::aarch64),
@@ -140,7 +175,11 @@ fn filters() -> Result<Vec<BpfProgram>> {
         // knockd never makes these calls: only an attacker in control of the process does.
         filter(hostile()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
         // Has to be last: it forbids further filters.
-        filter(allowed()?, errno(libc::EPERM), SeccompAction::Allow)?,
+        filter(
+            allowed(has_files)?,
+            errno(libc::EPERM),
+            SeccompAction::Allow,
+        )?,
     ])
 }
 
@@ -163,9 +202,13 @@ fn number(call: impl Into<i64>) -> i64 {
 }
 
 /// The allowed system calls. All others fail with EPERM.
-fn allowed() -> Result<Rules> {
-    let calls = ALLOWED.iter().chain(LEGACY);
+fn allowed(has_files: bool) -> Result<Rules> {
+    let store = if has_files { STORE } else { &[] };
+    let calls = ALLOWED.iter().chain(LEGACY).chain(store);
     let mut rules: Rules = calls.map(|call| (number(*call), vec![])).collect();
+    for call in SEND {
+        rules.insert(number(*call), vec![to_peer()?]);
+    }
     let masked = |argument, mask, value| when(argument, Op::MaskedEq(mask), value);
     let no_code = masked(2, libc::PROT_EXEC.unsigned_abs().into(), 0)?;
     rules.insert(number(MMAP), vec![no_code.clone()]);
@@ -182,6 +225,17 @@ fn allowed() -> Result<Rules> {
     let own = vec![when(0, Op::Eq, std::process::id())?];
     rules.insert(number(libc::SYS_tgkill), own);
     Ok(rules)
+}
+
+/// Sends to the peer of a connected socket: without an address, and without MSG_FASTOPEN, which
+/// connects a TCP socket.
+fn to_peer() -> Result<SeccompRule> {
+    let others = !SEND_FLAGS & u64::from(u32::MAX);
+    // The kernel reads 32 bits of the flags. `send` has no address, and zero in its place.
+    Ok(SeccompRule::new(vec![
+        SeccompCondition::new(3, Len::Dword, Op::MaskedEq(others), 0)?,
+        SeccompCondition::new(4, Len::Qword, Op::Eq, 0)?,
+    ])?)
 }
 
 /// The system calls that kill the process.
@@ -213,6 +267,7 @@ mod tests {
         fs::{self, File},
         io,
         net::{TcpListener, UdpSocket},
+        os::unix::fs::FileExt as _,
         process::Command,
         thread,
     };
@@ -224,7 +279,11 @@ mod tests {
         let dir: OwnedFd = File::open(dir).unwrap().into();
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                Sandbox::new(Some(&dir)).unwrap().enter().unwrap();
+                let files = Files {
+                    dir: &dir,
+                    max_len: 4096,
+                };
+                Sandbox::new(Some(files)).unwrap().enter().unwrap();
                 work()
             });
             confined.join().unwrap()
@@ -239,18 +298,23 @@ mod tests {
     fn only_files_in_the_directory_are_accessible() {
         let [dir, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         fs::write(other.path().join("secret"), "").unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "a").unwrap();
         inside(&dir, || {
-            let file = dir.path().join("file");
-            fs::write(&file, "a").unwrap();
-            fs::rename(&file, dir.path().join("renamed")).unwrap();
-            assert_eq!(fs::read_to_string(dir.path().join("renamed")).unwrap(), "a");
-            fs::remove_file(dir.path().join("renamed")).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "a");
+            let writable = File::options().write(true).open(&file).unwrap();
+            writable.write_all_at(b"b", 0).unwrap();
+            assert!(denied(File::create(dir.path().join("new"))));
+            assert!(denied(fs::remove_file(&file)));
+            assert!(denied(fs::rename(&file, dir.path().join("renamed"))));
+            assert!(denied(writable.set_len(0)));
             assert!(denied(File::open(other.path().join("secret"))));
             assert!(denied(File::create(other.path().join("new"))));
             assert!(denied(File::open("/etc/passwd")));
             assert!(denied(File::open("/proc/self/environ")));
             assert!(denied(fs::read_dir("/")));
         });
+        assert_eq!(fs::read_to_string(&file).unwrap(), "b");
     }
 
     #[test]

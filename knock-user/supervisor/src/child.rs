@@ -4,7 +4,7 @@ use std::{env, os::fd::OwnedFd, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result};
 use knockd_config::Config;
-use knockd_runtime::account;
+use knockd_runtime::{account, role};
 use knockd_types::account::Account;
 use rustix::process::geteuid;
 use tokio::{
@@ -23,25 +23,22 @@ pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// Returns an error if the account does not exist or is privileged.
+/// Returns an error if the account does not exist, or if something else uses it.
 pub(crate) fn account(config: &Config) -> Result<Option<Account>> {
     if !geteuid().is_root() {
         return Ok(None);
     }
-    if let Some(warning) = account::warning(config.user.as_ref()) {
-        warn!("{warning}");
-    }
     account::unprivileged(config.user.as_ref()).map(Some)
 }
 
-/// Starts this program with `role` as `argv[0]`, which selects its role, and with `stdin` and
-/// `stdout`.
+/// Starts this program with `name` as `argv[0]`, which selects its role, and with `stdin` and
+/// `stdout`. It changes to `account` itself; see [`role::begin`].
 ///
 /// # Errors
 ///
 /// Returns an error if the process cannot be started.
 pub(crate) fn spawn(
-    role: &str,
+    name: &str,
     stdin: OwnedFd,
     stdout: Stdio,
     account: Option<&Account>,
@@ -49,7 +46,7 @@ pub(crate) fn spawn(
     // Not by its path: an upgrade may have replaced the file.
     let mut command = Command::new("/proc/self/exe");
     command
-        .arg0(role)
+        .arg0(name)
         .stdin(Stdio::from(stdin))
         .stdout(stdout)
         .env_clear()
@@ -61,12 +58,11 @@ pub(crate) fn spawn(
         .current_dir("/")
         .kill_on_drop(true);
     if let Some(account) = account {
-        // This also drops the supplementary groups and every capability.
-        command.uid(account.uid).gid(account.gid);
+        command.envs([role::change_to(account)]);
     }
     command
         .spawn()
-        .with_context(|| format!("{role} cannot be started"))
+        .with_context(|| format!("{name} cannot be started"))
 }
 
 /// Waits for the exit of a child whose channel was closed, and kills it after [`EXIT_TIMEOUT`].

@@ -1,6 +1,6 @@
 //! The supervisor's event loop: passes each event to the part that handles it.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::Result;
 use knockd_ipc::{
@@ -17,7 +17,6 @@ use crate::{
     exporter_process::ExporterEvent,
     listener_config::listener_config,
     listener_process::Launch,
-    replay_dir,
     resources::Sockets,
     signals::{SignalRequest, StopSignals},
     state::Supervisor,
@@ -62,6 +61,7 @@ impl Supervisor {
             let watchdog = watchdog.filter(|_| self.listener.was_ready());
             let expiry = self.ledger.next_deadline();
             let retry = self.datapath.retry_at();
+            let store = self.replay_dir.retry_at();
             let start = self.listener.next_start();
             let (interfaces, kernel_log) = self.datapath.events();
             // In this order, so that untrusted network input delays nothing else.
@@ -88,6 +88,7 @@ impl Supervisor {
                     self.follow_interfaces();
                 }
                 () = sleep_until_monotonic(retry) => self.follow_interfaces(),
+                () = sleep_until_monotonic(store) => self.replay_dir.retry(),
                 () = sleep_until_monotonic(start) => self.start_listener(sockets)?,
                 received = self.listener.recv() => match received? {
                     Received::Request(request) => self.handle_request(request),
@@ -104,21 +105,21 @@ impl Supervisor {
     }
 
     fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
-        // A listener can be traced until it makes itself undumpable. Until then it must share its
-        // user with no exporter, which could be compromised.
+        // An exporter is connected to one listener.
         self.exporter.wait_for_listener();
         let Self {
             listener,
             config,
             datapath,
             ledger,
+            replay_dir,
             reporter,
             started,
             ..
         } = self;
         listener.start(|| {
             let account = child::account(config)?;
-            let replay_dir = replay_dir::prepare_for(config, account.as_ref(), reporter);
+            let replay_dir = replay_dir.open(config, account.as_ref(), reporter);
             let store = config.state_dir.join(KNOCKS_FOLDER);
             let startup = StartupConfig {
                 log: log::chosen(),
@@ -131,9 +132,11 @@ impl Supervisor {
             let control = sockets.control.as_fd().try_clone_to_owned()?;
             let mut files = vec![control];
             files.extend(datapath.input()?);
+            let root = replay_dir.as_ref().map(OwnedFd::try_clone).transpose()?;
             files.extend(replay_dir);
             Ok(Launch {
                 account,
+                root,
                 startup,
                 files,
             })

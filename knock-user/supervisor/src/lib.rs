@@ -12,6 +12,7 @@
 //! | `requests` | a handler per request of the listener |
 //! | `event_loop` | passes each event to one of these |
 
+mod allowed;
 mod backoff;
 mod catalog;
 mod child;

@@ -54,6 +54,8 @@ struct Running {
 /// The startup configuration of a listener.
 pub(crate) struct Launch {
     pub(crate) account: Option<Account>,
+    /// The directory of the replay store.
+    pub(crate) root: Option<OwnedFd>,
     pub(crate) startup: StartupConfig,
     /// The file descriptors of `startup`.
     pub(crate) files: Vec<OwnedFd>,
@@ -93,7 +95,9 @@ impl ListenerProcess {
     fn spawn(&mut self, launch: Launch) -> Result<()> {
         self.has_replay_store = launch.startup.store.is_some();
         let (end, stdin) = SupervisorEnd::pair()?;
-        let process = child::spawn(LISTENER_NAME, stdin, Stdio::null(), launch.account.as_ref())?;
+        // The root directory of the listener.
+        let stdout = launch.root.map_or_else(Stdio::null, Stdio::from);
+        let process = child::spawn(LISTENER_NAME, stdin, stdout, launch.account.as_ref())?;
         let end = Arc::new(end);
         let messages = self.outbox.open();
         self.outbox

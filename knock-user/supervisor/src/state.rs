@@ -7,15 +7,15 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use knockd_config::Config;
-use knockd_runtime::clock::monotonic;
+use knockd_runtime::{clock::monotonic, isolation};
 use knockd_types::counters::Counters;
 use knockd_xdp::leases::Gate;
 use tokio::sync::Semaphore;
 
 use crate::{
     datapath::Datapath, exporter_process::ExporterProcess, lease_store::LeaseStore, ledger::Ledger,
-    listener_process::ListenerProcess, outbox::Outbox, reload::Reload, reporter::Reporter,
-    sd_notify::ServiceManager,
+    listener_process::ListenerProcess, outbox::Outbox, reload::Reload, replay_dir::ReplayDir,
+    reporter::Reporter, sd_notify::ServiceManager,
 };
 
 /// The maximum number of reports that wait in the queue of the listener: more than it has
@@ -31,6 +31,7 @@ pub(crate) struct Supervisor {
     pub(crate) exporter: ExporterProcess,
     pub(crate) datapath: Datapath,
     pub(crate) ledger: Ledger,
+    pub(crate) replay_dir: ReplayDir,
     pub(crate) reload: Reload,
     pub(crate) reporter: Reporter,
     pub(crate) service_manager: ServiceManager,
@@ -46,7 +47,8 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// A supervisor without a source. Its messages to the listener go through `outbox`. Without a
-    /// `store` the configuration must have no door that has to be closed.
+    /// `store` the configuration must have no door that has to be closed. Children that are started
+    /// from now on inherit neither a terminal nor open files.
     ///
     /// # Errors
     ///
@@ -57,12 +59,18 @@ impl Supervisor {
         reporter: Reporter,
         outbox: Outbox,
     ) -> Result<Self> {
+        let mut ledger = Ledger::new(&config, store, reporter.clone())?;
+        isolation::keep_files()?;
+        if !isolation::leave_terminal() {
+            ledger.use_own_sessions();
+        }
         Ok(Self {
             is_dry_run: false,
             listener: ListenerProcess::new(outbox),
             exporter: ExporterProcess::default(),
             datapath: Datapath::new(reporter.clone()),
-            ledger: Ledger::new(&config, store, reporter.clone())?,
+            ledger,
+            replay_dir: ReplayDir::default(),
             reload: Reload::new(),
             reporter,
             service_manager: ServiceManager::from_environment(),
@@ -82,7 +90,9 @@ impl Supervisor {
 
     /// Restores the doors that a previous daemon left open, with the leases of its gate.
     pub(crate) fn restore_leases(&mut self, previous: Option<&Gate>) {
-        let restored = self.ledger.restore(&mut self.datapath, previous);
+        let restored = self
+            .ledger
+            .restore(&self.config, &mut self.datapath, previous);
         if let (false, Some(previous)) = (restored, previous) {
             self.datapath.adopt_leases(previous);
         }

@@ -13,6 +13,7 @@ pub mod interface;
 pub mod names;
 pub mod policy;
 pub mod reason;
+pub mod replay_file;
 pub mod rules;
 pub mod status;
 pub mod syn;

@@ -31,6 +31,8 @@ pub struct Status {
     pub sources_in_progress: usize,
     /// The number of `tail` subscribers.
     pub tails: usize,
+    /// Whether Landlock confines the processes that read network input.
+    pub landlock: bool,
     /// The counters of the XDP program, by [`knock_common::counters::Outcome::name`]. Empty with
     /// `--lines`.
     pub kernel: BTreeMap<String, u64>,
@@ -64,7 +66,7 @@ pub struct DoorStatus {
     pub source: IpAddr,
     /// The ports that it opens in the gate.
     pub ports: Vec<String>,
-    /// `opening`, `open`, `run failed`, `closing` or `close failed`.
+    /// `opening`, `open`, `run failed`, `closing`, `close failed` or `in use`.
     pub state: String,
     /// The time until it closes, in seconds.
     pub seconds_left: u64,

@@ -60,8 +60,50 @@ fn it_has_no_rights_and_no_keys() {
     let environment = fs::read(format!("/proc/{exporter}/environ")).unwrap();
     for variable in environment.split(|byte| *byte == 0) {
         let name = variable.split(|byte| *byte == b'=').next();
-        let allowed: [&[u8]; 3] = [b"", b"NO_COLOR", b"JOURNAL_STREAM"];
+        let allowed: [&[u8]; 4] = [b"", b"NO_COLOR", b"JOURNAL_STREAM", b"KNOCKD_ACCOUNT"];
         assert!(allowed.contains(&name.unwrap()), "{environment:?}");
+    }
+}
+
+/// Its socket is the only one of TCP. A listening socket that is shut down could be connected by
+/// sending (`MSG_FASTOPEN`).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn it_cannot_connect_although_it_has_a_socket() {
+    use knock_tests::hijack::{Hijacked, Outcome};
+    use nix::{errno::Errno, libc};
+
+    /// The listening socket is the exporter's standard output.
+    const SOCKET: u64 = 1;
+
+    knock_tests::needs_bpf!();
+    let scene = Scene::with(&configuration()).unwrap();
+    // It has started, and is about to block.
+    Page::scrape(&scene.pair);
+    let mut hijacked = Hijacked::new(exporter(&scene).unwrap()).unwrap();
+    let both = libc::SHUT_RDWR as u64;
+    let shut = hijacked.call(libc::SYS_shutdown, &[SOCKET, both]);
+    assert_eq!(shut.unwrap(), Outcome::Returned(0));
+    // sockaddr_in of the client's host.
+    let family = u16::try_from(libc::AF_INET).unwrap().to_ne_bytes();
+    let server = [&family[..], &9_u16.to_be_bytes(), &[192, 0, 2, 2], &[0; 8]];
+    let server = hijacked.put(&server.concat()).unwrap();
+    let fast = libc::MSG_FASTOPEN as u64;
+    for (call, arguments) in [
+        (libc::SYS_sendto, &[SOCKET, server, 1, fast, server, 16][..]),
+        (libc::SYS_sendto, &[SOCKET, server, 1, fast, 0, 0]),
+        (libc::SYS_sendto, &[SOCKET, server, 1, 0, server, 16]),
+        (libc::SYS_sendmsg, &[SOCKET, server, fast]),
+        (libc::SYS_sendmmsg, &[SOCKET, server, 1, fast]),
+        (libc::SYS_connect, &[SOCKET, server, 16]),
+        (libc::SYS_bind, &[SOCKET, server, 16]),
+        (libc::SYS_listen, &[SOCKET, 1]),
+        (libc::SYS_setsockopt, &[SOCKET, 6, 30, server, 4]),
+        (libc::SYS_openat, &[0, server, 0]),
+        (libc::SYS_io_uring_setup, &[1, server]),
+    ] {
+        let outcome = hijacked.call(call, arguments).unwrap();
+        assert_eq!(outcome, Outcome::Failed(Errno::EPERM), "call {call}");
     }
 }
 

@@ -20,8 +20,9 @@ use knock_tests::{
 
 use crate::project;
 
-/// Maximum exposure level according to `systemd-analyze security`.
-const MAX_EXPOSURE: f64 = 2.5;
+/// Maximum exposure level according to `systemd-analyze security`. 0.1 of it is for chroot(2), which
+/// takes the file system away from the processes that read network input.
+const MAX_EXPOSURE: f64 = 2.6;
 
 /// A configuration whose door opens the gate and the firewall.
 const CONFIGURATION: &str = r#"

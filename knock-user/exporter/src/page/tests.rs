@@ -41,6 +41,7 @@ fn busy() -> Snapshot {
         }],
         sources_in_progress: 4,
         tails: 1,
+        landlock: true,
         gate_opening: latency.clone(),
         command_start: latency,
     }
@@ -62,8 +63,9 @@ fn everything_is_exported() {
     let page = page(&busy());
     for line in [
         "knockd_packets_total{outcome=\"knock\"} 1",
-        "knockd_packets_total{outcome=\"malformed\"} 20",
+        "knockd_packets_total{outcome=\"malformed\"} 21",
         "knockd_accepted_total 7",
+        "knockd_landlock 1",
         "knockd_refusals_total{reason=\"replayed\"} 3",
         "knockd_refusals_total{reason=\"stale\"} 0",
         "knockd_open_doors{door=\"ssh\"} 2",

@@ -31,6 +31,7 @@ impl Listener {
             attachments: report.attachments,
             sources_in_progress: self.assembler.sources(),
             tails: self.tails,
+            landlock: self.has_landlock,
             gate_opening: self.metrics.gate_opening.clone(),
             command_start: self.metrics.command_start.clone(),
         }

@@ -31,6 +31,7 @@ impl Listener {
             doors: report.doors,
             sources_in_progress: self.assembler.sources(),
             tails: self.tails,
+            landlock: self.has_landlock,
             kernel: report.kernel,
             daemon: report.counters.with(&self.counters),
         }

@@ -21,17 +21,13 @@ use std::{collections::HashSet, io, path::Path};
 
 use anyhow::{Result, bail, ensure};
 use knockd_runtime::durable::DurableFile;
-
-const MAGIC: &[u8] = b"knockd replay store 2\n";
-
-const RECORD_LEN: usize = 64;
+use knockd_types::replay_file::{CONTENT_LEN, MAGIC, RECORD_LEN, RECORDS};
 
 /// The most records in one write.
 pub(crate) const MAX_BATCH: usize = 256;
 
-/// The number of records. There are more than the store keeps: the place of a removed record is used
-/// again only after many others were written, whose horizon covers it.
-pub(super) const SLOTS: u64 = 66_560;
+/// The number of records.
+pub(super) const SLOTS: u64 = RECORDS as u64;
 
 /// A knock that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +49,14 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the file at `path`, and creates it and its directory if they do not exist. Returns the
-    /// records, oldest first.
+    /// Opens the file at `path`, which the supervisor has created. Returns the records, oldest first.
     ///
     /// # Errors
     ///
     /// Returns [`Taken`](knockd_runtime::durable::Taken) if another daemon uses the file, and another
     /// error if it cannot be opened or is damaged. It is left unchanged then.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Record>)> {
-        let (file, bytes) = DurableFile::open(path, MAGIC, CONTENT_LEN)?;
+        let (file, bytes) = DurableFile::open(path, MAGIC)?;
         let Content {
             records,
             next,
@@ -108,9 +103,6 @@ fn write(file: &DurableFile, number: u64, bytes: &[u8]) -> io::Result<()> {
 fn erase(file: &DurableFile, number: u64) -> io::Result<()> {
     write(file, number, &[0; MAX_BATCH * RECORD_LEN])
 }
-
-#[expect(clippy::cast_possible_truncation, reason = "it is below 2^23")]
-const CONTENT_LEN: usize = SLOTS as usize * RECORD_LEN;
 
 /// The place of the record `number` in the content of the file.
 const fn place(number: u64) -> usize {

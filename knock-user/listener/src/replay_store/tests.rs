@@ -1,5 +1,7 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
+use knockd_runtime::durable::DurableFile;
+use knockd_types::replay_file::{CONTENT_LEN, MAGIC};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,7 +24,9 @@ impl Dir {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// Opens the store, and creates its file as the supervisor does if it does not exist.
     fn open(&self) -> ReplayStore {
+        DurableFile::create(&self.file(), MAGIC, CONTENT_LEN).unwrap();
         let (store, problem) = ReplayStore::open(self.0.path(), self.0.path()).unwrap();
         assert!(problem.is_none(), "{problem:?}");
         store
@@ -140,14 +144,15 @@ fn a_larger_skew_does_not_bring_old_knocks_back() {
 }
 
 #[test]
-fn files_are_for_their_owner_alone() {
+fn a_missing_store_accepts_nothing_and_is_not_created() {
     let dir = Dir::new();
-    let state = dir.0.path().join("state");
-    let (_store, problem) = ReplayStore::open(&state, &state).unwrap();
-    assert!(problem.is_none());
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode(&state), 0o700);
-    assert_eq!(mode(&state.join(KNOCKS_FILE)), 0o600);
+    let (mut store, problem) = ReplayStore::open(dir.0.path(), dir.0.path()).unwrap();
+    let problem = format!("{:#}", problem.unwrap());
+    assert!(problem.contains("No such file"), "{problem}");
+    refused(accepts(&mut store, 1, NOW, NOW), "has failed");
+    assert!(!dir.file().exists());
+    drop(dir.open());
+    accepts(&mut store, 1, NOW, NOW).unwrap();
 }
 
 #[test]

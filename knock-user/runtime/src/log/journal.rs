@@ -4,7 +4,7 @@
 use std::{
     fmt,
     fmt::Write as _,
-    io,
+    io::{self, ErrorKind},
     os::unix::net::UnixDatagram,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -35,8 +35,7 @@ impl Journal {
     pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        // The journal ignores an empty datagram.
-        socket.send_to(&[], SOCKET)?;
+        socket.connect(SOCKET)?;
         Ok(Self {
             socket,
             lost: AtomicU64::new(0),
@@ -49,11 +48,29 @@ impl Journal {
             let message =
                 format!("{lost} log entries lost: the journal was too slow or unavailable");
             let notice = datagram(Level::WARN, &message, &[]);
-            self.socket.send_to(notice.as_bytes(), SOCKET)?;
+            self.send_once(notice.as_bytes())?;
             self.lost.store(0, Ordering::Relaxed);
         }
-        // Not connected, because a restarted journal has a new socket.
-        self.socket.send_to(entry, SOCKET).map(|_| ())
+        self.send_once(entry)
+    }
+
+    /// Sends to the journal, and connects again if its socket is another one by now. A process in a
+    /// sandbox cannot do that, and its entries are lost until it is restarted. It can reach no other
+    /// socket either.
+    fn send_once(&self, entry: &[u8]) -> io::Result<()> {
+        let sent = self.socket.send(entry);
+        let is_gone = |error: &io::Error| {
+            // The kernel disconnects a socket when it reports that its peer is gone.
+            let gone = [ErrorKind::ConnectionRefused, ErrorKind::NotConnected];
+            gone.contains(&error.kind())
+        };
+        if sent.as_ref().is_err_and(is_gone) {
+            self.socket.connect(SOCKET)?;
+            self.socket.send(entry)?;
+        } else {
+            sent?;
+        }
+        Ok(())
     }
 }
 

@@ -23,29 +23,13 @@ pub(super) const ALLOWED: Calls = &[
     libc::SYS_close,
     libc::SYS_fcntl,
     libc::SYS_fstat,
-    // The control socket, the metrics socket, the journal, the IPC channel to the supervisor.
+    // The control socket, the metrics socket, the IPC channel to the supervisor. Not `sendmsg`: a
+    // filter cannot see the address in its argument.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
     libc::SYS_shutdown,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
     libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
-    // The replay store, in the directory that Landlock allows.
-    libc::SYS_openat,
-    libc::SYS_statx,
-    libc::SYS_mkdirat,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_unlinkat,
-    libc::SYS_flock,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
     // Waiting and clocks.
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
@@ -77,23 +61,37 @@ pub(super) const ALLOWED: Calls = &[
     libc::SYS_exit_group,
 ];
 
+/// Allowed if there is a replay store, a file in the directory that Landlock allows. It is neither
+/// created nor removed here, and keeps its length.
+pub(super) const STORE: Calls = &[
+    libc::SYS_openat,
+    libc::SYS_statx,
+    libc::SYS_flock,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
+    libc::SYS_open,
+    #[cfg(not(target_arch = "arm"))]
+    libc::SYS_newfstatat,
+    #[cfg(target_arch = "arm")]
+    libc::SYS_stat64,
+    #[cfg(target_arch = "arm")]
+    libc::SYS_fstatat64,
+];
+
+/// Send through a socket. On 32-bit ARM `send` is not `sendto` without an address.
+#[cfg(not(target_arch = "arm"))]
+pub(super) const SEND: Calls = &[libc::SYS_sendto];
+#[cfg(target_arch = "arm")]
+pub(super) const SEND: Calls = &[libc::SYS_sendto, libc::SYS_send];
+
 /// Also allowed on this architecture: what the C library prefers to a call of [`ALLOWED`].
 #[cfg(target_arch = "x86_64")]
-pub(super) const LEGACY: Calls = &[
-    libc::SYS_newfstatat,
-    libc::SYS_open,
-    libc::SYS_stat,
-    libc::SYS_lstat,
-    libc::SYS_mkdir,
-    libc::SYS_rename,
-    libc::SYS_unlink,
-    libc::SYS_epoll_wait,
-    libc::SYS_poll,
-];
+pub(super) const LEGACY: Calls = &[libc::SYS_epoll_wait, libc::SYS_poll];
 
 /// Also allowed on this architecture: what the C library prefers to a call of [`ALLOWED`].
 #[cfg(not(any(target_arch = "x86_64", target_arch = "arm")))]
-pub(super) const LEGACY: Calls = &[libc::SYS_newfstatat];
+pub(super) const LEGACY: Calls = &[];
 
 /// Also allowed on this architecture: what the C library prefers to a call of [`ALLOWED`].
 #[cfg(target_arch = "arm")]
@@ -102,16 +100,7 @@ pub(super) const LEGACY: Calls = &[
     libc::SYS__llseek,
     libc::SYS_fcntl64,
     libc::SYS_fstat64,
-    libc::SYS_fstatat64,
-    libc::SYS_stat64,
-    libc::SYS_lstat64,
-    libc::SYS_ftruncate64,
-    libc::SYS_open,
-    libc::SYS_mkdir,
-    libc::SYS_rename,
-    libc::SYS_unlink,
-    // Here they are calls of their own, not `sendto` and `recvfrom` without an address.
-    libc::SYS_send,
+    // Here it is a call of its own, not `recvfrom` without an address.
     libc::SYS_recv,
     libc::SYS_epoll_wait,
     libc::SYS_poll,

@@ -17,6 +17,7 @@ impl Folder {
     }
 
     fn open(&self) -> (Journal, Vec<Record>) {
+        DurableFile::create(&self.file(), MAGIC, CONTENT_LEN).unwrap();
         Journal::open(&self.file()).unwrap()
     }
 
