@@ -33,6 +33,8 @@ use crate::{
 pub(super) struct Checker<'a> {
     /// The configuration's directory. Paths of secret files are relative to it.
     folder: &'a Path,
+    /// The user of the unprivileged processes.
+    listener: Option<Account>,
     problems: Vec<Problem>,
 }
 
@@ -69,6 +71,7 @@ impl<'a> Checker<'a> {
     pub(super) fn new(folder: &'a Path) -> Self {
         Self {
             folder,
+            listener: None,
             problems: Vec::new(),
         }
     }
@@ -101,8 +104,11 @@ impl<'a> Checker<'a> {
             window,
             file.limits.leases.clone().into(),
         );
-        let doors = self.doors(file.door, &names, &protocols);
         let user = file.user.as_ref().and_then(|user| self.user(user));
+        self.listener = user
+            .clone()
+            .or_else(|| account::find(account::DEFAULT_USER).ok().flatten());
+        let doors = self.doors(file.door, &names, &protocols);
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
@@ -362,7 +368,15 @@ impl<'a> Checker<'a> {
     /// The user and group that the commands of `entry` run as, if configured.
     fn door_account(&mut self, entry: &file::Door) -> Option<Account> {
         match (&entry.user, &entry.group) {
-            (Some(user), group) => self.account(user, group.as_ref()),
+            (Some(user), group) => {
+                let account = self.account(user, group.as_ref())?;
+                let is_listener = |listener: &Account| listener.uid == account.uid;
+                if self.listener.as_ref().is_some_and(is_listener) {
+                    let message = "the processes that read network input run as this user, and its commands could end them: name another user";
+                    self.problem_at(user, message.into());
+                }
+                Some(account)
+            }
             (None, Some(group)) => {
                 let message = "a `group` needs a `user`: root in another group is still root";
                 self.problem_at(group, message.into());

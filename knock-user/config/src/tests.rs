@@ -511,6 +511,11 @@ fn users_are_looked_up_and_the_network_facing_process_is_not_roots() {
             "user = \"nobody-here\"",
             "this host has no user `nobody-here`",
         ),
+        (
+            "user = \"daemon\"",
+            "user = \"daemon\"",
+            "its commands could end them",
+        ),
         ("", "group = \"daemon\"", "a `group` needs a `user`"),
         (
             "",

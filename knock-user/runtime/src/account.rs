@@ -66,8 +66,7 @@ pub fn give_to_group(file: impl AsFd, gid: u32) -> Result<(), Errno> {
 ///
 /// # Errors
 ///
-/// Returns an error if it does not exist, or if it is not for these processes alone: a process of the
-/// same user can do to them what they can do to it.
+/// Returns an error if it does not exist, or has another name, or is `nobody`.
 pub fn unprivileged(configured: Option<&Account>) -> Result<Account> {
     let account = match configured {
         Some(account) => account.clone(),
@@ -94,12 +93,21 @@ fn require_unshared(account: &Account) -> Result<()> {
             "user `{account}` is the same as user `{other}`: set `user` to one that nothing else uses"
         );
     }
-    if let Some(process) = process_of(*uid) {
-        bail!(
-            "process {process} also runs as user `{account}`, and could read the keys of clients: set `user` to one that nothing else uses"
-        );
-    }
     Ok(())
+}
+
+/// Checks that no other process runs as the user of the unprivileged processes: it could end them.
+///
+/// # Errors
+///
+/// Returns an error that names the process.
+pub fn require_unused(account: &Account) -> Result<()> {
+    match process_of(account.uid) {
+        None => Ok(()),
+        Some(process) => bail!(
+            "process {process} also runs as user `{account}`: set `user` to one that nothing else uses"
+        ),
+    }
 }
 
 /// Another name of the user `uid` in the lines of `users`, which have the form of passwd(5).
@@ -130,8 +138,8 @@ fn process_of(uid: u32) -> Option<String> {
 /// What the administrator should know about the account of the unprivileged processes.
 #[must_use]
 pub fn warning(configured: Option<&Account>) -> Option<String> {
-    let error = unprivileged(configured).err()?;
-    Some(format!("{error:#}"))
+    let checked = unprivileged(configured).and_then(|account| require_unused(&account));
+    Some(format!("{:#}", checked.err()?))
 }
 
 #[cfg(test)]

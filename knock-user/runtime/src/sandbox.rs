@@ -16,7 +16,7 @@ use landlock::{
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::{
-    fs::{FileType, fstat},
+    fs::{FileType, Stat, fstat},
     process::{Resource, Rlimit, setrlimit},
     thread::{
         CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
@@ -99,8 +99,8 @@ impl Sandbox {
     /// Returns an error if the kernel refuses a restriction. Earlier ones may be in effect.
     pub fn enter(self) -> Result<bool> {
         setrlimit(Resource::Core, limit(0))?;
-        // A log in a file grows.
-        if !logs_to_file() {
+        // Such a file grows.
+        if !prints_to_file() {
             setrlimit(Resource::Fsize, limit(self.max_file_len))?;
         }
         set_no_new_privs(true)?;
@@ -138,10 +138,12 @@ fn limit(value: u64) -> Rlimit {
     }
 }
 
-/// Whether the log goes to standard error and that is a file.
-fn logs_to_file() -> bool {
-    let file_type = fstat(std::io::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    file_type.is_ok_and(|file_type| file_type == FileType::RegularFile)
+/// Whether standard output or standard error, which may be the log, is a file.
+fn prints_to_file() -> bool {
+    let is_file = |stat: rustix::io::Result<Stat>| {
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    };
+    is_file(fstat(std::io::stdout())) || is_file(fstat(std::io::stderr()))
 }
 
 /// The seccomp filters. The kernel runs all of them and takes the most restrictive action

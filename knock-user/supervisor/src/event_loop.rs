@@ -7,7 +7,7 @@ use knockd_ipc::{
     channel::Received,
     message::{Message, StartupConfig},
 };
-use knockd_runtime::{clock::sleep_until_monotonic, log};
+use knockd_runtime::{account, clock::sleep_until_monotonic, log};
 use knockd_types::names::KNOCKS_FOLDER;
 use rustix::process::geteuid;
 use tracing::{info, warn};
@@ -117,8 +117,13 @@ impl Supervisor {
             started,
             ..
         } = self;
+        let is_first = !listener.was_ready();
         listener.start(|| {
             let account = child::account(config)?;
+            // Later, a process that has nothing to do with knockd must not keep clients out.
+            if let Some(account) = account.as_ref().filter(|_| is_first) {
+                account::require_unused(account)?;
+            }
             let replay_dir = replay_dir.open(config, account.as_ref(), reporter);
             let store = config.state_dir.join(KNOCKS_FOLDER);
             let startup = StartupConfig {

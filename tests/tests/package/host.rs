@@ -21,6 +21,8 @@ use tempfile::TempDir;
 
 /// Mounts the overlay. /run is a separate tmpfs and looks as if systemd runs.
 const MOUNT: &str = r#"
+# The package creates the user that other tests find there.
+for file in /etc/passwd /etc/group; do if mountpoint -q "$file"; then umount "$file"; fi; done
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"

@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 
 use knock_common::{
+    address::Address,
     datagram::DATAGRAM_LEN,
     protocol::datagram::{Beneficiary, OpenError, Request, replay_id},
 };
-use knockd_types::names::is_unicast;
 
 use super::{Arrival, Authenticator, Refusal, Refused, SingleUse, Verified};
 
@@ -120,7 +120,9 @@ fn beneficiary(asked: Beneficiary, source: IpAddr, allow_other: bool) -> Result<
         Beneficiary::Bound(address) if address == source => Ok(source),
         Beneficiary::Bound(_) => Err(Refusal::BoundElsewhere),
         // A door opens for a single host only.
-        Beneficiary::Other(address) if allow_other && is_unicast(address) => Ok(address),
+        Beneficiary::Other(address) if allow_other && !Address::from(address).is_martian() => {
+            Ok(address)
+        }
         Beneficiary::Other(_) => Err(Refusal::ForOther),
     }
 }
