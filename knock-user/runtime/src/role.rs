@@ -66,11 +66,8 @@ pub fn begin(name: &CStr) -> Result<()> {
             ids.0.parse().context(ACCOUNT)?,
             ids.1.parse().context(ACCOUNT)?,
         );
-        match enter_root() {
-            Ok(()) => HAS_OWN_ROOT.store(true, Ordering::Relaxed),
-            // The sandbox says so if there is no other protection.
-            Err(error) => tracing::debug!("no root directory of its own: {error:#}"),
-        }
+        // Without the capability it keeps that of the host. The sandbox says so if that matters.
+        HAS_OWN_ROOT.store(enter_root().is_ok(), Ordering::Relaxed);
         change_account(Uid::from_raw(uid), Gid::from_raw(gid))
             .with_context(|| format!("cannot become user {uid}"))?;
     }

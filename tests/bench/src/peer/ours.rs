@@ -38,7 +38,6 @@ const SEQUENCE: &[u8] = &[1, 2, 3, 4];
 /// user `nobody` also exists on machines without the package.
 const CONFIGURATION: &str = r#"control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
-user = "nobody"
 
 [[door]]
 name = "ssh"
