@@ -34,8 +34,7 @@ pub(crate) enum Kind {
 
 const SEQUENCE: &[u8] = &[1, 2, 3, 4];
 
-/// The door closes after one second, so that the leases of earlier knocks do not accumulate. The
-/// user `nobody` also exists on machines without the package.
+/// The door closes after one second, so that the leases of earlier knocks do not accumulate.
 const CONFIGURATION: &str = r#"control_socket = "{folder}/knockd.sock"
 state_dir = "{folder}/state"
 
