@@ -61,6 +61,10 @@ fn the_listener_has_no_privileges() {
         .any(|kind| target.starts_with(kind));
         assert!(is_harmless || target.contains("/state/knocks"), "{open:?}");
     }
+    // Its root directory contains nothing else.
+    let root = fs::read_dir(format!("/proc/{listener}/root")).unwrap();
+    let names: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["accepted.journal"]);
     // It can write the file of the replay store, and create no other one.
     let folder = fs::metadata(scene.files.path("state/knocks")).unwrap();
     assert_eq!((folder.uid(), folder.mode() & 0o7777), (0, 0o755));

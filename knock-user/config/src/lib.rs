@@ -3,7 +3,8 @@
 //!
 //! [`model`] contains the validated values. Of the private modules, `file` describes the format
 //! of the file, `value` validates single values, `check` validates values together, `keys` derives
-//! the clients' keys, `strict` refuses files that others could replace, and `place` adds line and key to each error.
+//! the clients' keys, `strict` refuses files that others could replace, and `place`
+//! adds line and key to each error.
 
 mod check;
 mod file;

@@ -59,7 +59,7 @@ impl TryFrom<String> for Name {
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         if name.is_empty() || name.len() > 64 || name.chars().any(misleads) {
-            return Err("a name has 1 to 64 bytes and no control characters");
+            return Err("a name has 1 to 64 bytes and no control or invisible characters");
         }
         if name == BY_HAND {
             return Err("this name is reserved for doors that are opened manually");

@@ -84,7 +84,7 @@ fn require_unshared(account: &Account) -> Result<()> {
     let Account { name, uid, .. } = account;
     ensure!(
         name != NOBODY && *uid != OVERFLOW_UID,
-        "user `{account}` may be shared by other services, which could read the keys of clients: set `user` to one that nothing else uses"
+        "user `{account}` may be shared by other services, which could end the processes of knockd: set `user` to one that nothing else uses"
     );
     // Users of a directory service are not listed there.
     let users = fs::read_to_string(PASSWD).unwrap_or_default();

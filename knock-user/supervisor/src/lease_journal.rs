@@ -14,6 +14,9 @@ use crate::{
 /// The end of a lease that was revoked, also if the kernel still has the lease.
 const REVOKED: u64 = 0;
 
+/// The end of a lease that has ended in time, whatever the wall clock says later.
+const ENDED: u64 = 1;
+
 /// The journal. If no door has to be closed, it has no store.
 #[derive(Debug)]
 pub(crate) struct LeaseJournal {
@@ -104,6 +107,8 @@ fn record(open: &OpenDoor, door: &str, client: &str, now: Duration, unix_now: u6
         seconds: open.lease.as_secs(),
         until: if open.revoked {
             REVOKED
+        } else if left.is_zero() {
+            ENDED
         } else {
             unix_now.saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
         },
@@ -116,6 +121,9 @@ fn record(open: &OpenDoor, door: &str, client: &str, now: Duration, unix_now: u6
 pub(crate) fn rest(record: &LeaseRecord, kernel: Option<Duration>, unix_now: u64) -> Rest {
     if record.until == REVOKED {
         return Rest::Revoked;
+    }
+    if record.until == ENDED {
+        return Rest::Left(Duration::ZERO);
     }
     let left =
         kernel.unwrap_or_else(|| Duration::from_millis(record.until.saturating_sub(unix_now)));
@@ -161,7 +169,7 @@ mod tests {
             ("ssh", "laptop")
         );
         assert_eq!((record.seconds, record.opened), (30, true));
-        assert_eq!(written(NOW).until, UNIX_NOW, "it has ended in time");
+        assert_eq!(written(NOW).until, ENDED);
         let revoked = OpenDoor {
             revoked: true,
             ..open(NOW)
@@ -173,7 +181,7 @@ mod tests {
             ..open(NOW + Duration::from_secs(20))
         };
         let record = super::record(&in_use, "ssh", "laptop", NOW, UNIX_NOW);
-        assert_eq!(record.until, UNIX_NOW, "it has ended, whoever uses it");
+        assert_eq!(record.until, ENDED, "whoever uses it");
     }
 
     #[test]
@@ -193,6 +201,11 @@ mod tests {
         for (kernel, left) in [(7, 7), (99, 30), (0, 0)] {
             let rest = rest(&record, Some(secs(kernel)), UNIX_NOW);
             assert_eq!(rest, Rest::Left(secs(left)));
+        }
+        record.until = ENDED;
+        // Neither another door's lease nor a clock that was set back brings it back.
+        for kernel in [Some(secs(7)), None] {
+            assert_eq!(rest(&record, kernel, 0), Rest::Left(secs(0)));
         }
         record.until = REVOKED;
         assert_eq!(rest(&record, Some(secs(7)), UNIX_NOW), Rest::Revoked);

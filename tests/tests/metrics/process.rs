@@ -57,6 +57,8 @@ fn it_has_no_rights_and_no_keys() {
             .any(|kind| target.starts_with(kind));
         assert!(is_harmless, "{open:?}");
     }
+    let root = fs::read_dir(format!("/proc/{exporter}/root")).unwrap();
+    assert_eq!(root.count(), 0, "its root directory is empty");
     let environment = fs::read(format!("/proc/{exporter}/environ")).unwrap();
     for variable in environment.split(|byte| *byte == 0) {
         let name = variable.split(|byte| *byte == b'=').next();
