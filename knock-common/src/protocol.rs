@@ -9,6 +9,7 @@ pub mod identity;
 pub mod lease;
 pub mod stale;
 pub mod syn;
+pub mod tile;
 
 #[cfg(test)]
 mod vectors;

@@ -1,15 +1,19 @@
 //! The frame that a program is called with, for XDP and for traffic control (tc).
 
-use core::ffi::c_void;
+use core::{ffi::c_void, hint::black_box};
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::bpf_xdp_get_buff_len,
+    bindings::bpf_hdr_start_off,
+    helpers::{bpf_skb_load_bytes_relative, bpf_xdp_get_buff_len},
     programs::{TcContext, XdpContext},
 };
 use knock_common::settings::Settings;
 
-use crate::{body::Body, packet::Cursor};
+use crate::{
+    body::Body,
+    packet::{Cursor, Truncated},
+};
 
 /// A received frame.
 pub(crate) trait Frame: EbpfContext {
@@ -52,6 +56,60 @@ impl Skb {
             let _ = ctx.skb.pull_data(wanted);
         }
         Self(ctx)
+    }
+
+    /// The packet behind the link-layer header. An IPIP, SIT or GRE tunnel leaves the headers of the
+    /// tunnel in front of it before Linux 5.14 (net-next merge "net: reset MAC header consistently
+    /// across L3 virtual devices"), and the kernel does not tell how long they are.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Truncated`] if they are longer than 256 bytes.
+    #[inline(always)]
+    pub(crate) fn packet(&self) -> Result<Cursor, Truncated> {
+        let mut cursor = self.cursor();
+        let last = cursor.remaining().wrapping_sub(size_of::<u16>());
+        if self.lacks(last) == 0 {
+            return Ok(cursor);
+        }
+        // The packet begins an even number of bytes later: the least for which it is not too short.
+        // Without branches, because the verifier would follow each of them.
+        let mut too_few = 0;
+        for step in [128, 64, 32, 16, 8, 4, 2] {
+            too_few += self.lacks(last.wrapping_sub(too_few + step)) * step;
+        }
+        // The verifier of Linux 5.10 does not see this bound, and the compiler must not see it.
+        let before = (black_box(too_few) & 0xfe) + 2;
+        if self.lacks(last.wrapping_sub(before)) != 0 {
+            return Err(Truncated);
+        }
+        cursor.skip(before)?;
+        Ok(cursor)
+    }
+
+    /// 1 if the packet has no two bytes at `offset` in the first buffer, else 0. 0 also if `offset` is
+    /// negative.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a buffer is shorter than 4 GiB, and the kernel refuses an offset above 65535"
+    )]
+    fn lacks(&self, offset: usize) -> usize {
+        const SIGN: u32 = u64::BITS - 1;
+        let mut bytes = 0_u16;
+        // SAFETY: the context is the one that the kernel passed to the program, and the kernel writes
+        // two bytes.
+        let result = unsafe {
+            bpf_skb_load_bytes_relative(
+                self.as_ptr(),
+                offset as u32,
+                (&raw mut bytes).cast(),
+                2,
+                bpf_hdr_start_off::BPF_HDR_START_NET,
+            )
+        };
+        ((result as u64 & !(offset as u64)) >> SIGN) as usize
     }
 
     /// The EtherType of the packet, without VLAN tags.

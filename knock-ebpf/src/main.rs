@@ -70,7 +70,10 @@ fn knock_tc(ctx: TcContext) -> i32 {
 fn knock_tc_ip(ctx: TcContext) -> i32 {
     let frame = Skb::new(ctx, &SETTINGS);
     let is_elsewhere = |ip| route::is_elsewhere(&frame, &SETTINGS, ip, Ports::default());
-    let parsed = parse::packet(frame.cursor(), frame.ether_type(), &SETTINGS, is_elsewhere);
+    let parsed = match frame.packet() {
+        Ok(packet) => parse::packet(packet, frame.ether_type(), &SETTINGS, is_elsewhere),
+        Err(truncated) => Err(truncated.into()),
+    };
     tc_verdict(&frame, parsed)
 }
 

@@ -1,4 +1,5 @@
-//! The cost of a block that no client's key fits. A key that fits ends the search early.
+//! The cost of blocks that no client's key fits: one alone, and several together. A key that fits ends
+//! the search early.
 
 use std::{
     hint::black_box,
@@ -6,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use knock_common::protocol::{block::Block, identity::PublicKey, syn::SynSecret};
-use knockd_listener::auth::{Arrival, Authenticator};
+use knockd_listener::auth::{Arrival, Attempt, Authenticator};
 use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
 
 criterion_group!(verifier, verify);
@@ -26,17 +27,23 @@ fn verify(criterion: &mut Criterion) {
     for clients in [1, 100, 10_000] {
         let authenticator = authenticator(clients, &mut random);
         // One in 256 blocks passes a key's first check by chance.
-        let blocks: Vec<_> = (0..64)
-            .map(|_| Block(std::array::from_fn(|_| random.u8(..))))
+        let attempts: Vec<_> = (0..64)
+            .map(|_| Attempt {
+                block: Block(std::array::from_fn(|_| random.u8(..))),
+                arrival: ARRIVAL,
+            })
             .collect();
-        let id = BenchmarkId::from_parameter(format!("{clients} keys"));
-        group.bench_function(id, |bencher| {
-            let mut blocks = blocks.iter().cycle();
-            bencher.iter(|| {
-                let block = blocks.next().map(black_box);
-                block.map(|block| authenticator.verify(block, &ARRIVAL))
+        for together in [1_usize, 8, 64] {
+            let id = BenchmarkId::new(format!("{clients} keys"), format!("{together} blocks"));
+            group.throughput(Throughput::Elements((together * clients) as u64));
+            group.bench_function(id, |bencher| {
+                let mut tiles = attempts.chunks(together).cycle();
+                bencher.iter(|| {
+                    let tile = tiles.next().map(black_box);
+                    tile.map(|tile| authenticator.verify(tile))
+                });
             });
-        });
+        }
     }
     group.finish();
 }

@@ -10,7 +10,7 @@ use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
 
 use knockd_types::syn::Syn;
 
-pub use self::queue::{Candidates, MAX_EVENTS};
+pub use self::queue::{Candidate, Candidates, MAX_EVENTS};
 use self::{
     queue::{Event, nanoseconds},
     sources::Sources,
@@ -122,9 +122,10 @@ impl Assembler {
         queue.insert(event).then(|| queue.candidates(&event))
     }
 
-    /// Clears the queue of `source` after one of its candidates was accepted.
-    pub fn accept(&mut self, source: &IpAddr) {
-        self.sources.remove(source);
+    /// Removes the events of `source` up to time `until`, that of the last SYN of a block that was
+    /// accepted.
+    pub fn accept(&mut self, source: &IpAddr, until: Duration) {
+        self.sources.accept(source, nanoseconds(until));
     }
 
     /// Removes the sources without an event since `now` minus the timeout.

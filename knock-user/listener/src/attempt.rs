@@ -3,19 +3,21 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
-use knock_common::protocol::block::Block;
+use arrayvec::ArrayVec;
+use knock_common::protocol::tile::TILE_LEN;
 use knockd_ipc::request::{OpenDoor, Request, WithdrawDoor};
 use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
 };
-use knockd_types::{datagram::Datagram, event::Event, policy::Policy, reason::Reason, syn::Syn};
+use knockd_types::{datagram::Datagram, event::Event, policy::Policy, reason::Reason};
 use tracing::warn;
 
 use crate::{
-    auth::{Arrival, Refusal, Refused, SingleUse, Verified, Wish},
+    auth::{Arrival, Attempt, Refusal, Refused, SingleUse, Verified, Wish},
     replay_store::{RecordError, ReplayStore},
     state::{AcceptedKnock, Listener},
+    trials::Trial,
 };
 
 /// The time in which further copies of an accepted knock arrive. The client sends up to 8 copies of
@@ -44,16 +46,30 @@ impl Listener {
         Ok(())
     }
 
-    /// Tries `block`, which `syn` has completed. Returns whether it is accepted: then it is in
-    /// [`Listener::accepted_knocks`].
-    pub(super) fn attempt(&mut self, block: &Block, syn: &Syn) -> bool {
-        self.counters.attempts += 1;
-        let arrival = self.arrival(syn.source);
-        let verified = self.authenticator.verify(block, &arrival);
-        self.decide(verified, &arrival, syn.at)
+    /// Tries the blocks of `trials`. The accepted ones are in [`Listener::accepted_knocks`] then.
+    pub(super) fn attempt(&mut self, trials: &[Trial]) {
+        let arrivals = trials.iter().map(|trial| Attempt {
+            block: trial.block,
+            arrival: self.arrival(trial.source),
+        });
+        let attempts: Vec<_> = arrivals.collect();
+        self.counters.attempts += attempts.len() as u64;
+        let outcomes = self.authenticator.verify(&attempts);
+        let mut accepted: ArrayVec<&Trial, TILE_LEN> = ArrayVec::new();
+        for ((trial, attempt), outcome) in trials.iter().zip(&attempts).zip(outcomes) {
+            // As if it had been removed from those that wait.
+            if accepted.iter().any(|other| trial.overlaps(other)) {
+                continue;
+            }
+            if self.decide(outcome, &attempt.arrival, trial.at) {
+                self.assembler.accept(&trial.source, trial.until);
+                self.trials.accept(trial);
+                accepted.push(trial);
+            }
+        }
     }
 
-    /// Tries `datagram`, like [`Listener::attempt`].
+    /// Tries `datagram`. Returns whether it is accepted.
     pub(super) fn attempt_datagram(&mut self, datagram: &Datagram) -> bool {
         let arrival = self.arrival(datagram.source);
         let (decrypted, is_known) = self.decrypted.get(&self.authenticator, &datagram.bytes);

@@ -1,9 +1,10 @@
 //! The listener's event loop: waits for messages of the supervisor, queries and input of the
 //! source, and routes them.
 
-use std::os::fd::OwnedFd;
+use std::{future::ready, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
+use knock_common::protocol::tile::TILE_LEN;
 use knockd_ipc::{
     message::{ListenerConfig, Message},
     request::Request,
@@ -18,9 +19,12 @@ use crate::{
     auth::Authenticator,
     query::Query,
     replay_store::MAX_BATCH,
-    source::lines::Line,
+    source::{lines::Line, ring::MAX_BATCH as MAX_READ},
     state::{Batch, Input, Listener, Rings, Source},
 };
+
+/// SYNs that are read before some of the blocks that they complete are tried.
+const MAX_UNTRIED: usize = 16 * MAX_READ;
 
 impl Listener {
     /// Runs until the supervisor exits.
@@ -54,6 +58,7 @@ impl Listener {
                         self.supervisor.send(&Request::Ended).await?;
                     }
                 },
+                () = ready(()), if !self.trials.is_empty() => self.try_next().await?,
             }
         }
         self.log_refusal_sums();
@@ -120,6 +125,7 @@ impl Listener {
             // These SYNs and incomplete sequences are offsets in the previous window.
             left.syns.clear();
             self.assembler.clear();
+            self.trials.clear();
         }
         self.handle_events(&mut left).await
     }
@@ -144,8 +150,10 @@ impl Listener {
     async fn handle_line(&mut self, line: Line) -> Result<()> {
         match line {
             Line::Syn(syn) => {
-                self.handle_syns(&[syn]).await?;
-                self.commit().await?;
+                self.handle_syns(&[syn]);
+                while !self.trials.is_empty() {
+                    self.try_next().await?;
+                }
             }
             Line::OutsideWindow => self.counters.lines_outside_window += 1,
             Line::Skipped { number, reason } => {
@@ -160,14 +168,31 @@ impl Listener {
         Ok(())
     }
 
-    /// Handles the events in `batch`, which is empty afterwards.
+    /// Handles the events in `batch`, which is empty afterwards. Blocks of SYNs wait until the ring
+    /// buffer was read to its end, so that it has room for a genuine knock, and the blocks that are
+    /// tried first are chosen among as many as possible.
     async fn handle_events(&mut self, batch: &mut Batch) -> Result<()> {
-        self.handle_syns(&batch.syns).await?;
+        self.handle_syns(&batch.syns);
+        self.untried += batch.syns.len();
+        let may_be_more = batch.syns.len() == MAX_READ;
         batch.syns.clear();
         for datagram in &batch.datagrams {
             self.handle_datagram(datagram).await?;
         }
         batch.datagrams.clear();
+        self.commit().await?;
+        if may_be_more && self.untried < MAX_UNTRIED {
+            return Ok(());
+        }
+        self.try_next().await
+    }
+
+    /// Tries the next blocks, as many as take a few milliseconds, and commits the accepted ones.
+    async fn try_next(&mut self) -> Result<()> {
+        const { assert!(TILE_LEN <= MAX_BATCH) }
+        self.untried = 0;
+        let trials = self.trials.take(self.authenticator.tile_len());
+        self.attempt(&trials);
         self.commit().await
     }
 
@@ -200,23 +225,22 @@ impl Listener {
         self.commit_full_batch().await
     }
 
-    async fn handle_syns(&mut self, syns: &[Syn]) -> Result<()> {
+    fn handle_syns(&mut self, syns: &[Syn]) {
         for lookup in self.assembler.sight(syns) {
-            self.handle_syn(lookup).await?;
+            self.handle_syn(lookup);
         }
-        Ok(())
     }
 
-    async fn handle_syn(&mut self, lookup: PendingLookup<'_>) -> Result<()> {
+    fn handle_syn(&mut self, lookup: PendingLookup<'_>) {
         let syn = lookup.syn;
         self.counters.events += 1;
         if !syn.has_unicast_source() {
             self.counters.not_unicast += 1;
-            return Ok(());
+            return;
         }
         let Some(Candidates { blocks, limited }) = self.assembler.push_sighted(lookup) else {
             self.counters.retransmissions += 1;
-            return Ok(());
+            return;
         };
         self.counters.sources_evicted = self.assembler.evicted();
         if limited > 0 {
@@ -224,12 +248,10 @@ impl Listener {
             let detail = "this source has tried too many blocks".to_owned();
             self.refuse(syn.source, Reason::Rate, None, detail);
         }
-        for block in &blocks {
-            if self.attempt(block, syn) {
-                self.assembler.accept(&syn.source);
-                break;
+        for candidate in &blocks {
+            if self.trials.push(candidate, syn) {
+                self.counters.attempts_shed += 1;
             }
         }
-        self.commit_full_batch().await
     }
 }

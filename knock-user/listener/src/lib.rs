@@ -20,6 +20,7 @@ mod skipped_lines;
 pub mod source;
 mod state;
 pub mod tails;
+mod trials;
 
 use std::os::fd::OwnedFd;
 

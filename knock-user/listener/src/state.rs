@@ -27,6 +27,7 @@ use crate::{
         ring::Ring,
     },
     tails::Reporter,
+    trials::Trials,
 };
 
 /// Accepted single-use knocks that are kept in memory, to distinguish further copies from replays.
@@ -145,6 +146,9 @@ pub(crate) struct Listener {
     pub(crate) source: Source,
     pub(crate) config: ListenerConfig,
     pub(crate) assembler: Assembler,
+    pub(crate) trials: Trials,
+    /// SYNs that were read since blocks were tried.
+    pub(crate) untried: usize,
     pub(crate) authenticator: Authenticator,
     /// `None` until a client has a key pair.
     pub(crate) store: Option<ReplayStore>,
@@ -186,6 +190,8 @@ impl Listener {
             supervisor,
             source,
             assembler: Assembler::new(config.sequence_timeout, config.sources),
+            trials: Trials::default(),
+            untried: 0,
             authenticator: Authenticator::new(&config.auth),
             config,
             store: None,

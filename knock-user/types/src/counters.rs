@@ -34,6 +34,7 @@ counters! {
     sources_evicted: "sources with an incomplete sequence evicted to make room for others";
     attempts: "blocks of 16 SYNs tried against the keys";
     attempts_limited: "blocks not tried because their source exceeded its rate limit";
+    attempts_shed: "blocks not tried because more waited than could be tried";
     refused_bad_parity: "blocks that match no key";
     refused_unknown_sequence: "blocks with a classic key's parity but no door's sequence";
     datagrams: "datagrams with a valid mac1 received from the kernel";

@@ -56,9 +56,38 @@ pub(crate) enum Variant {
     Linear,
     /// For traffic control.
     Tc,
-    /// For traffic control on interfaces without Ethernet headers. The kernel can run it only on
-    /// packets whose bytes at the place of an EtherType are one.
+    /// For traffic control on interfaces without Ethernet headers. In a test run an Ethernet header is
+    /// in front of the packet, like the headers of a tunnel before Linux 5.14.
     TcIp,
+}
+
+impl Variant {
+    pub(crate) const ALL: [Self; 4] = [Self::Buffers, Self::Linear, Self::Tc, Self::TcIp];
+
+    /// The length of the longest frame that `BPF_PROG_TEST_RUN` puts into a single buffer of a page.
+    const ONE_BUFFER: usize = 3500;
+
+    /// Whether a test run shows `frame` to the program as an interface would.
+    pub(crate) fn takes(self, frame: &[u8]) -> bool {
+        let ether_type = frame.get(12..14);
+        match self {
+            Self::Buffers => true,
+            Self::Linear => frame.len() <= Self::ONE_BUFFER,
+            Self::Tc => {
+                // Newer kernels run no program for tc on a packet without its whole IP header.
+                let headers = match ether_type {
+                    Some([0x08, 0x00]) => 14 + 20,
+                    Some([0x86, 0xdd]) => 14 + 40,
+                    _ => 14,
+                };
+                (headers..=Self::ONE_BUFFER).contains(&frame.len())
+            }
+            Self::TcIp => {
+                let is_tagged = matches!(ether_type, Some([0x81, 0x00] | [0x88, 0xa8]));
+                Self::Tc.takes(frame) && frame.len() > 14 && !is_tagged
+            }
+        }
+    }
 }
 
 /// A loaded program.
@@ -121,8 +150,13 @@ impl Bench {
 
     /// The same maps with another program.
     pub(crate) fn with_variant(mut self, variant: Variant) -> Self {
-        self.variant = variant;
+        self.choose(variant);
         self
+    }
+
+    /// Chooses the program that runs next, with the same maps.
+    pub(crate) fn choose(&mut self, variant: Variant) {
+        self.variant = variant;
     }
 
     /// The lease map of a program with a gate.

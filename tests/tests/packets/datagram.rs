@@ -8,7 +8,7 @@ mod random;
 mod table;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
 };
 
@@ -96,10 +96,3 @@ fn event(source: IpAddr, payload: [u8; 144]) -> Expected {
         bytes: payload,
     }
 }
-
-/// Addresses of both families that have, at the place of an EtherType, that of their family, if there
-/// is no Ethernet header: the kernel runs the program for such interfaces only on these.
-const NAKED_SOURCES: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(8, 0, 2, 2)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x86dd, 0, 0, 0, 0, 2)),
-];

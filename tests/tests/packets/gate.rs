@@ -26,7 +26,7 @@ use knock_tests::{frame::Frame, link::Pair};
 use knockd_types::rules::{Opening, Port, Rules};
 
 use crate::{
-    bench::{Action, Bench, unlimited},
+    bench::{Action, Bench, Variant, unlimited},
     outcome::{check, check_gated},
     reference::{Expected, Policy, classify},
     table::BASE,
@@ -150,7 +150,7 @@ impl Programs {
     }
 
     /// Runs `frame` through all three, compares them with the reference and returns the action of
-    /// the enforcing gate.
+    /// the enforcing gate, which is the same in each program for XDP and tc.
     fn check(&mut self, what: &str, frame: &[u8]) -> Action {
         let gated = classify(frame, &self.policy);
         let observed = self.observing.run(frame);
@@ -158,8 +158,14 @@ impl Programs {
         let result = self.ungated.run(frame);
         let ungated = classify(frame, &Policy::window(BASE));
         check(what, &result, ungated, Verdict::Drop);
-        let enforced = self.enforcing.run(frame);
-        check_gated(what, &enforced, gated, Verdict::Drop, Mode::Enforce);
-        enforced.action
+        let mut action = None;
+        for variant in Variant::ALL.into_iter().filter(|one| one.takes(frame)) {
+            self.enforcing.choose(variant);
+            let enforced = self.enforcing.run(frame);
+            let what = format!("{variant:?}: {what}");
+            check_gated(&what, &enforced, gated, Verdict::Drop, Mode::Enforce);
+            action = Some(enforced.action);
+        }
+        action.expect("one program takes any frame")
     }
 }

@@ -104,19 +104,16 @@ fn every_packet_of_the_table_has_its_outcome_under_both_verdicts() {
     }
 }
 
-/// The longest frame that `BPF_PROG_TEST_RUN` puts into a single buffer of a page.
-const ONE_BUFFER: usize = 3500;
-
 /// The programs differ only in how they find the packet.
 #[test]
 fn every_program_has_the_same_outcomes() {
     if !privilege::bpf() {
         return;
     }
-    for variant in [Variant::Linear, Variant::Tc] {
+    for variant in Variant::ALL {
         let mut bench = Bench::new(unlimited(Verdict::Drop)).with_variant(variant);
-        let fits = |packet: &Packet| packet.frame.len() <= ONE_BUFFER;
-        for packet in packets().into_iter().filter(fits) {
+        let taken = |packet: &Packet| variant.takes(&packet.frame);
+        for packet in packets().into_iter().filter(taken) {
             let result = bench.run(&packet.frame);
             let what = format!("{variant:?}: {}", packet.what);
             check(&what, &result, packet.expected, Verdict::Drop);

@@ -7,7 +7,10 @@ use md5::{Digest as _, Md5};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
-use crate::protocol::block::{BadParity, Block, Plaintext, decipher, encipher};
+use crate::protocol::{
+    block::{BadParity, Block, Plaintext, decipher, encipher},
+    tile::Tile,
+};
 
 /// The length of a classic client's key, in bytes.
 pub const CLASSIC_KEY_LEN: usize = 16;
@@ -100,6 +103,12 @@ impl ClassicKey {
     /// key passes with a probability of 1/256.
     pub fn decipher(&self, block: &Block) -> Result<Plaintext, BadParity> {
         decipher(&self.0, block)
+    }
+
+    /// Calls `found` for each block in `tile` with valid parity, with its place and its plaintext. A
+    /// block that was enciphered under another key has it with a probability of 1/256.
+    pub fn decipher_all(&self, tile: &mut Tile, found: impl FnMut(usize, Plaintext)) {
+        tile.decipher(&self.0, found);
     }
 }
 

@@ -10,6 +10,7 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 use crate::protocol::{
     block::{BadParity, Block, Plaintext, decipher, encipher},
     identity::{KEY_LEN, KeyPair, LowOrder, PublicKey},
+    tile::Tile,
 };
 
 /// The length of a [`SynSecret`], in bytes.
@@ -128,6 +129,12 @@ impl SynKey {
     /// key passes with a probability of 1/256.
     pub fn decipher(&self, block: &Block) -> Result<Plaintext, BadParity> {
         decipher(&self.cipher, block)
+    }
+
+    /// Calls `found` for each block in `tile` with valid parity, with its place and its plaintext. A
+    /// block that was enciphered under another key has it with a probability of 1/256.
+    pub fn decipher_all(&self, tile: &mut Tile, found: impl FnMut(usize, Plaintext)) {
+        tile.decipher(&self.cipher, found);
     }
 
     /// `K_bind`.

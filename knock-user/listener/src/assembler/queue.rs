@@ -17,11 +17,25 @@ pub const MAX_EVENTS: usize = 64;
 /// source ports that contains the event's port.
 pub(super) const MAX_CANDIDATES: usize = 1 + BLOCK_LEN;
 
-/// The candidate blocks that one event completes.
+/// A block that may be a knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The block.
+    pub block: Block,
+    /// The time of its first SYN.
+    pub since: Duration,
+    /// The time of its last SYN.
+    pub until: Duration,
+    /// How many blocks of the same source came before, since the source was last forgotten or
+    /// accepted.
+    pub rank: u32,
+}
+
+/// The candidates that one event completes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// Blocks to try with every key, the most likely first. Usually empty.
-    pub blocks: ArrayVec<Block, MAX_CANDIDATES>,
+    pub blocks: ArrayVec<Candidate, MAX_CANDIDATES>,
     /// Blocks that were dropped because the source exceeded its rate limit.
     pub limited: usize,
 }
@@ -48,6 +62,8 @@ pub(super) enum Queue {
         events: Vec<Event>,
         /// The state of the token bucket of [`ATTEMPTS`].
         attempts: u64,
+        /// The rank of the next candidate.
+        rank: u32,
     },
 }
 
@@ -163,8 +179,11 @@ impl Queue {
             Self::Few(events) if events.is_full() => {
                 let mut events = events.to_vec();
                 events.insert(place, event);
-                let attempts = 0;
-                *self = Self::Many { events, attempts };
+                *self = Self::Many {
+                    events,
+                    attempts: 0,
+                    rank: 0,
+                };
             }
             Self::Few(events) => events.insert(place, event),
             Self::Many { events, .. } => events.insert(place, event),
@@ -172,56 +191,88 @@ impl Queue {
         true
     }
 
+    /// Removes the events up to time `until`, which belong to an accepted knock or came before its
+    /// end. Returns whether none is left.
+    pub(super) fn accept(&mut self, until: u64) -> bool {
+        let over = self.events().iter().take_while(|event| event.at <= until);
+        self.remove_first(over.count());
+        if let Self::Many { rank, .. } = self {
+            *rank = 0;
+        }
+        self.events().is_empty()
+    }
+
     /// The blocks that `event`, which was just inserted, completes.
     pub(super) fn candidates(&mut self, event: &Event) -> Candidates {
-        let (events, attempts) = match self {
-            Self::Many { events, attempts } if events.len() >= BLOCK_LEN => (events, attempts),
-            _ => return Candidates::default(),
+        let Self::Many {
+            events,
+            attempts,
+            rank,
+        } = self
+        else {
+            return Candidates::default();
         };
-        let mut found: ArrayVec<Block, MAX_CANDIDATES> = ArrayVec::new();
-        found.extend(by_arrival(events));
-        for block in by_source_port(events, event) {
-            if !found.contains(&block) {
-                found.push(block);
+        if events.len() < BLOCK_LEN {
+            return Candidates::default();
+        }
+        let mut candidates = Candidates::default();
+        let found = &mut candidates.blocks;
+        for run in by_arrival(events)
+            .into_iter()
+            .chain(by_source_port(events, event))
+        {
+            if found.iter().all(|candidate| candidate.block != run.block) {
+                found.push(Candidate {
+                    block: run.block,
+                    since: Duration::from_nanos(run.since),
+                    until: Duration::from_nanos(run.until),
+                    rank: 0,
+                });
             }
         }
-        let affordable = found
-            .iter()
-            .take_while(|_| match ATTEMPTS.take(*attempts, event.at) {
-                Some(left) => {
-                    *attempts = left;
-                    true
-                }
-                None => false,
-            })
-            .count();
-        let limited = found.len() - affordable;
-        found.truncate(affordable);
-        Candidates {
-            blocks: found,
-            limited,
+        let total = found.len();
+        let mut affordable = 0;
+        for candidate in found.iter_mut() {
+            let Some(left) = ATTEMPTS.take(*attempts, event.at) else {
+                break;
+            };
+            *attempts = left;
+            candidate.rank = *rank;
+            *rank = rank.saturating_add(1);
+            affordable += 1;
         }
+        found.truncate(affordable);
+        candidates.limited = total - affordable;
+        candidates
     }
 }
 
+/// 16 events in the order of a block.
+struct Run {
+    block: Block,
+    /// The times of the first and the last of them.
+    since: u64,
+    until: u64,
+}
+
 /// The last 16 of `events` in arrival order.
-fn by_arrival(events: &[Event]) -> Option<Block> {
-    let first = events.len().checked_sub(BLOCK_LEN)?;
-    let mut offsets = [0; BLOCK_LEN];
-    for (offset, event) in offsets.iter_mut().zip(&events[first..]) {
-        *offset = event.offset;
-    }
-    Some(Block(offsets))
+fn by_arrival(events: &[Event]) -> Option<Run> {
+    let last = events.last_chunk::<BLOCK_LEN>()?;
+    Some(Run {
+        block: Block(last.map(|event| event.offset)),
+        since: last[0].at,
+        until: last[BLOCK_LEN - 1].at,
+    })
 }
 
 /// Every run of 16 `events` with consecutive source ports that contains `event`, ordered by source
 /// port. Of several events with one source port the latest counts: the client has sent another
 /// knock from the same ports.
-fn by_source_port(events: &[Event], event: &Event) -> impl Iterator<Item = Block> + use<> {
+fn by_source_port(events: &[Event], event: &Event) -> impl Iterator<Item = Run> + use<> {
     const AROUND: usize = 2 * BLOCK_LEN - 1;
     /// The index of `event` itself.
     const MIDDLE: usize = BLOCK_LEN - 1;
-    let mut offsets: [Option<u8>; AROUND] = [None; AROUND];
+    let mut around: [Option<Event>; AROUND] = [None; AROUND];
     if let Some(port) = event.source_port()
         && events.len() >= BLOCK_LEN
     {
@@ -231,16 +282,23 @@ fn by_source_port(events: &[Event], event: &Event) -> impl Iterator<Item = Block
                 .and_then(|queued| (usize::from(queued) + MIDDLE).checked_sub(port.into()))
                 .filter(|place| *place < AROUND);
             if let Some(place) = place {
-                offsets[place] = Some(queued.offset);
+                around[place] = Some(*queued);
             }
         }
     }
     // The run that ends with `event` first: SYNs mostly arrive in order.
     (0..BLOCK_LEN).filter_map(move |start| {
-        let mut block = [0; BLOCK_LEN];
-        for (byte, offset) in block.iter_mut().zip(&offsets[start..]) {
-            *byte = (*offset)?;
+        let mut run = Run {
+            block: Block([0; BLOCK_LEN]),
+            since: u64::MAX,
+            until: 0,
+        };
+        for (byte, event) in run.block.0.iter_mut().zip(&around[start..]) {
+            let event = (*event)?;
+            *byte = event.offset;
+            run.since = run.since.min(event.at);
+            run.until = run.until.max(event.at);
         }
-        Some(Block(block))
+        Some(run)
     })
 }

@@ -87,10 +87,13 @@ impl Sources {
         }
     }
 
-    /// Removes the source at `address`.
-    pub(super) fn remove(&mut self, address: &IpAddr) {
+    /// Removes the events of the source at `address` up to time `until`, and the source if none is
+    /// left.
+    pub(super) fn accept(&mut self, address: &IpAddr, until: u64) {
         let hash = self.hash(address);
-        if let Some(slot) = self.find(address, hash, None) {
+        if let Some(slot) = self.find(address, hash, None)
+            && self.sources[slot as usize].queue.accept(until)
+        {
             self.take(slot, hash);
         }
     }

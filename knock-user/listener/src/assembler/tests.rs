@@ -27,14 +27,15 @@ fn syn(source_port: u16, offset: u8, at_ms: u64) -> Syn {
     }
 }
 
-fn blocks(progress: Option<&Candidates>) -> &[Block] {
-    progress.map_or(&[], |candidates| &candidates.blocks)
+fn blocks(progress: Option<Candidates>) -> Vec<Block> {
+    let candidates = progress.unwrap_or_default().blocks;
+    candidates.iter().map(|candidate| candidate.block).collect()
 }
 
 /// All blocks that `syns` complete, in the order in which the daemon tries them.
 fn candidates(assembler: &mut Assembler, syns: &[Syn]) -> Vec<Block> {
     syns.iter()
-        .flat_map(|syn| blocks(assembler.push(syn).as_ref()).to_vec())
+        .flat_map(|syn| blocks(assembler.push(syn)))
         .collect()
 }
 
@@ -103,8 +104,30 @@ fn sources_do_not_mix() {
     }
     assert_eq!(found, [Block(BLOCK), Block([5; 16])]);
     assert_eq!(assembler.sources(), 2);
-    assembler.accept(&source(1));
+    assembler.accept(&source(1), Duration::from_millis(30));
     assert_eq!(assembler.sources(), 1);
+}
+
+/// The daemon may have read the next knock when it accepts the first.
+#[test]
+fn an_accepted_knock_leaves_the_syns_after_it() {
+    let mut assembler = assembler();
+    let first = series(BLOCK, PORT, 0);
+    let second = series([5; 16], PORT + 16, 100);
+    let found: Vec<_> = first
+        .iter()
+        .chain(&second[..8])
+        .flat_map(|syn| assembler.push(syn).unwrap().blocks)
+        .collect();
+    let (knock, mixed) = found.split_first().unwrap();
+    assert_eq!((knock.block, knock.rank), (Block(BLOCK), 0));
+    assert_eq!(knock.since..knock.until, first[0].at..first[15].at);
+    // The blocks with SYNs of both: each of them is known as such.
+    assert!(mixed.iter().all(|mixed| mixed.since <= knock.until));
+    assert!((1..).zip(mixed).all(|(rank, mixed)| mixed.rank == rank));
+    assembler.accept(&source(1), knock.until);
+    let found = candidates(&mut assembler, &second[8..]);
+    assert_eq!(found, [Block([5; 16])]);
 }
 
 #[test]
@@ -215,7 +238,8 @@ enum Step {
     /// SYNs that are looked up together: source, source port, offset, and time since the
     /// previous one.
     Push(Vec<(u8, Option<u16>, u8, u64)>),
-    Accept(u8),
+    /// A block of this source, whose last SYN came this many milliseconds ago.
+    Accept(u8, u64),
     Forget(u64),
     Limit(usize),
     Clear,
@@ -230,7 +254,7 @@ fn step() -> impl Strategy<Value = Step> {
     );
     prop_oneof![
         20 => prop::collection::vec(syn, 1..20).prop_map(Step::Push),
-        1 => (0_u8..6).prop_map(Step::Accept),
+        1 => (0_u8..6, 0_u64..1000).prop_map(|(last, before)| Step::Accept(last, before)),
         1 => (0_u64..30_000).prop_map(Step::Forget),
         1 => (1_usize..6).prop_map(Step::Limit),
         1 => Just(Step::Clear),
@@ -293,9 +317,12 @@ proptest! {
                         prop_assert_eq!(assembler.push_sighted(lookup), model.push(lookup.syn));
                     }
                 }
-                Step::Accept(last) => {
-                    assembler.accept(&source(last));
-                    model.sources.retain(|(address, _)| *address != source(last));
+                Step::Accept(last, before) => {
+                    let until = now.saturating_sub(Duration::from_millis(before));
+                    assembler.accept(&source(last), until);
+                    model.sources.retain_mut(|(address, queue)| {
+                        *address != source(last) || !queue.accept(nanoseconds(until))
+                    });
                 }
                 Step::Forget(later) => {
                     now += Duration::from_millis(later);
@@ -377,7 +404,7 @@ proptest! {
                 offset,
                 at: Duration::from_millis(at),
             });
-            prop_assert!(blocks(progress.as_ref()).len() <= MAX_CANDIDATES);
+            prop_assert!(blocks(progress).len() <= MAX_CANDIDATES);
             prop_assert!(assembler.sources() <= 4);
         }
     }

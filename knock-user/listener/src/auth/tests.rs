@@ -1,5 +1,5 @@
 use knock_common::protocol::{
-    classic::ClassicSecret,
+    classic::{ClassicKey, ClassicSecret},
     lease::ShortLease,
     syn::{Binding, SynSecret, Time40},
 };
@@ -115,13 +115,18 @@ fn verify(client: usize, request: Request) -> Result<Verified, Refusal> {
 
 fn verify_at(client: usize, request: Request, arrival: &Arrival) -> Result<Verified, Refusal> {
     let block = request.seal(&key(client));
-    let verified = authenticator().verify(&block, arrival);
+    let verified = verify_block(block, arrival);
     if let Err(refused) = verified {
         // The client is known as soon as its key fits.
         let known = refused.why != Refusal::BadParity;
         assert_eq!(refused.client, known.then_some(client));
     }
     verified.map_err(|refused| refused.why)
+}
+
+fn verify_block(block: Block, arrival: &Arrival) -> Result<Verified, Refused> {
+    let arrival = *arrival;
+    authenticator().verify(&[Attempt { block, arrival }])[0]
 }
 
 fn verified(client: usize, door: usize) -> Verified {
@@ -302,12 +307,9 @@ fn a_knock_may_ask_to_close() {
 
 #[test]
 fn classic_knocks_open_by_sequence() {
-    let authenticator = authenticator();
     let verify = |passphrase, bytes: &[u8]| {
         let block = classic_key(passphrase).encipher(sequence(bytes).plaintext());
-        authenticator
-            .verify(&block, &ARRIVAL)
-            .map_err(|refused| refused.why)
+        verify_block(block, &ARRIVAL).map_err(|refused| refused.why)
     };
     let knock = Verified {
         is_bound: false,
@@ -341,13 +343,32 @@ fn a_stale_knock_is_reported_with_its_age() {
 proptest! {
     #[test]
     fn random_blocks_are_refused(block: [u8; 16]) {
-        prop_assert!(authenticator().verify(&Block(block), &ARRIVAL).is_err());
+        prop_assert!(verify_block(Block(block), &ARRIVAL).is_err());
     }
 
     #[test]
     fn a_flipped_bit_is_refused(bit in 0_usize..128) {
         let mut block = request(LAPTOP, "ssh").seal(&key(LAPTOP));
         block.0[bit / 8] ^= 1 << (bit % 8);
-        prop_assert!(authenticator().verify(&block, &ARRIVAL).is_err());
+        prop_assert!(verify_block(block, &ARRIVAL).is_err());
+    }
+
+    #[test]
+    fn blocks_that_are_verified_together_have_the_outcomes_that_each_has_alone(
+        kinds in prop::collection::vec((0..5, any::<[u8; 16]>()), 0..150),
+    ) {
+        let authenticator = authenticator();
+        let attempts: Vec<_> = kinds.into_iter().map(|(kind, random)| {
+            let block = match kind {
+                0 => request(LAPTOP, "ssh").seal(&key(LAPTOP)),
+                1 => request(PHONE, "web").seal(&key(PHONE)),
+                2 => request(PHONE, "nowhere").seal(&key(PHONE)),
+                3 => classic_key("tablet's").encipher(sequence(&[1, 2, 3, 4]).plaintext()),
+                _ => Block(random),
+            };
+            Attempt { block, arrival: ARRIVAL }
+        }).collect();
+        let alone: Vec<_> = attempts.iter().flat_map(|one| authenticator.verify(&[*one])).collect();
+        prop_assert_eq!(authenticator.verify(&attempts), alone);
     }
 }

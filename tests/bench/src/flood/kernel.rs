@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
     maps::{Array, DevMap},
@@ -14,7 +14,7 @@ use aya::{
 use knock_tests::{frame::Frame, link::Pair, netns::Namespace};
 use nix::net::if_::if_nametoindex;
 
-use super::definition::{Flood, RANDOM_SOURCES};
+use super::definition::{Flood, RANDOM_SOURCES, Sources};
 
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flood-xdp"));
 
@@ -50,12 +50,13 @@ pub(super) fn send(flood: &Flood, client: &Namespace, is_over: &AtomicBool) -> R
 /// Loads the program and configures the SYNs.
 fn load(flood: &Flood) -> Result<Ebpf> {
     let mut ebpf = Ebpf::load(PROGRAM)?;
-    let (address, addresses) = match flood.source {
-        Some(source) => (source.to_bits(), 1),
-        None => (
+    let (address, addresses) = match flood.sources {
+        Sources::One(source) => (source.to_bits(), 1),
+        Sources::Random => (
             RANDOM_SOURCES.start,
             RANDOM_SOURCES.end - RANDOM_SOURCES.start,
         ),
+        Sources::Turns(_) => bail!("a flood at the highest rate has no sources in turn"),
     };
     let ports = u32::try_from(flood.ports.len())?;
     let ranges = ebpf
@@ -90,10 +91,10 @@ mod tests {
     fn the_program_makes_valid_syns() {
         needs_bpf!();
         let hostile = Ipv4Addr::new(198, 18, 0, 1);
-        for source in [None, Some(hostile)] {
+        for sources in [Sources::Random, Sources::One(hostile)] {
             let flood = Flood {
                 rate: None,
-                source,
+                sources,
                 ports: 61000..61256,
             };
             let mut ebpf = load(&flood).unwrap();
@@ -111,9 +112,9 @@ mod tests {
                     .unwrap();
                 let address = Ipv4Addr::from_octets(frame[26..30].try_into().unwrap());
                 let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-                let is_expected = match source {
-                    Some(source) => address == source,
-                    None => RANDOM_SOURCES.contains(&address.to_bits()),
+                let is_expected = match sources {
+                    Sources::One(source) => address == source,
+                    _ => RANDOM_SOURCES.contains(&address.to_bits()),
                 };
                 assert!(is_expected && flood.ports.contains(&port(36)));
                 let source = SocketAddr::new(address.into(), port(34));

@@ -14,7 +14,7 @@ use knock_tests::{
     wire::{Burst, Sender},
 };
 
-use super::definition::{Flood, RANDOM_SOURCES};
+use super::definition::{Flood, RANDOM_SOURCES, Sources};
 
 /// Frames per system call.
 const BURST: usize = 64;
@@ -27,7 +27,7 @@ pub(super) fn send(flood: &Flood, rate: u32, sender: Sender, is_over: &AtomicBoo
     let mut burst = Burst::new(sender, BURST);
     let mut syns = vec![Syn::new()?; BURST];
     let mut frames: Vec<Vec<u8>> = syns.iter().map(|syn| syn.0.clone()).collect();
-    let mut random = fastrand::Rng::new();
+    let mut origins = Origins::new(flood.sources, fastrand::Rng::new());
     let begun = Instant::now();
     let mut sent = 0;
     while !is_over.load(Ordering::Relaxed) {
@@ -36,7 +36,7 @@ pub(super) fn send(flood: &Flood, rate: u32, sender: Sender, is_over: &AtomicBoo
             thread::sleep(early.max(PAUSE));
         }
         for (syn, frame) in syns.iter_mut().zip(&mut frames) {
-            syn.vary(flood, &mut random);
+            syn.vary(flood, &mut origins);
             frame.copy_from_slice(&syn.0);
         }
         let mut left = &frames[..];
@@ -50,6 +50,42 @@ pub(super) fn send(flood: &Flood, rate: u32, sender: Sender, is_over: &AtomicBoo
         }
     }
     Ok(())
+}
+
+/// The sources of the SYNs, one after another.
+struct Origins {
+    sources: Sources,
+    random: fastrand::Rng,
+    /// The number of the next SYN.
+    next: u32,
+}
+
+impl Origins {
+    fn new(sources: Sources, random: fastrand::Rng) -> Self {
+        Self {
+            sources,
+            random,
+            next: 0,
+        }
+    }
+
+    /// The address and the source port of the next SYN.
+    fn next(&mut self) -> (Ipv4Addr, u16) {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        match self.sources {
+            Sources::Random => (
+                self.random.u32(RANDOM_SOURCES).into(),
+                self.random.u16(1024..),
+            ),
+            Sources::One(source) => (source, self.random.u16(1024..)),
+            Sources::Turns(count) => {
+                let port = 1024 + number / count % (u32::from(u16::MAX) - 1024);
+                let source = Ipv4Addr::from(RANDOM_SOURCES.start + number % count);
+                (source, u16::try_from(port).unwrap_or_default())
+            }
+        }
+    }
 }
 
 /// Offsets in an Ethernet frame with IPv4 and TCP headers without options.
@@ -71,10 +107,8 @@ impl Syn {
             .map(Self)
     }
 
-    fn vary(&mut self, flood: &Flood, random: &mut fastrand::Rng) {
-        let source = flood
-            .source
-            .unwrap_or_else(|| Ipv4Addr::from(random.u32(RANDOM_SOURCES)));
+    fn vary(&mut self, flood: &Flood, origins: &mut Origins) {
+        let (source, source_port) = origins.next();
         let [high, low] = [0, 2].map(|at| {
             let octets = source.octets();
             u16::from_be_bytes([octets[at], octets[at + 1]])
@@ -82,8 +116,8 @@ impl Syn {
         for (at, value) in [(IP_SOURCE, high), (IP_SOURCE + 2, low)] {
             self.set(at, value, &[IP_CHECKSUM, TCP_CHECKSUM]);
         }
-        self.set(TCP, random.u16(1024..), &[TCP_CHECKSUM]);
-        let port = random.u16(flood.ports.clone());
+        self.set(TCP, source_port, &[TCP_CHECKSUM]);
+        let port = origins.random.u16(flood.ports.clone());
         self.set(TCP + 2, port, &[TCP_CHECKSUM]);
     }
 
@@ -114,21 +148,33 @@ mod tests {
 
     #[test]
     fn a_modified_syn_is_valid() {
-        let flood = Flood {
-            rate: None,
-            source: None,
-            ports: 61000..61256,
-        };
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut syn = Syn::new().unwrap();
-        for _ in 0..1000 {
-            syn.vary(&flood, &mut random);
-            let [a, b, c, d] = syn.0[IP_SOURCE..IP_SOURCE + 4].try_into().unwrap();
-            let source = SocketAddr::from(([a, b, c, d], syn.get(TCP)));
-            let destination = SocketAddr::new(Pair::SERVER_V4.into(), syn.get(TCP + 2));
-            assert!(flood.ports.contains(&destination.port()));
-            let fresh = Frame::syn(source, destination).bytes().unwrap();
-            assert_eq!(syn.0, fresh);
+        for sources in [Sources::Random, Sources::Turns(7)] {
+            let flood = Flood {
+                rate: None,
+                sources,
+                ports: 61000..61256,
+            };
+            let mut origins = Origins::new(sources, fastrand::Rng::with_seed(1));
+            let mut syn = Syn::new().unwrap();
+            for _ in 0..1000 {
+                syn.vary(&flood, &mut origins);
+                let [a, b, c, d] = syn.0[IP_SOURCE..IP_SOURCE + 4].try_into().unwrap();
+                let source = SocketAddr::from(([a, b, c, d], syn.get(TCP)));
+                let destination = SocketAddr::new(Pair::SERVER_V4.into(), syn.get(TCP + 2));
+                assert!(flood.ports.contains(&destination.port()));
+                let fresh = Frame::syn(source, destination).bytes().unwrap();
+                assert_eq!(syn.0, fresh);
+            }
+        }
+    }
+
+    #[test]
+    fn sources_in_turn_have_consecutive_ports() {
+        let mut origins = Origins::new(Sources::Turns(2), fastrand::Rng::with_seed(1));
+        let [first, second] = [0, 1].map(|place| Ipv4Addr::from(RANDOM_SOURCES.start + place));
+        for port in 1024..2000 {
+            assert_eq!(origins.next(), (first, port));
+            assert_eq!(origins.next(), (second, port));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::definition::Scenario;
 use crate::{
     attack::{Attack, Outcome},
     context::{Context, Effort},
-    flood::Flood,
+    flood::{Flood, Sources},
     lab::Lab,
     peer::{Subject, ours},
     plot::Plot,
@@ -99,7 +99,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
     let attack = Attack {
         flood: Flood {
             rate,
-            source: None,
+            sources: Sources::Random,
             ports: 61000..61256,
         },
         lasts: Duration::from_secs(context.effort.pick(1, 2)),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     attack::{Attack, Outcome},
     context::Context,
-    flood::Flood,
+    flood::{Flood, Sources},
     lab::Lab,
     peer::Subject,
     plot::Plot,
@@ -54,7 +54,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         let attack = Attack {
             flood: Flood {
                 rate: *rate,
-                source: None,
+                sources: Sources::Random,
                 ports: 20_000..30_000,
             },
             lasts: Duration::from_secs(context.effort.pick(1, 2)),

@@ -10,7 +10,7 @@ use knock_tests::{
     needs_bpf,
 };
 
-use super::{NAKED_SOURCES, PORT, SOURCE_PORT, datagram, event, payload, policy, settings};
+use super::{PORT, SOURCE_PORT, datagram, event, payload, policy, settings};
 use crate::{
     bench::{Action, Bench, MIN_FRAME, Variant},
     outcome::check,
@@ -27,8 +27,6 @@ const FLAGS_AND_OFFSET: usize = IP + 6;
 const DESTINATION_PORT: usize = 2;
 const LEN: usize = 4;
 const BODY: usize = 8;
-
-const ETHERNETS: [Variant; 3] = [Variant::Buffers, Variant::Linear, Variant::Tc];
 
 /// The knock datagrams with this number, of both families.
 fn both(number: u64) -> [Frame; 2] {
@@ -193,9 +191,9 @@ fn table_and_reference_agree() {
 fn a_knock_becomes_an_event_and_is_dropped_whatever_the_verdict() {
     needs_bpf!();
     for verdict in [Verdict::Drop, Verdict::Pass] {
-        for variant in ETHERNETS {
+        for variant in Variant::ALL {
             let mut bench = Bench::new(settings(verdict)).with_variant(variant);
-            for packet in knocks() {
+            for packet in knocks().iter().filter(|it| variant.takes(&it.frame)) {
                 let what = format!("{variant:?}: {}", packet.what);
                 let result = bench.run(&packet.frame);
                 assert_eq!(result.action, Action::Drop, "{what}");
@@ -208,35 +206,15 @@ fn a_knock_becomes_an_event_and_is_dropped_whatever_the_verdict() {
 #[test]
 fn everything_else_to_the_port_passes_untouched() {
     needs_bpf!();
-    for variant in ETHERNETS {
+    for variant in Variant::ALL {
         let mut bench = Bench::new(settings(Verdict::Drop)).with_variant(variant);
-        for packet in others().iter().filter(|it| it.frame.len() >= MIN_FRAME) {
+        let taken = |it: &&Packet| it.frame.len() >= MIN_FRAME && variant.takes(&it.frame);
+        for packet in others().iter().filter(taken) {
             let what = format!("{variant:?}: {}", packet.what);
             let result = bench.run(&packet.frame);
             assert_eq!(result.action, Action::Pass, "{what}");
             check(&what, &result, packet.expected, Verdict::Drop);
         }
-    }
-}
-
-#[test]
-fn interfaces_without_ethernet_headers_take_knocks_too() {
-    needs_bpf!();
-    let mut bench = Bench::new(settings(Verdict::Drop)).with_variant(Variant::TcIp);
-    for source in NAKED_SOURCES {
-        let payload = payload(1);
-        let frame = datagram(source, &payload).bytes().unwrap();
-        let (_, packet) = frame.split_at(IP);
-        check(
-            "naked",
-            &bench.run(packet),
-            event(source, payload),
-            Verdict::Drop,
-        );
-        let last = packet.len() - 1;
-        let wrong = overwritten(packet, last, &[packet[last] ^ 1]).unwrap();
-        let expected = Expected::Other(DatagramOther);
-        check("naked, wrong", &bench.run(&wrong), expected, Verdict::Drop);
     }
 }
 

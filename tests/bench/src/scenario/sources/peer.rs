@@ -12,7 +12,7 @@ use super::label::sources;
 use crate::{
     attack::Attack,
     context::Context,
-    flood::Flood,
+    flood::{Flood, Sources},
     lab::{Lab, client_address},
     peer::{Subject, jvinet::SEQUENCE},
     record::{Measurement, Unit},
@@ -65,7 +65,7 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
     let attack = Attack {
         flood: Flood {
             rate: Some(RATE),
-            source: None,
+            sources: Sources::Random,
             ports: SEQUENCE[1]..SEQUENCE[1] + 1,
         },
         lasts: Duration::from_secs(1),
