@@ -1,7 +1,7 @@
 //! The listener's event loop: waits for messages of the supervisor, queries and input of the
 //! source, and routes them.
 
-use std::{future::ready, os::fd::OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result, bail};
 use knock_common::protocol::tile::TILE_LEN;
@@ -11,7 +11,7 @@ use knockd_ipc::{
 };
 use knockd_runtime::clock::{monotonic, sleep_until_monotonic};
 use knockd_types::{datagram::Datagram, reason::Reason, syn::Syn};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::yield_now};
 use tracing::warn;
 
 use crate::{
@@ -23,8 +23,9 @@ use crate::{
     state::{Batch, Input, Listener, Rings, Source},
 };
 
-/// SYNs that are read before some of the blocks that they complete are tried.
-const MAX_UNTRIED: usize = 16 * MAX_READ;
+/// SYNs that are read, if the ring buffer is never empty, before some of the blocks that they complete
+/// are tried: as many as it holds. So reading has most of the time when there is not enough for both.
+const MAX_UNTRIED: usize = 1 << 15;
 
 impl Listener {
     /// Runs until the supervisor exits.
@@ -58,7 +59,8 @@ impl Listener {
                         self.supervisor.send(&Request::Ended).await?;
                     }
                 },
-                () = ready(()), if !self.trials.is_empty() => self.try_next().await?,
+                // Not at once: timers and files become ready only in between.
+                () = yield_now(), if !self.trials.is_empty() => self.try_next().await?,
             }
         }
         self.log_refusal_sums();
