@@ -8,7 +8,7 @@ use std::{fs, net::SocketAddr, time::Duration};
 use knock_common::protocol::{
     block::Block,
     door::ShortTag,
-    identity::{KeyPair, PrivateKey},
+    identity::{KEY_LEN, KeyPair, PrivateKey},
     lease::RequestedLease,
     syn::{Binding, Request, Time40},
 };
@@ -19,6 +19,10 @@ use knock_tests::{
         LAPTOP_KEY, PAIR_CONFIGURATION, PHONE, SERVER_KEY, SERVER_PUBLIC, SOON, SOURCE, STRANGER,
         Scene, TABLET, laptop, program, request, request_of, seal, syn_key, tablet, unbound,
     },
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 fn scene() -> Scene {
@@ -338,4 +342,38 @@ fn secrets_do_not_appear_in_logs_status_or_stores() {
             assert!(!found, "{}", String::from_utf8_lossy(text));
         }
     }
+}
+
+/// All of the flood, and the knock after it, are on the ring buffer before the listener goes on. The
+/// knock and the administrator's question are answered before the blocks of the flood were tried.
+#[test]
+fn a_flood_of_sequences_delays_neither_a_knock_nor_the_administrator() {
+    knock_tests::needs_bpf!();
+    const ADDRESSES: u8 = 200;
+    let others = (1..=2000_u16).map(|number| {
+        let mut key = [1; KEY_LEN];
+        key[8..10].copy_from_slice(&number.to_be_bytes());
+        let public = PrivateKey::new(key).public();
+        format!("[[client]]\nname = \"client{number}\"\npublic_key = \"{public}\"\n")
+    });
+    let configuration = PAIR_CONFIGURATION.to_owned() + &others.collect::<String>();
+    let scene = Scene::with(&configuration).unwrap();
+    let listener = Pid::from_raw(scene.listener().unwrap().try_into().unwrap());
+    kill(listener, Signal::SIGSTOP).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    for address in 1..=ADDRESSES {
+        // 48 SYNs, of which the last 33 complete a block each.
+        for first_port in [30_000, 30_016, 30_032] {
+            let block = Block(std::array::from_fn(|_| random.u8(..)));
+            let source = SocketAddr::new([198, 18, 0, address].into(), first_port);
+            scene.send_block(block, source).unwrap();
+        }
+    }
+    let knock = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
+    scene.send_block(knock, SOURCE).unwrap();
+    kill(listener, Signal::SIGCONT).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    let tried = scene.status().unwrap()["daemon"]["attempts"].as_u64();
+    let all = u64::from(ADDRESSES) * 33;
+    assert!(tried.unwrap() < all, "{tried:?} of {all}");
 }
