@@ -20,11 +20,11 @@ fn tap_and_lines_form_a_pipeline() {
     let pair = Pair::new().unwrap();
     let files = Files::new(CONFIGURATION).unwrap();
     let program = program("knockd").unwrap();
-    let mut shell = pair.server.command("sh");
-    shell.arg("-c").arg(format!(
-        // Both processes are killed with the shell.
-        "{dies} {knockd} tap --iface srv0 | {dies} {knockd} --lines - --config {config}",
-        dies = "setpriv --pdeathsig KILL --",
+    // The kernel kills all processes of a PID namespace with the first one, the shell.
+    let mut shell = pair.server.command("unshare");
+    shell.args(["--pid", "--fork", "--kill-child", "sh", "-c"]);
+    shell.arg(format!(
+        "{knockd} tap --iface srv0 | {knockd} --lines - --config {config}",
         knockd = program.display(),
         config = files.path("knockd.toml").display(),
     ));
