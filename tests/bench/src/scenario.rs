@@ -9,6 +9,7 @@ mod latency;
 mod lossy;
 mod outside;
 mod program;
+mod rate;
 pub(crate) mod sources;
 
 use self::definition::Scenario;
@@ -23,5 +24,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     outside::SCENARIO,
     hostile::SCENARIO,
     idle::SCENARIO,
+    rate::SCENARIO,
     lossy::SCENARIO,
 ];

@@ -87,7 +87,7 @@ fn flooded(
             .target("100 of 100", accepted >= 100.0),
         match most {
             Some(most) => usage.target(
-                &format!("≤ {most} % of one CPU, at 64 events/s"),
+                format!("≤ {most} % of one CPU, at 64 events/s"),
                 share <= most,
             ),
             None => usage,
