@@ -18,6 +18,8 @@
 //!
 //! Little-endian. A half that was never used is zero.
 
+pub(crate) mod fuzz;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::lease_record::LeaseRecord;
