@@ -16,6 +16,7 @@ use crate::{
     control::answer,
     query::Query,
     source::lines::{Line, Reader},
+    tails::Reporter,
 };
 
 /// Lines of `--lines`: every line has a result, and a SYN that is written as a line is the same SYN.
@@ -72,6 +73,10 @@ async fn ask(input: &[u8]) {
     let respond = async {
         let mut verb = None;
         while let Some(query) = queries.recv().await {
+            if matches!(query, Query::TailEnded) {
+                assert_eq!(verb, Some("tail"), "nobody followed");
+                continue;
+            }
             assert_eq!(verb, None, "a second query: {query:?}");
             verb = Some(reply(query));
         }
@@ -99,14 +104,17 @@ async fn ask(input: &[u8]) {
 fn reply(query: Query) -> &'static str {
     let (verb, reply) = match query {
         Query::Status(_) => return "status",
-        Query::Tail(_) | Query::TailEnded => return "tail",
+        Query::Tail(reply) => {
+            // Fails if the client has disconnected.
+            let _ = reply.send((Reporter::default().tail(), String::new()));
+            return "tail";
+        }
         Query::Verdicts(_) => return "verdicts",
         Query::Leases(reply) => {
-            // Fails if the client has disconnected.
             let _ = reply.send(Vec::new());
             return "leases";
         }
-        Query::Metrics(_) => panic!("the control socket has no metrics"),
+        Query::Metrics(_) | Query::TailEnded => panic!("no request asks for it"),
         Query::Open(request, reply) => {
             assert_eq!(request.source, request.source.to_canonical());
             ("open\t", reply)

@@ -45,41 +45,34 @@ pub struct Target {
     pub name: &'static str,
     /// Panics if the parser breaks a rule.
     pub run: fn(&[u8]),
-    /// The longest input in bytes that reaches all code.
-    pub max_len: usize,
     /// How many changed inputs the short run gives to it: fewer to a slow one.
     pub short: u32,
 }
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    target("frame", frame::run, 256, 50_000),
-    target("lines", listener::lines, 1024, 20_000),
-    target("request", request::run, 64, 50_000),
-    target("message", message::run, 4096, 5_000),
-    target("snapshot", snapshot::run, 4096, 1_000),
-    target("control", listener::control, 512, 5_000),
-    target("http", exporter::http, 1024, 2_000),
-    target("config", config::run, 4096, 2_000),
-    target("invitation", invitation::run, 512, 20_000),
-    target("import", import::run, 4096, 2_000),
-    target("key-file", key_file::run, 128, 20_000),
-    target("datagram", datagram::run, 192, 2_000),
-    target("syn", syn::run, 32, 50_000),
-    target("journal", listener::journal, 256, 200),
-    target("slot", supervisor::slot, 512, 20_000),
-    target("stun", client::stun, 256, 50_000),
-    target("ntp", client::ntp, 96, 50_000),
-    target("profile", client::profile, 4096, 5_000),
+    target("frame", frame::run, 50_000),
+    target("lines", listener::lines, 20_000),
+    target("request", request::run, 50_000),
+    target("message", message::run, 5_000),
+    target("snapshot", snapshot::run, 1_000),
+    target("control", listener::control, 5_000),
+    target("http", exporter::http, 2_000),
+    target("config", config::run, 2_000),
+    target("invitation", invitation::run, 20_000),
+    target("import", import::run, 2_000),
+    target("key-file", key_file::run, 20_000),
+    target("datagram", datagram::run, 2_000),
+    target("syn", syn::run, 50_000),
+    target("journal", listener::journal, 20),
+    target("slot", supervisor::slot, 20_000),
+    target("stun", client::stun, 50_000),
+    target("ntp", client::ntp, 50_000),
+    target("profile", client::profile, 5_000),
 ];
 
-const fn target(name: &'static str, run: fn(&[u8]), max_len: usize, short: u32) -> Target {
-    Target {
-        name,
-        run,
-        max_len,
-        short,
-    }
+const fn target(name: &'static str, run: fn(&[u8]), short: u32) -> Target {
+    Target { name, run, short }
 }
 
 /// The target with this name.
