@@ -3,6 +3,8 @@
 //! It prints its random seed; `KNOCK_SEED` repeats a run with that seed. An input that makes a target
 //! panic is written to a file, which `cargo run --package knock-fuzz -- TARGET FILE` repeats.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::{
     env, fs,
     panic::catch_unwind,

@@ -18,8 +18,8 @@ const TIMEOUT: u32 = 20;
 /// Memory of the process in MiB.
 const MEMORY: u32 = 2048;
 
-/// How many lines of the log are shown after a failure.
-const SHOWN: usize = 30;
+/// How many lines of the log are shown after a failure, from that of the panic.
+const SHOWN: usize = 8;
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,9 @@ impl Run {
         command.arg(format!("-timeout={TIMEOUT}"));
         command.arg(format!("-rss_limit_mb={MEMORY}"));
         command.arg(format!("-artifact_prefix={}/", self.artifacts.display()));
-        command.args(["-print_final_stats=1", "-verbosity=1"]);
+        command.arg("-print_final_stats=1");
+        // A backtrace would be that of libFuzzer.
+        command.env("RUST_BACKTRACE", "0");
         command.arg(&self.corpus).arg(&self.seeds);
         let log = File::create(&self.log)?;
         command.stdout(log.try_clone()?).stderr(log);
@@ -128,8 +130,9 @@ impl Run {
     /// What there is to say about a failure.
     fn failure(&self, log: &str) -> io::Result<String> {
         let Self { target, .. } = self;
-        let lines: Vec<_> = log.lines().collect();
-        let mut text = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
+        let is_cause = |line: &&str| line.contains(" panicked at ") || line.contains("ERROR: ");
+        let lines = log.lines().skip_while(|line| !is_cause(line));
+        let mut text = lines.take(SHOWN).collect::<Vec<_>>().join("\n");
         for artifact in fs::read_dir(&self.artifacts)? {
             let path = artifact?.path();
             let path = path.display();

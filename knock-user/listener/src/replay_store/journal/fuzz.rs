@@ -14,8 +14,10 @@ thread_local! {
 pub fn run(input: &[u8]) {
     CONTENT.with_borrow_mut(|content| {
         let changed = write(content, input);
-        let mut changed = changed.into_iter().chain(continue_with(content, &knock(1)));
-        changed.try_for_each(|place| Some(content.get_mut(place..place + RECORD_LEN)?.fill(0)));
+        let more = continue_with(content, &knock(1));
+        for place in changed.into_iter().chain(more) {
+            content[place..place + RECORD_LEN].fill(0);
+        }
     });
 }
 
