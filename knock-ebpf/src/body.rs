@@ -52,6 +52,8 @@ impl Body {
 }
 
 #[cfg(target_arch = "bpf")]
+// `tests/fuzz` includes this file, and then a path is relative to it.
+#[path = "body/siphash.rs"]
 mod siphash;
 
 #[cfg(test)]

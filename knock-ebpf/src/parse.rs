@@ -393,4 +393,6 @@ fn has_knock_form(udp: &Udp, len: Option<usize>, settings: &Settings) -> bool {
 }
 
 #[cfg(test)]
+// `tests/fuzz` includes this file, and then a path is relative to it.
+#[path = "parse/tests.rs"]
 mod tests;

@@ -2,8 +2,9 @@
 //!
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
-//! the demo for it, `vm` boots other kernels, and `package` makes the Debian package. What needs root runs as root, with sudo
-//! for an ordinary user. Everything is built as the caller.
+//! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
+//! and `package` makes the Debian package. What needs root runs as root, with sudo for an ordinary
+//! user. Everything is built as the caller.
 
 mod apt;
 mod bench;
@@ -14,6 +15,7 @@ mod demo;
 mod docs;
 mod executables;
 mod fail2ban;
+mod fuzz;
 mod imports;
 mod interrupt;
 mod package;
@@ -79,6 +81,8 @@ enum Task {
     Structure,
     /// Measure what knockd costs, and its peers, and publish the figures
     Bench(bench::Choice),
+    /// Search for bytes that a parser cannot handle, with libFuzzer
+    Fuzz(fuzz::Choice),
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -122,6 +126,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
             boundaries::check(&workspace)
         }
         Task::Bench(choice) => bench::bench(&workspace, choice),
+        Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

@@ -33,6 +33,9 @@ pub(crate) const BENCH_EBPF: &str = "knock-bench-ebpf";
 /// The tests that need root and a kernel.
 pub(crate) const TESTS: &str = "knock-tests";
 
+/// The fuzzing targets.
+pub(crate) const FUZZ: &str = "knock-fuzz";
+
 /// The project's folders.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -96,6 +99,11 @@ impl Workspace {
     /// The folder of the package [`TESTS`].
     pub(crate) fn tests(&self) -> PathBuf {
         self.root.join("tests")
+    }
+
+    /// The inputs that fuzzing starts from, with a folder for each target.
+    pub(crate) fn corpora(&self) -> PathBuf {
+        self.tests().join("fuzz").join("corpus")
     }
 
     /// The scripts that run in a guest, on another kernel.

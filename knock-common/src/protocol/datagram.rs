@@ -162,7 +162,9 @@ impl Request {
         }
     }
 
-    fn encode(&self) -> Zeroizing<[u8; REQUEST_LEN]> {
+    /// The encoded request.
+    #[must_use]
+    pub fn encode(&self) -> Zeroizing<[u8; REQUEST_LEN]> {
         let (flags, address) = match self.beneficiary {
             Beneficiary::Sender => (0, [0; 16]),
             Beneficiary::Bound(address) => (HAS_ADDRESS, mapped(address)),
@@ -179,7 +181,11 @@ impl Request {
     }
 
     /// Decodes a request. Each request has exactly one encoding.
-    fn decode(bytes: &[u8; REQUEST_LEN]) -> Result<Self, InvalidRequest> {
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidRequest`] if the version is unknown or a flag or a byte is not valid.
+    pub fn decode(bytes: &[u8; REQUEST_LEN]) -> Result<Self, InvalidRequest> {
         let [version, flags, rest @ ..] = bytes;
         if *version != VERSION {
             return Err(InvalidRequest::UnknownVersion(*version));

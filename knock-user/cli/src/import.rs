@@ -7,7 +7,7 @@
 mod command;
 mod door;
 mod shell;
-mod source;
+pub(crate) mod source;
 
 use std::{
     collections::HashSet,
@@ -74,11 +74,11 @@ impl ImportKnockd {
 
 /// The result of a conversion.
 #[derive(Debug)]
-struct Import {
+pub(crate) struct Import {
     /// The text of the new configuration.
-    text: String,
+    pub(crate) text: String,
     /// The names of the converted doors.
-    doors: Vec<String>,
+    pub(crate) doors: Vec<String>,
     /// The skipped doors, each with line, name and reason.
     left_out: Vec<String>,
 }
@@ -112,7 +112,7 @@ fn import(source: &Path, output: Option<&Path>) -> Result<()> {
 
 impl Import {
     /// Converts `source`, which was read from `path`.
-    fn new(source: &Source, path: &Path) -> Self {
+    pub(crate) fn new(source: &Source, path: &Path) -> Self {
         let mut doors: Vec<Door> = source.doors.iter().map(Door::from).collect();
         hint_at_pairs(&mut doors);
         let mut import = Self {

@@ -6,6 +6,8 @@ mod client;
 mod close;
 mod control;
 mod detach;
+#[doc(hidden)]
+pub mod fuzz;
 mod import;
 mod init;
 mod invitation;

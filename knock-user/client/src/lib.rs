@@ -16,6 +16,8 @@ mod command;
 pub mod console;
 pub mod datagram;
 mod enrolment;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod knock;
 mod knocking;
 pub mod moment;

@@ -53,14 +53,14 @@ pub(super) fn time(service: &Service) -> Result<(Duration, Instant), ServiceErro
 
 /// When the server received the request and sent its answer, since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Times {
+pub(crate) struct Times {
     received: Duration,
     transmitted: Duration,
 }
 
 impl Times {
     /// The time at `answered`. The way back is taken to be half of the time on the way.
-    fn at(self, sent: Instant, answered: Instant) -> Duration {
+    pub(crate) fn at(self, sent: Instant, answered: Instant) -> Duration {
         let waited = answered.saturating_duration_since(sent);
         let in_server = self.transmitted.saturating_sub(self.received);
         let way_back = waited.saturating_sub(in_server) / 2;
@@ -68,7 +68,7 @@ impl Times {
     }
 }
 
-fn read(packet: &[u8], nonce: [u8; 8]) -> Answer<Times> {
+pub(crate) fn read(packet: &[u8], nonce: [u8; 8]) -> Answer<Times> {
     // Extension fields and a MAC may follow.
     let Some(packet) = packet.first_chunk::<LEN>() else {
         return Answer::Unrelated;

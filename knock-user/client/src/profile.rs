@@ -3,7 +3,7 @@
 //! `knock/knock.toml` in that directory contains the profiles but no secrets; each key is in a
 //! file of its own. Only [`Profiles::add`] writes, and it only appends.
 
-mod file;
+pub(crate) mod file;
 mod settings;
 
 use std::{

@@ -29,7 +29,7 @@ const IPV4: u8 = 1;
 const IPV6: u8 = 2;
 
 /// The random number of a request, which its answer repeats.
-type Transaction = [u8; 12];
+pub(crate) type Transaction = [u8; 12];
 
 /// Asks `service` for the IPv4 or IPv6 address of this host.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn address(service: &Service, families: Families) -> Result<IpAddr, S
     })
 }
 
-fn read(packet: &[u8], transaction: Transaction) -> Answer<IpAddr> {
+pub(crate) fn read(packet: &[u8], transaction: Transaction) -> Answer<IpAddr> {
     let Some((header, rest)) = packet.split_first_chunk::<HEADER>() else {
         return Answer::Unrelated;
     };

@@ -6,6 +6,8 @@
 
 mod channel;
 mod connections;
+#[doc(hidden)]
+pub mod fuzz;
 mod histogram;
 mod page;
 mod server;

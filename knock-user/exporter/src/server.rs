@@ -14,7 +14,8 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::TEXT_FORMAT;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -83,13 +84,17 @@ impl Server {
 
 /// The shared state of the connections.
 #[derive(Debug)]
-struct Scraper {
-    requests: mpsc::Sender<Reply>,
+pub(crate) struct Scraper {
+    pub(crate) requests: mpsc::Sender<Reply>,
 }
 
 impl Scraper {
     /// Answers one request and closes the connection.
-    async fn serve(&self, stream: TcpStream, progress: &Progress) -> hyper::Result<()> {
+    pub(crate) async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        progress: &Progress,
+    ) -> hyper::Result<()> {
         let answer = |request| {
             progress.received();
             self.answer(request)
@@ -144,7 +149,10 @@ mod tests {
     use std::net::SocketAddr;
 
     use knockd_ipc::metrics::Snapshot;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
 
     use super::*;
     use crate::connections::MAX_CONNECTIONS;

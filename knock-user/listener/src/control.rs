@@ -109,7 +109,11 @@ impl Drop for Subscriber<'_> {
     }
 }
 
-async fn answer(stream: UnixStream, owner: u32, queries: &mpsc::Sender<Query>) -> Result<()> {
+pub(crate) async fn answer(
+    stream: UnixStream,
+    owner: u32,
+    queries: &mpsc::Sender<Query>,
+) -> Result<()> {
     let uid = stream.peer_cred()?.uid();
     let is_owner = uid == 0 || uid == owner;
     let (reading, mut writing) = stream.into_split();

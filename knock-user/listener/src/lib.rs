@@ -10,6 +10,8 @@ pub mod auth;
 mod control;
 mod decrypted;
 mod event_loop;
+#[doc(hidden)]
+pub mod fuzz;
 mod log_limit;
 mod metrics;
 mod pending;

@@ -5,7 +5,7 @@
 //! horizon may be a replay of a removed one and is refused. So neither a clock that is set
 //! back nor a larger `max_skew` makes an old knock valid again.
 
-mod journal;
+pub(crate) mod journal;
 
 use std::{
     collections::{HashSet, VecDeque},

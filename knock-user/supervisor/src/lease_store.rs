@@ -1,7 +1,7 @@
 //! The lease journal: the open doors that have to be closed. A record is on disk before its door
 //! opens, so that a daemon that was killed closes the door after its restart.
 
-mod slot;
+pub(crate) mod slot;
 
 use std::{
     collections::BTreeMap,

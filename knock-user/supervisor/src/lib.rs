@@ -23,6 +23,8 @@ pub mod exec;
 mod exporter_process;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 mod lease_gate;
 mod lease_journal;
 mod lease_record;

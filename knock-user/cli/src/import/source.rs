@@ -19,7 +19,7 @@ const MAX_MISTAKES: usize = 10;
 
 /// The parsed file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The directives of every `[options]`.
     pub(super) options: Vec<Directive>,
     /// The other sections in file order. Sections with the same name are separate doors.
@@ -80,7 +80,7 @@ impl Source {
     /// # Errors
     ///
     /// Returns an error with the number of every invalid line, from 1, and the reason.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Vec<(usize, &'static str)>> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Vec<(usize, &'static str)>> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let mut source = Self::default();

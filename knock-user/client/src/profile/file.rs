@@ -135,7 +135,7 @@ impl Display for Mistake {
 impl std::error::Error for Mistake {}
 
 /// Parses the profiles in `text`. File names in it are relative to `folder`.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> {
+pub(crate) fn parse(text: &str, folder: &Path) -> Result<Vec<Profile>, Mistake> {
     let content: Content =
         toml::from_str(text).map_err(|error| Mistake::new(text, error.span(), error.message()))?;
     let mut profiles: Vec<Profile> = Vec::with_capacity(content.profile.len());

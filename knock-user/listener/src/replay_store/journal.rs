@@ -17,6 +17,8 @@
 //! be missing or torn, in any combination; none of their knocks had an effect, so they are ignored. A
 //! record that is missing anywhere else means that the file is damaged.
 
+pub(crate) mod fuzz;
+
 use std::{collections::HashSet, io, path::Path};
 
 use anyhow::{Result, bail, ensure};

@@ -94,14 +94,14 @@ impl Lines {
     }
 }
 
-struct Reader {
+pub(crate) struct Reader {
     input: BufReader<Box<dyn Read + Send>>,
     window: Window,
     number: u64,
 }
 
 impl Reader {
-    fn new(input: Box<dyn Read + Send>, window: Window) -> Self {
+    pub(crate) fn new(input: Box<dyn Read + Send>, window: Window) -> Self {
         Self {
             input: BufReader::new(input),
             window,
@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// The next line; `None` at the end of the input, or if it cannot be read further.
-    fn next(&mut self) -> Option<Line> {
+    pub(crate) fn next(&mut self) -> Option<Line> {
         let mut line = Vec::with_capacity(MAX_LINE);
         self.number += 1;
         let limit = MAX_LINE as u64 + 1;

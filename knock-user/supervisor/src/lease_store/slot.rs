@@ -18,6 +18,8 @@
 //!
 //! Little-endian. A half that was never used is zero.
 
+pub(crate) mod fuzz;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::lease_record::LeaseRecord;
@@ -146,8 +148,9 @@ fn parse(bytes: &[u8; HALF_LEN]) -> Option<(Slot, State)> {
         }
         _ => return None,
     };
-    // One encoding per content, with the right checksum.
-    (slot.0 > 0 && Half::of(slot, &state).to_bytes() == *bytes).then_some((slot, state))
+    // One encoding per content, with the right checksum, and a number that has a next one.
+    ((1..u64::MAX).contains(&slot.0) && Half::of(slot, &state).to_bytes() == *bytes)
+        .then_some((slot, state))
 }
 
 #[cfg(test)]
@@ -170,7 +173,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_half_is_read_as_it_was_written(
-            number in 1_u64..,
+            number in 1..u64::MAX,
             door in "\\PC{1,16}",
             client in "\\PC{1,16}",
             source: IpAddr,
@@ -194,6 +197,20 @@ mod tests {
             let mut bytes = Half::of(Slot(7), &state).to_bytes();
             bytes[at] ^= flip;
             prop_assert_eq!(parse(&bytes), None);
+        }
+    }
+
+    /// Only whoever changes the file writes it. The next write would have the number 0, and be lost.
+    #[test]
+    fn a_half_with_the_last_number_is_not_valid() {
+        for (number, is_valid) in [
+            (0, false),
+            (1, true),
+            (u64::MAX - 1, true),
+            (u64::MAX, false),
+        ] {
+            let bytes = Half::of(Slot(number), &State::Free).to_bytes();
+            assert_eq!(parse(&bytes).is_some(), is_valid, "{number}");
         }
     }
 
