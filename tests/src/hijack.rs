@@ -4,7 +4,7 @@
 //! those of an attacker who executes code inside the process. The registers of each architecture are
 //! in a module `machine`.
 
-use std::{ffi::c_long, marker::PhantomData};
+use std::{ffi::c_long, marker::PhantomData, thread, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
@@ -17,6 +17,8 @@ use nix::{
     },
     unistd::Pid,
 };
+
+use crate::scene::SOON;
 
 /// Distance below the stack pointer at which the process has no data. The red zone of the x86-64
 /// ABI has 128 bytes, and that of aarch64 none.
@@ -129,13 +131,28 @@ pub enum Outcome {
 }
 
 impl Hijacked {
-    /// Attaches to the process with this id, which must be blocked in a system call.
+    /// Attaches to the process with this id as soon as it is blocked in a system call.
     ///
     /// # Errors
     ///
-    /// Returns an error if ptrace is refused or the process is not in a system call.
+    /// Returns an error if ptrace is refused or the process is in no system call for too long.
     pub fn new(process: u32) -> Result<Self> {
         let process = Pid::from_raw(process.try_into()?);
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(hijacked) = Self::attach(process)? {
+                return Ok(hijacked);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the process is not blocked in a system call"
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// Attaches to `process`; `None` if it is not in a system call.
+    fn attach(process: Pid) -> Result<Option<Self>> {
         ptrace::attach(process).context("ptrace")?;
         waitpid(process, None)?;
         let before = ptrace::getregs(process)?;
@@ -151,10 +168,10 @@ impl Hijacked {
             let found = hijacked.word(at)?.to_ne_bytes();
             if found.starts_with(machine::INSTRUCTION) {
                 hijacked.instruction = at;
-                return Ok(hijacked);
+                return Ok(Some(hijacked));
             }
         }
-        bail!("the process is not blocked in a system call")
+        Ok(None)
     }
 
     /// Makes the process execute the system call `number`.
