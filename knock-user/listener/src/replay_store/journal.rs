@@ -175,7 +175,7 @@ impl Record {
         bytes
     }
 
-    /// The record with its sequence number; `None` if the checksum is wrong.
+    /// The record with its sequence number; `None` if the checksum or the number is not valid.
     fn from_bytes(bytes: &[u8; RECORD_LEN]) -> Option<(u64, Self)> {
         let word = |at: usize| {
             let word = bytes.get(at..at + 8)?.try_into().ok()?;
@@ -187,7 +187,9 @@ impl Record {
             id: bytes.get(16..32)?.try_into().ok()?,
             horizon: word(32)?,
         };
-        (number > 0 && record.to_bytes(number) == *bytes).then_some((number, record))
+        // A number that no daemon reaches would overflow in what follows it.
+        ((1..=u64::MAX - SLOTS).contains(&number) && record.to_bytes(number) == *bytes)
+            .then_some((number, record))
     }
 }
 

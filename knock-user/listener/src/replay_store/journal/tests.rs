@@ -45,6 +45,25 @@ fn parsed(bytes: &[u8]) -> Result<Vec<Record>> {
     parse(&bytes[HEADER_LEN..]).map(|content| content.records)
 }
 
+/// Only whoever changes the file writes such a record.
+#[test]
+fn a_record_with_a_number_that_no_daemon_reaches_is_not_valid() {
+    for (number, is_valid) in [
+        (0, false),
+        (1, true),
+        (u64::MAX - SLOTS, true),
+        (u64::MAX - SLOTS + 1, false),
+        (u64::MAX, false),
+    ] {
+        let bytes = record(1).to_bytes(number);
+        assert_eq!(Record::from_bytes(&bytes).is_some(), is_valid, "{number}");
+        let mut content = vec![0; CONTENT_LEN];
+        content[place(number)..place(number) + RECORD_LEN].copy_from_slice(&bytes);
+        // Neither panics.
+        let _ = parse(&content);
+    }
+}
+
 #[test]
 fn what_was_written_is_read_again() {
     let folder = Folder::new();

@@ -23,6 +23,10 @@ pub fn run(input: &[u8]) {
         assert_eq!(bytes[at..at + HALF_LEN], Half::of(slot, &state).to_bytes());
     }
     let next = slot.next();
+    // No daemon writes so often.
+    if next.0 == u64::MAX {
+        return;
+    }
     let at = next.half() * HALF_LEN;
     let written = Half::of(next, &State::Free).to_bytes();
     let mut torn = bytes;
