@@ -2,8 +2,8 @@
 //! and the lease of a request (docs/protocol.md, "SYN knock").
 //!
 //! This module makes the checks that need only the block; the daemon makes the others. They run
-//! in this order and stop at the first failure: [`Request::open`] checks parity and version,
-//! the daemon looks up [`Request::door`], then come [`Request::check_time`], [`Binding::allows`]
+//! in this order and stop at the first failure: [`Request::open`] checks parity and version (for
+//! many blocks at once: [`SynKey::decipher_all`] and [`Request::from_plaintext`]), the daemon looks up [`Request::door`], then come [`Request::check_time`], [`Binding::allows`]
 //! and [`Binding::is_bound`], and finally the daemon's replay store.
 
 use core::{fmt, time::Duration};

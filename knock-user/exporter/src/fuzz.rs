@@ -1,11 +1,8 @@
 //! The fuzzing targets of this crate, for `tests/fuzz`. They panic if a parser breaks a rule.
 
-use std::cell::RefCell;
-
 use knockd_ipc::metrics::Snapshot;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
-    runtime::Runtime,
     sync::mpsc,
 };
 
@@ -13,10 +10,6 @@ use crate::{connections::Progress, page, server::Scraper};
 
 /// More than a request and its answer.
 const BUFFER: usize = 16 * 1024;
-
-thread_local! {
-    static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
-}
 
 /// The page of a snapshot that a compromised listener has made up: every sample has a number.
 pub fn page(snapshot: &Snapshot) {
@@ -30,19 +23,7 @@ pub fn page(snapshot: &Snapshot) {
 }
 
 /// A request over HTTP: there is at most one answer, and the page only for its path.
-pub fn http(input: &[u8]) {
-    RUNTIME.with_borrow_mut(|runtime| {
-        let new = || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-        };
-        let runtime = runtime.get_or_insert_with(|| new().expect("a runtime can be created"));
-        runtime.block_on(ask(input));
-    });
-}
-
-async fn ask(input: &[u8]) {
+pub async fn http(input: &[u8]) {
     let (mut client, server) = duplex(BUFFER);
     client.write_all(input).await.expect("there is room for it");
     client.shutdown().await.expect("it is connected");

@@ -1,13 +1,12 @@
 //! The fuzzing targets of this crate, for `tests/fuzz`. They panic if a parser breaks a rule.
 
-use std::{cell::RefCell, io::Cursor, iter};
+use std::{io::Cursor, iter};
 
 use knock_common::window::Window;
 use rustix::process::getuid;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    runtime::Runtime,
     sync::mpsc,
 };
 
@@ -42,25 +41,9 @@ fn read(input: Vec<u8>) -> Vec<Line> {
     iter::from_fn(|| reader.next()).collect()
 }
 
-thread_local! {
-    static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
-}
-
 /// A request to the control socket: it becomes at most one query, with the request's verb, and an
 /// answer is one line of JSON.
-pub fn control(input: &[u8]) {
-    RUNTIME.with_borrow_mut(|runtime| {
-        let new = || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-        };
-        let runtime = runtime.get_or_insert_with(|| new().expect("a runtime can be created"));
-        runtime.block_on(ask(input));
-    });
-}
-
-async fn ask(input: &[u8]) {
+pub async fn control(input: &[u8]) {
     let (mut client, server) = UnixStream::pair().expect("a socket can be created");
     client.write_all(input).await.expect("there is room for it");
     client.shutdown().await.expect("it is connected");

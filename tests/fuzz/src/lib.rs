@@ -31,10 +31,9 @@ mod parse;
 mod reference;
 
 use self::target::{
-    config, datagram, frame, import, invitation, key_file, message, request, snapshot, syn,
+    config, datagram, frame, import, invitation, key_file, message, request, served, snapshot, syn,
 };
 use knock_client::fuzz as client;
-use knockd_exporter::fuzz as exporter;
 use knockd_listener::fuzz as listener;
 use knockd_supervisor::fuzz as supervisor;
 
@@ -56,8 +55,8 @@ pub const TARGETS: &[Target] = &[
     target("request", request::run, 50_000),
     target("message", message::run, 5_000),
     target("snapshot", snapshot::run, 1_000),
-    target("control", listener::control, 5_000),
-    target("http", exporter::http, 2_000),
+    target("control", served::control, 5_000),
+    target("http", served::http, 2_000),
     target("config", config::run, 2_000),
     target("invitation", invitation::run, 20_000),
     target("import", import::run, 2_000),

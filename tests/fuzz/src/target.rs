@@ -9,5 +9,6 @@ pub(crate) mod key_file;
 pub(crate) mod message;
 pub(crate) mod page;
 pub(crate) mod request;
+pub(crate) mod served;
 pub(crate) mod snapshot;
 pub(crate) mod syn;

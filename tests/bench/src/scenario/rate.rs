@@ -7,6 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::definition::Scenario;
+use crate::{
+    context::Context,
+    lab::{Lab, client_address},
+    record::{Measurement, Unit, thousands},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use knock_common::protocol::identity::{KEY_LEN, KeyPair, PrivateKey};
 use knock_tests::{
@@ -15,14 +21,6 @@ use knock_tests::{
     process::Running,
     scene::{self, DATAGRAM_PORT, SERVER_KEY, SOON},
     wire::{Burst, Sender},
-};
-use nix::sys::signal::Signal;
-
-use super::definition::Scenario;
-use crate::{
-    context::Context,
-    lab::{Lab, client_address},
-    record::{Measurement, Unit, thousands},
 };
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -58,8 +56,6 @@ leases = 65536
 
 [gate]
 protect = ["tcp/22"]
-pin_dir = "/sys/fs/bpf/knockd-bench"
-on_stop = "open"
 
 [datagram]
 port = {port}
@@ -142,9 +138,6 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
             Kind::Syn => measurement,
         });
     }
-    // So that nothing stays pinned.
-    daemon.signal(Signal::SIGTERM)?;
-    daemon.wait_for(|line| line.contains("stopped"), SOON)?;
     Ok(found)
 }
 

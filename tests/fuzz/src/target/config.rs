@@ -1,24 +1,28 @@
 //! The configuration.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::LazyLock,
-};
+use std::path::Path;
 
 use knock_common::protocol::identity::{KEY_LEN, Owner, PrivateKey};
 use knockd_config::{Config, is_name};
 use knockd_credentials::{key_file, secret_file};
+use tempfile::TempDir;
 
-/// The path of the configuration, in a folder with the secret files of a few names.
-static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("there is room").keep();
+thread_local! {
+    /// The folder of the configuration, with the secret files of a few names. It is removed at the end
+    /// of the thread.
+    static FOLDER: TempDir = folder();
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = |name| folder.path().join(name);
     let server = PrivateKey::new([7; KEY_LEN]);
-    key_file::create(Owner::Server, &folder.join("server.key"), &server).expect("there is room");
+    key_file::create(Owner::Server, &path("server.key"), &server).expect("there is room");
     for name in ["laptop.pass", "phone.pass"] {
-        secret_file::create(&folder.join(name), name).expect("there is room");
+        secret_file::create(&path(name), name).expect("there is room");
     }
-    folder.join("knockd.toml")
-});
+    folder
+}
 
 /// A configuration has valid names, and a problem begins with its place.
 pub(crate) fn run(input: &[u8]) {
@@ -29,7 +33,7 @@ pub(crate) fn run(input: &[u8]) {
     if text.contains("/dev") || text.contains("/proc") {
         return;
     }
-    check(text, &PATH);
+    FOLDER.with(|folder| check(text, &folder.path().join("knockd.toml")));
 }
 
 fn check(text: &str, path: &Path) {
