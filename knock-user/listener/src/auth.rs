@@ -238,15 +238,6 @@ impl Authenticator {
         }
     }
 
-    /// The number of blocks to verify together, so that [`verify`](Self::verify) takes some
-    /// milliseconds at most, but the keys are loaded for as many blocks as possible.
-    #[must_use]
-    pub fn tile_len(&self) -> usize {
-        /// Blocks times keys: 3 ms with the AES instructions of a processor of 2020.
-        const MOST: usize = 1 << 20;
-        (MOST / self.keys.len().max(1)).clamp(1, TILE_LEN)
-    }
-
     /// Tries each block with every key: one AES operation for each key, and then checks up to the
     /// first that fails. This does not detect replays.
     ///

@@ -189,12 +189,15 @@ impl Listener {
         self.try_next().await
     }
 
-    /// Tries the next blocks, as many as take a few milliseconds, and commits the accepted ones.
+    /// Tries the next blocks, as many as its pace allows, and commits the accepted ones.
     async fn try_next(&mut self) -> Result<()> {
         const { assert!(TILE_LEN <= MAX_BATCH) }
         self.untried = 0;
-        let trials = self.trials.take(self.authenticator.tile_len());
+        let trials = self.trials.take(self.pace.blocks());
+        let begun = monotonic();
         self.attempt(&trials);
+        let took = monotonic().saturating_sub(begun);
+        self.pace = self.pace.after(trials.len(), took);
         self.commit().await
     }
 

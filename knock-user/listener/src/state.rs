@@ -27,7 +27,7 @@ use crate::{
         ring::Ring,
     },
     tails::Reporter,
-    trials::Trials,
+    trials::{Pace, Trials},
 };
 
 /// Accepted single-use knocks that are kept in memory, to distinguish further copies from replays.
@@ -147,6 +147,7 @@ pub(crate) struct Listener {
     pub(crate) config: ListenerConfig,
     pub(crate) assembler: Assembler,
     pub(crate) trials: Trials,
+    pub(crate) pace: Pace,
     /// SYNs that were read since blocks were tried.
     pub(crate) untried: usize,
     pub(crate) authenticator: Authenticator,
@@ -191,6 +192,7 @@ impl Listener {
             source,
             assembler: Assembler::new(config.sequence_timeout, config.sources),
             trials: Trials::default(),
+            pace: Pace::default(),
             untried: 0,
             authenticator: Authenticator::new(&config.auth),
             config,

@@ -5,13 +5,45 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use knock_common::protocol::block::Block;
+use knock_common::protocol::{block::Block, tile::TILE_LEN};
 use knockd_types::syn::Syn;
 
 use crate::assembler::Candidate;
 
 /// The most blocks that wait: with 10,000 keys those of a quarter of a second.
 const MOST: usize = 8192;
+
+/// The time for the blocks that are tried together. Meanwhile nothing else is done.
+const BUDGET: Duration = Duration::from_millis(4);
+
+/// How many blocks are tried together: as many as [`BUDGET`] allows, which depends on the processor and
+/// on the number of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace(usize);
+
+impl Default for Pace {
+    /// One block, whose time is not known yet.
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Pace {
+    /// The number of blocks, at most [`TILE_LEN`].
+    pub(crate) fn blocks(self) -> usize {
+        self.0
+    }
+
+    /// The pace after `blocks` took this time.
+    pub(crate) fn after(self, blocks: usize, took: Duration) -> Self {
+        if blocks == 0 {
+            return self;
+        }
+        let affordable = BUDGET.as_nanos() * blocks as u128 / took.as_nanos().max(1);
+        let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
+        Self(affordable.clamp(1, TILE_LEN))
+    }
+}
 
 /// A block that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +148,20 @@ mod tests {
     fn numbers(trials: &mut Trials) -> Vec<u8> {
         let taken = trials.take(usize::MAX);
         taken.iter().map(|trial| trial.block.0[0]).collect()
+    }
+
+    #[test]
+    fn as_many_are_tried_together_as_there_is_time_for() {
+        let after = |blocks, micros| {
+            let pace = Pace::default().after(blocks, Duration::from_micros(micros));
+            pace.blocks()
+        };
+        assert_eq!(Pace::default().blocks(), 1);
+        assert_eq!(after(0, 0), 1);
+        assert_eq!(after(1, 0), TILE_LEN);
+        assert_eq!(after(1, 250), 16);
+        assert_eq!(after(64, 8000), 32);
+        assert_eq!(after(1, 1_000_000), 1);
     }
 
     #[test]
