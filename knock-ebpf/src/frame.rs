@@ -64,7 +64,7 @@ impl Skb {
     ///
     /// # Errors
     ///
-    /// Returns [`Truncated`] if they are longer than 256 bytes.
+    /// Returns [`Truncated`] if they are longer than 256 bytes or have an odd length.
     #[inline(always)]
     pub(crate) fn packet(&self) -> Result<Cursor, Truncated> {
         let mut cursor = self.cursor();
@@ -80,7 +80,10 @@ impl Skb {
         }
         // The verifier of Linux 5.10 does not see this bound, and the compiler must not see it.
         let before = (black_box(too_few) & 0xfe) + 2;
-        if self.lacks(last.wrapping_sub(before)) != 0 {
+        // Not later, and not one byte earlier either, which no known link layer has.
+        if self.lacks(last.wrapping_sub(before)) != 0
+            || self.lacks(last.wrapping_sub(before - 1)) == 0
+        {
             return Err(Truncated);
         }
         cursor.skip(before)?;

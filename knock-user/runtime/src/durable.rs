@@ -31,6 +31,15 @@ pub struct Taken;
 #[derive(Debug)]
 pub struct DurableFile(File);
 
+impl Drop for DurableFile {
+    /// Closing does not unlock the file while a child process between fork(2) and execve(2) has a
+    /// copy of the file descriptor.
+    fn drop(&mut self) {
+        // If this fails, the file is unlocked when the last copy is closed.
+        let _ = self.0.unlock();
+    }
+}
+
 impl DurableFile {
     /// Creates the file at `path` with its directory, if it does not exist: it begins with `magic`,
     /// and its content is `len` zeros.
@@ -62,6 +71,8 @@ impl DurableFile {
             Err(TryLockError::WouldBlock) => return Err(Taken.into()),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
+        let locked = Self(file);
+        let file = &locked.0;
         let mut header = [0; HEADER_LEN];
         if let Err(error) = file.read_exact_at(&mut header, 0) {
             bail!("it is damaged: {error}");
@@ -74,10 +85,10 @@ impl DurableFile {
         // The position is still at the start.
         let mut content = Vec::new();
         let limit = (HEADER_LEN + MAX_LEN + 1) as u64;
-        (&file).take(limit).read_to_end(&mut content)?;
+        file.take(limit).read_to_end(&mut content)?;
         ensure!(content.len() <= HEADER_LEN + MAX_LEN, "it is too long");
         content.drain(..HEADER_LEN);
-        Ok((Self(file), content))
+        Ok((locked, content))
     }
 
     /// Writes `bytes` to this place of the content. On return they are on disk.
@@ -126,16 +137,10 @@ mod tests {
 
     const MAGIC: &[u8] = b"a test\n";
 
-    /// Opens the file, and creates it with `len` zeros if it does not exist. A program that another
-    /// test starts holds the lock until it is executed.
+    /// Opens the file, and creates it with `len` zeros if it does not exist.
     fn open(path: &Path, len: usize) -> Result<(DurableFile, Vec<u8>)> {
         DurableFile::create(path, MAGIC, len)?;
-        loop {
-            match DurableFile::open(path, MAGIC) {
-                Err(error) if error.is::<Taken>() => std::thread::yield_now(),
-                opened => return opened,
-            }
-        }
+        DurableFile::open(path, MAGIC)
     }
 
     #[test]
@@ -165,6 +170,27 @@ mod tests {
         let _file = open(&path, 0).unwrap();
         let error = DurableFile::open(&path, MAGIC).unwrap_err();
         assert!(error.is::<Taken>(), "{error:#}");
+    }
+
+    #[test]
+    fn a_copy_of_its_descriptor_does_not_keep_it_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (file, _) = open(&path, 0).unwrap();
+        let _copy_of_a_child = file.0.try_clone().unwrap();
+        drop(file);
+        open(&path, 0).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_does_not_stay_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "not a test").unwrap();
+        for _ in 0..2 {
+            let error = DurableFile::open(&path, MAGIC).unwrap_err();
+            assert!(!error.is::<Taken>(), "{error:#}");
+        }
     }
 
     #[test]

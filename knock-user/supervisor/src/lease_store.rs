@@ -216,17 +216,12 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        thread,
-        time::{Duration, Instant},
-    };
-
     use super::*;
 
     #[test]
     fn leases_survive_and_end() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || reopen(dir.path()).0;
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
         let mut store = open();
         assert_eq!(store.all().unwrap(), []);
         let first = LeaseRecord {
@@ -271,22 +266,10 @@ mod tests {
         }
     }
 
-    /// Opens the store. A command that another test starts holds the lock until it is executed.
-    fn reopen(dir: &Path) -> (LeaseStore, Option<anyhow::Error>) {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        loop {
-            match LeaseStore::open(dir) {
-                Ok(opened) => return opened,
-                Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
-            }
-            thread::yield_now();
-        }
-    }
-
     #[test]
     fn the_file_grows_with_the_open_doors_and_its_slots_are_used_again() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || reopen(dir.path()).0;
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
         let mut store = open();
         let all: Vec<_> = (1..=2500).map(record).collect();
         for record in &all {
@@ -314,7 +297,7 @@ mod tests {
     fn a_write_that_is_torn_at_any_byte_leaves_the_state_before_or_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
-        let open = || reopen(dir.path()).0;
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
         let mut store = open();
         store.keep(&record(1)).unwrap();
         let longer = LeaseRecord {
@@ -364,7 +347,7 @@ mod tests {
         }
         for bytes in [&damaged[..], b"", &whole[..whole.len() - 1]] {
             std::fs::write(&path, bytes).unwrap();
-            let (mut store, problem) = reopen(dir.path());
+            let (mut store, problem) = LeaseStore::open(dir.path()).unwrap();
             let problem = format!("{:#}", problem.unwrap());
             assert!(problem.contains("left unchanged"), "{problem}");
             assert!(store.keep(&record(2)).is_err());
