@@ -90,7 +90,7 @@ fn frame(flood: &Flood, source: SocketAddr, server: SocketAddr) -> Result<Vec<u8
     match &flood.packets {
         Packets::Syns => Frame::syn(source, server).bytes(),
         Packets::Datagrams(payload) => {
-            let datagram = Frame::datagram(source, server).payload(payload);
+            let datagram = Frame::datagram(source, server).payload(payload.as_slice());
             let mut bytes = datagram.bytes()?;
             bytes[UDP_CHECKSUM].fill(0);
             Ok(bytes)
