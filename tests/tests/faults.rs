@@ -125,10 +125,14 @@ impl Guarded {
         is_admitted(client, SOURCE.ip(), TRUSTED, server).unwrap()
     }
 
-    /// Knocks until the door has opened and closed again. A new listener may be about to start.
-    fn is_served(&self) -> bool {
+    /// Knocks until the door has opened and closed again. A new listener may be about to start. A daemon
+    /// that has died is started again, as systemd does.
+    fn is_served(&mut self) -> bool {
         let deadline = Instant::now() + SOON;
         while Instant::now() < deadline {
+            if self.scene.knockd.has_ended().unwrap() {
+                self.scene.restart().unwrap();
+            }
             let mark = self.scene.knockd.mark();
             self.knock(AFTER);
             let closed = ["closed door=\"brief\"", "source=192.0.2.6"];
@@ -189,9 +193,10 @@ fn survive(victim: Victim, step: &Step, error: &str) {
         );
     }
 
-    if guarded.scene.knockd.has_ended().unwrap() {
-        guarded.scene.restart().unwrap();
-    } else if has_closed && guarded.process(victim) == process {
+    let has_survived = has_closed
+        && !guarded.scene.knockd.has_ended().unwrap()
+        && guarded.process(victim) == process;
+    if has_survived {
         let used = ticks(process);
         thread::sleep(Duration::from_millis(300));
         let used = ticks(process) - used;

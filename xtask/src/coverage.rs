@@ -8,7 +8,7 @@ mod lcov;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -34,6 +34,9 @@ const FILE: &str = "LLVM_PROFILE_FILE";
 /// What the tools are in for this compiler.
 const COMPONENT: &str = "llvm-tools";
 
+/// The tests that are left out.
+const PACKAGE: &str = "package";
+
 /// Builds and runs all tests, prints the share of the lines that they execute, and writes
 /// `docs/coverage.md`.
 pub(crate) fn coverage(workspace: &Workspace) -> Result<()> {
@@ -47,12 +50,16 @@ pub(crate) fn coverage(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(&profiles)?;
     let triple = host(workspace)?;
     println!("building with counters: this takes some minutes");
-    let executables = build(workspace, &folder, &triple)?;
+    let mut executables = build(workspace, &folder, &triple)?;
+    // It installs the Debian package, whose programs have no counters.
+    executables.retain(|executable| executable.target != PACKAGE);
+    provide_tools(workspace, &folder.join(&triple))?;
     let programs = ["knock", "knockd"].map(|name| folder.join(&triple).join("debug").join(name));
     // `%m` stands for the executable: all its processes add to one file. `%c` maps it.
     let file = profiles.join("%m%c.profraw");
     share(&programs, &profiles, &file)?;
     test(workspace, executables.iter(), &file)?;
+    clear(&workspace.tests())?;
     let objects = executables.iter().map(|executable| &executable.path);
     let objects: Vec<_> = objects.chain(&programs).collect();
     let report = tools.report(workspace, &profiles, &objects)?;
@@ -74,6 +81,15 @@ fn build(workspace: &Workspace, folder: &Path, triple: &str) -> Result<Vec<Execu
     executables::build_with(workspace, build)
 }
 
+/// Tests look for the programs that `setup` installs in the folder where they are built.
+fn provide_tools(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let tools = folder.join("tools");
+    if !tools.exists() {
+        symlink(workspace.tools(), tools)?;
+    }
+    Ok(())
+}
+
 /// Creates the files of the programs, into which processes of other users write too.
 fn share(programs: &[PathBuf], profiles: &Path, file: &Path) -> Result<()> {
     for program in programs {
@@ -82,6 +98,20 @@ fn share(programs: &[PathBuf], profiles: &Path, file: &Path) -> Result<()> {
     for profile in fs::read_dir(profiles)? {
         let mode = fs::Permissions::from_mode(0o666);
         fs::set_permissions(profile?.path(), mode)?;
+    }
+    Ok(())
+}
+
+/// Removes the files of processes whose test has cleared the environment.
+fn clear(tests: &Path) -> Result<()> {
+    for entry in fs::read_dir(tests)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "profraw")
+        {
+            fs::remove_file(path)?;
+        }
     }
     Ok(())
 }

@@ -8,14 +8,20 @@ use anyhow::{Context as _, Result};
 const UNIT_TESTS: &str = "#[cfg(test)]";
 
 /// Folders that are not part of the programs, and what begins them.
-const OTHERS: &[&str] = &["tests/", "xtask/", "knock-ebpf/", "knock-user/manpages/"];
+const OTHERS: &[&str] = &[
+    "tests/",
+    "xtask/",
+    "knock-ebpf/",
+    "knock-user/manpages/",
+    "knock-user/xdp/ebpf-build/",
+];
 
 /// What precedes the table on the page.
 const BEGIN: &str = "# Coverage
 
 `cargo xtask coverage` runs all tests with counters, and writes the table on this page: the lines of each crate that they
 execute. The processes that the tests start count too. Unit tests themselves, the tests' own crates, the project's tooling
-and the eBPF program, which cannot have such counters, are left out.
+and the eBPF program, which cannot have such counters, are left out. So are the guests of other kernels.
 
 ";
 
