@@ -31,6 +31,7 @@ use self::{
     args::{ConfigArg, DaemonArgs, LogArgs, ViewArgs},
     client::ClientCommand,
     close::Close,
+    detach::Detach,
     import::ImportKnockd,
     init::Init,
     open::Open,
@@ -101,7 +102,7 @@ enum Command {
     /// Close doors of an address at once
     Close(Close),
     /// Remove the gate, which stays in force when knockd exits, and every lease in it
-    Detach(ConfigArg),
+    Detach(Detach),
 }
 
 impl Cli {
@@ -137,7 +138,7 @@ impl Cli {
             Command::Leases(watch) => leases::leases(&watch),
             Command::Open(open) => open.execute(),
             Command::Close(close) => close.execute(),
-            Command::Detach(config) => detach::detach(&config),
+            Command::Detach(detach) => detach.execute(),
         }
     }
 }

@@ -27,6 +27,10 @@ pub(crate) struct Run {
     /// Show what would happen: drop nothing, run no command, keep no state
     #[arg(long)]
     dry_run: bool,
+
+    /// Remove the gate of another knockd, which no longer exists, from the same `gate.pin_dir`
+    #[arg(long, conflicts_with_all = ["lines", "dry_run"])]
+    take_over: bool,
 }
 
 impl Run {
@@ -60,7 +64,7 @@ impl Run {
             if self.dry_run {
                 knockd_supervisor::dry_run(config, origin, self.lines).await
             } else {
-                knockd_supervisor::serve(config, origin, self.lines).await
+                knockd_supervisor::serve(config, origin, self.lines, self.take_over).await
             }
         });
         info!("stopped");

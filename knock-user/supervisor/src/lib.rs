@@ -46,11 +46,11 @@ mod sockets;
 mod source;
 mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use knockd_config::Config;
-use knockd_xdp::pins::PinDir;
+use knockd_xdp::pins::{Owner, PinDir};
 use tracing::info;
 
 pub use self::reporter::Reporter;
@@ -67,26 +67,38 @@ use self::{
     state::Supervisor,
 };
 
-/// Runs a daemon until a signal stops it or its lines have ended.
+/// Runs a daemon until a signal stops it or its lines have ended. With `take_over`, it removes the
+/// gate that another knockd, which no longer exists, has pinned in the same directory.
 ///
 /// # Errors
 ///
 /// Returns an error if something that the daemon needs is missing or in use. Doors that a previous
 /// daemon left open are closed first.
-pub async fn serve(config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
+pub async fn serve(
+    config: Config,
+    origin: Origin,
+    lines: Option<PathBuf>,
+    take_over: bool,
+) -> Result<()> {
     // First, so that a signal during the start leaves no door open.
     let mut stop = StopSignals::new()?;
     let control = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
     let reporter = Reporter::new(outbox.clone());
+    let owner = Owner::here(&origin.path, Some(&config.state_dir))?;
     let store = open_store(&config, &reporter)?;
-    let previous = Previous::find(&config);
-    let opened = open_metrics(&config).and_then(|metrics| {
+    let (previous, claimed) = match Previous::find(&config, &owner, take_over) {
+        Ok(previous) => (previous, Ok(())),
+        Err(error) => (Previous::none(), Err(error)),
+    };
+    let opened = claimed.and_then(|()| {
+        let metrics = open_metrics(&config)?;
         let (source, gate) = open_source(&config, lines, &reporter)?;
         let watch = watch(&source)?;
         Ok((metrics, source, gate, watch))
     });
     let mut supervisor = Supervisor::new(config, store, reporter, outbox)?;
+    supervisor.datapath.set_owner(owner);
     let (metrics, source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -144,20 +156,23 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
     supervisor.run(stop, Sockets { control }).await
 }
 
-/// Removes the gate that a daemon has left in force, closes every door that is still open, and
-/// logs which ports are no longer protected.
+/// Removes the gate that a daemon with the configuration from `path` has left in force, closes every
+/// door that is still open, and logs which ports are no longer protected. With `take_over`, it also
+/// removes the gate of another knockd.
 ///
 /// # Errors
 ///
-/// Returns an error if a daemon is running, or if its lease journal cannot be opened.
-pub async fn detach(config: Config) -> Result<()> {
+/// Returns an error if a daemon is running, if its lease journal cannot be opened, or if the gate is
+/// that of another knockd.
+pub async fn detach(config: Config, path: &Path, take_over: bool) -> Result<()> {
     let mut stop = StopSignals::new()?;
     // Held, so that no daemon can start in the meantime.
     let _socket = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
     let reporter = Reporter::default();
+    let owner = Owner::here(path, Some(&config.state_dir))?;
     let store = open_store(&config, &reporter)?;
-    let pins = PinDir::at(&pin_dir(&config));
+    let pins = PinDir::claim(&pin_dir(&config), &owner, take_over)?;
     let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
     let gate = pins.gate(udp_idle.unwrap_or_default());
     let mut supervisor = Supervisor::new(config, store, reporter, outbox)?;

@@ -3,6 +3,7 @@
 
 pub mod advice;
 mod attach;
+mod defunct;
 mod drivers;
 mod error;
 mod ethtool;
