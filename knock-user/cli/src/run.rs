@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use knockd_runtime::log;
 use knockd_supervisor::origin::Origin;
 use knockd_types::interface::Wanted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -41,6 +42,7 @@ impl Run {
     /// Returns an error if the configuration is invalid or the daemon cannot start, or if it fails
     /// later.
     pub(crate) fn execute(self) -> Result<()> {
+        log::never_block();
         keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
         let interfaces = (!self.interfaces.is_empty()).then(|| Wanted::by_name(self.interfaces));
