@@ -58,9 +58,7 @@ use self::{
     exporter_process::ExporterProcess,
     origin::Origin,
     outbox::Outbox,
-    resources::{
-        Previous, Sockets, force_observe, open_metrics, open_source, open_store, pin_dir, watch,
-    },
+    resources::{Previous, Sockets, force_observe, open_source, open_store, pin_dir, watch},
     signals::StopSignals,
     sockets::Socket,
     source::Source,
@@ -92,14 +90,13 @@ pub async fn serve(
         Err(error) => (Previous::none(), Err(error)),
     };
     let opened = claimed.and_then(|()| {
-        let metrics = open_metrics(&config)?;
         let (source, gate) = open_source(&config, lines, &reporter)?;
         let watch = watch(&source)?;
-        Ok((metrics, source, gate, watch))
+        Ok((source, gate, watch))
     });
     let mut supervisor = Supervisor::new(config, store, reporter, outbox)?;
     supervisor.datapath.set_owner(owner);
-    let (metrics, source, gate, watch) = match opened {
+    let (source, gate, watch) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             // Doors that a previous daemon left open must not stay open until the error is fixed.
@@ -123,7 +120,7 @@ pub async fn serve(
     }
     supervisor.datapath.set_watch(watch);
     supervisor.reload.set_origin(origin);
-    supervisor.exporter = ExporterProcess::new(metrics);
+    supervisor.exporter = ExporterProcess::new(supervisor.config.metrics);
     supervisor.run(stop, Sockets { control }).await
 }
 
@@ -138,7 +135,6 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
     let outbox = Outbox::default();
     let reporter = Reporter::new(outbox.clone());
     force_observe(&mut config);
-    let metrics = open_metrics(&config)?;
     let (source, gate) = open_source(&config, lines, &reporter)?;
     // There is no lease journal. The listener has a replay store: otherwise an eavesdropper could
     // replay a knock that was sent during the dry run.
@@ -152,7 +148,7 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
     supervisor.datapath.set_watch(watch);
     supervisor.reload.set_origin(origin);
     info!("dry run: nothing is dropped, no command is run, and nothing is pinned");
-    supervisor.exporter = ExporterProcess::new(metrics);
+    supervisor.exporter = ExporterProcess::new(supervisor.config.metrics);
     supervisor.run(stop, Sockets { control }).await
 }
 

@@ -1,7 +1,7 @@
 //! The resources that the supervisor opens at its start: the program or the lines, sockets, and the
 //! lease journal.
 
-use std::{os::fd::OwnedFd, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use knock_common::{
@@ -106,11 +106,6 @@ impl Previous {
 pub(crate) fn pin_dir(config: &Config) -> PathBuf {
     let gate = config.gate.as_ref();
     gate.map_or_else(|| DEFAULT_PIN_DIR.into(), |gate| gate.pin_dir.clone())
-}
-
-/// Binds the socket of the metrics server, if metrics are configured.
-pub(crate) fn open_metrics(config: &Config) -> Result<Option<OwnedFd>> {
-    config.metrics.map(sockets::bind).transpose()
 }
 
 /// The source of SYNs, attached to nothing yet, and the gate.
