@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use knockd_runtime::log;
+use knockd_runtime::{log, open_files};
 use knockd_supervisor::origin::Origin;
 use knockd_types::interface::Wanted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -43,6 +43,7 @@ impl Run {
     /// later.
     pub(crate) fn execute(self) -> Result<()> {
         log::never_block();
+        open_files::raise_limit();
         keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
         let interfaces = (!self.interfaces.is_empty()).then(|| Wanted::by_name(self.interfaces));

@@ -57,6 +57,7 @@ counters! {
     closings_given_up: "closing commands abandoned after repeated failures: see the log";
     interfaces_attached: "interfaces attached to since the start";
     interfaces_lost: "interfaces that disappeared or were renamed";
+    interfaces_refused: "interfaces that cannot be attached to, each counted once for each reason: see the log";
     reloads: "configurations loaded without a restart";
     reloads_refused: "configurations that are invalid or require a restart: see the log";
     listener_restarts: "restarts of the listener after a failure: see the log";

@@ -15,5 +15,6 @@ pub mod pins;
 mod plan;
 pub mod program;
 mod refusals;
+mod reserve;
 mod tc;
 mod traffic;

@@ -367,16 +367,19 @@ impl PinDir {
         Ok(())
     }
 
-    /// Removes all pinned links except `kept`, and all pins of other layout versions.
-    pub fn keep_only(&self, kept: &[(u32, Mode)]) {
-        for found in self.links() {
+    /// Removes all pinned links except `kept` and those of the interfaces `untouched`, and all pins of
+    /// other layout versions.
+    pub fn keep_only(&self, kept: &[(u32, Mode)], untouched: &[u32]) {
+        let (stay, go): (Vec<_>, Vec<_>) = self.links().into_iter().partition(|found| {
             let is_ours = found.path.starts_with(&self.dir);
-            if !is_ours || !kept.contains(&(found.ifindex, found.mode)) {
-                found.remove();
-            }
+            (is_ours && kept.contains(&(found.ifindex, found.mode)))
+                || untouched.contains(&found.ifindex)
+        });
+        for found in go {
+            found.remove();
         }
         for path in self.entries() {
-            if !path.starts_with(&self.dir) {
+            if !path.starts_with(&self.dir) && stay.iter().all(|found| found.path != path) {
                 remove_or_warn(&path);
             }
         }

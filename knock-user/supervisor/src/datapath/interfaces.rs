@@ -36,6 +36,7 @@ impl Datapath {
             Ok(changes) => {
                 self.counters.interfaces_attached += changes.attached;
                 self.counters.interfaces_lost += changes.lost;
+                self.counters.interfaces_refused += changes.refused;
                 if changes.attached > 0 {
                     self.attached_at = monotonic();
                 }
@@ -79,8 +80,9 @@ impl Datapath {
                 "there is no interface `{interface}`: waiting for it (`ip link` lists the interfaces)"
             );
         }
-        if let Source::Xdp(xdp) = &self.source {
+        if let Source::Xdp(xdp) = &mut self.source {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
+            self.counters.interfaces_refused += xdp.take_refusals();
         }
         self.attached_at = monotonic();
         self.schedule_check();
