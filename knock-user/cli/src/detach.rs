@@ -1,5 +1,7 @@
 //! `knockd detach`: removes the gate of a daemon that is not running.
 
+use std::io;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use knockd_config::{Config, DEFAULT_PIN_DIR};
@@ -28,9 +30,10 @@ impl Detach {
     /// another knockd.
     pub(crate) fn execute(self) -> Result<()> {
         let path = &self.config.path;
+        let out = &mut io::stdout();
         match Config::load(path) {
             Ok(config) => {
-                let detached = knockd_supervisor::detach(config, path, self.take_over);
+                let detached = knockd_supervisor::detach(config, path, self.take_over, out);
                 runtime::new()?.block_on(detached)
             }
             Err(error) => {
@@ -42,7 +45,7 @@ impl Detach {
                     "without a valid configuration, `close` is not run and only {DEFAULT_PIN_DIR} is cleared"
                 );
                 let owner = Owner::here(path, None)?;
-                PinDir::claim(DEFAULT_PIN_DIR.as_ref(), &owner, self.take_over)?.detach()
+                PinDir::claim(DEFAULT_PIN_DIR.as_ref(), &owner, self.take_over)?.detach(out)
             }
         }
     }

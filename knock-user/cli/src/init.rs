@@ -9,11 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use knockd_config::{Config, DEFAULT_STATE_DIR};
-use zeroize::Zeroizing;
 
 use crate::{
     args::ConfigArg,
-    invitation::{self, InvitationArgs, NewClient},
+    invitation::{InvitationArgs, NewClient},
     new_file,
     server_key::{self, SERVER_KEY_FILE},
 };
@@ -45,19 +44,27 @@ impl Init {
     /// written.
     pub(crate) fn execute(self) -> Result<()> {
         let client = self.invitation.client(&self.client)?;
-        let uri = init(&self.config.path, &self.state_dir, client)?;
-        invitation::print(&uri, self.invitation.qr)
+        let show = |client: NewClient, config: &Config| {
+            client.invitation(config, self.invitation.qr)?.print()
+        };
+        init(&self.config.path, &self.state_dir, client, show)
     }
 }
 
 /// Writes a commented configuration with one client and one door to `config`, writes the server's
-/// key beside it, and creates `state_dir`. Returns the client's invitation.
+/// key beside it, and creates `state_dir`. Calls `show` to show the client's invitation.
 ///
 /// # Errors
 ///
-/// Returns an error if the configuration exists already, or a file cannot be written. Existing files
-/// are never overwritten: a server key that exists is used. New files are removed after an error.
-fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+/// Returns an error if the configuration exists already, a file cannot be written, or the invitation
+/// cannot be shown. Existing files are never overwritten: a server key that exists is used. New files
+/// are removed after an error.
+fn init<T>(
+    config: &Path,
+    state_dir: &Path,
+    client: NewClient,
+    show: impl FnOnce(NewClient, &Config) -> Result<T>,
+) -> Result<T> {
     new_file::prepare_directory(config)?;
     DirBuilder::new()
         .recursive(true)
@@ -75,12 +82,12 @@ fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<
     let new_key_file = server_key::provide(&config.with_file_name(SERVER_KEY_FILE))?;
     let new_config = new_file::write_configuration(config, &text)?;
     let loaded = Config::load(config)?;
-    let uri = client.invitation(&loaded)?;
+    let shown = show(client, &loaded)?;
     new_config.keep();
     if let Some(file) = new_key_file {
         file.keep();
     }
-    Ok(uri)
+    Ok(shown)
 }
 
 /// The line for `interfaces`: the interface of the default route, or a commented example.

@@ -1,5 +1,8 @@
 //! The command line of `knockd`. Each command has a module of its own.
 
+// They panic if standard output is full or closed; `output` reports it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod check;
 mod client;
@@ -14,6 +17,7 @@ mod invitation;
 mod leases;
 mod new_file;
 mod open;
+mod output;
 mod reload;
 mod run;
 mod runtime;

@@ -39,7 +39,7 @@ pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
             console.print(&imported(&name))
         }
         Command::Enroll { host, name } => {
-            let text = enroll(host, name.as_ref(), &Profiles::of_user()?)?;
+            let text = enroll(&host.clone().into(), name.as_ref(), &Profiles::of_user()?)?;
             console.print(&text)
         }
         Command::List => list(&Profiles::of_user()?, console),
@@ -96,10 +96,7 @@ fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
 /// enrolment that it completes, or its host.
 fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Name> {
     let mut invitation: Invitation = without_command(text).parse()?;
-    let server: Server = invitation
-        .host
-        .parse()
-        .map_err(|error| anyhow!("the invitation's host: {error}"))?;
+    let server = Server::from(invitation.host.clone());
     let client: Name = invitation
         .client
         .parse()

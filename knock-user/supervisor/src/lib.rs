@@ -46,7 +46,10 @@ mod sockets;
 mod source;
 mod state;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use knockd_config::Config;
@@ -153,14 +156,19 @@ pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>)
 }
 
 /// Removes the gate that a daemon with the configuration from `path` has left in force, closes every
-/// door that is still open, and logs which ports are no longer protected. With `take_over`, it also
+/// door that is still open, and tells `out` which ports are no longer protected. With `take_over`, it also
 /// removes the gate of another knockd.
 ///
 /// # Errors
 ///
 /// Returns an error if a daemon is running, if its lease journal cannot be opened, or if the gate is
 /// that of another knockd.
-pub async fn detach(config: Config, path: &Path, take_over: bool) -> Result<()> {
+pub async fn detach(
+    config: Config,
+    path: &Path,
+    take_over: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
     let mut stop = StopSignals::new()?;
     // Held, so that no daemon can start in the meantime.
     let _socket = Socket::bind(&config.control_socket)?;
@@ -175,5 +183,5 @@ pub async fn detach(config: Config, path: &Path, take_over: bool) -> Result<()> 
     supervisor.restore_leases(gate.as_ref());
     supervisor.datapath.set_source(Source::Ended, gate);
     supervisor.close_all(&mut stop).await;
-    pins.detach()
+    pins.detach(out)
 }

@@ -391,12 +391,13 @@ impl PinDir {
         }
     }
 
-    /// Removes all pins, and prints the detached interfaces and the ports that were protected.
+    /// Removes all pins, and tells `out` the detached interfaces and the ports that were protected.
     ///
     /// # Errors
     ///
-    /// Returns an error if a driver refuses to give the program up.
-    pub fn detach(&self) -> Result<()> {
+    /// Returns an error if a driver refuses to give the program up, or if `out` fails after everything
+    /// was removed.
+    pub fn detach(&self, out: &mut dyn io::Write) -> Result<()> {
         let ports = self.gate(Duration::ZERO).map(|gate| gate.protected());
         let ports: Vec<_> = ports.iter().flatten().map(ToString::to_string).collect();
         let links = self.links();
@@ -404,7 +405,7 @@ impl PinDir {
         let stuck = stuck(&links)?;
         for link in &links {
             if !stuck.iter().any(|one| one.index == link.ifindex) {
-                println!("detached from {}", interface(link.ifindex));
+                writeln!(out, "detached from {}", interface(link.ifindex))?;
             }
         }
         if !stuck.is_empty() {
@@ -417,9 +418,9 @@ impl PinDir {
             );
         }
         if links.is_empty() {
-            println!("nothing was attached");
+            writeln!(out, "nothing was attached")?;
         } else if !ports.is_empty() {
-            println!("no longer protected: {}", ports.join(", "));
+            writeln!(out, "no longer protected: {}", ports.join(", "))?;
         }
         Ok(())
     }

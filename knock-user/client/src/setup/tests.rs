@@ -66,7 +66,7 @@ fn import_errors_do_not_show_the_secret() {
         (&URI[..130], "43 characters"),
         (&long, "--name"),
         (&nobody, "client"),
-        (&option, "--name"),
+        (&option, "server's name"),
     ] {
         let error = format!("{:#}", import(text, None, &mut profiles).unwrap_err());
         assert!(error.contains(expected), "{error}");
