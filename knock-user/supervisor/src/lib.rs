@@ -14,6 +14,7 @@
 
 mod allowed;
 mod backoff;
+mod capabilities;
 mod catalog;
 mod child;
 mod datapath;
@@ -88,7 +89,9 @@ pub async fn serve(
     let reporter = Reporter::new(outbox.clone());
     let owner = Owner::here(&origin.path, Some(&config.state_dir))?;
     let store = open_store(&config, &reporter)?;
-    let (previous, claimed) = match Previous::find(&config, &owner, take_over) {
+    let found = capabilities::require(&config, lines.is_some())
+        .and_then(|()| Previous::find(&config, &owner, take_over));
+    let (previous, claimed) = match found {
         Ok(previous) => (previous, Ok(())),
         Err(error) => (Previous::none(), Err(error)),
     };
@@ -134,6 +137,7 @@ pub async fn serve(
 /// Returns an error if something that the daemon needs is missing or in use.
 pub async fn dry_run(mut config: Config, origin: Origin, lines: Option<PathBuf>) -> Result<()> {
     let stop = StopSignals::new()?;
+    capabilities::require(&config, lines.is_some())?;
     let control = Socket::bind(&config.control_socket)?;
     let outbox = Outbox::default();
     let reporter = Reporter::new(outbox.clone());
