@@ -1,11 +1,19 @@
 //! The daemon as it is started in containers: with some capabilities, and as the first process.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use knock_tests::{
     link::Pair,
-    process::{Running, Stream},
-    scene::{CONFIGURATION, Files, SOON, program},
+    process::{Running, Signal, Stream},
+    scene::{CONFIGURATION, Files, LAPTOP, SOON, SOURCE, SSH, classic, program},
+    wire::Sender,
+};
+use nix::{
+    sys::{signal::kill, stat::Mode},
+    unistd::{Pid, mkfifo},
 };
 
 /// In a container, capabilities are dropped and added one by one.
@@ -51,4 +59,63 @@ fn missing_capabilities_are_named_at_the_start() {
             .wait_for(|line| line.contains(expected), SOON)
             .unwrap();
     }
+}
+
+/// The children of a process, with their states in /proc/PID/status.
+fn children(process: u32) -> Vec<(u32, String)> {
+    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
+    let ids = list.split_whitespace().map(|id| id.parse().unwrap());
+    let state = |id| knock_tests::process::status(id, "State").unwrap_or_default();
+    ids.map(|id| (id, state(id))).collect()
+}
+
+#[test]
+fn the_first_process_of_a_container_leaves_no_zombies() {
+    knock_tests::needs_bpf!();
+    let pair = Pair::new().unwrap();
+    // A process that outlives the door's command, until something is written to the pipe.
+    let run = "(read -r line < {folder}/pipe; echo $line >> {folder}/commands) &";
+    let configuration = CONFIGURATION.replace(
+        "echo open %DOOR% $KNOCK_IP %CLIENT% %FOR% >> {folder}/commands",
+        run,
+    );
+    let files = Files::new(&configuration).unwrap();
+    mkfifo(&files.path("pipe"), Mode::S_IRWXU).unwrap();
+    let mut command = pair.server.command("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]);
+    command.arg(program("knockd").unwrap());
+    command.args(["--iface", Pair::SERVER_INTERFACE, "--config"]);
+    command.arg(files.path("knockd.toml"));
+    let mut container = Running::spawn(command).unwrap();
+    container
+        .wait_for(|line| line.contains("listening on"), SOON)
+        .unwrap();
+    let [(first, _)] = children(container.id())[..] else {
+        panic!("{:?}", children(container.id()));
+    };
+
+    let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    for frame in &classic(LAPTOP, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap() {
+        sender.send(&frame.bytes().unwrap()).unwrap();
+    }
+    let succeeded = |line: &str| line.contains("command run") && line.contains("succeeded");
+    container.wait_for(succeeded, SOON).unwrap();
+    assert_eq!(children(first).len(), 2, "the daemon, and the orphan");
+    fs::write(files.path("pipe"), "left\n").unwrap();
+    let deadline = Instant::now() + SOON;
+    while children(first).len() > 1 {
+        assert!(Instant::now() < deadline, "{:?}", children(first));
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(files.commands(), ["left"]);
+
+    let first = Pid::from_raw(first.try_into().unwrap());
+    kill(first, Signal::SIGTERM).unwrap();
+    assert_eq!(container.wait(SOON).unwrap().code(), Some(0));
+    let lines = container.text(Stream::Err);
+    assert!(
+        lines.contains("SIGTERM: closing every open door"),
+        "{lines}"
+    );
+    assert_eq!(files.commands().len(), 2, "the door was closed");
 }

@@ -9,6 +9,7 @@ mod client;
 mod close;
 mod control;
 mod detach;
+mod first_process;
 #[doc(hidden)]
 pub mod fuzz;
 mod import;

@@ -1,6 +1,6 @@
 //! `knockd` without a command: runs the daemon.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -10,7 +10,7 @@ use knockd_types::interface::Wanted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing::{info, warn};
 
-use crate::{args::ConfigArg, check::session, runtime};
+use crate::{args::ConfigArg, check::session, first_process, runtime};
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
@@ -42,6 +42,9 @@ impl Run {
     /// Returns an error if the configuration is invalid or the daemon cannot start, or if it fails
     /// later.
     pub(crate) fn execute(self) -> Result<()> {
+        if first_process::is_first() {
+            process::exit(first_process::run_child()?);
+        }
         log::never_block();
         open_files::raise_limit();
         keep_secrets_out_of_dumps();
