@@ -1,5 +1,7 @@
 //! The daemon as it is started in containers: with some capabilities, and as the first process.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::{
     fs, thread,
     time::{Duration, Instant},

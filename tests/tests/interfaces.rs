@@ -171,6 +171,47 @@ fn a_missing_interface_is_awaited() {
     assert_eq!(status["daemon"]["interfaces_attached"], 1);
 }
 
+/// udev gives interfaces several names, some of which are longer than a name can be.
+#[test]
+fn an_interface_is_known_by_its_alternative_names() {
+    needs_bpf!();
+    const ALTERNATIVE: &str = "enx020000000001-alternative";
+    let gate = "[gate]\nprotect = [\"tcp/22\"]\n";
+    let configuration = format!("{CONFIGURATION}\n{gate}");
+    let watched = Watched::with(&configuration, &["--iface", ALTERNATIVE]);
+    for expected in [
+        "there is no alternative name of an interface `enx020000000001-alternative`: waiting",
+        "the gate does not protect tcp/22 yet: it is attached to no interface",
+    ] {
+        let is_logged = |line: &str| line.contains(expected);
+        watched.knockd.wait_for(is_logged, SOON).unwrap();
+    }
+    assert_eq!(watched.status()["awaited"], json!([ALTERNATIVE]));
+    let add = format!("link property add dev srv0 altname {ALTERNATIVE}");
+    let took = watched.after(&add, "attached to srv0");
+    assert!(took < REATTACH_LIMIT, "{took:?}");
+    watched.knock_from("cli0", source(31));
+    let status = watched.status();
+    assert_eq!(status["awaited"], json!([]));
+    assert_eq!(status["attachments"][0]["interface"], "srv0");
+    watched.after_rename("srv0", "wan0", "srv0 was renamed to wan0");
+    assert_eq!(watched.attached(), [json!("wan0")]);
+}
+
+#[test]
+fn what_can_be_no_interface_is_refused() {
+    for command in [&[][..], &["tap"]] {
+        for name in ["vs:1", "a b", "", "..", "eth0/1", &"x".repeat(128)] {
+            let mut knockd = std::process::Command::new(program("knockd").unwrap());
+            let output = knockd.args(command).args(["--iface", name]).output();
+            let output = output.unwrap();
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name}: {errors}");
+            assert!(errors.contains("not a valid name"), "{name}: {errors}");
+        }
+    }
+}
+
 #[test]
 fn a_recreated_interface_is_attached_again() {
     needs_bpf!();

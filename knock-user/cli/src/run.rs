@@ -15,7 +15,7 @@ use crate::{args::ConfigArg, check::session, first_process, runtime};
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     /// Listen on this interface, or on `any`; overrides the configuration; may be repeated
-    #[arg(long = "iface", value_name = "IF", conflicts_with = "lines")]
+    #[arg(long = "iface", value_name = "IF", conflicts_with = "lines", value_parser = knockd_config::interface)]
     interfaces: Vec<String>,
 
     /// Read knocks from lines `destination_port source_ip` instead; `-` is standard input

@@ -82,7 +82,16 @@ pub fn is_name(name: &str) -> bool {
 /// Whether `name` is a valid interface name. The interface need not exist.
 #[must_use]
 pub fn is_interface(name: &str) -> bool {
-    value::InterfaceName::try_from(name.to_owned()).is_ok()
+    interface(name).is_ok()
+}
+
+/// `name`, if an interface can have it. The interface need not exist.
+///
+/// # Errors
+///
+/// Returns an error if none can.
+pub fn interface(name: &str) -> Result<String, &'static str> {
+    value::InterfaceName::try_from(name.to_owned()).map(Into::into)
 }
 
 /// The text of the configuration at `path`.

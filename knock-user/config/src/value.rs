@@ -123,14 +123,16 @@ impl TryFrom<String> for InterfaceName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        // The kernel's dev_valid_name(): IFNAMSIZ is 16 with the terminating NUL.
+        // The kernel's dev_valid_name(), and ALTIFNAMSIZ without the terminating NUL.
         let reserved = name == "." || name == "..";
         if name.is_empty()
-            || name.len() > 15
+            || name.len() > 127
             || reserved
             || name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
         {
-            return Err("this is not a valid name of an interface");
+            return Err(
+                "this is not a valid name of an interface: it has no `/`, `:` or space, and at most 15 characters, an alternative name 127",
+            );
         }
         Ok(Self(name))
     }

@@ -112,7 +112,7 @@ impl Datapath {
             Ok(()) => self.pins = Some(pinned),
             Err(error) => self.report_unpinned(&error),
         }
-        info!("the gate protects {}", self.protected());
+        self.report_gate();
         Ok(())
     }
 
@@ -127,6 +127,19 @@ impl Datapath {
             self.await_interfaces(&missing);
         }
         Ok(())
+    }
+
+    /// Logs what the gate protects, and where. It protects nothing on an interface that is awaited.
+    fn report_gate(&self) {
+        let Source::Xdp(xdp) = &self.source else {
+            return;
+        };
+        let ports = self.protected();
+        if xdp.attachments().next().is_none() {
+            warn!("the gate does not protect {ports} yet: it is attached to no interface");
+        } else {
+            info!("the gate protects {ports} on {}", self.listening());
+        }
     }
 
     fn report_unpinned(&self, error: &Error) {

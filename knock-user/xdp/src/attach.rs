@@ -49,7 +49,8 @@ impl Xdp {
                 self.refused_by(interface, error, wanted)?;
             }
         }
-        Ok(wanted.missing(&present))
+        self.attached.missing = wanted.missing(&present);
+        Ok(self.attached.missing.clone())
     }
 
     /// Atomically replaces `before` with this program on each of the `wanted` interfaces, and
@@ -89,7 +90,8 @@ impl Xdp {
             self.attached.entries.push(entry);
         }
         self.counted_before = before.counters()?;
-        Ok(wanted.missing(&present))
+        self.attached.missing = wanted.missing(&present);
+        Ok(self.attached.missing.clone())
     }
 
     /// Pins the links and the maps of `gate`, so that they outlive this process.
@@ -114,6 +116,11 @@ impl Xdp {
     /// The interfaces that the program is attached to.
     pub fn attachments(&self) -> impl Iterator<Item = Attachment> {
         self.attached.entries.iter().map(Entry::attachment)
+    }
+
+    /// The configured interfaces that do not exist.
+    pub fn missing(&self) -> &[String] {
+        &self.attached.missing
     }
 
     /// The number of refusals since the last call.

@@ -42,6 +42,7 @@ impl Xdp {
         let present = interfaces::list()?;
         let _reserve = Reserve::take();
         self.set_unrouted(&present)?;
+        self.attached.missing = wanted.missing(&present);
         let mut changes = Changes::default();
         let mut gone = Vec::new();
         for mut entry in mem::take(&mut self.attached.entries) {

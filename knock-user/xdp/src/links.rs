@@ -27,6 +27,8 @@ pub(crate) struct Attached {
     pub(crate) entries: Vec<Entry>,
     /// The reasons, by interface index. Each is logged once.
     pub(crate) refused: HashMap<u32, Refusal>,
+    /// The wanted interfaces that did not exist when they were last listed, by the wanted name.
+    pub(crate) missing: Vec<String>,
     /// How often one was recorded.
     refusals: u64,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
-    interface::Wanted,
+    interface::{MAX_NAME, Wanted},
     status::{Attachment, Traffic},
 };
 use tracing::warn;
@@ -76,8 +76,13 @@ impl Datapath {
     /// Counts the attachments, and logs which interfaces are `missing`.
     pub(super) fn await_interfaces(&mut self, missing: &[String]) {
         for interface in missing {
+            let kind = if interface.len() > MAX_NAME {
+                "alternative name of an interface"
+            } else {
+                "interface"
+            };
             warn!(
-                "there is no interface `{interface}`: waiting for it (`ip link` lists the interfaces)"
+                "there is no {kind} `{interface}`: waiting for it (`ip link` lists the interfaces)"
             );
         }
         if let Source::Xdp(xdp) = &mut self.source {
