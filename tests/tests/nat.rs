@@ -173,3 +173,33 @@ fn a_knock_without_an_answer_is_unbound_and_says_so() {
     );
     home.scene.logged(&["reason=unbound"]).unwrap();
 }
+
+/// Policy routing can send TCP and UDP by different links, with different addresses.
+#[test]
+fn a_knock_is_bound_to_the_address_of_the_sockets_that_knock() {
+    needs_bpf!();
+    let door = "[[door]]\nname = \"bound\"\nrequire_binding = true\nrun = [\"true\"]\n";
+    let scene = Scene::with(&format!("{PAIR_CONFIGURATION}\n{door}")).unwrap();
+    let client = &scene.pair.client;
+    for command in [
+        "address add 192.0.2.66/24 dev cli0",
+        "route add 192.0.2.0/24 dev cli0 src 192.0.2.66 table 100",
+        "rule add ipproto tcp table 100",
+    ] {
+        client.ip(command).unwrap();
+    }
+    for (transport, address) in [("--syn", "192.0.2.66"), ("--udp", "192.0.2.2")] {
+        let mark = scene.knockd.mark();
+        let mut knock = client.command(program("knock").unwrap());
+        knock.arg("--key-file").arg(scene.files.path("laptop.key"));
+        knock.args(["--client", "laptop", "--server-key", SERVER_PUBLIC]);
+        knock.args([transport, "--copies", "1", "192.0.2.1", "bound"]);
+        let output = knock.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let accepted =
+            |line: &str| line.contains("accepted") && line.contains(&format!("source={address} "));
+        scene.knockd.wait_for_after(mark, accepted, SOON).unwrap();
+    }
+    // To ask for the address sends no SYN.
+    assert_eq!(scene.status().unwrap()["daemon"]["events"], 16);
+}

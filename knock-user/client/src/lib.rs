@@ -28,6 +28,7 @@ mod plan;
 pub mod profile;
 pub mod redaction;
 pub mod resolve_ip;
+pub mod route;
 mod secret;
 pub mod send;
 pub mod server;

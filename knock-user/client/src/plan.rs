@@ -20,6 +20,7 @@ use crate::{
     pace::Pace,
     profile::{Profile, Profiles},
     resolve_ip::ResolveIp,
+    route::Via,
     secret::Secret,
     server::{Address, Families, Server},
     source_ip::{Bound, HostAddress, SourceIp},
@@ -160,10 +161,21 @@ impl Plan {
         }
     }
 
-    /// The address that a knock to `to` is bound to, as far as it is known here.
-    pub(super) fn bound(&self, to: Address) -> Bound {
+    /// The address that SYNs to `to` are bound to, as far as it is known here. A port stands for all
+    /// of the window.
+    pub(super) fn syns_bound(&self, to: Address) -> Bound {
+        self.bound(to, Via::Tcp(self.window.base()))
+    }
+
+    /// The address that a datagram to `to` is bound to, as far as it is known here.
+    pub(super) fn datagram_bound(&self, to: Address) -> Bound {
+        self.udp()
+            .map_or(Bound::Nowhere, |port| self.bound(to, Via::Udp(port.get())))
+    }
+
+    fn bound(&self, to: Address, via: Via) -> Bound {
         match self.protocol.source_ip() {
-            Some(source_ip) => source_ip.address(to),
+            Some(source_ip) => source_ip.address(to, via),
             None => Bound::Nowhere,
         }
     }
