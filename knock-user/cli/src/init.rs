@@ -1,5 +1,7 @@
 //! `knockd init`: writes a first configuration with one client.
 
+mod default_route;
+
 use std::{
     fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt as _,
@@ -9,7 +11,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use knockd_config::{Config, DEFAULT_STATE_DIR};
+use knockd_xdp::interfaces;
+use tracing::{info, warn};
 
+use self::default_route::choose;
 use crate::{
     args::ConfigArg,
     invitation::{InvitationArgs, NewClient},
@@ -90,18 +95,28 @@ fn init<T>(
     Ok(shown)
 }
 
-/// The line for `interfaces`: the interface of the default route, or a commented example.
+/// The line for `interfaces`: those of the default routes, or a commented example. Logs why.
 fn interfaces() -> String {
-    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let default = routes.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let interface = fields.next()?;
-        (fields.next()? == "00000000").then_some(interface)
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let present = interfaces::list().unwrap_or_else(|error| {
+        warn!("{error:#}");
+        Vec::new()
     });
-    match default {
-        Some(interface) => format!("interfaces = [{}]", toml_string(interface)),
-        None => "# interfaces = [\"eth0\"]".into(),
+    let choices = choose(
+        &read("/proc/net/route"),
+        &read("/proc/net/ipv6_route"),
+        &present,
+    );
+    if choices.is_empty() {
+        warn!("no interface has a default route: set `interfaces` in the configuration");
+        return "# interfaces = [\"eth0\"]".into();
     }
+    let mut names = Vec::new();
+    for choice in choices {
+        info!("interfaces: {choice}");
+        names.push(toml_string(&choice.interface));
+    }
+    format!("interfaces = [{}]", names.join(", "))
 }
 
 fn toml_string(text: &str) -> String {
