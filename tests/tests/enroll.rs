@@ -250,7 +250,10 @@ fn init_takes_the_interface_that_faces_the_network() {
     let output = init.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}");
-    assert!(told.contains("srv0 has the default route of IPv6"), "{told}");
+    assert!(
+        told.contains("srv0 has the default route of IPv6"),
+        "{told}"
+    );
     let configuration = fs::read_to_string(path).unwrap();
     assert!(
         configuration.contains("\ninterfaces = [\"srv0\"]\n"),

@@ -14,7 +14,7 @@ use knock_tests::{
     needs_bpf,
     netns::Namespace,
     process::Running,
-    scene::{PAIR_CONFIGURATION, SERVER_PUBLIC, SOON, Scene, program},
+    scene::{PAIR_CONFIGURATION, SERVER_PUBLIC, SOON, SOURCE, Scene, program, seal, syns, unbound},
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
@@ -202,4 +202,28 @@ fn a_knock_is_bound_to_the_address_of_the_sockets_that_knock() {
     }
     // To ask for the address sends no SYN.
     assert_eq!(scene.status().unwrap()["daemon"]["events"], 16);
+}
+
+/// Such a knock opens nothing. It is told with the way out.
+#[test]
+fn a_nat_that_gives_each_connection_another_address_is_told() {
+    needs_bpf!();
+    let scene = Scene::with(PAIR_CONFIGURATION).unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
+    let other = SocketAddr::new([192, 0, 2, 66].into(), 50_000);
+    let [ours, others] = [SOURCE, other].map(|source| syns(block, source, Pair::SERVER_V4.into()));
+    let mixed = ours.iter().zip(&others).enumerate();
+    scene
+        .send(mixed.map(|(number, (our, other))| if number % 3 == 0 { our } else { other }))
+        .unwrap();
+    scene
+        .logged(&[
+            "INFO refused source=192.0.2.2 reason=scattered client=\"laptop\"",
+            "came from 2 addresses",
+            "use a datagram knock",
+        ])
+        .unwrap();
+    let status = scene.status().unwrap();
+    assert_eq!(status["daemon"]["scattered"], 1);
+    assert_eq!(status["daemon"]["accepted"], 0);
 }

@@ -47,6 +47,7 @@ counters! {
     refused_binding: "knocks that are unbound, bound to another source address, or for another address";
     refused_replayed: "knocks that were accepted before";
     refused_store: "knocks refused because the replay store failed: see the log";
+    scattered: "knocks whose SYNs came from several addresses: see the log";
     copies: "further copies of a knock that was just accepted";
     accepted: "accepted knocks";
     extended: "accepted knocks for a door that was open already";
