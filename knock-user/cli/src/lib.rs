@@ -4,6 +4,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
+mod argument_order;
 mod check;
 mod client;
 mod close;
@@ -28,8 +29,10 @@ mod tail;
 mod tap;
 pub mod top;
 
+use std::env;
+
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 pub use knockd_runtime::log::{Format as LogFormat, legible};
 
 use self::{
@@ -111,6 +114,16 @@ enum Command {
 }
 
 impl Cli {
+    /// Parses the arguments of this process. Prints the help or an error and exits if they ask for it
+    /// or are wrong.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::parse_from(argument_order::with_command_first(
+            env::args_os(),
+            &Self::command(),
+        ))
+    }
+
     /// Opens the log that the command line selects and returns its format.
     #[must_use]
     pub fn open_log(&self) -> LogFormat {
@@ -150,8 +163,6 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

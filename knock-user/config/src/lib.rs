@@ -12,6 +12,7 @@ mod keys;
 pub mod metrics;
 pub mod model;
 mod place;
+mod socket;
 mod strict;
 pub mod template;
 mod value;
@@ -26,7 +27,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
-    Limits, NO_CLIENT, OnStop,
+    Limits, MAX_SOCKET_PATH, NO_CLIENT, OnStop,
 };
 use self::{
     check::Checker,

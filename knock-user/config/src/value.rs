@@ -463,9 +463,18 @@ fn duration_between(text: &str, min: Duration, max: Duration) -> Result<Duration
     if duration < min || duration > max {
         return Err(format!(
             "{text} is not between {} and {}",
-            humantime::format_duration(min),
-            humantime::format_duration(max)
+            shown(min),
+            shown(max)
         ));
     }
     Ok(duration)
+}
+
+/// A limit as one would write it: humantime counts months and years that have no whole number of days.
+fn shown(limit: Duration) -> String {
+    let days = limit.as_secs() / DAY.as_secs();
+    if days > 1 && limit == DAY * u32::try_from(days).unwrap_or(u32::MAX) {
+        return format!("{days}days");
+    }
+    humantime::format_duration(limit).to_string()
 }

@@ -67,10 +67,10 @@ pub enum InvitationError {
     #[error("the udp port in the invitation is not a number from 1 to 65535")]
     Udp,
     /// The server's public key is invalid.
-    #[error("the server's key in the invitation: {0}")]
+    #[error("the server's key in the invitation is not valid")]
     Server(#[from] PublicKeyError),
     /// The client's private key is invalid.
-    #[error("the client's key in the invitation: {0}")]
+    #[error("the client's key in the invitation is not valid")]
     Key(#[from] KeyFileError),
 }
 

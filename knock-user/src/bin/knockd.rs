@@ -6,7 +6,6 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser as _;
 use knockd_cli::{Cli, LogFormat, legible};
 
 fn main() -> ExitCode {
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
             return run(knockd_exporter::NAME, knockd_exporter::main);
         }
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     let log = cli.open_log();
     match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,

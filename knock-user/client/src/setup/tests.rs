@@ -80,6 +80,36 @@ fn import_errors_do_not_show_the_secret() {
 }
 
 #[test]
+fn an_invitation_is_found_in_what_people_paste() {
+    for text in [
+        URI.to_owned(),
+        format!("  {URI}\r\n"),
+        format!("knock import '{URI}'"),
+        format!("knock import {URI}"),
+        format!("sudo knock import \"{URI}\""),
+        format!("$ knock import '{URI}'\n"),
+        format!("<{URI}>,"),
+        format!("here it is: {URI}."),
+    ] {
+        assert_eq!(find(&text).unwrap(), URI, "{text}");
+    }
+    let (start, end) = URI.split_at(100);
+    for (text, expected) in [
+        (format!("{URI} {URI}"), "more than one"),
+        (format!("knock import {URI} --name home"), "options"),
+        (
+            format!("{start}\n{end}&udp=1"),
+            "a line end in the invitation",
+        ),
+    ] {
+        let error = find(&text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("AAEC"), "{error}");
+    }
+    assert_eq!(find(" nothing ").unwrap(), "nothing");
+}
+
+#[test]
 fn input_is_bounded() {
     assert_eq!(**read(URI.as_bytes()).unwrap(), *URI);
     let error = read(io::repeat(b'x')).unwrap_err().to_string();
