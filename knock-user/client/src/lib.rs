@@ -9,6 +9,9 @@
 //! copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this until the
 //! door's port answers, and [`console`] prints the results. No privileges are needed.
 
+// They panic if the output is full or closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod app;
 pub mod cli;
 pub mod clock;

@@ -12,6 +12,9 @@
 //! | `requests` | a handler per request of the listener |
 //! | `event_loop` | passes each event to one of these |
 
+// They panic if the output is full or closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod allowed;
 mod backoff;
 mod capabilities;
