@@ -10,7 +10,10 @@ use std::{
 use knock_tests::{
     link::Pair,
     process::{Running, Signal, Stream},
-    scene::{CONFIGURATION, Files, LAPTOP, SOON, SOURCE, SSH, classic, program},
+    scene::{
+        CONFIGURATION, Files, LAPTOP, PAIR_CONFIGURATION, SOON, SOURCE, SSH, classic, program,
+        request, seal, syns,
+    },
     wire::Sender,
 };
 use nix::{
@@ -23,7 +26,7 @@ use nix::{
 fn missing_capabilities_are_named_at_the_start() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
-    let files = Files::new(CONFIGURATION).unwrap();
+    let files = Files::new(PAIR_CONFIGURATION).unwrap();
     let start = |capabilities: &str, arguments: &[&str]| {
         let mut command = pair.server.command("setpriv");
         command.args(["--inh-caps=-all", "--bounding-set"]);
@@ -61,6 +64,15 @@ fn missing_capabilities_are_named_at_the_start() {
             .wait_for(|line| line.contains(expected), SOON)
             .unwrap();
     }
+    // Also a single-use knock, which is written to a file of the listener.
+    let sender = Sender::new(&pair.client, Pair::CLIENT_INTERFACE).unwrap();
+    let block = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
+    for frame in &syns(block, SOURCE, Pair::SERVER_V4.into()) {
+        sender.send(&frame.bytes().unwrap()).unwrap();
+    }
+    knockd
+        .wait_for(|line| line.contains("accepted door=\"ssh\""), SOON)
+        .unwrap();
 }
 
 /// The children of a process, with their states in /proc/PID/status.
