@@ -33,6 +33,8 @@ pub struct Line {
     pub stream: Stream,
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// When it was read.
+    pub at: Instant,
 }
 
 /// A process with captured output. It is killed and reaped when this is dropped.
@@ -264,7 +266,11 @@ impl Output {
             while pipe.read_until(b'\n', &mut bytes).is_ok_and(|len| len > 0) {
                 let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
                 let text = String::from_utf8_lossy(text).into_owned();
-                output.printed().lines.push(Line { stream, text });
+                output.printed().lines.push(Line {
+                    stream,
+                    text,
+                    at: Instant::now(),
+                });
                 output.changed.notify_all();
                 bytes.clear();
             }

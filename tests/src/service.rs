@@ -9,9 +9,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::netns::Namespace;
+use crate::{netns::Namespace, scene::SOON};
+
+/// How often a connection is attempted: two processors may handle two of them in another order.
+const ATTEMPTS: usize = 3;
 
 /// A TCP service that sends one greeting line to each connection and then echoes every line. It
 /// stops and closes its connections when this is dropped.
@@ -192,6 +199,45 @@ pub fn try_connect(
     timeout: Duration,
 ) -> io::Result<String> {
     Session::open(namespace, source, destination, timeout).map(|session| session.greeting)
+}
+
+/// Whether `destination`, a [`Greeter`], is reached from `source`. Packets decide, and no time limit
+/// that a busy machine exceeds: `witness` is an address that is always admitted, and an attempt is
+/// dropped if it has no answer when a later connection from there has its greeting.
+///
+/// # Errors
+///
+/// Returns an error if the witness is not admitted, or if a socket cannot be had.
+pub fn is_admitted(
+    namespace: &Namespace,
+    source: IpAddr,
+    witness: IpAddr,
+    destination: SocketAddr,
+) -> io::Result<bool> {
+    for _ in 0..ATTEMPTS {
+        let attempt = namespace
+            .run(|| Ok(begin(source, destination)))
+            .map_err(io::Error::other)??;
+        Session::open(namespace, Some(witness), destination, SOON)?;
+        let mut answered = [PollFd::new(&attempt, PollFlags::OUT)];
+        let is_answered = poll(&mut answered, Some(&Timespec::default()))? > 0;
+        if is_answered && attempt.take_error()?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Begins to connect, without waiting.
+fn begin(source: IpAddr, destination: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(destination);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&destination.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(socket),
+    }
 }
 
 fn connect(

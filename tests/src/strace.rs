@@ -1,4 +1,4 @@
-//! Kills a process at a chosen system call.
+//! Kills a process at a chosen system call, or lets the call fail.
 
 use std::fmt;
 
@@ -51,6 +51,20 @@ impl Strace {
         )
     }
 
+    /// Lets the system call `step` of the process with this id fail with `error`, such as `ENOSPC`,
+    /// without being made.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if strace cannot attach.
+    pub fn fail_at(process: u32, step: &Step, error: &str) -> Result<Self> {
+        let Step { name, nth } = step;
+        Self::attach(
+            process,
+            &format!("--inject={name}:error={error}:when={nth}"),
+        )
+    }
+
     fn attach(process: u32, argument: &str) -> Result<Self> {
         let mut strace = std::process::Command::new("strace");
         strace.args(["-p", &process.to_string(), argument]);
@@ -59,14 +73,28 @@ impl Strace {
         Ok(Self(strace))
     }
 
+    /// Detaches, if the process still exists.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if strace does not end.
+    pub fn detach(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        // It has ended if the process has.
+        let _ = self.0.signal(Signal::SIGINT);
+        self.0.wait(SOON).map(drop)
+    }
+
     /// Detaches and returns every recorded system call.
     ///
     /// # Errors
     ///
     /// Returns an error if strace does not end.
     pub fn steps(mut self) -> Result<Vec<Step>> {
-        self.0.signal(Signal::SIGINT)?;
-        self.0.wait(SOON)?;
+        self.end()?;
         let mut steps: Vec<Step> = Vec::new();
         for line in self.0.lines() {
             let Some((name, _)) = line.text.split_once('(') else {

@@ -1,10 +1,15 @@
-//! `knockd check` with the real program: warnings about the ssh session that it runs in.
+//! `knockd check` with the real program: warnings about the ssh session that it runs in, and about
+//! the firewall.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::process::{Command, Output};
 
-use knock_tests::scene::{Files, program};
+use knock_tests::{
+    needs_bpf,
+    netns::Namespace,
+    scene::{Files, program},
+};
 
 const GATED: &str = r#"
 user = "games"
@@ -104,6 +109,40 @@ fn an_unreachable_protected_port_is_reported() {
         "udp/51820: the gate admits no address: no door opens it and no network is trusted";
     assert!(warning.contains(expected), "{warning}");
     assert_eq!(warning.lines().count(), 1, "{warning}");
+}
+
+#[test]
+fn a_rule_that_redirects_a_port_to_a_protected_one_is_reported() {
+    needs_bpf!();
+    let host = Namespace::new().unwrap();
+    let files = Files::new(GATED).unwrap();
+    let warnings = || {
+        let mut knockd = host.command(program("knockd").unwrap());
+        knockd.args(["check", "--config"]);
+        knockd.arg(files.path("knockd.toml"));
+        warnings(knockd)
+    };
+    assert!(!warnings().contains("redirects"));
+    for rule in [
+        "nft add table inet nat; add chain inet nat in { type nat hook prerouting priority -100; }; \
+         add rule inet nat in tcp dport { 80, 443 } redirect to :2222",
+        "iptables -t nat -A PREROUTING -p udp --dport 53 -j REDIRECT --to-ports 51820",
+    ] {
+        let (program, arguments) = rule.split_once(' ').unwrap();
+        let mut firewall = host.command(program);
+        match program {
+            "nft" => firewall.arg(arguments),
+            _ => firewall.args(arguments.split(' ')),
+        };
+        assert!(firewall.status().unwrap().success(), "{rule}");
+    }
+    let warnings = warnings();
+    for warning in [
+        "tcp/2222: a firewall rule redirects port 80, 443 to it",
+        "udp/51820: a firewall rule redirects port 53 to it",
+    ] {
+        assert!(warnings.contains(warning), "{warnings}");
+    }
 }
 
 #[test]

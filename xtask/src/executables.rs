@@ -72,12 +72,22 @@ pub(crate) fn build_for(
     arguments: &str,
     target: Option<Target>,
 ) -> Result<Vec<Executable>> {
-    let metadata = workspace.metadata()?;
-    let mut build = workspace.cargo("build --quiet --message-format=json-render-diagnostics");
+    let mut build = workspace.cargo("build");
     build.args(arguments.split_whitespace());
     if let Some(target) = target {
         target.build(&mut build);
     }
+    build_with(workspace, build)
+}
+
+/// Builds what `build`, a call of `cargo build`, builds.
+///
+/// # Errors
+///
+/// Returns the errors of [`build`].
+pub(crate) fn build_with(workspace: &Workspace, mut build: Command) -> Result<Vec<Executable>> {
+    let metadata = workspace.metadata()?;
+    build.args(["--quiet", "--message-format=json-render-diagnostics"]);
     let output = interrupt::wait(build.stdout(Stdio::piped()))?;
     ensure!(output.status.success(), "the build failed");
     let mut executables = Vec::new();

@@ -10,7 +10,6 @@ use std::{
     collections::VecDeque,
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -22,7 +21,7 @@ use self::libfuzzer::{Limit, Report, Run};
 use crate::{
     apt::{self, Provided},
     setup,
-    workspace::{FUZZ, Workspace, output, run},
+    workspace::{FUZZ, Workspace, host, run},
 };
 
 /// What libFuzzer is compiled with.
@@ -119,14 +118,6 @@ fn build(workspace: &Workspace, folder: &Path, target: &str) -> Result<PathBuf> 
     let built = folder.join(host).join("fuzz").join(FUZZ);
     fs::copy(&built, &program).with_context(|| format!("{}", built.display()))?;
     Ok(program)
-}
-
-/// The name of this machine's platform in rustup.
-fn host(workspace: &Workspace) -> Result<String> {
-    let version: &mut Command = &mut workspace.command("rustc");
-    let version = output(version.arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc does not name its host")?.to_owned())
 }
 
 fn processors() -> usize {

@@ -3,7 +3,7 @@
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
-//! and `package` makes the Debian package. What needs root runs as root, with sudo for an ordinary
+//! `coverage` finds the lines that no test executes, and `package` makes the Debian package. What needs root runs as root, with sudo for an ordinary
 //! user. Everything is built as the caller.
 
 mod apt;
@@ -11,6 +11,7 @@ mod bench;
 mod boundaries;
 mod changes;
 mod check;
+mod coverage;
 mod demo;
 mod docs;
 mod executables;
@@ -83,6 +84,8 @@ enum Task {
     Bench(bench::Choice),
     /// Search for bytes that a parser cannot handle, with libFuzzer
     Fuzz(fuzz::Choice),
+    /// Run all tests with counters, and write the share of executed lines to docs/coverage.md
+    Coverage,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -127,6 +130,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         }
         Task::Bench(choice) => bench::bench(&workspace, choice),
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
+        Task::Coverage => coverage::coverage(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

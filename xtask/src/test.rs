@@ -1,9 +1,9 @@
 //! Every check and every test, in the order in which they are cheap.
 
-mod kernel;
+pub(crate) mod kernel;
 mod licences;
 mod scripts;
-mod unit;
+pub(crate) mod unit;
 
 use std::{panic::resume_unwind, thread};
 
@@ -105,7 +105,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn kernel(&self, summary: &mut Summary) -> Result<()> {
         let (kernel, _) = self.build()?;
-        self.kernel_tests(kernel, summary)
+        self.kernel_tests(&kernel, summary)
     }
 
     fn all(&self, choice: &Choice, tools: &Tools, summary: &mut Summary) -> Result<()> {
@@ -150,7 +150,7 @@ impl Run<'_> {
             format!("{blocks} random blocks and datagrams against the checks of knocks"),
             || unit::run_random_blocks(workspace, blocks, summary),
         )?;
-        self.kernel_tests(kernel, summary)
+        self.kernel_tests(&kernel, summary)
     }
 
     /// Builds all programs and tests. Returns first the tests that need a kernel.
@@ -163,7 +163,7 @@ impl Run<'_> {
         Ok(executables.into_iter().partition(kernel::needs_kernel))
     }
 
-    fn kernel_tests(&self, executables: Vec<Executable>, summary: &mut Summary) -> Result<()> {
+    fn kernel_tests(&self, executables: &[Executable], summary: &mut Summary) -> Result<()> {
         self.steps.run("tests with a kernel, in namespaces", || {
             kernel::run(self.workspace, executables, summary)
         })?;

@@ -136,6 +136,18 @@ impl Workspace {
     }
 }
 
+/// The name of this machine's platform in rustup.
+///
+/// # Errors
+///
+/// Returns an error if there is no rustc.
+pub(crate) fn host(workspace: &Workspace) -> Result<String> {
+    let version: &mut Command = &mut workspace.command("rustc");
+    let version = output(version.arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not name its host")?.to_owned())
+}
+
 /// Runs `command` to its end.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! `knockd check`: validates the configuration and warns about probable mistakes.
 
+mod redirects;
 pub(crate) mod session;
 
 use std::path::Path;
@@ -30,6 +31,9 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
         warn!("{port}: the gate admits no address: no door opens it and no network is trusted");
     }
     if let Some(warning) = session::warning(&config) {
+        warn!("{warning}");
+    }
+    for warning in redirects::warnings(&config) {
         warn!("{warning}");
     }
     match advice(&config.interfaces) {

@@ -16,6 +16,13 @@ use tracing::warn;
 /// The variables of the environment that a child inherits: those that select the log format.
 const LOG_ENVIRONMENT: [&str; 2] = ["NO_COLOR", "JOURNAL_STREAM"];
 
+/// Of a build that measures coverage: the variable that names the file of its counters.
+const COUNTERS: Option<&str> = if cfg!(coverage) {
+    Some("LLVM_PROFILE_FILE")
+} else {
+    None
+};
+
 /// The time limit for the exit of a child.
 pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -53,6 +60,7 @@ pub(crate) fn spawn(
         .envs(
             LOG_ENVIRONMENT
                 .iter()
+                .chain(&COUNTERS)
                 .filter_map(|name| Some((name, env::var_os(name)?))),
         )
         .current_dir("/")

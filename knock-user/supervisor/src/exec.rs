@@ -32,7 +32,7 @@ pub use self::slots::Lane;
 use self::slots::Slots;
 
 /// The search path for programs without a slash, and the `PATH` of every command.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const NULL: &str = "/dev/null";
 

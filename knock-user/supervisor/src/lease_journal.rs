@@ -8,7 +8,10 @@ use anyhow::Result;
 use knockd_runtime::clock::{monotonic, unix_ms};
 
 use crate::{
-    doors::OpenDoor, lease_record::LeaseRecord, lease_store::LeaseStore, reporter::Reporter,
+    doors::OpenDoor,
+    lease_record::LeaseRecord,
+    lease_store::{LeaseStore, Survives},
+    reporter::Reporter,
 };
 
 /// The end of a lease that was revoked, also if the kernel still has the lease.
@@ -65,10 +68,10 @@ impl LeaseJournal {
     }
 
     /// Writes the state of an open door of this name, whose lease `client` has.
-    pub(crate) fn write(&mut self, open: &OpenDoor, door: &str, client: &str) {
+    pub(crate) fn write(&mut self, open: &OpenDoor, door: &str, client: &str, survives: Survives) {
         let Some(store) = &mut self.store else { return };
         let record = record(open, door, client, monotonic(), unix_ms());
-        let written = store.keep(&record);
+        let written = store.keep(&record, survives);
         self.report(written, || {
             format!(
                 "the lease journal failed; door {door:?} stays open to {} if knockd is killed",
@@ -221,7 +224,7 @@ mod tests {
         };
         let mut before = journal();
         let open = open(monotonic() + Duration::from_secs(30));
-        before.write(&open, "ssh", "laptop");
+        before.write(&open, "ssh", "laptop", Survives::Crash);
         drop(before);
         let mut after = journal();
         let records = after.records().unwrap();
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn without_a_store_nothing_is_written() {
         let mut journal = LeaseJournal::new(None, Reporter::default());
-        journal.write(&open(NOW), "ssh", "laptop");
+        journal.write(&open(NOW), "ssh", "laptop", Survives::PowerFailure);
         journal.remove("ssh", [192, 0, 2, 7].into());
         assert_eq!(journal.records(), Some(Vec::new()));
         assert!(!journal.has_store());

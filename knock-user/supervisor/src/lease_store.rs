@@ -5,12 +5,14 @@ pub(crate) mod slot;
 
 use std::{
     collections::BTreeMap,
+    fs::{File, OpenOptions},
     net::IpAddr,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use knockd_runtime::durable::{DurableFile, MAX_LEN, Taken};
+use knockd_runtime::durable::{DurableFile, HEADER_LEN, MAX_LEN, Taken};
 
 use self::slot::{HALF_LEN, Half, SLOT_LEN, Slot, State};
 use crate::lease_record::LeaseRecord;
@@ -35,6 +37,15 @@ const _: () = assert!(MAX_SLOTS.is_multiple_of(SLOTS));
 /// The door's name and the source.
 type Key = (String, IpAddr);
 
+/// What a record survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Survives {
+    /// Everything: it is on disk when the write returns.
+    PowerFailure,
+    /// The end of this process: it is in the kernel's page cache. That takes microseconds.
+    Crash,
+}
+
 /// The lease journal on disk.
 #[derive(Debug)]
 pub(crate) struct LeaseStore {
@@ -48,6 +59,8 @@ pub(crate) struct LeaseStore {
 #[derive(Debug)]
 struct Open {
     file: DurableFile,
+    /// The same file, without `O_DSYNC`.
+    cached: File,
     slots: Vec<Slot>,
     /// The records with the indices of their slots.
     records: BTreeMap<Key, (usize, LeaseRecord)>,
@@ -79,13 +92,13 @@ impl LeaseStore {
         }
     }
 
-    /// Writes `record` to disk. It replaces an earlier record of the same door and source.
+    /// Writes `record`. It replaces an earlier record of the same door and source.
     ///
     /// # Errors
     ///
     /// Returns an error if the journal has failed: the door stays open if the daemon is killed.
-    pub(crate) fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
-        self.with(|open| open.keep(record))
+    pub(crate) fn keep(&mut self, record: &LeaseRecord, survives: Survives) -> Result<()> {
+        self.with(|open| open.keep(record, survives))
     }
 
     /// Removes the record of `door` and `source` after the door was closed.
@@ -133,6 +146,7 @@ impl Open {
     fn new(path: &Path) -> Result<Self> {
         DurableFile::create(path, MAGIC, SLOTS * SLOT_LEN)?;
         let (file, content) = DurableFile::open(path, MAGIC)?;
+        let cached = OpenOptions::new().write(true).open(path)?;
         let (slots, rest) = content.as_chunks::<SLOT_LEN>();
         ensure!(
             rest.is_empty(),
@@ -140,6 +154,7 @@ impl Open {
         );
         let mut open = Self {
             file,
+            cached,
             slots: Vec::new(),
             records: BTreeMap::new(),
             free: Vec::new(),
@@ -165,14 +180,14 @@ impl Open {
         Ok(open)
     }
 
-    fn keep(&mut self, record: &LeaseRecord) -> Result<()> {
+    fn keep(&mut self, record: &LeaseRecord, survives: Survives) -> Result<()> {
         let key = (record.door.clone(), record.source);
         let known = self.records.get(&key).map(|(index, _)| *index);
         let index = match known {
             Some(index) => index,
             None => self.take_free()?,
         };
-        self.write(index, &State::Open(record.clone()))?;
+        self.write(index, &State::Open(record.clone()), survives)?;
         self.records.insert(key, (index, record.clone()));
         Ok(())
     }
@@ -181,7 +196,7 @@ impl Open {
         let Some((index, _)) = self.records.remove(key) else {
             return Ok(());
         };
-        self.write(index, &State::Free)?;
+        self.write(index, &State::Free, Survives::PowerFailure)?;
         self.free.push(index);
         Ok(())
     }
@@ -204,11 +219,15 @@ impl Open {
     }
 
     /// Writes `state` to the half of the slot that is not in force, which then is.
-    fn write(&mut self, index: usize, state: &State) -> Result<()> {
+    fn write(&mut self, index: usize, state: &State, survives: Survives) -> Result<()> {
         let slot = &mut self.slots[index];
         let next = slot.next();
         let at = index * SLOT_LEN + next.half() * HALF_LEN;
-        self.file.write(at, &Half::of(next, state).to_bytes())?;
+        let half = Half::of(next, state).to_bytes();
+        match survives {
+            Survives::PowerFailure => self.file.write(at, &half)?,
+            Survives::Crash => self.cached.write_all_at(&half, (HEADER_LEN + at) as u64)?,
+        }
         *slot = next;
         Ok(())
     }
@@ -242,7 +261,7 @@ mod tests {
             ..first.clone()
         };
         for record in [&first, &second, &extended] {
-            store.keep(record).unwrap();
+            store.keep(record, Survives::PowerFailure).unwrap();
         }
         drop(store);
         let mut store = open();
@@ -273,7 +292,7 @@ mod tests {
         let mut store = open();
         let all: Vec<_> = (1..=2500).map(record).collect();
         for record in &all {
-            store.keep(record).unwrap();
+            store.keep(record, Survives::PowerFailure).unwrap();
         }
         let len = || std::fs::metadata(dir.path().join(FILE)).unwrap().len();
         let grown = len();
@@ -286,7 +305,7 @@ mod tests {
             store.end(&record.door, record.source).unwrap();
         }
         for record in all.iter().rev() {
-            store.keep(record).unwrap();
+            store.keep(record, Survives::PowerFailure).unwrap();
         }
         assert_eq!(len(), grown);
         drop(store);
@@ -299,17 +318,17 @@ mod tests {
         let path = dir.path().join(FILE);
         let open = || LeaseStore::open(dir.path()).unwrap().0;
         let mut store = open();
-        store.keep(&record(1)).unwrap();
+        store.keep(&record(1), Survives::PowerFailure).unwrap();
         let longer = LeaseRecord {
             until: u64::MAX,
             ..record(1)
         };
         type Change<'a> = &'a dyn Fn(&mut LeaseStore);
         let changes: [Change<'_>; 4] = [
-            &|store| store.keep(&record(2)).unwrap(),
-            &|store| store.keep(&longer).unwrap(),
+            &|store| store.keep(&record(2), Survives::PowerFailure).unwrap(),
+            &|store| store.keep(&longer, Survives::PowerFailure).unwrap(),
             &|store| store.end(&longer.door, longer.source).unwrap(),
-            &|store| store.keep(&record(3)).unwrap(),
+            &|store| store.keep(&record(3), Survives::PowerFailure).unwrap(),
         ];
         for change in changes {
             let (before, old) = (store.all().unwrap(), std::fs::read(&path).unwrap());
@@ -337,8 +356,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         let (mut store, _) = LeaseStore::open(dir.path()).unwrap();
-        store.keep(&record(1)).unwrap();
-        store.keep(&record(1)).unwrap();
+        store.keep(&record(1), Survives::PowerFailure).unwrap();
+        store.keep(&record(1), Survives::PowerFailure).unwrap();
         drop(store);
         let whole = std::fs::read(&path).unwrap();
         let mut damaged = whole.clone();
@@ -350,7 +369,7 @@ mod tests {
             let (mut store, problem) = LeaseStore::open(dir.path()).unwrap();
             let problem = format!("{:#}", problem.unwrap());
             assert!(problem.contains("left unchanged"), "{problem}");
-            assert!(store.keep(&record(2)).is_err());
+            assert!(store.keep(&record(2), Survives::PowerFailure).is_err());
             assert_eq!(std::fs::read(&path).unwrap(), bytes);
             std::fs::write(&path, &whole).unwrap();
             assert_eq!(store.all().unwrap(), [record(1)]);

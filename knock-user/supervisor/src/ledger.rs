@@ -5,6 +5,7 @@
 //! disk before anything opens, and is removed after everything is closed.
 
 mod commands;
+mod journal;
 mod restore;
 mod status;
 
@@ -167,17 +168,17 @@ impl Ledger {
         };
         match self.doors.admit(key, grant, monotonic()) {
             Admission::Opens(task) => {
-                self.write_journal(key);
+                self.journal_grant(key);
                 let entry = Entry { admission, arrival };
                 self.start(gate, &task, Some(entry));
             }
             Admission::Extends => {
-                self.write_journal(key);
+                self.journal_grant(key);
                 self.renew(gate, key);
                 self.extended(admission);
             }
             Admission::Reopens => {
-                self.write_journal(key);
+                self.journal_grant(key);
                 self.extended(admission);
             }
             Admission::Full => return false,
@@ -342,7 +343,7 @@ impl Ledger {
         let used_until = self.used_until(gate, task.key, now);
         let step = self.doors.finished(task.key, ok, now, used_until);
         if step.is_none() {
-            self.write_journal(task.key);
+            self.journal_grant(task.key);
         }
         step
     }
@@ -351,7 +352,7 @@ impl Ledger {
         match step {
             Step::Start(task) => {
                 if task.action == Action::Open {
-                    self.write_journal(task.key);
+                    self.journal_grant(task.key);
                 }
                 self.start(gate, &task, None);
             }
@@ -463,26 +464,6 @@ impl Ledger {
             ports: ports.join(","),
             is_open,
         });
-    }
-
-    /// Writes the state of an open door to the journal, if it has to be closed.
-    fn write_journal(&mut self, key: DoorKey) {
-        let door = self.catalog.door(key.door);
-        if self.is_dry_run || !door.has_to_be_closed() {
-            return;
-        }
-        if let Some(open) = self.doors.get(&key) {
-            let client = self.catalog.client(open.client);
-            self.journal.write(&open, &door.name, client);
-        }
-    }
-
-    /// Removes a closed door from the journal.
-    fn remove_from_journal(&mut self, key: DoorKey) {
-        let door = self.catalog.door(key.door);
-        if !self.is_dry_run && door.has_to_be_closed() {
-            self.journal.remove(&door.name, key.source);
-        }
     }
 }
 

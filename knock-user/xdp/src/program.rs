@@ -68,6 +68,14 @@ pub struct Xdp {
     pub(crate) counted_before: BTreeMap<String, u64>,
 }
 
+/// A loader without the kernel's type information, which takes megabytes and which the programs do
+/// not need.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    loader
+}
+
 impl Xdp {
     /// Loads the program with `settings`. It receives no packets before [`Xdp::attach`].
     ///
@@ -76,7 +84,7 @@ impl Xdp {
     /// Returns an error if the kernel refuses to load the program. The message names the missing
     /// capability or kernel version.
     pub fn load(settings: Settings, log: Box<dyn Log>) -> Result<Self> {
-        Self::load_with(&mut EbpfLoader::new(), &settings, log)
+        Self::load_with(&mut loader(), &settings, log)
     }
 
     /// Loads the program like [`Xdp::load`], with a gate that has no leases yet.
@@ -90,7 +98,7 @@ impl Xdp {
         log: Box<dyn Log>,
     ) -> Result<(Self, Gate)> {
         let settings = settings.with_gate(&rules.settings());
-        let mut loader = EbpfLoader::new();
+        let mut loader = loader();
         loader.map_max_entries("LEASES", rules.max_leases.get());
         let xdp = Self::load_with(&mut loader, &settings, log)?;
         fill(&xdp.ebpf, "TRUSTED", &rules.trusted)?;

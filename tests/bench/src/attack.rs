@@ -37,8 +37,8 @@ pub(crate) struct Attack {
 /// The result of an attack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
-    /// SYNs that the server's interface received during the measurement.
-    syns: u64,
+    /// Packets that the server's interface received during the measurement.
+    packets: u64,
     /// The duration of the measurement.
     took: Duration,
     /// The daemon's usage during the measurement; zero without a daemon. The peak memory is that of
@@ -55,12 +55,17 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Nanoseconds of `time` per SYN of the flood.
     pub(crate) fn per_syn(&self, time: Duration) -> f64 {
-        time.as_secs_f64() * 1e9 / self.syns as f64
+        time.as_secs_f64() * 1e9 / self.packets as f64
     }
 
-    /// SYNs per second.
+    /// Packets per second.
     pub(crate) fn rate(&self) -> f64 {
-        self.syns as f64 / self.took.as_secs_f64()
+        self.packets as f64 / self.took.as_secs_f64()
+    }
+
+    /// `count` during the measurement, per second.
+    pub(crate) fn per_second(&self, count: u64) -> f64 {
+        count as f64 / self.took.as_secs_f64()
     }
 
     /// `time` as a share of one CPU, in percent.
@@ -98,12 +103,12 @@ impl Attack {
         // Outside the interval that is measured: reading all of /proc takes milliseconds.
         let daemon = used()?;
         let begun = Instant::now();
-        let (work, syns) = (Work::begin()?, lab.arrived()?);
+        let (work, packets) = (Work::begin()?, lab.arrived()?);
         thread::sleep(self.lasts);
         let machine = work.done()?;
-        let syns = lab.arrived()? - syns;
+        let packets = lab.arrived()? - packets;
         Ok(Outcome {
-            syns,
+            packets,
             took: begun.elapsed(),
             daemon: used()?.since(daemon),
             machine,

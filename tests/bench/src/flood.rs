@@ -1,4 +1,4 @@
-//! SYN floods.
+//! Floods of SYNs or datagrams.
 
 mod definition;
 mod kernel;
@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use knock_tests::{link::Pair, netns::Namespace, wire::Sender};
 
-pub(crate) use self::definition::{Flood, Sources};
+pub(crate) use self::definition::{Flood, Packets, Sources};
 
 /// Sends `flood` from the client's end of a [`Pair`] until `is_over` is set.
 pub(crate) fn send(flood: &Flood, client: &Namespace, is_over: &AtomicBool) -> Result<()> {

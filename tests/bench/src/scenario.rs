@@ -1,5 +1,6 @@
 //! The scenarios.
 
+mod datagrams;
 pub(crate) mod definition;
 mod flood;
 mod hostile;
@@ -23,6 +24,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     flood::SCENARIO,
     outside::SCENARIO,
     hostile::SCENARIO,
+    datagrams::SCENARIO,
     idle::SCENARIO,
     rate::SCENARIO,
     lossy::SCENARIO,

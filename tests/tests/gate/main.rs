@@ -20,7 +20,7 @@ use std::{
 use knock_tests::{
     link::Pair,
     scene::{PHONE, SOON, Scene, classic, program},
-    service::{Greeter, Session},
+    service::{Greeter, Session, is_admitted},
 };
 use serde_json::Value;
 
@@ -171,6 +171,12 @@ impl Gated {
                 false
             }
         }
+    }
+
+    /// Whether the gate admits `source`.
+    fn is_admitted(&self, source: IpAddr) -> bool {
+        let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
+        is_admitted(&self.scene.pair.client, source, TRUSTED, server).unwrap()
     }
 
     /// Runs `knockd` with `arguments` and this daemon's configuration on the server.

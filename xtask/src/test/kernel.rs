@@ -1,5 +1,7 @@
 //! The tests that load eBPF programs, in namespaces: built as the caller, run as root.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::{
@@ -51,7 +53,17 @@ const EXCLUSIVE: &[&str] = &[
 /// Runs the tests of [`TESTS`], and of [`BENCH`], which flood from the kernel.
 pub(super) fn run(
     workspace: &Workspace,
-    mut executables: Vec<Executable>,
+    executables: &[Executable],
+    summary: &mut Summary,
+) -> Result<()> {
+    run_with(workspace, executables.iter().collect(), None, summary)
+}
+
+/// The same, with another variable in the environment.
+pub(crate) fn run_with(
+    workspace: &Workspace,
+    mut executables: Vec<&Executable>,
+    variable: Option<(&str, &Path)>,
     summary: &mut Summary,
 ) -> Result<()> {
     fail2ban::provide(workspace)?;
@@ -60,17 +72,23 @@ pub(super) fn run(
         let place = LONGEST.iter().position(|name| *name == executable.target);
         place.unwrap_or(LONGEST.len())
     });
-    let jobs: Result<Vec<_>> = executables.iter().map(job).collect();
+    let jobs: Result<Vec<_>> = executables
+        .iter()
+        .map(|executable| job(executable, variable))
+        .collect();
     summary.run(jobs?, AT_ONCE, THREADS)
 }
 
 /// Whether a package has tests that need root and a kernel.
-pub(super) fn needs_kernel(executable: &Executable) -> bool {
+pub(crate) fn needs_kernel(executable: &Executable) -> bool {
     [TESTS, BENCH].contains(&executable.package.as_str())
 }
 
-fn job(executable: &Executable) -> Result<Job> {
+fn job(executable: &Executable, variable: Option<(&str, &Path)>) -> Result<Job> {
     let mut command = as_root("env")?;
+    if let Some((name, value)) = variable {
+        command.arg(format!("{name}={}", value.display()));
+    }
     // With `CI`, a test that this machine cannot run fails. `RUSTC_BOOTSTRAP` is for the harness.
     command
         .args(["CI=1", "RUSTC_BOOTSTRAP=1"])

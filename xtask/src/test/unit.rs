@@ -19,13 +19,26 @@ pub(super) fn run_all(
     executables: &[Executable],
     summary: &mut Summary,
 ) -> Result<()> {
-    let jobs = executables.iter().map(|executable| Job {
-        name: executable.name(),
-        command: executable.command(),
-        exclusive: false,
-    });
-    summary.run(jobs.collect(), AT_ONCE, threads())?;
+    run_with(&executables.iter().collect::<Vec<_>>(), None, summary)?;
     run_examples(workspace, executables)
+}
+
+/// Runs `executables`, with another variable in the environment.
+pub(crate) fn run_with(
+    executables: &[&Executable],
+    variable: Option<(&str, &Path)>,
+    summary: &mut Summary,
+) -> Result<()> {
+    let jobs = executables.iter().map(|executable| {
+        let mut command = executable.command();
+        command.envs(variable);
+        Job {
+            name: executable.name(),
+            command,
+            exclusive: false,
+        }
+    });
+    summary.run(jobs.collect(), AT_ONCE, threads())
 }
 
 /// Runs the examples in the documentation of those packages that have any. rustdoc would compile all

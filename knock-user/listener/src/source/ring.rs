@@ -14,7 +14,6 @@ use std::{
     marker::PhantomData,
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -40,11 +39,6 @@ const WAKE_UPS: Rate = {
     };
     Rate::new(per_second, burst)
 };
-
-/// The polling interval of a reader that may not be woken. Each poll costs about 30 µs. A genuine
-/// knock during or right after a flood is delayed by at most this time. A flood of 1.5 million SYNs
-/// per second fills a sixth of the ring in it.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// The reading end of a ring buffer with entries of one kind:
 /// [`Syn`](knockd_types::syn::Syn) or [`Datagram`](knockd_types::datagram::Datagram).
@@ -117,7 +111,7 @@ impl<E: Entry> Ring<E> {
     /// The time of the next read after `read` events, at most [`MAX_BATCH`], were read.
     fn next_watch(&mut self, read: usize) -> Watch {
         let pause = |in_vain| Watch::Pausing {
-            until: Instant::now() + PAUSE,
+            until: Instant::now() + E::PAUSE,
             in_vain,
         };
         // A flood may come in bursts. It is over when two polls in a row found nothing.

@@ -17,10 +17,21 @@ pub(crate) enum Sources {
     Turns(u32),
 }
 
-/// SYNs to random destination ports of a range.
+/// The packets of a flood.
+#[derive(Clone, Debug)]
+pub(crate) enum Packets {
+    /// SYNs.
+    Syns,
+    /// UDP datagrams with this payload. Only floods at the highest rate have them.
+    Datagrams(Vec<u8>),
+}
+
+/// Packets to random destination ports of a range.
 #[derive(Clone, Debug)]
 pub(crate) struct Flood {
-    /// SYNs per second; unlimited if none.
+    /// What is sent.
+    pub(crate) packets: Packets,
+    /// Packets per second; unlimited if none.
     pub(crate) rate: Option<u32>,
     /// Where they come from.
     pub(crate) sources: Sources,

@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use knock_tests::{
     frame::Frame,
     link::Pair,
     wire::{Burst, Sender},
 };
 
-use super::definition::{Flood, RANDOM_SOURCES, Sources};
+use super::definition::{Flood, Packets, RANDOM_SOURCES, Sources};
 
 /// Frames per system call.
 const BURST: usize = 64;
@@ -24,6 +24,10 @@ const PAUSE: Duration = Duration::from_micros(200);
 
 /// Sends `flood` through `sender` with `rate` SYNs per second until `is_over` is set.
 pub(super) fn send(flood: &Flood, rate: u32, sender: Sender, is_over: &AtomicBool) -> Result<()> {
+    ensure!(
+        matches!(flood.packets, Packets::Syns),
+        "a flood of datagrams has no rate"
+    );
     let mut burst = Burst::new(sender, BURST);
     let mut syns = vec![Syn::new()?; BURST];
     let mut frames: Vec<Vec<u8>> = syns.iter().map(|syn| syn.0.clone()).collect();
@@ -150,6 +154,7 @@ mod tests {
     fn a_modified_syn_is_valid() {
         for sources in [Sources::Random, Sources::Turns(7)] {
             let flood = Flood {
+                packets: Packets::Syns,
                 rate: None,
                 sources,
                 ports: 61000..61256,

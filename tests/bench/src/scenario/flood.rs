@@ -8,7 +8,7 @@ use super::definition::Scenario;
 use crate::{
     attack::{Attack, Outcome},
     context::{Context, Effort},
-    flood::{Flood, Sources},
+    flood::{Flood, Packets, Sources},
     lab::Lab,
     peer::{Subject, ours},
     plot::Plot,
@@ -98,6 +98,7 @@ fn attack(context: &Context, subject: Option<Subject>, rate: Option<u32>) -> Res
     let daemon = subject.map(start).transpose()?;
     let attack = Attack {
         flood: Flood {
+            packets: Packets::Syns,
             rate,
             sources: Sources::Random,
             ports: 61000..61256,

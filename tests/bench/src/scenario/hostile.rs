@@ -8,7 +8,7 @@ use super::definition::Scenario;
 use crate::{
     attack::{Attack, Outcome},
     context::Context,
-    flood::{Flood, Sources},
+    flood::{Flood, Packets, Sources},
     lab::{Lab, client_address},
     peer::ours,
     record::{Measurement, Unit, thousands},
@@ -47,6 +47,7 @@ const SEQUENCES: [(u32, u32); 4] = [
 
 fn run(context: &Context) -> Result<Vec<Measurement>> {
     let one = Flood {
+        packets: Packets::Syns,
         rate: None,
         sources: Sources::One(client_address(ATTACKER)),
         ports: 61000..61256,
@@ -55,6 +56,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     for (clients, rate) in SEQUENCES {
         let addresses = rate / PER_ADDRESS;
         let many = Flood {
+            packets: Packets::Syns,
             rate: Some(rate),
             sources: Sources::Turns(addresses),
             ports: 61000..61256,

@@ -14,9 +14,11 @@ use anyhow::{Result, ensure};
 use knock_common::protocol::{
     block::{BLOCK_LEN, Block},
     classic::ClassicSecret,
-    identity::{KEY_LEN, PublicKey},
+    datagram,
+    identity::{KEY_LEN, Owner, PrivateKey, PublicKey},
     syn::{SYN_SECRET_LEN, SynSecret},
 };
+use knock_tests::scene;
 use knockd_listener::auth::{Arrival, Attempt, Authenticator};
 use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
 
@@ -35,7 +37,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
              all keys. The baseline is the same number of plain AES decryptions of one block \
              (AES-256 for SYN knocks, AES-128 for classic clients; crate `aes`, precomputed \
              key schedules). In a flood the daemon tries 64 blocks together, which is measured per \
-             block.",
+             block. A knock datagram names its client: it is \
+             decrypted once, with two multiplications on the curve.",
     run,
     plot: Some(Plot::Lines {
         unit: Unit::Nanoseconds,
@@ -63,7 +66,33 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
         }
         found.extend(slope(kind, &medians));
     }
+    found.push(datagram(context)?);
     Ok(found)
+}
+
+/// Measures the decryption of a knock datagram.
+fn datagram(context: &Context) -> Result<Measurement> {
+    let request = scene::datagram_request("ssh", ARRIVAL.source)?;
+    let datagram = scene::seal_datagram(&scene::laptop()?, &request)?;
+    let server = PrivateKey::from_key_file(Owner::Server, scene::SERVER_KEY.as_bytes())?.into();
+    let repetitions = context.effort.pick(100, 1000);
+    let mut samples = Vec::new();
+    for _ in 0..context.effort.pick(7, 21) {
+        samples.push(per_each(repetitions, || {
+            for _ in 0..repetitions {
+                let opened = datagram::Request::open(&server, black_box(&datagram));
+                ensure!(opened.is_ok(), "a knock datagram is not valid");
+            }
+            Ok(())
+        })?);
+    }
+    let subject = "knockd, datagram";
+    Ok(Measurement::new(
+        "one datagram",
+        subject,
+        Unit::Nanoseconds,
+        &samples,
+    ))
 }
 
 /// The protocol of the clients, which determines the cipher.

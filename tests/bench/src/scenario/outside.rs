@@ -13,7 +13,7 @@ use super::{
 use crate::{
     attack::{Attack, Outcome},
     context::Context,
-    flood::{Flood, Sources},
+    flood::{Flood, Packets, Sources},
     lab::Lab,
     peer::Subject,
     plot::Plot,
@@ -53,6 +53,7 @@ fn run(context: &Context) -> Result<Vec<Measurement>> {
     for rate in rates(context.effort) {
         let attack = Attack {
             flood: Flood {
+                packets: Packets::Syns,
                 rate: *rate,
                 sources: Sources::Random,
                 ports: 20_000..30_000,

@@ -12,7 +12,7 @@ use super::label::sources;
 use crate::{
     attack::Attack,
     context::Context,
-    flood::{Flood, Sources},
+    flood::{Flood, Packets, Sources},
     lab::{Lab, client_address},
     peer::{Subject, jvinet::SEQUENCE},
     record::{Measurement, Unit},
@@ -64,6 +64,7 @@ fn cost(context: &Context, count: u32) -> Result<f64> {
     }
     let attack = Attack {
         flood: Flood {
+            packets: Packets::Syns,
             rate: Some(RATE),
             sources: Sources::Random,
             ports: SEQUENCE[1]..SEQUENCE[1] + 1,
