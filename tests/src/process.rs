@@ -12,6 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 pub use nix::sys::signal::Signal;
 use nix::{sys::signal::kill, unistd::Pid};
+use rustix::pipe::fcntl_setpipe_size;
+
+/// The largest size of a pipe that every user may ask for, by default (pipe(7)).
+const PIPE_SIZE: usize = 1024 * 1024;
 
 /// The output stream of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +111,8 @@ impl Running {
             output.follow(Stream::Out, pipe);
         }
         if let Some(pipe) = child.stderr.take() {
+            // The daemon does not wait for the reader, which may get no processor for some time.
+            let _ = fcntl_setpipe_size(&pipe, PIPE_SIZE);
             output.follow(Stream::Err, pipe);
         }
         Ok(Self {

@@ -231,3 +231,32 @@ fn ssh_knocks_through_match_exec() {
     assert!(evaluated.contains("hostname 192.0.2.1\n"), "{evaluated}");
     assert!(site.is_open());
 }
+
+#[test]
+fn init_takes_the_interface_that_faces_the_network() {
+    knock_tests::needs_bpf!();
+    let pair = Pair::new().unwrap();
+    for command in [
+        "route add blackhole default",
+        "-6 route add default via 2001:db8::2",
+    ] {
+        pair.server.ip(command).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("etc/knockd.toml");
+    let mut init = pair.server.command(program("knockd").unwrap());
+    init.args(["init", "--server", "192.0.2.1", "--config"]);
+    init.arg(&path).arg("--state-dir").arg(folder.path());
+    let output = init.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("srv0 has the default route of IPv6"),
+        "{told}"
+    );
+    let configuration = fs::read_to_string(path).unwrap();
+    assert!(
+        configuration.contains("\ninterfaces = [\"srv0\"]\n"),
+        "{configuration}"
+    );
+}

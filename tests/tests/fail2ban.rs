@@ -294,7 +294,14 @@ fn each_mode_counts_its_reasons_only() {
         "stale",
         "rate",
     ];
-    let neither = ["bad-parity", "forged", "invalid", "repeated", "copy"];
+    let neither = [
+        "bad-parity",
+        "forged",
+        "invalid",
+        "repeated",
+        "copy",
+        "scattered",
+    ];
     let reasons = aggressive.iter().chain(&neither).enumerate();
     let log: String = reasons
         .map(|(host, reason)| {

@@ -11,7 +11,7 @@ use knock_tests::{
     link::Pair,
     needs_bpf,
     netns::Namespace,
-    process::Running,
+    process::{Running, Signal},
     scene::{CONFIGURATION, Files, PHONE, SOON, SSH, Scene, classic, knockd, program},
     service::{Greeter, try_connect},
     wire::Sender,
@@ -71,6 +71,33 @@ impl Watched {
         let is_logged = |line: &str| line.contains(expected);
         self.knockd.wait_for_after(mark, is_logged, SOON).unwrap();
         begun.elapsed()
+    }
+
+    /// Removes interfaces that the daemon is attached to, and waits until it is attached to those that
+    /// had to wait.
+    fn free_files(&self) {
+        let status = self.status();
+        let refused = status["refused"].as_array().unwrap();
+        assert!(refused.len() <= FREED, "{refused:?}");
+        let mark = self.knockd.mark();
+        for number in 0..FREED / 2 {
+            self.pair
+                .server
+                .ip(&format!("link delete one{number}"))
+                .unwrap();
+        }
+        for refused in refused {
+            let name = refused["interface"].as_str().unwrap();
+            let attached = format!("attached to {name} ");
+            self.knockd
+                .wait_for_after(mark, |line| line.contains(&attached), SOON)
+                .unwrap();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.knockd.signal(Signal::SIGTERM).unwrap();
+        assert!(self.knockd.wait(SOON).unwrap().success());
     }
 
     fn status(&self) -> Value {
@@ -142,6 +169,47 @@ fn a_missing_interface_is_awaited() {
     assert_eq!(status["awaited"], json!([]));
     assert_eq!(status["attachments"][0]["mode"], "native");
     assert_eq!(status["daemon"]["interfaces_attached"], 1);
+}
+
+/// udev gives interfaces several names, some of which are longer than a name can be.
+#[test]
+fn an_interface_is_known_by_its_alternative_names() {
+    needs_bpf!();
+    const ALTERNATIVE: &str = "enx020000000001-alternative";
+    let gate = "[gate]\nprotect = [\"tcp/22\"]\n";
+    let configuration = format!("{CONFIGURATION}\n{gate}");
+    let watched = Watched::with(&configuration, &["--iface", ALTERNATIVE]);
+    for expected in [
+        "there is no alternative name of an interface `enx020000000001-alternative`: waiting",
+        "the gate does not protect tcp/22 yet: it is attached to no interface",
+    ] {
+        let is_logged = |line: &str| line.contains(expected);
+        watched.knockd.wait_for(is_logged, SOON).unwrap();
+    }
+    assert_eq!(watched.status()["awaited"], json!([ALTERNATIVE]));
+    let add = format!("link property add dev srv0 altname {ALTERNATIVE}");
+    let took = watched.after(&add, "attached to srv0");
+    assert!(took < REATTACH_LIMIT, "{took:?}");
+    watched.knock_from("cli0", source(31));
+    let status = watched.status();
+    assert_eq!(status["awaited"], json!([]));
+    assert_eq!(status["attachments"][0]["interface"], "srv0");
+    watched.after_rename("srv0", "wan0", "srv0 was renamed to wan0");
+    assert_eq!(watched.attached(), [json!("wan0")]);
+}
+
+#[test]
+fn what_can_be_no_interface_is_refused() {
+    for command in [&[][..], &["tap"]] {
+        for name in ["vs:1", "a b", "", "..", "eth0/1", &"x".repeat(128)] {
+            let mut knockd = std::process::Command::new(program("knockd").unwrap());
+            let output = knockd.args(command).args(["--iface", name]).output();
+            let output = output.unwrap();
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name}: {errors}");
+            assert!(errors.contains("not a valid name"), "{name}: {errors}");
+        }
+    }
 }
 
 #[test]
@@ -332,10 +400,7 @@ fn an_interface_with_another_xdp_program_is_not_taken_over() {
         .wait_for_after(mark, |line| line.contains("attached to srv0"), SOON)
         .unwrap();
     assert_eq!(other.status()["refused"], json!([]));
-    other
-        .knockd
-        .signal(knock_tests::process::Signal::SIGTERM)
-        .unwrap();
+    other.knockd.signal(Signal::SIGTERM).unwrap();
     assert!(other.knockd.wait(SOON).unwrap().success());
 }
 
@@ -381,10 +446,7 @@ fn the_gate_is_attached_to_a_recreated_interface() {
         try_connect(&scene.pair.client, None, server, timeout).is_ok()
     };
     assert!(!connect(&scene));
-    scene
-        .knockd
-        .signal(knock_tests::process::Signal::SIGKILL)
-        .unwrap();
+    scene.knockd.signal(Signal::SIGKILL).unwrap();
     scene.knockd.wait(SOON).unwrap();
     assert!(!connect(&scene), "the link of the new interface is pinned");
     scene.restart().unwrap();
@@ -392,4 +454,92 @@ fn the_gate_is_attached_to_a_recreated_interface() {
         .logged(&["replacing the program of an earlier knockd"])
         .unwrap();
     assert!(!connect(&scene));
+}
+
+/// The interfaces of a host with more of them than the daemon may have open files.
+const MANY: usize = 61;
+
+/// How many of them are removed again.
+const FREED: usize = 24;
+
+/// A limit of open files that leaves some for interfaces, besides those that are kept free.
+const TOO_FEW: &str = "340:340";
+
+/// A daemon on all interfaces whose limit of open files is `limit` of prlimit(1).
+fn with_limit(limit: &str) -> Watched {
+    let pair = Pair::new().unwrap();
+    for number in 0..MANY / 2 {
+        let add = format!("link add one{number} type veth peer name other{number}");
+        pair.server.ip(&add).unwrap();
+    }
+    let gate = "[gate]\nprotect = [\"tcp/22\"]\n";
+    let files = Files::new(&format!("{CONFIGURATION}\n{gate}")).unwrap();
+    let knockd = start_with_limit(&pair, &files, limit);
+    Watched {
+        pair,
+        files,
+        knockd,
+    }
+}
+
+fn start_with_limit(pair: &Pair, files: &Files, limit: &str) -> Running {
+    let mut command = pair.server.command("prlimit");
+    command.arg(format!("--nofile={limit}"));
+    command.arg(program("knockd").unwrap());
+    command.args(["--iface", "any", "--config"]);
+    command.arg(files.path("knockd.toml"));
+    let knockd = Running::spawn(command).unwrap();
+    knockd
+        .wait_for(|line| line.contains("listening on"), SOON)
+        .unwrap();
+    knockd
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised() {
+    needs_bpf!();
+    let watched = with_limit("64:4096");
+    assert_eq!(watched.attached().len(), MANY);
+    assert_eq!(watched.status()["refused"], json!([]));
+}
+
+/// Each of the others is an error of its own, and tried again.
+#[test]
+fn a_daemon_without_files_for_all_interfaces_runs_on_some() {
+    needs_bpf!();
+    let watched = with_limit(TOO_FEW);
+    let status = watched.status();
+    let refused = status["refused"].as_array().unwrap();
+    let attached = watched.attached().len();
+    assert!(attached > 10, "{attached}");
+    assert_eq!(refused.len(), MANY - attached);
+    assert_eq!(status["daemon"]["interfaces_refused"], refused.len());
+    let reason = refused[0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("`LimitNOFILE` in the systemd unit"),
+        "{reason}"
+    );
+    watched.knock_from("cli0", source(31));
+    watched.free_files();
+    assert_eq!(watched.attached().len(), MANY - FREED);
+}
+
+/// The gate of the earlier daemon stays in force where there are no files for the new one.
+#[test]
+fn a_restart_without_files_for_all_interfaces_opens_none() {
+    needs_bpf!();
+    let mut watched = with_limit("4096:4096");
+    watched.stop();
+    let programs = |watched: &Watched| {
+        let links = watched.pair.server.ip("-details link show").unwrap();
+        links.matches("prog/xdp").count()
+    };
+    assert_eq!(programs(&watched), MANY);
+    watched.knockd = start_with_limit(&watched.pair, &watched.files, TOO_FEW);
+    assert!(watched.attached().len() < MANY);
+    assert_eq!(programs(&watched), MANY);
+    watched.free_files();
+    assert_eq!(watched.attached().len(), MANY - FREED);
+    watched.stop();
+    assert_eq!(programs(&watched), MANY - FREED);
 }

@@ -4,28 +4,36 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _, pipe},
     os::{
         fd::OwnedFd,
         unix::net::{UnixDatagram, UnixStream},
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use knock_tests::{
     frame::Segment,
     link::Pair,
     privilege,
-    process::{Running, Stream},
-    scene::{CONFIGURATION, Files, LAPTOP, SOON, SOURCE, SSH, classic, program},
+    process::{Running, Signal, Stream},
+    scene::{BACKUP, CONFIGURATION, Files, LAPTOP, SOON, SOURCE, SSH, classic, program},
 };
-use rustix::fs::fstat;
+use nix::{sys::signal::kill, unistd::Pid};
+use rustix::{fs::fstat, pipe::fcntl_setpipe_size};
 use serde_json::Value;
 
 /// The input lines of a classic knock from `source`.
 fn knock(source: &str) -> String {
-    let knock = classic(LAPTOP, SSH, SOURCE, Pair::SERVER_V4.into()).unwrap();
+    knock_at(SSH, source)
+}
+
+/// The input lines of a classic knock from `source` at the door with this sequence.
+fn knock_at(sequence: &[u8], source: &str) -> String {
+    let knock = classic(LAPTOP, sequence, SOURCE, Pair::SERVER_V4.into()).unwrap();
     knock
         .iter()
         .map(|frame| {
@@ -229,6 +237,60 @@ fn a_restarted_journal_receives_the_log_again() {
     entry(&journal, "log entries lost");
     entry(&journal, "KNOCKD_SOURCE=192.0.2.8");
     drop(knockd);
+}
+
+/// Doors and signals do not wait for a log shipper, a pager or a terminal that was stopped.
+#[test]
+fn a_standard_error_that_nobody_reads_delays_nothing() {
+    if !privilege::namespaces() {
+        return;
+    }
+    let host = Host::new();
+    let (reader, writer) = pipe().unwrap();
+    fcntl_setpipe_size(&writer, 4096).unwrap();
+    let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+    let mut command = host.knockd(&["--log", "debug"]);
+    command.stdin(Stdio::piped()).stderr(writer);
+    let mut knockd = command.spawn().unwrap();
+    // It has the writing end of the pipe too.
+    drop(command);
+    let mut input = knockd.stdin.take().unwrap();
+    lines.find(|line| line.contains("listening on")).unwrap();
+    let mut tail = host.pair.server.command(program("knockd").unwrap());
+    tail.args(["tail", "--socket"])
+        .arg(host.files.path("knockd.sock"));
+    let tail = Running::spawn(tail).unwrap();
+    tail.wait_for(|line| line.contains("following"), SOON)
+        .unwrap();
+
+    let mut fill_and_knock = |knocker: &str| {
+        for number in 0..100 {
+            let refused = knock_at(BACKUP, &format!("192.0.2.{number}"));
+            input.write_all(refused.as_bytes()).unwrap();
+        }
+        input.write_all(knock(knocker).as_bytes()).unwrap();
+        let is_closed = |line: &str| line.contains("closed door") && line.contains(knocker);
+        tail.wait_for(is_closed, SOON).unwrap();
+    };
+    fill_and_knock("192.0.2.201");
+    thread::scope(|scope| {
+        let told = scope.spawn(|| lines.find(|line| line.contains("log entries lost")));
+        fill_and_knock("192.0.2.202");
+        let told = told.join().unwrap().unwrap();
+        assert!(told.contains("  WARN "), "{told}");
+    });
+    fill_and_knock("192.0.2.203");
+    let id = Pid::from_raw(knockd.id().try_into().unwrap());
+    kill(id, Signal::SIGTERM).unwrap();
+    let deadline = Instant::now() + SOON;
+    let status = loop {
+        if let Some(status) = knockd.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "SIGTERM has no effect");
+        thread::sleep(Duration::from_millis(2));
+    };
+    assert!(status.success(), "{status}");
 }
 
 #[test]

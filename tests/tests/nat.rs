@@ -14,7 +14,7 @@ use knock_tests::{
     needs_bpf,
     netns::Namespace,
     process::Running,
-    scene::{PAIR_CONFIGURATION, SERVER_PUBLIC, SOON, Scene, program},
+    scene::{PAIR_CONFIGURATION, SERVER_PUBLIC, SOON, SOURCE, Scene, program, seal, syns, unbound},
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
@@ -172,4 +172,58 @@ fn a_knock_without_an_answer_is_unbound_and_says_so() {
         "{notes}"
     );
     home.scene.logged(&["reason=unbound"]).unwrap();
+}
+
+/// Policy routing can send TCP and UDP by different links, with different addresses.
+#[test]
+fn a_knock_is_bound_to_the_address_of_the_sockets_that_knock() {
+    needs_bpf!();
+    let door = "[[door]]\nname = \"bound\"\nrequire_binding = true\nrun = [\"true\"]\n";
+    let scene = Scene::with(&format!("{PAIR_CONFIGURATION}\n{door}")).unwrap();
+    let client = &scene.pair.client;
+    for command in [
+        "address add 192.0.2.66/24 dev cli0",
+        "route add 192.0.2.0/24 dev cli0 src 192.0.2.66 table 100",
+        "rule add ipproto tcp table 100",
+    ] {
+        client.ip(command).unwrap();
+    }
+    for (transport, address) in [("--syn", "192.0.2.66"), ("--udp", "192.0.2.2")] {
+        let mark = scene.knockd.mark();
+        let mut knock = client.command(program("knock").unwrap());
+        knock.arg("--key-file").arg(scene.files.path("laptop.key"));
+        knock.args(["--client", "laptop", "--server-key", SERVER_PUBLIC]);
+        knock.args([transport, "--copies", "1", "192.0.2.1", "bound"]);
+        let output = knock.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let accepted =
+            |line: &str| line.contains("accepted") && line.contains(&format!("source={address} "));
+        scene.knockd.wait_for_after(mark, accepted, SOON).unwrap();
+    }
+    // To ask for the address sends no SYN.
+    assert_eq!(scene.status().unwrap()["daemon"]["events"], 16);
+}
+
+/// Such a knock opens nothing. It is told with the way out.
+#[test]
+fn a_nat_that_gives_each_connection_another_address_is_told() {
+    needs_bpf!();
+    let scene = Scene::with(PAIR_CONFIGURATION).unwrap();
+    let block = seal(&unbound().unwrap()).unwrap();
+    let other = SocketAddr::new([192, 0, 2, 66].into(), 50_000);
+    let [ours, others] = [SOURCE, other].map(|source| syns(block, source, Pair::SERVER_V4.into()));
+    let mixed = ours.iter().zip(&others).enumerate();
+    scene
+        .send(mixed.map(|(number, (our, other))| if number % 3 == 0 { our } else { other }))
+        .unwrap();
+    scene
+        .logged(&[
+            "INFO refused source=192.0.2.2 reason=scattered client=\"laptop\"",
+            "came from 2 addresses",
+            "use a datagram knock",
+        ])
+        .unwrap();
+    let status = scene.status().unwrap();
+    assert_eq!(status["daemon"]["scattered"], 1);
+    assert_eq!(status["daemon"]["accepted"], 0);
 }

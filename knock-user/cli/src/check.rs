@@ -13,7 +13,7 @@ use knockd_types::status::{Status, Traffic};
 use knockd_xdp::advice::advice;
 use tracing::warn;
 
-use crate::{args::ConfigArg, control};
+use crate::{args::ConfigArg, control, output};
 
 /// Validates the configuration, logs warnings, and prints a summary.
 ///
@@ -41,15 +41,14 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
         Err(error) => warn!("{error:#}"),
     }
     warn_about_running(&config.control_socket);
-    println!(
+    output::print(&format!(
         "{}: valid. Window {} to {}, clients: {}, doors: {}",
         path.display(),
         config.window.base(),
         config.window.port(u8::MAX),
         names(config.clients.iter().map(|client| &client.name)),
         names(config.doors.iter().map(|door| &door.name)),
-    );
-    Ok(())
+    ))
 }
 
 /// Warns about the interfaces of the daemon at `socket` whose packets it does not see. A daemon that

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, fchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Error, Result, bail};
@@ -11,11 +11,10 @@ use clap::Subcommand;
 use knockd_config::{Config, NO_CLIENT};
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use tracing::info;
-use zeroize::Zeroizing;
 
 use crate::{
     args::ConfigArg,
-    invitation::{self, InvitationArgs, NewClient},
+    invitation::{InvitationArgs, NewClient},
     new_file::{self, NewFile},
     server_key::{self, SERVER_KEY_FILE},
 };
@@ -49,20 +48,26 @@ impl ClientCommand {
             invitation,
         } = self;
         let client = invitation.client(&name)?;
-        let uri = add(&config.path, client)?;
+        let show =
+            |client: NewClient, config: &Config| client.invitation(config, invitation.qr)?.print();
+        add(&config.path, client, show)?;
         info!("run `knockd reload` to add client {name:?} to a running knockd");
-        invitation::print(&uri, invitation.qr)
+        Ok(())
     }
 }
 
 /// Adds a client to the configuration at `config`, and keeps its comments. If it has no server key,
-/// adds one beside it. Returns the client's invitation.
+/// adds one beside it. Calls `show` to show the client's invitation.
 ///
 /// # Errors
 ///
 /// Returns an error if the configuration is invalid, has a client of this name, or cannot be
-/// written. Nothing is changed in this case.
-fn add(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+/// written, or if the invitation cannot be shown. Nothing is changed in this case.
+fn add<T>(
+    config: &Path,
+    client: NewClient,
+    show: impl FnOnce(NewClient, &Config) -> Result<T>,
+) -> Result<T> {
     let text = knockd_config::read(config)?;
     // Existing problems are reported before anything is added, with their places in the file.
     match Config::parse(&text, config) {
@@ -85,12 +90,15 @@ fn add(config: &Path, client: NewClient) -> Result<Zeroizing<String>> {
     add_table(&mut document, &client)?;
     let text = document.to_string();
     let after = Config::parse(&text, config)?;
-    let uri = client.invitation(&after)?;
-    replace(config, &text)?;
+    let replacement = Replacement::prepare(config, &text)?;
+    let shown = show(client, &after)?;
+    replacement
+        .complete()
+        .context("the client is not added, and the invitation that was shown is of no use")?;
     if let Some(file) = new_key_file {
         file.keep();
     }
-    Ok(uri)
+    Ok(shown)
 }
 
 /// A configuration without clients, the output of `knockd import-knockd`, becomes valid with the
@@ -127,26 +135,47 @@ fn add_table(document: &mut DocumentMut, client: &NewClient) -> Result<()> {
     Ok(())
 }
 
-/// Atomically replaces the content of the file at `path` with `text`. Keeps owner, mode and, if
-/// `path` is one, the symbolic link.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let path = fs::canonicalize(path)?;
-    let old = fs::metadata(&path)?;
-    let new = path.with_extension("toml.new");
-    // This file also serves as a lock against a concurrent change.
-    let file = new_file::create(&new, old.mode() & 0o7777).context(
-        "another change of the configuration is in progress; if none is, remove this file",
-    )?;
-    let new = NewFile::at(new);
-    fchown(&file, Some(old.uid()), Some(old.gid()))?;
-    new_file::write_synced(file, text)?;
-    fs::rename(new.path(), &path)?;
-    new.keep();
-    if let Some(folder) = path.parent() {
-        // The configuration names the key already: an error here must not remove the key file.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+/// The new content of a file, beside it.
+struct Replacement {
+    path: PathBuf,
+    new: NewFile,
+}
+
+impl Replacement {
+    /// Writes the new content of the file at `path`, with the same owner and mode.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be written, or if another change is in progress.
+    fn prepare(path: &Path, text: &str) -> Result<Self> {
+        // A symbolic link stays one.
+        let path = fs::canonicalize(path)?;
+        let old = fs::metadata(&path)?;
+        let new = path.with_extension("toml.new");
+        // This file also serves as a lock against a concurrent change.
+        let file = new_file::create(&new, old.mode() & 0o7777).context(
+            "another change of the configuration is in progress; if none is, remove this file",
+        )?;
+        let new = NewFile::at(new);
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        new_file::write_synced(file, text)?;
+        Ok(Self { path, new })
     }
-    Ok(())
+
+    /// Atomically replaces the content of the file.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file cannot be replaced.
+    fn complete(self) -> Result<()> {
+        fs::rename(self.new.path(), &self.path)?;
+        self.new.keep();
+        if let Some(folder) = self.path.parent() {
+            // The configuration names the key already: an error here must not remove the key file.
+            let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{args::DaemonArgs, control};
+use crate::{args::DaemonArgs, control, output};
 
 #[derive(Args, Debug)]
 pub(crate) struct Close {
@@ -35,7 +35,6 @@ impl Close {
         if doors.is_empty() {
             bail!("no such door is open to {source}: `knockd leases` shows those that are");
         }
-        println!("closing {} to {source}", doors.join(", "));
-        Ok(())
+        output::print(&format!("closing {} to {source}", doors.join(", ")))
     }
 }

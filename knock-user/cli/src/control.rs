@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use knockd_config::MAX_SOCKET_PATH;
 use knockd_runtime::log::legible;
 use knockd_types::control::CommandReply;
 
@@ -19,6 +20,12 @@ use knockd_types::control::CommandReply;
 ///
 /// Returns an error if no daemon listens at `socket`.
 pub(crate) fn send(socket: &Path, request: &str) -> Result<BufReader<UnixStream>> {
+    if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        bail!(
+            "{}: the path of a socket has at most {MAX_SOCKET_PATH} bytes",
+            socket.display()
+        );
+    }
     let mut stream = UnixStream::connect(socket).with_context(|| unanswered(socket))?;
     stream.write_all(format!("{request}\n").as_bytes())?;
     Ok(BufReader::new(stream))

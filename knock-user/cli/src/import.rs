@@ -11,7 +11,6 @@ pub(crate) mod source;
 
 use std::{
     collections::HashSet,
-    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -25,7 +24,7 @@ use self::{
     door::{Door, Work},
     source::{Directive, Source},
 };
-use crate::new_file;
+use crate::{new_file, output};
 
 /// Default path of the other knockd's configuration.
 const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
@@ -97,7 +96,7 @@ fn import(source: &Path, output: Option<&Path>) -> Result<()> {
         warn!("{file}:{reason}");
     }
     match output {
-        None => io::stdout().write_all(import.text.as_bytes())?,
+        None => output::print_exactly(&import.text)?,
         Some(path) => {
             new_file::write_configuration(path, &import.text)?.keep();
             info!(

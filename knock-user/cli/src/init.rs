@@ -1,5 +1,7 @@
 //! `knockd init`: writes a first configuration with one client.
 
+mod default_route;
+
 use std::{
     fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt as _,
@@ -9,11 +11,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use knockd_config::{Config, DEFAULT_STATE_DIR};
-use zeroize::Zeroizing;
+use knockd_xdp::interfaces;
+use tracing::{info, warn};
 
+use self::default_route::choose;
 use crate::{
     args::ConfigArg,
-    invitation::{self, InvitationArgs, NewClient},
+    invitation::{InvitationArgs, NewClient},
     new_file,
     server_key::{self, SERVER_KEY_FILE},
 };
@@ -45,19 +49,27 @@ impl Init {
     /// written.
     pub(crate) fn execute(self) -> Result<()> {
         let client = self.invitation.client(&self.client)?;
-        let uri = init(&self.config.path, &self.state_dir, client)?;
-        invitation::print(&uri, self.invitation.qr)
+        let show = |client: NewClient, config: &Config| {
+            client.invitation(config, self.invitation.qr)?.print()
+        };
+        init(&self.config.path, &self.state_dir, client, show)
     }
 }
 
 /// Writes a commented configuration with one client and one door to `config`, writes the server's
-/// key beside it, and creates `state_dir`. Returns the client's invitation.
+/// key beside it, and creates `state_dir`. Calls `show` to show the client's invitation.
 ///
 /// # Errors
 ///
-/// Returns an error if the configuration exists already, or a file cannot be written. Existing files
-/// are never overwritten: a server key that exists is used. New files are removed after an error.
-fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<String>> {
+/// Returns an error if the configuration exists already, a file cannot be written, or the invitation
+/// cannot be shown. Existing files are never overwritten: a server key that exists is used. New files
+/// are removed after an error.
+fn init<T>(
+    config: &Path,
+    state_dir: &Path,
+    client: NewClient,
+    show: impl FnOnce(NewClient, &Config) -> Result<T>,
+) -> Result<T> {
     new_file::prepare_directory(config)?;
     DirBuilder::new()
         .recursive(true)
@@ -75,26 +87,36 @@ fn init(config: &Path, state_dir: &Path, client: NewClient) -> Result<Zeroizing<
     let new_key_file = server_key::provide(&config.with_file_name(SERVER_KEY_FILE))?;
     let new_config = new_file::write_configuration(config, &text)?;
     let loaded = Config::load(config)?;
-    let uri = client.invitation(&loaded)?;
+    let shown = show(client, &loaded)?;
     new_config.keep();
     if let Some(file) = new_key_file {
         file.keep();
     }
-    Ok(uri)
+    Ok(shown)
 }
 
-/// The line for `interfaces`: the interface of the default route, or a commented example.
+/// The line for `interfaces`: those of the default routes, or a commented example. Logs why.
 fn interfaces() -> String {
-    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let default = routes.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let interface = fields.next()?;
-        (fields.next()? == "00000000").then_some(interface)
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let present = interfaces::list().unwrap_or_else(|error| {
+        warn!("{error:#}");
+        Vec::new()
     });
-    match default {
-        Some(interface) => format!("interfaces = [{}]", toml_string(interface)),
-        None => "# interfaces = [\"eth0\"]".into(),
+    let choices = choose(
+        &read("/proc/net/route"),
+        &read("/proc/net/ipv6_route"),
+        &present,
+    );
+    if choices.is_empty() {
+        warn!("no interface has a default route: set `interfaces` in the configuration");
+        return "# interfaces = [\"eth0\"]".into();
     }
+    let mut names = Vec::new();
+    for choice in choices {
+        info!("interfaces: {choice}");
+        names.push(toml_string(&choice.interface));
+    }
+    format!("interfaces = [{}]", names.join(", "))
 }
 
 fn toml_string(text: &str) -> String {

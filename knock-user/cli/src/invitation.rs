@@ -4,9 +4,11 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use knock_common::protocol::identity::{KeyPair, PublicKey};
 use knockd_config::Config;
-use knockd_credentials::{invitation::Invitation, key_file};
+use knockd_credentials::{host::Host, invitation::Invitation, key_file};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use zeroize::Zeroizing;
+
+use crate::output;
 
 /// Without `--public-key` the printed command contains the client's private key: give it to nobody
 /// else. The server does not keep it.
@@ -31,28 +33,43 @@ impl InvitationArgs {
     ///
     /// # Errors
     ///
-    /// Returns an error if the public key is invalid, and those of [`NewClient::new`].
+    /// Returns an error if the public key or the server is invalid, and those of [`NewClient::new`].
     pub(crate) fn client(&self, name: &str) -> Result<NewClient> {
+        let host = self.server.as_deref().map(str::parse).transpose();
+        let host = host.context("--server")?;
         let public_key = self.public_key.as_deref().map(str::parse).transpose();
         let public_key = public_key.context("--public-key")?;
-        NewClient::new(name, self.server.clone(), public_key)
+        NewClient::new(name, host, public_key)
     }
 }
 
-/// Prints the command that sets up the client with the invitation `uri`, and with `qr` also the
-/// QR code.
-///
-/// # Errors
-///
-/// Returns an error if `uri` is too long for a QR code.
-pub(crate) fn print(uri: &str, qr: bool) -> Result<()> {
-    // A shell would take `&` for its own. A name is percent-encoded, so it contains no quote.
-    println!("knock import '{uri}'");
-    if qr {
-        let code = QrCode::new(uri)?;
-        println!("{}", code.render::<Dense1x2>().build());
+/// An invitation, ready to be shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The command that sets up the client, and with `--qr` the QR code.
+    text: Zeroizing<String>,
+    /// Whether it contains a key that is nowhere else.
+    is_secret: bool,
+}
+
+impl Shown {
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
-    Ok(())
+
+    /// Shows it. Until then nothing should be changed: what it contains is on the server nowhere.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if standard output does not take it.
+    pub(crate) fn print(&self) -> Result<()> {
+        if self.is_secret {
+            output::print_secret(&self.text)
+        } else {
+            output::print(&self.text)
+        }
+    }
 }
 
 /// A client to set up.
@@ -61,7 +78,7 @@ pub(crate) struct NewClient {
     /// The client's name.
     pub(crate) name: String,
     /// The name or address by which the client reaches this server.
-    host: String,
+    host: Host,
     keys: Keys,
 }
 
@@ -80,11 +97,11 @@ impl NewClient {
     ///
     /// # Errors
     ///
-    /// Returns an error if `name` is not a valid file name, as which the client uses it, if the host
-    /// name is not UTF-8, or if the kernel provides no random numbers.
+    /// Returns an error if `name` is not a valid file name, as which the client uses it, if the name of
+    /// this host is no valid host, or if the kernel provides no random numbers.
     pub(crate) fn new(
         name: &str,
-        host: Option<String>,
+        host: Option<Host>,
         public_key: Option<PublicKey>,
     ) -> Result<Self> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -99,9 +116,9 @@ impl NewClient {
             Some(host) => host,
             None => rustix::system::uname()
                 .nodename()
-                .to_str()
-                .context("this host's name is not UTF-8: give --server HOST")?
-                .to_owned(),
+                .to_string_lossy()
+                .parse()
+                .context("clients cannot use the name of this host: give --server HOST")?,
         };
         let keys = match public_key {
             Some(key) => Keys::Own(key),
@@ -125,12 +142,13 @@ impl NewClient {
         }
     }
 
-    /// The URI of the client's invitation to the server with this configuration.
+    /// The client's invitation to the server with this configuration, with `qr` also as a QR code.
     ///
     /// # Errors
     ///
-    /// Returns an error if the configuration has no server key.
-    pub(crate) fn invitation(self, config: &Config) -> Result<Zeroizing<String>> {
+    /// Returns an error if the configuration has no server key, or if the invitation is too long for a
+    /// QR code.
+    pub(crate) fn invitation(self, config: &Config, qr: bool) -> Result<Shown> {
         let server = config.server.as_ref();
         let server = server.context("the configuration has no `server_key_file`")?;
         let invitation = Invitation {
@@ -144,7 +162,18 @@ impl NewClient {
                 Keys::Made(pair) => Some(pair.into_private()),
             },
         };
-        Ok(invitation.to_uri())
+        let uri = invitation.to_uri();
+        // A shell would take `&` for its own. A name is percent-encoded, so it contains no quote.
+        let mut text = Zeroizing::new(format!("knock import '{}'", *uri));
+        if qr {
+            let code = QrCode::new(uri.as_bytes())?;
+            let code = Zeroizing::new(code.render::<Dense1x2>().build());
+            text = Zeroizing::new(format!("{}\n{}", *text, *code));
+        }
+        Ok(Shown {
+            text,
+            is_secret: invitation.key.is_some(),
+        })
     }
 }
 

@@ -1,11 +1,16 @@
 //! The command line of `knockd`. Each command has a module of its own.
 
+// They panic if standard output is full or closed; `output` reports it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
+mod argument_order;
 mod check;
 mod client;
 mod close;
 mod control;
 mod detach;
+mod first_process;
 #[doc(hidden)]
 pub mod fuzz;
 mod import;
@@ -14,6 +19,7 @@ mod invitation;
 mod leases;
 mod new_file;
 mod open;
+mod output;
 mod reload;
 mod run;
 mod runtime;
@@ -23,14 +29,17 @@ mod tail;
 mod tap;
 pub mod top;
 
+use std::env;
+
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 pub use knockd_runtime::log::{Format as LogFormat, legible};
 
 use self::{
     args::{ConfigArg, DaemonArgs, LogArgs, ViewArgs},
     client::ClientCommand,
     close::Close,
+    detach::Detach,
     import::ImportKnockd,
     init::Init,
     open::Open,
@@ -101,10 +110,20 @@ enum Command {
     /// Close doors of an address at once
     Close(Close),
     /// Remove the gate, which stays in force when knockd exits, and every lease in it
-    Detach(ConfigArg),
+    Detach(Detach),
 }
 
 impl Cli {
+    /// Parses the arguments of this process. Prints the help or an error and exits if they ask for it
+    /// or are wrong.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::parse_from(argument_order::with_command_first(
+            env::args_os(),
+            &Self::command(),
+        ))
+    }
+
     /// Opens the log that the command line selects and returns its format.
     #[must_use]
     pub fn open_log(&self) -> LogFormat {
@@ -137,15 +156,13 @@ impl Cli {
             Command::Leases(watch) => leases::leases(&watch),
             Command::Open(open) => open.execute(),
             Command::Close(close) => close.execute(),
-            Command::Detach(config) => detach::detach(&config),
+            Command::Detach(detach) => detach.execute(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::Result;
 use clap::Args;
 
-use crate::{args::DaemonArgs, control};
+use crate::{args::DaemonArgs, control, output};
 
 #[derive(Args, Debug)]
 pub(crate) struct Open {
@@ -40,8 +40,9 @@ impl Open {
             &daemon.socket(),
             &format!("open\t{source}\t{door}{seconds}"),
         )?;
-        println!("opening {door} to {source}; `knockd leases` shows it");
-        Ok(())
+        output::print(&format!(
+            "opening {door} to {source}; `knockd leases` shows it"
+        ))
     }
 }
 

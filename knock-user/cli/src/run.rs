@@ -1,20 +1,21 @@
 //! `knockd` without a command: runs the daemon.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use knockd_runtime::{log, open_files};
 use knockd_supervisor::origin::Origin;
 use knockd_types::interface::Wanted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing::{info, warn};
 
-use crate::{args::ConfigArg, check::session, runtime};
+use crate::{args::ConfigArg, check::session, first_process, runtime};
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     /// Listen on this interface, or on `any`; overrides the configuration; may be repeated
-    #[arg(long = "iface", value_name = "IF", conflicts_with = "lines")]
+    #[arg(long = "iface", value_name = "IF", conflicts_with = "lines", value_parser = knockd_config::interface)]
     interfaces: Vec<String>,
 
     /// Read knocks from lines `destination_port source_ip` instead; `-` is standard input
@@ -27,6 +28,10 @@ pub(crate) struct Run {
     /// Show what would happen: drop nothing, run no command, keep no state
     #[arg(long)]
     dry_run: bool,
+
+    /// Remove the gate of another knockd, which no longer exists, from the same `gate.pin_dir`
+    #[arg(long, conflicts_with_all = ["lines", "dry_run"])]
+    take_over: bool,
 }
 
 impl Run {
@@ -37,6 +42,11 @@ impl Run {
     /// Returns an error if the configuration is invalid or the daemon cannot start, or if it fails
     /// later.
     pub(crate) fn execute(self) -> Result<()> {
+        if first_process::is_first() {
+            process::exit(first_process::run_child()?);
+        }
+        log::never_block();
+        open_files::raise_limit();
         keep_secrets_out_of_dumps();
         let mut config = self.config.load()?;
         let interfaces = (!self.interfaces.is_empty()).then(|| Wanted::by_name(self.interfaces));
@@ -60,7 +70,7 @@ impl Run {
             if self.dry_run {
                 knockd_supervisor::dry_run(config, origin, self.lines).await
             } else {
-                knockd_supervisor::serve(config, origin, self.lines).await
+                knockd_supervisor::serve(config, origin, self.lines, self.take_over).await
             }
         });
         info!("stopped");

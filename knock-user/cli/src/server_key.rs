@@ -7,7 +7,7 @@ use knock_common::protocol::identity::Owner;
 use knockd_config::Config;
 use knockd_credentials::key_file;
 
-use crate::{args::ConfigArg, new_file::NewFile};
+use crate::{args::ConfigArg, new_file::NewFile, output};
 
 /// The name of the server's key file in a new configuration.
 pub(crate) const SERVER_KEY_FILE: &str = "server.key";
@@ -38,6 +38,5 @@ pub(crate) fn provide(path: &Path) -> Result<Option<NewFile>> {
 pub(crate) fn print_public_key(config: &ConfigArg) -> Result<()> {
     let server = Config::load(&config.path)?.server;
     let server = server.context("the configuration has no `server_key_file`")?;
-    println!("{}", server.public());
-    Ok(())
+    output::print(&server.public().to_string())
 }

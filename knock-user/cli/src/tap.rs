@@ -21,7 +21,7 @@ use crate::runtime;
 #[derive(Args, Debug)]
 pub(crate) struct Tap {
     /// Listen on this interface; may be repeated
-    #[arg(long = "iface", value_name = "IF", required = true)]
+    #[arg(long = "iface", value_name = "IF", required = true, value_parser = knockd_config::interface)]
     interfaces: Vec<String>,
     /// The first of the window's 256 ports
     #[arg(long, value_name = "PORT", default_value_t = Window::DEFAULT.base())]

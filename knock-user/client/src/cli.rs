@@ -7,8 +7,9 @@ use clap::{
     error::{ContextKind, ErrorKind},
 };
 use knock_common::protocol::identity::PublicKey;
+use knockd_credentials::host::Host;
 
-use crate::{name::Name, server::Server};
+use crate::name::Name;
 
 mod knock_args;
 mod text;
@@ -83,7 +84,7 @@ pub enum Command {
     #[command(max_term_width = 100)]
     Enroll {
         /// The name or IP address of the server
-        host: Server,
+        host: Host,
 
         /// The name that the profile will have [default: HOST]
         #[arg(long, value_name = "PROFILE")]

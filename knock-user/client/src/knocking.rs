@@ -9,7 +9,7 @@ use self::{
     hold::hold_open,
     knocks::Knocks,
     report::done,
-    session::{Session, source_of},
+    session::{Session, sources_of},
     verifying::verify_port,
 };
 use crate::{
@@ -72,11 +72,11 @@ fn dry_run(plan: &Plan, console: &mut Console<'_>) -> Result<()> {
         any
     };
     let mut knocks = Knocks::new(plan)?;
-    let (source, note) = source_of(plan, to);
+    let (sources, note) = sources_of(plan, to);
     if let Some(note) = note {
         console.note(&note)?;
     }
-    let parcel = knocks.parcel(source, plan.lease())?;
+    let parcel = knocks.parcel(sources, plan.lease())?;
     if let (Some(datagram), Some(port)) = (parcel.datagram, plan.udp()) {
         let hex: String = datagram.iter().map(|byte| format!("{byte:02x}")).collect();
         console.print(&format!("udp/{port} {hex}"))?;

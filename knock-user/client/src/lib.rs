@@ -9,6 +9,9 @@
 //! copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this until the
 //! door's port answers, and [`console`] prints the results. No privileges are needed.
 
+// They panic if the output is full or closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod app;
 pub mod cli;
 pub mod clock;
@@ -28,6 +31,7 @@ mod plan;
 pub mod profile;
 pub mod redaction;
 pub mod resolve_ip;
+pub mod route;
 mod secret;
 pub mod send;
 pub mod server;

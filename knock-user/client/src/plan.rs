@@ -20,6 +20,7 @@ use crate::{
     pace::Pace,
     profile::{Profile, Profiles},
     resolve_ip::ResolveIp,
+    route::Via,
     secret::Secret,
     server::{Address, Families, Server},
     source_ip::{Bound, HostAddress, SourceIp},
@@ -101,7 +102,7 @@ impl Plan {
                 sequence: sequence.clone(),
                 passphrase_file: args.passphrase_file.clone(),
             },
-            None => Protocol::Keyed(keyed(args, profile)?),
+            None => Protocol::Keyed(keyed(args, profile, profiles)?),
         };
         let window = args.base.or(profile.map(|profile| profile.window));
         let mut plan = Self {
@@ -160,10 +161,21 @@ impl Plan {
         }
     }
 
-    /// The address that a knock to `to` is bound to, as far as it is known here.
-    pub(super) fn bound(&self, to: Address) -> Bound {
+    /// The address that SYNs to `to` are bound to, as far as it is known here. A port stands for all
+    /// of the window.
+    pub(super) fn syns_bound(&self, to: Address) -> Bound {
+        self.bound(to, Via::Tcp(self.window.base()))
+    }
+
+    /// The address that a datagram to `to` is bound to, as far as it is known here.
+    pub(super) fn datagram_bound(&self, to: Address) -> Bound {
+        self.udp()
+            .map_or(Bound::Nowhere, |port| self.bound(to, Via::Udp(port.get())))
+    }
+
+    fn bound(&self, to: Address, via: Via) -> Bound {
         match self.protocol.source_ip() {
-            Some(source_ip) => source_ip.address(to),
+            Some(source_ip) => source_ip.address(to, via),
             None => Bound::Nowhere,
         }
     }
@@ -203,12 +215,12 @@ impl Protocol {
     }
 }
 
-fn keyed(args: &KnockArgs, profile: Option<&Profile>) -> Result<Keyed> {
+fn keyed(args: &KnockArgs, profile: Option<&Profile>, profiles: &Profiles) -> Result<Keyed> {
     let Some(door) = args.door.clone() else {
         bail!("DOOR is missing");
     };
     // First, because without a profile it says what a profile is for.
-    let secret = secret(args, profile)?;
+    let secret = secret(args, profile, profiles)?;
     let transport = transport(args, profile)?;
     let server_key = args
         .server_key
@@ -310,7 +322,7 @@ fn hold(args: &KnockArgs, lease: RequestedLease) -> Result<Option<Hold>> {
     }))
 }
 
-fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {
+fn secret(args: &KnockArgs, profile: Option<&Profile>, profiles: &Profiles) -> Result<Secret> {
     if let Some(file) = &args.key_file {
         return Ok(Secret::KeyFile(file.clone()));
     }
@@ -324,8 +336,9 @@ fn secret(args: &KnockArgs, profile: Option<&Profile>) -> Result<Secret> {
         .or(profile.map(|profile| &profile.client));
     let Some(client) = client else {
         bail!(
-            "there is no profile `{}` (see `knock list`); without a profile, use --server-key PUBLIC with --key-file FILE, or with --client NAME and its passphrase",
-            args.server
+            "there is no profile `{}` in {} (see `knock list`); without a profile, use --server-key PUBLIC with --key-file FILE, or with --client NAME and its passphrase",
+            args.server,
+            profiles.file().display()
         );
     };
     Ok(Secret::Passphrase(

@@ -146,6 +146,11 @@ impl Profiles {
         &self.folder
     }
 
+    /// The file that they are in, which need not exist.
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.join(FILE_NAME)
+    }
+
     /// All profiles, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.iter()

@@ -6,64 +6,49 @@ use std::{
     str::FromStr,
 };
 
+use knockd_credentials::host::{Host, InvalidHost};
 use thiserror::Error;
 
-/// A server as given by the user: a host name, or an IP address with or without brackets.
+/// A server as given by the user: a host name, or an IP address with or without brackets. It may also
+/// be the name of a profile, which is less restricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server(String);
 
-/// Why a text is not a valid server.
-#[derive(Debug, PartialEq, Eq, Error)]
-pub enum InvalidServer {
-    /// It is empty.
-    #[error("it is empty")]
-    Empty,
-    /// It includes a port.
-    #[error("a knock uses its own ports: omit the port {0}")]
-    Port(String),
-    /// It is an invitation.
-    #[error("this is an invitation, which is secret: run `knock import` and paste it there")]
-    Invitation,
-    /// The text after the colon is not a port. It is not shown, because it may be a key.
-    #[error("a colon is only valid in an IPv6 address")]
-    Colon,
-    /// There are brackets, but not as in `[2001:db8::1]`.
-    #[error("brackets are only valid around an IPv6 address, as in [2001:db8::1]")]
-    Brackets,
-}
-
 impl FromStr for Server {
-    type Err = InvalidServer;
+    type Err = InvalidHost;
 
-    fn from_str(text: &str) -> Result<Self, InvalidServer> {
-        if text.is_empty() {
-            return Err(InvalidServer::Empty);
-        }
-        if text.starts_with("knock:") {
-            return Err(InvalidServer::Invitation);
-        }
-        if let Some(rest) = text.strip_prefix('[') {
-            return match rest.split_once(']') {
-                Some((address, "")) if address.contains(':') => Ok(Self(address.to_owned())),
-                Some((_, port)) if is_port(port) => Err(InvalidServer::Port(port.to_owned())),
-                _ => Err(InvalidServer::Brackets),
-            };
-        }
-        match text.find(':').map(|colon| &text[colon..]) {
-            Some(port) if is_port(port) => Err(InvalidServer::Port(port.to_owned())),
-            // An IPv6 address has at least two colons.
-            Some(rest) if rest.matches(':').count() == 1 => Err(InvalidServer::Colon),
-            _ if text.ends_with(']') => Err(InvalidServer::Brackets),
-            _ => Ok(Self(text.to_owned())),
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
+        match text.parse::<Host>() {
+            Ok(host) => Ok(host.into()),
+            // Told when its addresses are looked up.
+            Err(error) if may_be_profile(&error) => Ok(Self(text.to_owned())),
+            Err(error) => Err(error),
         }
     }
 }
 
-/// Whether `text` looks like `:22` or `:ssh`. A service name has at most 15 characters (RFC 6335,
-/// section 5.1).
-fn is_port(text: &str) -> bool {
-    text.strip_prefix(':')
-        .is_some_and(|port| port.len() <= 15 && !port.contains(':'))
+/// Whether a text that is no host because of `error` may be the name of a profile.
+fn may_be_profile(error: &InvalidHost) -> bool {
+    match error {
+        InvalidHost::User
+        | InvalidHost::Ipv6
+        | InvalidHost::NoZone
+        | InvalidHost::NotAscii
+        | InvalidHost::Character(_)
+        | InvalidHost::Parts => true,
+        InvalidHost::Empty
+        | InvalidHost::Port(_)
+        | InvalidHost::Invitation
+        | InvalidHost::Url
+        | InvalidHost::Colon
+        | InvalidHost::Brackets => false,
+    }
+}
+
+impl From<Host> for Server {
+    fn from(host: Host) -> Self {
+        Self(host.as_str().to_owned())
+    }
 }
 
 impl Server {
@@ -76,7 +61,7 @@ impl Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
@@ -105,6 +90,14 @@ impl Families {
 /// Why no address of a server can be used.
 #[derive(Debug, Error)]
 pub enum LookupError {
+    /// It is neither a name nor an address.
+    #[error("{server} is not the name of a profile, and no server either")]
+    Invalid {
+        /// What was given.
+        server: Server,
+        /// Why it is no host.
+        source: InvalidHost,
+    },
     /// The name cannot be resolved.
     #[error("cannot find an address of {server}")]
     Unresolved {
@@ -136,8 +129,12 @@ impl Server {
     ///
     /// Returns [`LookupError`] if there is no such address.
     pub fn addresses(&self, families: Families) -> Result<Vec<Address>, LookupError> {
+        let host: Host = self.0.parse().map_err(|source| LookupError::Invalid {
+            server: self.clone(),
+            source,
+        })?;
         let found =
-            (self.0.as_str(), 0)
+            (host.as_str(), 0)
                 .to_socket_addrs()
                 .map_err(|source| LookupError::Unresolved {
                     server: self.clone(),
@@ -252,40 +249,6 @@ mod tests {
     }
 
     #[test]
-    fn reads_names_and_addresses() {
-        for (text, server) in [
-            ("192.0.2.7", "192.0.2.7"),
-            ("example.net", "example.net"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("[fe80::1%eth0]", "fe80::1%eth0"),
-        ] {
-            assert_eq!(text.parse(), Ok(Server(server.to_owned())));
-        }
-    }
-
-    #[test]
-    fn refuses_what_names_no_server() {
-        let refused = |text: &str| text.parse::<Server>().unwrap_err();
-        assert_eq!(refused(""), InvalidServer::Empty);
-        for (text, port) in [
-            ("host:22", ":22"),
-            ("192.0.2.7:22", ":22"),
-            ("[::1]:22", ":22"),
-        ] {
-            assert_eq!(refused(text), InvalidServer::Port(port.to_owned()));
-        }
-        for text in ["host:AAECAwQFBgcICQoLDA0O", "knock2:AAECAwQFBgcICQoLDA0O"] {
-            assert_eq!(refused(text), InvalidServer::Colon);
-        }
-        let invitation = "knock://laptop@host:61000?server=AAECAw";
-        assert_eq!(refused(invitation), InvalidServer::Invitation);
-        for text in ["[", "[]", "[::1", "::1]", "host]", "[host]", "[::1]22"] {
-            assert_eq!(refused(text), InvalidServer::Brackets, "{text}");
-        }
-    }
-
-    #[test]
     fn addresses_resolve_to_themselves() {
         for (server, families, found) in [
             ("192.0.2.7", Families::Both, "192.0.2.7"),
@@ -303,6 +266,16 @@ mod tests {
         for (server, families, expected) in [
             ("192.0.2.7", Families::Ipv6, "192.0.2.7 has no IPv6 address"),
             ("::1", Families::Ipv4, "::1 has no IPv4 address"),
+            (
+                "fe80::1",
+                Families::Both,
+                "fe80::1 is not the name of a profile, and no server either: a link-local address needs the interface",
+            ),
+            (
+                "root@192.0.2.7",
+                Families::Both,
+                "root@192.0.2.7 is not the name of a profile, and no server either: a knock has no user",
+            ),
             // A label that is too long for DNS, so that no DNS query is sent.
             (&*"x".repeat(64), Families::Both, "cannot find an address"),
         ] {
@@ -341,16 +314,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text: String) {
-            let _ = text.parse::<Server>();
-        }
-
-        #[test]
         fn any_address_is_read_and_shown(ip: IpAddr, port: u16) {
             let address = Address::from(ip);
             prop_assert_eq!(address.to_string(), ip.to_canonical().to_string());
             prop_assert_eq!(Address::from(address.with_port(port)), address);
-            prop_assert!(ip.to_string().parse::<Server>().is_ok());
         }
     }
 }

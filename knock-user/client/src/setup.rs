@@ -23,6 +23,9 @@ use crate::{
 /// The maximum length of an invitation; one with the longest name and host is shorter.
 const MAX_INVITATION: usize = 1024;
 
+/// The beginning of an invitation.
+const SCHEME: &str = "knock://";
+
 /// Words that are commands if they are the first argument.
 const COMMANDS: [&str; 5] = ["import", "enroll", "list", "keygen", "pubkey"];
 
@@ -39,7 +42,7 @@ pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
             console.print(&imported(&name))
         }
         Command::Enroll { host, name } => {
-            let text = enroll(host, name.as_ref(), &Profiles::of_user()?)?;
+            let text = enroll(&host.clone().into(), name.as_ref(), &Profiles::of_user()?)?;
             console.print(&text)
         }
         Command::List => list(&Profiles::of_user()?, console),
@@ -95,11 +98,8 @@ fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
 /// Stores the invitation `text` as a profile: under `name`, or else under the name of the
 /// enrolment that it completes, or its host.
 fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Name> {
-    let mut invitation: Invitation = without_command(text).parse()?;
-    let server: Server = invitation
-        .host
-        .parse()
-        .map_err(|error| anyhow!("the invitation's host: {error}"))?;
+    let mut invitation: Invitation = find(text)?.parse()?;
+    let server = Server::from(invitation.host.clone());
     let client: Name = invitation
         .client
         .parse()
@@ -121,12 +121,31 @@ fn import(text: &str, name: Option<&Name>, profiles: &mut Profiles) -> Result<Na
     Ok(name)
 }
 
-/// The invitation in the line that the server prints, which is a command.
-fn without_command(line: &str) -> &str {
-    let line = line.trim();
-    let word = line.strip_prefix("knock import ").unwrap_or(line).trim();
-    let unquoted = word.strip_prefix('\'').and_then(|it| it.strip_suffix('\''));
-    unquoted.unwrap_or(word)
+/// The invitation in a pasted text: with or without the command that the server prints before it, quotes
+/// around it, and the punctuation of a message after it. The text is not shown, since it may be a key.
+fn find(text: &str) -> Result<&str> {
+    let mut words = text.split_whitespace().filter(|word| word.contains(SCHEME));
+    let Some(word) = words.next() else {
+        // Its error says what an invitation looks like.
+        return Ok(text.trim());
+    };
+    if words.next().is_some() {
+        bail!("this is more than one invitation");
+    }
+    let after = text
+        .split_whitespace()
+        .rev()
+        .take_while(|other| *other != word);
+    if after.clone().any(|other| other.starts_with('-')) {
+        bail!("give options to this command, not together with the invitation");
+    }
+    if after.clone().any(|other| other.contains(['=', '&'])) {
+        bail!("there is a space or a line end in the invitation: remove it");
+    }
+    let start = word.find(SCHEME).unwrap_or_default();
+    // It ends with a key or a number.
+    let is_end = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    Ok(word[start..].trim_end_matches(|c| !is_end(c)))
 }
 
 /// `name`, or the name of `server`, if a profile can have it.
@@ -197,7 +216,10 @@ fn list(profiles: &Profiles, console: &mut Console<'_>) -> Result<()> {
         ))?;
     }
     if rows.is_empty() {
-        return console.note("there are no profiles; `knock import` stores one");
+        return console.note(&format!(
+            "there are no profiles in {}; `knock import` stores one",
+            profiles.file().display()
+        ));
     }
     let header = ["PROFILE", "SERVER", "CLIENT", "PORTS"].map(str::to_owned);
     let width = |column: usize| {

@@ -1,17 +1,13 @@
 //! The source address that a knock is bound to.
 
-use std::{
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    str::FromStr,
-};
+use std::{fmt, io, net::IpAddr, str::FromStr};
 
 use thiserror::Error;
 
-use crate::server::{Address, Families};
-
-/// An arbitrary port: it does not affect the route, and no packet is sent.
-const ANY_PORT: u16 = 9;
+use crate::{
+    route::{self, Via},
+    server::{Address, Families},
+};
 
 /// The source address that a knock is bound to (docs/protocol.md).
 ///
@@ -19,7 +15,7 @@ const ANY_PORT: u16 = 9;
 /// that it is bound to, it opens nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceIp {
-    /// The source address of the route to the server, unless the address is translated on the
+    /// The source address that the system selects for the knock, unless the address is translated on the
     /// way (see [`arrives_unchanged`]); then the knock is unbound.
     #[default]
     Auto,
@@ -110,11 +106,11 @@ impl SourceIp {
         }
     }
 
-    /// The address that a knock to `to` is bound to, if it is known here. `Auto` looks up the route
-    /// in the system, which sends nothing.
+    /// The address that a knock to `to` is bound to, if it is known here. `Auto` asks the system,
+    /// which sends nothing.
     #[must_use]
-    pub fn address(self, to: Address) -> Bound {
-        self.address_by(to, routed_source)
+    pub fn address(self, to: Address, via: Via) -> Bound {
+        self.address_by(to, |to| route::source(to, via))
     }
 
     fn address_by(self, to: Address, source: impl FnOnce(Address) -> io::Result<IpAddr>) -> Bound {
@@ -143,18 +139,6 @@ pub enum Bound {
     /// The knock is unbound, unless somebody in the Internet tells under which address this host
     /// is seen there (`--resolve-ip`).
     Unknown,
-}
-
-/// The source address of packets to `to`. Connecting a UDP socket selects it and sends nothing.
-fn routed_source(to: Address) -> io::Result<IpAddr> {
-    let any: IpAddr = if to.is_ipv6() {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    let socket = UdpSocket::bind(SocketAddr::from((any, 0)))?;
-    socket.connect(to.with_port(ANY_PORT))?;
-    Ok(socket.local_addr()?.ip())
 }
 
 /// Whether a server sees this address of this host unchanged.
@@ -243,7 +227,8 @@ mod tests {
             assert_eq!(source.to_string(), shown);
             assert_eq!(source.family(), Some(family));
             let expected = ip(text).to_canonical();
-            assert_eq!(source.address(ip("127.0.0.1").into()), Bound::To(expected));
+            let bound = source.address(ip("127.0.0.1").into(), Via::Tcp(61_000));
+            assert_eq!(bound, Bound::To(expected));
         }
         assert_eq!("Auto".parse::<SourceIp>(), Err(InvalidSourceIp::Syntax));
         for none in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
@@ -332,11 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn the_route_to_this_host_has_a_loopback_source() {
-        let source = routed_source(ip("127.0.0.1").into()).unwrap();
-        assert!(source.is_loopback());
-        let bound = SourceIp::Auto.address(ip("127.0.0.1").into());
-        assert_eq!(bound, Bound::Nowhere);
+    fn auto_to_this_host_is_unbound() {
+        for via in [Via::Tcp(61_000), Via::Udp(62_201)] {
+            let bound = SourceIp::Auto.address(ip("127.0.0.1").into(), via);
+            assert_eq!(bound, Bound::Nowhere);
+        }
     }
 
     proptest! {
@@ -344,7 +329,7 @@ mod tests {
         fn any_address_is_a_source_or_none(address: IpAddr) {
             match address.to_string().parse::<SourceIp>() {
                 Ok(source) => {
-                    let bound = source.address(ip("127.0.0.1").into());
+                    let bound = source.address(ip("127.0.0.1").into(), Via::Tcp(61_000));
                     prop_assert_eq!(bound, Bound::To(address.to_canonical()));
                 }
                 Err(_) => prop_assert!(address.to_canonical().is_unspecified()),

@@ -122,7 +122,7 @@ impl<'a> Checker<'a> {
             window,
             verdict: file.window.verdict.into(),
             sequence_timeout: file.sequence_timeout.into(),
-            control_socket: file.control_socket,
+            control_socket: file.control_socket.into(),
             limits: Limits {
                 events: Rate::new(limits.events_per_second, limits.event_burst),
                 sources: limits.sources,

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
-    model::{self, DEFAULT_SOCKET, DEFAULT_STATE_DIR, default},
+    model::{self, DEFAULT_STATE_DIR, default},
+    socket::SocketPath,
     template::Template,
     value::{
         Base, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases, Listen, MaxSkew, Name,
@@ -32,8 +33,8 @@ pub(super) struct Config {
     pub(super) max_skew: MaxSkew,
     #[serde(default)]
     pub(super) sequence_timeout: SequenceTimeout,
-    #[serde(default = "Config::default_control_socket")]
-    pub(super) control_socket: PathBuf,
+    #[serde(default)]
+    pub(super) control_socket: SocketPath,
     #[serde(default)]
     pub(super) window: Window,
     pub(super) datagram: Option<Datagram>,
@@ -50,10 +51,6 @@ pub(super) struct Config {
 impl Config {
     fn default_state_dir() -> PathBuf {
         DEFAULT_STATE_DIR.into()
-    }
-
-    fn default_control_socket() -> PathBuf {
-        DEFAULT_SOCKET.into()
     }
 }
 

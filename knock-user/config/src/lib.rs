@@ -12,6 +12,7 @@ mod keys;
 pub mod metrics;
 pub mod model;
 mod place;
+mod socket;
 mod strict;
 pub mod template;
 mod value;
@@ -26,7 +27,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
-    Limits, NO_CLIENT, OnStop,
+    Limits, MAX_SOCKET_PATH, NO_CLIENT, OnStop,
 };
 use self::{
     check::Checker,
@@ -82,7 +83,16 @@ pub fn is_name(name: &str) -> bool {
 /// Whether `name` is a valid interface name. The interface need not exist.
 #[must_use]
 pub fn is_interface(name: &str) -> bool {
-    value::InterfaceName::try_from(name.to_owned()).is_ok()
+    interface(name).is_ok()
+}
+
+/// `name`, if an interface can have it. The interface need not exist.
+///
+/// # Errors
+///
+/// Returns an error if none can.
+pub fn interface(name: &str) -> Result<String, &'static str> {
+    value::InterfaceName::try_from(name.to_owned()).map(Into::into)
 }
 
 /// The text of the configuration at `path`.

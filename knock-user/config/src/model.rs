@@ -24,6 +24,9 @@ use crate::{metrics, template::Template};
 /// Default path of the configuration file (`--config`).
 pub const DEFAULT_PATH: &str = "/etc/knockd/knockd.toml";
 
+/// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) without the terminating NUL.
+pub const MAX_SOCKET_PATH: usize = 107;
+
 /// Default path of the control socket (`control_socket`, `--socket`).
 pub const DEFAULT_SOCKET: &str = "/run/knockd/knockd.sock";
 

@@ -182,6 +182,11 @@ fn every_mistake_names_file_line_and_key() {
         ("1m 30s", "0s", "knockd.toml:20: for: 0s is not between"),
         (
             "1m 30s",
+            "366days",
+            "knockd.toml:20: for: 366days is not between 1s and 365days",
+        ),
+        (
+            "1m 30s",
             "1500ms",
             "knockd.toml:20: for: `1500ms` is not a number of whole seconds",
         ),

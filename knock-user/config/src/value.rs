@@ -123,14 +123,16 @@ impl TryFrom<String> for InterfaceName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        // The kernel's dev_valid_name(): IFNAMSIZ is 16 with the terminating NUL.
+        // The kernel's dev_valid_name(), and ALTIFNAMSIZ without the terminating NUL.
         let reserved = name == "." || name == "..";
         if name.is_empty()
-            || name.len() > 15
+            || name.len() > 127
             || reserved
             || name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
         {
-            return Err("this is not a valid name of an interface");
+            return Err(
+                "this is not a valid name of an interface: it has no `/`, `:` or space, and at most 15 characters, an alternative name 127",
+            );
         }
         Ok(Self(name))
     }
@@ -461,9 +463,18 @@ fn duration_between(text: &str, min: Duration, max: Duration) -> Result<Duration
     if duration < min || duration > max {
         return Err(format!(
             "{text} is not between {} and {}",
-            humantime::format_duration(min),
-            humantime::format_duration(max)
+            shown(min),
+            shown(max)
         ));
     }
     Ok(duration)
+}
+
+/// A limit as one would write it: humantime counts months and years that have no whole number of days.
+fn shown(limit: Duration) -> String {
+    let days = limit.as_secs() / DAY.as_secs();
+    if days > 1 && limit == DAY * u32::try_from(days).unwrap_or(u32::MAX) {
+        return format!("{days}days");
+    }
+    humantime::format_duration(limit).to_string()
 }

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::key_file;
+use crate::{host::Host, key_file};
 
 const SCHEME: &str = "knock://";
 const SERVER: &str = "server";
@@ -34,8 +34,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 pub struct Invitation {
     /// The name of the client on the server.
     pub client: String,
-    /// The server's name or address, an IPv6 address without brackets.
-    pub host: String,
+    /// The server's name or address.
+    pub host: Host,
     /// The server's window.
     pub window: Window,
     /// The server's public key.
@@ -57,6 +57,9 @@ pub enum InvitationError {
     /// The client's name is empty, not UTF-8 or has control characters.
     #[error("the client's name in the invitation is not valid")]
     Client,
+    /// The host is invalid. The reason may contain some of the text.
+    #[error("the server's name in the invitation is not valid")]
+    Host,
     /// The base of the window is invalid.
     #[error(transparent)]
     Base(#[from] InvalidBase),
@@ -64,10 +67,10 @@ pub enum InvitationError {
     #[error("the udp port in the invitation is not a number from 1 to 65535")]
     Udp,
     /// The server's public key is invalid.
-    #[error("the server's key in the invitation: {0}")]
+    #[error("the server's key in the invitation is not valid")]
     Server(#[from] PublicKeyError),
     /// The client's private key is invalid.
-    #[error("the client's key in the invitation: {0}")]
+    #[error("the client's key in the invitation is not valid")]
     Key(#[from] KeyFileError),
 }
 
@@ -76,7 +79,7 @@ impl Invitation {
     #[must_use]
     pub fn to_uri(&self) -> Zeroizing<String> {
         let client = utf8_percent_encode(&self.client, ENCODED);
-        let host = Host(&self.host);
+        let host = Authority(&self.host);
         let base = self.window.base();
         let mut open = format!("{SCHEME}{client}@{host}:{base}?{SERVER}={}", self.server);
         if let Some(port) = self.udp {
@@ -96,14 +99,14 @@ impl Invitation {
 }
 
 /// A host in the form of a URI.
-struct Host<'a>(&'a str);
+struct Authority<'a>(&'a Host);
 
-impl fmt::Display for Host<'_> {
+impl fmt::Display for Authority<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') {
+        if self.0.as_str().contains(':') {
             write!(f, "[{}]", self.0)
         } else {
-            f.write_str(self.0)
+            self.0.fmt(f)
         }
     }
 }
@@ -118,14 +121,7 @@ impl FromStr for Invitation {
         let (client, rest) = rest.split_once('@').ok_or(Form)?;
         let (authority, query) = rest.split_once('?').ok_or(Form)?;
         let (host, base) = authority.rsplit_once(':').ok_or(Form)?;
-        let host = match host.strip_prefix('[') {
-            Some(address) => address.strip_suffix(']').ok_or(Form)?,
-            None => host,
-        };
-        let is_host = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%');
-        if host.is_empty() || !host.chars().all(is_host) {
-            return Err(Form);
-        }
+        let host = host.parse().map_err(|_| InvitationError::Host)?;
         let client = percent_decode_str(client)
             .decode_utf8()
             .map_err(|_| InvitationError::Client)?;
@@ -137,7 +133,7 @@ impl FromStr for Invitation {
         let private = |text: &str| PrivateKey::from_text(text.as_bytes());
         Ok(Self {
             client: client.into_owned(),
-            host: host.to_owned(),
+            host,
             window: Window::new(base.parse().map_err(|_| Form)?)?,
             server: query.server.ok_or(Form)?.parse()?,
             udp: query.udp.map(port).transpose()?,
@@ -185,7 +181,7 @@ mod tests {
     fn invitation(key: Option<&str>) -> Invitation {
         Invitation {
             client: "Jörg's laptop".into(),
-            host: "2001:db8::1".into(),
+            host: "2001:db8::1".parse().unwrap(),
             window: Window::new(40_000).unwrap(),
             server: PUBLIC.parse().unwrap(),
             udp: NonZeroU16::new(62_201),
@@ -202,7 +198,7 @@ mod tests {
         assert_eq!(**uri, *format!("{open}&key={PRIVATE}"));
         let read: Invitation = uri.parse().unwrap();
         assert_eq!(read.client, "Jörg's laptop");
-        assert_eq!(read.host, "2001:db8::1");
+        assert_eq!(read.host.as_str(), "2001:db8::1");
         assert_eq!(read.window.base(), 40_000);
         assert_eq!(read.server.to_string(), PUBLIC);
         assert_eq!(read.udp, NonZeroU16::new(62_201));
@@ -266,7 +262,7 @@ mod tests {
         ) {
             let invitation = Invitation {
                 client,
-                host: "server.example.net".into(),
+                host: "server.example.net".parse().unwrap(),
                 window: Window::new(base).unwrap(),
                 server: PublicKey(server),
                 udp: NonZeroU16::new(udp),

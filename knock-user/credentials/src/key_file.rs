@@ -19,6 +19,9 @@ pub enum ReadKeyError {
     Key(#[from] KeyFileError),
 }
 
+/// How much white space a key file may contain besides the key.
+const SPACE: usize = 64;
+
 /// Reads the key of an `owner` from the file at `path`.
 ///
 /// # Errors
@@ -26,8 +29,8 @@ pub enum ReadKeyError {
 /// Returns [`ReadKeyError`] if the file cannot be read, contains no such key or, on Unix, can be
 /// read or changed by group or others.
 pub fn read(owner: Owner, path: &Path) -> Result<PrivateKey, ReadKeyError> {
-    let text = secret_file::read(path, owner.line_len() + 1)?;
-    Ok(PrivateKey::from_key_file(owner, &text)?)
+    let text = secret_file::read_text(path, owner.line_len() + SPACE)?;
+    Ok(PrivateKey::from_key_file(owner, text.trim_ascii())?)
 }
 
 /// Generates a random key.
@@ -79,6 +82,37 @@ mod tests {
         let path = folder.path().join("client.key");
         let error = read(Owner::Server, &path).unwrap_err().to_string();
         assert!(error.contains("this is a client's key"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_went_through_an_editor_is_the_same_key() {
+        use std::{fs, os::unix::fs::PermissionsExt as _};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("laptop.key");
+        let key = generate().unwrap();
+        let line = text(&key.key_file_text(Owner::Client), Owner::Client.line_len());
+        let read_with = |before: &str, after: &str| {
+            fs::write(&path, format!("{before}{}{after}", *line)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            read(Owner::Client, &path)
+        };
+        for (before, after) in [
+            ("", ""),
+            ("", "\r\n"),
+            ("", "\n\n"),
+            ("\u{feff}", "\r\n"),
+            ("\n ", " \t\n"),
+        ] {
+            assert!(
+                read_with(before, after).unwrap() == key,
+                "{before:?} {after:?}"
+            );
+        }
+        for (before, after) in [("x", ""), ("", "x"), ("", "\nx\n"), ("", &" ".repeat(99))] {
+            assert!(read_with(before, after).is_err(), "{before:?} {after:?}");
+        }
     }
 
     #[test]

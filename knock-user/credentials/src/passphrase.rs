@@ -25,20 +25,15 @@ pub enum PassphraseError {
 }
 
 impl Passphrase {
-    /// Reads the passphrase from the file at `path`, without a newline at the end.
+    /// Reads the passphrase from the file at `path`, without line ends at the end and without a byte
+    /// order mark.
     ///
     /// # Errors
     ///
-    /// Returns [`PassphraseError`] if the file cannot be read, is empty, is longer than 4096 bytes
-    /// or, on Unix, can be read or changed by group or others.
+    /// Returns [`PassphraseError`] if the file cannot be read, is empty, is UTF-16 text, is longer
+    /// than 4096 bytes or, on Unix, can be read or changed by group or others.
     pub fn from_file(path: &Path) -> Result<Self, PassphraseError> {
-        let mut bytes = secret_file::read(path, MAX_LEN)?;
-        let len = bytes
-            .strip_suffix(b"\r\n")
-            .or_else(|| bytes.strip_suffix(b"\n"))
-            .map_or(bytes.len(), <[u8]>::len);
-        bytes.truncate(len);
-        Self::new(bytes)
+        Self::new(secret_file::read_text(path, MAX_LEN)?)
     }
 
     /// A passphrase from a prompt, without a newline.
@@ -88,16 +83,18 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_is_not_part_of_it() {
+    fn line_ends_and_a_byte_order_mark_are_not_part_of_it() {
         assert_eq!(read(b"open sesame\n").unwrap(), b"open sesame");
         assert_eq!(read(b"open sesame\r\n").unwrap(), b"open sesame");
-        assert_eq!(read(b"open sesame\n\n").unwrap(), b"open sesame\n");
+        assert_eq!(read(b"open sesame\n\n").unwrap(), b"open sesame");
+        assert_eq!(read(b"\xef\xbb\xbfopen sesame\n").unwrap(), b"open sesame");
         assert_eq!(read(b" \xff ").unwrap(), b" \xff ");
     }
 
     #[test]
     fn refuses_what_is_no_passphrase() {
         assert!(read(b"\n").unwrap_err().contains("empty"));
+        assert!(read(b"\xff\xfeo\0p\0").unwrap_err().contains("UTF-16"));
         assert!(read(&[b'x'; 5000]).unwrap_err().contains("longer"));
         assert!(Passphrase::typed(String::new()).is_err());
     }

@@ -9,6 +9,10 @@ use std::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+/// The byte order marks of UTF-8 and UTF-16.
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
 /// Why a secret file cannot be used. No variant contains its content.
 #[derive(Debug, Error)]
 pub enum SecretFileError {
@@ -20,6 +24,11 @@ pub enum SecretFileError {
         "group or others can read or change it (mode {0:04o}): use chmod 600, and replace the secret if another user may have seen it"
     )]
     Exposed(u32),
+    /// It is text in another encoding, as Windows programs write it.
+    #[error(
+        "it is UTF-16 text: save it as UTF-8 or ASCII, in PowerShell with `Set-Content -Encoding ascii`"
+    )]
+    Utf16,
     /// It is longer than the expected secret.
     #[error("it is longer than {0} bytes: is it the right file?")]
     TooLong(usize),
@@ -43,6 +52,32 @@ pub fn read(path: &Path, max_len: usize) -> Result<Zeroizing<Vec<u8>>, SecretFil
     if bytes.len() > max_len {
         return Err(SecretFileError::TooLong(max_len));
     }
+    Ok(bytes)
+}
+
+/// Reads the file at `path` like [`read`], without what an editor may have added: a byte order mark at
+/// the start, and line ends at the end. Neither can be part of a secret that a person types.
+///
+/// # Errors
+///
+/// Returns the errors of [`read`], and [`SecretFileError::Utf16`].
+pub fn read_text(path: &Path, max_len: usize) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+    let mut bytes = read(path, max_len)?;
+    if UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(SecretFileError::Utf16);
+    }
+    let text = bytes.strip_prefix(UTF8_MARK).unwrap_or(&bytes);
+    let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let len = text.len()
+        - text
+            .iter()
+            .rev()
+            .take_while(|byte| is_line_end(byte))
+            .count();
+    let start = bytes.len() - text.len();
+    // In place: a copy would have to be wiped too. What is left over is wiped with the vector.
+    bytes.copy_within(start..start + len, 0);
+    bytes.truncate(len);
     Ok(bytes)
 }
 
@@ -101,6 +136,34 @@ mod tests {
         let again = create(&path, "other").unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert!(matches!(read(&path, 11), Err(SecretFileError::TooLong(11))));
+    }
+
+    #[test]
+    fn what_an_editor_adds_is_no_part_of_a_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let text = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            read_text(&path, 20).map(|text| String::from_utf8(text.to_vec()).unwrap())
+        };
+        for content in [
+            &b"a b"[..],
+            b"a b\n",
+            b"a b\r\n",
+            b"a b\n\n\r\n",
+            b"\xef\xbb\xbfa b\r\n",
+        ] {
+            assert_eq!(text(content).unwrap(), "a b", "{content:?}");
+        }
+        assert_eq!(text(b" a\nb \n").unwrap(), " a\nb ");
+        for content in [&b"\xff\xfea\0\n\0"[..], b"\xfe\xff\0a\0\n"] {
+            let error = text(content).unwrap_err();
+            assert!(error.to_string().contains("UTF-16"), "{error}");
+        }
+        for empty in [&b""[..], b"\n\n", b"\xef\xbb\xbf\r\n"] {
+            assert_eq!(text(empty).unwrap(), "");
+        }
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use arrayvec::ArrayVec;
-use knock_common::protocol::tile::TILE_LEN;
+use knock_common::protocol::{block::Block, tile::TILE_LEN};
 use knockd_ipc::request::{OpenDoor, Request, WithdrawDoor};
 use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
 };
-use knockd_types::{datagram::Datagram, event::Event, policy::Policy, reason::Reason};
+use knockd_types::{datagram::Datagram, event::Event, policy::Policy, reason::Reason, syn::Syn};
 use tracing::warn;
 
 use crate::{
@@ -67,6 +67,34 @@ impl Listener {
                 accepted.push(trial);
             }
         }
+    }
+
+    /// Tries the `block` of SYNs from several addresses, the last of which is `syn`. It opens nothing:
+    /// which of them is the client's is unknown. If it is a client's, that is reported.
+    pub(super) fn try_scattered(&mut self, block: Block, syn: &Syn) {
+        let attempt = Attempt {
+            block,
+            arrival: self.arrival(syn.source),
+        };
+        let outcome = self.authenticator.verify(&[attempt]).into_iter().next();
+        let client = match outcome {
+            Some(Ok(verified)) => verified.client,
+            Some(Err(Refused {
+                why:
+                    Refusal::Stale { .. }
+                    | Refusal::BoundElsewhere
+                    | Refusal::NotBound
+                    | Refusal::ClientNotAllowed,
+                client: Some(client),
+            })) => client,
+            _ => return,
+        };
+        self.counters.scattered += 1;
+        let addresses = self.scattered.take();
+        let detail = format!(
+            "its SYNs came from {addresses} addresses, as behind a NAT that gives each connection another one: use a datagram knock"
+        );
+        self.refuse(syn.source, Reason::Scattered, Some(client), detail);
     }
 
     /// Tries `datagram`. Returns whether it is accepted.

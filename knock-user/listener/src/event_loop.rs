@@ -19,6 +19,7 @@ use crate::{
     auth::Authenticator,
     query::Query,
     replay_store::MAX_BATCH,
+    scattered::Scattered,
     source::{lines::Line, ring::MAX_BATCH as MAX_READ},
     state::{Batch, Input, Listener, Rings, Source},
 };
@@ -128,6 +129,7 @@ impl Listener {
             left.syns.clear();
             self.assembler.clear();
             self.trials.clear();
+            self.scattered = Scattered::default();
         }
         self.handle_events(&mut left).await
     }
@@ -252,6 +254,9 @@ impl Listener {
             self.counters.attempts_limited += limited as u64;
             let detail = "this source has tried too many blocks".to_owned();
             self.refuse(syn.source, Reason::Rate, None, detail);
+        }
+        if let Some(block) = self.scattered.push(syn, self.config.sequence_timeout) {
+            self.try_scattered(block, syn);
         }
         for candidate in &blocks {
             if self.trials.push(candidate, syn) {

@@ -18,6 +18,7 @@ mod pending;
 mod queries;
 mod query;
 mod replay_store;
+mod scattered;
 mod skipped_lines;
 pub mod source;
 mod state;

@@ -21,6 +21,7 @@ use crate::{
     pending::PendingQueries,
     query::Query,
     replay_store::ReplayStore,
+    scattered::Scattered,
     skipped_lines::SkippedLines,
     source::{
         lines::{Line, Lines},
@@ -147,6 +148,7 @@ pub(crate) struct Listener {
     pub(crate) config: ListenerConfig,
     pub(crate) assembler: Assembler,
     pub(crate) trials: Trials,
+    pub(crate) scattered: Scattered,
     pub(crate) pace: Pace,
     /// SYNs that were read since blocks were tried.
     pub(crate) untried: usize,
@@ -192,6 +194,7 @@ impl Listener {
             source,
             assembler: Assembler::new(config.sequence_timeout, config.sources),
             trials: Trials::default(),
+            scattered: Scattered::default(),
             pace: Pace::default(),
             untried: 0,
             authenticator: Authenticator::new(&config.auth),

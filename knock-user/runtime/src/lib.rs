@@ -7,5 +7,6 @@ pub mod clock;
 pub mod durable;
 pub mod isolation;
 pub mod log;
+pub mod open_files;
 pub mod role;
 pub mod sandbox;

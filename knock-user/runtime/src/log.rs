@@ -9,6 +9,7 @@ mod escape;
 mod event;
 mod journal;
 mod json;
+mod stderr;
 
 use std::{
     env,
@@ -27,8 +28,9 @@ pub use self::{
     entry::EVENT,
     escape::legible,
     event::{log_event, log_event_at},
+    stderr::never_block,
 };
-use self::{escape::one_line, journal::Journal, json::Json};
+use self::{escape::one_line, journal::Journal, json::Json, stderr::Stderr};
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -71,8 +73,10 @@ pub fn chosen() -> Choice {
     })
 }
 
-/// Configures the log of this process with the settings of its parent.
+/// Configures the log of this process with the settings of its parent, which has called
+/// [`never_block`].
 pub fn init_like(choice: &Choice) {
+    stderr::never_block_like_parent();
     let level = choice.level.parse().unwrap_or(LevelFilter::INFO);
     let _ = init(level, Some(choice.format));
 }
@@ -106,7 +110,8 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
     let format = format.unwrap_or(default);
     match format {
         Format::Json => {
-            log.event_format(Json).with_writer(std::io::stderr).init();
+            let stderr = Arc::new(Stderr::new(json::notice));
+            log.event_format(Json).with_writer(stderr).init();
             return format;
         }
         Format::Journal => {
@@ -123,7 +128,7 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
         .with_target(false)
         .with_ansi(wants_colours())
         .fmt_fields(format::debug_fn(text_field))
-        .with_writer(std::io::stderr);
+        .with_writer(Arc::new(Stderr::new(stderr::notice)));
     // The journal adds its own timestamps.
     if to_journal {
         text.without_time().init();

@@ -1,8 +1,11 @@
 //! `knockd`, the port-knock daemon.
 
-use std::{env, io, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
-use clap::Parser as _;
 use knockd_cli::{Cli, LogFormat, legible};
 
 fn main() -> ExitCode {
@@ -15,14 +18,14 @@ fn main() -> ExitCode {
             return run(knockd_exporter::NAME, knockd_exporter::main);
         }
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     let log = cli.open_log();
     match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if log == LogFormat::Text {
-                eprintln!("{}", legible(&format!("knockd: {error:#}")));
+                complain(&format!("knockd: {error:#}"));
             } else {
                 tracing::error!("{error:#}");
             }
@@ -40,11 +43,16 @@ fn run(name: &str, main: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
             if tracing::event_enabled!(tracing::Level::ERROR) {
                 tracing::error!("{error:#}");
             } else {
-                eprintln!("{name}: {error:#}");
+                complain(&format!("{name}: {error:#}"));
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the reason of a failure. If nothing reads it, the exit status is still right.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", legible(text));
 }
 
 /// Whether the reader of standard output has exited, as in `knockd tail | head`.

@@ -13,7 +13,11 @@ use std::{fs, future, io, os::fd::OwnedFd, time::Duration};
 use anyhow::{Error, Result};
 use knockd_config::{Config, model::OnStop};
 use knockd_types::{counters::Counters, interface::Wanted};
-use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir};
+use knockd_xdp::{
+    interfaces::Watch,
+    leases::Gate,
+    pins::{Owner, PinDir},
+};
 use tracing::{info, warn};
 
 use crate::{reporter::Reporter, source::Source};
@@ -25,6 +29,8 @@ pub(crate) struct Datapath {
     gate: Option<Gate>,
     /// The pins that keep the gate in force without this process; `None` if it is not pinned.
     pins: Option<PinDir>,
+    /// Whose pins they are; `None` if nothing is to be pinned.
+    owner: Option<Owner>,
     /// Whether the gate of an earlier daemon was pinned when this one started.
     found_gate: bool,
     /// Watches for changes of interfaces; `None` if no interface is used.
@@ -47,6 +53,7 @@ impl Datapath {
             source: Source::Ended,
             gate: None,
             pins: None,
+            owner: None,
             found_gate: false,
             watch: None,
             retry_at: None,
@@ -63,13 +70,18 @@ impl Datapath {
         self.gate = gate;
     }
 
+    /// Sets whose pins a reload may have to create.
+    pub(crate) fn set_owner(&mut self, owner: Owner) {
+        self.owner = Some(owner);
+    }
+
     /// Sets the watch for changes of interfaces.
     pub(crate) fn set_watch(&mut self, watch: Option<Watch>) {
         self.watch = watch;
     }
 
     /// Attaches to the interfaces and replaces the program that is `pinned` there. With a gate,
-    /// pins the links and maps, unless `can_pin` is an error.
+    /// pins the links and maps, unless `can_pin` is an error. Without a gate, `pinned` can be `None`.
     ///
     /// # Errors
     ///
@@ -77,15 +89,18 @@ impl Datapath {
     pub(crate) fn attach(
         &mut self,
         interfaces: &Wanted,
-        pinned: PinDir,
+        pinned: Option<PinDir>,
         can_pin: Result<()>,
     ) -> Result<()> {
         let Source::Xdp(xdp) = &mut self.source else {
             return Ok(());
         };
-        self.found_gate = !pinned.is_empty();
-        let missing = xdp.attach(interfaces, Some(&pinned))?;
+        self.found_gate = pinned.as_ref().is_some_and(|pins| !pins.is_empty());
+        let missing = xdp.attach(interfaces, pinned.as_ref())?;
         self.await_interfaces(&missing);
+        let Some(pinned) = pinned else {
+            return Ok(());
+        };
         let (Source::Xdp(xdp), Some(gate)) = (&mut self.source, &self.gate) else {
             if !pinned.is_empty() {
                 warn!("the gate of a previous knockd is removed: the configuration has no [gate]");
@@ -97,7 +112,7 @@ impl Datapath {
             Ok(()) => self.pins = Some(pinned),
             Err(error) => self.report_unpinned(&error),
         }
-        info!("the gate protects {}", self.protected());
+        self.report_gate();
         Ok(())
     }
 
@@ -112,6 +127,19 @@ impl Datapath {
             self.await_interfaces(&missing);
         }
         Ok(())
+    }
+
+    /// Logs what the gate protects, and where. It protects nothing on an interface that is awaited.
+    fn report_gate(&self) {
+        let Source::Xdp(xdp) = &self.source else {
+            return;
+        };
+        let ports = self.protected();
+        if xdp.attachments().next().is_none() {
+            warn!("the gate does not protect {ports} yet: it is attached to no interface");
+        } else {
+            info!("the gate protects {ports} on {}", self.listening());
+        }
     }
 
     fn report_unpinned(&self, error: &Error) {

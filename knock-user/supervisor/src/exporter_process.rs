@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use knockd_config::Config;
+use knockd_config::{Config, metrics::Settings};
 use knockd_ipc::metrics::{EXPORTER_NAME, frame};
 use knockd_runtime::{
     account::unprivileged,
@@ -23,12 +23,14 @@ use rustix::process::geteuid;
 use tokio::process::Child as Process;
 use tracing::{error, info};
 
-use crate::{backoff::RestartBackoff, child};
+use crate::{backoff::RestartBackoff, child, sockets};
 
 /// The exporter's HTTP socket and the process that serves it.
 #[derive(Debug, Default)]
 pub(crate) struct ExporterProcess {
     /// `None` without `[metrics]`.
+    settings: Option<Settings>,
+    /// `None` as long as the address cannot be bound.
     socket: Option<OwnedFd>,
     running: Option<Running>,
     backoff: RestartBackoff,
@@ -53,10 +55,10 @@ pub(crate) enum ExporterEvent {
 }
 
 impl ExporterProcess {
-    /// An exporter for the listening socket `socket`; without one there is never a process.
-    pub(crate) fn new(socket: Option<OwnedFd>) -> Self {
+    /// An exporter with these settings; without them there is never a process.
+    pub(crate) fn new(settings: Option<Settings>) -> Self {
         Self {
-            socket,
+            settings,
             ..Self::default()
         }
     }
@@ -75,12 +77,12 @@ impl ExporterProcess {
     /// Starts an exporter in place of the previous one. Returns the listener's end of the channel,
     /// or `None` if there is no exporter.
     pub(crate) fn start(&mut self, config: &Config) -> Option<OwnedFd> {
-        let socket = self.socket.as_ref()?;
+        let settings = self.settings?;
         self.backoff.starting();
         // Its channel is closed with the previous listener, so it is about to exit. If it does not,
         // it is killed, if this process may send signals.
         self.running = None;
-        match spawn(socket, config) {
+        match self.bind(settings).and_then(|socket| spawn(socket, config)) {
             Ok((process, channel)) => {
                 if std::mem::take(&mut self.has_failed) {
                     info!("the metrics exporter is started again");
@@ -99,6 +101,15 @@ impl ExporterProcess {
                 None
             }
         }
+    }
+
+    /// The listening socket. The address may appear only after the start, as that of a VPN does.
+    fn bind(&mut self, settings: Settings) -> Result<&OwnedFd> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => sockets::bind(settings)?,
+        };
+        Ok(self.socket.insert(socket))
     }
 
     /// Reaps an exporter that has exited, and schedules the next start.
@@ -159,7 +170,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn without_a_socket_nothing_ever_happens() {
+    async fn without_settings_nothing_ever_happens() {
         let mut exporter = ExporterProcess::new(None);
         let event = tokio::time::timeout(Duration::from_millis(10), exporter.next_event());
         assert!(event.await.is_err());

@@ -1,7 +1,7 @@
 //! The resources that the supervisor opens at its start: the program or the lines, sockets, and the
 //! lease journal.
 
-use std::{os::fd::OwnedFd, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use knock_common::{
@@ -10,7 +10,13 @@ use knock_common::{
     settings::{DEFAULT_DATAGRAM_RATE, Datagram, Settings, Verdict},
 };
 use knockd_config::{Config, DEFAULT_PIN_DIR, Door};
-use knockd_xdp::{interfaces::Watch, leases::Gate, pins::PinDir, program::Xdp};
+use knockd_xdp::{
+    interfaces::Watch,
+    leases::Gate,
+    pins::{Owner, PinDir},
+    program::Xdp,
+};
+use tracing::info;
 
 use crate::{
     lease_store::LeaseStore,
@@ -45,28 +51,54 @@ pub(crate) fn watch(source: &Source) -> Result<Option<Watch>> {
 
 /// The pins and the gate that a previous daemon left in force.
 pub(crate) struct Previous {
-    pub(crate) pins: PinDir,
+    /// Claimed. `None` if they are another knockd's and there is no gate to be pinned.
+    pub(crate) pins: Option<PinDir>,
     /// The reason that nothing can be pinned there, if so.
     pub(crate) can_pin: Result<()>,
     pub(crate) gate: Option<Gate>,
 }
 
 impl Previous {
-    /// Opens the pins of a previous daemon in the configured directory.
-    pub(crate) fn find(config: &Config) -> Self {
+    /// Nothing is in force that this daemon may use.
+    pub(crate) fn none() -> Self {
+        Self {
+            pins: None,
+            can_pin: Ok(()),
+            gate: None,
+        }
+    }
+
+    /// Claims the pins in the configured directory for `owner`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is a gate to be pinned, and the pins are those of another knockd.
+    pub(crate) fn find(config: &Config, owner: &Owner, take_over: bool) -> Result<Self> {
         let root = pin_dir(config);
-        let can_pin = match &config.gate {
+        let mut can_pin = match &config.gate {
             Some(_) => PinDir::prepare(&root),
             None => Ok(()),
         };
-        let pins = PinDir::at(&root);
+        let pins = match PinDir::claim(&root, owner, take_over) {
+            Ok(pins) => Some(pins),
+            Err(error) if config.gate.is_some() => return Err(error.into()),
+            Err(error) => {
+                info!("{error}");
+                None
+            }
+        };
+        if let (Some(_), Some(pins)) = (&config.gate, &pins) {
+            can_pin = can_pin.and_then(|()| pins.record(owner));
+        }
         let udp_idle = config.gate.as_ref().map(|gate| gate.rules.udp_idle);
-        let gate = pins.gate(udp_idle.unwrap_or_default());
-        Self {
+        let gate = pins
+            .as_ref()
+            .and_then(|pins| pins.gate(udp_idle.unwrap_or_default()));
+        Ok(Self {
             pins,
             can_pin,
             gate,
-        }
+        })
     }
 }
 
@@ -74,11 +106,6 @@ impl Previous {
 pub(crate) fn pin_dir(config: &Config) -> PathBuf {
     let gate = config.gate.as_ref();
     gate.map_or_else(|| DEFAULT_PIN_DIR.into(), |gate| gate.pin_dir.clone())
-}
-
-/// Binds the socket of the metrics server, if metrics are configured.
-pub(crate) fn open_metrics(config: &Config) -> Result<Option<OwnedFd>> {
-    config.metrics.map(sockets::bind).transpose()
 }
 
 /// The source of SYNs, attached to nothing yet, and the gate.

@@ -22,6 +22,9 @@ use tracing::info;
 /// The path of the metrics in the URL.
 const METRICS_PATH: &str = "/metrics";
 
+/// The first port that every process may listen on by default (ip(7)).
+const FIRST_UNPRIVILEGED: u16 = 1024;
+
 /// The control socket. Its file is removed on drop.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -113,6 +116,9 @@ fn unlistenable(error: io::Error, listen: SocketAddr) -> anyhow::Error {
         io::ErrorKind::AddrNotAvailable => anyhow!(
             "metrics.listen: this host has no address {}: `ip address` lists its addresses",
             listen.ip()
+        ),
+        io::ErrorKind::PermissionDenied if listen.port() < FIRST_UNPRIVILEGED => anyhow!(
+            "metrics.listen: {listen}: knockd lacks CAP_NET_BIND_SERVICE, which ports below {FIRST_UNPRIVILEGED} take: grant it, or set a higher port"
         ),
         _ => anyhow!(error).context(format!("metrics.listen: {listen}")),
     }

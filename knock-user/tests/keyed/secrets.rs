@@ -99,7 +99,7 @@ fn failures(home: &Home) -> Vec<Vec<String>> {
         key_text.clone(),
         // Invalid invitations.
         format!("import {uri}A"),
-        format!("import {uri}?"),
+        format!("import {uri}?A"),
         format!("import {}", uri.replace("61000", "0")),
         format!("import {}", uri.replace("127.0.0.1:61000", "127.0.0.1")),
         format!("import {}", uri.replace("laptop@", "")),

@@ -47,6 +47,7 @@ counters! {
     refused_binding: "knocks that are unbound, bound to another source address, or for another address";
     refused_replayed: "knocks that were accepted before";
     refused_store: "knocks refused because the replay store failed: see the log";
+    scattered: "knocks whose SYNs came from several addresses: see the log";
     copies: "further copies of a knock that was just accepted";
     accepted: "accepted knocks";
     extended: "accepted knocks for a door that was open already";
@@ -57,6 +58,7 @@ counters! {
     closings_given_up: "closing commands abandoned after repeated failures: see the log";
     interfaces_attached: "interfaces attached to since the start";
     interfaces_lost: "interfaces that disappeared or were renamed";
+    interfaces_refused: "interfaces that cannot be attached to, each counted once for each reason: see the log";
     reloads: "configurations loaded without a restart";
     reloads_refused: "configurations that are invalid or require a restart: see the log";
     listener_restarts: "restarts of the listener after a failure: see the log";

@@ -5,6 +5,10 @@ use serde::Deserialize;
 /// The names that select all interfaces: in the configuration, and on the command line.
 pub const ANY: [&str; 2] = ["*", "any"];
 
+/// The length of the longest name (`IFNAMSIZ` of linux/if.h without the terminating NUL). An
+/// alternative name can be longer.
+pub const MAX_NAME: usize = 15;
+
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -12,6 +16,8 @@ pub struct Interface {
     pub index: u32,
     /// Its name. It can change.
     pub name: String,
+    /// Its alternative names (`altname` in the output of `ip link`).
+    pub altnames: Vec<String>,
     /// What the packets that it receives start with.
     pub framing: Framing,
     /// What kind of interface it is, as far as that matters.
@@ -32,6 +38,14 @@ pub struct Interface {
     pub received: u64,
     /// The id of the XDP program that is attached to it.
     pub program: Option<u32>,
+}
+
+impl Interface {
+    /// Whether `name` is its name or one of its alternative names.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|other| other == name)
+    }
 }
 
 /// What the packets that an interface receives start with.
@@ -140,7 +154,7 @@ impl Wanted {
             Self::Named(names) => {
                 let mut names = names.iter();
                 names
-                    .find(|one| one.name == interface.name)
+                    .find(|one| interface.is_called(&one.name))
                     .map(|one| one.hook)
             }
         }
@@ -153,7 +167,7 @@ impl Wanted {
             return Vec::new();
         };
         let names = names.iter().map(|one| &one.name);
-        let is_missing = |name: &&String| present.iter().all(|one| one.name != **name);
+        let is_missing = |name: &&String| present.iter().all(|one| !one.is_called(name));
         names.filter(is_missing).cloned().collect()
     }
 }
@@ -166,6 +180,7 @@ mod tests {
         Interface {
             index: 7,
             name: name.into(),
+            altnames: vec![format!("{name}-alternative")],
             framing: match name {
                 "ppp0" => Framing::Ip,
                 "ib0" => Framing::Other,
@@ -202,6 +217,16 @@ mod tests {
             assert!(any.missing(&present).is_empty() && !any.is_empty());
         }
         assert!(Wanted::new(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn an_interface_is_selected_by_any_of_its_names() {
+        let wanted = Wanted::by_name(["eth0-alternative", "eth1"]);
+        let present = ["eth0", "eth1", "eth2"].map(interface);
+        let included = present.each_ref().map(|one| wanted.includes(one));
+        assert_eq!(included, [true, true, false]);
+        assert_eq!(wanted.missing(&present), [""; 0]);
+        assert_eq!(wanted.missing(&present[1..]), ["eth0-alternative"]);
     }
 
     #[test]

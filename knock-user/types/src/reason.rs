@@ -35,6 +35,8 @@ pub enum Reason {
     Repeated,
     /// A further copy of a knock that was just accepted. Clients send every SYN several times.
     Copy,
+    /// The SYNs of the knock came from several addresses, and it admits one.
+    Scattered,
     /// The source exceeded its rate limit.
     Rate,
     /// Too many doors are open.
@@ -61,6 +63,7 @@ impl Reason {
             | Self::Invalid
             | Self::Replayed
             | Self::Repeated
+            | Self::Scattered
             | Self::Rate
             | Self::DoorsFull => false,
         }
@@ -83,6 +86,7 @@ impl fmt::Display for Reason {
             Self::Replayed => "replayed",
             Self::Repeated => "repeated",
             Self::Copy => "copy",
+            Self::Scattered => "scattered",
             Self::Rate => "rate",
             Self::DoorsFull => "doors-full",
         })
@@ -109,6 +113,7 @@ mod tests {
             Reason::Replayed,
             Reason::Repeated,
             Reason::Copy,
+            Reason::Scattered,
             Reason::Rate,
             Reason::DoorsFull,
         ] {

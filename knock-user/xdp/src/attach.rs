@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::{
-    error::{errno, no_rights},
+    error::{Exhausted, errno, no_rights},
     interfaces,
     leases::Gate,
     links::{Entry, Link},
@@ -21,6 +21,7 @@ use crate::{
     plan::Plan,
     program::Xdp,
     refusals::Refusals,
+    reserve::Reserve,
     tc,
     traffic::{Counted, Proof},
 };
@@ -35,6 +36,7 @@ impl Xdp {
     /// name. Earlier attachments persist until this value is dropped, or as long as their pins.
     pub fn attach(&mut self, wanted: &Wanted, pinned: Option<&PinDir>) -> Result<Vec<String>> {
         let present = interfaces::list()?;
+        let _reserve = Reserve::take();
         self.set_unrouted(&present)?;
         // Attaching to an interface without a pin is more likely to fail, so it comes first: a
         // failed start should not have replaced any program.
@@ -47,7 +49,8 @@ impl Xdp {
                 self.refused_by(interface, error, wanted)?;
             }
         }
-        Ok(wanted.missing(&present))
+        self.attached.missing = wanted.missing(&present);
+        Ok(self.attached.missing.clone())
     }
 
     /// Atomically replaces `before` with this program on each of the `wanted` interfaces, and
@@ -60,6 +63,7 @@ impl Xdp {
     /// attachments.
     pub fn replace(&mut self, before: &mut Self, wanted: &Wanted) -> Result<Vec<String>> {
         let present = interfaces::list()?;
+        let _reserve = Reserve::take();
         self.set_unrouted(&present)?;
         // XDP has one slot, which `before` holds: a new attachment could not have it.
         let keeps_mode = |interface: &Interface, hook| {
@@ -86,24 +90,26 @@ impl Xdp {
             self.attached.entries.push(entry);
         }
         self.counted_before = before.counters()?;
-        Ok(wanted.missing(&present))
+        self.attached.missing = wanted.missing(&present);
+        Ok(self.attached.missing.clone())
     }
 
     /// Pins the links and the maps of `gate`, so that they outlive this process.
     ///
     /// # Errors
     ///
-    /// Returns an error if a pin cannot be created, or if an interface is attached without a BPF
-    /// link.
+    /// Returns an error if the maps cannot be pinned. A link that cannot be pinned is detached, and its
+    /// interface recorded as refused.
     pub fn pin(&mut self, gate: &Gate, pins: &PinDir) -> Result<()> {
-        for mut entry in mem::take(&mut self.attached.entries) {
-            entry.link = entry.link.pin(entry.ifindex, entry.mode, pins)?;
-            self.attached.entries.push(entry);
+        for entry in mem::take(&mut self.attached.entries) {
+            self.pin_entry(entry, pins);
         }
         pins.pin_maps(gate)?;
         let entries = self.attached.entries.iter();
         let kept: Vec<_> = entries.map(|entry| (entry.ifindex, entry.mode)).collect();
-        pins.keep_only(&kept);
+        // Where this program cannot be attached, that of an earlier knockd stays in force.
+        let refused: Vec<_> = self.attached.refused.keys().copied().collect();
+        pins.keep_only(&kept, &refused);
         Ok(())
     }
 
@@ -112,12 +118,23 @@ impl Xdp {
         self.attached.entries.iter().map(Entry::attachment)
     }
 
+    /// The configured interfaces that do not exist.
+    pub fn missing(&self) -> &[String] {
+        &self.attached.missing
+    }
+
+    /// The number of refusals since the last call.
+    pub fn take_refusals(&mut self) -> u64 {
+        self.attached.take_refusals()
+    }
+
     /// The configured interfaces that the program cannot be attached to.
     pub fn refused(&self) -> impl Iterator<Item = &Refusal> {
         self.attached.refused.values()
     }
 
-    /// Returns `error` if `interface` is configured by name, else records it.
+    /// Returns `error` if `interface` is configured by name, else records it. What is used up now may
+    /// be free later: it keeps no daemon from starting.
     fn refused_by(
         &mut self,
         interface: &Interface,
@@ -125,8 +142,8 @@ impl Xdp {
         wanted: &Wanted,
     ) -> Result<()> {
         match wanted {
-            Wanted::Named(_) => Err(error),
-            Wanted::Any(_) => {
+            Wanted::Named(_) if !error.is::<Exhausted>() => Err(error),
+            Wanted::Named(_) | Wanted::Any(_) => {
                 self.attached.refuse(interface, &error);
                 Ok(())
             }
@@ -234,7 +251,16 @@ impl Xdp {
                 Err(error) if matches!(errno(&error), Some(Errno::PERM | Errno::ACCESS)) => {
                     return Err(no_rights());
                 }
-                Err(error) => refusals.add(mode, error),
+                Err(error) => {
+                    let is_out_of_files =
+                        matches!(errno(&error), Some(Errno::MFILE | Errno::NFILE));
+                    refusals.add(mode, error);
+                    // No mode needs fewer, and the kernel tells only after it has verified the
+                    // program of another one.
+                    if is_out_of_files {
+                        break;
+                    }
+                }
             }
         }
         Err(refusals.into_error())
@@ -261,6 +287,20 @@ impl Xdp {
         entry.link = entry.link.pin(entry.ifindex, entry.mode, pins)?;
         self.attached.entries.push(entry);
         Ok(())
+    }
+
+    fn pin_entry(&mut self, mut entry: Entry, pins: &PinDir) {
+        match entry.link.pin(entry.ifindex, entry.mode, pins) {
+            Ok(link) => {
+                entry.link = link;
+                self.attached.entries.push(entry);
+            }
+            Err(error) => {
+                let error = error.context(format!("{} cannot be pinned", entry.interface));
+                self.attached
+                    .refuse_named(entry.ifindex, &entry.interface, &error);
+            }
+        }
     }
 
     /// A proof that starts with the counters of now.

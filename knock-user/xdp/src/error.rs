@@ -5,6 +5,7 @@ use std::io;
 use anyhow::anyhow;
 use aya::programs::ProgramError;
 use rustix::io::Errno;
+use thiserror::Error;
 
 /// The error for the administrator if loading the program fails with `error`.
 pub(crate) fn unloadable(error: anyhow::Error) -> anyhow::Error {
@@ -32,6 +33,31 @@ pub(crate) fn no_rights() -> anyhow::Error {
     anyhow!(
         "loading an XDP program needs root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and before Linux 5.11 unlimited locked memory (`LimitMEMLOCK=infinity` in the systemd unit): run knockd as root"
     )
+}
+
+/// An interface cannot be attached to because a resource of this process or of the kernel is used up.
+/// That may change, and has nothing to do with the configuration.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Exhausted(pub(crate) String);
+
+impl Exhausted {
+    /// If that is why attaching to `interface` failed with `error`.
+    pub(crate) fn of(error: &anyhow::Error, interface: &str) -> Option<Self> {
+        let what = match errno(error)? {
+            Errno::MFILE => {
+                "knockd has as many open files as it may have (`LimitNOFILE` in the systemd unit, `ulimit -n` in a shell)"
+            }
+            Errno::NFILE => {
+                "the system has as many open files as it may have (fs.file-max in sysctl(8))"
+            }
+            Errno::NOMEM => "the kernel has no memory for it",
+            _ => return None,
+        };
+        Some(Self(format!(
+            "the program cannot be attached to {interface}: {what}; it is tried again"
+        )))
+    }
 }
 
 /// The error number in the chain of `error`, if a system call failed.

@@ -17,6 +17,7 @@ use crate::{
     pins::PinDir,
     plan::Plan,
     program::Xdp,
+    reserve::Reserve,
 };
 
 /// Why an attached program has to be attached in another way.
@@ -39,7 +40,9 @@ impl Xdp {
     /// Returns an error if the interfaces cannot be listed.
     pub fn follow(&mut self, wanted: &Wanted, pins: Option<&PinDir>) -> Result<Changes> {
         let present = interfaces::list()?;
+        let _reserve = Reserve::take();
         self.set_unrouted(&present)?;
+        self.attached.missing = wanted.missing(&present);
         let mut changes = Changes::default();
         let mut gone = Vec::new();
         for mut entry in mem::take(&mut self.attached.entries) {
@@ -63,7 +66,7 @@ impl Xdp {
                 continue;
             }
             let attached = self
-                .attach_to(interface, hook, &present, None)
+                .attach_to(interface, hook, &present, pins)
                 .and_then(|()| pins.map_or(Ok(()), |pins| self.pin_last(pins)));
             match attached {
                 Ok(()) => changes.attached += 1,
@@ -75,6 +78,7 @@ impl Xdp {
             changes.lost += 1;
             lost(entry, interface, pins);
         }
+        changes.refused = self.attached.take_refusals();
         Ok(changes)
     }
 

@@ -11,7 +11,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         InfoData, InfoIpVlan, InfoKind, InfoPortKind, IpVlanMode, LinkAttribute, LinkFlags,
-        LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+        LinkInfo, LinkLayerType, LinkMessage, LinkXdp, Prop,
     },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -99,6 +99,7 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
     let mut interface = Interface {
         index: link.header.index,
         name: String::new(),
+        altnames: Vec::new(),
         framing: framing(link.header.link_layer_type),
         kind: if link.header.flags.contains(LinkFlags::Loopback) {
             Kind::Loopback
@@ -119,6 +120,9 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::PropList(properties) => {
+                interface.altnames = properties.iter().filter_map(altname).collect();
+            }
             LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
             LinkAttribute::Controller(master) => interface.master = *master,
             LinkAttribute::Link(below) if !is_elsewhere => interface.below = *below,
@@ -137,6 +141,13 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
         }
     }
     (!interface.name.is_empty()).then_some(interface)
+}
+
+fn altname(property: &Prop) -> Option<String> {
+    match property {
+        Prop::AltIfName(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 fn framing(layer: LinkLayerType) -> Framing {
@@ -237,6 +248,7 @@ mod tests {
         Interface {
             index,
             name: format!("if{index}"),
+            altnames: Vec::new(),
             framing: Framing::Ethernet,
             kind: Kind::Other,
             master,

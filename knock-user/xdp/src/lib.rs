@@ -1,8 +1,12 @@
 //! The user-space side of the XDP program: loads and attaches it, pins the objects that outlive
 //! the daemon, and writes the leases that it enforces.
 
+// They panic if the output is full or closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod advice;
 mod attach;
+mod defunct;
 mod drivers;
 mod error;
 mod ethtool;
@@ -14,5 +18,6 @@ pub mod pins;
 mod plan;
 pub mod program;
 mod refusals;
+mod reserve;
 mod tc;
 mod traffic;

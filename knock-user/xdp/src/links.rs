@@ -2,7 +2,7 @@
 //!
 //! A pinned link of an earlier knockd is reused. A program of other software is never replaced.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use anyhow::{Result, bail};
 use aya::programs::{
@@ -27,6 +27,10 @@ pub(crate) struct Attached {
     pub(crate) entries: Vec<Entry>,
     /// The reasons, by interface index. Each is logged once.
     pub(crate) refused: HashMap<u32, Refusal>,
+    /// The wanted interfaces that did not exist when they were last listed, by the wanted name.
+    pub(crate) missing: Vec<String>,
+    /// How often one was recorded.
+    refusals: u64,
 }
 
 /// An attachment.
@@ -81,6 +85,8 @@ pub struct Changes {
     pub attached: u64,
     /// Lost attachments: the interface disappeared, or has a new name that is not configured.
     pub lost: u64,
+    /// Interfaces that the program cannot be attached to, each counted once for each reason.
+    pub refused: u64,
 }
 
 impl Attached {
@@ -99,14 +105,25 @@ impl Attached {
 
     /// Records and logs that the program cannot be attached to `interface` because of `error`.
     pub(crate) fn refuse(&mut self, interface: &Interface, error: &anyhow::Error) {
+        self.refuse_named(interface.index, &interface.name, error);
+    }
+
+    /// The same for the interface with this index and name.
+    pub(crate) fn refuse_named(&mut self, index: u32, name: &str, error: &anyhow::Error) {
         let refusal = Refusal {
-            interface: interface.name.clone(),
+            interface: name.to_owned(),
             reason: format!("{error:#}"),
         };
-        if self.refused.get(&interface.index) != Some(&refusal) {
+        if self.refused.get(&index) != Some(&refusal) {
             warn!("{}", refusal.reason);
-            self.refused.insert(interface.index, refusal);
+            self.refused.insert(index, refusal);
+            self.refusals += 1;
         }
+    }
+
+    /// The number of refusals that were recorded since the last call.
+    pub(crate) fn take_refusals(&mut self) -> u64 {
+        mem::take(&mut self.refusals)
     }
 
     /// Removes the refusals of interfaces that are not `present`.

@@ -1,16 +1,25 @@
 //! Pins the attached program and its leases in a bpf filesystem, so that they outlive the daemon.
 //!
 //! ```text
-//! /sys/fs/bpf/knockd/v1/          layout version 1
-//!     link-3-native               the link of the interface with index 3
-//!     filter-4                    a directory: the interface with index 4 has a tc filter
-//!     leases                      the program's map LEASES
-//!     protected                   the program's map PROTECTED
+//! /sys/fs/bpf/knockd/             locked by the knockd that uses it
+//!     owner                       a symbolic link, whose target says whose pins they are
+//!     v1/                         layout version 1
+//!         link-3-native           the link of the interface with index 3
+//!         filter-4                a directory: the interface with index 4 has a tc filter
+//!         leases                  the program's map LEASES
+//!         protected               the program's map PROTECTED
 //! ```
+//!
+//! Containers can share a bpf filesystem. A knockd therefore claims the directory before it uses the
+//! pins, and leaves those of another one alone.
 //!
 //! At its start, the daemon loads a program with new maps, copies the leases, atomically replaces
 //! the old program in each link, and only then renames the new maps over the old ones. Whenever
 //! it is killed, a program with the current leases stays in force.
+
+mod lock;
+mod owner;
+mod unclaimed;
 
 use std::{
     fs, io,
@@ -33,7 +42,10 @@ use rustix::{
 };
 use tracing::{info, warn};
 
+use self::lock::{Lock, Locked, lock};
+pub use self::{owner::Owner, unclaimed::Unclaimed};
 use crate::{
+    defunct::is_defunct,
     interfaces,
     leases::Gate,
     tc::{self, Filter},
@@ -57,6 +69,8 @@ pub struct PinDir {
     root: PathBuf,
     /// The subdirectory of the current layout version.
     dir: PathBuf,
+    /// Held if they are claimed.
+    lock: Option<Lock>,
 }
 
 /// A pinned link.
@@ -113,7 +127,91 @@ impl PinDir {
         Self {
             root: root.to_owned(),
             dir: root.join(format!("v{LAYOUT_VERSION}")),
+            lock: None,
         }
+    }
+
+    /// The pins in the directory `root`, which need not exist, for the sole use of `owner`. They are
+    /// released when the value is dropped. Removes what another knockd has left there if its
+    /// interfaces no longer exist, or if `take_over` is set.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Unclaimed`] if another knockd uses them, or if they keep its gate in force.
+    pub fn claim(root: &Path, owner: &Owner, take_over: bool) -> Result<Self, Unclaimed> {
+        let mut pins = Self::at(root);
+        let root = || root.display().to_string();
+        let found = Owner::of(&pins.root);
+        let described = found
+            .as_ref()
+            .map_or_else(|| "unknown".into(), |found| found.described(owner));
+        pins.lock = match lock(&pins.root) {
+            Ok(Locked::Ours(lock)) => Some(lock),
+            Ok(Locked::Missing) => None,
+            Ok(Locked::Taken) => {
+                return Err(Unclaimed::InUse {
+                    root: root(),
+                    owner: described,
+                });
+            }
+            Err(error) => {
+                return Err(Unclaimed::Unlockable {
+                    root: root(),
+                    error,
+                });
+            }
+        };
+        let is_ours = found.as_ref().is_some_and(|found| found.is_same(owner));
+        if is_ours || pins.is_empty() {
+            return Ok(pins);
+        }
+        if !take_over && !pins.are_defunct() {
+            return Err(Unclaimed::Foreign {
+                root: root(),
+                owner: described,
+            });
+        }
+        warn!("taking over the pins in {} ({described})", root());
+        // A link in this network namespace is reused, so that the gate there has no gap.
+        if !found.is_some_and(|found| found.shares_network(owner)) {
+            pins.remove_foreign();
+        }
+        Ok(pins)
+    }
+
+    /// Records that the pins are those of `owner`. They must be claimed, and
+    /// [prepared](Self::prepare).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the record cannot be written.
+    pub fn record(&self, owner: &Owner) -> Result<()> {
+        owner
+            .record(&self.root)
+            .with_context(|| format!("the owner of {} cannot be recorded", self.root.display()))
+    }
+
+    /// Whether none of the pinned links is attached: their interfaces no longer exist. A filter may
+    /// always be in force.
+    fn are_defunct(&self) -> bool {
+        self.links().iter().all(|link| match link.open() {
+            Ok(Pinned::Link(link)) => is_defunct(link).unwrap_or(false),
+            Ok(Pinned::Filter(_)) | Err(_) => false,
+        })
+    }
+
+    /// Removes the pins of a knockd in another network namespace. Its filters stay in force there: only
+    /// their marks are removed, since an interface here may have the same index.
+    fn remove_foreign(&self) {
+        for link in self.links() {
+            if !link.is_filter {
+                link.remove();
+            }
+        }
+        for path in self.entries() {
+            remove_or_warn(&path);
+        }
+        Owner::forget(&self.root);
     }
 
     /// Creates the directory. Mounts a bpf filesystem at [`BPFFS`] if `root` is below it and there
@@ -235,16 +333,19 @@ impl PinDir {
         Ok(())
     }
 
-    /// Removes all pinned links except `kept`, and all pins of other layout versions.
-    pub fn keep_only(&self, kept: &[(u32, Mode)]) {
-        for found in self.links() {
+    /// Removes all pinned links except `kept` and those of the interfaces `untouched`, and all pins of
+    /// other layout versions.
+    pub fn keep_only(&self, kept: &[(u32, Mode)], untouched: &[u32]) {
+        let (stay, go): (Vec<_>, Vec<_>) = self.links().into_iter().partition(|found| {
             let is_ours = found.path.starts_with(&self.dir);
-            if !is_ours || !kept.contains(&(found.ifindex, found.mode)) {
-                found.remove();
-            }
+            (is_ours && kept.contains(&(found.ifindex, found.mode)))
+                || untouched.contains(&found.ifindex)
+        });
+        for found in go {
+            found.remove();
         }
         for path in self.entries() {
-            if !path.starts_with(&self.dir) {
+            if !path.starts_with(&self.dir) && stay.iter().all(|found| found.path != path) {
                 remove_or_warn(&path);
             }
         }
@@ -256,12 +357,13 @@ impl PinDir {
         }
     }
 
-    /// Removes all pins, and prints the detached interfaces and the ports that were protected.
+    /// Removes all pins, and tells `out` the detached interfaces and the ports that were protected.
     ///
     /// # Errors
     ///
-    /// Returns an error if a driver refuses to give the program up.
-    pub fn detach(&self) -> Result<()> {
+    /// Returns an error if a driver refuses to give the program up, or if `out` fails after everything
+    /// was removed.
+    pub fn detach(&self, out: &mut dyn io::Write) -> Result<()> {
         let ports = self.gate(Duration::ZERO).map(|gate| gate.protected());
         let ports: Vec<_> = ports.iter().flatten().map(ToString::to_string).collect();
         let links = self.links();
@@ -269,7 +371,7 @@ impl PinDir {
         let stuck = stuck(&links)?;
         for link in &links {
             if !stuck.iter().any(|one| one.index == link.ifindex) {
-                println!("detached from {}", interface(link.ifindex));
+                writeln!(out, "detached from {}", interface(link.ifindex))?;
             }
         }
         if !stuck.is_empty() {
@@ -282,9 +384,9 @@ impl PinDir {
             );
         }
         if links.is_empty() {
-            println!("nothing was attached");
+            writeln!(out, "nothing was attached")?;
         } else if !ports.is_empty() {
-            println!("no longer protected: {}", ports.join(", "));
+            writeln!(out, "no longer protected: {}", ports.join(", "))?;
         }
         Ok(())
     }
@@ -300,6 +402,7 @@ impl PinDir {
         for dir in self.versions() {
             let _ = fs::remove_dir(dir);
         }
+        Owner::forget(&self.root);
         let _ = fs::remove_dir(&self.root);
     }
 

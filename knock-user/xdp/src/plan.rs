@@ -101,6 +101,7 @@ mod tests {
             mtu: 1500,
             below: 0,
             received: 0,
+            altnames: Vec::new(),
             program: None,
         }
     }

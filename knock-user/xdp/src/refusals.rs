@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::{
     drivers::remedy,
-    error::errno,
+    error::{Exhausted, errno},
     links::{described, is_of_knockd},
     plan::Plan,
 };
@@ -82,6 +82,10 @@ impl<'a> Refusals<'a> {
     /// The error for the administrator if all modes were refused.
     pub(crate) fn into_error(self) -> anyhow::Error {
         let name = &self.interface.name;
+        let mut errors = self.errors.values();
+        if let Some(exhausted) = errors.find_map(|error| Exhausted::of(error, name)) {
+            return exhausted.into();
+        }
         if self.has_other_program && self.errors.len() == 1 {
             return anyhow!(
                 "another XDP program{} is attached to {name}, and knockd does not replace it: `ip link show dev {name}` shows it, `ip link set dev {name} xdp off` removes it. If it is the gate of a knockd that has exited, `knockd detach` removes it. Or set the interface's `attach` to \"tc\"",

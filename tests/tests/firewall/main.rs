@@ -47,6 +47,7 @@ for_each! {
     rules::all_notations_of_an_address_are_equivalent
     rules::concurrent_commands_all_succeed
     rules::teardown_removes_all_rules
+    rules::a_port_that_is_forwarded_is_not_called_closed
     rules::missing_privileges_are_an_error
 }
 

@@ -249,3 +249,44 @@ pub(crate) fn missing_privileges_are_an_error(variant: Variant) {
     }
     assert_eq!(firewall.rules(), rules);
 }
+
+/// Such as a published port of a container: its packets do not pass the chains of this script.
+pub(crate) fn a_port_that_is_forwarded_is_not_called_closed(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    let rules: &[&str] = match variant {
+        Variant::Nftables => &[
+            "nft add table ip nat",
+            "nft add chain ip nat pre { type nat hook prerouting priority dstnat; }",
+            "nft add rule ip nat pre tcp dport { 8443, 8444 } counter dnat to 198.51.100.2:443",
+            "nft add rule ip nat pre tcp dport 9443 redirect to :443",
+        ],
+        Variant::Iptables | Variant::Legacy => &[
+            "iptables -w -t nat -A PREROUTING -p tcp -m multiport --dports 8443,8444 -j DNAT --to-destination 198.51.100.2:443",
+            "iptables -w -t nat -A PREROUTING -p tcp --dport 9443 -j REDIRECT --to-ports 443",
+        ],
+    };
+    let closed = "closed on this host to all but the open addresses: tcp port 22\n";
+    assert!(firewall.run(&["setup", "22"]).contains(closed));
+    for rule in rules {
+        let mut command = namespace.command("env");
+        command.arg(format!("PATH={}", variant.path()));
+        let output = command.args(rule.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let arguments = ["setup", "22", "8443", "8444", "9443"];
+    for said in [firewall.run(&arguments), firewall.run(&["status"])] {
+        assert!(said.contains(closed), "{said}");
+        assert!(
+            said.contains("NOT closed, since address translation forwards it, for example to a container: tcp port 8443, 8444, 9443; the gate of knockd closes it"),
+            "{said}"
+        );
+    }
+    assert!(firewall.run(&["setup", "443"]).contains("tcp port 443\n"));
+}

@@ -194,7 +194,7 @@ fn pins_of_another_layout_are_replaced_without_a_gap() {
     gated.logged(&["replacing the program of an earlier knockd"]);
     gated.admits(KNOCKER);
     gated.refuses(STRANGER);
-    assert_eq!(gated.in_pins("ls"), "v1\n");
+    assert_eq!(gated.in_pins("ls"), "owner\nv1\n");
 }
 
 #[test]

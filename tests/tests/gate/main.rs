@@ -8,6 +8,7 @@ mod kill;
 mod limits;
 mod manual;
 mod observe;
+mod owner;
 mod stop;
 
 use std::{

@@ -7,10 +7,10 @@ use std::{
 
 use knock_tests::{
     link::Pair,
-    scene::{CONFIGURATION, Files, Scene, knockd, program},
+    scene::{CONFIGURATION, Files, SOURCE, Scene, program},
 };
 
-use super::{LISTEN, ask, configuration};
+use super::{LISTEN, Page, ask, configuration};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -48,29 +48,50 @@ fn only_get_and_head_of_the_metrics_page_are_served() {
     assert_eq!(body, "");
 }
 
+/// The address of a VPN that is not up yet, for example.
 #[test]
-fn an_occupied_port_is_reported_before_anything_is_attached() {
+fn an_address_that_is_not_there_yet_keeps_no_gate_from_coming_up() {
+    knock_tests::needs_bpf!();
+    const LATER: &str = "192.0.2.77";
+    let listen = LISTEN.to_string();
+    let configuration = configuration().replace(&listen, &format!("{LATER}:9811"));
+    let scene = Scene::with(&configuration).unwrap();
+    scene
+        .logged(&[
+            "ERROR",
+            &format!("metrics.listen: this host has no address {LATER}"),
+            "trying again in 1 s; everything else is unaffected",
+        ])
+        .unwrap();
+    let link = scene.pair.server.ip("-details link show dev srv0").unwrap();
+    assert!(link.contains("xdp"), "{link}");
+    super::knock(&scene, SOURCE);
+
+    let address = format!("address add {LATER}/32 dev lo");
+    scene.pair.server.ip(&address).unwrap();
+    scene
+        .logged(&[&format!("metrics at http://{LATER}:9811/metrics")])
+        .unwrap();
+    scene
+        .logged(&["the metrics exporter is started again"])
+        .unwrap();
+}
+
+#[test]
+fn an_occupied_port_is_tried_again() {
     knock_tests::needs_bpf!();
     let pair = Pair::new().unwrap();
-    let files = Files::new(&configuration()).unwrap();
-    let _other = pair.server.run(|| Ok(TcpListener::bind(LISTEN)?)).unwrap();
-    for dry_run in [&[][..], &["--dry-run"]] {
-        let mut knockd = knockd(&pair, &files).unwrap();
-        let output = knockd
-            .args(["--iface", "srv0"])
-            .args(dry_run)
-            .output()
-            .unwrap();
-        let errors = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{errors}");
-        let expected = format!(
-            "knockd: metrics.listen: {LISTEN} is in use: `ss -ltnp` shows the program that listens there"
-        );
-        assert!(errors.contains(&expected), "{errors}");
-        assert!(!errors.contains("attached"), "{errors}");
-        let link = pair.server.ip("-details link show dev srv0").unwrap();
-        assert!(!link.contains("xdp"), "{link}");
-    }
+    let other = pair.server.run(|| Ok(TcpListener::bind(LISTEN)?)).unwrap();
+    let scene = Scene::on(pair, &configuration()).unwrap();
+    let expected = format!(
+        "metrics.listen: {LISTEN} is in use: `ss -ltnp` shows the program that listens there"
+    );
+    scene.logged(&["ERROR", &expected]).unwrap();
+    drop(other);
+    scene
+        .logged(&["the metrics exporter is started again"])
+        .unwrap();
+    Page::scrape(&scene.pair);
 }
 
 #[test]

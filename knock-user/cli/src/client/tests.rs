@@ -1,10 +1,8 @@
 //! Tests of adding a client.
 
-use knockd_credentials::invitation::Invitation;
-
 use super::*;
 use crate::{
-    init::tests::{Folder, mode, new, public_key},
+    init::tests::{Folder, invited, mode, new, public_key},
     new_file::write_configuration,
 };
 
@@ -13,8 +11,7 @@ fn adding_a_client_keeps_the_comments() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
     let before = fs::read_to_string(folder.config()).unwrap();
-    let uri = add(&folder.config(), new("phone")).unwrap();
-    let invitation: Invitation = uri.parse().unwrap();
+    let invitation = add(&folder.config(), new("phone"), invited).unwrap();
     let public = invitation.key.unwrap().public();
     let after = fs::read_to_string(folder.config()).unwrap();
     for line in before.lines() {
@@ -45,7 +42,7 @@ fn the_first_client_of_a_configuration_comes_last() {
     let doors = "# Doors.\n\n[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n# The end.\n";
     write_configuration(&folder.config(), doors).unwrap().keep();
     assert_eq!(mode(&folder.config()), 0o600);
-    add(&folder.config(), new("laptop")).unwrap();
+    add(&folder.config(), new("laptop"), invited).unwrap();
     let after = fs::read_to_string(folder.config()).unwrap();
     assert!(after.contains("# Doors.\n\n[[door]]\n"), "{after}");
     assert!(
@@ -62,7 +59,7 @@ fn other_problems_are_reported_and_nothing_is_changed() {
     let folder = Folder::new();
     let text = "[[door]]\nname = \"ssh\"\n";
     write_configuration(&folder.config(), text).unwrap().keep();
-    let error = add(&folder.config(), new("laptop")).unwrap_err();
+    let error = add(&folder.config(), new("laptop"), invited).unwrap_err();
     assert!(
         error
             .to_string()
@@ -82,7 +79,7 @@ fn a_linked_configuration_stays_linked() {
     let elsewhere = folder.path("elsewhere.toml");
     fs::rename(folder.config(), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.config()).unwrap();
-    add(&folder.config(), new("phone")).unwrap();
+    add(&folder.config(), new("phone"), invited).unwrap();
     assert!(fs::symlink_metadata(folder.config()).unwrap().is_symlink());
     assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 2);
 }
@@ -92,16 +89,27 @@ fn a_client_that_cannot_be_added_changes_nothing() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
     let before = fs::read(folder.config()).unwrap();
-    let same = add(&folder.config(), new("laptop")).unwrap_err();
+    let same = add(&folder.config(), new("laptop"), invited).unwrap_err();
     assert!(
         same.to_string().contains("has a client \"laptop\" already"),
         "{same:#}"
     );
     fs::write(folder.path("etc/knockd.toml.new"), "another editor").unwrap();
-    assert!(add(&folder.config(), new("tablet")).is_err());
+    assert!(add(&folder.config(), new("tablet"), invited).is_err());
     assert_eq!(fs::read(folder.config()).unwrap(), before);
     assert_eq!(
         folder.files(),
         ["knockd.toml", "knockd.toml.new", "server.key"]
     );
+}
+
+#[test]
+fn an_invitation_that_cannot_be_shown_adds_no_client() {
+    let folder = Folder::new();
+    let doors = "[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n";
+    write_configuration(&folder.config(), doors).unwrap().keep();
+    let shown: Result<()> = add(&folder.config(), new("phone"), |_, _| bail!("full"));
+    assert_eq!(shown.unwrap_err().to_string(), "full");
+    assert_eq!(fs::read_to_string(folder.config()).unwrap(), doors);
+    assert_eq!(folder.files(), ["knockd.toml"]);
 }

@@ -27,8 +27,8 @@ impl Folder {
         self.path("etc/knockd.toml")
     }
 
-    pub(crate) fn init(&self, client: &str) -> Result<Zeroizing<String>> {
-        init(&self.config(), &self.path("state"), new(client))
+    pub(crate) fn init(&self, client: &str) -> Result<Invitation> {
+        init(&self.config(), &self.path("state"), new(client), invited)
     }
 
     pub(crate) fn files(&self) -> Vec<String> {
@@ -41,9 +41,16 @@ impl Folder {
     }
 }
 
+/// The invitation of `client`, as it is read from what is shown.
+pub(crate) fn invited(client: NewClient, config: &Config) -> Result<Invitation> {
+    let shown = client.invitation(config, false)?;
+    let uri = shown.text().strip_prefix("knock import '").unwrap();
+    Ok(uri.strip_suffix('\'').unwrap().parse()?)
+}
+
 /// A new client that reaches this server as `server.example.net`.
 pub(crate) fn new(client: &str) -> NewClient {
-    NewClient::new(client, Some("server.example.net".into()), None).unwrap()
+    NewClient::new(client, "server.example.net".parse().ok(), None).unwrap()
 }
 
 /// The public key of a client in `config`.
@@ -62,10 +69,9 @@ pub(crate) fn mode(path: &Path) -> u32 {
 #[test]
 fn init_makes_everything_that_the_daemon_needs() {
     let folder = Folder::new();
-    let uri = folder.init("laptop").unwrap();
-    let invitation: Invitation = uri.parse().unwrap();
+    let invitation = folder.init("laptop").unwrap();
     assert_eq!(invitation.client, "laptop");
-    assert_eq!(invitation.host, "server.example.net");
+    assert_eq!(invitation.host.as_str(), "server.example.net");
     assert_eq!(invitation.window, Window::DEFAULT);
     let server = key_file::read(Owner::Server, &folder.path("etc/server.key")).unwrap();
     assert_eq!(invitation.server, server.public());
@@ -91,10 +97,10 @@ fn init_makes_everything_that_the_daemon_needs() {
 fn a_client_may_bring_its_own_key() {
     let folder = Folder::new();
     let own = KeyPair::from(PrivateKey::new([7; 32]));
-    let host = Some("server.example.net".into());
+    let host = "server.example.net".parse().ok();
     let client = NewClient::new("laptop", host, Some(own.public())).unwrap();
-    let uri = init(&folder.config(), &folder.path("state"), client).unwrap();
-    let invitation: Invitation = uri.parse().unwrap();
+    let invitation = init(&folder.config(), &folder.path("state"), client, invited);
+    let invitation = invitation.unwrap();
     assert!(invitation.key.is_none());
     let config = Config::load(&folder.config()).unwrap();
     assert_eq!(public_key(&config, 0), own.public());
@@ -158,6 +164,19 @@ fn a_server_key_that_exists_is_used() {
     fs::create_dir(folder.path("etc")).unwrap();
     let key = PrivateKey::new([9; 32]);
     key_file::create(Owner::Server, &folder.path("etc/server.key"), &key).unwrap();
-    let invitation: Invitation = folder.init("laptop").unwrap().parse().unwrap();
+    let invitation = folder.init("laptop").unwrap();
     assert_eq!(invitation.server, key.public());
+}
+
+#[test]
+fn an_invitation_that_cannot_be_shown_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let shown: Result<()> = init(
+        &folder.config(),
+        &folder.path("state"),
+        new("laptop"),
+        |_, _| anyhow::bail!("full"),
+    );
+    assert_eq!(shown.unwrap_err().to_string(), "full");
+    assert_eq!(folder.files(), [""; 0]);
 }

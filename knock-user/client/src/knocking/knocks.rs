@@ -42,6 +42,20 @@ pub(super) struct Parcel {
     pub(super) syns: Option<Knock>,
 }
 
+/// The addresses that a knock is bound to. Its SYNs and its datagram can leave from different ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sources {
+    pub(super) syns: Option<IpAddr>,
+    pub(super) datagram: Option<IpAddr>,
+}
+
+impl Sources {
+    /// Whether one of them is known.
+    pub(super) fn are_bound(self) -> bool {
+        self.syns.or(self.datagram).is_some()
+    }
+}
+
 impl Knocks {
     /// Reads the key of the plan, or prompts for the passphrase.
     pub(super) fn new(plan: &Plan) -> Result<Self> {
@@ -57,18 +71,14 @@ impl Knocks {
         }
     }
 
-    /// A knock that is bound to `source`, or unbound.
-    pub(super) fn parcel(
-        &mut self,
-        source: Option<IpAddr>,
-        lease: RequestedLease,
-    ) -> Result<Parcel> {
+    /// A knock that is bound to `sources`, or unbound.
+    pub(super) fn parcel(&mut self, sources: Sources, lease: RequestedLease) -> Result<Parcel> {
         match self {
             Self::Classic(knock) => Ok(Parcel {
                 datagram: None,
                 syns: Some(*knock),
             }),
-            Self::Keyed(knocks) => knocks.parcel(source, lease),
+            Self::Keyed(knocks) => knocks.parcel(sources, lease),
         }
     }
 }
@@ -97,9 +107,9 @@ impl KeyedKnocks {
         })
     }
 
-    fn parcel(&mut self, source: Option<IpAddr>, lease: RequestedLease) -> Result<Parcel> {
+    fn parcel(&mut self, sources: Sources, lease: RequestedLease) -> Result<Parcel> {
         let moment = Moment::now(&self.clock)?;
-        let beneficiary = match (self.whom, source) {
+        let beneficiary = match (self.whom, sources.datagram) {
             (Whom::Other(other), _) => Beneficiary::Other(other.get()),
             (Whom::Sender(_), Some(source)) => Beneficiary::Bound(source),
             (Whom::Sender(_), None) => Beneficiary::Sender,
@@ -113,7 +123,7 @@ impl KeyedKnocks {
             None => None,
         };
         let syns = match &mut self.syns {
-            Some(knocks) => Some(knocks.knock(source, lease.try_into()?, moment)),
+            Some(knocks) => Some(knocks.knock(sources.syns, lease.try_into()?, moment)),
             None => None,
         };
         Ok(Parcel { datagram, syns })

@@ -45,6 +45,11 @@ pub(super) fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -
         let last = window.port(u8::MAX);
         knock_ports.push(format!("TCP ports {}-{last}", window.base()));
     }
+    let scattered = if plan.transport().has_datagram() {
+        ""
+    } else {
+        "; a NAT gives each connection another address (--udp knocks with one datagram)"
+    };
     if let Some(udp) = plan.udp() {
         knock_ports.push(format!(
             "UDP port {udp}, or the server accepts no datagrams there"
@@ -66,7 +71,7 @@ pub(super) fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -
                 "the door requires a knock that is bound to an address (--source-ip ADDR)"
             };
             format!(
-                "a clock is wrong: check this host's clock, it shows {} (--time-offset corrects it for knocks); the server does not have the public key of this client's key (`knock pubkey FILE` prints it), or the server's public key is another one; the server has no door `{door}` for this client, or it does not open {port}; {filtered}; {binding}",
+                "a clock is wrong: check this host's clock, it shows {} (--time-offset corrects it for knocks); the server does not have the public key of this client's key (`knock pubkey FILE` prints it), or the server's public key is another one; the server has no door `{door}` for this client, or it does not open {port}; {filtered}; {binding}{scattered}",
                 humantime::format_rfc3339_seconds(now)
             )
         }

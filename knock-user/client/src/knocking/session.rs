@@ -1,11 +1,9 @@
 //! A plan in execution.
 
-use std::net::IpAddr;
-
 use anyhow::{Context as _, Result, anyhow};
 use knock_common::protocol::lease::RequestedLease;
 
-use super::knocks::Knocks;
+use super::knocks::{Knocks, Sources};
 use crate::{
     console::Console,
     datagram::{Datagram, send_datagrams},
@@ -15,17 +13,29 @@ use crate::{
     source_ip::Bound,
 };
 
-/// The address that a knock to `to` is bound to, and a note if it could not be learnt.
-pub(super) fn source_of(plan: &Plan, to: Address) -> (Option<IpAddr>, Option<String>) {
-    match plan.bound(to) {
-        Bound::To(source) => (Some(source), None),
-        Bound::Nowhere => (None, None),
-        Bound::Unknown => match plan.resolve_ip().address(to) {
-            Ok(source) => (source, None),
-            // Not an error: `auto` binds where it can, and an unbound knock is better than none.
-            Err(error) => (None, Some(format!("{:#}", anyhow!(error)))),
-        },
-    }
+/// The addresses that a knock to `to` is bound to, and a note if one could not be learnt.
+pub(super) fn sources_of(plan: &Plan, to: Address) -> (Sources, Option<String>) {
+    let (mut asked, mut note) = (None, None);
+    let mut source = |bound| match bound {
+        Bound::To(source) => Some(source),
+        Bound::Nowhere => None,
+        Bound::Unknown => *asked.get_or_insert_with(|| {
+            plan.resolve_ip().address(to).unwrap_or_else(|error| {
+                // Not an error: `auto` binds where it can, and an unbound knock is better than none.
+                note = Some(format!("{:#}", anyhow!(error)));
+                None
+            })
+        }),
+    };
+    let transport = plan.transport();
+    let sources = Sources {
+        syns: transport
+            .has_syns()
+            .then(|| source(plan.syns_bound(to)))
+            .flatten(),
+        datagram: source(plan.datagram_bound(to)),
+    };
+    (sources, note)
 }
 
 /// The state of a plan in execution.
@@ -34,7 +44,7 @@ pub(super) struct Session<'a, 'c> {
     pub(super) addresses: Vec<Address>,
     pub(super) knocks: Knocks,
     /// The addresses that knocks are bound to, as far as they have been looked up.
-    bound: Vec<(Address, Option<IpAddr>)>,
+    bound: Vec<(Address, Sources)>,
     /// The addresses that at least one knock was sent to.
     pub(super) reached: Vec<Address>,
     /// The notes already printed; a repeated failure is reported once.
@@ -66,8 +76,8 @@ impl<'a, 'c> Session<'a, 'c> {
         for address in self.addresses.clone() {
             // Two addresses never get the same knock: the daemon would accept the first and reject
             // the second as a replay.
-            let source = self.source(address)?;
-            let parcel = self.knocks.parcel(source, lease)?;
+            let sources = self.sources(address)?;
+            let parcel = self.knocks.parcel(sources, lease)?;
             datagrams.extend(parcel.datagram.map(|datagram| (address, datagram)));
             syns.extend(parcel.syns.map(|knock| (address, knock)));
         }
@@ -93,17 +103,17 @@ impl<'a, 'c> Session<'a, 'c> {
         fatal.map_or(Ok(()), Err)
     }
 
-    /// The address that a knock to `to` is bound to, if any. It is looked up once.
-    fn source(&mut self, to: Address) -> Result<Option<IpAddr>> {
-        if let Some((_, source)) = self.bound.iter().find(|(address, _)| *address == to) {
-            return Ok(*source);
+    /// The addresses that a knock to `to` is bound to, if any. They are looked up once.
+    fn sources(&mut self, to: Address) -> Result<Sources> {
+        if let Some((_, sources)) = self.bound.iter().find(|(address, _)| *address == to) {
+            return Ok(*sources);
         }
-        let (source, note) = source_of(self.plan, to);
+        let (sources, note) = sources_of(self.plan, to);
         if let Some(note) = note {
             self.note(note)?;
         }
-        self.bound.push((to, source));
-        Ok(source)
+        self.bound.push((to, sources));
+        Ok(sources)
     }
 
     /// Looks addresses up again for the next knock: this host may be in another network by now.
@@ -113,7 +123,7 @@ impl<'a, 'c> Session<'a, 'c> {
 
     /// Whether a knock was bound to an address.
     pub(super) fn is_bound(&self) -> bool {
-        self.bound.iter().any(|(_, source)| source.is_some())
+        self.bound.iter().any(|(_, sources)| sources.are_bound())
     }
 
     /// Sends the datagrams. Returns whether at least one was sent.

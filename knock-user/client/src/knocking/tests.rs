@@ -17,7 +17,7 @@ use knock_common::{
 };
 use knockd_credentials::{key_file, secret_file};
 
-use super::{report::causes, *};
+use super::{knocks::Sources, report::causes, *};
 use crate::cli::Cli;
 
 fn run(args: &[&str]) -> (Result<()>, String, String) {
@@ -213,7 +213,11 @@ fn two_addresses_never_share_a_knock() {
     let site = Site::new();
     let plan = site.plan("--source-ip none --udp --syn");
     let mut knocks = Knocks::new(&plan).unwrap();
-    let mut next = || knocks.parcel(None, RequestedLease::DOORS_DEFAULT).unwrap();
+    let mut next = || {
+        knocks
+            .parcel(Sources::default(), RequestedLease::DOORS_DEFAULT)
+            .unwrap()
+    };
     let (one, other) = (next(), next());
     assert_ne!(one.syns, other.syns);
     assert_ne!(one.datagram, other.datagram);

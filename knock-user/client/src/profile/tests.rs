@@ -74,7 +74,7 @@ fn refused(text: &str) -> String {
 fn invitation(host: &str) -> Invitation {
     Invitation {
         client: "laptop".into(),
-        host: host.into(),
+        host: host.parse().unwrap(),
         window: Window::new(40_000).unwrap(),
         server: PublicKey([8; 32]),
         udp: NonZeroU16::new(53),

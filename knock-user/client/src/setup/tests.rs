@@ -66,7 +66,7 @@ fn import_errors_do_not_show_the_secret() {
         (&URI[..130], "43 characters"),
         (&long, "--name"),
         (&nobody, "client"),
-        (&option, "--name"),
+        (&option, "server's name"),
     ] {
         let error = format!("{:#}", import(text, None, &mut profiles).unwrap_err());
         assert!(error.contains(expected), "{error}");
@@ -77,6 +77,36 @@ fn import_errors_do_not_show_the_secret() {
     import(URI, Some(&name("home")), &mut profiles).unwrap();
     let error = import(URI, Some(&name("home")), &mut profiles).unwrap_err();
     assert!(format!("{error:#}").contains("`home` already"), "{error:#}");
+}
+
+#[test]
+fn an_invitation_is_found_in_what_people_paste() {
+    for text in [
+        URI.to_owned(),
+        format!("  {URI}\r\n"),
+        format!("knock import '{URI}'"),
+        format!("knock import {URI}"),
+        format!("sudo knock import \"{URI}\""),
+        format!("$ knock import '{URI}'\n"),
+        format!("<{URI}>,"),
+        format!("here it is: {URI}."),
+    ] {
+        assert_eq!(find(&text).unwrap(), URI, "{text}");
+    }
+    let (start, end) = URI.split_at(100);
+    for (text, expected) in [
+        (format!("{URI} {URI}"), "more than one"),
+        (format!("knock import {URI} --name home"), "options"),
+        (
+            format!("{start}\n{end}&udp=1"),
+            "a line end in the invitation",
+        ),
+    ] {
+        let error = find(&text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("AAEC"), "{error}");
+    }
+    assert_eq!(find(" nothing ").unwrap(), "nothing");
 }
 
 #[test]

@@ -364,8 +364,8 @@ pub(super) const TABLES: &[Table] = &[
                 values: PATH,
                 default: Default::None("none; required for a classic client"),
                 meaning: "The file with the passphrase of a classic client; the path is relative to the \
-                          configuration file. Group and others must not have access. A trailing newline is \
-                          ignored.",
+                          configuration file. Group and others must not have access. Line ends at the end \
+                          are ignored.",
             },
         ],
     },

@@ -11,7 +11,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::log::entry::Entry;
+use crate::log::{entry::Entry, stderr};
 
 /// Formats an entry as an object with `time`, `level`, `message` and the event's fields.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ where
     ) -> fmt::Result {
         let entry = Entry::of(event);
         let line = Line {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            time: now(),
             level: &event.metadata().level().as_str().to_ascii_lowercase(),
             message: &entry.message,
             fields: &entry.fields,
@@ -49,6 +49,22 @@ where
         writer.write_str(&ascii_where_it_matters(&json))?;
         writer.write_char('\n')
     }
+}
+
+/// The line that reports `lost` entries.
+pub(super) fn notice(lost: u64) -> String {
+    let line = Line {
+        time: now(),
+        level: "warn",
+        message: &stderr::message(lost),
+        fields: &Map::new(),
+    };
+    // There is nothing in it that cannot be written.
+    serde_json::to_string(&line).unwrap_or_default() + "\n"
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
 /// Escapes characters that JSON permits in strings but that line readers or terminals interpret.

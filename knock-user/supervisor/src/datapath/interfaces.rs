@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
-    interface::Wanted,
+    interface::{MAX_NAME, Wanted},
     status::{Attachment, Traffic},
 };
 use tracing::warn;
@@ -36,6 +36,7 @@ impl Datapath {
             Ok(changes) => {
                 self.counters.interfaces_attached += changes.attached;
                 self.counters.interfaces_lost += changes.lost;
+                self.counters.interfaces_refused += changes.refused;
                 if changes.attached > 0 {
                     self.attached_at = monotonic();
                 }
@@ -75,12 +76,18 @@ impl Datapath {
     /// Counts the attachments, and logs which interfaces are `missing`.
     pub(super) fn await_interfaces(&mut self, missing: &[String]) {
         for interface in missing {
+            let kind = if interface.len() > MAX_NAME {
+                "alternative name of an interface"
+            } else {
+                "interface"
+            };
             warn!(
-                "there is no interface `{interface}`: waiting for it (`ip link` lists the interfaces)"
+                "there is no {kind} `{interface}`: waiting for it (`ip link` lists the interfaces)"
             );
         }
-        if let Source::Xdp(xdp) = &self.source {
+        if let Source::Xdp(xdp) = &mut self.source {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;
+            self.counters.interfaces_refused += xdp.take_refusals();
         }
         self.attached_at = monotonic();
         self.schedule_check();

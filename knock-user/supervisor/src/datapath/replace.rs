@@ -5,7 +5,10 @@ use std::{os::fd::OwnedFd, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use knock_common::gate::LeaseKey;
 use knockd_config::Config;
-use knockd_xdp::{leases::Gate, pins::PinDir};
+use knockd_xdp::{
+    leases::Gate,
+    pins::{Owner, PinDir},
+};
 use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::warn;
 
@@ -68,14 +71,25 @@ impl Datapath {
         if !pins {
             return;
         }
-        let root = config.gate.as_ref().map(|gate| gate.pin_dir.clone());
-        let root = root.unwrap_or_default();
-        let pins = self.pins.take().unwrap_or_else(|| PinDir::at(&root));
-        match PinDir::prepare(&root).and_then(|()| xdp.pin(gate, &pins)) {
-            Ok(()) => self.pins = Some(pins),
+        let pins = match self.pins.take() {
+            Some(pins) => PinDir::prepare(&resources::pin_dir(config)).map(|()| pins),
+            None => claim(config, self.owner.as_ref()),
+        };
+        match pins.and_then(|pins| xdp.pin(gate, &pins).map(|()| pins)) {
+            Ok(pins) => self.pins = Some(pins),
             Err(error) => self.report_unpinned(&error),
         }
     }
+}
+
+/// The pins of a gate that has none yet, for `owner`.
+fn claim(config: &Config, owner: Option<&Owner>) -> Result<PinDir> {
+    let root = resources::pin_dir(config);
+    let owner = owner.context("nothing is to be pinned")?;
+    PinDir::prepare(&root)?;
+    let pins = PinDir::claim(&root, owner, false)?;
+    pins.record(owner)?;
+    Ok(pins)
 }
 
 /// Grants `leases` in `gate`, if there is one.

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use knock_common::gate::Mode;
 use knockd_config::Config;
-use knockd_types::{
-    interface::Wanted,
-    status::{Attachment, GateStatus, Refusal},
-};
+use knockd_types::status::{Attachment, GateStatus, Refusal};
 use tracing::warn;
 
 use super::Datapath;
@@ -45,8 +42,8 @@ impl Datapath {
         }
     }
 
-    /// The state of the `wanted` interfaces; nothing if lines are read.
-    pub(crate) fn interface_status(&self, wanted: &Wanted) -> InterfaceStatus {
+    /// The state of the configured interfaces; nothing if lines are read.
+    pub(crate) fn interface_status(&self) -> InterfaceStatus {
         let Source::Xdp(xdp) = &self.source else {
             return InterfaceStatus::default();
         };
@@ -54,14 +51,10 @@ impl Datapath {
             warn!("cannot read the kernel's counters: {error:#}");
             BTreeMap::default()
         });
-        let attachments: Vec<_> = xdp.attachments().collect();
-        let refused: Vec<_> = xdp.refused().cloned().collect();
-        let attached = attachments.iter().map(|one| one.interface.as_str());
-        let refusing = refused.iter().map(|one| one.interface.as_str());
         InterfaceStatus {
-            awaited: awaited(wanted, &attached.chain(refusing).collect::<Vec<_>>()),
-            attachments,
-            refused,
+            awaited: xdp.missing().to_vec(),
+            attachments: xdp.attachments().collect(),
+            refused: xdp.refused().cloned().collect(),
             kernel,
         }
     }
@@ -80,30 +73,5 @@ impl Datapath {
             leases,
             outlives_daemon: self.pins.is_some(),
         })
-    }
-}
-
-/// The `wanted` interfaces that are not `present`.
-fn awaited(wanted: &Wanted, present: &[&str]) -> Vec<String> {
-    let Wanted::Named(names) = wanted else {
-        return Vec::new();
-    };
-    let names = names.iter().map(|one| &one.name);
-    let missing = names.filter(|name| !present.contains(&name.as_str()));
-    missing.cloned().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use knockd_types::interface::Hook;
-
-    use super::*;
-
-    #[test]
-    fn wanted_interfaces_that_do_not_exist_are_awaited() {
-        let wanted = Wanted::by_name(["eth0", "wg0"]);
-        assert_eq!(awaited(&wanted, &["eth0", "eth1"]), ["wg0"]);
-        assert_eq!(awaited(&wanted, &["wg0", "eth0"]), [""; 0]);
-        assert_eq!(awaited(&Wanted::Any(Hook::Auto), &[]), [""; 0]);
     }
 }

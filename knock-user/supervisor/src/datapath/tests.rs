@@ -62,7 +62,7 @@ fn lines_have_no_interfaces_and_no_program() {
     assert!(!datapath.follow_interfaces(&config.interfaces));
     assert_eq!(datapath.retry_at(), None);
     datapath.attach_unpinned(&config.interfaces).unwrap();
-    let status = datapath.interface_status(&config.interfaces);
+    let status = datapath.interface_status();
     assert!(status.attachments.is_empty() && status.awaited.is_empty());
     let ring = datapath.replace_program(&config, true, |_| Vec::new());
     assert!(ring.unwrap().is_empty());

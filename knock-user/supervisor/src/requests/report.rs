@@ -47,7 +47,7 @@ impl Supervisor {
     }
 
     fn state(&self) -> Report {
-        let interfaces = self.datapath.interface_status(&self.config.interfaces);
+        let interfaces = self.datapath.interface_status();
         Report {
             listening: self.datapath.listening(),
             attachments: interfaces.attachments,
