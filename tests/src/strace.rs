@@ -73,13 +73,15 @@ impl Strace {
         Ok(Self(strace))
     }
 
-    /// Detaches, if the process still exists.
+    /// Detaches, if the process still exists. Returns whether a call has failed on purpose.
     ///
     /// # Errors
     ///
     /// Returns an error if strace does not end.
-    pub fn detach(mut self) -> Result<()> {
-        self.end()
+    pub fn detach(mut self) -> Result<bool> {
+        self.end()?;
+        let lines = self.0.lines();
+        Ok(lines.iter().any(|line| line.text.contains("(INJECTED)")))
     }
 
     fn end(&mut self) -> Result<()> {

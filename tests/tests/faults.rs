@@ -73,6 +73,8 @@ enum Victim {
 /// A daemon that has opened and closed its door once: what it does only at the first knock is done.
 struct Guarded {
     scene: Scene,
+    /// How often the daemons before this one have accepted the knock during which a call fails.
+    accepted_before: usize,
     _ssh: Greeter,
 }
 
@@ -81,7 +83,11 @@ impl Guarded {
         let scene = Scene::with(CONFIGURATION).unwrap();
         scene.pair.add_client_address(TRUSTED).unwrap();
         let ssh = Greeter::start(&scene.pair.server, 22).unwrap();
-        let guarded = Self { scene, _ssh: ssh };
+        let guarded = Self {
+            scene,
+            accepted_before: 0,
+            _ssh: ssh,
+        };
         guarded.knock(BEFORE);
         let closed = ["closed door=\"brief\"", "source=192.0.2.5"];
         guarded.scene.logged(&closed).unwrap();
@@ -100,6 +106,16 @@ impl Guarded {
         let block = seal(&request("brief", source.ip()).unwrap()).unwrap();
         self.scene.send_block(block, source).unwrap();
         block
+    }
+
+    /// How often the knock during which a call fails was accepted.
+    fn accepted(&self) -> usize {
+        let source = format!("source={} ", SOURCE.ip());
+        let lines = self.scene.knockd.lines();
+        let accepted = lines
+            .iter()
+            .filter(|line| line.text.contains("accepted door") && line.text.contains(&source));
+        self.accepted_before + accepted.count()
     }
 
     /// How often the command `name` has run for `source`.
@@ -131,6 +147,7 @@ impl Guarded {
         let deadline = Instant::now() + SOON;
         while Instant::now() < deadline {
             if self.scene.knockd.has_ended().unwrap() {
+                self.accepted_before = self.accepted();
                 self.scene.restart().unwrap();
             }
             let mark = self.scene.knockd.mark();
@@ -173,7 +190,8 @@ fn ticks(process: u32) -> u64 {
 }
 
 /// Lets the call `step` of `victim` fail with `error`, and checks everything that must hold then.
-fn survive(victim: Victim, step: &Step, error: &str) {
+/// Returns whether the call was made: not each knock needs the same calls.
+fn survive(victim: Victim, step: &Step, error: &str) -> bool {
     let at = format!("{victim:?}: {step} fails with {error}");
     let mut guarded = Guarded::new();
     let process = guarded.process(victim);
@@ -184,7 +202,7 @@ fn survive(victim: Victim, step: &Step, error: &str) {
     let block = guarded.knock(SOURCE);
     let closed = ["closed door=\"brief\"", "source=192.0.2.2"];
     let has_closed = guarded.logs(mark, &closed, OPENING_AND_CLOSING);
-    strace.detach().unwrap();
+    let was_injected = strace.detach().unwrap();
     // Also if the daemon has died: the kernel ends the lease.
     while guarded.admits() {
         assert!(
@@ -215,7 +233,9 @@ fn survive(victim: Victim, step: &Step, error: &str) {
     // The recorded knock opens nothing, unless the fault kept it from being accepted.
     guarded.scene.send_block(block, SOURCE).unwrap();
     assert!(guarded.is_served(), "{at}");
-    assert!(guarded.count("open", SOURCE) <= 1, "{at}: accepted twice");
+    assert!(guarded.count("open", SOURCE) <= 1, "{at}: opened twice");
+    assert!(guarded.accepted() <= 1, "{at}: accepted twice");
+    was_injected
 }
 
 /// Lets each system call of `victim` fail.
@@ -230,17 +250,24 @@ fn survive_all(victim: Victim) {
         };
         cases.extend(errors.iter().map(|error| (step, *error)));
     }
-    let next = AtomicUsize::new(0);
+    let (next, injected) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((step, error)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    survive(victim, step, error);
+                    let was_injected = survive(victim, step, error);
+                    injected.fetch_add(usize::from(was_injected), Ordering::Relaxed);
                 }
             });
         }
     });
-    println!("{} system calls, {} faults", steps.len(), cases.len());
+    let injected = injected.into_inner();
+    println!(
+        "{} system calls, {injected} of {} faults",
+        steps.len(),
+        cases.len()
+    );
+    assert!(injected * 2 > cases.len(), "{injected} of {}", cases.len());
     assert!(steps.len() > 3, "{steps:?}");
 }
 

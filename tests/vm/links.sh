@@ -84,7 +84,10 @@ bond() {
 
 # An interface above the pair's, of the kind that the arguments say.
 above() {
-    pair && ip link add link srv name over type "$@" && address over cli && reaches
+    pair || return
+    # Otherwise the interface below answers for the address of the one above, and receives its packets.
+    sysctl -q net.ipv4.conf.srv.arp_ignore=1
+    ip link add link srv name over type "$@" && address over cli && reaches
 }
 
 vrf() {

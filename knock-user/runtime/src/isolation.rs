@@ -52,7 +52,8 @@ pub fn leave_terminal() -> bool {
     let Ok(terminal) = File::options().read(true).write(true).open(TERMINAL) else {
         return true;
     };
-    let is_leader = rustix::process::getsid(None).ok() == Some(rustix::process::getpid());
+    // Of a leader outside of this PID namespace the number is 0.
+    let is_leader = nix::unistd::getsid(None).ok() == Some(nix::unistd::getpid());
     // SAFETY: the call has no argument.
     !is_leader && unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) } == 0
 }

@@ -148,11 +148,6 @@ impl Datapath {
         ));
     }
 
-    /// Whether there is a gate.
-    pub(crate) fn has_gate(&self) -> bool {
-        self.gate.is_some()
-    }
-
     /// Whether the gate stays in force when this process ends.
     pub(crate) fn gate_stays(&self, config: &Config) -> bool {
         let on_stop = config.gate.as_ref().map(|gate| gate.on_stop);

@@ -187,10 +187,9 @@ impl Supervisor {
         self.exporter.stop().await;
     }
 
-    /// Only closes the doors that a previous daemon left open. With a gate, doors without a closing
-    /// command are left to the gate.
-    pub(crate) async fn close_restored(mut self, stop: &mut StopSignals) {
-        let gate_stays = self.datapath.has_gate();
+    /// Only closes the doors that a previous daemon left open. If `gate_stays`, doors without a closing
+    /// command are left to the gate, and stay in the journal.
+    pub(crate) async fn close_restored(mut self, stop: &mut StopSignals, gate_stays: bool) {
         self.close_doors(stop, gate_stays).await;
     }
 

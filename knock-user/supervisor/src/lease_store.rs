@@ -1,4 +1,4 @@
-//! The lease journal: the open doors that have to be closed. A record is on disk before its door
+//! The lease journal: the open doors that have to be closed. A record is written before its door
 //! opens, so that a daemon that was killed closes the door after its restart.
 
 pub(crate) mod slot;

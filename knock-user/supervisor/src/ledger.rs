@@ -1,8 +1,8 @@
 //! The doors and their leases.
 //!
 //! The ledger decides when a door opens and closes, and keeps everything that belongs to an open
-//! door in step: its lease in the gate, its record in the journal, and its command. A record is on
-//! disk before anything opens, and is removed after everything is closed.
+//! door in step: its lease in the gate, its record in the journal, and its command. A record is
+//! written before anything opens, and is removed after everything is closed.
 
 mod commands;
 mod journal;
@@ -99,7 +99,15 @@ impl Ledger {
         if let Some(store) = store {
             self.journal.set_store(store);
         }
+        let had_no_close = |open: &OpenDoor| self.catalog.door(open.key.door).close.is_none();
+        let open: Vec<_> = self.doors.open().filter(had_no_close).collect();
         self.catalog.update(config);
+        // A door that has a closing command now has to be closed also after a power failure.
+        for open in open {
+            if self.catalog.door(open.key.door).close.is_some() {
+                self.write_journal(open.key);
+            }
+        }
         let limits = config.limits;
         self.doors.set_max(limits.open_doors);
         self.executor

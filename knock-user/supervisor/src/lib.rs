@@ -98,6 +98,7 @@ pub async fn serve(
         Ok(previous) => (previous, Ok(())),
         Err(error) => (Previous::none(), Err(error)),
     };
+    let is_claimed = claimed.is_ok();
     let opened = claimed.and_then(|()| {
         let (source, gate) = open_source(&config, lines, &reporter)?;
         let watch = watch(&source)?;
@@ -109,9 +110,11 @@ pub async fn serve(
         Ok(opened) => opened,
         Err(error) => {
             // Doors that a previous daemon left open must not stay open until the error is fixed.
+            // A gate that could not be claimed stays in force, as far as is known.
+            let gate_stays = previous.gate.is_some() || !is_claimed;
             supervisor.restore_leases(previous.gate.as_ref());
             supervisor.datapath.set_source(Source::Ended, previous.gate);
-            supervisor.close_restored(&mut stop).await;
+            supervisor.close_restored(&mut stop, gate_stays).await;
             return Err(error);
         }
     };
@@ -123,8 +126,9 @@ pub async fn serve(
         previous.can_pin,
     );
     if let Err(error) = attached {
+        let gate_stays = previous.gate.is_some();
         supervisor.datapath.set_source(Source::Ended, previous.gate);
-        supervisor.close_restored(&mut stop).await;
+        supervisor.close_restored(&mut stop, gate_stays).await;
         return Err(error);
     }
     supervisor.datapath.set_watch(watch);

@@ -3,7 +3,7 @@
 
 use std::mem;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use aya::programs::XdpMode;
 use knockd_types::{
     interface::{Hook, Interface, Wanted},
@@ -50,6 +50,13 @@ impl Xdp {
             }
         }
         self.attached.missing = wanted.missing(&present);
+        // What depends on this daemon must not start as if it were protected.
+        if self.attached.entries.is_empty()
+            && let Some(refusal) = self.attached.refused.values().next()
+            && matches!(wanted, Wanted::Named(_))
+        {
+            bail!("{}", refusal.reason);
+        }
         Ok(self.attached.missing.clone())
     }
 

@@ -141,17 +141,16 @@ impl PinDir {
     pub fn claim(root: &Path, owner: &Owner, take_over: bool) -> Result<Self, Unclaimed> {
         let mut pins = Self::at(root);
         let root = || root.display().to_string();
-        let found = Owner::of(&pins.root);
-        let described = found
-            .as_ref()
-            .map_or_else(|| "unknown".into(), |found| found.described(owner));
+        let described = |found: Option<&Owner>| {
+            found.map_or_else(|| "unknown".into(), |found| found.described(owner))
+        };
         pins.lock = match lock(&pins.root) {
             Ok(Locked::Ours(lock)) => Some(lock),
             Ok(Locked::Missing) => None,
             Ok(Locked::Taken) => {
                 return Err(Unclaimed::InUse {
                     root: root(),
-                    owner: described,
+                    owner: described(Owner::of(&pins.root).as_ref()),
                 });
             }
             Err(error) => {
@@ -161,10 +160,16 @@ impl PinDir {
                 });
             }
         };
-        let is_ours = found.as_ref().is_some_and(|found| found.is_same(owner));
-        if is_ours || pins.is_empty() {
+        // After the lock: nobody else changes the record now.
+        let Some(found) = Owner::of(&pins.root) else {
+            // A knockd without such records has left them. To refuse them would leave its gate closed
+            // to everybody after an upgrade.
+            return Ok(pins);
+        };
+        if found.is_same(owner) || pins.is_empty() {
             return Ok(pins);
         }
+        let described = described(Some(&found));
         if !take_over && !pins.are_defunct() {
             return Err(Unclaimed::Foreign {
                 root: root(),
@@ -173,7 +178,7 @@ impl PinDir {
         }
         warn!("taking over the pins in {} ({described})", root());
         // A link in this network namespace is reused, so that the gate there has no gap.
-        if !found.is_some_and(|found| found.shares_network(owner)) {
+        if !found.shares_network(owner) {
             pins.remove_foreign();
         }
         Ok(pins)
@@ -191,13 +196,16 @@ impl PinDir {
             .with_context(|| format!("the owner of {} cannot be recorded", self.root.display()))
     }
 
-    /// Whether none of the pinned links is attached: their interfaces no longer exist. A filter may
-    /// always be in force.
+    /// Whether there are pinned links, and none of them is attached: their interfaces no longer exist.
+    /// A filter may always be in force, and without a link a knockd may wait for its interface.
     fn are_defunct(&self) -> bool {
-        self.links().iter().all(|link| match link.open() {
-            Ok(Pinned::Link(link)) => is_defunct(link).unwrap_or(false),
-            Ok(Pinned::Filter(_)) | Err(_) => false,
-        })
+        let links = self.links();
+        let mut all = links.iter();
+        !links.is_empty()
+            && all.all(|link| match link.open() {
+                Ok(Pinned::Link(link)) => is_defunct(link).unwrap_or(false),
+                Ok(Pinned::Filter(_)) | Err(_) => false,
+            })
     }
 
     /// Removes the pins of a knockd in another network namespace. Its filters stay in force there: only

@@ -6,10 +6,13 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
+use rustix::process::{Resource, getrlimit};
+
 /// More than a listener, an exporter, a reload and the commands that run at once need.
 const RESERVED: usize = 256;
 
-/// File descriptors that become free when it is dropped: as many as there are, up to [`RESERVED`].
+/// File descriptors that become free when it is dropped: up to [`RESERVED`], and up to a quarter of those
+/// that this process may have.
 #[derive(Debug)]
 pub(crate) struct Reserve(#[expect(dead_code, reason = "held open")] Vec<OwnedFd>);
 
@@ -18,7 +21,9 @@ impl Reserve {
     pub(crate) fn take() -> Self {
         let mut files = Vec::new();
         if let Ok(null) = File::open("/dev/null") {
-            let copies = (1..RESERVED).map_while(|_| null.as_fd().try_clone_to_owned().ok());
+            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let reserved = RESERVED.min(usize::try_from(limit / 4).unwrap_or(RESERVED));
+            let copies = (1..reserved).map_while(|_| null.as_fd().try_clone_to_owned().ok());
             files.extend(copies);
             files.push(null.into());
         }

@@ -36,7 +36,7 @@ fn leases_expire_without_the_daemon() {
     gated.refuses(STRANGER);
     let mut session = gated.connect(KNOCKER).unwrap();
     // The lease ends after two seconds, without a daemon to log it.
-    while gated.is_admitted(KNOCKER) {}
+    gated.awaits_refusal(KNOCKER);
     assert_eq!(session.ask("still there?").unwrap(), "still there?");
     gated.refuses(STRANGER);
 }
@@ -101,7 +101,7 @@ fn a_lease_that_expired_meanwhile_is_closed_once() {
     gated.knock(&[5], KNOCKER);
     gated.knock(&[1, 2, 3, 4], STRANGER);
     gated.kill();
-    while gated.is_admitted(KNOCKER) {}
+    gated.awaits_refusal(KNOCKER);
     gated.scene.restart().unwrap();
     gated.logged(&["closed door=\"short\""]);
     assert_eq!(gated.scene.files.commands(), ["close short"]);
@@ -119,7 +119,7 @@ fn a_clock_set_back_meanwhile_does_not_restore_a_lease() {
     let mut gated = Gated::new();
     gated.knock(&[5], KNOCKER);
     gated.kill();
-    while gated.is_admitted(KNOCKER) {}
+    gated.awaits_refusal(KNOCKER);
     let clock = Clock::new(&gated.scene.pair.server, &gated.scene.files).unwrap();
     clock.set(-3600).unwrap();
     gated.scene.restart().unwrap();

@@ -14,7 +14,7 @@ mod stop;
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use knock_tests::{
@@ -177,6 +177,14 @@ impl Gated {
     fn is_admitted(&self, source: IpAddr) -> bool {
         let server = SocketAddr::new(Pair::SERVER_V4.into(), 22);
         is_admitted(&self.scene.pair.client, source, TRUSTED, server).unwrap()
+    }
+
+    /// Waits until the gate no longer admits `source`.
+    fn awaits_refusal(&self, source: IpAddr) {
+        let deadline = Instant::now() + SOON;
+        while self.is_admitted(source) {
+            assert!(Instant::now() < deadline, "{source} is still admitted");
+        }
     }
 
     /// Runs `knockd` with `arguments` and this daemon's configuration on the server.

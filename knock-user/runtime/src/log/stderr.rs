@@ -144,6 +144,10 @@ impl State {
     }
 }
 
+/// The major number of /dev/null, /dev/kmsg and others (Documentation/admin-guide/devices.txt of the
+/// kernel).
+const MEMORY_DEVICES: u32 = 1;
+
 /// Writes as much of `bytes` as `file` takes without blocking, and returns how much that is.
 fn write_now(file: BorrowedFd<'_>, bytes: &[u8]) -> usize {
     let mut written = 0;
@@ -158,12 +162,21 @@ fn write_now(file: BorrowedFd<'_>, bytes: &[u8]) -> usize {
     written
 }
 
+/// Whether a file is a character device that tells when it can be written, as terminals do. Those of
+/// memory, such as /dev/kmsg, take everything and do not tell.
+fn is_slow_device(file: BorrowedFd<'_>) -> bool {
+    fstat(file).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && rustix::fs::major(stat.st_rdev) != MEMORY_DEVICES
+    })
+}
+
 fn write_once(file: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     let kind = file_type(file);
     if kind == Some(FileType::Socket) {
         return send(file, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
-    let may_block = matches!(kind, Some(FileType::Fifo | FileType::CharacterDevice))
+    let may_block = (kind == Some(FileType::Fifo) || is_slow_device(file))
         && !fcntl_getfl(file)?.contains(OFlags::NONBLOCK);
     if !may_block {
         return rustix::io::write(file, bytes);

@@ -71,13 +71,17 @@ impl Datapath {
         if !pins {
             return;
         }
-        let pins = match self.pins.take() {
-            Some(pins) => PinDir::prepare(&resources::pin_dir(config)).map(|()| pins),
-            None => claim(config, self.owner.as_ref()),
+        let prepared = match &self.pins {
+            Some(_) => PinDir::prepare(&resources::pin_dir(config)),
+            None => claim(config, self.owner.as_ref()).map(|pins| self.pins = Some(pins)),
         };
-        match pins.and_then(|pins| xdp.pin(gate, &pins).map(|()| pins)) {
-            Ok(pins) => self.pins = Some(pins),
-            Err(error) => self.report_unpinned(&error),
+        let pinned = prepared.and_then(|()| match &self.pins {
+            Some(pins) => xdp.pin(gate, pins),
+            None => Ok(()),
+        });
+        // The pins stay claimed: what is pinned of the gate is still this daemon's.
+        if let Err(error) = pinned {
+            self.report_unpinned(&error);
         }
     }
 }

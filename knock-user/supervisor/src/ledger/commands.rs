@@ -24,7 +24,7 @@ impl Ledger {
             self.counters.commands_failed += 1;
         }
         let step = self.finish(gate, task, ok);
-        // Not earlier: the record in the journal has to be on disk first.
+        // Not earlier: the record in the journal has to be written first.
         self.reporter.report(Event::Command {
             door: self.catalog.door(task.key.door).name.clone(),
             source: task.key.source,

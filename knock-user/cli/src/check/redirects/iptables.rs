@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::RangeInclusive};
 
 use knock_common::gate::Transport;
 
-use super::Redirect;
+use super::redirect::Redirect;
 
 /// The redirections in the rules of a table.
 pub(super) fn read(text: &str) -> Vec<Redirect> {
@@ -19,7 +19,8 @@ fn redirect(rule: &str) -> Option<Redirect> {
     let words: Vec<_> = rule.split_ascii_whitespace().collect();
     // The value of an option, unless a `!` before it negates it.
     let option = |name: &str| {
-        let at = words.iter().position(|word| *word == name)?;
+        // The last one: a comment before it may contain anything.
+        let at = words.iter().rposition(|word| *word == name)?;
         let is_negated = at > 0 && words[at - 1] == "!";
         words.get(at + 1).filter(|_| !is_negated).copied()
     };
@@ -40,9 +41,12 @@ fn redirect(rule: &str) -> Option<Redirect> {
     })
 }
 
-/// The ports of a destination on the loopback interface: `127.0.0.1:22` or `[::1]:22`.
+/// The ports of a destination on this host: `:22`, `127.0.0.1:22` or `[::1]:22`.
 fn local_port(destination: &str) -> Option<&str> {
     let (address, port) = destination.rsplit_once(':')?;
+    if address.is_empty() {
+        return Some(port);
+    }
     let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
     address.is_loopback().then_some(port)
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, ops::RangeInclusive};
 use knock_common::gate::Transport;
 use serde_json::Value;
 
-use super::Redirect;
+use super::redirect::Redirect;
 
 /// The redirections in a ruleset.
 pub(super) fn read(text: &str) -> Vec<Redirect> {
@@ -57,13 +57,19 @@ fn target(statement: &Value) -> Option<Value> {
     let dnat = &statement["dnat"];
     let port = if statement.get("redirect").is_some() {
         &statement["redirect"]["port"]
-    } else if dnat["addr"].as_str()?.parse::<IpAddr>().ok()?.is_loopback() {
+    } else if is_local(&dnat["addr"]) {
         &dnat["port"]
     } else {
         return None;
     };
     // Without a port it stays the same.
     (!port.is_null()).then(|| port.clone())
+}
+
+/// Whether an address is this host's: it is kept, or that of the loopback interface.
+fn is_local(address: &Value) -> bool {
+    let parsed = address.as_str().map(str::parse::<IpAddr>);
+    address.is_null() || parsed.is_some_and(|parsed| parsed.is_ok_and(|ip| ip.is_loopback()))
 }
 
 fn transport(name: &Value) -> Option<Transport> {

@@ -1,4 +1,8 @@
-use super::*;
+use std::ops::RangeInclusive;
+
+use knock_common::gate::Transport;
+
+use super::{redirect::Redirect, *};
 
 /// What nft 1.0.6 prints for one rule of a chain at this hook.
 fn ruleset(hook: &str, expr: &str) -> String {
@@ -56,8 +60,12 @@ fn rules_of_nft_are_read() {
     assert_eq!(prerouting(redirect), to(None, &[], ssh.clone()));
     let map = r#"{"redirect": {"port": {"map": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": [[2023, 22]]}}}}}"#;
     assert_eq!(prerouting(map), to(None, &[], ssh.clone()));
-    let local = r#"{"dnat": {"family": "ip", "addr": "127.0.0.1", "port": 22}}"#;
-    assert_eq!(prerouting(local), to(None, &[], ssh));
+    for local in [
+        r#"{"dnat": {"family": "ip", "addr": "127.0.0.1", "port": 22}}"#,
+        r#"{"dnat": {"port": 22}}"#,
+    ] {
+        assert_eq!(prerouting(local), to(None, &[], ssh.clone()), "{local}");
+    }
     let range = r#"{"redirect": {"port": {"range": [20, 30]}}}"#;
     assert_eq!(prerouting(range), to(None, &[], 20..=30));
 }
@@ -95,6 +103,7 @@ fn rules_of_iptables_are_read() {
 -A PREROUTING -p tcp -m tcp ! --dport 9 -j REDIRECT --to-ports 22
 -A PREROUTING -p tcp -m tcp --dport 7 -j DNAT --to-destination 127.0.0.1:22
 -A PREROUTING -p tcp -m tcp --dport 8 -j DNAT --to-destination [::1]:22
+-A PREROUTING -p tcp -m tcp --dport 10 -m comment --comment \"see -j RETURN\" -j DNAT --to-destination :22
 -A PREROUTING -p tcp -m tcp --dport 2226 -j DNAT --to-destination 192.0.2.1:22
 -A PREROUTING -p tcp -m tcp --dport 5 -j ACCEPT
 -A PREROUTING -p tcp -m tcp --dport 6 -j REDIRECT
@@ -107,6 +116,7 @@ COMMIT
         to(TCP, &[], 22..=22),
         to(TCP, &[7..=7], 22..=22),
         to(TCP, &[8..=8], 22..=22),
+        to(TCP, &[10..=10], 22..=22),
     ];
     assert_eq!(iptables::read(rules), expected.concat());
 }
