@@ -86,7 +86,8 @@ bond() {
 above() {
     pair || return
     # Otherwise the interface below answers for the address of the one above, and receives its packets.
-    sysctl -q net.ipv4.conf.srv.arp_ignore=1
+    # Below an ipvlan it has to.
+    [ "$1" != macvlan ] || sysctl -q net.ipv4.conf.srv.arp_ignore=1
     ip link add link srv name over type "$@" && address over cli && reaches
 }
 
