@@ -266,10 +266,14 @@ pub(crate) fn a_port_that_is_forwarded_is_not_called_closed(variant: Variant) {
             "nft add chain ip nat pre { type nat hook prerouting priority dstnat; }",
             "nft add rule ip nat pre tcp dport { 8443, 8444 } counter dnat to 198.51.100.2:443",
             "nft add rule ip nat pre tcp dport 9443 redirect to :443",
+            "nft add rule ip nat pre tcp dport 9500-9510 redirect to :443",
+            "nft add rule ip nat pre ip protocol tcp dnat to tcp dport map { 9600 : 198.51.100.2 . 443 }",
         ],
         Variant::Iptables | Variant::Legacy => &[
             "iptables -w -t nat -A PREROUTING -p tcp -m multiport --dports 8443,8444 -j DNAT --to-destination 198.51.100.2:443",
             "iptables -w -t nat -A PREROUTING -p tcp --dport 9443 -j REDIRECT --to-ports 443",
+            "iptables -w -t nat -A PREROUTING -p tcp --dport 9500:9510 -j REDIRECT --to-ports 443",
+            "iptables -w -t nat -A PREROUTING -p tcp --dport 9600 -j DNAT --to-destination 198.51.100.2:443",
         ],
     };
     let closed = "closed on this host to all but the open addresses: tcp port 22\n";
@@ -280,11 +284,11 @@ pub(crate) fn a_port_that_is_forwarded_is_not_called_closed(variant: Variant) {
         let output = command.args(rule.split(' ')).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
-    let arguments = ["setup", "22", "8443", "8444", "9443"];
+    let arguments = ["setup", "22", "8443", "8444", "9443", "9505", "9600"];
     for said in [firewall.run(&arguments), firewall.run(&["status"])] {
         assert!(said.contains(closed), "{said}");
         assert!(
-            said.contains("NOT closed, since address translation forwards it, for example to a container: tcp port 8443, 8444, 9443; the gate of knockd closes it"),
+            said.contains("NOT closed, since address translation forwards it, for example to a container: tcp port 8443, 8444, 9443, 9505, 9600; the gate of knockd closes it"),
             "{said}"
         );
     }
