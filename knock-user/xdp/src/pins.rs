@@ -71,6 +71,8 @@ pub struct PinDir {
     dir: PathBuf,
     /// Held if they are claimed.
     lock: Option<Lock>,
+    /// Whether the gate of another knockd was removed when they were claimed.
+    removed_foreign: bool,
 }
 
 /// A pinned link.
@@ -128,6 +130,7 @@ impl PinDir {
             root: root.to_owned(),
             dir: root.join(format!("v{LAYOUT_VERSION}")),
             lock: None,
+            removed_foreign: false,
         }
     }
 
@@ -180,6 +183,7 @@ impl PinDir {
         // A link in this network namespace is reused, so that the gate there has no gap.
         if !found.shares_network(owner) {
             pins.remove_foreign();
+            pins.removed_foreign = true;
         }
         Ok(pins)
     }
@@ -391,7 +395,9 @@ impl PinDir {
                 names[0]
             );
         }
-        if links.is_empty() {
+        if links.is_empty() && self.removed_foreign {
+            writeln!(out, "the gate of another knockd is removed")?;
+        } else if links.is_empty() {
             writeln!(out, "nothing was attached")?;
         } else if !ports.is_empty() {
             writeln!(out, "no longer protected: {}", ports.join(", "))?;

@@ -5,11 +5,11 @@ use std::process::{Command, Output};
 use knock_tests::{
     link::Pair,
     needs_bpf,
-    process::Running,
+    process::{Running, Signal},
     scene::{Files, SOON, program},
 };
 
-use crate::{CONFIGURATION, Gated, STRANGER};
+use crate::{CONFIGURATION, Gated, KNOCKER, STRANGER};
 
 /// The files of the second daemon.
 fn second() -> Files {
@@ -126,6 +126,54 @@ fn the_gate_of_a_knockd_that_is_gone_can_be_taken_over_on_purpose() {
     assert!(detached.status.success(), "{errors}");
     gated.scene.restart().unwrap();
     gated.refuses(STRANGER);
+}
+
+#[test]
+fn detach_tells_that_the_gate_was_anothers() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.scene.stop().unwrap();
+    let files = second();
+    let (detached, errors) = output(elsewhere(&gated, &files, &["detach", "--take-over"]));
+    assert!(detached.status.success(), "{errors}");
+    let told = String::from_utf8(detached.stdout).unwrap();
+    assert_eq!(told, "the gate of another knockd is removed\n");
+    gated.admits(STRANGER);
+}
+
+/// An upgrade from a knockd that wrote no such records.
+#[test]
+fn pins_without_an_owner_are_taken_over_without_a_gap() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.scene.knockd.signal(Signal::SIGKILL).unwrap();
+    gated.scene.knockd.wait(SOON).unwrap();
+    let server = &gated.scene.pair.server;
+    let removed = server
+        .command("rm")
+        .arg("/sys/fs/bpf/knockd/owner")
+        .status();
+    assert!(removed.unwrap().success());
+    gated.scene.restart().unwrap();
+    gated.logged(&["replacing the program of an earlier knockd"]);
+    gated.refuses(STRANGER);
+    gated.admits(KNOCKER);
+}
+
+#[test]
+fn a_start_that_is_refused_forgets_no_door() {
+    needs_bpf!();
+    let mut gated = Gated::new();
+    gated.knock(&[1, 2, 3, 4], KNOCKER);
+    gated.scene.knockd.signal(Signal::SIGKILL).unwrap();
+    gated.scene.knockd.wait(SOON).unwrap();
+    let refused = elsewhere(&gated, &gated.scene.files, &["--iface", "lo"]);
+    is_refused(refused, &["the pins in", "its gate is left alone"]);
+    gated.admits(KNOCKER);
+    gated.scene.restart().unwrap();
+    assert_eq!(gated.leases().len(), 1);
+    gated.admits(KNOCKER);
 }
 
 /// A container that is started again has a new network namespace.
