@@ -226,6 +226,8 @@ fn nothing_grows_in_a_day_of_use() {
     }
     // Leases end in the kernel by themselves.
     wait_until(|| measure(&scene).open == [0, 0]);
+    // Those of the last subscribers are closed soon.
+    wait_until(|| measure(&scene).files == before.files);
     let after = measure(&scene);
     println!(
         "{rounds} rounds in {:?}: {before:?}, then {after:?}",
