@@ -59,7 +59,7 @@ const ROWS: [Row; 6] = [
     Row {
         text: "CPU usage during the fastest possible SYN flood from one source, with 1,000 keys",
         scenario: "hostile",
-        case: "daemon CPU usage",
+        case: "one address: daemon CPU usage",
         unit: Unit::Percent,
         difference: false,
         subjects: [&["knockd-xdp, 1,000 clients"], &[], &[]],

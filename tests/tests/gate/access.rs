@@ -4,7 +4,7 @@ use std::thread;
 
 use knock_tests::{needs_bpf, process::Signal, scene::SOON};
 
-use crate::{Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
+use crate::{CONFIGURATION, Datagrams, Gated, KNOCKER, STRANGER, TRUSTED};
 
 #[test]
 fn a_lease_admits_one_address_until_it_expires_and_connections_continue() {
@@ -57,12 +57,13 @@ fn an_ipv6_lease_covers_the_address_or_its_prefix() {
 #[test]
 fn datagrams_extend_a_udp_lease_until_it_is_idle() {
     needs_bpf!();
-    let gated = Gated::new();
+    // Long enough for an emulated machine between two datagrams.
+    let gated = Gated::with(&CONFIGURATION.replace(r#"udp_idle = "2s""#, r#"udp_idle = "8s""#));
     let datagrams = Datagrams::new(&gated);
     datagrams.are_lost(&gated, KNOCKER);
     gated.knock(&[6], KNOCKER);
-    // Three times the lease's duration, with less than two seconds between datagrams.
-    for _ in 0..12 {
+    // Twice the lease's duration.
+    for _ in 0..8 {
         datagrams.arrive(&gated, KNOCKER);
         thread::sleep(crate::SILENCE * 5 / 3);
     }
