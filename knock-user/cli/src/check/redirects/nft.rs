@@ -52,7 +52,7 @@ fn redirect(statements: &[Value]) -> Option<Redirect> {
     Some(redirect)
 }
 
-/// The ports that a statement redirects to. A map may redirect to any.
+/// The expression of the ports that a statement redirects to.
 fn target(statement: &Value) -> Option<Value> {
     let dnat = &statement["dnat"];
     let port = if statement.get("redirect").is_some() {
