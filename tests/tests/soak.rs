@@ -206,6 +206,11 @@ fn anonymous(process: u32) -> u64 {
     kib.parse().unwrap()
 }
 
+/// Whether no process has more open files than before.
+fn no_more(now: &BTreeMap<String, usize>, before: &BTreeMap<String, usize>) -> bool {
+    now.iter().all(|(name, count)| *count <= before[name])
+}
+
 #[test]
 fn nothing_grows_in_a_day_of_use() {
     needs_bpf!();
@@ -224,17 +229,23 @@ fn nothing_grows_in_a_day_of_use() {
     for _ in 0..rounds {
         round(&scene);
     }
-    // Leases end in the kernel by themselves.
-    wait_until(|| measure(&scene).open == [0, 0]);
-    // Those of the last subscribers are closed soon.
-    wait_until(|| measure(&scene).files == before.files);
-    let after = measure(&scene);
+    // Leases end in the kernel by themselves, and a descriptor of a subscriber or of a reload may
+    // still be open for a moment: what counts is a moment at which nothing is.
+    let deadline = Instant::now() + SOON;
+    let after = loop {
+        let now = measure(&scene);
+        let is_at_rest = now.open == [0, 0] && no_more(&now.files, &before.files);
+        if is_at_rest || Instant::now() > deadline {
+            break now;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
     println!(
         "{rounds} rounds in {:?}: {before:?}, then {after:?}",
         begun.elapsed()
     );
     assert_eq!(after.open, [0, 0]);
-    assert_eq!(after.files, before.files);
+    assert!(no_more(&after.files, &before.files));
     assert_eq!(after.state, before.state);
     for (process, memory) in &after.memory {
         assert!(*memory <= before.memory[process] + SLACK, "{process}");
