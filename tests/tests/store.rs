@@ -351,3 +351,42 @@ fn on_a_full_disk_no_knock_is_accepted_that_cannot_be_recorded() {
         .logged(&["refused source=192.0.2.67 reason=replayed"])
         .unwrap();
 }
+
+/// A bound knock that finds every door taken is not used up: it opens the door when there is room. An
+/// unbound one is, since it would open the door to whoever has recorded it.
+#[test]
+fn a_bound_knock_that_finds_no_room_can_be_sent_again() {
+    knock_tests::needs_bpf!();
+    let one_door = format!("{PAIR_CONFIGURATION}\n[limits]\nopen_doors = 1\n");
+    let scene = Scene::with(&one_door).unwrap();
+    let own = seal(&request("ssh", SOURCE.ip()).unwrap()).unwrap();
+    let anywhere = seal(&unbound().unwrap()).unwrap();
+    let holder = SocketAddr::new([192, 0, 2, 6].into(), 40_000);
+    let taken = classic(PHONE, SSH, holder, Pair::SERVER_V4.into()).unwrap();
+    scene.send(&taken).unwrap();
+    scene.opened("ssh", holder.ip()).unwrap();
+    let refused = |block, source, reason: &str| {
+        let mark = scene.knockd.mark();
+        scene.send_block(block, source).unwrap();
+        let is_refusal = |line: &str| line.contains(reason);
+        scene.knockd.wait_for_after(mark, is_refusal, SOON).unwrap();
+    };
+    refused(own, SOURCE, "doors-full");
+    refused(anywhere, SOURCE, "doors-full");
+    let mut close = scene.watch("close").unwrap();
+    close.arg(holder.ip().to_string());
+    assert!(close.status().unwrap().success());
+    scene.logged(&["closed door=\"ssh\""]).unwrap();
+
+    refused(anywhere, STRANGER, "replayed");
+    scene.send_block(own, SOURCE).unwrap();
+    scene.opened("ssh", SOURCE.ip()).unwrap();
+    refused(own, STRANGER, "elsewhere");
+    assert!(
+        scene
+            .files
+            .commands()
+            .iter()
+            .all(|line| !line.contains("192.0.2.66"))
+    );
+}

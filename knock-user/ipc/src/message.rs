@@ -28,8 +28,10 @@ pub enum Message {
     Full {
         /// The client's number.
         client: u32,
-        /// The source address of the knock.
+        /// The address that the door would be open for.
         source: IpAddr,
+        /// The arrival of the knock's last packet, as in the request.
+        at: Duration,
     },
     /// The answer to [`Request::Report`](crate::request::Request::Report), with its query number.
     Report(u32, Box<Report>),

@@ -142,7 +142,8 @@ impl Listener {
         self.accepted_knocks.push(AcceptedKnock {
             request: self.request_for(&verified, at),
             source: arrival.source,
-            id: verified.single_use.map(|single_use| single_use.id),
+            single_use: verified.single_use,
+            is_bound: verified.is_bound,
         });
         true
     }
@@ -156,24 +157,48 @@ impl Listener {
         for AcceptedKnock {
             request,
             source,
-            id,
+            single_use,
+            is_bound,
         } in knocks
         {
-            match (&committed, id) {
-                (Err(error), Some(id)) => {
+            match (&committed, single_use) {
+                (Err(error), Some(SingleUse { id, .. })) => {
                     self.accepted.pop(&id);
                     self.refuse_unstored(
                         source,
                         &format!("the replay store has failed: {error:#}"),
                     );
                 }
-                _ => {
+                (_, single_use) => {
                     self.counters.accepted += 1;
+                    if let (Request::Open(open), Some(single_use), true) =
+                        (&request, single_use, is_bound)
+                    {
+                        let key = (open.client, open.source, open.at);
+                        self.returnable.put(key, single_use);
+                    }
                     requests.push(request);
                 }
             }
         }
         requests
+    }
+
+    /// Reports that the supervisor has no room for the door that a knock asked for.
+    ///
+    /// The knock is given back: until it is stale, it is accepted when it comes again. One that is not
+    /// bound stays used, since whoever has recorded it could open the door for an address of their own.
+    pub(super) fn refuse_full(&mut self, client: u32, source: IpAddr, at: Duration) {
+        if let Some(SingleUse { id, made_at }) = self.returnable.pop(&(client, source, at)) {
+            self.accepted.pop(&id);
+            if let Some(store) = &mut self.store {
+                store.give_back(&id, made_at);
+            }
+        }
+        let mut clients = self.config.auth.clients.iter();
+        let client = clients.position(|one| one.number == client);
+        let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
+        self.refuse(source, Reason::DoorsFull, client, detail);
     }
 
     /// Reports that a knock of `source` is refused because it cannot be stored.

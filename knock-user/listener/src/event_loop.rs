@@ -80,12 +80,7 @@ impl Listener {
                 }
             }
             Message::Took(effect, time) => self.metrics.observe(effect, time),
-            Message::Full { client, source } => {
-                let detail = "as many doors are open as `limits.open_doors` allows".to_owned();
-                let mut clients = self.config.auth.clients.iter();
-                let client = clients.position(|one| one.number == client);
-                self.refuse(source, Reason::DoorsFull, client, detail);
-            }
+            Message::Full { client, source, at } => self.refuse_full(client, source, at),
             Message::Report(number, report) => self.receive_report(number, *report),
             Message::Answer(number, outcome) => self.pending.answer(number, outcome),
             // `flush_kernel_log` waits for it.

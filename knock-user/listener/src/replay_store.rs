@@ -144,6 +144,15 @@ impl ReplayStore {
         written
     }
 
+    /// Makes a committed knock acceptable again, because it has opened nothing. Not on disk: after a
+    /// restart it is refused as accepted before.
+    pub(crate) fn give_back(&mut self, id: &[u8; 16], made_at: u64) {
+        if let Some(open) = &mut self.open {
+            // Its place in the order remains. When that is removed, the horizon covers the knock.
+            open.index.remove(&(made_at, *id));
+        }
+    }
+
     /// The open store. Opens it if it is not.
     fn opened(&mut self) -> Result<&mut Open> {
         let open = match self.open.take() {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     assembler::Assembler,
-    auth::Authenticator,
+    auth::{Authenticator, SingleUse},
     decrypted::DecryptedDatagrams,
     log_limit::Refusals,
     metrics::Metrics,
@@ -137,9 +137,13 @@ async fn next_datagrams(
 pub(crate) struct AcceptedKnock {
     pub(crate) request: Request,
     pub(crate) source: IpAddr,
-    /// The identity of a single-use knock.
-    pub(crate) id: Option<[u8; 16]>,
+    pub(crate) single_use: Option<SingleUse>,
+    /// Whether it opens a door for no other address than its own.
+    pub(crate) is_bound: bool,
 }
+
+/// What the supervisor repeats of a request that it refuses: client number, address and arrival.
+pub(crate) type RequestKey = (u32, IpAddr, Duration);
 
 /// The state of the event loop.
 pub(crate) struct Listener {
@@ -159,6 +163,8 @@ pub(crate) struct Listener {
     pub(crate) store_path: Option<PathBuf>,
     /// The latest accepted single-use knocks: where each came from, and when.
     pub(crate) accepted: LruCache<[u8; 16], (IpAddr, Duration)>,
+    /// The latest requests to open a door whose knock is given back if no door is free.
+    pub(crate) returnable: LruCache<RequestKey, SingleUse>,
     pub(crate) decrypted: DecryptedDatagrams,
     /// The accepted knocks of the current batch.
     pub(crate) accepted_knocks: Vec<AcceptedKnock>,
@@ -202,6 +208,7 @@ impl Listener {
             store: None,
             store_path,
             accepted: LruCache::new(ACCEPTED_KNOCKS),
+            returnable: LruCache::new(ACCEPTED_KNOCKS),
             decrypted: DecryptedDatagrams::new(),
             accepted_knocks: Vec::new(),
             refusals: Refusals::default(),

@@ -65,6 +65,23 @@ fn a_knock_is_accepted_once_also_after_a_restart() {
 }
 
 #[test]
+fn a_knock_that_is_given_back_is_accepted_once_more_until_a_restart() {
+    let dir = Dir::new();
+    let mut store = dir.open();
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    store.give_back(&id(1), NOW);
+    accepts(&mut store, 1, NOW, NOW).unwrap();
+    refused(accepts(&mut store, 1, NOW, NOW + 1), "accepted before");
+    // Nor when one of its two places is removed.
+    let late = NOW + 2 * DAY;
+    accepts(&mut store, 2, late, late).unwrap();
+    refused(accepts(&mut store, 1, NOW, late), "horizon");
+    store.give_back(&id(2), late);
+    drop(store);
+    refused(accepts(&mut dir.open(), 2, late, late), "accepted before");
+}
+
+#[test]
 fn a_copy_of_an_open_file_contains_the_accepted_knocks() {
     let dir = Dir::new();
     let mut store = dir.open();

@@ -1,7 +1,5 @@
 //! Opens a door, for an accepted knock or for the administrator.
 
-use std::net::IpAddr;
-
 use knockd_ipc::{message::Message, request::OpenDoor};
 use knockd_types::names::BY_HAND_NUMBER;
 use tracing::info;
@@ -46,14 +44,18 @@ impl Supervisor {
         };
         let arrival = self.config.metrics.is_some().then_some(request.at);
         if !self.ledger.open(&mut self.datapath, key, grant, arrival) {
-            self.refuse_full(request.client, request.source);
+            self.refuse_full(request);
         }
         Ok(Vec::new())
     }
 
-    fn refuse_full(&mut self, client: u32, source: IpAddr) {
+    fn refuse_full(&mut self, request: &OpenDoor) {
         self.counters.refused_doors_full += 1;
-        self.listener.send(Message::Full { client, source });
+        self.listener.send(Message::Full {
+            client: request.client,
+            source: request.source,
+            at: request.at,
+        });
     }
 
     /// Opens a door without a knock.
