@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
@@ -22,6 +22,7 @@ use knock_common::{
     protocol::classic::{ClassicKey, Sequence},
     window::Window,
 };
+use knockd_credentials::secret_file;
 use socket2::{Domain, Socket, Type};
 
 const PASSPHRASE: &str = "correct horse battery staple";
@@ -81,6 +82,19 @@ fn listen(ip: IpAddr) -> (Knock, Vec<TcpListener>) {
     })
 }
 
+/// Accepts `count` connections while `knock` runs. On Windows those that were reset before cannot be
+/// accepted.
+fn accept_while<T>(
+    listeners: &[TcpListener],
+    count: usize,
+    knock: impl FnOnce() -> T,
+) -> (T, Peers) {
+    thread::scope(|scope| {
+        let peers = scope.spawn(|| accept(listeners, count));
+        (knock(), peers.join().unwrap())
+    })
+}
+
 /// Accepts connections until there are `count` of them or 5 s have passed.
 fn accept(listeners: &[TcpListener], count: usize) -> Peers {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -99,15 +113,15 @@ fn accept(listeners: &[TcpListener], count: usize) -> Peers {
 
 fn arrives_in_order_of_source_ports(ip: IpAddr) {
     let (knock, listeners) = listen(ip);
-    let sent = {
+    let (sent, peers) = accept_while(&listeners, 32, || {
         let _alone = sockets();
         send(&knock, ip.into(), pace("2")).unwrap()
-    };
+    });
     assert_eq!(sent.note(), None);
 
     let expected = sent.source.ports().into_iter().zip(knock.ports());
     let expected: Peers = expected.map(|route| (route, 2)).collect();
-    assert_eq!(accept(&listeners, 32), expected);
+    assert_eq!(peers, expected);
 }
 
 #[test]
@@ -148,12 +162,7 @@ impl Program {
             folder: tempfile::tempdir().unwrap(),
         };
         let file = program.file();
-        fs::write(&file, passphrase).unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        }
+        secret_file::create(&file, passphrase).unwrap();
         let options = ["--classic", "--sequence", "1,2,3,4", "--passphrase-file"];
         program.command.args(options).arg(file);
         // The user who runs the tests may have profiles.
@@ -161,7 +170,7 @@ impl Program {
         program
             .command
             .env("HOME", empty_home)
-            .env("XDG_CONFIG_HOME", empty_home);
+            .env("KNOCK_CONFIG_DIR", empty_home);
         program
     }
 
@@ -194,7 +203,9 @@ fn the_program_knocks_and_prints_the_result() {
     let ip = Ipv4Addr::LOCALHOST.into();
     let (knock, listeners) = listen(ip);
     let base = knock.window().base().to_string();
-    let output = Program::new(PASSPHRASE).run(&["--base", &base, "--copies=1", "127.0.0.1"]);
+    let (output, peers) = accept_while(&listeners, 16, || {
+        Program::new(PASSPHRASE).run(&["--base", &base, "--copies=1", "127.0.0.1"])
+    });
     assert_eq!(
         text(&output.stdout),
         "knocked on 127.0.0.1 (16 SYNs, 1 copy); a knock is never answered: try the door now\n"
@@ -202,7 +213,6 @@ fn the_program_knocks_and_prints_the_result() {
     assert_eq!(text(&output.stderr), "");
     assert!(output.status.success());
 
-    let peers = accept(&listeners, 16);
     let (from, to): (Vec<u16>, Vec<u16>) = peers.into_keys().unzip();
     assert_eq!(to, knock.ports());
     assert!(from.windows(2).all(|pair| pair[1] == pair[0] + 1));

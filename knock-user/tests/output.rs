@@ -40,7 +40,7 @@ impl Folder {
         command.args(words).stderr(Stdio::piped());
         command
             .env("HOME", self.path(""))
-            .env("XDG_CONFIG_HOME", self.path("xdg"));
+            .env("KNOCK_CONFIG_DIR", self.path("profiles"));
         match stdout {
             "full" => command.stdout(File::options().write(true).open("/dev/full").unwrap()),
             "without a reader" => command.stdout(std::io::pipe().unwrap().1),

@@ -70,7 +70,7 @@ impl Machine {
         if id.is_err() && script.has_ended()? && script.wait(SOON)?.code() == Some(UNSUPPORTED) {
             let errors = script.text(Stream::Err);
             let missing = errors.lines().last().unwrap_or_default();
-            privilege::granted(false, &format!("{missing}, for a machine with systemd"));
+            let _ = privilege::granted(false, &format!("{missing}, for a machine with systemd"));
             return Ok(None);
         }
         let machine = Self {

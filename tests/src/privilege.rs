@@ -52,8 +52,13 @@ macro_rules! needs_bpf {
     };
 }
 
-/// Returns `allowed`. If it is false, prints that this test needs `what`, or panics if `CI` is set.
-pub(crate) fn granted(allowed: bool, what: &str) -> bool {
+/// Returns `allowed`. If it is false, prints that this test needs `what`.
+///
+/// # Panics
+///
+/// Panics instead if `CI` is set in the environment.
+#[must_use]
+pub fn granted(allowed: bool, what: &str) -> bool {
     if allowed {
         return true;
     }

@@ -30,6 +30,7 @@ mod targets;
 mod test;
 mod tools;
 mod vm;
+mod windows;
 mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -86,6 +87,8 @@ enum Task {
     Fuzz(fuzz::Choice),
     /// Run all tests with counters, and write the share of executed lines to docs/coverage.md
     Coverage,
+    /// Lint, build and test the client for Windows, which runs under wine
+    Windows,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -131,6 +134,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Bench(choice) => bench::bench(&workspace, choice),
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),
+        Task::Windows => windows::test_alone(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

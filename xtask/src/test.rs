@@ -18,7 +18,7 @@ use crate::{
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
-    targets, vm,
+    targets, vm, windows,
     workspace::{BENCH_EBPF, EBPF, PROGRAMS, Workspace, run},
 };
 
@@ -146,6 +146,9 @@ impl Run<'_> {
             true => 100_000_000,
             false => 2_000_000,
         };
+        steps.run("the client for Windows, under wine", || {
+            windows::test(workspace, summary)
+        })?;
         steps.run(
             format!("{blocks} random blocks and datagrams against the checks of knocks"),
             || unit::run_random_blocks(workspace, blocks, summary),

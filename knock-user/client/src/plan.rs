@@ -22,7 +22,7 @@ use crate::{
     resolve_ip::ResolveIp,
     route::Via,
     secret::Secret,
-    server::{Address, Families, Server},
+    server::{Address, Families, LOOKUP_LIMIT, Server},
     source_ip::{Bound, HostAddress, SourceIp},
     transport::{Transport, UdpPort},
     verify::{TcpPort, Timeout},
@@ -126,15 +126,21 @@ impl Plan {
         }
     }
 
-    /// The server's addresses to knock on. Uses the system's resolver, which may take seconds.
+    /// The server's addresses to knock on. Uses the system's resolver, for no longer than the port to
+    /// verify may take to answer.
     pub(super) fn addresses(&self) -> Result<Vec<Address>> {
-        self.server.addresses(self.families).map_err(|error| {
-            let error = anyhow!(error);
-            match self.protocol.source_ip().and_then(SourceIp::family) {
-                Some(_) => error.context("no address in the family of --source-ip"),
-                None => error,
-            }
-        })
+        let limit = self
+            .verify
+            .map_or(LOOKUP_LIMIT, |(_, timeout)| timeout.get().min(LOOKUP_LIMIT));
+        self.server
+            .addresses(self.families, limit)
+            .map_err(|error| {
+                let error = anyhow!(error);
+                match self.protocol.source_ip().and_then(SourceIp::family) {
+                    Some(_) => error.context("no address in the family of --source-ip"),
+                    None => error,
+                }
+            })
     }
 
     /// How a knock travels.

@@ -1,12 +1,13 @@
-//! Profiles: the stored servers of a user, in the user's configuration directory.
+//! Profiles: the stored servers of a user, in a directory of their own.
 //!
-//! `knock/knock.toml` in that directory contains the profiles but no secrets; each key is in a
-//! file of its own. Only [`Profiles::add`] writes, and it only appends.
+//! `knock.toml` in that directory contains the profiles but no secrets; each key is in a file of its
+//! own. Only [`Profiles::add`] writes, and it only appends.
 
 pub(crate) mod file;
 mod settings;
 
 use std::{
+    env,
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -14,7 +15,11 @@ use std::{
 
 use directories::BaseDirs;
 use knock_common::protocol::identity::{Owner, PrivateKey};
-use knockd_credentials::{invitation::Invitation, key_file};
+use knockd_credentials::{
+    access::{self, MAKE_READ_ONLY},
+    invitation::Invitation,
+    key_file,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use thiserror::Error;
 
@@ -29,6 +34,10 @@ const MAX_LEN: u64 = 1 << 20;
 
 const FILE_NAME: &str = "knock.toml";
 
+/// The variable that names the directory of the profiles, in the place of `knock` in the user's
+/// configuration directory.
+pub const DIRECTORY_VARIABLE: &str = "KNOCK_CONFIG_DIR";
+
 /// The directory of the keys, beside the profiles' file.
 const KEYS: &str = "keys";
 
@@ -41,6 +50,13 @@ const HEADER: &str = "\
 /// The characters of a name that the name of its key's file percent-encodes. The others are
 /// valid in file names on every system.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+
+/// File names that are devices on Windows, also with an extension (Microsoft, "Naming Files, Paths, and
+/// Namespaces").
+const DEVICES: [&str; 22] = [
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8",
+    "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+];
 
 /// The profiles of a user and their directory.
 #[derive(Clone, Debug)]
@@ -65,12 +81,12 @@ pub enum ProfilesError {
         error: io::Error,
     },
     /// Other users could redirect this user's knocks.
-    #[error("{}: group or others can change it (mode {mode:04o}): use chmod go-w, and check its content", path.display())]
+    #[error("{}: others can change it ({source_of_access}): use {MAKE_READ_ONLY}, and check its content", path.display())]
     Writable {
         /// The file.
         path: PathBuf,
-        /// Its mode.
-        mode: u32,
+        /// Its mode, or its access control list.
+        source_of_access: String,
     },
     /// It is not a file of profiles.
     #[error("{}: it is longer than {MAX_LEN} bytes: is it the right file?", path.display())]
@@ -107,11 +123,15 @@ impl Profiles {
     ///
     /// # Errors
     ///
-    /// Returns [`ProfilesError`] if there is no configuration directory, or as [`Profiles::load`]
-    /// does.
+    /// Returns [`ProfilesError`] if there is no configuration directory and [`DIRECTORY_VARIABLE`] names
+    /// none, or as [`Profiles::load`] does.
     pub fn of_user() -> Result<Self, ProfilesError> {
+        if let Some(folder) = env::var_os(DIRECTORY_VARIABLE).filter(|name| !name.is_empty()) {
+            return Self::load(folder.into());
+        }
         let folders = BaseDirs::new().ok_or(ProfilesError::NoHome)?;
-        Self::load(folders.config_dir().join("knock"))
+        // On Windows the other configuration directory is copied between the computers of a domain.
+        Self::load(folders.config_local_dir().join("knock"))
     }
 
     /// An empty set, for a user without a configuration directory.
@@ -177,11 +197,13 @@ impl Profiles {
         key: &PrivateKey,
     ) -> Result<(), ProfilesError> {
         let path = self.folder.join(FILE_NAME);
-        if self.get(name.as_str()).is_some() {
-            let name = name.clone();
+        // Some file systems do not distinguish case, and neither does a person on the phone.
+        let is_same = |other: &&Profile| other.name.as_str().eq_ignore_ascii_case(name.as_str());
+        if let Some(other) = self.iter().find(is_same) {
+            let name = other.name.clone();
             return Err(ProfilesError::Exists { name, path });
         }
-        let file = format!("{}.key", file_name_of(name.as_str()));
+        let file = key_file_of(name.as_str());
         let entry = file::Entry {
             name: name.as_str(),
             host: server.as_str(),
@@ -242,29 +264,33 @@ fn read(path: &Path) -> Result<String, ProfilesError> {
     Ok(text)
 }
 
-#[cfg(unix)]
 fn refuse_writable(file: &File, path: &Path) -> Result<(), ProfilesError> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let metadata = file.metadata().map_err(|error| io_error(path, error))?;
-    match metadata.mode() & 0o7777 {
-        mode if mode & 0o022 == 0 => Ok(()),
-        mode => Err(ProfilesError::Writable {
+    let others = access::of_others(file).map_err(|error| io_error(path, error))?;
+    if others.write {
+        return Err(ProfilesError::Writable {
             path: path.to_owned(),
-            mode,
-        }),
+            source_of_access: others.source,
+        });
     }
-}
-
-/// On other systems, inherited access control lists protect a user's files; they are not checked.
-#[cfg(not(unix))]
-fn refuse_writable(_file: &File, _path: &Path) -> Result<(), ProfilesError> {
     Ok(())
 }
 
 /// `name` as part of a file's name.
 pub(super) fn file_name_of(name: &str) -> PercentEncode<'_> {
     utf8_percent_encode(name, ENCODED)
+}
+
+/// The file of the key of the profile `name`.
+fn key_file_of(name: &str) -> String {
+    let file = format!("{}.key", file_name_of(name));
+    let stem = file.split('.').next().unwrap_or_default();
+    match DEVICES
+        .iter()
+        .any(|device| stem.eq_ignore_ascii_case(device))
+    {
+        true => format!("_{file}"),
+        false => file,
+    }
 }
 
 /// Creates the directory `path` and its parents, accessible only by their owner.

@@ -27,12 +27,16 @@ const HOLD: Duration = if cfg!(any(target_os = "linux", target_os = "android")) 
     Duration::from_millis(200)
 };
 
-/// When a system retransmits an unanswered SYN (RFC 6298, section 2). A retransmission out of
-/// order would only cost the daemon time.
-const RETRANSMISSION: Duration = Duration::from_secs(1);
+/// When a system sends a SYN again at the earliest: Windows half a second after a reset, every system
+/// a second after an unanswered one (RFC 6298, section 2). That SYN would be out of order.
+const RETRANSMISSION: Duration = Duration::from_millis(500);
 
-// Sockets are checked before each SYN, so one may stay open for HOLD and one delay.
-const _: () = assert!(HOLD.as_millis() + Delay::MAX.as_millis() < RETRANSMISSION.as_millis());
+const _: () = assert!(HOLD.as_millis() < RETRANSMISSION.as_millis());
+
+/// How often a source port of a further copy is tried, and the pause in between: Windows may release
+/// the port of the copy before a moment after its socket was closed.
+const REBINDS: usize = 5;
+const REBIND_PAUSE: Duration = Duration::from_millis(10);
 
 /// The result of a sent knock.
 #[derive(Debug)]
@@ -216,7 +220,9 @@ impl<S: Stack> Transmission<'_, S> {
             self.pause();
             // Releases the port for the next copy.
             self.open[i] = None;
-            let sent = self.bind(i).and_then(|socket| self.connect(i, socket));
+            let sent = self
+                .bind_again(i)
+                .and_then(|socket| self.connect(i, socket));
             if let Err(error) = sent {
                 let (port, _) = self.routes[i];
                 missed.push(Missed { copy, port, error });
@@ -229,6 +235,18 @@ impl<S: Stack> Transmission<'_, S> {
         self.stack.bind(self.to.with_port(port), from)
     }
 
+    fn bind_again(&mut self, i: usize) -> io::Result<S::Socket> {
+        for _ in 1..REBINDS {
+            match self.bind(i) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    self.stack.sleep(REBIND_PAUSE);
+                }
+                bound => return bound,
+            }
+        }
+        self.bind(i)
+    }
+
     fn connect(&mut self, i: usize, socket: S::Socket) -> io::Result<()> {
         let (_, port) = self.routes[i];
         let now = self.stack.now();
@@ -237,9 +255,19 @@ impl<S: Stack> Transmission<'_, S> {
         Ok(())
     }
 
+    /// Waits for the delay between two SYNs, and meanwhile closes each socket when its time is over.
     fn pause(&mut self) {
-        self.stack.sleep(self.delay.get());
-        self.close_held();
+        let until = self.stack.now() + self.delay.get();
+        loop {
+            let over = self.open.iter().flatten().map(|(sent, _)| *sent + HOLD);
+            let next = over.min().map_or(until, |over| over.min(until));
+            let now = self.stack.now();
+            self.stack.sleep(next.saturating_duration_since(now));
+            self.close_held();
+            if next == until {
+                return;
+            }
+        }
     }
 
     fn close_held(&mut self) {

@@ -4,6 +4,9 @@ use std::{
     fmt, io,
     net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs as _},
     str::FromStr,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use knockd_credentials::host::{Host, InvalidHost};
@@ -106,6 +109,14 @@ pub enum LookupError {
         /// The error of the system's resolver.
         source: io::Error,
     },
+    /// The resolver does not answer.
+    #[error("cannot find an address of {server}: no name server answered within {}; check this host's name servers, or use the server's IP address", humantime::format_duration(*.limit))]
+    Silent {
+        /// The name.
+        server: Server,
+        /// The time that it had.
+        limit: Duration,
+    },
     /// There are addresses, but none of this family.
     #[error("{server} has no {}", match families {
         Families::Both => "IP address",
@@ -120,27 +131,36 @@ pub enum LookupError {
     },
 }
 
+/// How long the system's resolver may take: long enough to ask a second name server, which glibc
+/// does after five seconds.
+pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+
 impl Server {
     /// The addresses to knock on: at most one of each family, IPv4 first.
     ///
-    /// Uses the system's resolver, which may take seconds.
+    /// Uses the system's resolver, for up to `limit`.
     ///
     /// # Errors
     ///
     /// Returns [`LookupError`] if there is no such address.
-    pub fn addresses(&self, families: Families) -> Result<Vec<Address>, LookupError> {
+    pub fn addresses(
+        &self,
+        families: Families,
+        limit: Duration,
+    ) -> Result<Vec<Address>, LookupError> {
         let host: Host = self.0.parse().map_err(|source| LookupError::Invalid {
             server: self.clone(),
             source,
         })?;
-        let found =
-            (host.as_str(), 0)
-                .to_socket_addrs()
-                .map_err(|source| LookupError::Unresolved {
-                    server: self.clone(),
-                    source,
-                })?;
-        let chosen = first_of_each(found.map(Address::from), families);
+        let resolved = resolve(host, limit).ok_or_else(|| LookupError::Silent {
+            server: self.clone(),
+            limit,
+        })?;
+        let found = resolved.map_err(|source| LookupError::Unresolved {
+            server: self.clone(),
+            source,
+        })?;
+        let chosen = first_of_each(found.into_iter().map(Address::from), families);
         if chosen.is_empty() {
             return Err(LookupError::NoneOfFamily {
                 server: self.clone(),
@@ -149,6 +169,23 @@ impl Server {
         }
         Ok(chosen)
     }
+}
+
+/// What the system's resolver answers; `None` if it does not within `limit`.
+///
+/// It has no time limit of its own that a program could set. The thread that waits for it ends with
+/// the process.
+fn resolve(host: Host, limit: Duration) -> Option<io::Result<Vec<SocketAddr>>> {
+    let (answer, answers) = mpsc::sync_channel(1);
+    let look_up = move || {
+        let found = (host.as_str(), 0).to_socket_addrs();
+        // Nobody may be waiting any more.
+        let _ = answer.send(found.map(Vec::from_iter));
+    };
+    if let Err(error) = thread::Builder::new().spawn(look_up) {
+        return Some(Err(error));
+    }
+    answers.recv_timeout(limit).ok()
 }
 
 fn first_of_each(found: impl Iterator<Item = Address>, families: Families) -> Vec<Address> {
@@ -237,9 +274,11 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(60);
+
     fn addresses(server: &str, families: Families) -> Result<String, String> {
         let server: Server = server.parse().unwrap();
-        match server.addresses(families) {
+        match server.addresses(families, SOON) {
             Ok(found) => {
                 let found: Vec<String> = found.iter().map(Address::to_string).collect();
                 Ok(found.join(" "))
@@ -293,7 +332,7 @@ mod tests {
             "fe80::1%1"
         );
         let server: Server = "[fe80::1%lo]".parse().unwrap();
-        let found = server.addresses(Families::Ipv6).unwrap();
+        let found = server.addresses(Families::Ipv6, SOON).unwrap();
         assert_eq!(found[0].with_port(61000).to_string(), "[fe80::1%1]:61000");
     }
 

@@ -203,7 +203,7 @@ fn every_mistake_names_file_line_and_key() {
         (
             "laptop.pass",
             "exposed.pass",
-            "knockd.toml:7: passphrase_file: exposed.pass: group or others can read or change it (mode 0644)",
+            "knockd.toml:7: passphrase_file: exposed.pass: others can read or change it (mode 0644)",
         ),
         (
             "laptop.pass",

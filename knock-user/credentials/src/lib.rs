@@ -1,5 +1,6 @@
 //! Key files, passphrases and invitations, shared by the client and the daemon.
 
+pub mod access;
 pub mod host;
 pub mod invitation;
 pub mod key_file;

@@ -1,13 +1,15 @@
 //! Secret files: read only if no other user can access them, and created the same way.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read as _, Write as _},
     path::Path,
 };
 
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use crate::access::{self, MAKE_PRIVATE};
 
 /// The byte order marks of UTF-8 and UTF-16.
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -21,9 +23,9 @@ pub enum SecretFileError {
     Io(io::Error),
     /// Users other than its owner can read or change it.
     #[error(
-        "group or others can read or change it (mode {0:04o}): use chmod 600, and replace the secret if another user may have seen it"
+        "others can read or change it ({0}): use {MAKE_PRIVATE}, and replace the secret if another user may have seen it"
     )]
-    Exposed(u32),
+    Exposed(String),
     /// It is text in another encoding, as Windows programs write it.
     #[error(
         "it is UTF-16 text: save it as UTF-8 or ASCII, in PowerShell with `Set-Content -Encoding ascii`"
@@ -38,8 +40,7 @@ pub enum SecretFileError {
 ///
 /// # Errors
 ///
-/// Returns [`SecretFileError`] if it cannot be read, is longer or, on Unix, can be read or
-/// changed by group or others.
+/// Returns [`SecretFileError`] if it cannot be read, is longer, or can be read or changed by others.
 pub fn read(path: &Path, max_len: usize) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let file = File::open(path).map_err(SecretFileError::Io)?;
     refuse_exposed(&file)?;
@@ -88,31 +89,17 @@ pub fn read_text(path: &Path, max_len: usize) -> Result<Zeroizing<Vec<u8>>, Secr
 ///
 /// Returns an error if the file exists or cannot be written.
 pub fn create(path: &Path, line: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = access::create_private(path)?;
     file.write_all(line.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
 }
 
-#[cfg(unix)]
 fn refuse_exposed(file: &File) -> Result<(), SecretFileError> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let mode = file.metadata().map_err(SecretFileError::Io)?.mode() & 0o7777;
-    if mode & 0o066 == 0 {
-        Ok(())
-    } else {
-        Err(SecretFileError::Exposed(mode))
+    let others = access::of_others(file).map_err(SecretFileError::Io)?;
+    if others.read || others.write {
+        return Err(SecretFileError::Exposed(others.source));
     }
-}
-
-/// On other systems, inherited access control lists protect a user's files; they are not checked.
-#[cfg(not(unix))]
-fn refuse_exposed(_file: &File) -> Result<(), SecretFileError> {
     Ok(())
 }
 

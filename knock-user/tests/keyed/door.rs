@@ -3,6 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,8 +27,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A window in which all 256 ports listen.
 pub(crate) struct Receiver {
     window: Window,
-    listeners: Vec<TcpListener>,
+    /// The source port and the offset of each connection.
+    connections: mpsc::Receiver<(u16, u8)>,
     received: BTreeMap<u16, u8>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Receiver {
@@ -37,11 +50,15 @@ impl Receiver {
         (10_000..30_000)
             .step_by(256)
             .find_map(|base| {
-                let listeners = (base..base + 256).map(listen).collect::<Result<_, _>>();
+                let listeners: Result<Vec<_>, _> = (base..base + 256).map(listen).collect();
+                let (sender, connections) = mpsc::channel();
+                let is_over = Arc::new(AtomicBool::new(false));
+                accept(listeners.ok()?, sender, Arc::clone(&is_over));
                 Some(Self {
                     window: Window::new(base).unwrap(),
-                    listeners: listeners.ok()?,
+                    connections,
                     received: BTreeMap::new(),
+                    is_over,
                 })
             })
             .unwrap()
@@ -58,17 +75,10 @@ impl Receiver {
             if let Some(block) = self.complete() {
                 return block;
             }
-            assert!(Instant::now() < deadline, "no knock arrives");
-            self.listen();
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn listen(&mut self) {
-        for (offset, listener) in (0..=u8::MAX).zip(&self.listeners) {
-            while let Ok((_, peer)) = listener.accept() {
-                self.received.insert(peer.port(), offset);
-            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let connection = self.connections.recv_timeout(left);
+            let (port, offset) = connection.expect("no knock arrives");
+            self.received.insert(port, offset);
         }
     }
 
@@ -84,6 +94,26 @@ impl Receiver {
         });
         Some(Block(offsets))
     }
+}
+
+/// Accepts connections until `is_over`. On Windows those that were reset before cannot be accepted, so
+/// this does not wait until the client has ended.
+fn accept(
+    listeners: Vec<TcpListener>,
+    connections: mpsc::Sender<(u16, u8)>,
+    is_over: Arc<AtomicBool>,
+) {
+    thread::spawn(move || {
+        while !is_over.load(Ordering::Relaxed) {
+            for (offset, listener) in (0..=u8::MAX).zip(&listeners) {
+                while let Ok((_, peer)) = listener.accept() {
+                    // Fails when nobody waits for a knock any more.
+                    let _ = connections.send((peer.port(), offset));
+                }
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
 }
 
 /// A port that is reserved for this test.

@@ -70,7 +70,7 @@ impl Home {
     pub(crate) fn enter(&self, command: &mut Command) {
         command
             .env("HOME", self.folder.path())
-            .env("XDG_CONFIG_HOME", self.path("config"));
+            .env("KNOCK_CONFIG_DIR", self.path("config/knock"));
     }
 
     pub(crate) fn program() -> &'static Path {

@@ -335,6 +335,26 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
+fn names_that_differ_in_case_only_are_one() {
+    let folder = folder(FULL);
+    let error = add(folder.path(), "HOME", "192.0.2.7").unwrap_err();
+    assert!(error.to_string().contains("a profile `home`"), "{error}");
+}
+
+#[test]
+fn no_key_file_is_a_device_of_windows() {
+    for (name, file) in [
+        ("con", "_con.key"),
+        ("NUL", "_NUL.key"),
+        ("com1.example", "_com1.example.key"),
+        ("console", "console.key"),
+        ("_con", "_con.key"),
+    ] {
+        assert_eq!(key_file_of(name), file);
+    }
+}
+
+#[test]
 fn a_name_can_be_typed() {
     for (name, good) in [
         ("home", true),

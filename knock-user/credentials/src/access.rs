@@ -1,0 +1,49 @@
+//! Who besides its owner can use a file, and files that only their owner can use.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+use std::{fs::File, io, path::Path};
+
+#[cfg(unix)]
+use self::unix as system;
+#[cfg(windows)]
+use self::windows as system;
+
+/// The command that makes a file its owner's alone, for messages.
+pub const MAKE_PRIVATE: &str = system::MAKE_PRIVATE;
+
+/// The command that lets only its owner change a file, for messages.
+pub const MAKE_READ_ONLY: &str = system::MAKE_READ_ONLY;
+
+/// What users other than the owner of a file can do with it. Administrators do not count: they can do
+/// everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Whether they can read it.
+    pub read: bool,
+    /// Whether they can change it, or who can.
+    pub write: bool,
+    /// Where that is stated, for messages: its mode, or its access control list.
+    pub source: String,
+}
+
+/// Creates a file at `path`, for writing, that only its owner can use.
+///
+/// # Errors
+///
+/// Returns an error if the file exists or cannot be created.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    system::create_private(path)
+}
+
+/// What users other than the owner of `file` can do with it.
+///
+/// # Errors
+///
+/// Returns an error if the system does not tell.
+pub fn of_others(file: &File) -> io::Result<Others> {
+    system::of_others(file)
+}
