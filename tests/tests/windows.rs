@@ -22,7 +22,7 @@ const WINE: &str = "/usr/lib/wine/wine64";
 const WINE_SERVER: &str = "/usr/lib/wine/wineserver64";
 
 /// The number of knocks of each kind.
-const KNOCKS: u64 = 10;
+const KNOCKS: u64 = 5;
 
 /// The folder that cargo builds into.
 fn target() -> PathBuf {
@@ -80,8 +80,7 @@ impl<'a> Computer<'a> {
             .env("WINEDEBUG", "-all")
             .env("WINEDLLOVERRIDES", "mscoree,mshtml,winemenubuilder.exe=")
             .env("KNOCK_CONFIG_DIR", "C:\\knock")
-            .env_remove("DISPLAY")
-            .current_dir(self.folder.path());
+            .env_remove("DISPLAY");
         command
     }
 
@@ -97,11 +96,9 @@ impl<'a> Computer<'a> {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Writes a file of this user alone.
-    fn write(&self, name: &str, text: &str) {
-        let path = self.folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    /// The path of a file, which is the same under wine.
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 }
 
@@ -118,9 +115,11 @@ fn the_client_for_windows_opens_and_closes_doors() {
     let Some(computer) = Computer::new(&scene) else {
         return;
     };
-    computer.write("laptop.key", LAPTOP_KEY);
+    let key = computer.path("laptop.key");
+    fs::write(&key, LAPTOP_KEY).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let server_key = server().unwrap().to_string();
-    let keys = ["--key-file", "laptop.key", "--server-key", &server_key];
+    let keys = ["--key-file", &key, "--server-key", &server_key];
     let ipv4 = Pair::SERVER_V4.to_string();
     let ipv6 = Pair::SERVER_V6.to_string();
     for (transport, to) in [("--syn", &ipv4), ("--syn", &ipv6), ("--udp", &ipv4)] {
@@ -146,16 +145,16 @@ fn a_key_that_others_can_read_is_refused_and_a_new_one_is_private() {
     let Some(computer) = Computer::new(&scene) else {
         return;
     };
-    let made = computer.knock(&["keygen", "new.key"]);
+    let path = computer.path("new.key");
+    let made = computer.knock(&["keygen", &path]);
     assert!(made.status.success(), "{made:?}");
-    let path = computer.folder.path().join("new.key");
     // wine keeps access control lists as modes.
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o007, 0, "{mode:o}");
-    assert!(computer.knock(&["pubkey", "new.key"]).status.success());
+    assert!(computer.knock(&["pubkey", &path]).status.success());
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let refused = computer.knock(&["pubkey", "new.key"]);
+    let refused = computer.knock(&["pubkey", &path]);
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && text.contains("icacls"),
