@@ -22,7 +22,8 @@ use toml::Spanned;
 use crate::{
     file, metrics,
     model::{Config, Limits, NO_CLIENT},
-    place::{MAIN, Problem, SourceFile, legible},
+    place::{Problem, legible},
+    source::{MAIN, SourceFile},
     strict, value,
 };
 

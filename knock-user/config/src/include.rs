@@ -11,10 +11,9 @@ use std::{
 use toml::Spanned;
 
 use crate::{
-    MAX_FILE_LEN,
     file::{Config, Included},
-    place::{MAIN, Problem, SourceFile, legible},
-    read_trusted,
+    place::{Problem, legible},
+    source::{self, MAIN, MAX_LEN, SourceFile},
     value::Include,
 };
 
@@ -39,7 +38,7 @@ impl<'r, 't> Reader<'r, 't> {
         Self {
             files,
             changed,
-            room: MAX_FILE_LEN,
+            room: MAX_LEN,
         }
     }
 
@@ -109,7 +108,7 @@ impl<'r, 't> Reader<'r, 't> {
         let file = self.files.len();
         let text = match self.changed {
             Some((changed, text)) if changed == path => Ok(text.into()),
-            _ => read_trusted(&path).map(Into::into),
+            _ => source::read(&path).map(Into::into),
         };
         let text = match text {
             Ok(text) => text,
@@ -126,8 +125,7 @@ impl<'r, 't> Reader<'r, 't> {
         let parsed = room.map(|_| toml::from_str(&source.text));
         self.files.push(source);
         let (Some(room), Some(parsed)) = (room, parsed) else {
-            let message =
-                format!("the included files have more than {MAX_FILE_LEN} bytes together");
+            let message = format!("the included files have more than {MAX_LEN} bytes together");
             return Err(Problem::anywhere(file, message));
         };
         self.room = room;

@@ -2,7 +2,7 @@
 //! [`Config`] has no invalid state.
 //!
 //! [`model`] contains the validated values. Of the private modules, `file` describes the format
-//! of the file, `include` reads the files that it includes, `value` validates single values, `check`
+//! of the file, `source` reads a file, `include` reads the files that it includes, `value` validates single values, `check`
 //! validates values together, `keys` derives the clients' keys, `strict` refuses files that others
 //! could replace, and `place` adds file, line and key to each error.
 
@@ -14,17 +14,14 @@ pub mod metrics;
 pub mod model;
 mod place;
 mod socket;
+mod source;
 mod strict;
 pub mod template;
 mod value;
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
@@ -33,12 +30,9 @@ pub use self::model::{
 use self::{
     check::Checker,
     include::Reader,
-    place::{MAIN, Problem, Problems, SourceFile},
+    place::{Problem, Problems},
+    source::{MAIN, SourceFile},
 };
-
-/// The largest file that is read, and the most that is read of all included files, in bytes: room
-/// for a million clients. A larger one is probably the wrong file.
-const MAX_FILE_LEN: u64 = 128 * 1024 * 1024;
 
 impl Config {
     /// Reads and validates the configuration at `path`, the files that it includes, and every secret
@@ -128,18 +122,7 @@ pub fn interface(name: &str) -> Result<String, &'static str> {
 ///
 /// Returns an error if the file cannot be read, is not UTF-8, or can be changed by other users.
 pub fn read(path: &Path) -> Result<String> {
-    read_trusted(path).with_context(|| format!("{}", path.display()))
-}
-
-fn read_trusted(path: &Path) -> Result<String> {
-    let file = File::open(path).context("the configuration cannot be read")?;
-    strict::check(path)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_LEN {
-        bail!("it is larger than {MAX_FILE_LEN} bytes: is it the right file?");
-    }
-    String::from_utf8(bytes).context("it is not UTF-8")
+    source::read(path).with_context(|| format!("{}", path.display()))
 }
 
 #[cfg(test)]

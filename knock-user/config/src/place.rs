@@ -1,7 +1,6 @@
 //! Problems in a configuration, with their position.
 
 use std::{
-    borrow::Cow,
     fmt,
     ops::Range,
     path::{Path, PathBuf},
@@ -9,21 +8,7 @@ use std::{
 
 use knock_common::legible::escaped;
 
-/// The index of the file that names the others.
-pub(super) const MAIN: usize = 0;
-
-/// A file of the configuration.
-pub(super) struct SourceFile<'t> {
-    pub(super) path: PathBuf,
-    pub(super) text: Cow<'t, str>,
-}
-
-impl SourceFile<'_> {
-    /// The folder that relative paths in the file begin in.
-    pub(super) fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
-    }
-}
+use crate::source::SourceFile;
 
 /// One problem, as a byte range of a file.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
-//! Closes what clients have open when they expire.
+//! The time at which the next client expires.
 
 use std::io;
 
 use knockd_config::Config;
 use knockd_runtime::{clock::unix_ms, wall_timer::WallTimer};
-
-use crate::{allowed::Allowed, state::Supervisor};
 
 /// Wakes the supervisor when the next client expires.
 #[derive(Debug)]
@@ -13,17 +11,29 @@ pub(crate) struct ClientExpiry(WallTimer);
 
 impl ClientExpiry {
     /// For no client yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no timer.
     pub(crate) fn new() -> io::Result<Self> {
         WallTimer::new().map(Self)
     }
 
     /// Waits until a client may have expired: at its time, or because the clock was set. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the timer cannot be read.
     pub(crate) async fn due(&self) -> io::Result<()> {
         self.0.fired().await
     }
 
     /// Waits for the next client of `config` from now on.
-    fn wait_for_next(&self, config: &Config) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the timer cannot be set.
+    pub(crate) fn wait_for_next(&self, config: &Config) -> io::Result<()> {
         self.0.set(next_expiry(config, unix_ms()))
     }
 }
@@ -36,20 +46,6 @@ fn next_expiry(config: &Config, now: u64) -> Option<u64> {
     times
         .map(|time| if time > now { time } else { u64::MAX })
         .min()
-}
-
-impl Supervisor {
-    /// Waits for the next client of the configuration that expires.
-    pub(crate) fn await_client_expiry(&self) -> io::Result<()> {
-        self.client_expiry.wait_for_next(&self.config)
-    }
-
-    /// Closes what the clients have open that have expired.
-    pub(crate) fn expire_clients(&mut self) -> io::Result<()> {
-        let allowed = Allowed::by(&self.config);
-        self.ledger.revoke_disallowed(&mut self.datapath, &allowed);
-        self.await_client_expiry()
-    }
 }
 
 #[cfg(test)]

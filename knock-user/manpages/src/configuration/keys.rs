@@ -2,32 +2,10 @@
 
 mod client;
 mod door;
+mod values;
 
+use self::values::{LEASE, PATH, USER};
 use super::model::{Default, Key, Table, Values};
-
-const NAME: Values = Values::Other {
-    what: "A string of 1 to 64 bytes without control characters",
-    right: &["\"a\"", "\"Büro 1\""],
-    wrong: &["\"\"", "\"a\\nb\"", "1"],
-};
-
-const LEASE: Values = Values::Duration {
-    least: "1s",
-    most: "365days",
-    whole_seconds: true,
-};
-
-const PATH: Values = Values::Other {
-    what: "A path",
-    right: &["\"/srv/knockd\""],
-    wrong: &["1"],
-};
-
-const USER: Values = Values::Other {
-    what: "A user of this host",
-    right: &["\"nobody\""],
-    wrong: &["\"nobody here\"", "1"],
-};
 
 const AT_LEAST_ONE: Values = Values::Number {
     least: 1,

@@ -81,7 +81,7 @@ impl Supervisor {
         self.ledger.configure(&config, store);
         self.ledger.revoke_disallowed(&mut self.datapath, &allowed);
         self.config = config;
-        if let Err(error) = self.await_client_expiry() {
+        if let Err(error) = self.client_expiry.wait_for_next(&self.config) {
             self.reporter.problem(format!(
                 "doors of clients that expire may stay open: {error}"
             ));

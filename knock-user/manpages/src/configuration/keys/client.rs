@@ -2,7 +2,7 @@
 
 use super::{
     super::model::{Default, Key, Table, Values},
-    NAME, PATH,
+    values::{NAME, PATH},
 };
 
 const TIME: Values = Values::Other {

@@ -2,7 +2,7 @@
 
 use super::{
     super::model::{Default, Key, Table, Values},
-    LEASE, NAME, USER,
+    values::{LEASE, NAME, USER},
 };
 
 const COMMAND: Values = Values::Other {
