@@ -2,28 +2,26 @@
 //! [`Config`] has no invalid state.
 //!
 //! [`model`] contains the validated values. Of the private modules, `file` describes the format
-//! of the file, `value` validates single values, `check` validates values together, `keys` derives
-//! the clients' keys, `strict` refuses files that others could replace, and `place`
-//! adds line and key to each error.
+//! of the file, `source` reads a file, `include` reads the files that it includes, `value` validates single values, `check`
+//! validates values together, `keys` derives the clients' keys, `strict` refuses files that others
+//! could replace, and `place` adds file, line and key to each error.
 
 mod check;
 mod file;
+mod include;
 mod keys;
 pub mod metrics;
 pub mod model;
 mod place;
 mod socket;
+mod source;
 mod strict;
 pub mod template;
 mod value;
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
@@ -31,15 +29,14 @@ pub use self::model::{
 };
 use self::{
     check::Checker,
+    include::Reader,
     place::{Problem, Problems},
+    source::{MAIN, SourceFile},
 };
 
-/// The largest file that is read, in bytes: room for a million clients. A larger one is probably
-/// the wrong file.
-const MAX_FILE_LEN: u64 = 128 * 1024 * 1024;
-
 impl Config {
-    /// Reads and validates the configuration at `path` and every secret file that it names.
+    /// Reads and validates the configuration at `path`, the files that it includes, and every secret
+    /// file that they name.
     ///
     /// # Errors
     ///
@@ -49,18 +46,42 @@ impl Config {
         Self::parse(&read(path)?, path)
     }
 
-    /// Validates `text` as the configuration at `path`, and every secret file that it names.
+    /// Validates `text` as the configuration at `path`, the files that it includes, and every secret
+    /// file that they name.
     ///
     /// # Errors
     ///
     /// See [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let parsed = toml::from_str(text)
-            .map_err(|error| Problems::new(path, text, vec![Problem::from(error)]))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let config = Checker::new(folder)
+        Self::parse_files(text, path, None)
+    }
+
+    /// Validates the configuration at `path` as if `text` were the content of the file `changed`, one
+    /// of its [files](Config::files).
+    ///
+    /// # Errors
+    ///
+    /// See [`Config::load`].
+    pub fn parse_changed(path: &Path, changed: &Path, text: &str) -> Result<Self> {
+        if path == changed {
+            return Self::parse(text, path);
+        }
+        Self::parse_files(&read(path)?, path, Some((changed, text)))
+    }
+
+    fn parse_files(text: &str, path: &Path, changed: Option<(&Path, &str)>) -> Result<Self> {
+        let mut files = vec![SourceFile {
+            path: path.to_owned(),
+            text: text.into(),
+        }];
+        let mut parsed = toml::from_str(text)
+            .map_err(|error| Problems::new(&files, vec![Problem::parsing(MAIN, &error)]))?;
+        Reader::new(&mut files, changed)
+            .read(&mut parsed)
+            .map_err(|problems| Problems::new(&files, problems))?;
+        let config = Checker::new(&files)
             .check(parsed)
-            .map_err(|problems| Problems::new(path, text, problems))?;
+            .map_err(|problems| Problems::new(&files, problems))?;
         Ok(config)
     }
 }
@@ -101,18 +122,7 @@ pub fn interface(name: &str) -> Result<String, &'static str> {
 ///
 /// Returns an error if the file cannot be read, is not UTF-8, or can be changed by other users.
 pub fn read(path: &Path) -> Result<String> {
-    read_trusted(path).with_context(|| format!("{}", path.display()))
-}
-
-fn read_trusted(path: &Path) -> Result<String> {
-    let file = File::open(path).context("the configuration cannot be read")?;
-    strict::check(path)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_LEN {
-        bail!("it is larger than {MAX_FILE_LEN} bytes: is it the right file?");
-    }
-    String::from_utf8(bytes).context("it is not UTF-8")
+    source::read(path).with_context(|| format!("{}", path.display()))
 }
 
 #[cfg(test)]

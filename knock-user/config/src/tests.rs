@@ -1,12 +1,19 @@
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    fs::{self, File},
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
 
 use knock_common::{protocol::syn::SynSecret, settings::Verdict, window::Window};
 use knockd_types::{interface::Wanted, policy::Secret, rules::Port};
 
 use super::*;
-use crate::template::Expansion;
+use crate::{source::MAX_LEN, template::Expansion};
 
+mod clients;
 mod gate;
+mod include;
 mod metrics;
 mod network;
 
@@ -474,7 +481,7 @@ fn refuses_what_is_no_configuration() {
     let folder = Folder::new();
     let path = folder.write("knockd.toml", "#", 0o644);
     let file = File::options().write(true).open(&path).unwrap();
-    file.set_len(MAX_FILE_LEN + 1).unwrap();
+    file.set_len(MAX_LEN + 1).unwrap();
     assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("larger than"));
     fs::write(&path, b"\xff").unwrap();
     assert!(format!("{:#}", Config::load(&path).unwrap_err()).contains("not UTF-8"));

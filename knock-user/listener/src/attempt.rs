@@ -1,9 +1,14 @@
 //! Verifies knocks: each results in a request or in a refusal.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::IpAddr,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use anyhow::{Result, anyhow};
 use arrayvec::ArrayVec;
+use humantime::format_rfc3339_seconds;
 use knock_common::protocol::{block::Block, tile::TILE_LEN};
 use knockd_ipc::request::{OpenDoor, Request, WithdrawDoor};
 use knockd_runtime::{
@@ -16,7 +21,7 @@ use tracing::warn;
 use crate::{
     auth::{Arrival, Attempt, Refusal, Refused, SingleUse, Verified, Wish},
     replay_store::{RecordError, ReplayStore},
-    state::{AcceptedKnock, Listener},
+    state::{AcceptedKnock, Listener, OldKey},
     trials::Trial,
 };
 
@@ -82,6 +87,9 @@ impl Listener {
             Some(Err(Refused {
                 why:
                     Refusal::Stale { .. }
+                    | Refusal::Expired
+                    | Refusal::OldKey
+                    | Refusal::Outside
                     | Refusal::BoundElsewhere
                     | Refusal::NotBound
                     | Refusal::ClientNotAllowed,
@@ -144,6 +152,10 @@ impl Listener {
             source: arrival.source,
             single_use: verified.single_use,
             is_bound: verified.is_bound,
+            old_key: verified.old_key_until.map(|until| OldKey {
+                client: verified.client,
+                until,
+            }),
         });
         true
     }
@@ -159,6 +171,7 @@ impl Listener {
             source,
             single_use,
             is_bound,
+            old_key,
         } in knocks
         {
             match (&committed, single_use) {
@@ -176,6 +189,9 @@ impl Listener {
                     {
                         let key = (open.client, open.source, open.at);
                         self.returnable.put(key, single_use);
+                    }
+                    if let Some(old_key) = old_key {
+                        self.report_old_key(source, &old_key);
                     }
                     requests.push(request);
                 }
@@ -201,6 +217,17 @@ impl Listener {
         self.refuse(source, Reason::DoorsFull, client, detail);
     }
 
+    /// Reports that an accepted knock of `source` was made with the key that its client had before.
+    fn report_old_key(&mut self, source: IpAddr, OldKey { client, until }: &OldKey) {
+        self.counters.accepted_old_key += 1;
+        let until = UNIX_EPOCH + Duration::from_millis(*until);
+        self.reporter.report(Event::OldKey {
+            client: self.config.auth.clients[*client].name.clone(),
+            source,
+            until: format_rfc3339_seconds(until).to_string(),
+        });
+    }
+
     /// Reports that a knock of `source` is refused because it cannot be stored.
     fn refuse_unstored(&mut self, source: IpAddr, error: &str) {
         self.counters.refused_store += 1;
@@ -218,6 +245,9 @@ impl Listener {
             Refusal::Stale { .. } => &mut counters.refused_stale,
             Refusal::Forged => &mut counters.refused_forged,
             Refusal::Invalid => &mut counters.refused_invalid,
+            Refusal::Expired => &mut counters.refused_expired,
+            Refusal::OldKey => &mut counters.refused_old_key,
+            Refusal::Outside => &mut counters.refused_outside,
             Refusal::BoundElsewhere | Refusal::NotBound | Refusal::ForOther => {
                 &mut counters.refused_binding
             }

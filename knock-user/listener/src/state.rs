@@ -140,6 +140,16 @@ pub(crate) struct AcceptedKnock {
     pub(crate) single_use: Option<SingleUse>,
     /// Whether it opens a door for no other address than its own.
     pub(crate) is_bound: bool,
+    /// The key that it was made with, unless that is the client's current one.
+    pub(crate) old_key: Option<OldKey>,
+}
+
+/// The key that a client had before.
+pub(crate) struct OldKey {
+    /// The index of the client.
+    pub(crate) client: usize,
+    /// The time from which on the key is not accepted, in Unix milliseconds.
+    pub(crate) until: u64,
 }
 
 /// What the supervisor repeats of a request that it refuses: client number, address and arrival.

@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use tracing::{info, warn};
 
 use crate::{
+    allowed::Allowed,
     child,
     exporter_process::ExporterEvent,
     listener_config::listener_config,
@@ -52,6 +53,7 @@ impl Supervisor {
 
     async fn serve(&mut self, stop: &mut StopSignals, sockets: &Sockets) -> Result<()> {
         self.start_listener(sockets)?;
+        self.client_expiry.wait_for_next(&self.config)?;
         loop {
             if self.datapath.has_ended() && self.ledger.is_empty() {
                 return Ok(());
@@ -83,6 +85,10 @@ impl Supervisor {
                     self.listener.ping();
                 }
                 () = sleep_until_monotonic(expiry) => self.ledger.expire(&mut self.datapath),
+                due = self.client_expiry.due() => {
+                    due?;
+                    self.expire_clients()?;
+                }
                 changed = interfaces => {
                     changed?;
                     self.follow_interfaces();
@@ -102,6 +108,14 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Closes what the clients have open that have expired.
+    fn expire_clients(&mut self) -> Result<()> {
+        let allowed = Allowed::by(&self.config);
+        self.ledger.revoke_disallowed(&mut self.datapath, &allowed);
+        self.client_expiry.wait_for_next(&self.config)?;
+        Ok(())
     }
 
     fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
