@@ -93,13 +93,17 @@ fn an_invitation_that_cannot_be_shown_changes_nothing() {
             assert_eq!(folder.files(), [], "{dead}");
         }
         folder.runs(KNOCKD, INIT);
-        let before = folder.files();
-        let add = "client add phone --config {folder}/etc/knockd.toml --server ::1";
-        let output = folder.run(KNOCKD, add, dead);
-        assert_eq!(output.status.code(), Some(1), "{dead}: {output:?}");
-        assert!(folder.files() == before, "{dead}");
-        // It was not added.
-        folder.runs(KNOCKD, add);
+        for command in ["add phone", "rotate laptop"] {
+            let before = folder.files();
+            let command = format!(
+                "client {command} --config {{folder}}/etc/knockd.toml --server ::1 --no-reload"
+            );
+            let output = folder.run(KNOCKD, &command, dead);
+            assert_eq!(output.status.code(), Some(1), "{dead}: {output:?}");
+            assert!(folder.files() == before, "{dead}");
+            // It was not done.
+            folder.runs(KNOCKD, &command);
+        }
     }
 }
 
@@ -120,6 +124,11 @@ fn no_command_panics() {
     for (program, arguments) in [
         (KNOCKD, "check --config {folder}/etc/knockd.toml"),
         (KNOCKD, "public-key --config {folder}/etc/knockd.toml"),
+        (KNOCKD, "client list --config {folder}/etc/knockd.toml"),
+        (
+            KNOCKD,
+            "client show laptop --server ::1 --config {folder}/etc/knockd.toml",
+        ),
         (KNOCKD, "import-knockd {folder}/other.conf"),
         (KNOCKD, "--help"),
         (KNOCKD, "--version"),

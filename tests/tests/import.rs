@@ -71,7 +71,14 @@ impl Site {
     /// The two steps of docs/migration.md. Returns the client's import command.
     fn set_up(&self) -> String {
         expect_success(&self.import_to_file());
-        let mut add = self.knockd(&["client", "add", "laptop", "--server", "192.0.2.1"]);
+        let mut add = self.knockd(&[
+            "client",
+            "add",
+            "laptop",
+            "--server",
+            "192.0.2.1",
+            "--no-reload",
+        ]);
         expect_success(&add.arg("--config").arg(self.config()).output().unwrap())
     }
 }

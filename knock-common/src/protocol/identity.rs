@@ -8,10 +8,12 @@ use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 mod file;
+mod fingerprint;
 #[cfg(feature = "passphrase")]
 mod passphrase;
 
 pub use file::{KeyFileError, KeyFileText, Owner};
+pub use fingerprint::Fingerprint;
 #[cfg(feature = "passphrase")]
 pub use passphrase::DerivationError;
 

@@ -50,7 +50,9 @@ impl Init {
     pub(crate) fn execute(self) -> Result<()> {
         let client = self.invitation.client(&self.client)?;
         let show = |client: NewClient, config: &Config| {
-            client.invitation(config, self.invitation.qr)?.print()
+            client
+                .invitation(config, self.invitation.address.qr)?
+                .print()
         };
         init(&self.config.path, &self.state_dir, client, show)
     }

@@ -10,22 +10,47 @@ use zeroize::Zeroizing;
 
 use crate::output;
 
+/// What an invitation contains besides the client's key.
+#[derive(Args, Debug)]
+pub(crate) struct AddressArgs {
+    /// The name or address by which the client reaches this server [default: the host name]
+    #[arg(long, value_name = "HOST")]
+    server: Option<String>,
+    /// Also print the knock:// address as a QR code
+    #[arg(long)]
+    pub(crate) qr: bool,
+}
+
+impl AddressArgs {
+    /// The name or address of this server for its clients.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is invalid.
+    pub(crate) fn host(&self) -> Result<Host> {
+        if let Some(server) = &self.server {
+            return server.parse().context("--server");
+        }
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .parse()
+            .context("clients cannot use the name of this host: give --server HOST")
+    }
+}
+
 /// Without `--public-key` the printed command contains the client's private key: give it to nobody
 /// else. The server does not keep it.
 #[derive(Args, Debug)]
 pub(crate) struct InvitationArgs {
-    /// The name or address by which the client reaches this server [default: the host name]
-    #[arg(long, value_name = "HOST")]
-    server: Option<String>,
+    #[command(flatten)]
+    pub(crate) address: AddressArgs,
     /// The public key of a key pair that the client has made with `knock enroll` or `knock keygen`.
     /// Then the printed command is no secret [default: a new key pair]
     // One key in 64 begins with a hyphen. Not parsed by clap, which would show an invalid value: it
     // may be a private key.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     public_key: Option<String>,
-    /// Also print the knock:// address as a QR code
-    #[arg(long)]
-    pub(crate) qr: bool,
 }
 
 impl InvitationArgs {
@@ -33,10 +58,28 @@ impl InvitationArgs {
     ///
     /// # Errors
     ///
-    /// Returns an error if the public key or the server is invalid, and those of [`NewClient::new`].
+    /// Returns an error if `name` is not a valid file name, as which the client uses it, and those of
+    /// [`InvitationArgs::known_client`].
     pub(crate) fn client(&self, name: &str) -> Result<NewClient> {
-        let host = self.server.as_deref().map(str::parse).transpose();
-        let host = host.context("--server")?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty()
+            || name.len() > 64
+            || name.starts_with('.')
+            || !name.chars().all(is_plain)
+        {
+            bail!("{name:?} is not a valid client name: use letters, digits, `-`, `_` and `.`");
+        }
+        self.known_client(name)
+    }
+
+    /// The client called `name`, which the configuration has, with a new key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the public key or the server is invalid, or if the kernel provides no random
+    /// numbers.
+    pub(crate) fn known_client(&self, name: &str) -> Result<NewClient> {
+        let host = self.address.host()?;
         let public_key = self.public_key.as_deref().map(str::parse).transpose();
         let public_key = public_key.context("--public-key")?;
         NewClient::new(name, host, public_key)
@@ -53,7 +96,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    #[cfg(test)]
+    /// The command, and the QR code. It may be secret.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -92,34 +135,13 @@ enum Keys {
 }
 
 impl NewClient {
-    /// A client called `name`, which reaches this server as `host` (default: the host name), with
-    /// `public_key` (default: a new key pair).
+    /// A client called `name`, which reaches this server as `host`, with `public_key` (default: a new
+    /// key pair).
     ///
     /// # Errors
     ///
-    /// Returns an error if `name` is not a valid file name, as which the client uses it, if the name of
-    /// this host is no valid host, or if the kernel provides no random numbers.
-    pub(crate) fn new(
-        name: &str,
-        host: Option<Host>,
-        public_key: Option<PublicKey>,
-    ) -> Result<Self> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty()
-            || name.len() > 64
-            || name.starts_with('.')
-            || !name.chars().all(is_plain)
-        {
-            bail!("{name:?} is not a valid client name: use letters, digits, `-`, `_` and `.`");
-        }
-        let host = match host {
-            Some(host) => host,
-            None => rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .parse()
-                .context("clients cannot use the name of this host: give --server HOST")?,
-        };
+    /// Returns an error if the kernel provides no random numbers.
+    pub(crate) fn new(name: &str, host: Host, public_key: Option<PublicKey>) -> Result<Self> {
         let keys = match public_key {
             Some(key) => Keys::Own(key),
             None => {
@@ -181,22 +203,28 @@ impl NewClient {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_client_name_is_a_plain_file_name() {
-        for name in ["", "../x", "a b", ".hidden", "a/b", "é"] {
-            assert!(NewClient::new(name, None, None).is_err(), "{name:?}");
+    fn args(public_key: Option<&str>) -> InvitationArgs {
+        InvitationArgs {
+            address: AddressArgs {
+                server: Some("server.example.net".into()),
+                qr: false,
+            },
+            public_key: public_key.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn a_new_clients_name_is_a_plain_file_name() {
+        for name in ["", "../x", "a b", ".hidden", "a/b", "é"] {
+            assert!(args(None).client(name).is_err(), "{name:?}");
+        }
+        assert_eq!(args(None).client("laptop").unwrap().name, "laptop");
     }
 
     #[test]
     fn a_misplaced_private_key_is_not_shown() {
         for secret in ["knock2:sesame", &"?sesame".repeat(7)[..43]] {
-            let args = InvitationArgs {
-                server: None,
-                public_key: Some(secret.to_owned()),
-                qr: false,
-            };
-            let error = format!("{:#}", args.client("laptop").unwrap_err());
+            let error = format!("{:#}", args(Some(secret)).client("laptop").unwrap_err());
             assert!(error.starts_with("--public-key: "), "{error}");
             assert!(!error.contains("sesame"), "{error}");
         }

@@ -21,6 +21,7 @@ mod new_file;
 mod open;
 mod output;
 mod reload;
+mod replacement;
 mod run;
 mod runtime;
 mod server_key;
@@ -73,7 +74,7 @@ enum Command {
     /// Write a first configuration with a server key and one client; print the command that sets
     /// up the client
     Init(Init),
-    /// Add a client to the configuration
+    /// Add, list, show, rotate, expire and remove the clients of the configuration
     Client {
         #[command(subcommand)]
         command: ClientCommand,

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 /// A new file. Dropping this value removes the file, unless [`NewFile::keep`] is called.
+#[derive(Debug)]
 #[must_use]
 pub(crate) struct NewFile(PathBuf);
 
@@ -48,7 +49,7 @@ pub(crate) fn write_configuration(path: &Path, text: &str) -> Result<NewFile> {
     prepare_directory(path)?;
     let file = create(path, 0o600)?;
     let new = NewFile::at(path.to_owned());
-    write_synced(file, text)?;
+    write_synced(&file, text)?;
     Ok(new)
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn create(path: &Path, mode: u32) -> Result<File> {
 /// # Errors
 ///
 /// Returns an error if the file cannot be written.
-pub(crate) fn write_synced(mut file: File, text: &str) -> Result<()> {
+pub(crate) fn write_synced(mut file: &File, text: &str) -> Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     Ok(())

@@ -1,8 +1,16 @@
-//! `knockd reload`: makes the daemon reload its configuration.
+//! `knockd reload`: makes the daemon reload its configuration. Commands that change the configuration
+//! do the same afterwards.
 
-use anyhow::Result;
+use std::io::{Error, ErrorKind};
 
-use crate::{args::DaemonArgs, control};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tracing::info;
+
+use crate::{
+    args::{ConfigArg, DaemonArgs},
+    control,
+};
 
 /// Makes the running daemon reload its configuration.
 ///
@@ -12,4 +20,47 @@ use crate::{args::DaemonArgs, control};
 /// nothing.
 pub(crate) fn reload(daemon: &DaemonArgs) -> Result<()> {
     control::command(&daemon.socket(), "reload").map(drop)
+}
+
+/// What happens after a change of the configuration.
+#[derive(Args, Debug)]
+pub(crate) struct AfterChange {
+    /// Leave the running daemon as it is until `knockd reload`
+    #[arg(long)]
+    no_reload: bool,
+}
+
+impl AfterChange {
+    /// Makes the running daemon reload `config`, which was changed. None needs to run.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a daemon runs and does not load the configuration.
+    pub(crate) fn reload(&self, config: &ConfigArg) -> Result<()> {
+        if self.no_reload {
+            return Ok(());
+        }
+        match control::command(&config.control_socket(), "reload") {
+            Ok(_) => {
+                info!("the running knockd has loaded the change");
+                Ok(())
+            }
+            Err(error) if is_down(&error) => {
+                info!("no knockd is running: the change is in force from its next start");
+                Ok(())
+            }
+            Err(error) => Err(error).context(
+                "the configuration is changed, but the running knockd has not loaded it: what was in force before still is, until `knockd reload` succeeds",
+            ),
+        }
+    }
+}
+
+/// Whether `error` says that no daemon listens at the control socket.
+fn is_down(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(Error::kind);
+    matches!(
+        kind,
+        Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+    )
 }

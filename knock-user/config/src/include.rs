@@ -24,8 +24,8 @@ const MAX_FILES: usize = 16_384;
 pub(super) struct Reader<'r, 't> {
     /// The files so far: at first the one that includes the others.
     files: &'r mut Vec<SourceFile<'t>>,
-    /// The path of a file, and the text that is taken instead of its content.
-    changed: Option<(&'t Path, &'t str)>,
+    /// Paths of files, each with the text that is taken instead of the content.
+    changes: &'t [(&'t Path, &'t str)],
     /// How many bytes the other files may have together.
     room: u64,
 }
@@ -33,11 +33,11 @@ pub(super) struct Reader<'r, 't> {
 impl<'r, 't> Reader<'r, 't> {
     pub(super) fn new(
         files: &'r mut Vec<SourceFile<'t>>,
-        changed: Option<(&'t Path, &'t str)>,
+        changes: &'t [(&'t Path, &'t str)],
     ) -> Self {
         Self {
             files,
-            changed,
+            changes,
             room: MAX_LEN,
         }
     }
@@ -106,9 +106,9 @@ impl<'r, 't> Reader<'r, 't> {
 
     fn read_file(&mut self, path: PathBuf) -> Result<Included, Problem> {
         let file = self.files.len();
-        let text = match self.changed {
-            Some((changed, text)) if changed == path => Ok(text.into()),
-            _ => source::read(&path).map(Into::into),
+        let text = match self.changes.iter().find(|(changed, _)| *changed == path) {
+            Some((_, text)) => Ok((*text).into()),
+            None => source::read(&path).map(Into::into),
         };
         let text = match text {
             Ok(text) => text,
@@ -203,7 +203,7 @@ mod tests {
         let mut read = |room| {
             let reader = Reader {
                 room,
-                ..Reader::new(&mut files, None)
+                ..Reader::new(&mut files, &[])
             };
             reader.read(&mut config).map_err(|problems| problems.len())
         };

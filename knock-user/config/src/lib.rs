@@ -53,30 +53,30 @@ impl Config {
     ///
     /// See [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        Self::parse_files(text, path, None)
+        Self::parse_files(text, path, &[])
     }
 
-    /// Validates the configuration at `path` as if `text` were the content of the file `changed`, one
-    /// of its [files](Config::files).
+    /// Validates the configuration at `path` as if some of its [files](Config::files) had other texts:
+    /// those in `changes`, each with its path.
     ///
     /// # Errors
     ///
     /// See [`Config::load`].
-    pub fn parse_changed(path: &Path, changed: &Path, text: &str) -> Result<Self> {
-        if path == changed {
-            return Self::parse(text, path);
+    pub fn parse_changed(path: &Path, changes: &[(&Path, &str)]) -> Result<Self> {
+        match changes.iter().find(|(changed, _)| *changed == path) {
+            Some((_, text)) => Self::parse_files(text, path, changes),
+            None => Self::parse_files(&read(path)?, path, changes),
         }
-        Self::parse_files(&read(path)?, path, Some((changed, text)))
     }
 
-    fn parse_files(text: &str, path: &Path, changed: Option<(&Path, &str)>) -> Result<Self> {
+    fn parse_files(text: &str, path: &Path, changes: &[(&Path, &str)]) -> Result<Self> {
         let mut files = vec![SourceFile {
             path: path.to_owned(),
             text: text.into(),
         }];
         let mut parsed = toml::from_str(text)
             .map_err(|error| Problems::new(&files, vec![Problem::parsing(MAIN, &error)]))?;
-        Reader::new(&mut files, changed)
+        Reader::new(&mut files, changes)
             .read(&mut parsed)
             .map_err(|problems| Problems::new(&files, problems))?;
         let config = Checker::new(&files)

@@ -1,7 +1,11 @@
 //! The kernel's monotonic clocks and the wall clock.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    mem::MaybeUninit,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use knockd_types::history::Moment;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
@@ -50,6 +54,34 @@ pub fn unix_ms() -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
 }
 
+/// The time of this moment in the time zone of this process, in whole seconds, such as
+/// `2027-01-15 09:00:00`.
+#[must_use]
+pub fn local(moment: Moment) -> String {
+    let in_zone = libc::time_t::try_from(moment.unix_ms() / 1000).ok();
+    let Some(time) = in_zone.and_then(broken_down) else {
+        return moment.to_string();
+    };
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        time.tm_year + 1900,
+        time.tm_mon + 1,
+        time.tm_mday,
+        time.tm_hour,
+        time.tm_min,
+        time.tm_sec
+    )
+}
+
+/// `time` in the time zone of this process.
+fn broken_down(time: libc::time_t) -> Option<libc::tm> {
+    let mut result = MaybeUninit::uninit();
+    // SAFETY: both pointers are valid, and nothing in this program changes its environment.
+    let written = unsafe { libc::localtime_r(&raw const time, result.as_mut_ptr()) };
+    // SAFETY: the result is written unless the function returns null.
+    (!written.is_null()).then(|| unsafe { result.assume_init() })
+}
+
 /// Detects that the wall clock was set. It decides whether knocks are fresh.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
@@ -84,6 +116,16 @@ fn epoch(unix_ms: u64, monotonic: Duration) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_time_is_that_of_utc_by_a_whole_number_of_minutes() {
+        let text = local(Moment::from_unix_ms(1_800_000_007_999));
+        assert!(
+            text.starts_with("2027-01-1") && text.ends_with(":07"),
+            "{text}"
+        );
+        assert!(local(Moment::from_unix_ms(u64::MAX)).contains(":59"));
+    }
 
     #[test]
     fn a_set_clock_is_noticed_once() {

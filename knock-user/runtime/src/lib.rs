@@ -5,6 +5,7 @@ pub mod account;
 pub mod async_fd;
 pub mod clock;
 pub mod durable;
+pub mod history;
 pub mod isolation;
 pub mod log;
 pub mod open_files;

@@ -50,7 +50,7 @@ pub(crate) fn invited(client: NewClient, config: &Config) -> Result<Invitation> 
 
 /// A new client that reaches this server as `server.example.net`.
 pub(crate) fn new(client: &str) -> NewClient {
-    NewClient::new(client, "server.example.net".parse().ok(), None).unwrap()
+    NewClient::new(client, "server.example.net".parse().unwrap(), None).unwrap()
 }
 
 /// The public key of a client in `config`.
@@ -97,7 +97,7 @@ fn init_makes_everything_that_the_daemon_needs() {
 fn a_client_may_bring_its_own_key() {
     let folder = Folder::new();
     let own = KeyPair::from(PrivateKey::new([7; 32]));
-    let host = "server.example.net".parse().ok();
+    let host = "server.example.net".parse().unwrap();
     let client = NewClient::new("laptop", host, Some(own.public())).unwrap();
     let invitation = init(&folder.config(), &folder.path("state"), client, invited);
     let invitation = invitation.unwrap();

@@ -166,19 +166,24 @@ fn an_included_file_that_others_can_change_is_refused() {
 }
 
 #[test]
-fn a_changed_file_is_checked_before_it_is_written() {
+fn changed_files_are_checked_before_they_are_written() {
     let folder = Folder::new();
     let included = folder.include("a.toml", LAPTOP);
     let main = folder.write("knockd.toml", MAIN_FILE, 0o644);
     let other = LAPTOP.replace("laptop", "tablet");
-    let config = Config::parse_changed(&main, &included, &other).unwrap();
+    let config = Config::parse_changed(&main, &[(&included, &other)]).unwrap();
     assert_eq!(names(&config), ["tablet"]);
-    let config = Config::parse_changed(&main, &main, &MAIN_FILE.replace("ssh", "web")).unwrap();
-    assert_eq!(
-        (names(&config), config.doors[0].name.as_str()),
-        (vec!["laptop"], "web")
-    );
-    let error = Config::parse_changed(&main, &included, "[[client]]\nname = 1").unwrap_err();
+    let web = MAIN_FILE.replace("ssh", "web");
+    for (changes, expected) in [
+        (&[(&*main, &*web)][..], "laptop"),
+        (&[(&included, &other), (&main, &web)], "tablet"),
+    ] {
+        let config = Config::parse_changed(&main, changes).unwrap();
+        assert_eq!(names(&config), [expected]);
+        assert_eq!(config.doors[0].name, "web");
+    }
+    let wrong = "[[client]]\nname = 1";
+    let error = Config::parse_changed(&main, &[(&included, wrong)]).unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("conf.d/a.toml:2: name: invalid type"),

@@ -1,5 +1,7 @@
 //! Tests of adding a client.
 
+use std::fs;
+
 use super::*;
 use crate::{
     init::tests::{Folder, invited, mode, new, public_key},
@@ -11,7 +13,7 @@ fn adding_a_client_keeps_the_comments() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
     let before = fs::read_to_string(folder.config()).unwrap();
-    let invitation = add(&folder.config(), new("phone"), invited).unwrap();
+    let invitation = add(&folder.config(), new("phone"), &Terms::default(), invited).unwrap();
     let public = invitation.key.unwrap().public();
     let after = fs::read_to_string(folder.config()).unwrap();
     for line in before.lines() {
@@ -42,7 +44,7 @@ fn the_first_client_of_a_configuration_comes_last() {
     let doors = "# Doors.\n\n[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n# The end.\n";
     write_configuration(&folder.config(), doors).unwrap().keep();
     assert_eq!(mode(&folder.config()), 0o600);
-    add(&folder.config(), new("laptop"), invited).unwrap();
+    add(&folder.config(), new("laptop"), &Terms::default(), invited).unwrap();
     let after = fs::read_to_string(folder.config()).unwrap();
     assert!(after.contains("# Doors.\n\n[[door]]\n"), "{after}");
     assert!(
@@ -59,7 +61,7 @@ fn other_problems_are_reported_and_nothing_is_changed() {
     let folder = Folder::new();
     let text = "[[door]]\nname = \"ssh\"\n";
     write_configuration(&folder.config(), text).unwrap().keep();
-    let error = add(&folder.config(), new("laptop"), invited).unwrap_err();
+    let error = add(&folder.config(), new("laptop"), &Terms::default(), invited).unwrap_err();
     assert!(
         error
             .to_string()
@@ -79,7 +81,7 @@ fn a_linked_configuration_stays_linked() {
     let elsewhere = folder.path("elsewhere.toml");
     fs::rename(folder.config(), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.config()).unwrap();
-    add(&folder.config(), new("phone"), invited).unwrap();
+    add(&folder.config(), new("phone"), &Terms::default(), invited).unwrap();
     assert!(fs::symlink_metadata(folder.config()).unwrap().is_symlink());
     assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 2);
 }
@@ -89,13 +91,13 @@ fn a_client_that_cannot_be_added_changes_nothing() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
     let before = fs::read(folder.config()).unwrap();
-    let same = add(&folder.config(), new("laptop"), invited).unwrap_err();
+    let same = add(&folder.config(), new("laptop"), &Terms::default(), invited).unwrap_err();
     assert!(
         same.to_string().contains("has a client \"laptop\" already"),
         "{same:#}"
     );
     fs::write(folder.path("etc/knockd.toml.new"), "another editor").unwrap();
-    assert!(add(&folder.config(), new("tablet"), invited).is_err());
+    assert!(add(&folder.config(), new("tablet"), &Terms::default(), invited).is_err());
     assert_eq!(fs::read(folder.config()).unwrap(), before);
     assert_eq!(
         folder.files(),
@@ -108,8 +110,30 @@ fn an_invitation_that_cannot_be_shown_adds_no_client() {
     let folder = Folder::new();
     let doors = "[[door]]\nname = \"ssh\"\nrun = [\"x\"]\n";
     write_configuration(&folder.config(), doors).unwrap().keep();
-    let shown: Result<()> = add(&folder.config(), new("phone"), |_, _| bail!("full"));
+    let shown: Result<()> = add(&folder.config(), new("phone"), &Terms::default(), |_, _| {
+        bail!("full")
+    });
     assert_eq!(shown.unwrap_err().to_string(), "full");
     assert_eq!(fs::read_to_string(folder.config()).unwrap(), doors);
     assert_eq!(folder.files(), ["knockd.toml"]);
+}
+
+#[test]
+fn what_a_new_client_may_do_is_written_and_validated() {
+    let folder = Folder::new();
+    folder.init("laptop").unwrap();
+    let before = fs::read_to_string(folder.config()).unwrap();
+    let mut terms = Terms {
+        expires: Some("2027-01-01".parse().unwrap()),
+        from: vec!["192.0.2.0/24".into(), "2001:db8::/32".into()],
+        doors: vec!["attic".into()],
+    };
+    let error = add(&folder.config(), new("phone"), &terms, invited).unwrap_err();
+    assert!(error.to_string().contains("attic"), "{error}");
+    assert_eq!(fs::read_to_string(folder.config()).unwrap(), before);
+    terms.doors = vec!["ssh".into()];
+    add(&folder.config(), new("phone"), &terms, invited).unwrap();
+    let after = fs::read_to_string(folder.config()).unwrap();
+    let written = "expires = 2027-01-01T00:00:00Z\nfrom = [\"192.0.2.0/24\", \"2001:db8::/32\"]\ndoors = [\"ssh\"]\n";
+    assert!(after.contains(written), "{after}");
 }
