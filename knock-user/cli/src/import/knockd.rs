@@ -1,30 +1,26 @@
 //! `knockd import-knockd`: converts the configuration of the other port-knock daemon called
 //! knockd, by Judd Vinet ("the other knockd" in this module).
 //!
-//! `source` parses the file like that daemon, `door` converts its sections, and `command` their
-//! commands. Nothing is lost silently: what cannot be converted becomes a comment.
+//! `source` parses the file like that daemon, `door` converts its sections.
 
-mod command;
 mod door;
-mod shell;
 pub(crate) mod source;
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use knock_common::{legible::misleads, protocol::door::ShortTag};
-use toml_edit::{Array, Value};
-use tracing::{info, warn};
+use tracing::info;
 
 use self::{
     door::{Door, Work},
     source::{Directive, Source},
 };
-use crate::{new_file, output};
+use crate::import::{
+    Import,
+    names::Names,
+    text::{array, string},
+};
 
 /// Default path of the other knockd's configuration.
 const DEFAULT_SOURCE: &str = "/etc/knockd.conf";
@@ -71,40 +67,18 @@ impl ImportKnockd {
     }
 }
 
-/// The result of a conversion.
-#[derive(Debug)]
-pub(crate) struct Import {
-    /// The text of the new configuration.
-    pub(crate) text: String,
-    /// The names of the converted doors.
-    pub(crate) doors: Vec<String>,
-    /// The skipped doors, each with line, name and reason.
-    left_out: Vec<String>,
-}
-
 /// Converts the other knockd's configuration at `source`. Writes the result to the new file
 /// `output` (mode 0600), or to standard output.
 fn import(source: &Path, output: Option<&Path>) -> Result<()> {
     let import = Import::new(&Source::load(source)?, source);
-    let file = source.display();
-    if import.doors.is_empty() {
-        let reasons = import.left_out.iter();
-        let reasons: String = reasons.map(|reason| format!("\n{file}:{reason}")).collect();
-        bail!("{file}: no door can be converted{reasons}");
-    }
-    for reason in &import.left_out {
-        warn!("{file}:{reason}");
-    }
-    match output {
-        None => output::print_exactly(&import.text)?,
-        Some(path) => {
-            new_file::write_configuration(path, &import.text)?.keep();
-            info!(
-                "{} has the doors {}. Add a client: knockd client add NAME --config {0}",
-                path.display(),
-                import.doors.join(", ")
-            );
-        }
+    import.expect_a_door(source)?;
+    if let Some(file) = import.write(output)? {
+        info!(
+            "{} has the doors {}. Add a client: knockd client add NAME --config {0}",
+            file.path().display(),
+            import.doors.join(", ")
+        );
+        file.keep();
     }
     Ok(())
 }
@@ -116,21 +90,14 @@ impl Import {
         hint_at_pairs(&mut doors);
         let mut import = Self {
             text: TOP.replace("{source}", &format!("{:?}", path.display().to_string())),
-            doors: Vec::new(),
-            left_out: Vec::new(),
+            ..Self::default()
         };
         import.options(&source.options, &doors);
-        let mut names = Names::default();
+        let mut names = Names::new("door");
         for door in &mut doors {
-            import.door(door, &mut names);
+            import.door(door, path, &mut names);
         }
         import
-    }
-
-    /// Appends a line to the output.
-    fn line(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
     }
 
     /// Converts `[options]`, and the interfaces that the doors name.
@@ -158,34 +125,13 @@ impl Import {
             self.line(&format!("# line {line}: {}: {message}", key.escape_debug()));
         }
         let of_doors = doors.iter().flat_map(|door| &door.interfaces);
-        self.interfaces(interface.into_iter().chain(of_doors));
+        self.interfaces(
+            interface.into_iter().chain(of_doors),
+            "The file names none. The other knockd's default is eth0; see also -i in /etc/default/knockd.",
+        );
     }
 
-    /// Writes `interfaces`. `named` may contain duplicates.
-    fn interfaces<'a>(&mut self, named: impl Iterator<Item = &'a String>) {
-        let mut seen = HashSet::new();
-        let (good, bad): (Vec<_>, Vec<_>) = named
-            .filter(|name| seen.insert(*name))
-            .partition(|name| knockd_config::is_interface(name));
-        for name in &bad {
-            self.line(&format!(
-                "# {name:?} is not an interface name: replace it with the intended one."
-            ));
-        }
-        let mut commented = "";
-        let mut interfaces: Array = good.into_iter().collect();
-        if interfaces.is_empty() {
-            interfaces.push("eth0");
-            if bad.is_empty() {
-                self.line("# The file names none. The other knockd's default is eth0; see also -i in /etc/default/knockd.");
-            } else {
-                commented = "# ";
-            }
-        }
-        self.line(&format!("{commented}interfaces = {interfaces}"));
-    }
-
-    fn door(&mut self, door: &mut Door, names: &mut Names) {
+    fn door(&mut self, door: &mut Door, path: &Path, names: &mut Names) {
         self.line("");
         let (section, line) = (&door.section, door.line);
         let shown = section.escape_debug();
@@ -194,8 +140,10 @@ impl Import {
             Err(reason) => {
                 self.line(&format!("# [{shown}], line {line}, is skipped: {reason}."));
                 self.notes(&door.notes);
-                self.left_out
-                    .push(format!("{line}: [{shown}] is skipped: {reason}"));
+                self.left_out.push(format!(
+                    "{}:{line}: [{shown}] is skipped: {reason}",
+                    path.display()
+                ));
                 return;
             }
         };
@@ -209,12 +157,6 @@ impl Import {
         self.notes(&door.notes);
         self.work(&name, work);
         self.doors.push(name);
-    }
-
-    fn notes(&mut self, notes: &[String]) {
-        for note in notes {
-            self.line(&format!("#   {note}"));
-        }
     }
 
     fn work(&mut self, name: &str, work: &Work) {
@@ -232,29 +174,6 @@ impl Import {
             )),
         }
     }
-}
-
-/// `words` as a TOML array.
-fn array(words: &[String]) -> String {
-    let words: Vec<_> = words.iter().map(|word| string(word)).collect();
-    format!("[{}]", words.join(", "))
-}
-
-/// `text` as a TOML string, in which everything that misleads is escaped.
-fn string(text: &str) -> String {
-    if !text.chars().any(misleads) {
-        return Value::from(text).to_string();
-    }
-    let mut string = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => string.extend(['\\', c]),
-            _ if misleads(c) => string.push_str(&format!("\\U{:08x}", u32::from(c))),
-            _ => string.push(c),
-        }
-    }
-    string.push('"');
-    string
 }
 
 /// Adds a hint to each door that undoes another one: the other knockd needs a second door to close
@@ -275,49 +194,6 @@ fn hint_at_pairs(doors: &mut [Door]) {
         );
         doors[closing].notes.push(hint);
     }
-}
-
-/// The names of the new doors, and their tags in knocks. Both have to be unique.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<String>,
-    tags: HashSet<ShortTag>,
-}
-
-impl Names {
-    /// The maximum length of a door's name, in bytes.
-    const MAX_LEN: usize = 64;
-
-    /// A valid, unique name for the door that was called `section`, as similar as possible.
-    fn fitting(&mut self, section: &str) -> String {
-        let printable: String = section
-            .trim()
-            .chars()
-            .map(|c| if misleads(c) { '-' } else { c })
-            .collect();
-        let base = if knockd_config::is_name(cut(&printable, Self::MAX_LEN)) {
-            &printable
-        } else {
-            "door"
-        };
-        let mut name = cut(base, Self::MAX_LEN).to_owned();
-        let mut number = 1;
-        // There are 65536 tags and far fewer doors, so a free number exists.
-        while self.taken.contains(&name) || self.tags.contains(&ShortTag::of(&name)) {
-            number += 1;
-            let suffix = format!("-{number}");
-            name = cut(base, Self::MAX_LEN - suffix.len()).to_owned();
-            name.push_str(&suffix);
-        }
-        self.tags.insert(ShortTag::of(&name));
-        self.taken.insert(name.clone());
-        name
-    }
-}
-
-/// The longest prefix of `text` that fits into `len` bytes.
-fn cut(text: &str, len: usize) -> &str {
-    &text[..text.floor_char_boundary(len)]
 }
 
 #[cfg(test)]
