@@ -47,7 +47,7 @@ fn write(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Copies the example to `folder` and creates the secrets that it names. The test host has
+/// Copies the example to `folder`, with the files that it may include, and creates the secrets that it names. The test host has
 /// neither the user `knockd` nor `portknock`, and `check` warns about either.
 fn install(text: &str, folder: &Path) -> PathBuf {
     for name in values(text, "server_key_file") {
@@ -60,6 +60,12 @@ fn install(text: &str, folder: &Path) -> PathBuf {
     }
     let script = format!("\"{WORKSPACE}/knock-user/packaging/firewall/portknock-nftables\"");
     let text = text.replace("\"portknock\"", &script);
+    let conf_d = folder.join("conf.d");
+    fs::create_dir_all(&conf_d).unwrap();
+    for entry in fs::read_dir(Path::new(WORKSPACE).join("docs/examples/conf.d")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), conf_d.join(entry.file_name())).unwrap();
+    }
     let path = folder.join("knockd.toml");
     write(&path, &format!("user = \"games\"\n{text}"));
     path

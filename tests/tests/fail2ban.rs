@@ -292,6 +292,9 @@ fn each_mode_counts_its_reasons_only() {
         "for-other",
         "not-allowed",
         "stale",
+        "expired",
+        "old-key",
+        "outside",
         "rate",
     ];
     let neither = [

@@ -1,4 +1,4 @@
-//! The serde types of the configuration file, table by table.
+//! The serde types of the configuration file and of the files that it includes, table by table.
 
 use std::{
     num::{NonZeroU16, NonZeroU32, NonZeroUsize},
@@ -15,8 +15,9 @@ use crate::{
     socket::SocketPath,
     template::Template,
     value::{
-        Base, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases, Listen, MaxSkew, Name,
-        Network, PinDir, PublicKey, Sequence, SequenceTimeout, UdpIdle,
+        Base, ClientNetwork, Include, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases,
+        Listen, MaxSkew, Moment, Name, Network, PinDir, PublicKey, Sequence, SequenceTimeout,
+        UdpIdle,
     },
 };
 
@@ -42,6 +43,18 @@ pub(super) struct Config {
     pub(super) metrics: Option<Metrics>,
     #[serde(default)]
     pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) include: Vec<Spanned<Include>>,
+    #[serde(default)]
+    pub(super) client: Vec<Client>,
+    #[serde(default)]
+    pub(super) door: Vec<Door>,
+}
+
+/// An included file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Included {
     #[serde(default)]
     pub(super) client: Vec<Client>,
     #[serde(default)]
@@ -164,11 +177,19 @@ impl Default for Limits {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Client {
+    /// The index of the file that it is in.
+    #[serde(skip)]
+    pub(super) file: usize,
     pub(super) name: Spanned<Name>,
     #[serde(default)]
     pub(super) protocol: Protocol,
     pub(super) public_key: Option<Spanned<PublicKey>>,
+    pub(super) previous_key: Option<Spanned<PublicKey>>,
+    pub(super) previous_until: Option<Spanned<Moment>>,
     pub(super) passphrase_file: Option<Spanned<PathBuf>>,
+    pub(super) expires: Option<Moment>,
+    pub(super) from: Option<Spanned<Vec<Spanned<ClientNetwork>>>>,
+    pub(super) doors: Option<Spanned<Vec<Spanned<Name>>>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -182,6 +203,9 @@ pub(super) enum Protocol {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Door {
+    /// The index of the file that it is in.
+    #[serde(skip)]
+    pub(super) file: usize,
     pub(super) name: Spanned<Name>,
     pub(super) clients: Option<Spanned<Vec<Spanned<Name>>>>,
     pub(super) sequence: Option<Spanned<Sequence>>,

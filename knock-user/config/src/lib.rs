@@ -2,12 +2,13 @@
 //! [`Config`] has no invalid state.
 //!
 //! [`model`] contains the validated values. Of the private modules, `file` describes the format
-//! of the file, `value` validates single values, `check` validates values together, `keys` derives
-//! the clients' keys, `strict` refuses files that others could replace, and `place`
-//! adds line and key to each error.
+//! of the file, `include` reads the files that it includes, `value` validates single values, `check`
+//! validates values together, `keys` derives the clients' keys, `strict` refuses files that others
+//! could replace, and `place` adds file, line and key to each error.
 
 mod check;
 mod file;
+mod include;
 mod keys;
 pub mod metrics;
 pub mod model;
@@ -31,15 +32,17 @@ pub use self::model::{
 };
 use self::{
     check::Checker,
-    place::{Problem, Problems},
+    include::Reader,
+    place::{MAIN, Problem, Problems, SourceFile},
 };
 
-/// The largest file that is read, in bytes: room for a million clients. A larger one is probably
-/// the wrong file.
+/// The largest file that is read, and the most that is read of all included files, in bytes: room
+/// for a million clients. A larger one is probably the wrong file.
 const MAX_FILE_LEN: u64 = 128 * 1024 * 1024;
 
 impl Config {
-    /// Reads and validates the configuration at `path` and every secret file that it names.
+    /// Reads and validates the configuration at `path`, the files that it includes, and every secret
+    /// file that they name.
     ///
     /// # Errors
     ///
@@ -49,18 +52,42 @@ impl Config {
         Self::parse(&read(path)?, path)
     }
 
-    /// Validates `text` as the configuration at `path`, and every secret file that it names.
+    /// Validates `text` as the configuration at `path`, the files that it includes, and every secret
+    /// file that they name.
     ///
     /// # Errors
     ///
     /// See [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let parsed = toml::from_str(text)
-            .map_err(|error| Problems::new(path, text, vec![Problem::from(error)]))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let config = Checker::new(folder)
+        Self::parse_files(text, path, None)
+    }
+
+    /// Validates the configuration at `path` as if `text` were the content of the file `changed`, one
+    /// of its [files](Config::files).
+    ///
+    /// # Errors
+    ///
+    /// See [`Config::load`].
+    pub fn parse_changed(path: &Path, changed: &Path, text: &str) -> Result<Self> {
+        if path == changed {
+            return Self::parse(text, path);
+        }
+        Self::parse_files(&read(path)?, path, Some((changed, text)))
+    }
+
+    fn parse_files(text: &str, path: &Path, changed: Option<(&Path, &str)>) -> Result<Self> {
+        let mut files = vec![SourceFile {
+            path: path.to_owned(),
+            text: text.into(),
+        }];
+        let mut parsed = toml::from_str(text)
+            .map_err(|error| Problems::new(&files, vec![Problem::parsing(MAIN, &error)]))?;
+        Reader::new(&mut files, changed)
+            .read(&mut parsed)
+            .map_err(|problems| Problems::new(&files, problems))?;
+        let config = Checker::new(&files)
             .check(parsed)
-            .map_err(|problems| Problems::new(path, text, problems))?;
+            .map_err(|problems| Problems::new(&files, problems))?;
         Ok(config)
     }
 }

@@ -14,8 +14,9 @@ use knock_common::{
 };
 use knockd_types::{
     account::Account,
+    conditions::Conditions,
     interface::Wanted,
-    policy::Secret,
+    policy::{PreviousKey, Secret},
     rules::{Opening, Port, Rules},
 };
 
@@ -42,6 +43,8 @@ pub const NO_CLIENT: &str = "there is no [[client]]";
 /// The daemon's validated configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// The files that it was read from: first the one that was named, then those that it includes.
+    pub files: Vec<PathBuf>,
     /// Interfaces to attach to, unless the command line names others.
     pub interfaces: Wanted,
     /// Directory of the replay store and the lease journal.
@@ -118,6 +121,27 @@ pub struct Client {
     pub name: String,
     /// The key material. Its variant determines the protocol.
     pub secret: Secret,
+    /// The key that the client had before, which is accepted for some time. Only a client with a
+    /// key pair has one.
+    pub previous: Option<PreviousKey>,
+    /// When and from where the client may knock.
+    pub conditions: Conditions,
+    /// The index of the file that the client is in, in [`Config::files`].
+    pub file: usize,
+}
+
+impl Client {
+    /// The key material of the knocks that are accepted at `now`, in Unix milliseconds.
+    pub fn secrets(&self, now: u64) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous.as_ref().filter(|key| now < key.until);
+        std::iter::once(&self.secret).chain(previous.map(|key| &key.secret))
+    }
+
+    /// Whether knocks with this key material are accepted at `now`, in Unix milliseconds.
+    #[must_use]
+    pub fn has(&self, secret: &Secret, now: u64) -> bool {
+        self.secrets(now).any(|one| one == secret)
+    }
 }
 
 /// What a knock opens: ports of the gate, a command, or both.
@@ -125,7 +149,8 @@ pub struct Client {
 pub struct Door {
     /// The name, as in logs and `%DOOR%`. A knock refers to the door by a digest of this name.
     pub name: String,
-    /// Indices of the clients that may open the door, in ascending order.
+    /// Indices of the clients that may open the door, in ascending order: those that it names,
+    /// without those whose `doors` do not name it.
     pub clients: Vec<usize>,
     /// The sequence that a classic client sends.
     pub sequence: Option<Sequence>,

@@ -1,51 +1,78 @@
 //! Problems in a configuration, with their position.
 
 use std::{
+    borrow::Cow,
     fmt,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-/// One problem, as a byte range of the file.
+use knock_common::legible::escaped;
+
+/// The index of the file that names the others.
+pub(super) const MAIN: usize = 0;
+
+/// A file of the configuration.
+pub(super) struct SourceFile<'t> {
+    pub(super) path: PathBuf,
+    pub(super) text: Cow<'t, str>,
+}
+
+impl SourceFile<'_> {
+    /// The folder that relative paths in the file begin in.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// One problem, as a byte range of a file.
 #[derive(Debug)]
 pub(super) struct Problem {
+    /// The index of the file.
+    file: usize,
     span: Option<Range<usize>>,
     message: String,
 }
 
 impl Problem {
     /// A problem of the whole file.
-    pub(super) fn anywhere(message: String) -> Self {
+    pub(super) fn anywhere(file: usize, message: String) -> Self {
         Self {
+            file,
             span: None,
             message,
         }
     }
 
     /// A problem at the bytes `span`.
-    pub(super) fn at(span: Range<usize>, message: String) -> Self {
+    pub(super) fn at(file: usize, span: Range<usize>, message: String) -> Self {
         Self {
+            file,
             span: Some(span),
             message,
         }
     }
-}
 
-impl From<toml::de::Error> for Problem {
-    fn from(error: toml::de::Error) -> Self {
-        // The error's own text quotes the line, which may contain a secret sequence.
+    /// A problem that the parser found.
+    pub(super) fn parsing(file: usize, error: &toml::de::Error) -> Self {
         Self {
+            file,
             span: error.span(),
+            // The error's own text quotes the line, which may contain a secret sequence.
             message: error.message().replace('\n', ", "),
         }
     }
 }
 
-/// All problems of a file in file order, one per line: `FILE:LINE: KEY: MESSAGE`.
+/// All problems in the order of the files, one per line: `FILE:LINE: KEY: MESSAGE`.
 #[derive(Debug)]
-pub(super) struct Problems {
+pub(super) struct Problems(Vec<PlacedProblem>);
+
+#[derive(Debug)]
+struct PlacedProblem {
     path: PathBuf,
-    placed: Vec<(Option<Place>, String)>,
+    place: Option<Place>,
+    message: String,
 }
 
 #[derive(Debug)]
@@ -55,18 +82,22 @@ struct Place {
 }
 
 impl Problems {
-    pub(super) fn new(path: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-        let placed = problems
-            .into_iter()
-            .map(|Problem { span, message }| {
-                (span.map(|span| Place::of(text, span.start)), message)
+    pub(super) fn new(files: &[SourceFile<'_>], mut problems: Vec<Problem>) -> Self {
+        let place = |problem: &Problem| {
+            let start = problem.span.as_ref().map(|span| span.start);
+            (problem.file, start)
+        };
+        problems.sort_by_key(place);
+        let placed = problems.into_iter().filter_map(|problem| {
+            let file = files.get(problem.file)?;
+            let span = problem.span;
+            Some(PlacedProblem {
+                path: file.path.clone(),
+                place: span.map(|span| Place::of(&file.text, span.start)),
+                message: problem.message,
             })
-            .collect();
-        Self {
-            path: path.to_owned(),
-            placed,
-        }
+        });
+        Self(placed.collect())
     }
 }
 
@@ -80,6 +111,11 @@ impl Place {
         let key = key.iter().rev().find_map(|line| key_of(line));
         Self { line, key }
     }
+}
+
+/// `path` in a message, which has one line.
+pub(super) fn legible(path: &Path) -> String {
+    escaped(&path.to_string_lossy()).collect()
 }
 
 /// The `key` of `key = value` or `[key]`.
@@ -103,18 +139,18 @@ fn is_key(text: &str) -> bool {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (place, message)) in self.placed.iter().enumerate() {
+        for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.path.display())?;
-            if let Some(Place { line, key }) = place {
+            write!(f, "{}", legible(&problem.path))?;
+            if let Some(Place { line, key }) = &problem.place {
                 write!(f, ":{line}")?;
                 if let Some(key) = key {
                     write!(f, ": {key}")?;
                 }
             }
-            write!(f, ": {message}")?;
+            write!(f, ": {}", problem.message)?;
         }
         Ok(())
     }

@@ -6,7 +6,9 @@ use knockd_types::{interface::Wanted, policy::Secret, rules::Port};
 use super::*;
 use crate::template::Expansion;
 
+mod clients;
 mod gate;
+mod include;
 mod metrics;
 mod network;
 

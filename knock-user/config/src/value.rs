@@ -3,13 +3,12 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use ipnet::{IpNet, Ipv6Net};
 use knock_common::{
     legible::misleads,
     protocol::{classic, identity},
@@ -33,7 +32,7 @@ macro_rules! checked {
         $(#[$doc])+
         #[derive(Clone, Deserialize)]
         #[serde(try_from = $from)]
-        pub(super) struct $name($inner);
+        pub(crate) struct $name($inner);
 
         impl From<$name> for $inner {
             fn from(value: $name) -> Self {
@@ -42,6 +41,14 @@ macro_rules! checked {
         }
     };
 }
+
+mod moment;
+mod network;
+
+pub(super) use self::{
+    moment::Moment,
+    network::{ClientNetwork, Network},
+};
 
 checked! {
     /// A client's or door's name: short and printable, so that it fits in a log line.
@@ -248,70 +255,28 @@ impl TryFrom<u32> for Leases {
 }
 
 checked! {
-    /// A network or a single address. An accepted IPv6 network contains no IPv4-mapped address,
-    /// and no accepted network is so large that it must be a mistake.
-    Network(IpNet) from "String"
+    /// The path of an included file. One `*` in its name stands for any characters.
+    Include(PathBuf) from "String"
 }
 
-impl Network {
-    /// The largest private IPv4 network is 10.0.0.0/8 (RFC 1918).
-    const MIN_V4_LEN: u8 = 8;
-    /// The largest private IPv6 network is fc00::/7 (RFC 4193).
-    const MIN_V6_LEN: u8 = 7;
-}
-
-impl TryFrom<String> for Network {
-    type Error = String;
+impl TryFrom<String> for Include {
+    type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let network = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
-            Err(_) => text.parse().map_err(|_| {
-                format!("`{text}` is neither a network such as \"192.0.2.0/24\" nor an address")
-            })?,
+        let path = PathBuf::from(&text);
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err("this names no file: write a path such as \"conf.d/*.toml\"");
         };
-        if network.trunc() != network {
-            return Err(format!(
-                "`{text}` has bits set after its prefix: the network is {}",
-                network.trunc()
-            ));
+        if text.contains(misleads) {
+            return Err("a path must not contain control or invisible characters");
         }
-        if network.prefix_len() == 0 {
-            return Err(format!(
-                "`{text}` contains every address; if that is intended, leave [gate] out"
-            ));
+        if text.contains(['?', '[', '{']) {
+            return Err("only `*` stands for other characters, as in \"conf.d/*.toml\"");
         }
-        let min_len = match network {
-            IpNet::V4(_) => Self::MIN_V4_LEN,
-            IpNet::V6(network) => {
-                refuse_ipv4_mapped(network, &text)?;
-                Self::MIN_V6_LEN
-            }
-        };
-        if network.prefix_len() < min_len {
-            return Err(format!(
-                "`{text}` is too large to be trusted: use a prefix of at least {min_len} bits"
-            ));
+        if text.matches('*').count() > 1 || text.contains('*') && !name.contains('*') {
+            return Err("only the name of the file may contain a `*`, and only one");
         }
-        Ok(Self(network))
-    }
-}
-
-/// Refuses a network, written as `text`, that contains IPv4-mapped addresses: the eBPF program
-/// stores IPv4 sources in this form.
-fn refuse_ipv4_mapped(network: Ipv6Net, text: &str) -> Result<(), String> {
-    const IPV4: u8 = 96;
-    if network.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) && network.prefix_len() <= IPV4 {
-        return Err(format!(
-            "`{text}` contains every IPv4 address, in IPv4-mapped form: use a smaller network"
-        ));
-    }
-    match network.addr().to_ipv4_mapped() {
-        Some(address) => Err(format!(
-            "`{text}` is an IPv4 network: write `{address}/{}`",
-            network.prefix_len() - IPV4
-        )),
-        None => Ok(()),
+        Ok(Self(path))
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use knock_common::protocol::{block::Block, identity::PublicKey, syn::SynSecret};
 use knockd_listener::auth::{Arrival, Attempt, Authenticator};
-use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
+use knockd_types::{
+    conditions::Conditions,
+    policy::{Client, Door, Peer, Policy, Secret},
+};
 
 criterion_group!(verifier, verify);
 criterion_main!(verifier);
@@ -59,6 +62,8 @@ fn authenticator(clients: usize, random: &mut fastrand::Rng) -> Authenticator {
                 number: 0,
                 name: format!("client{number}"),
                 secret: Secret::Pair(peer),
+                previous: None,
+                conditions: Conditions::default(),
             }
         })
         .collect();

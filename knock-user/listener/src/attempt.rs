@@ -1,9 +1,14 @@
 //! Verifies knocks: each results in a request or in a refusal.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::IpAddr,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use anyhow::{Result, anyhow};
 use arrayvec::ArrayVec;
+use humantime::format_rfc3339_seconds;
 use knock_common::protocol::{block::Block, tile::TILE_LEN};
 use knockd_ipc::request::{OpenDoor, Request, WithdrawDoor};
 use knockd_runtime::{
@@ -16,7 +21,7 @@ use tracing::warn;
 use crate::{
     auth::{Arrival, Attempt, Refusal, Refused, SingleUse, Verified, Wish},
     replay_store::{RecordError, ReplayStore},
-    state::{AcceptedKnock, Listener},
+    state::{AcceptedKnock, Listener, OldKey},
     trials::Trial,
 };
 
@@ -82,6 +87,9 @@ impl Listener {
             Some(Err(Refused {
                 why:
                     Refusal::Stale { .. }
+                    | Refusal::Expired
+                    | Refusal::OldKey
+                    | Refusal::Outside
                     | Refusal::BoundElsewhere
                     | Refusal::NotBound
                     | Refusal::ClientNotAllowed,
@@ -143,6 +151,10 @@ impl Listener {
             request: self.request_for(&verified, at),
             source: arrival.source,
             id: verified.single_use.map(|single_use| single_use.id),
+            old_key: verified.old_key_until.map(|until| OldKey {
+                client: verified.client,
+                until,
+            }),
         });
         true
     }
@@ -157,6 +169,7 @@ impl Listener {
             request,
             source,
             id,
+            old_key,
         } in knocks
         {
             match (&committed, id) {
@@ -169,11 +182,25 @@ impl Listener {
                 }
                 _ => {
                     self.counters.accepted += 1;
+                    if let Some(old_key) = old_key {
+                        self.report_old_key(source, &old_key);
+                    }
                     requests.push(request);
                 }
             }
         }
         requests
+    }
+
+    /// Reports that an accepted knock of `source` was made with the key that its client had before.
+    fn report_old_key(&mut self, source: IpAddr, OldKey { client, until }: &OldKey) {
+        self.counters.accepted_old_key += 1;
+        let until = UNIX_EPOCH + Duration::from_millis(*until);
+        self.reporter.report(Event::OldKey {
+            client: self.config.auth.clients[*client].name.clone(),
+            source,
+            until: format_rfc3339_seconds(until).to_string(),
+        });
     }
 
     /// Reports that a knock of `source` is refused because it cannot be stored.
@@ -193,6 +220,9 @@ impl Listener {
             Refusal::Stale { .. } => &mut counters.refused_stale,
             Refusal::Forged => &mut counters.refused_forged,
             Refusal::Invalid => &mut counters.refused_invalid,
+            Refusal::Expired => &mut counters.refused_expired,
+            Refusal::OldKey => &mut counters.refused_old_key,
+            Refusal::Outside => &mut counters.refused_outside,
             Refusal::BoundElsewhere | Refusal::NotBound | Refusal::ForOther => {
                 &mut counters.refused_binding
             }

@@ -15,7 +15,8 @@ use knock_common::protocol::{
     tile::{TILE_LEN, Tile},
 };
 use knockd_types::{
-    policy::{Key, Policy, Secret},
+    conditions::Conditions,
+    policy::{Client, Key, Policy, Secret},
     reason::Reason,
 };
 use subtle::ConstantTimeEq as _;
@@ -42,6 +43,9 @@ pub struct Verified {
     pub single_use: Option<SingleUse>,
     /// Whether it is valid from its source address only, or names the address that it opens for.
     pub is_bound: bool,
+    /// Until when its key is accepted, in Unix milliseconds, if it is the one that the client had
+    /// before.
+    pub old_key_until: Option<u64>,
 }
 
 /// What a knock asks for.
@@ -111,6 +115,17 @@ pub enum Refusal {
         /// Milliseconds since the timestamp; negative if it is in the future.
         age_ms: i64,
     },
+    /// The client has expired.
+    #[error("this client has expired")]
+    Expired,
+    /// The key is the one that the client had before, and its time is over.
+    #[error(
+        "made with the client's `previous_key`, whose time is over: give the client its new key"
+    )]
+    OldKey,
+    /// The client may not knock from the source address.
+    #[error("from an address that this client may not knock from")]
+    Outside,
     /// The knock is bound to another source address.
     #[error("bound to another address than the one it came from")]
     BoundElsewhere,
@@ -171,12 +186,24 @@ fn stale(age_ms: i64) -> String {
     }
 }
 
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The index of the client.
+    client: usize,
+    /// Until when the key is accepted, in Unix milliseconds, if it is the one that the client had
+    /// before.
+    until: Option<u64>,
+}
+
 /// The clients' keys and the rules of the doors.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: Vec<Key>,
-    /// The clients with key pairs by public key, so that a datagram costs one look-up.
-    clients: HashMap<PublicKey, usize>,
+    keys: Vec<(Holder, Key)>,
+    /// The holders of key pairs by public key, so that a datagram costs one look-up.
+    holders: HashMap<PublicKey, Holder>,
+    /// For each client, when and from where it may knock.
+    conditions: Vec<Conditions>,
     /// The server's key pair, with which datagrams are decrypted.
     server: Option<KeyPair>,
     doors: Vec<Rule>,
@@ -204,19 +231,22 @@ impl Authenticator {
             doors,
             server,
         } = policy;
-        let public_keys =
-            clients
-                .iter()
-                .enumerate()
-                .filter_map(|(index, client)| match &client.secret {
-                    Secret::Pair(peer) => Some((peer.public, index)),
-                    Secret::Classic(_) => None,
-                });
+        let secrets = || clients.iter().enumerate().flat_map(secrets);
+        let public_keys = secrets().filter_map(|(holder, secret)| match secret {
+            Secret::Pair(peer) => Some((peer.public, holder)),
+            Secret::Classic(_) => None,
+        });
         let server = server.as_ref();
         let names = || doors.iter().map(|door| door.name.as_str()).enumerate();
         Self {
-            keys: clients.iter().map(|client| client.secret.key()).collect(),
-            clients: public_keys.collect(),
+            keys: secrets()
+                .map(|(holder, secret)| (holder, secret.key()))
+                .collect(),
+            holders: public_keys.collect(),
+            conditions: clients
+                .iter()
+                .map(|client| client.conditions.clone())
+                .collect(),
             server: server.map(|key| KeyPair::from(PrivateKey::new(*key.0.expose()))),
             short_tags: names()
                 .map(|(index, name)| (ShortTag::of(name), index))
@@ -253,7 +283,7 @@ impl Authenticator {
         let mut tile = Tile::new(attempts.iter().map(|attempt| attempt.block));
         let mut outcomes = vec![Err(Refused::NO_KEY); attempts.len()];
         let mut left = attempts.len();
-        for (client, key) in self.keys.iter().enumerate() {
+        for (holder, key) in &self.keys {
             if left == 0 {
                 break;
             }
@@ -261,14 +291,14 @@ impl Authenticator {
                 if outcomes[place].is_err() && outcome.is_ok() {
                     left -= 1;
                 }
-                further(&mut outcomes[place], client, outcome);
+                further(&mut outcomes[place], holder.client, outcome);
             };
             match key {
                 Key::Syn(key) => key.decipher_all(&mut tile, |place, plaintext| {
-                    judge(place, self.syn(client, key, &plaintext, &attempts[place]));
+                    judge(place, self.syn(*holder, key, &plaintext, &attempts[place]));
                 }),
                 Key::Classic(key) => key.decipher_all(&mut tile, |place, plaintext| {
-                    judge(place, self.classic(client, &plaintext, &attempts[place]));
+                    judge(place, self.classic(*holder, &plaintext, &attempts[place]));
                 }),
             }
         }
@@ -277,7 +307,7 @@ impl Authenticator {
 
     fn syn(
         &self,
-        client: usize,
+        holder: Holder,
         key: &SynKey,
         plaintext: &Plaintext,
         Attempt { block, arrival }: &Attempt,
@@ -285,8 +315,9 @@ impl Authenticator {
         let request = Request::from_plaintext(plaintext).map_err(|_| Refusal::BadParity)?;
         let door = self.short_tags.get(&request.door);
         let door = *door.ok_or(Refusal::UnknownTag)?;
-        let rule = self.rule(door, client)?;
+        let rule = self.rule(door, holder.client)?;
         request.check_time(arrival.now, arrival.max_skew)?;
+        self.check_holder(holder, arrival)?;
         if !request.binding.allows(arrival.source, key) {
             return Err(Refusal::BoundElsewhere);
         }
@@ -295,7 +326,7 @@ impl Authenticator {
             return Err(Refusal::NotBound);
         }
         Ok(Verified {
-            client,
+            client: holder.client,
             door,
             beneficiary: arrival.source,
             wish: rule.wish(request.lease.into()),
@@ -304,7 +335,23 @@ impl Authenticator {
                 made_at: request.time.nearest_unix_ms(arrival.now),
             }),
             is_bound,
+            old_key_until: holder.until,
         })
+    }
+
+    /// Checks that knocks with the key of `holder` are accepted now and from there.
+    fn check_holder(&self, holder: Holder, arrival: &Arrival) -> Result<(), Refusal> {
+        let conditions = &self.conditions[holder.client];
+        if conditions.has_expired(arrival.now) {
+            return Err(Refusal::Expired);
+        }
+        if holder.until.is_some_and(|until| until <= arrival.now) {
+            return Err(Refusal::OldKey);
+        }
+        if !conditions.is_from(arrival.source) {
+            return Err(Refusal::Outside);
+        }
+        Ok(())
     }
 
     /// The rule of `door`, if `client` may open it.
@@ -319,7 +366,7 @@ impl Authenticator {
 
     fn classic(
         &self,
-        client: usize,
+        holder: Holder,
         plaintext: &Plaintext,
         Attempt { arrival, .. }: &Attempt,
     ) -> Result<Verified, Refusal> {
@@ -328,16 +375,29 @@ impl Authenticator {
             .iter()
             .position(|rule| rule.has_sequence(plaintext))
             .ok_or(Refusal::UnknownSequence)?;
-        let rule = self.rule(door, client)?;
+        let rule = self.rule(door, holder.client)?;
+        self.check_holder(holder, arrival)?;
         Ok(Verified {
-            client,
+            client: holder.client,
             door,
             beneficiary: arrival.source,
             wish: Wish::Open(rule.lease),
             single_use: None,
             is_bound: false,
+            old_key_until: None,
         })
     }
+}
+
+/// The secrets of the client with this index: the current one, then the one before.
+fn secrets((index, client): (usize, &Client)) -> impl Iterator<Item = (Holder, &Secret)> {
+    let holder = |until| Holder {
+        client: index,
+        until,
+    };
+    let previous = client.previous.as_ref();
+    let previous = previous.map(|key| (holder(Some(key.until)), &key.secret));
+    std::iter::once((holder(None), &client.secret)).chain(previous)
 }
 
 /// For each of `len` indices, whether it is in `indices`.
@@ -383,6 +443,9 @@ impl From<Refusal> for Reason {
             Refusal::UnknownTag => Self::UnknownDoor,
             Refusal::ClientNotAllowed => Self::NotAllowed,
             Refusal::Stale { .. } => Self::Stale,
+            Refusal::Expired => Self::Expired,
+            Refusal::OldKey => Self::OldKey,
+            Refusal::Outside => Self::Outside,
             Refusal::BoundElsewhere => Self::Elsewhere,
             Refusal::NotBound => Self::Unbound,
             Refusal::ForOther => Self::ForOther,

@@ -139,6 +139,16 @@ pub(crate) struct AcceptedKnock {
     pub(crate) source: IpAddr,
     /// The identity of a single-use knock.
     pub(crate) id: Option<[u8; 16]>,
+    /// The key that it was made with, unless that is the client's current one.
+    pub(crate) old_key: Option<OldKey>,
+}
+
+/// The key that a client had before.
+pub(crate) struct OldKey {
+    /// The index of the client.
+    pub(crate) client: usize,
+    /// The time from which on the key is not accepted, in Unix milliseconds.
+    pub(crate) until: u64,
 }
 
 /// The state of the event loop.

@@ -10,3 +10,4 @@ pub mod log;
 pub mod open_files;
 pub mod role;
 pub mod sandbox;
+pub mod wall_timer;

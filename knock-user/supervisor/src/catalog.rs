@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use knockd_config::model::{Config, Door};
-use knockd_types::names::BY_HAND;
+use knockd_types::{conditions::Conditions, names::BY_HAND};
 
 use crate::refusal::Refusal;
 
@@ -110,6 +110,17 @@ impl Catalog {
             (Some(door), Some(client)) => config.doors[door].clients.binary_search(client).is_ok(),
             _ => false,
         }
+    }
+
+    /// When and from where `config`, the last adopted configuration, allows the client to knock.
+    /// `None` if it has no such client.
+    pub(crate) fn conditions<'c>(
+        &self,
+        config: &'c Config,
+        client: usize,
+    ) -> Option<&'c Conditions> {
+        let place = self.client_places.get(&client)?;
+        Some(&config.clients[*place].conditions)
     }
 
     /// The door with this number.

@@ -52,6 +52,7 @@ impl Supervisor {
 
     async fn serve(&mut self, stop: &mut StopSignals, sockets: &Sockets) -> Result<()> {
         self.start_listener(sockets)?;
+        self.await_client_expiry()?;
         loop {
             if self.datapath.has_ended() && self.ledger.is_empty() {
                 return Ok(());
@@ -83,6 +84,10 @@ impl Supervisor {
                     self.listener.ping();
                 }
                 () = sleep_until_monotonic(expiry) => self.ledger.expire(&mut self.datapath),
+                due = self.client_expiry.due() => {
+                    due?;
+                    self.expire_clients()?;
+                }
                 changed = interfaces => {
                     changed?;
                     self.follow_interfaces();

@@ -236,7 +236,7 @@ impl Ledger {
     fn limit(&self, open: &OpenDoor, allowed: &Allowed<'_>) -> Option<Duration> {
         let door = &self.catalog.door(open.key.door).name;
         let client = self.catalog.client(open.client);
-        Some(allowed.door(client, door)?.1)
+        Some(allowed.door(client, door, open.key.source)?.1)
     }
 
     /// Closes the doors whose leases have expired. After that, only datagrams keep the leases of UDP
@@ -293,7 +293,8 @@ impl Ledger {
         for open in self.doors.open().filter(|open| !open.revoked) {
             let door = &self.catalog.door(open.key.door).name;
             let client = self.catalog.client(open.client);
-            let Some((door, limit)) = allowed.door(client, door) else {
+            let source = open.key.source;
+            let Some((door, limit)) = allowed.door(client, door, source) else {
                 continue;
             };
             let granted = if open.admits {

@@ -9,6 +9,7 @@
 //! | `datapath` | the source of SYNs, the gate's leases, pins and interfaces |
 //! | `ledger` | doors, clients, the lease journal and commands |
 //! | `reload` | reloads in progress, and the checks of a reloaded configuration |
+//! | `client_expiry` | the time at which the next client expires |
 //! | `requests` | a handler per request of the listener |
 //! | `event_loop` | passes each event to one of these |
 
@@ -20,6 +21,7 @@ mod backoff;
 mod capabilities;
 mod catalog;
 mod child;
+mod client_expiry;
 mod datapath;
 mod doors;
 mod event_loop;

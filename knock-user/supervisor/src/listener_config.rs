@@ -18,6 +18,8 @@ pub(crate) fn listener_config(config: &Config, catalog: &Catalog) -> ListenerCon
             number: number(catalog.configured_client(index)),
             name: client.name.clone(),
             secret: client.secret.clone(),
+            previous: client.previous.clone(),
+            conditions: client.conditions.clone(),
         });
     let doors = config.doors.iter().enumerate().map(|(index, door)| Door {
         number: number(catalog.configured_door(index)),

@@ -13,9 +13,9 @@ use knockd_xdp::leases::Gate;
 use tokio::sync::Semaphore;
 
 use crate::{
-    datapath::Datapath, exporter_process::ExporterProcess, lease_store::LeaseStore, ledger::Ledger,
-    listener_process::ListenerProcess, outbox::Outbox, reload::Reload, replay_dir::ReplayDir,
-    reporter::Reporter, sd_notify::ServiceManager,
+    client_expiry::ClientExpiry, datapath::Datapath, exporter_process::ExporterProcess,
+    lease_store::LeaseStore, ledger::Ledger, listener_process::ListenerProcess, outbox::Outbox,
+    reload::Reload, replay_dir::ReplayDir, reporter::Reporter, sd_notify::ServiceManager,
 };
 
 /// The maximum number of reports that wait in the queue of the listener: more than it has
@@ -33,6 +33,7 @@ pub(crate) struct Supervisor {
     pub(crate) ledger: Ledger,
     pub(crate) replay_dir: ReplayDir,
     pub(crate) reload: Reload,
+    pub(crate) client_expiry: ClientExpiry,
     pub(crate) reporter: Reporter,
     pub(crate) service_manager: ServiceManager,
     /// The counters that belong to none of the parts.
@@ -52,7 +53,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Returns an error if commands cannot be run.
+    /// Returns an error if commands cannot be run, or if there is no timer.
     pub(crate) fn new(
         config: Config,
         store: Option<LeaseStore>,
@@ -72,6 +73,7 @@ impl Supervisor {
             ledger,
             replay_dir: ReplayDir::default(),
             reload: Reload::new(),
+            client_expiry: ClientExpiry::new()?,
             reporter,
             service_manager: ServiceManager::from_environment(),
             counters: Counters::default(),

@@ -44,12 +44,16 @@ counters! {
     refused_unknown_tag: "knocks for a door that does not exist";
     refused_client_not_allowed: "knocks of a client that may not open the door";
     refused_stale: "knocks made too long ago or in the future: check the client's clock";
+    refused_expired: "knocks of a client that has expired";
+    refused_old_key: "knocks with a client's previous key, whose time is over";
+    refused_outside: "knocks from an address that the client may not knock from";
     refused_binding: "knocks that are unbound, bound to another source address, or for another address";
     refused_replayed: "knocks that were accepted before";
     refused_store: "knocks refused because the replay store failed: see the log";
     scattered: "knocks whose SYNs came from several addresses: see the log";
     copies: "further copies of a knock that was just accepted";
     accepted: "accepted knocks";
+    accepted_old_key: "accepted knocks that were made with the client's previous key";
     extended: "accepted knocks for a door that was open already";
     refused_doors_full: "authenticated knocks refused because too many doors are open";
     refused_gate_full: "authenticated knocks refused because the gate has no room for a lease";

@@ -76,6 +76,15 @@ pub enum Event {
     Opening(AdmissionInfo),
     /// A knock was accepted for a door that is open already.
     Extended(AdmissionInfo),
+    /// A knock was accepted that was made with the key that its client had before.
+    OldKey {
+        /// The client's name.
+        client: String,
+        /// The source address of the packets.
+        source: IpAddr,
+        /// The time from which on the key is not accepted: RFC 3339, UTC.
+        until: String,
+    },
     /// A door is closed.
     Closed {
         /// The door's name.
@@ -176,6 +185,14 @@ impl fmt::Display for Event {
             }
             Self::Opening(admission) => write!(f, "accepted {admission}: opening"),
             Self::Extended(admission) => write!(f, "accepted {admission}: open already, extended"),
+            Self::OldKey {
+                client,
+                source,
+                until,
+            } => write!(
+                f,
+                "old key client={client:?} source={source}: it still knocks with its `previous_key`, which is accepted until {until}"
+            ),
             Self::Closed { door, source } => write!(f, "closed door={door:?} source={source}"),
             Self::Command {
                 door,

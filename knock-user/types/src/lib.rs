@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod command;
+pub mod conditions;
 pub mod control;
 pub mod counters;
 pub mod datagram;

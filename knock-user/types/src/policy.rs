@@ -11,6 +11,8 @@ use knock_common::protocol::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::conditions::Conditions;
+
 /// The clients, the doors, and which client may open which door.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Policy {
@@ -65,6 +67,20 @@ pub struct Client {
     pub name: String,
     /// The secret that the client's key is derived from.
     pub secret: Secret,
+    /// The key that the client had before, if it is still configured.
+    pub previous: Option<PreviousKey>,
+    /// When and from where the client may knock.
+    pub conditions: Conditions,
+}
+
+/// The key that a client had before. It is accepted for some time, so that the client can be given
+/// the next one meanwhile.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviousKey {
+    /// The secret that the key is derived from.
+    pub secret: Secret,
+    /// The time from which on the key is not accepted, in Unix milliseconds.
+    pub until: u64,
 }
 
 /// A door that a knock opens.
@@ -224,20 +240,28 @@ mod tests {
 
     #[test]
     fn a_policy_survives_the_channel_and_shows_no_secret() {
+        let pair = |byte| {
+            Secret::Pair(Peer {
+                public: PublicKey([byte - 1; KEY_LEN]),
+                syn: SynSecret::new([byte; SYN_SECRET_LEN]),
+            })
+        };
         let client = |number, secret| Client {
             number,
             name: format!("client-{number}"),
+            previous: Some(PreviousKey {
+                secret: pair(68),
+                until: 1,
+            }),
             secret,
+            conditions: Conditions {
+                expires: Some(2),
+                from: vec!["192.0.2.0/24".parse().unwrap()],
+            },
         };
         let policy = Policy {
             clients: vec![
-                client(
-                    1,
-                    Secret::Pair(Peer {
-                        public: PublicKey([64; KEY_LEN]),
-                        syn: SynSecret::new([65; SYN_SECRET_LEN]),
-                    }),
-                ),
+                client(1, pair(65)),
                 client(
                     2,
                     Secret::Classic(ClassicSecret::new([66; CLASSIC_KEY_LEN])),

@@ -19,6 +19,12 @@ pub enum Reason {
     NotAllowed,
     /// The knock's time is too far in the past or in the future.
     Stale,
+    /// The client has expired.
+    Expired,
+    /// The knock was made with the client's previous key, whose time is over.
+    OldKey,
+    /// The client may not knock from the source address.
+    Outside,
     /// The knock is bound to another source address.
     Elsewhere,
     /// The knock is unbound, and the door requires a bound one.
@@ -57,6 +63,9 @@ impl Reason {
             | Self::Copy => true,
             Self::NotAllowed
             | Self::Stale
+            | Self::Expired
+            | Self::OldKey
+            | Self::Outside
             | Self::Elsewhere
             | Self::Unbound
             | Self::ForOther
@@ -78,6 +87,9 @@ impl fmt::Display for Reason {
             Self::UnknownDoor => "unknown-door",
             Self::NotAllowed => "not-allowed",
             Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::OldKey => "old-key",
+            Self::Outside => "outside",
             Self::Elsewhere => "elsewhere",
             Self::Unbound => "unbound",
             Self::ForOther => "for-other",
@@ -105,6 +117,9 @@ mod tests {
             Reason::UnknownDoor,
             Reason::NotAllowed,
             Reason::Stale,
+            Reason::Expired,
+            Reason::OldKey,
+            Reason::Outside,
             Reason::Elsewhere,
             Reason::Unbound,
             Reason::ForOther,

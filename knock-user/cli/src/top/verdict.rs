@@ -76,6 +76,10 @@ fn line(event: &Event) -> Option<(Meaning, String)> {
         ),
         Event::Opening(admission) => (Meaning::Good, accepted(admission, "opens")),
         Event::Extended(admission) => (Meaning::Good, accepted(admission, "extends")),
+        Event::OldKey { client, source, .. } => (
+            Meaning::Care,
+            format!("{client} at {source} still knocks with its previous key"),
+        ),
         Event::Closed { door, source } => (Meaning::Nothing, format!("closed {door} to {source}")),
         Event::Command {
             door,

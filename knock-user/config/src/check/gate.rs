@@ -121,9 +121,11 @@ impl Checker<'_> {
 
     /// Without a gate, a door must not have `open`.
     fn nothing_to_open(&mut self, doors: &[file::Door]) {
-        for open in doors.iter().filter_map(|door| door.open.as_ref()) {
-            let message = "there is no [gate] that keeps a port closed: add one, or use `run`";
-            self.problem_at(open, message.into());
+        for door in doors {
+            if let Some(open) = &door.open {
+                let message = "there is no [gate] that keeps a port closed: add one, or use `run`";
+                self.problem_in(door.file, open, message.into());
+            }
         }
     }
 
@@ -144,14 +146,17 @@ impl Checker<'_> {
 
     /// Checks that every port that a door opens is protected.
     fn protected(&mut self, doors: &[file::Door], protect: &[Port]) {
-        let opened = doors.iter().filter_map(|door| door.open.as_ref());
-        for port in opened.flat_map(Spanned::get_ref) {
+        let opened = doors.iter().flat_map(|door| {
+            let ports = door.open.as_ref().map(Spanned::get_ref);
+            ports.into_iter().flatten().map(|port| (door.file, port))
+        });
+        for (file, port) in opened {
             if !protect.contains(port.get_ref()) {
                 let message = format!(
                     "{} is not closed in the first place: add it to `gate.protect`",
                     port.get_ref()
                 );
-                self.problem_at(port, message);
+                self.problem_in(file, port, message);
             }
         }
     }
@@ -167,10 +172,8 @@ impl Checker<'_> {
                     "the doors have more than {MAX_PREFIX_LENS} different values of {}: use one of the others here",
                     prefix.key()
                 );
-                match prefix.span(door) {
-                    Some(span) => self.problems.push(Problem::at(span, message)),
-                    None => self.problem_at(open, message),
-                }
+                let span = prefix.span(door).unwrap_or_else(|| open.span());
+                self.problems.push(Problem::at(door.file, span, message));
                 return None;
             }
         }

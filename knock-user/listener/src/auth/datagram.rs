@@ -9,15 +9,15 @@ use knock_common::{
     protocol::datagram::{Beneficiary, OpenError, Request, replay_id},
 };
 
-use super::{Arrival, Authenticator, Refusal, Refused, SingleUse, Verified};
+use super::{Arrival, Authenticator, Holder, Refusal, Refused, SingleUse, Verified};
 
 /// The content of a datagram, or the reason that it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decrypted {
     /// A request of a client.
     Request {
-        /// The index of the client.
-        client: usize,
+        /// The client, by the key that was used.
+        holder: Holder,
         /// The request.
         request: Request,
     },
@@ -40,12 +40,12 @@ impl Authenticator {
             Err(OpenError::Invalid(public, _)) => (public, None),
             Err(OpenError::Forged) => return Decrypted::Forged,
         };
-        match (self.clients.get(&public), request) {
-            (Some(client), Some(request)) => Decrypted::Request {
-                client: *client,
+        match (self.holders.get(&public), request) {
+            (Some(holder), Some(request)) => Decrypted::Request {
+                holder: *holder,
                 request,
             },
-            (Some(client), None) => Decrypted::Invalid(*client),
+            (Some(holder), None) => Decrypted::Invalid(holder.client),
             (None, _) => Decrypted::Forged,
         }
     }
@@ -61,8 +61,8 @@ impl Authenticator {
         decrypted: &Decrypted,
         arrival: &Arrival,
     ) -> Result<Verified, Refused> {
-        let (client, request) = match decrypted {
-            Decrypted::Request { client, request } => (*client, request),
+        let (holder, request) = match decrypted {
+            Decrypted::Request { holder, request } => (*holder, request),
             Decrypted::Invalid(client) => {
                 return Err(Refused {
                     why: Refusal::Invalid,
@@ -76,31 +76,32 @@ impl Authenticator {
                 });
             }
         };
-        self.check_request(client, request, datagram, arrival)
+        self.check_request(holder, request, datagram, arrival)
             .map_err(|why| Refused {
                 why,
-                client: Some(client),
+                client: Some(holder.client),
             })
     }
 
     fn check_request(
         &self,
-        client: usize,
+        holder: Holder,
         request: &Request,
         datagram: &[u8; DATAGRAM_LEN],
         arrival: &Arrival,
     ) -> Result<Verified, Refusal> {
         let door = self.long_tags.get(&request.door);
         let door = *door.ok_or(Refusal::UnknownTag)?;
-        let rule = self.rule(door, client)?;
+        let rule = self.rule(door, holder.client)?;
         request.check_time(arrival.now, arrival.max_skew)?;
+        self.check_holder(holder, arrival)?;
         let beneficiary = beneficiary(request.beneficiary, arrival.source, rule.allow_other)?;
         let is_bound = request.beneficiary != Beneficiary::Sender;
         if rule.require_binding && !is_bound {
             return Err(Refusal::NotBound);
         }
         Ok(Verified {
-            client,
+            client: holder.client,
             door,
             beneficiary,
             wish: rule.wish(request.lease),
@@ -109,6 +110,7 @@ impl Authenticator {
                 made_at: request.unix_ms,
             }),
             is_bound,
+            old_key_until: holder.until,
         })
     }
 }

@@ -3,10 +3,12 @@ use knock_common::protocol::{
     lease::ShortLease,
     syn::{Binding, SynSecret, Time40},
 };
-use knockd_types::policy::{Client, Door, Peer, ServerKey};
+use knockd_types::policy::{Door, Peer, ServerKey};
 use proptest::prelude::*;
 
 use super::*;
+
+mod conditions;
 
 pub(super) const NOW: u64 = 1_800_000_000_000;
 const SKEW: Duration = Duration::from_secs(60);
@@ -52,6 +54,8 @@ pub(super) fn policy() -> Policy {
         number,
         name: format!("client-{number}"),
         secret,
+        previous: None,
+        conditions: Conditions::default(),
     });
     Policy {
         clients: clients.collect(),
@@ -137,6 +141,7 @@ fn verified(client: usize, door: usize) -> Verified {
         wish: Wish::Open(LEASE),
         single_use: None,
         is_bound: true,
+        old_key_until: None,
     }
 }
 

@@ -82,6 +82,13 @@ impl Folder {
             }
             // A group requires a user.
             "group" => document["door"][0]["user"] = toml_edit::value("nobody"),
+            // Neither is valid without the other.
+            "previous_key" => {
+                document["client"][0]["previous_until"] = later();
+            }
+            "previous_until" => {
+                document["client"][0]["previous_key"] = toml_edit::value(OTHER_KEY);
+            }
             // `max_for` must not be less than `for`.
             "max_for" => document["door"][0]["for"] = toml_edit::value("1s"),
             _ => {}
@@ -101,6 +108,13 @@ impl Folder {
         let taken = self.with(table, key, value).is_ok();
         assert!(!taken, "{} {} = {value} is taken", table.header, key.name);
     }
+}
+
+/// A public key that no client has.
+const OTHER_KEY: &str = "0iwA2BrX1liN0SVIFdL419C0RcwmnJ8wsaE_V3M7bVc";
+
+fn later() -> Item {
+    toml_edit::value("2027-01-01T00:00:00Z".parse::<Value>().unwrap())
 }
 
 fn without_key(document: &mut DocumentMut) {

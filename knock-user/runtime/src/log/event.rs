@@ -42,6 +42,7 @@ fn level(event: &Event) -> Option<Level> {
         | Event::LeftOut { .. }
         | Event::Opening(_)
         | Event::Extended(_)
+        | Event::OldKey { .. }
         | Event::Closed { .. }
         | Event::Gate { .. }
         | Event::Reloaded { .. }

@@ -59,7 +59,7 @@ impl Ledger {
             source: record.source,
         };
         let keys = self.catalog.door(door).opening.keys(record.source);
-        let rest = match allowed.door(&record.client, &record.door) {
+        let rest = match allowed.door(&record.client, &record.door, record.source) {
             Some((_, limit)) => match rest(record, granted(&keys, previous), unix_ms()) {
                 Rest::Left(left) => Rest::Left(left.min(limit)),
                 Rest::Revoked => Rest::Revoked,

@@ -221,6 +221,19 @@ async fn a_door_in_use_can_be_revoked() {
 }
 
 #[tokio::test]
+async fn datagrams_keep_nothing_in_use_for_a_client_that_expires() {
+    let (mut ledger, mut gate) = opened().await;
+    gate.in_use = Some(Duration::from_secs(60));
+    let_expire(&mut ledger, &mut gate);
+    end_command(&mut ledger, &mut gate).await;
+    assert_eq!(gate.granted.len(), 1);
+    let expired = format!("{TWO_CLIENTS}{BOTH}").replacen(LAPTOPS_FILE, EXPIRED, 1);
+    let expired = config(&expired.replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#));
+    ledger.revoke_disallowed(&mut gate, &Allowed::by(&expired));
+    assert!(ledger.is_empty() && gate.granted.is_empty());
+}
+
+#[tokio::test]
 async fn the_gate_closes_at_once_while_run_is_running() {
     let text = format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#);
     let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
@@ -270,6 +283,22 @@ async fn the_next_daemon_restores_the_doors_that_have_to_be_closed() {
 }
 
 #[tokio::test]
+async fn the_next_daemon_closes_the_doors_of_a_client_that_has_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gate = FakeGate::default();
+    let mut before = journaled(&dir);
+    before.open(&mut gate, key(SSH, 7), grant(30), None);
+    end_command(&mut before, &mut gate).await;
+    drop(before);
+    let expired = config(&TWO_CLIENTS.replacen(LAPTOPS_FILE, EXPIRED, 1));
+    let mut after = journaled(&dir);
+    assert!(after.restore(&expired, &mut gate, None));
+    after.expire(&mut gate);
+    end_command(&mut after, &mut gate).await;
+    assert!(after.is_empty());
+}
+
+#[tokio::test]
 async fn a_dry_run_runs_no_command_and_writes_no_journal() {
     let dir = tempfile::tempdir().unwrap();
     let mut gate = FakeGate::default();
@@ -313,6 +342,11 @@ fn reloaded(client: usize, from: &str, to: &str) -> (Ledger, FakeGate) {
     (ledger, gate)
 }
 
+const LAPTOPS_FILE: &str = "\"laptop.pass\"";
+
+/// The laptop is a client that has expired, in place of [`LAPTOPS_FILE`].
+const EXPIRED: &str = "\"laptop.pass\"\nexpires = 1990-01-01T00:00:00Z";
+
 #[test]
 fn a_reload_closes_what_the_configuration_does_not_allow() {
     const DOOR: &str = "name = \"web\"\n";
@@ -334,6 +368,27 @@ fn a_reload_closes_what_the_configuration_does_not_allow() {
             "file = \"other.pass\"",
             false,
         ),
+        // It has expired, or may not knock from there any more.
+        (LAPTOP, LAPTOPS_FILE, EXPIRED, false),
+        (
+            LAPTOP,
+            LAPTOPS_FILE,
+            "\"laptop.pass\"\nexpires = 9999-01-01T00:00:00Z",
+            true,
+        ),
+        (
+            LAPTOP,
+            LAPTOPS_FILE,
+            "\"laptop.pass\"\nfrom = [\"198.51.100.0/24\"]",
+            false,
+        ),
+        (
+            LAPTOP,
+            LAPTOPS_FILE,
+            "\"laptop.pass\"\nfrom = [\"192.0.2.0/24\"]",
+            true,
+        ),
+        (PHONE, LAPTOPS_FILE, EXPIRED, true),
         (
             administrator,
             DOOR,

@@ -1,8 +1,9 @@
 //! Opens a door, for an accepted knock or for the administrator.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use knockd_ipc::{message::Message, request::OpenDoor};
+use knockd_runtime::clock::unix_ms;
 use knockd_types::names::BY_HAND_NUMBER;
 use tracing::info;
 
@@ -35,6 +36,7 @@ impl Supervisor {
                 catalog.door(door).name
             )));
         }
+        let left = self.time_left(client, door, request.source)?;
         let key = DoorKey {
             door,
             source: request.source,
@@ -42,13 +44,34 @@ impl Supervisor {
         let grant = Grant {
             client,
             // A reload may have lowered the limit since the knock was verified.
-            lease: request.lease.min(catalog.door(door).max_lease),
+            lease: request.lease.min(catalog.door(door).max_lease).min(left),
         };
         let arrival = self.config.metrics.is_some().then_some(request.at);
         if !self.ledger.open(&mut self.datapath, key, grant, arrival) {
             self.refuse_full(request.client, request.source);
         }
         Ok(Vec::new())
+    }
+
+    /// The time until the client expires, in whole seconds as every lease. The listener has checked
+    /// when and from where the client may knock, but it must not be trusted with that.
+    fn time_left(&self, client: usize, door: usize, source: IpAddr) -> Result<Duration, Refusal> {
+        let catalog = self.ledger.catalog();
+        let conditions = catalog.conditions(&self.config, client);
+        let name = catalog.client(client);
+        let now = unix_ms();
+        let left = conditions.map_or(0, |conditions| conditions.time_left(now).as_secs());
+        if left == 0 {
+            return Err(Refusal::Denied(format!("client {name:?} has expired")));
+        }
+        // If the door may open for other addresses, where the knock came from is unknown.
+        let is_from = conditions.is_some_and(|conditions| conditions.is_from(source));
+        if !catalog.door(door).allow_other && !is_from {
+            return Err(Refusal::Denied(format!(
+                "client {name:?} may not knock from {source}"
+            )));
+        }
+        Ok(Duration::from_secs(left))
     }
 
     fn refuse_full(&mut self, client: u32, source: IpAddr) {

@@ -81,6 +81,11 @@ impl Supervisor {
         self.ledger.configure(&config, store);
         self.ledger.revoke_disallowed(&mut self.datapath, &allowed);
         self.config = config;
+        if let Err(error) = self.await_client_expiry() {
+            self.reporter.problem(format!(
+                "doors of clients that expire may stay open: {error}"
+            ));
+        }
         let changed = listener_config(&self.config, self.ledger.catalog());
         self.listener
             .send_with(Message::Change(Box::new(changed)), rings);

@@ -20,7 +20,10 @@ use knock_common::protocol::{
 };
 use knock_tests::scene;
 use knockd_listener::auth::{Arrival, Attempt, Authenticator};
-use knockd_types::policy::{Client, Door, Peer, Policy, Secret};
+use knockd_types::{
+    conditions::Conditions,
+    policy::{Client, Door, Peer, Policy, Secret},
+};
 
 use super::definition::Scenario;
 use crate::{
@@ -216,6 +219,8 @@ fn authenticator(kind: Kind, keys: &[[u8; KEY_LEN]]) -> Authenticator {
             number: 0,
             name: "client".to_owned(),
             secret: kind.secret(*key),
+            previous: None,
+            conditions: Conditions::default(),
         })
         .collect();
     let door = Door {
