@@ -254,7 +254,10 @@ impl Import {
             settings.interfaces.iter(),
             "Without PCAP_INTF, fwknopd listens on eth0; see also -i of fwknopd.",
         );
-        self.line(&format!("server_key_file = {}", string(SERVER_KEY_FILE)));
+        self.line(&format!(
+            "server_key_file = {}   # which --output makes",
+            string(SERVER_KEY_FILE)
+        ));
         self.line(&format!("max_skew = \"{}s\"", settings.max_skew));
         self.line("");
         self.line("[datagram]");
