@@ -91,7 +91,7 @@ pub(super) fn command(
             }
             // fwknopd drops the `$`.
             None if index > 0 => {
-                notes.push("a `$` before no variable of fwknopd is dropped, as by fwknopd")
+                notes.push("a `$` before no variable of fwknopd is dropped, as by fwknopd");
             }
             None => {}
         }

@@ -71,7 +71,7 @@ fn ports_interfaces_and_ages_are_carried_over() {
         let config = config(&import);
         let expected = match interface {
             "any" => Wanted::Any(knockd_types::interface::Hook::Auto),
-            interface => Wanted::by_name(&[interface]),
+            interface => Wanted::by_name([interface]),
         };
         assert_eq!(config.interfaces, expected, "{settings}");
         for line in [
