@@ -121,6 +121,11 @@ fn no_command_panics() {
         "[SSH]\nsequence = 1,2\ncommand = true\n",
     )
     .unwrap();
+    fs::write(
+        folder.path("access.conf"),
+        "SOURCE ANY\nKEY x\nOPEN_PORTS tcp/22\n",
+    )
+    .unwrap();
     for (program, arguments) in [
         (KNOCKD, "check --config {folder}/etc/knockd.toml"),
         (KNOCKD, "public-key --config {folder}/etc/knockd.toml"),
@@ -130,6 +135,7 @@ fn no_command_panics() {
             "client show laptop --server ::1 --config {folder}/etc/knockd.toml",
         ),
         (KNOCKD, "import-knockd {folder}/other.conf"),
+        (KNOCKD, "import-fwknop {folder}/access.conf"),
         (KNOCKD, "--help"),
         (KNOCKD, "--version"),
         (KNOCK, "list"),

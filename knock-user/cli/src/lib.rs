@@ -41,7 +41,7 @@ use self::{
     client::ClientCommand,
     close::Close,
     detach::Detach,
-    import::ImportKnockd,
+    import::{fwknop::ImportFwknop, knockd::ImportKnockd},
     init::Init,
     open::Open,
     run::Run,
@@ -87,6 +87,13 @@ enum Command {
     /// the reason and the way out. Port sequences cannot be converted: a client has a key
     /// instead, which `knockd client add` creates.
     ImportKnockd(ImportKnockd),
+    /// Convert the configuration of fwknopd
+    ///
+    /// Prints a configuration for knockd, with a client for each stanza of access.conf. What cannot
+    /// be converted becomes a comment with the reason and the way out. Keys cannot be converted, and
+    /// are neither read into the result nor shown: each client is given a new one, which
+    /// `knockd client rotate` creates.
+    ImportFwknop(ImportFwknop),
     /// Validate the configuration and every file that it names; attach nothing
     Check(ConfigArg),
     /// Print a line `destination_port source_ip` for every SYN to the window
@@ -146,6 +153,7 @@ impl Cli {
             Command::Client { command } => command.execute(),
             Command::PublicKey(config) => server_key::print_public_key(&config),
             Command::ImportKnockd(import) => import.execute(),
+            Command::ImportFwknop(import) => import.execute(),
             Command::Check(config) => check::check(&config),
             Command::Tap(tap) => tap.execute(),
             Command::Tail(watch) => tail::tail(&watch),

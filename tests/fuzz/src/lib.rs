@@ -60,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     target("config", config::run, 2_000),
     target("invitation", invitation::run, 20_000),
     target("import", import::run, 2_000),
+    target("import-fwknop", import::run_fwknop, 2_000),
     target("key-file", key_file::run, 20_000),
     target("datagram", datagram::run, 2_000),
     target("syn", syn::run, 50_000),

@@ -49,6 +49,8 @@ for_each! {
     rules::teardown_removes_all_rules
     rules::a_port_that_is_forwarded_is_not_called_closed
     rules::missing_privileges_are_an_error
+    rules::status_is_also_told_as_json
+    rules::an_address_can_be_open_for_a_time
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The effect of the commands on the rules, and invalid arguments.
 
+use std::time::Instant;
+
 use knock_tests::{netns::Namespace, process::Running, service::Greeter};
+use serde_json::{Value, json};
 
 use crate::{
     access::{CLIENT, OTHER, PORT, SOON, can_connect, pair},
@@ -99,8 +102,16 @@ pub(crate) fn an_invalid_command_or_port_is_refused(variant: Variant) {
         &[][..],
         &["open"],
         &["open", "192.0.2.2", "192.0.2.3"],
+        &["open", "192.0.2.2", ""],
+        &["open", "192.0.2.2", "0"],
+        &["open", "192.0.2.2", "-1"],
+        &["open", "192.0.2.2", "1h"],
+        &["open", "192.0.2.2", "31536001"],
+        &["open", "192.0.2.2", "99999999999999999999"],
+        &["open", "192.0.2.2", "1", "1"],
         &["close"],
         &["status", "all"],
+        &["status", "--json", "all"],
         &["teardown", "now"],
         &["Setup"],
         &["\u{1b}[2J"],
@@ -293,4 +304,74 @@ pub(crate) fn a_port_that_is_forwarded_is_not_called_closed(variant: Variant) {
         );
     }
     assert!(firewall.run(&["setup", "443"]).contains("tcp port 443\n"));
+}
+
+pub(crate) fn status_is_also_told_as_json(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &namespace,
+    };
+    let status = || serde_json::from_str::<Value>(&firewall.run(&["status", "--json"])).unwrap();
+    firewall.run(&["setup", "443", "22"]);
+    assert_eq!(
+        status(),
+        json!({"closed": [22, 443], "translated": [], "open": []})
+    );
+    for address in ["192.0.2.2", "2001:db8::2"] {
+        firewall.run(&["open", address]);
+    }
+    let open = |address| json!({"address": address, "seconds_left": null});
+    let both = json!([open("192.0.2.2"), open("2001:db8::2")]);
+    assert_eq!(status()["open"], both);
+    firewall.changes_nothing(&["status", "--json"]);
+}
+
+pub(crate) fn an_address_can_be_open_for_a_time(variant: Variant) {
+    if !variant.is_testable() {
+        return;
+    }
+    let pair = pair();
+    let _service = Greeter::start(&pair.server, PORT).unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &pair.server,
+    };
+    firewall.run(&["setup"]);
+    let address = &CLIENT[0].to_string();
+    if variant != Variant::Nftables {
+        let error = firewall.refused(&["open", address, "60"], 2);
+        assert!(error.contains("leave the time out"), "{error}");
+        return;
+    }
+    let left = || {
+        let status: Value = serde_json::from_str(&firewall.run(&["status", "--json"])).unwrap();
+        status["open"][0]["seconds_left"].as_u64()
+    };
+    // The last command counts, whether it is longer, shorter or without an end.
+    for (time, longest, shortest) in [("7200", 7200, 7140), ("93784", 93784, 93724), ("60", 60, 1)]
+    {
+        firewall.run(&["open", address, time]);
+        let left = left().unwrap();
+        assert!((shortest..=longest).contains(&left), "{time}: {left}");
+    }
+    let status = firewall.run(&["status"]);
+    assert!(
+        status.contains(&format!("open for: {address} (")),
+        "{status}"
+    );
+    assert!(status.ends_with(" s left)\n"), "{status}");
+    firewall.run(&["open", address]);
+    assert_eq!(left(), None);
+    assert!(can_connect(&pair, CLIENT[0], PORT));
+
+    firewall.run(&["open", address, "1"]);
+    let end = Instant::now() + SOON;
+    while firewall.run(&["status"]).contains(address) {
+        assert!(Instant::now() < end, "the address is still open");
+    }
+    assert!(!can_connect(&pair, CLIENT[0], PORT));
 }

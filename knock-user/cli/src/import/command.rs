@@ -1,10 +1,11 @@
-//! Converts the commands of the other knockd.
+//! Converts the commands of other daemons.
 
 use thiserror::Error;
 
 use crate::import::shell::{self, ADDRESS, MARK, Refusal};
 
-/// The commands per address family. An empty text means no command.
+/// The commands of a door of the knockd by Judd Vinet, per address family. An empty text means no
+/// command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Commands<'a> {
     pub(super) ipv4: &'a str,
@@ -28,7 +29,7 @@ pub(super) enum Untranslatable {
     Refused(#[from] Refusal),
     /// The address is part of a script for a shell that another program starts. This shell may
     /// not have the variable in its environment.
-    #[error("it passes %IP% to a shell that another program starts")]
+    #[error("it passes the address to a shell that another program starts")]
     HandedOn,
 }
 
@@ -47,8 +48,11 @@ impl Commands<'_> {
     ///
     /// Returns an error if the command cannot be converted.
     pub(super) fn translate(self) -> Result<Option<Command>, Untranslatable> {
-        if self.ipv4 == self.ipv6 {
-            return match self.ipv4 {
+        // Only what that daemon replaces is replaced.
+        let marked = |text: &str| text.replace(ADDRESS, &MARK.to_string());
+        let (ipv4, ipv6) = (marked(self.ipv4), marked(self.ipv6));
+        if ipv4 == ipv6 {
+            return match &ipv4[..] {
                 "" => Ok(None),
                 text => one(text).map(Some),
             };
@@ -56,8 +60,8 @@ impl Commands<'_> {
         // Only IPv6 addresses contain colons.
         let script = format!(
             "case \"$KNOCK_IP\" in\n*:*)\n{}\n;;\n*)\n{}\n;;\nesac",
-            branch(self.ipv6)?,
-            branch(self.ipv4)?
+            branch(&ipv6)?,
+            branch(&ipv4)?
         );
         Ok(Some(Command::sh(&script, TWO_FAMILIES)))
     }
@@ -74,14 +78,24 @@ fn one(text: &str) -> Result<Command, Untranslatable> {
     let Some(words) = shell::words(text) else {
         return Ok(Command::sh(&shell::script(text)?, NEEDS_SHELL));
     };
-    let (words, note) = with_nested_script(words)?;
-    Ok(Command {
-        argv: words.iter().map(|word| template(word)).collect(),
-        note,
-    })
+    Command::of_words(words)
 }
 
 impl Command {
+    /// The command that consists of `words`, in which [`MARK`] represents the address.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the words are a shell and its script, and the address in the script cannot
+    /// be replaced by a variable.
+    pub(super) fn of_words(words: Vec<String>) -> Result<Self, Untranslatable> {
+        let (words, note) = with_nested_script(words)?;
+        Ok(Self {
+            argv: words.iter().map(|word| template(word)).collect(),
+            note,
+        })
+    }
+
     fn sh(script: &str, note: &'static str) -> Self {
         Self {
             argv: vec!["/bin/sh".into(), "-c".into(), template(script)],
@@ -173,7 +187,6 @@ mod tests {
         );
         assert_eq!(both("x %IP%").unwrap().unwrap().note, None);
         assert_eq!(both(""), Ok(None));
-        // Only what the other knockd replaces is replaced.
         assert_eq!(argv("x '%I''P%' %%IP%IP%"), ["x", "%%IP%%", "%%%IP%IP%%"]);
     }
 

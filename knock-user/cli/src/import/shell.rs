@@ -1,16 +1,16 @@
 //! Analyses shell commands: plain words become an argv, other commands stay shell scripts.
 //!
-//! The other knockd inserts the address into the text and passes it to `/bin/sh`. In knockd.toml a
-//! command is an argv. Where a shell is needed, it reads the address from a variable.
+//! The knockd by Judd Vinet inserts the address into the text and passes it to `/bin/sh`. In
+//! knockd.toml a command is an argv. Where a shell is needed, it reads the address from a variable.
 
 use std::{iter::Peekable, str::Chars};
 
 use thiserror::Error;
 
-/// The placeholder for the address, in the other knockd's commands and in knockd.toml.
+/// The placeholder for the address in knockd.toml.
 pub(super) const ADDRESS: &str = "%IP%";
 
-/// Represents [`ADDRESS`] during the analysis. The source contains no NUL.
+/// Represents the address during the analysis. The source contains no NUL.
 pub(super) const MARK: char = '\0';
 
 /// Characters that need a shell if they are not quoted: operators, expansions, globs, comments,
@@ -35,7 +35,7 @@ pub(super) enum Refusal {
     Unbalanced,
     /// The variable could expand to something other than the address here.
     #[error(
-        "%IP% is inside `…`, ${{…}}, or nested quotes, where a variable cannot safely replace it"
+        "the address is inside `…`, ${{…}}, or nested quotes, where a variable cannot safely replace it"
     )]
     Unclear,
 }
@@ -43,11 +43,10 @@ pub(super) enum Refusal {
 /// The words of `text`, if a shell would only split it into words and run the first one.
 /// [`MARK`] represents the address.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
-    let text = text.replace(ADDRESS, &MARK.to_string());
-    if !is_plain(&text) {
+    if !is_plain(text) {
         return None;
     }
-    let words = shlex::split(&text)?;
+    let words = shlex::split(text)?;
     let program = words.first()?;
     let is_program =
         !program.is_empty() && !program.contains('=') && !SHELL_WORDS.contains(&&program[..]);
@@ -73,23 +72,21 @@ fn is_plain(text: &str) -> bool {
     true
 }
 
-/// `text` as a script for `sh -c`, with the address ([`ADDRESS`] or [`MARK`]) replaced by the
-/// variable `KNOCK_IP`.
+/// `text` as a script for `sh -c`, with the address ([`MARK`]) replaced by the variable `KNOCK_IP`.
 ///
 /// # Errors
 ///
 /// Returns an error if the address cannot be replaced safely. Text without the address is only
 /// refused if it is unbalanced.
 pub(super) fn script(text: &str) -> Result<String, Refusal> {
-    let text = text.replace(ADDRESS, &MARK.to_string());
     // A `case` pattern ends with an unmatched parenthesis, so the end of `$(` is unclear.
     let rewritten = if text.contains("case") && text.contains("$(") {
         Err(Refusal::Unclear)
     } else {
-        Rewriter::new(&text).rewrite()
+        Rewriter::new(text).rewrite()
     };
     match rewritten {
-        Err(Refusal::Unclear) if !text.contains(MARK) => Ok(text),
+        Err(Refusal::Unclear) if !text.contains(MARK) => Ok(text.to_owned()),
         rewritten => rewritten,
     }
 }

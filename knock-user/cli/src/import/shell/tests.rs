@@ -6,6 +6,18 @@ use super::*;
 
 const ADDRESSES: [&str; 2] = ["192.0.2.7", "2001:db8::7"];
 
+fn marked(text: &str) -> String {
+    text.replace(ADDRESS, &MARK.to_string())
+}
+
+fn script(text: &str) -> Result<String, Refusal> {
+    super::script(&marked(text))
+}
+
+fn words(text: &str) -> Option<Vec<String>> {
+    super::words(&marked(text))
+}
+
 /// The output of `/bin/sh` for `text`, with an empty search path and an empty directory.
 fn shell(text: &str, address: &str) -> (String, bool) {
     let folder = tempfile::tempdir().unwrap();

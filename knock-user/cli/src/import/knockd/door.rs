@@ -2,7 +2,8 @@
 
 use crate::import::{
     command::{Command, Commands},
-    source::{Directive, Section},
+    knockd::source::{Directive, Section},
+    text::leading_number,
 };
 
 /// The other knockd's default of `Cmd_Timeout`, in seconds.
@@ -240,20 +241,4 @@ fn takes_back(ours: &[String], theirs: &[String]) -> bool {
     ours.len() == theirs.len()
         && pairs().all(|(our, their)| our == their || deletes(our) && adds(their))
         && ours != theirs
-}
-
-/// The result of C's `atoi()` for `text`.
-fn leading_number(text: &str) -> i64 {
-    let text = text.trim_start();
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let digits = digits.bytes().take_while(u8::is_ascii_digit);
-    let number = digits.fold(0_i64, |number, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add((digit - b'0').into())
-    });
-    sign * number
 }

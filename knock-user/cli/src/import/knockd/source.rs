@@ -1,21 +1,17 @@
 //! Parses the other knockd's configuration like that daemon: see its knockd(1), and
 //! `parseconfig()` in version 0.8, the version in Debian 12 and later.
 
-use std::{fmt, fs::File, io::Read as _, path::Path};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
-/// The largest file that is read, in bytes. A larger one is probably the wrong file.
-const MAX_FILE_LEN: u64 = 1024 * 1024;
+use crate::import::lines::{self, Invalid, Mistakes, decoded, is_space};
 
 /// The length of a line that its `fgets()` reads. The rest would become another line.
 const MAX_LINE_LEN: usize = 4094;
 
 /// More doors than any real configuration. Leaves enough of the 65536 door tags.
 const MAX_DOORS: usize = 1024;
-
-/// How many errors are shown. A file of another kind has one in every line.
-const MAX_MISTAKES: usize = 10;
 
 /// The parsed file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,13 +46,6 @@ pub(super) struct Directive {
     pub(super) is_utf8: bool,
 }
 
-/// The invalid lines, displayed one per line: `FILE:LINE: MESSAGE`.
-#[derive(Debug)]
-struct Mistakes {
-    file: String,
-    mistakes: Vec<(usize, &'static str)>,
-}
-
 impl Source {
     /// Reads the configuration at `path`.
     ///
@@ -64,15 +53,10 @@ impl Source {
     ///
     /// Returns an error if the file cannot be read, or has invalid lines.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let file = path.display().to_string();
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|open| open.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes))
-            .with_context(|| file.clone())?;
-        if bytes.len() as u64 > MAX_FILE_LEN {
-            bail!("{file}: it is larger than {MAX_FILE_LEN} bytes: is it the right file?");
-        }
-        Self::parse(&bytes).map_err(|mistakes| Mistakes { file, mistakes }.into())
+        Self::parse(&lines::read(path)?).map_err(|mistakes| {
+            let file = path.display().to_string();
+            Mistakes { file, mistakes }.into()
+        })
     }
 
     /// Parses `bytes`.
@@ -80,15 +64,13 @@ impl Source {
     /// # Errors
     ///
     /// Returns an error with the number of every invalid line, from 1, and the reason.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Vec<(usize, &'static str)>> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
         let mut source = Self::default();
         let mut mistakes = Vec::new();
         let mut section = None;
-        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            if let Err(mistake) = source.line(index + 1, line, &mut section) {
-                mistakes.push((index + 1, mistake));
+        for (number, line) in lines::numbered(bytes) {
+            if let Err(mistake) = source.line(number, line, &mut section) {
+                mistakes.push((number, mistake));
             }
         }
         if mistakes.is_empty() {
@@ -172,40 +154,17 @@ enum Place {
     Door,
 }
 
-/// `bytes` as text, and whether they are UTF-8. Any bytes are valid Latin-1.
-fn decoded(bytes: &[u8]) -> (String, bool) {
-    match str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), true),
-        Err(_) => (bytes.iter().copied().map(char::from).collect(), false),
-    }
-}
-
-/// `text` without leading and trailing white space as defined by C's `isspace()`, which is less
-/// than Unicode white space.
+/// `text` without leading and trailing white space.
 fn trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r'])
+    text.trim_matches(is_space)
 }
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (line, message)) in self.mistakes.iter().take(MAX_MISTAKES).enumerate() {
-            let separator = if index > 0 { "\n" } else { "" };
-            write!(f, "{separator}{}:{line}: {message}", self.file)?;
-        }
-        match self.mistakes.len().saturating_sub(MAX_MISTAKES) {
-            0 => Ok(()),
-            more => write!(f, "\n{}: and {more} more", self.file),
-        }
-    }
-}
-
-impl std::error::Error for Mistakes {}
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::import::lines::MAX_MISTAKES;
 
     fn parse(text: &str) -> Source {
         Source::parse(text.as_bytes()).unwrap()

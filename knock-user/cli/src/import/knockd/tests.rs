@@ -1,5 +1,6 @@
 use std::{fs, net::IpAddr, time::Duration};
 
+use knock_common::protocol::door::ShortTag;
 use knockd_config::{Config, template::Expansion};
 use knockd_types::interface::{Hook, Wanted};
 use proptest::prelude::*;
@@ -213,6 +214,58 @@ fn the_last_of_a_key_counts_and_times_are_read_as_c_does() {
     }
 }
 
+/// Commands of the sample configuration, of knockd(1) and of guides, each with what runs for
+/// 192.0.2.7.
+#[test]
+fn commands_that_are_in_use_are_carried_over_word_by_word() {
+    for command in [
+        "/usr/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "/usr/sbin/iptables -I INPUT 1 -s %IP% -p tcp --dport ssh -j ACCEPT",
+        "/usr/sbin/iptables -A INPUT -s %IP% --dport 22 -j ACCEPT",
+        "/sbin/iptables -I JUMPHOST -s %IP%/32 -p tcp -m tcp --dport 2222 -j ACCEPT",
+        "/usr/local/sbin/knock_add -i -c INPUT -p tcp -d 443 -f %IP%",
+        "ufw insert 1 allow from %IP% to any port 22 comment knockd",
+        "ufw delete allow from %IP% to any port 22",
+        "/usr/bin/firewall-cmd --zone=public --add-source=%IP%",
+        "/usr/sbin/ipset add ssh %IP% timeout 3600 -exist",
+        "etherwake -i eth1 00:11:22:33:44:55",
+    ] {
+        let (_, config) = loaded(&format!("[a]\n\tcommand = {command}\n\tcmd_timeout = 30\n"));
+        let (run, close) = argvs(&config, 0, "192.0.2.7");
+        assert_eq!(run, command.replace("%IP%", "192.0.2.7"));
+        assert_eq!(
+            (close, config.doors[0].lease),
+            (None, Duration::from_secs(1))
+        );
+    }
+    // Some guides use braces of nftables and redirections, which need a shell.
+    for (command, script) in [
+        (
+            "nft add element inet filter allowed { %IP% timeout 1h }",
+            "nft add element inet filter allowed { \"$KNOCK_IP\" timeout 1h }",
+        ),
+        (
+            "echo %IP% >> /var/log/knocks",
+            "echo \"$KNOCK_IP\" >> /var/log/knocks",
+        ),
+    ] {
+        let (_, config) = loaded(&format!("[a]\ncommand = {command}\n"));
+        let (run, _) = argvs(&config, 0, "192.0.2.7");
+        assert_eq!(run, format!("/bin/sh -c {script}"));
+    }
+}
+
+#[test]
+fn a_comment_after_a_value_is_part_of_it_and_is_told() {
+    let import = imported("[options]\n Interface = enp5s0  # 网卡\n[a]\ncommand = x\n".as_bytes());
+    let comments = comments(&import);
+    assert!(
+        comments.contains("\"enp5s0  # 网卡\" is not an interface name"),
+        "{comments}"
+    );
+    assert!(comments.contains("# interfaces = [\"eth0\"]"), "{comments}");
+}
+
 fn named(names: &[&str]) -> Wanted {
     Wanted::by_name(names)
 }
@@ -246,12 +299,15 @@ fn a_door_that_cannot_be_carried_over_is_told_and_the_others_are() {
         panic!("{:?}", import.left_out);
     };
     assert!(
-        a.starts_with("1: [a] is skipped: the command for `run` cannot"),
+        a.starts_with("/etc/knockd.conf:1: [a] is skipped: the command for `run` cannot"),
         "{a}"
     );
-    assert!(b.starts_with("4: [b] is skipped: it has no command"), "{b}");
     assert!(
-        c.starts_with("6: [c] is skipped: the command for `close` cannot"),
+        b.starts_with("/etc/knockd.conf:4: [b] is skipped: it has no command"),
+        "{b}"
+    );
+    assert!(
+        c.starts_with("/etc/knockd.conf:6: [c] is skipped: the command for `close` cannot"),
         "{c}"
     );
     let comments = comments(&import);
