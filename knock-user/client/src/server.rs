@@ -129,6 +129,35 @@ impl Server {
     ///
     /// Returns [`LookupError`] if there is no such address.
     pub fn addresses(&self, families: Families) -> Result<Vec<Address>, LookupError> {
+        self.chosen(&self.all_addresses()?, families)
+    }
+
+    /// The addresses among `found` to knock on: at most one of each family, IPv4 first.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LookupError::NoneOfFamily`] if there is no such address.
+    pub(crate) fn chosen(
+        &self,
+        found: &[Address],
+        families: Families,
+    ) -> Result<Vec<Address>, LookupError> {
+        let chosen = first_of_each(found.iter().copied(), families);
+        if chosen.is_empty() {
+            return Err(LookupError::NoneOfFamily {
+                server: self.clone(),
+                families,
+            });
+        }
+        Ok(chosen)
+    }
+
+    /// Every address, in the order of the system's resolver, which may take seconds.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LookupError`] if it is no server or the resolver finds no address.
+    pub(crate) fn all_addresses(&self) -> Result<Vec<Address>, LookupError> {
         let host: Host = self.0.parse().map_err(|source| LookupError::Invalid {
             server: self.clone(),
             source,
@@ -140,14 +169,7 @@ impl Server {
                     server: self.clone(),
                     source,
                 })?;
-        let chosen = first_of_each(found.map(Address::from), families);
-        if chosen.is_empty() {
-            return Err(LookupError::NoneOfFamily {
-                server: self.clone(),
-                families,
-            });
-        }
-        Ok(chosen)
+        Ok(found.map(Address::from).collect())
     }
 }
 
