@@ -139,6 +139,8 @@ fn no_command_panics() {
         (KNOCKD, "--help"),
         (KNOCKD, "--version"),
         (KNOCK, "list"),
+        (KNOCK, "doctor"),
+        (KNOCK, "doctor --json"),
         (KNOCK, "pubkey {folder}/laptop.key"),
         (KNOCK, "enroll ::2"),
         (KNOCK, "--dry-run home ssh"),

@@ -31,8 +31,18 @@ open = ["tcp/2222"]
 const STRANGER: &str = "192.0.2.5 50022 192.0.2.1 2222";
 const TRUSTED: &str = "198.51.100.5 50022 192.0.2.1 2222";
 
-/// Asserts that `knockd check` accepts the configuration, and returns its standard error.
-fn warnings(mut command: Command) -> String {
+/// The start of the warning about the clock of the machine that runs the test.
+const CLOCK: &str = "the clock of this host is not synchronised";
+
+/// Asserts that `knockd check` accepts the configuration, and returns its standard error without the
+/// warning about the clock.
+fn warnings(command: Command) -> String {
+    let all = all_warnings(command);
+    let others = all.lines().filter(|line| !line.contains(CLOCK));
+    others.map(|line| format!("{line}\n")).collect()
+}
+
+fn all_warnings(mut command: Command) -> String {
     let Output {
         status,
         stdout,
@@ -116,12 +126,7 @@ fn a_rule_that_redirects_a_port_to_a_protected_one_is_reported() {
     needs_bpf!();
     let host = Namespace::new().unwrap();
     let files = Files::new(GATED).unwrap();
-    let warnings = || {
-        let mut knockd = host.command(program("knockd").unwrap());
-        knockd.args(["check", "--config"]);
-        knockd.arg(files.path("knockd.toml"));
-        warnings(knockd)
-    };
+    let warnings = || warnings(check_on(&host, &files));
     assert!(!warnings().contains("redirects"));
     for rule in [
         "nft add table inet nat; add chain inet nat in { type nat hook prerouting priority -100; }; \
@@ -143,6 +148,88 @@ fn a_rule_that_redirects_a_port_to_a_protected_one_is_reported() {
     ] {
         assert!(warnings.contains(warning), "{warnings}");
     }
+}
+
+/// `knockd check` in the network of `host`.
+fn check_on(host: &Namespace, files: &Files) -> Command {
+    let mut knockd = host.command(program("knockd").unwrap());
+    knockd.args(["check", "--config"]);
+    knockd.arg(files.path("knockd.toml"));
+    knockd
+}
+
+#[test]
+fn a_door_behind_a_firewall_that_drops_its_port_is_reported() {
+    needs_bpf!();
+    let host = Namespace::new().unwrap();
+    let files = Files::new(GATED).unwrap();
+    let warned = |policy: &str, rules: &str| {
+        let text = format!(
+            "flush ruleset; table inet filter {{ chain input {{ type filter hook input priority 0; \
+             policy {policy}; ct state established,related accept; iif lo accept; {rules} }}; }}"
+        );
+        let nft = host.command("nft").arg(&text).output().unwrap();
+        assert!(nft.status.success(), "{nft:?}");
+        let warnings = warnings(check_on(&host, &files));
+        let warning = "tcp/2222: door \"ssh\" opens it in the gate, and the firewall (chain `input` \
+                       of table `filter`) still drops new connections to it";
+        warnings.contains(warning)
+    };
+    assert!(warned("drop", "tcp dport { 22, 80 } accept;"));
+    assert!(warned(
+        "accept",
+        "meta l4proto icmp accept; tcp dport 2000-3000 reject;"
+    ));
+    for passing in [
+        "tcp dport 2222 accept;",
+        "ip saddr 192.0.2.0/24 accept;",
+        "tcp dport { 2000-3000 } ct state new accept;",
+    ] {
+        assert!(!warned("drop", passing), "{passing}");
+    }
+    assert!(!warned("accept", "tcp dport 22 drop;"));
+}
+
+#[test]
+fn an_interface_without_an_address_is_reported() {
+    needs_bpf!();
+    let host = Namespace::new().unwrap();
+    host.ip("link add ext0 type veth peer name ext1").unwrap();
+    host.ip("link set dev ext0 up").unwrap();
+    let files = Files::new(&GATED.replace("user =", "interfaces = [\"ext0\"]\nuser =")).unwrap();
+    let warned = || warnings(check_on(&host, &files)).contains("ext0: it has no IP address");
+    assert!(warned());
+    host.ip("address add 192.0.2.1/24 dev ext0").unwrap();
+    assert!(!warned());
+}
+
+/// The clock is that of the machine, so what is right depends on it.
+#[test]
+fn a_clock_that_nothing_keeps_right_is_reported() {
+    let files = Files::new(GATED).unwrap();
+    let mut adjtimex = Command::new("python3");
+    adjtimex.args([
+        "-c",
+        "import ctypes; b = (ctypes.c_long * 64)(); f = ctypes.CDLL(None).adjtimex; \
+         r = f(b); \
+         status = ctypes.c_int.from_buffer(b, 5 * ctypes.sizeof(ctypes.c_long)).value; \
+         print(r >= 0 and status & 0x40 != 0 and b[3] >= 16000000)",
+    ]);
+    let output = adjtimex.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let is_unsynchronised = output.stdout.starts_with(b"True");
+    let warned = all_warnings(check(&files)).contains(CLOCK);
+    assert_eq!(warned, is_unsynchronised);
+    // A classic knock contains no time.
+    let classic = GATED
+        .replace("server_key_file = \"server.key\"\n", "")
+        .replace(
+            "public_key = \"j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8\"",
+            "protocol = \"classic\"\npassphrase_file = \"laptop.passphrase\"",
+        );
+    let classic = classic.replace("name = \"ssh\"", "name = \"ssh\"\nsequence = [1, 2, 3, 4]");
+    let files = Files::new(&classic).unwrap();
+    assert!(!all_warnings(check(&files)).contains(CLOCK));
 }
 
 #[test]

@@ -174,6 +174,36 @@ fn a_knock_without_an_answer_is_unbound_and_says_so() {
     home.scene.logged(&["reason=unbound"]).unwrap();
 }
 
+#[test]
+fn the_doctor_says_what_a_router_makes_of_the_address() {
+    needs_bpf!();
+    let home = Home::new();
+    let doctor = |options: &[&str]| {
+        let mut doctor = home.host.command(program("knock").unwrap());
+        doctor.arg("doctor").args(options).arg("192.0.2.1");
+        let output = doctor.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = doctor(&[]);
+    let expected = "ok       source: a router translates 10.7.0.2, so knocks are not bound";
+    assert!(text.contains(expected), "{text}");
+    let stun = format!("stun:{}", home.stun_server());
+    let text = doctor(&["--resolve-ip", &stun]);
+    let expected = format!("a router translates 10.7.0.2: {stun} sees 192.0.2.2");
+    assert!(text.contains(&expected), "{text}");
+    // A carrier's NAT.
+    for command in [
+        "address add 100.64.0.2/24 dev eth0",
+        "route replace default via 10.7.0.1 src 100.64.0.2",
+    ] {
+        home.host.ip(command).unwrap();
+    }
+    let text = doctor(&[]);
+    let expected = "warning  source: a carrier's NAT translates 100.64.0.2";
+    assert!(text.contains(expected), "{text}");
+}
+
 /// Policy routing can send TCP and UDP by different links, with different addresses.
 #[test]
 fn a_knock_is_bound_to_the_address_of_the_sockets_that_knock() {

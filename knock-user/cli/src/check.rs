@@ -1,6 +1,9 @@
 //! `knockd check`: validates the configuration and warns about probable mistakes.
 
+mod blocked;
+mod clock;
 mod redirects;
+mod ruleset;
 pub(crate) mod session;
 
 use std::path::Path;
@@ -33,7 +36,12 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
     if let Some(warning) = session::warning(&config) {
         warn!("{warning}");
     }
-    for warning in redirects::warnings(&config) {
+    let ruleset = ruleset::read();
+    let warnings = redirects::warnings(&config, &ruleset)
+        .into_iter()
+        .chain(blocked::warnings(&config, &ruleset))
+        .chain(clock::warning(&config));
+    for warning in warnings {
         warn!("{warning}");
     }
     match advice(&config.interfaces) {

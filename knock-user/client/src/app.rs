@@ -3,24 +3,25 @@
 use anyhow::Result;
 
 use crate::{
-    cli::Cli,
+    cli::{Cli, Command},
     console::Console,
-    knocking,
+    doctor, knocking,
     profile::{Profiles, ProfilesError},
     setup,
 };
 
 /// Runs what the command line requests, and prints the result to `console`. Returns the exit
-/// status: 0, or with `--hold` that of the command.
+/// status: 0, with `--hold` that of the command, or 1 if `doctor` has found a problem.
 ///
 /// # Errors
 ///
 /// Returns an error if the command line and the profiles do not define a knock, the knock cannot
 /// be sent, the verified port does not answer, or the result cannot be written.
 pub fn run(cli: &Cli, console: &mut Console<'_>) -> Result<u8> {
-    if let Some(command) = &cli.command {
-        setup::run(command, console)?;
-        return Ok(0);
+    match &cli.command {
+        Some(Command::Doctor(args)) => return doctor::run(args, console),
+        Some(Command::SetUp(command)) => return setup::run(command, console).map(|()| 0),
+        None => {}
     }
     let Some(args) = &cli.knock else {
         anyhow::bail!("a server or a command is required");

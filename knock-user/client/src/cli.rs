@@ -11,11 +11,13 @@ use knockd_credentials::host::Host;
 
 use crate::name::Name;
 
+mod doctor_args;
 mod knock_args;
 mod text;
 mod value;
 
 pub use self::{
+    doctor_args::DoctorArgs,
     knock_args::KnockArgs,
     value::{LeaseError, Uri, Verify, lease},
 };
@@ -51,6 +53,32 @@ pub struct Cli {
 /// The commands of `knock` other than knocking.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Say what is wrong on this side, in plain words
+    ///
+    /// Looks at the profile and its key, the server's name, the routes, the source address, and the
+    /// ports of a knock. One line for each: `ok`, `warning` or `problem`, and what to do. What it
+    /// sends is in that line: a few attempts to connect, and for datagram knocks one empty datagram.
+    /// It knocks only with --knock, and asks other servers only if told to (--time, --resolve-ip).
+    ///
+    /// Without SERVER it looks at the profiles and keys of this user, and sends nothing.
+    ///
+    /// A server that works stays silent too, so it cannot see everything: `knockd tail` on the server
+    /// shows what arrives there. Exit status: 0 if there is no problem, 1 if there is one, 2 if the
+    /// command line is invalid.
+    #[command(
+        max_term_width = 100,
+        override_usage = "knock doctor [OPTIONS] [SERVER [DOOR]]"
+    )]
+    Doctor(Box<DoctorArgs>),
+
+    /// Prepare this client.
+    #[command(flatten)]
+    SetUp(SetUp),
+}
+
+/// The commands that prepare a client.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SetUp {
     /// Store a server as a profile, from an invitation that `knockd` prints
     ///
     /// The profile and its key are stored in your configuration directory (on Linux ~/.config),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::Result;
 use knock_common::protocol::lease::RequestedLease;
 
+pub(super) use self::report::causes;
 use self::{
     hold::hold_open,
     knocks::Knocks,
@@ -41,6 +42,14 @@ pub(super) fn run(args: &KnockArgs, profiles: &Profiles, console: &mut Console<'
         Some(hold) => hold_open(session, hold),
         None => once(session).map(|()| 0),
     }
+}
+
+/// Knocks once, whatever the plan says about a port or a command. Returns what was sent, and whether it
+/// is bound to an address.
+pub(super) fn knock_once(plan: &Plan, console: &mut Console<'_>) -> Result<(String, bool)> {
+    let mut session = Session::start(plan, console)?;
+    session.knock(plan.lease())?;
+    Ok((done(&session.reached, 1, plan), session.is_bound()))
 }
 
 fn once(mut session: Session<'_, '_>) -> Result<()> {

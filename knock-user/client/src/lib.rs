@@ -7,7 +7,8 @@
 //! to, if need be with the help of a [`service`] or of a page in the [`web`]. [`server`] resolves the
 //! addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the number of
 //! copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this until the
-//! door's port answers, and [`console`] prints the results. No privileges are needed.
+//! door's port answers, and [`console`] prints the results. `doctor` looks at each of these steps
+//! without a knock. No privileges are needed.
 
 // They panic if the output is full or closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -18,6 +19,7 @@ pub mod clock;
 mod command;
 pub mod console;
 pub mod datagram;
+mod doctor;
 mod enrolment;
 #[doc(hidden)]
 pub mod fuzz;

@@ -148,6 +148,35 @@ impl Server {
         families: Families,
         limit: Duration,
     ) -> Result<Vec<Address>, LookupError> {
+        self.chosen(&self.all_addresses(limit)?, families)
+    }
+
+    /// The addresses among `found` to knock on: at most one of each family, IPv4 first.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LookupError::NoneOfFamily`] if there is no such address.
+    pub(crate) fn chosen(
+        &self,
+        found: &[Address],
+        families: Families,
+    ) -> Result<Vec<Address>, LookupError> {
+        let chosen = first_of_each(found.iter().copied(), families);
+        if chosen.is_empty() {
+            return Err(LookupError::NoneOfFamily {
+                server: self.clone(),
+                families,
+            });
+        }
+        Ok(chosen)
+    }
+
+    /// Every address, in the order of the system's resolver, which has up to `limit` for it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LookupError`] if it is no server, or the resolver finds no address in time.
+    pub(crate) fn all_addresses(&self, limit: Duration) -> Result<Vec<Address>, LookupError> {
         let host: Host = self.0.parse().map_err(|source| LookupError::Invalid {
             server: self.clone(),
             source,
@@ -160,14 +189,7 @@ impl Server {
             server: self.clone(),
             source,
         })?;
-        let chosen = first_of_each(found.into_iter().map(Address::from), families);
-        if chosen.is_empty() {
-            return Err(LookupError::NoneOfFamily {
-                server: self.clone(),
-                families,
-            });
-        }
-        Ok(chosen)
+        Ok(found.into_iter().map(Address::from).collect())
     }
 }
 

@@ -11,7 +11,7 @@ use knockd_credentials::{invitation::Invitation, key_file};
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{Command, Uri},
+    cli::{SetUp, Uri},
     console::Console,
     enrolment::{Enrolment, Enrolments},
     name::Name,
@@ -27,12 +27,12 @@ const MAX_INVITATION: usize = 1024;
 const SCHEME: &str = "knock://";
 
 /// Words that are commands if they are the first argument.
-const COMMANDS: [&str; 5] = ["import", "enroll", "list", "keygen", "pubkey"];
+const COMMANDS: [&str; 6] = ["import", "enroll", "doctor", "list", "keygen", "pubkey"];
 
 /// Runs `command`.
-pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
+pub(super) fn run(command: &SetUp, console: &mut Console<'_>) -> Result<()> {
     match command {
-        Command::Import { uri, name } => {
+        SetUp::Import { uri, name } => {
             let mut profiles = Profiles::of_user()?;
             let text = match uri.as_ref().and_then(Uri::given) {
                 Some(uri) => Zeroizing::new(uri.to_owned()),
@@ -41,12 +41,12 @@ pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
             let name = import(&text, name.as_ref(), &mut profiles)?;
             console.print(&imported(&name))
         }
-        Command::Enroll { host, name } => {
+        SetUp::Enroll { host, name } => {
             let text = enroll(&host.clone().into(), name.as_ref(), &Profiles::of_user()?)?;
             console.print(&text)
         }
-        Command::List => list(&Profiles::of_user()?, console),
-        Command::Keygen { file } => {
+        SetUp::List => list(&Profiles::of_user()?, console),
+        SetUp::Keygen { file } => {
             let public = keygen(file)?;
             console.note(&format!(
                 "wrote a new private key to {}; its public key:",
@@ -54,7 +54,7 @@ pub(super) fn run(command: &Command, console: &mut Console<'_>) -> Result<()> {
             ))?;
             console.print(&public.to_string())
         }
-        Command::Pubkey {
+        SetUp::Pubkey {
             file,
             client,
             server_key,

@@ -3,20 +3,22 @@
 use anyhow::Result;
 use knockd_types::interface::Wanted;
 
-use crate::{drivers, interfaces, plan::Plan};
+use crate::{addresses, drivers, interfaces, plan::Plan};
 
 /// What an administrator should know about attaching to the `wanted` interfaces that exist.
 ///
 /// # Errors
 ///
-/// Returns an error if the interfaces cannot be listed.
+/// Returns an error if the interfaces or their addresses cannot be listed.
 pub fn advice(wanted: &Wanted) -> Result<Vec<String>> {
     let present = interfaces::list()?;
+    let addressed = addresses::addressed()?;
     let mut warnings = Vec::new();
     for interface in &present {
         let Some(hook) = wanted.hook(interface) else {
             continue;
         };
+        warnings.extend(addresses::advice(interface, wanted, &present, &addressed));
         match Plan::new(interface, hook, &present) {
             Err(error) => warnings.push(format!("{error:#}")),
             Ok(plan) => {

@@ -2,11 +2,8 @@
 
 use std::io;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use knockd_types::interface::{Framing, Interface, Kind};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
@@ -14,9 +11,11 @@ use netlink_packet_route::{
         LinkInfo, LinkLayerType, LinkMessage, LinkXdp, Prop,
     },
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::netlink;
 
 /// `RTNLGRP_LINK` of linux/rtnetlink.h: notifications about new, changed and removed interfaces.
 const LINK_GROUP: u32 = 1;
@@ -34,39 +33,17 @@ pub fn list() -> Result<Vec<Interface>> {
 }
 
 fn dump() -> Result<Vec<Interface>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_DUMP | NLM_F_REQUEST;
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(request));
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-
     let mut interfaces = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = &datagram[..];
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)?;
-            let len = (message.header.length as usize).next_multiple_of(4);
-            match message.payload {
-                NetlinkPayload::Done(_) => {
-                    mark_unrouted(&mut interfaces);
-                    return Ok(interfaces);
-                }
-                NetlinkPayload::Error(error) => bail!("{error}"),
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    interfaces.extend(interface(&link));
-                }
-                _ => {}
+    netlink::dump(
+        RouteNetlinkMessage::GetLink(LinkMessage::default()),
+        |message| {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                interfaces.extend(interface(&link));
             }
-            rest = rest.get(len.max(1)..).unwrap_or_default();
-        }
-    }
+        },
+    )?;
+    mark_unrouted(&mut interfaces);
+    Ok(interfaces)
 }
 
 /// Sets [`Interface::is_unrouted`]. A member of a VRF starts with itself; the interfaces below it

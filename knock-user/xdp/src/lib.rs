@@ -4,6 +4,7 @@
 // They panic if the output is full or closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod addresses;
 pub mod advice;
 mod attach;
 mod defunct;
@@ -14,6 +15,7 @@ mod follow;
 pub mod interfaces;
 pub mod leases;
 mod links;
+mod netlink;
 pub mod pins;
 mod plan;
 pub mod program;

@@ -46,7 +46,14 @@ fn import_to_file(site: &Site) -> Output {
 /// The two steps of docs/migration.md. Returns the client's import command.
 fn set_up(site: &Site) -> String {
     expect_success(&import_to_file(site));
-    let mut add = site.knockd(&["client", "add", "laptop", "--server", "192.0.2.1", "--no-reload"]);
+    let mut add = site.knockd(&[
+        "client",
+        "add",
+        "laptop",
+        "--server",
+        "192.0.2.1",
+        "--no-reload",
+    ]);
     expect_success(&add.arg("--config").arg(site.config()).output().unwrap())
 }
 

@@ -9,11 +9,12 @@ mod iptables;
 mod nft;
 mod redirect;
 
-use std::{fs, process::Command};
+use std::fs;
 
 use knockd_config::Config;
-use knockd_supervisor::exec;
-use tracing::debug;
+use serde_json::Value;
+
+use super::ruleset::listing;
 
 /// The programs that print the rules of iptables, with the file that names the tables which exist
 /// outside of nftables.
@@ -22,13 +23,13 @@ const IPTABLES: [(&str, &str); 2] = [
     ("ip6tables-save", "/proc/net/ip6_tables_names"),
 ];
 
-/// Warnings about the rules that are in force. What cannot be read is left out.
-pub(crate) fn warnings(config: &Config) -> Vec<String> {
+/// Warnings about the rules that are in force: those of nft(8) in `ruleset`, and those of iptables. What
+/// cannot be read is left out.
+pub(crate) fn warnings(config: &Config, ruleset: &Value) -> Vec<String> {
     let Some(gate) = &config.gate else {
         return Vec::new();
     };
-    let ruleset = listing("nft", &["--json", "--terse", "list", "ruleset"]);
-    let mut redirects = ruleset.map_or_else(Vec::new, |text| nft::read(&text));
+    let mut redirects = nft::read(ruleset);
     for (program, tables) in IPTABLES {
         if changes_nothing(program, tables)
             && let Some(text) = listing(program, &["-t", "nat"])
@@ -52,28 +53,6 @@ fn changes_nothing(program: &str, tables: &str) -> bool {
     let version = listing(program, &["-V"]);
     version.is_some_and(|version| version.contains("nf_tables"))
         || fs::read_to_string(tables).is_ok_and(|names| names.lines().any(|name| name == "nat"))
-}
-
-/// What `program` prints; `None` if it fails.
-fn listing(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", exec::PATH)
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Some(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Ok(output) => {
-            debug!("{program} cannot list the firewall: {}", output.status);
-            None
-        }
-        Err(error) => {
-            debug!("{program} cannot list the firewall: {error}");
-            None
-        }
-    }
 }
 
 #[cfg(test)]

@@ -307,6 +307,40 @@ pub struct KnockArgs {
 }
 
 impl KnockArgs {
+    /// A knock on `door` of `server` without any option.
+    pub(crate) fn plain(server: Server, door: Option<Name>) -> Self {
+        Self {
+            server,
+            door,
+            held: Vec::new(),
+            lease: None,
+            close: false,
+            hold: false,
+            open_for: None,
+            verify: None,
+            timeout: None,
+            dry_run: false,
+            key_file: None,
+            server_key: None,
+            client: None,
+            passphrase_file: None,
+            udp: false,
+            syn: false,
+            udp_port: None,
+            base: None,
+            ipv4: false,
+            ipv6: false,
+            delay: None,
+            copies: None,
+            source_ip: None,
+            resolve_ip: None,
+            time: None,
+            time_offset: None,
+            classic: false,
+            sequence: None,
+        }
+    }
+
     /// Which of the server's addresses to use.
     #[must_use]
     pub fn families(&self) -> Families {

@@ -136,7 +136,7 @@ fn a_public_key_may_look_like_an_option() {
     let args = knock(&["--server-key", &public, "home", "ssh"]);
     assert_eq!(args.server_key, Some(expected));
     let cli = parse(&["pubkey", "--client", "laptop", "--server-key", &public]);
-    let Some(Command::Pubkey { server_key, .. }) = cli.unwrap().command else {
+    let Some(Command::SetUp(SetUp::Pubkey { server_key, .. })) = cli.unwrap().command else {
         panic!("no command");
     };
     assert_eq!(server_key, Some(expected));
@@ -255,26 +255,29 @@ fn commands_are_read() {
     let command = |args: &[&str]| {
         let cli = parse(args).unwrap();
         assert!(cli.knock.is_none());
-        cli.command.unwrap()
+        match cli.command {
+            Some(Command::SetUp(command)) => command,
+            other => panic!("{other:?}"),
+        }
     };
     assert!(matches!(
         command(&["import"]),
-        Command::Import {
+        SetUp::Import {
             uri: None,
             name: None
         }
     ));
     let import = command(&["import", "knock://KEY", "--name", "home"]);
     assert!(!format!("{import:?}").contains("KEY"), "{import:?}");
-    let Command::Import { uri, name } = import else {
+    let SetUp::Import { uri, name } = import else {
         panic!("no import");
     };
     assert_eq!(uri.unwrap().given(), Some("knock://KEY"));
     assert_eq!(name, "home".parse().ok());
-    assert!(matches!(command(&["list"]), Command::List));
-    assert!(matches!(command(&["keygen", "f"]), Command::Keygen { .. }));
-    assert!(matches!(command(&["pubkey", "f"]), Command::Pubkey { .. }));
-    let Command::Enroll { host, name } = command(&["enroll", "host", "--name", "home"]) else {
+    assert!(matches!(command(&["list"]), SetUp::List));
+    assert!(matches!(command(&["keygen", "f"]), SetUp::Keygen { .. }));
+    assert!(matches!(command(&["pubkey", "f"]), SetUp::Pubkey { .. }));
+    let SetUp::Enroll { host, name } = command(&["enroll", "host", "--name", "home"]) else {
         panic!("no enrolment");
     };
     assert_eq!(host.as_str(), "host");
@@ -282,8 +285,27 @@ fn commands_are_read() {
 }
 
 #[test]
+fn the_doctor_needs_no_server_and_a_knock_needs_a_door() {
+    let doctor = |args: &[&str]| match parse(&[&["doctor"], args].concat())?.command {
+        Some(Command::Doctor(args)) => Ok(args),
+        other => panic!("{other:?}"),
+    };
+    assert!(doctor(&[]).unwrap().server.is_none());
+    let args = doctor(&["home", "ssh", "--knock", "--verify", "tcp/22", "--json"]).unwrap();
+    assert!(args.knock && args.json);
+    let knock = args.knock_args(args.server.as_ref().unwrap());
+    assert_eq!(knock.server.as_str(), "home");
+    assert_eq!(knock.door.as_ref().map(Name::as_str), Some("ssh"));
+    assert_eq!(knock.verify, args.verify);
+    let message = refused(doctor(&["home", "--knock"]).map(|_| unreachable!()));
+    assert!(message.contains("DOOR"), "{message}");
+}
+
+#[test]
 fn servers_and_doors_can_have_the_names_of_commands() {
-    for name in ["import", "enroll", "list", "keygen", "pubkey", "help"] {
+    for name in [
+        "import", "enroll", "doctor", "list", "keygen", "pubkey", "help",
+    ] {
         for args in [vec!["--", name, "ssh"], vec!["-4", name, "ssh"]] {
             let args = knock(&args);
             assert_eq!(args.server.as_str(), name);

@@ -5,6 +5,7 @@ pub(super) const USAGE: &str = "knock [OPTIONS] SERVER DOOR
        knock --classic --sequence N,N,… [OPTIONS] SERVER [DOOR]
        knock import [INVITATION] [--name PROFILE]
        knock enroll HOST [--name PROFILE]
+       knock doctor [OPTIONS] [SERVER [DOOR]]
        knock list
        knock keygen FILE
        knock pubkey FILE
@@ -16,6 +17,7 @@ pub(super) const KEYS: &str = "Keys, without a profile";
 pub(super) const SENDING: &str = "Sending";
 pub(super) const ADDRESS: &str = "Address and time";
 pub(super) const CLASSIC: &str = "Classic knocks";
+pub(super) const OF_KNOCKS: &str = "As in the knock";
 
 pub(super) const SHORT_EXAMPLES: &str = "\
 Examples:
@@ -23,9 +25,8 @@ Examples:
   knock --hold home ssh -- ssh home       open it, and close it when the command ends
 
 If nothing opens:
-  date -u                                 is the clock right? else add --time ntp:pool.ntp.org
+  knock doctor home                       what is wrong on this side?
   knock --udp --verify tcp/22 home ssh    does this network let only few ports out?
-  knock list                              is it the right server?
   The log of the server says why it refused a knock: knockd tail
 
 All options: knock --help";
@@ -73,6 +74,10 @@ Examples:
   Behind a router, for a door that requires a knock that is bound to an address:
     knock --resolve-ip https://ip.example.net/ home ssh
 
+  If nothing opens, see what is wrong on this side, and what one knock does:
+    knock doctor --time ntp:pool.ntp.org home
+    knock doctor --knock --verify tcp/22 home ssh
+
   If nothing opens because the network loses packets, send more copies, more slowly:
     knock --copies 5 --delay 50ms home ssh
 
@@ -80,4 +85,5 @@ Examples:
     knock --classic --sequence 1,2,3,4 server.example.net
 
 Exit status: 0 if the knock was sent and, with --verify, the port answers; 1 if it could not be sent
-or the port does not answer; 2 if the command line is invalid. With --hold, that of the command.";
+or the port does not answer; 2 if the command line is invalid. With --hold, that of the command. A
+command such as `import` exits with 1 if it fails, and `doctor` if it finds a problem.";

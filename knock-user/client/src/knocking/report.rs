@@ -38,7 +38,7 @@ pub(super) fn done(reached: &[Address], knocks: u32, plan: &Plan) -> String {
 }
 
 /// The likely causes of a knock that opened nothing. The server gives no answer.
-pub(super) fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -> String {
+pub(crate) fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -> String {
     let window = plan.window;
     let mut knock_ports = Vec::new();
     if plan.transport().has_syns() {

@@ -1,15 +1,16 @@
 //! The JSON of nft (libnftables-json(5)).
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::net::IpAddr;
 
-use knock_common::gate::Transport;
 use serde_json::Value;
 
-use super::redirect::Redirect;
+use super::{
+    super::ruleset::{ports, transport},
+    redirect::Redirect,
+};
 
 /// The redirections in a ruleset.
-pub(super) fn read(text: &str) -> Vec<Redirect> {
-    let ruleset: Value = serde_json::from_str(text).unwrap_or_default();
+pub(super) fn read(ruleset: &Value) -> Vec<Redirect> {
     let Some(objects) = ruleset["nftables"].as_array() else {
         return Vec::new();
     };
@@ -70,31 +71,4 @@ fn target(statement: &Value) -> Option<Value> {
 fn is_local(address: &Value) -> bool {
     let parsed = address.as_str().map(str::parse::<IpAddr>);
     address.is_null() || parsed.is_some_and(|parsed| parsed.is_ok_and(|ip| ip.is_loopback()))
-}
-
-fn transport(name: &Value) -> Option<Transport> {
-    match name.as_str()? {
-        "tcp" => Some(Transport::Tcp),
-        "udp" => Some(Transport::Udp),
-        _ => None,
-    }
-}
-
-/// The ports that an expression stands for: a number, a range, a set of both, or the data of a map.
-fn ports(expression: &Value) -> Vec<RangeInclusive<u16>> {
-    let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
-    if let Some(port) = number(expression) {
-        return vec![port..=port];
-    }
-    let range = &expression["range"];
-    if let (Some(first), Some(last)) = (number(&range[0]), number(&range[1])) {
-        return vec![first..=last];
-    }
-    if let Some(elements) = expression["set"].as_array() {
-        return elements.iter().flat_map(ports).collect();
-    }
-    if let Some(pairs) = expression["map"]["data"]["set"].as_array() {
-        return pairs.iter().flat_map(|pair| ports(&pair[1])).collect();
-    }
-    Vec::new()
 }
