@@ -15,8 +15,8 @@ use crate::{
     socket::SocketPath,
     template::Template,
     value::{
-        Base, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases, Listen, MaxSkew, Name,
-        Network, PinDir, PublicKey, Sequence, SequenceTimeout, UdpIdle,
+        Base, History, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases, Listen, MaxSkew,
+        Name, Network, PinDir, PublicKey, Sequence, SequenceTimeout, UdpIdle,
     },
 };
 
@@ -145,6 +145,7 @@ pub(super) struct Limits {
     pub(super) leases: Leases,
     pub(super) commands: NonZeroUsize,
     pub(super) command_timeout: Lease,
+    pub(super) history: History,
 }
 
 impl Default for Limits {
@@ -157,6 +158,7 @@ impl Default for Limits {
             leases: Leases::default(),
             commands: default::COMMANDS,
             command_timeout: Lease::HALF_A_MINUTE,
+            history: History::default(),
         }
     }
 }
