@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use knock_common::legible::escaped;
 use knockd_runtime::{
     clock::{local, unix_ms},
     history::read,
@@ -112,7 +113,7 @@ fn table(knocks: &[Knock], now: Moment) -> String {
     // Of the text as it is shown.
     let rows: Vec<_> = rows
         .into_iter()
-        .map(|row| row.map(|text| legible(&text)))
+        .map(|row| row.map(|text| escaped(&text).collect::<String>()))
         .collect();
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
