@@ -233,7 +233,7 @@ mod tests {
         let end = ":33, if nothing has closed it; was open already; opened by a knock from 2001:db8::1; 3 knocks of this client before it not shown";
         assert!(lines[3].ends_with(end), "{text}");
         assert!(
-            lines[3].contains(r"  a \u{1b}[2J\n  ssh  192.0.2.7  "),
+            lines[3].contains(r"  a \u{1b}[2J\n  ssh   192.0.2.7  "),
             "{text}"
         );
     }
