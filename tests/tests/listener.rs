@@ -420,23 +420,25 @@ mod compromised {
     fn an_invalid_request_kills_the_listener_and_nothing_else() {
         knock_tests::needs_bpf!();
         let request = |kind: u8, door: u32, client: u32| {
-            let mut bytes = [0; 48];
+            let mut bytes = [0; 64];
             bytes[0] = kind;
             bytes[8..12].copy_from_slice(&door.to_le_bytes());
             bytes[12..16].copy_from_slice(&client.to_le_bytes());
-            bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
+            for address in [26..32, 58..64] {
+                bytes[address].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
+            }
             bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
             bytes.to_vec()
         };
         let mut excessive = request(2, 0, 3);
         excessive[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
         // Valid, but allowed only once.
-        let mut ready = [0; 48];
+        let mut ready = [0; 64];
         ready[0] = 1;
         for (message, reason) in [
-            (vec![0xff; 48], "there is no request of kind 255"),
+            (vec![0xff; 64], "there is no request of kind 255"),
             (b"open sesame".to_vec(), "this one has 11"),
-            (vec![0; 4096], "a request has 48 bytes"),
+            (vec![0; 4096], "a request has 64 bytes"),
             (excessive, "a lease of"),
             (
                 ready.to_vec(),
@@ -456,8 +458,8 @@ mod compromised {
                 .unwrap();
             assert_eq!(written, Outcome::Returned(message.len() as u64));
             let at = listener.put(&request(2, 0, 3)).unwrap();
-            let written = listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
-            assert_eq!(written, Outcome::Returned(48));
+            let written = listener.call(libc::SYS_write, &[CHANNEL, at, 64]).unwrap();
+            assert_eq!(written, Outcome::Returned(64));
             signal_to(scene.knockd.id(), "CONT");
             scene.logged(&["killing the listener", reason]).unwrap();
             drop(listener);
@@ -473,15 +475,17 @@ mod compromised {
     fn the_listener_can_open_a_door_only_for_permitted_clients() {
         knock_tests::needs_bpf!();
         let scene = scene();
-        let mut bytes = [0; 48];
+        let mut bytes = [0; 64];
         bytes[0] = 2;
         // Door 1 is `backup`, and client 1 is `laptop`, which may not open it.
         (bytes[8], bytes[12]) = (1, 1);
-        bytes[26..32].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
+        for address in [26..32, 58..64] {
+            bytes[address].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 99]);
+        }
         bytes[32..40].copy_from_slice(&60_u64.to_le_bytes());
         let mut listener = hijack(&scene);
         let at = listener.put(&bytes).unwrap();
-        listener.call(libc::SYS_write, &[CHANNEL, at, 48]).unwrap();
+        listener.call(libc::SYS_write, &[CHANNEL, at, 64]).unwrap();
         drop(listener);
         scene
             .logged(&[

@@ -1,5 +1,6 @@
 //! A day of use in a short time: knocks of both kinds, refusals, reloads and subscribers, over and over.
-//! Nothing grows: memory, file descriptors, leases, or the files of the state.
+//! Nothing grows: memory, file descriptors, leases, or the files of the state, except for the history
+//! up to its limit.
 //!
 //! A round has the events of about ten minutes on a busy host. `KNOCK_SOAK=N` in the environment runs N
 //! rounds; a day has 144.
@@ -44,7 +45,13 @@ for = "1s"
 
 [gate]
 protect = ["tcp/22"]
+
+[limits]
+history = 100
 "#;
+
+/// The longest files of the history with the limit of [`CONFIGURATION`], in bytes: 1 KiB a knock.
+const HISTORY_LEN: u64 = 100 * 1024;
 
 /// Rounds before the first measurement: tables, buffers and pools have their size then.
 const WARM_UP: u32 = 3;
@@ -68,8 +75,10 @@ struct Measure {
     /// The anonymous memory of each process in KiB.
     memory: BTreeMap<String, u64>,
     files: BTreeMap<String, usize>,
-    /// The size of each file in the state directory.
+    /// The size of each file in the state directory, without those of the history.
     state: BTreeMap<String, u64>,
+    /// The size of the files of the history.
+    history: Vec<u64>,
     /// The open doors and the kernel's leases.
     open: [u64; 2],
 }
@@ -161,7 +170,7 @@ fn logged(scene: &Scene, mark: usize, part: &str, count: usize) {
 
 fn measure(scene: &Scene) -> Measure {
     let state = scene.files.path("state");
-    let sizes = [state.clone(), state.join("knocks")]
+    let sizes: BTreeMap<_, _> = [state.clone(), state.join("knocks")]
         .into_iter()
         .flat_map(|folder| {
             fs::read_dir(folder).unwrap().map(|entry| {
@@ -173,7 +182,13 @@ fn measure(scene: &Scene) -> Measure {
                 };
                 (entry.file_name().to_string_lossy().into_owned(), size)
             })
-        });
+        })
+        .collect();
+    let is_history = |name: &str| name.starts_with("history");
+    let history = sizes.iter().filter(|(name, _)| is_history(name));
+    let history = history.map(|(_, size)| *size).collect();
+    let others = sizes.iter().filter(|(name, _)| !is_history(name));
+    let state = others.map(|(name, size)| (name.clone(), *size)).collect();
     let status = scene.status().unwrap();
     let processes = processes(scene);
     Measure {
@@ -188,7 +203,8 @@ fn measure(scene: &Scene) -> Measure {
                 (name.clone(), files.count())
             })
             .collect(),
-        state: sizes.collect(),
+        state,
+        history,
         open: [
             status["doors"].as_array().unwrap().len() as u64,
             status["gate"]["leases"].as_u64().unwrap(),
@@ -247,6 +263,8 @@ fn nothing_grows_in_a_day_of_use() {
     assert_eq!(after.open, [0, 0]);
     assert!(no_more(&after.files, &before.files));
     assert_eq!(after.state, before.state);
+    assert!(!after.history.is_empty());
+    assert!(after.history.len() <= 2 && after.history.iter().all(|len| *len <= HISTORY_LEN));
     for (process, memory) in &after.memory {
         assert!(*memory <= before.memory[process] + SLACK, "{process}");
     }

@@ -13,6 +13,7 @@ mod detach;
 mod first_process;
 #[doc(hidden)]
 pub mod fuzz;
+mod history;
 mod import;
 mod init;
 mod invitation;
@@ -41,6 +42,7 @@ use self::{
     client::ClientCommand,
     close::Close,
     detach::Detach,
+    history::History,
     import::{fwknop::ImportFwknop, knockd::ImportKnockd},
     init::Init,
     open::Open,
@@ -113,6 +115,11 @@ enum Command {
     },
     /// Show the admitted addresses, their doors, and the remaining time
     Leases(ViewArgs),
+    /// Show the accepted knocks: when, which client and door, from where, and how it ended
+    ///
+    /// Reads the files of the history in `state_dir`, whether knockd runs or not. Times are those
+    /// of this host's time zone.
+    History(History),
     /// Open a door manually, as if the address had knocked
     Open(Open),
     /// Close doors of an address at once
@@ -163,6 +170,7 @@ impl Cli {
                 runtime::new()?.block_on(top::top(&daemon.socket(), &options))
             }
             Command::Leases(watch) => leases::leases(&watch),
+            Command::History(history) => history.execute(),
             Command::Open(open) => open.execute(),
             Command::Close(close) => close.execute(),
             Command::Detach(detach) => detach.execute(),

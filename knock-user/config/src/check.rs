@@ -105,6 +105,7 @@ impl<'a> Checker<'a> {
                 open_doors: limits.open_doors,
                 commands: limits.commands,
                 command_timeout: limits.command_timeout.into(),
+                history: limits.history.into(),
             },
             clients,
             doors,

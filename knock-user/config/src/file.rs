@@ -15,9 +15,9 @@ use crate::{
     socket::SocketPath,
     template::Template,
     value::{
-        Base, ClientNetwork, Include, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease, Leases,
-        Listen, MaxSkew, Moment, Name, Network, PinDir, PublicKey, Sequence, SequenceTimeout,
-        UdpIdle,
+        Base, ClientNetwork, History, Include, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease,
+        Leases, Listen, MaxSkew, Moment, Name, Network, PinDir, PublicKey, Sequence,
+        SequenceTimeout, UdpIdle,
     },
 };
 
@@ -158,6 +158,7 @@ pub(super) struct Limits {
     pub(super) leases: Leases,
     pub(super) commands: NonZeroUsize,
     pub(super) command_timeout: Lease,
+    pub(super) history: History,
 }
 
 impl Default for Limits {
@@ -170,6 +171,7 @@ impl Default for Limits {
             leases: Leases::default(),
             commands: default::COMMANDS,
             command_timeout: Lease::HALF_A_MINUTE,
+            history: History::default(),
         }
     }
 }

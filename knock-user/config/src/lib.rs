@@ -95,6 +95,20 @@ pub fn control_socket(path: &Path) -> Option<PathBuf> {
     Some(table.get("control_socket")?.as_str()?.into())
 }
 
+/// The `state_dir` of the configuration at `path`. For callers without permission to read the secrets,
+/// who only need to read what the daemon has stored.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read or is not TOML.
+pub fn state_dir(path: &Path) -> Result<PathBuf> {
+    let describe = || format!("{}: the configuration cannot be read", path.display());
+    let text = std::fs::read_to_string(path).with_context(describe)?;
+    let table: toml::Table = text.parse().with_context(describe)?;
+    let state_dir = table.get("state_dir").and_then(toml::Value::as_str);
+    Ok(state_dir.unwrap_or(DEFAULT_STATE_DIR).into())
+}
+
 /// Whether `name` is a valid name for a client or a door.
 #[must_use]
 pub fn is_name(name: &str) -> bool {

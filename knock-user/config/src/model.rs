@@ -112,6 +112,8 @@ pub struct Limits {
     pub commands: NonZeroUsize,
     /// How long a command may run before it is killed.
     pub command_timeout: Duration,
+    /// Accepted knocks that one of the two files of the history has room for; 0 if there is none.
+    pub history: u32,
 }
 
 /// A client that may knock.
@@ -239,4 +241,6 @@ pub(crate) mod default {
     pub(crate) const LEASES: NonZeroU32 = u32(16_384);
     /// Enough for a burst of firewall scripts on a small host.
     pub(crate) const COMMANDS: NonZeroUsize = usize(16);
+    /// 10 MiB for each of two files at most; with usual names a third of that for as many knocks.
+    pub(crate) const HISTORY: u32 = 10_000;
 }

@@ -449,13 +449,18 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn the_socket_is_found_without_the_secrets() {
+fn the_socket_and_the_state_are_found_without_the_secrets() {
     let folder = Folder::new();
     let text = "control_socket = \"/run/x\"\n[[client]]\nname = \"a\"\n";
     let path = folder.write("knockd.toml", text, 0o644);
     assert_eq!(control_socket(&path), Some("/run/x".into()));
     assert_eq!(control_socket(&folder.write("x.toml", "[", 0o644)), None);
     assert_eq!(control_socket(Path::new("/nowhere")), None);
+    assert_eq!(state_dir(&path).unwrap(), Path::new(DEFAULT_STATE_DIR));
+    let other = folder.write("x.toml", "state_dir = \"/srv/x\"\n", 0o644);
+    assert_eq!(state_dir(&other).unwrap(), Path::new("/srv/x"));
+    let error = format!("{:#}", state_dir(Path::new("/nowhere")).unwrap_err());
+    assert!(error.starts_with("/nowhere: "), "{error}");
 }
 
 #[test]

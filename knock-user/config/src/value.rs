@@ -14,6 +14,7 @@ use knock_common::{
     protocol::{classic, identity},
     window,
 };
+use knockd_runtime::history::MAX_KNOCKS;
 use knockd_types::{
     interface::{Hook, Named},
     names::{BY_HAND, MAX_LEASE},
@@ -251,6 +252,32 @@ impl TryFrom<u32> for Leases {
             .filter(|leases| leases.get() <= MAX)
             .map(Self)
             .ok_or_else(|| format!("{leases} is not between 1 and {MAX}"))
+    }
+}
+
+checked! {
+    /// The accepted knocks that a file of the history has room for; 0 is none.
+    History(u32) from "u32"
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self(default::HISTORY)
+    }
+}
+
+impl TryFrom<u32> for History {
+    type Error = String;
+
+    fn try_from(knocks: u32) -> Result<Self, Self::Error> {
+        // A few of them are written at once.
+        const MIN: u32 = 100;
+        if knocks != 0 && !(MIN..=MAX_KNOCKS).contains(&knocks) {
+            return Err(format!(
+                "{knocks} is neither 0 (no history) nor between {MIN} and {MAX_KNOCKS}"
+            ));
+        }
+        Ok(Self(knocks))
     }
 }
 

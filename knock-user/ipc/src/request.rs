@@ -11,6 +11,7 @@
 //!      16..32  source address, IPv4 as IPv4-mapped IPv6
 //!      32..40  lease in seconds
 //!      40..48  arrival of the knock's last packet, in nanoseconds of CLOCK_MONOTONIC
+//!      48..64  address that the knock came from, in the form of the source
 //! ```
 //!
 //! Little-endian. Fields that a kind does not use are zero. The supervisor checks the numbers
@@ -27,7 +28,7 @@ use thiserror::Error;
 use crate::{kind::RequestKind, phase::Phase};
 
 /// The length of a request in bytes.
-pub const REQUEST_LEN: usize = 48;
+pub const REQUEST_LEN: usize = 64;
 
 /// The door number that stands for all doors.
 const EVERY_DOOR: u32 = u32::MAX;
@@ -74,6 +75,10 @@ pub struct OpenDoor {
     pub lease: Duration,
     /// The arrival of the knock's last packet, on `CLOCK_MONOTONIC`.
     pub at: Duration,
+    /// The address that the knock came from, for the history. Nothing depends on it.
+    pub sender: IpAddr,
+    /// Whether the knock was a datagram, for the history.
+    pub is_datagram: bool,
 }
 
 /// Closes a door that a knock of the same client has opened.
@@ -155,6 +160,7 @@ struct Fields {
     source: [u8; 16],
     seconds: u64,
     at: u64,
+    sender: [u8; 16],
 }
 
 impl Request {
@@ -186,12 +192,14 @@ impl Request {
         let fields = match *self {
             Self::Ready | Self::Flush | Self::Ended | Self::Alive => none,
             Self::Open(open) => Fields {
+                flag: open.is_datagram.into(),
                 query: open.query,
                 door: open.door,
                 client: open.client,
                 source: octets(open.source),
                 seconds: open.lease.as_secs(),
                 at: u64::try_from(open.at.as_nanos()).unwrap_or(u64::MAX),
+                sender: octets(open.sender),
                 ..none
             },
             Self::Withdraw(withdraw) => Fields {
@@ -242,19 +250,21 @@ impl Request {
                 query,
                 door,
                 client: fields.client,
-                source: fields.source()?,
+                source: host(fields.source)?,
                 lease: fields.lease()?,
                 at: Duration::from_nanos(fields.at),
+                sender: host(fields.sender)?,
+                is_datagram: fields.flag == 1,
             }),
             RequestKind::Withdraw => Self::Withdraw(WithdrawDoor {
                 door,
                 client: fields.client,
-                source: fields.source()?,
+                source: host(fields.source)?,
             }),
             RequestKind::Close => Self::Close(CloseDoors {
                 query,
                 door: (door != EVERY_DOOR).then_some(door),
-                source: fields.source()?,
+                source: host(fields.source)?,
             }),
             RequestKind::Reload => Self::Reload(ReloadConfig { query }),
             RequestKind::Report => Self::Report(GetReport {
@@ -276,15 +286,6 @@ impl Request {
 }
 
 impl Fields {
-    fn source(&self) -> Result<IpAddr, InvalidRequest> {
-        let source = Ipv6Addr::from(self.source).to_canonical();
-        if is_unicast(source) {
-            Ok(source)
-        } else {
-            Err(InvalidRequest::Source(source))
-        }
-    }
-
     fn lease(&self) -> Result<Duration, InvalidRequest> {
         let lease = Duration::from_secs(self.seconds);
         if lease.is_zero() || lease > MAX_LEASE {
@@ -304,6 +305,7 @@ impl Fields {
         bytes[16..32].copy_from_slice(&self.source);
         bytes[32..40].copy_from_slice(&self.seconds.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.at.to_le_bytes());
+        bytes[48..64].copy_from_slice(&self.sender);
         bytes
     }
 
@@ -318,7 +320,18 @@ impl Fields {
             source: field(bytes, 16),
             seconds: u64::from_le_bytes(field(bytes, 32)),
             at: u64::from_le_bytes(field(bytes, 40)),
+            sender: field(bytes, 48),
         }
+    }
+}
+
+/// The host whose address has these octets.
+fn host(octets: [u8; 16]) -> Result<IpAddr, InvalidRequest> {
+    let address = Ipv6Addr::from(octets).to_canonical();
+    if is_unicast(address) {
+        Ok(address)
+    } else {
+        Err(InvalidRequest::Source(address))
     }
 }
 

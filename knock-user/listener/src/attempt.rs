@@ -15,7 +15,9 @@ use knockd_runtime::{
     clock::{monotonic, unix_ms},
     log::log_event,
 };
-use knockd_types::{datagram::Datagram, event::Event, policy::Policy, reason::Reason, syn::Syn};
+use knockd_types::{
+    datagram::Datagram, event::Event, history::Via, policy::Policy, reason::Reason, syn::Syn,
+};
 use tracing::warn;
 
 use crate::{
@@ -66,7 +68,7 @@ impl Listener {
             if accepted.iter().any(|other| trial.overlaps(other)) {
                 continue;
             }
-            if self.decide(outcome, &attempt.arrival, trial.at) {
+            if self.decide(outcome, &attempt.arrival, Via::Syn, trial.at) {
                 self.assembler.accept(&trial.source, trial.until);
                 self.trials.accept(trial);
                 accepted.push(trial);
@@ -113,7 +115,7 @@ impl Listener {
         let verified = self
             .authenticator
             .verify_datagram(&datagram.bytes, &decrypted, &arrival);
-        self.decide(verified, &arrival, datagram.at)
+        self.decide(verified, &arrival, Via::Datagram, datagram.at)
     }
 
     fn arrival(&mut self, source: IpAddr) -> Arrival {
@@ -132,6 +134,7 @@ impl Listener {
         &mut self,
         verified: Result<Verified, Refused>,
         arrival: &Arrival,
+        via: Via,
         at: Duration,
     ) -> bool {
         let verified = match verified {
@@ -148,7 +151,7 @@ impl Listener {
             return false;
         }
         self.accepted_knocks.push(AcceptedKnock {
-            request: self.request_for(&verified, at),
+            request: self.request_for(&verified, arrival.source, via, at),
             source: arrival.source,
             single_use: verified.single_use,
             is_bound: verified.is_bound,
@@ -368,8 +371,8 @@ impl Listener {
         }
     }
 
-    /// The request to open or close the door.
-    fn request_for(&self, verified: &Verified, at: Duration) -> Request {
+    /// The request to open or close the door, for a knock from `sender`.
+    fn request_for(&self, verified: &Verified, sender: IpAddr, via: Via, at: Duration) -> Request {
         let Policy { clients, doors, .. } = &self.config.auth;
         let door = doors[verified.door].number;
         let client = clients[verified.client].number;
@@ -382,6 +385,8 @@ impl Listener {
                 source,
                 lease,
                 at,
+                sender,
+                is_datagram: via == Via::Datagram,
             }),
             Wish::Close => Request::Withdraw(WithdrawDoor {
                 door,

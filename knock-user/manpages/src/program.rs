@@ -33,7 +33,7 @@ pub(crate) fn daemon(command: Command) -> io::Result<String> {
         ),
         (
             DEFAULT_STATE_DIR,
-            "Persistent state: the replay store and the lease journal.",
+            "Persistent state: the replay store, the lease journal, and the history.",
         ),
         (DEFAULT_SOCKET, "The control socket of the running daemon."),
         (

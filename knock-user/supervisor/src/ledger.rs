@@ -5,6 +5,7 @@
 //! written before anything opens, and is removed after everything is closed.
 
 mod commands;
+mod history;
 mod journal;
 mod restore;
 mod status;
@@ -19,6 +20,7 @@ use knockd_runtime::clock::monotonic;
 use knockd_types::{
     counters::Counters,
     event::{AdmissionInfo, Event},
+    history::{How, Via},
     rules::Port,
 };
 use knockd_xdp::leases::OpenError;
@@ -30,6 +32,7 @@ use crate::{
     catalog::Catalog,
     doors::{Action, Admission, DoorKey, Doors, Grant, OpenDoor, Step, Task},
     exec::{Ending, Executor},
+    history::History,
     lease_gate::LeaseGate,
     lease_journal::LeaseJournal,
     lease_store::LeaseStore,
@@ -44,17 +47,28 @@ pub(crate) struct Ledger {
     journal: LeaseJournal,
     executor: Executor<Task>,
     endings: mpsc::UnboundedReceiver<(Task, Ending)>,
+    history: History,
     reporter: Reporter,
     counters: Counters,
     /// Whether commands and the journal are only simulated.
     is_dry_run: bool,
 }
 
-/// The knock or the administrator's command that opens a door.
+/// The knock that opens a door, or the administrator's command.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Knock {
+    /// The address that it came from, if the door is opened for another one.
+    pub(crate) sender: Option<IpAddr>,
+    /// Its kind, if it was a knock.
+    pub(crate) via: Option<Via>,
+    /// The arrival of its last packet, if it was a knock and its latency is measured.
+    pub(crate) arrival: Option<Duration>,
+}
+
+/// What opens a door, with its names.
 struct Entry {
     admission: AdmissionInfo,
-    /// The arrival of the knock's last packet, if there was a knock and its latency is measured.
-    arrival: Option<Duration>,
+    knock: Knock,
 }
 
 impl Ledger {
@@ -75,6 +89,7 @@ impl Ledger {
             catalog: Catalog::new(config),
             doors: Doors::new(limits.open_doors),
             journal: LeaseJournal::new(store, reporter.clone()),
+            history: History::new(config.state_dir.clone(), limits.history, reporter.clone()),
             executor,
             endings,
             reporter,
@@ -88,9 +103,10 @@ impl Ledger {
         self.executor.use_own_sessions();
     }
 
-    /// Stops running commands and writing the journal.
+    /// Stops running commands and writing the journal and the history.
     pub(crate) fn dry_run(&mut self) {
         self.is_dry_run = true;
+        self.history = History::default();
     }
 
     /// Adopts the doors, clients and limits of another configuration, with the store that it
@@ -109,6 +125,7 @@ impl Ledger {
             }
         }
         let limits = config.limits;
+        self.history.resize(limits.history);
         self.doors.set_max(limits.open_doors);
         self.executor
             .set_limits(limits.commands, limits.command_timeout);
@@ -156,17 +173,16 @@ impl Ledger {
 
     /// The counters of doors and commands.
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        self.counters.with(&self.history.counters())
     }
 
-    /// Opens a door, or extends its lease. Returns `false` if too many doors are open. `arrival`
-    /// is the arrival of the knock's last packet, if the latency is measured.
+    /// Opens a door, or extends its lease, for `knock`. Returns `false` if too many doors are open.
     pub(crate) fn open(
         &mut self,
         gate: &mut dyn LeaseGate,
         key: DoorKey,
         grant: Grant,
-        arrival: Option<Duration>,
+        knock: Knock,
     ) -> bool {
         let admission = AdmissionInfo {
             client: self.catalog.client(grant.client).to_owned(),
@@ -177,31 +193,33 @@ impl Ledger {
         match self.doors.admit(key, grant, monotonic()) {
             Admission::Opens(task) => {
                 self.journal_grant(key);
-                let entry = Entry { admission, arrival };
+                let entry = Entry { admission, knock };
                 self.start(gate, &task, Some(entry));
             }
             Admission::Extends => {
                 self.journal_grant(key);
                 self.renew(gate, key);
-                self.extended(admission);
+                self.extended(key, admission, &knock);
             }
             Admission::Reopens => {
                 self.journal_grant(key);
-                self.extended(admission);
+                self.extended(key, admission, &knock);
             }
             Admission::Full => return false,
         }
         true
     }
 
-    fn extended(&mut self, admission: AdmissionInfo) {
+    fn extended(&mut self, key: DoorKey, admission: AdmissionInfo, knock: &Knock) {
         self.counters.extended += 1;
+        self.record_knock(key, &admission, knock, true);
         self.reporter.report(Event::Extended(admission));
     }
 
-    /// Ends a lease before it expires. The gate refuses the source at once, whichever command is
-    /// running.
-    pub(crate) fn revoke(&mut self, gate: &mut dyn LeaseGate, key: DoorKey) {
+    /// Ends a lease before it expires, for the reason `how`. The gate refuses the source at once,
+    /// whichever command is running.
+    pub(crate) fn revoke(&mut self, gate: &mut dyn LeaseGate, key: DoorKey, how: How) {
+        self.history.closing(key, how);
         let is_first = self.doors.get(&key).is_some_and(|open| !open.revoked);
         let step = self.doors.revoke(key, monotonic());
         // Before the gate changes: if this process dies, the next one does not open it again. The door
@@ -221,7 +239,7 @@ impl Ledger {
         let open: Vec<_> = self.doors.open().collect();
         for open in open {
             let Some(limit) = self.limit(&open, allowed) else {
-                self.revoke(gate, open.key);
+                self.revoke(gate, open.key, How::Revoked);
                 continue;
             };
             let until = monotonic().saturating_add(limit);
@@ -265,6 +283,7 @@ impl Ledger {
             let closes_itself = open.in_use || catalog.door(open.key.door).close.is_none();
             gate_stays && closes_itself
         };
+        self.history.closing_all(How::Stopped);
         for step in self.doors.stop(stays) {
             self.step(gate, step);
         }
@@ -325,12 +344,13 @@ impl Ledger {
             }
         };
         let is_refused = matches!(granted, Some(Err(_)));
-        let arrival = entry.as_ref().and_then(|entry| entry.arrival);
+        let arrival = entry.as_ref().and_then(|entry| entry.knock.arrival);
         if let (Some(Ok(true)), Some(arrival)) = (&granted, arrival) {
             self.reporter.latency(Effect::Gate, arrival);
         }
         let is_running = !is_refused && self.run_command(task, arrival);
         if let Some(entry) = entry {
+            self.record_knock(task.key, &entry.admission, &entry.knock, false);
             self.reporter.report(Event::Opening(entry.admission));
         }
         if let Some(granted) = granted {
@@ -339,6 +359,7 @@ impl Ledger {
         if is_refused {
             self.doors.forget(task.key);
             self.remove_from_journal(task.key);
+            self.record_failure(task.key, How::NotOpened);
         } else if !is_running {
             self.log_dry_run(task);
             if let Some(step) = self.finish(gate, task, true) {
@@ -374,6 +395,7 @@ impl Ledger {
             Step::GaveUp(key) => {
                 self.close_gate(gate, key);
                 self.counters.closings_given_up += 1;
+                self.record_failure(key, How::CloseFailed);
                 self.reporter.problem(format!(
                     "door {:?} may still be open to {}: its `close` command failed, and is run again at the next start",
                     self.catalog.door(key.door).name, key.source
@@ -384,6 +406,7 @@ impl Ledger {
 
     fn closed(&mut self, key: DoorKey) {
         self.remove_from_journal(key);
+        self.record_end(key);
         self.reporter.report(Event::Closed {
             door: self.catalog.door(key.door).name.clone(),
             source: key.source,

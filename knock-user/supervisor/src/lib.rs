@@ -31,6 +31,7 @@ mod exporter_process;
 mod fixture;
 #[doc(hidden)]
 pub mod fuzz;
+mod history;
 mod lease_gate;
 mod lease_journal;
 mod lease_record;

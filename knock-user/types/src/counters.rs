@@ -60,6 +60,8 @@ counters! {
     commands_succeeded: "commands that ended with exit status 0";
     commands_failed: "commands that failed, timed out or could not be started";
     closings_given_up: "closing commands abandoned after repeated failures: see the log";
+    history_left_out: "accepted knocks that the history leaves out, because their client knocks so often";
+    history_lost: "records that could not be written to the history: see the log";
     interfaces_attached: "interfaces attached to since the start";
     interfaces_lost: "interfaces that disappeared or were renamed";
     interfaces_refused: "interfaces that cannot be attached to, each counted once for each reason: see the log";

@@ -37,16 +37,27 @@ fn requests() -> impl Strategy<Value = Request> {
                 source,
             })
         }),
-        (any::<[u32; 3]>(), source, lease, at).prop_map(
-            |([query, door, client], source, lease, at)| Request::Open(OpenDoor {
-                query,
-                door,
-                client,
-                source,
-                lease,
-                at
-            })
-        ),
+        (
+            any::<[u32; 3]>(),
+            [source.clone(), source],
+            lease,
+            at,
+            any::<bool>()
+        )
+            .prop_map(
+                |([query, door, client], [source, sender], lease, at, is_datagram)| {
+                    Request::Open(OpenDoor {
+                        query,
+                        door,
+                        client,
+                        source,
+                        lease,
+                        at,
+                        sender,
+                        is_datagram,
+                    })
+                }
+            ),
     ]
 }
 
@@ -67,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn a_byte_too_many_or_too_few_is_invalid(request in requests(), len in 0..64_usize) {
+    fn a_byte_too_many_or_too_few_is_invalid(request in requests(), len in 0..2 * REQUEST_LEN) {
         let mut bytes = request.to_bytes().to_vec();
         bytes.resize(len, 0);
         prop_assert_eq!(Request::from_bytes(&bytes).is_ok(), len == REQUEST_LEN);
@@ -95,7 +106,7 @@ fn an_unknown_kind_is_invalid() {
 
 #[test]
 fn a_source_or_lease_that_no_door_opens_for_is_invalid() {
-    let open = |source: &str, seconds| {
+    let open_from = |sender: &str, source: &str, seconds| {
         let request = Request::Open(OpenDoor {
             query: 0,
             door: 0,
@@ -103,13 +114,17 @@ fn a_source_or_lease_that_no_door_opens_for_is_invalid() {
             source: source.parse().unwrap(),
             lease: Duration::from_secs(seconds),
             at: Duration::ZERO,
+            sender: sender.parse().unwrap(),
+            is_datagram: false,
         });
         Request::from_bytes(&request.to_bytes())
     };
+    let open = |source, seconds| open_from("192.0.2.8", source, seconds);
     assert!(open("192.0.2.7", 1).is_ok());
     for source in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"] {
         let invalid = InvalidRequest::Source(source.parse().unwrap());
         assert_eq!(open(source, 1), Err(invalid));
+        assert_eq!(open_from(source, "192.0.2.7", 1), Err(invalid));
     }
     for seconds in [0, MAX_LEASE.as_secs() + 1, u64::MAX] {
         assert_eq!(

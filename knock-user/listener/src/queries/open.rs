@@ -38,6 +38,8 @@ impl Listener {
             source: request.source,
             lease,
             at: monotonic(),
+            sender: request.source,
+            is_datagram: false,
         });
         Ok(self.supervisor.send(&request).await?)
     }

@@ -47,8 +47,8 @@ pub(super) const TABLES: &[Table] = &[
                 name: "state_dir",
                 values: PATH,
                 default: Default::Value("\"/var/lib/knockd\""),
-                meaning: "The directory of the replay store and the lease journal. Created if necessary. \
-                          Every daemon needs its own.",
+                meaning: "The directory of the replay store, the lease journal and the history. Created if \
+                          necessary. Every daemon needs its own.",
             },
             Key {
                 name: "server_key_file",
@@ -190,6 +190,18 @@ pub(super) const TABLES: &[Table] = &[
                 values: LEASE,
                 default: Default::Value("\"30s\""),
                 meaning: "The time limit of a command. After that its process group is killed.",
+            },
+            Key {
+                name: "history",
+                values: Values::Other {
+                    what: "0, or a number from 100 to 100000",
+                    right: &["0", "100", "100000"],
+                    wrong: &["-1", "1", "99", "100001"],
+                },
+                default: Default::Value("10000"),
+                meaning: "How many accepted knocks `knockd history` shows at least. Its two files have up to \
+                          1 KiB each for every one of them. With 0, none is recorded from then on; remove the \
+                          files to forget those that are.",
             },
         ],
     },

@@ -5,6 +5,7 @@ use std::time::Duration;
 use knock_common::gate::LeaseKey;
 use knockd_config::Config;
 use knockd_runtime::clock::{monotonic, unix_ms};
+use knockd_types::history::How;
 use knockd_xdp::leases::Gate;
 use tracing::{info, warn};
 
@@ -82,6 +83,10 @@ impl Ledger {
         };
         self.doors
             .restore(key, grant, monotonic() + left, record.opened);
+        self.history.restored(key, grant.client);
+        if rest == Rest::Revoked {
+            self.history.closing(key, How::Revoked);
+        }
         if left > Duration::ZERO {
             self.renew(gate, key);
         }

@@ -95,16 +95,16 @@ async fn end_command(ledger: &mut Ledger, gate: &mut FakeGate) {
 #[test]
 fn a_door_holds_its_lease_until_it_is_revoked() {
     let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
-    assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), None));
+    assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), Knock::default()));
     assert_eq!(gate.granted.len(), 1);
     assert!(ledger.has_open(key(WEB, 7)) && ledger.next_deadline().is_some());
     assert_eq!(ledger.granted_leases(), 1);
     assert_eq!(ledger.door_statuses()[0].client, "laptop");
-    assert!(ledger.open(&mut gate, key(WEB, 7), grant(60), None));
+    assert!(ledger.open(&mut gate, key(WEB, 7), grant(60), Knock::default()));
     assert_eq!(ledger.counters().extended, 1);
     let renewed = gate.granted.values().next().unwrap();
     assert!(*renewed > Duration::from_secs(30), "{renewed:?}");
-    ledger.revoke(&mut gate, key(WEB, 7));
+    ledger.revoke(&mut gate, key(WEB, 7), How::ByHand);
     assert!(gate.granted.is_empty() && ledger.is_empty());
 }
 
@@ -112,13 +112,13 @@ fn a_door_holds_its_lease_until_it_is_revoked() {
 fn a_lease_of_several_doors_lasts_as_long_as_the_longest() {
     let text = format!("{TWO_CLIENTS}{SAME_PORT}");
     let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
-    ledger.open(&mut gate, key(WEB, 7), grant(30), None);
-    ledger.open(&mut gate, key(3, 7), grant(60), None);
-    ledger.revoke(&mut gate, key(WEB, 7));
+    ledger.open(&mut gate, key(WEB, 7), grant(30), Knock::default());
+    ledger.open(&mut gate, key(3, 7), grant(60), Knock::default());
+    ledger.revoke(&mut gate, key(WEB, 7), How::ByHand);
     let left: Vec<_> = gate.granted.values().collect();
     assert_eq!(left.len(), 1);
     assert!(*left[0] > Duration::from_secs(30), "{left:?}");
-    ledger.revoke(&mut gate, key(3, 7));
+    ledger.revoke(&mut gate, key(3, 7), How::ByHand);
     assert!(gate.granted.is_empty());
 }
 
@@ -129,7 +129,7 @@ fn a_door_that_the_gate_refuses_is_not_open() {
         ..FakeGate::default()
     };
     let mut ledger = ledger(TWO_CLIENTS);
-    assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), None));
+    assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), Knock::default()));
     assert!(!ledger.has_open(key(WEB, 7)));
     assert_eq!(ledger.counters().refused_gate_full, 1);
 }
@@ -137,17 +137,17 @@ fn a_door_that_the_gate_refuses_is_not_open() {
 #[test]
 fn open_doors_are_limited() {
     let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
-    assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), None));
+    assert!(ledger.open(&mut gate, key(WEB, 7), grant(30), Knock::default()));
     let phone = Grant {
         client: PHONE,
         ..grant(30)
     };
     assert!(
-        !ledger.open(&mut gate, key(WEB, 8), grant(30), None),
+        !ledger.open(&mut gate, key(WEB, 8), grant(30), Knock::default()),
         "a share"
     );
-    assert!(ledger.open(&mut gate, key(WEB, 8), phone, None));
-    assert!(!ledger.open(&mut gate, key(BACKUP, 9), grant(30), None));
+    assert!(ledger.open(&mut gate, key(WEB, 8), phone, Knock::default()));
+    assert!(!ledger.open(&mut gate, key(BACKUP, 9), grant(30), Knock::default()));
     assert_eq!(ledger.open_for(&gate, [192, 0, 2, 8].into()), [key(WEB, 8)]);
 }
 
@@ -169,7 +169,7 @@ const BOTH_NUMBER: usize = 3;
 async fn opened() -> (Ledger, FakeGate) {
     let text = format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#);
     let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
-    ledger.open(&mut gate, key(BOTH_NUMBER, 7), grant(30), None);
+    ledger.open(&mut gate, key(BOTH_NUMBER, 7), grant(30), Knock::default());
     end_command(&mut ledger, &mut gate).await;
     (ledger, gate)
 }
@@ -214,7 +214,7 @@ async fn a_door_in_use_can_be_revoked() {
     let (mut ledger, mut gate) = opened().await;
     gate.in_use = Some(Duration::from_secs(60));
     let_expire(&mut ledger, &mut gate);
-    ledger.revoke(&mut gate, key(BOTH_NUMBER, 7));
+    ledger.revoke(&mut gate, key(BOTH_NUMBER, 7), How::ByHand);
     assert!(gate.granted.is_empty(), "at once, while `close` runs");
     end_command(&mut ledger, &mut gate).await;
     assert!(ledger.is_empty());
@@ -237,9 +237,9 @@ async fn datagrams_keep_nothing_in_use_for_a_client_that_expires() {
 async fn the_gate_closes_at_once_while_run_is_running() {
     let text = format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#);
     let (mut ledger, mut gate) = (ledger(&text), FakeGate::default());
-    ledger.open(&mut gate, key(BOTH_NUMBER, 7), grant(30), None);
+    ledger.open(&mut gate, key(BOTH_NUMBER, 7), grant(30), Knock::default());
     assert_eq!(granted(&gate), [true, true]);
-    ledger.revoke(&mut gate, key(BOTH_NUMBER, 7));
+    ledger.revoke(&mut gate, key(BOTH_NUMBER, 7), How::ByHand);
     assert!(gate.granted.is_empty() && !ledger.is_empty());
     end_command(&mut ledger, &mut gate).await;
     end_command(&mut ledger, &mut gate).await;
@@ -250,7 +250,7 @@ async fn the_gate_closes_at_once_while_run_is_running() {
 #[tokio::test]
 async fn commands_run_when_a_door_opens_and_closes() {
     let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
-    ledger.open(&mut gate, key(SSH, 7), grant(30), None);
+    ledger.open(&mut gate, key(SSH, 7), grant(30), Knock::default());
     assert_eq!(ledger.next_deadline(), None, "`run` is running");
     end_command(&mut ledger, &mut gate).await;
     assert!(ledger.next_deadline().is_some());
@@ -266,8 +266,8 @@ async fn the_next_daemon_restores_the_doors_that_have_to_be_closed() {
     let dir = tempfile::tempdir().unwrap();
     let mut gate = FakeGate::default();
     let mut before = journaled(&dir);
-    before.open(&mut gate, key(SSH, 7), grant(30), None);
-    before.open(&mut gate, key(BACKUP, 8), grant(30), None);
+    before.open(&mut gate, key(SSH, 7), grant(30), Knock::default());
+    before.open(&mut gate, key(BACKUP, 8), grant(30), Knock::default());
     end_command(&mut before, &mut gate).await;
     end_command(&mut before, &mut gate).await;
     drop(before);
@@ -275,7 +275,7 @@ async fn the_next_daemon_restores_the_doors_that_have_to_be_closed() {
     assert!(after.restore(&config(TWO_CLIENTS), &mut gate, None));
     let restored: Vec<_> = after.open_doors().map(|open| open.key).collect();
     assert_eq!(restored, [key(SSH, 7)], "the other one has no `close`");
-    after.revoke(&mut gate, key(SSH, 7));
+    after.revoke(&mut gate, key(SSH, 7), How::ByHand);
     end_command(&mut after, &mut gate).await;
     drop(after);
     let mut last = journaled(&dir);
@@ -304,7 +304,7 @@ async fn a_dry_run_runs_no_command_and_writes_no_journal() {
     let mut gate = FakeGate::default();
     let mut dry = journaled(&dir);
     dry.dry_run();
-    dry.open(&mut gate, key(SSH, 7), grant(30), None);
+    dry.open(&mut gate, key(SSH, 7), grant(30), Knock::default());
     assert!(dry.next_deadline().is_some(), "it is open at once");
     drop(dry);
     let mut after = journaled(&dir);
@@ -314,7 +314,7 @@ async fn a_dry_run_runs_no_command_and_writes_no_journal() {
 #[test]
 fn a_gate_that_stays_closes_its_doors_itself() {
     let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
-    ledger.open(&mut gate, key(WEB, 7), grant(30), None);
+    ledger.open(&mut gate, key(WEB, 7), grant(30), Knock::default());
     ledger.close_all(&mut gate, true);
     assert!(ledger.is_empty());
     assert_eq!(gate.granted.len(), 1);
@@ -328,7 +328,7 @@ fn reloaded(client: usize, from: &str, to: &str) -> (Ledger, FakeGate) {
         client,
         lease: Duration::from_hours(2),
     };
-    ledger.open(&mut gate, key(WEB, 7), grant, None);
+    ledger.open(&mut gate, key(WEB, 7), grant, Knock::default());
     assert!(TWO_CLIENTS.contains(from), "{from}");
     let (current, next) = (
         config(TWO_CLIENTS),
@@ -417,12 +417,12 @@ fn a_reload_shortens_what_may_be_open_for_less_time() {
 #[tokio::test]
 async fn who_knocks_while_the_door_closes_is_also_subject_to_a_reload() {
     let (mut ledger, mut gate) = (ledger(TWO_CLIENTS), FakeGate::default());
-    ledger.open(&mut gate, key(SSH, 7), grant(30), None);
+    ledger.open(&mut gate, key(SSH, 7), grant(30), Knock::default());
     end_command(&mut ledger, &mut gate).await;
     ledger.doors.shorten(key(SSH, 7), Duration::ZERO);
     ledger.expire(&mut gate);
     // While `close` runs.
-    ledger.open(&mut gate, key(SSH, 7), grant(600), None);
+    ledger.open(&mut gate, key(SSH, 7), grant(600), Knock::default());
     let next =
         config(&TWO_CLIENTS.replacen("name = \"ssh\"", "name = \"ssh\"\nclients = [\"phone\"]", 1));
     ledger.configure(&next, None);
@@ -438,6 +438,6 @@ fn the_administrator_opens_doors_like_a_client() {
         client: BY_HAND_NUMBER as usize,
         lease: Duration::from_secs(30),
     };
-    assert!(ledger.open(&mut gate, key(WEB, 7), grant, None));
+    assert!(ledger.open(&mut gate, key(WEB, 7), grant, Knock::default()));
     assert_eq!(ledger.door_statuses()[0].client, "by-hand");
 }

@@ -1,6 +1,7 @@
 //! Closes doors, for the administrator.
 
 use knockd_ipc::request::CloseDoors;
+use knockd_types::history::How;
 use tracing::info;
 
 use crate::{refusal::Refusal, state::Supervisor};
@@ -22,7 +23,7 @@ impl Supervisor {
         for key in open {
             let name = self.ledger.catalog().door(key.door).name.clone();
             info!("closing door {name:?} to {} manually", key.source);
-            self.ledger.revoke(&mut self.datapath, key);
+            self.ledger.revoke(&mut self.datapath, key, How::ByHand);
             names.push(name);
         }
         Ok(names)

@@ -4,11 +4,12 @@ use std::{net::IpAddr, time::Duration};
 
 use knockd_ipc::{message::Message, request::OpenDoor};
 use knockd_runtime::clock::unix_ms;
-use knockd_types::names::BY_HAND_NUMBER;
+use knockd_types::{history::Via, names::BY_HAND_NUMBER};
 use tracing::info;
 
 use crate::{
     doors::{DoorKey, Grant},
+    ledger::Knock,
     refusal::Refusal,
     state::Supervisor,
 };
@@ -46,8 +47,16 @@ impl Supervisor {
             // A reload may have lowered the limit since the knock was verified.
             lease: request.lease.min(catalog.door(door).max_lease).min(left),
         };
-        let arrival = self.config.metrics.is_some().then_some(request.at);
-        if !self.ledger.open(&mut self.datapath, key, grant, arrival) {
+        let via = match request.is_datagram {
+            true => Via::Datagram,
+            false => Via::Syn,
+        };
+        let knock = Knock {
+            sender: (request.sender != request.source).then_some(request.sender),
+            via: Some(via),
+            arrival: self.config.metrics.is_some().then_some(request.at),
+        };
+        if !self.ledger.open(&mut self.datapath, key, grant, knock) {
             self.refuse_full(request);
         }
         Ok(Vec::new())
@@ -97,7 +106,8 @@ impl Supervisor {
             client: BY_HAND_NUMBER as usize,
             lease: request.lease,
         };
-        if !self.ledger.open(&mut self.datapath, key, grant, None) {
+        let by_hand = Knock::default();
+        if !self.ledger.open(&mut self.datapath, key, grant, by_hand) {
             let full = "as many doors are open as `limits.open_doors` allows";
             return Err(Refusal::Denied(full.into()));
         }

@@ -1,6 +1,7 @@
 //! Closes a door, for an accepted knock that asks for it.
 
 use knockd_ipc::request::WithdrawDoor;
+use knockd_types::history::How;
 use tracing::info;
 
 use crate::{doors::DoorKey, refusal::Refusal, state::Supervisor};
@@ -40,7 +41,7 @@ impl Supervisor {
             "closing door {name:?} to {} for client {client_name:?}",
             request.source
         );
-        self.ledger.revoke(&mut self.datapath, key);
+        self.ledger.revoke(&mut self.datapath, key, How::ByClient);
         Ok(())
     }
 }
