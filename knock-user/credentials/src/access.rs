@@ -1,5 +1,6 @@
 //! Who besides its owner can use a file, and files that only their owner can use.
 
+mod others;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -7,6 +8,7 @@ mod windows;
 
 use std::{fs::File, io, path::Path};
 
+pub use self::others::Others;
 #[cfg(unix)]
 use self::unix as system;
 #[cfg(windows)]
@@ -17,18 +19,6 @@ pub const MAKE_PRIVATE: &str = system::MAKE_PRIVATE;
 
 /// The command that lets only its owner change a file, for messages.
 pub const MAKE_READ_ONLY: &str = system::MAKE_READ_ONLY;
-
-/// What users other than the owner of a file can do with it. Administrators do not count: they can do
-/// everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Others {
-    /// Whether they can read it.
-    pub read: bool,
-    /// Whether they can change it, or who can.
-    pub write: bool,
-    /// Where that is stated, for messages: its mode, or its access control list.
-    pub source: String,
-}
 
 /// Creates a file at `path`, for writing, that only its owner can use.
 ///

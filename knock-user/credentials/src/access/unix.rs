@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::Others;
+use super::others::Others;
 
 pub(super) const MAKE_PRIVATE: &str = "chmod 600";
 pub(super) const MAKE_READ_ONLY: &str = "chmod go-w";

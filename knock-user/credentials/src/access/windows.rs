@@ -38,7 +38,7 @@ use windows_sys::Win32::{
     },
 };
 
-use super::Others;
+use super::others::Others;
 
 pub(super) const MAKE_PRIVATE: &str =
     "icacls FILE /inheritance:r /grant:r \"%USERNAME%:F\" (in PowerShell \"$env:USERNAME`:F\")";

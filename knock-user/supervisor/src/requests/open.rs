@@ -37,7 +37,12 @@ impl Supervisor {
                 catalog.door(door).name
             )));
         }
-        let left = self.time_left(client, door, request.source)?;
+        // The listener vouches for the sender only where it may differ from the address that is opened for.
+        let sender = match catalog.door(door).allow_other {
+            true => request.sender,
+            false => request.source,
+        };
+        let left = self.time_left(client, sender)?;
         let key = DoorKey {
             door,
             source: request.source,
@@ -64,7 +69,7 @@ impl Supervisor {
 
     /// The time until the client expires, in whole seconds as every lease. The listener has checked
     /// when and from where the client may knock, but it must not be trusted with that.
-    fn time_left(&self, client: usize, door: usize, source: IpAddr) -> Result<Duration, Refusal> {
+    fn time_left(&self, client: usize, sender: IpAddr) -> Result<Duration, Refusal> {
         let catalog = self.ledger.catalog();
         let conditions = catalog.conditions(&self.config, client);
         let name = catalog.client(client);
@@ -73,11 +78,9 @@ impl Supervisor {
         if left == 0 {
             return Err(Refusal::Denied(format!("client {name:?} has expired")));
         }
-        // If the door may open for other addresses, where the knock came from is unknown.
-        let is_from = conditions.is_some_and(|conditions| conditions.is_from(source));
-        if !catalog.door(door).allow_other && !is_from {
+        if !conditions.is_some_and(|conditions| conditions.is_from(sender)) {
             return Err(Refusal::Denied(format!(
-                "client {name:?} may not knock from {source}"
+                "client {name:?} may not knock from {sender}"
             )));
         }
         Ok(Duration::from_secs(left))
