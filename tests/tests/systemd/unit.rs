@@ -243,6 +243,8 @@ fn the_daemon_works_in_the_sandbox() {
     assert!(!can_connect(&scene, SOURCE.ip(), silence));
 
     scene.stop().unwrap();
+    let history = fs::read_to_string(scene.files.path("state/history")).unwrap();
+    assert!(history.contains("by_hand"), "{history}");
     let mut calls = called(&scene.knockd);
     scene.knockd = sandboxed(&scene.pair, &scene.files);
     scene
