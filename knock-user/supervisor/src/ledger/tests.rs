@@ -287,7 +287,7 @@ async fn the_next_daemon_closes_the_doors_of_a_client_that_has_expired() {
     let dir = tempfile::tempdir().unwrap();
     let mut gate = FakeGate::default();
     let mut before = journaled(&dir);
-    before.open(&mut gate, key(SSH, 7), grant(30), None);
+    before.open(&mut gate, key(SSH, 7), grant(30), Knock::default());
     end_command(&mut before, &mut gate).await;
     drop(before);
     let expired = config(&TWO_CLIENTS.replacen(LAPTOPS_FILE, EXPIRED, 1));
