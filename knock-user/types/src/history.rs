@@ -129,7 +129,7 @@ pub struct Accepted {
     pub left_out: u64,
 }
 
-#[expect(
+#[allow(
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
 )]
