@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use knockd_config::NEW_EXTENSION;
 
 use crate::new_file::{self, NewFile};
 
@@ -29,7 +30,7 @@ impl Replacement {
         // A symbolic link stays one.
         let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
         let old = fs::metadata(&path)?;
-        let new = path.with_extension("toml.new");
+        let new = path.with_extension(NEW_EXTENSION);
         // This file also serves as a lock against a concurrent change.
         let file = new_file::create(&new, old.mode() & 0o7777).context(
             "another change of the configuration is in progress; if none is, remove this file",

@@ -11,6 +11,7 @@ use std::{
 use toml::Spanned;
 
 use crate::{
+    NEW_EXTENSION,
     file::{Config, Included},
     place::{Problem, legible},
     source::{self, MAIN, MAX_LEN, SourceFile},
@@ -174,10 +175,12 @@ fn entries(folder: &Path, start: &[u8], end: &[u8]) -> io::Result<Vec<PathBuf>> 
         let name = name.as_bytes();
         // As in a shell, a `*` does not stand for the dot of a hidden file.
         let is_hidden = name.starts_with(b".") && start.is_empty();
+        // A change that is being made, or whose command was killed, is not in force.
+        let is_new = name.ends_with(format!(".{NEW_EXTENSION}").as_bytes());
         let fits = name
             .strip_prefix(start)
             .is_some_and(|rest| rest.ends_with(end));
-        if fits && !is_hidden {
+        if fits && !is_hidden && !is_new {
             paths.push(entry.path());
         }
     }

@@ -21,7 +21,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
@@ -33,6 +33,10 @@ use self::{
     place::{Problem, Problems},
     source::{MAIN, SourceFile},
 };
+
+/// The extension of a file with the new content of the file beside it, until it is put in its place.
+/// A pattern of `include` does not match it.
+pub const NEW_EXTENSION: &str = "toml.new";
 
 impl Config {
     /// Reads and validates the configuration at `path`, the files that it includes, and every secret
@@ -104,7 +108,10 @@ pub fn control_socket(path: &Path) -> Option<PathBuf> {
 pub fn state_dir(path: &Path) -> Result<PathBuf> {
     let describe = || format!("{}: the configuration cannot be read", path.display());
     let text = std::fs::read_to_string(path).with_context(describe)?;
-    let table: toml::Table = text.parse().with_context(describe)?;
+    // The error's own text quotes the line, which may contain a secret sequence.
+    let table: Result<toml::Table, toml::de::Error> = text.parse();
+    let table = table.map_err(|error| anyhow!("{}", error.message()));
+    let table = table.with_context(describe)?;
     let state_dir = table.get("state_dir").and_then(toml::Value::as_str);
     Ok(state_dir.unwrap_or(DEFAULT_STATE_DIR).into())
 }

@@ -69,6 +69,14 @@ pub(crate) fn check(path: &Path) -> Result<(), Untrusted> {
             });
         }
     }
+    // There, a symbolic link leads where its owner wants.
+    for link in named.ancestors() {
+        if let Some(directory) = link.parent()
+            && is_changed_by_others(&fs::metadata(directory)?)
+        {
+            check_owner(link, &fs::symlink_metadata(link)?)?;
+        }
+    }
     Ok(())
 }
 
@@ -90,7 +98,7 @@ fn is_changed_by_others(metadata: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 
     use super::*;
 
@@ -165,5 +173,30 @@ mod tests {
             chown(&other, Some(0), None).unwrap();
         }
         check(&path).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_a_sticky_directory_belongs_to_this_user_or_to_root() {
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: only root can give files to others");
+            return;
+        }
+        let (root, target) = file();
+        let shared = root.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        set_mode(&shared, 0o1777);
+        let links = [(&*target, "file"), (target.parent().unwrap(), "folder")];
+        let links = links.map(|(to, name)| {
+            let link = shared.join(name);
+            symlink(to, &link).unwrap();
+            link
+        });
+        let [file, folder] = &links;
+        for (link, path) in [(file, file.clone()), (folder, folder.join("file"))] {
+            check(&path).unwrap();
+            lchown(link, Some(1), None).unwrap();
+            let expected = format!("{} belongs to user 1", link.display());
+            assert!(refusal(&path).contains(&expected), "{}", refusal(&path));
+        }
     }
 }

@@ -360,7 +360,7 @@ fn mistakes_about_keys_name_file_line_and_key() {
         (
             "\"server.key\"",
             "\"exposed.key\"",
-            "knockd.toml:4: server_key_file: exposed.key: group or others",
+            "knockd.toml:4: server_key_file: exposed.key: others can read or change it",
         ),
         (
             "\"server.key\"",
@@ -461,6 +461,9 @@ fn the_socket_and_the_state_are_found_without_the_secrets() {
     assert_eq!(state_dir(&other).unwrap(), Path::new("/srv/x"));
     let error = format!("{:#}", state_dir(Path::new("/nowhere")).unwrap_err());
     assert!(error.starts_with("/nowhere: "), "{error}");
+    let secret = folder.write("x.toml", "sequence = [11, 22, 33\n", 0o644);
+    let error = format!("{:#}", state_dir(&secret).unwrap_err());
+    assert!(!error.contains("22"), "{error}");
 }
 
 #[test]

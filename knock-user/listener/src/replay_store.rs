@@ -79,6 +79,8 @@ struct Open {
     /// The accepted knocks, in the order of their acceptance.
     order: VecDeque<(u64, [u8; 16])>,
     index: HashSet<(u64, [u8; 16])>,
+    /// Those that were given back. They have their places in the order and are on disk.
+    given_back: HashSet<(u64, [u8; 16])>,
     /// The newest timestamp of the removed knocks; 0 if none was removed.
     horizon: u64,
     /// Entered, but not committed.
@@ -149,7 +151,10 @@ impl ReplayStore {
     pub(crate) fn give_back(&mut self, id: &[u8; 16], made_at: u64) {
         if let Some(open) = &mut self.open {
             // Its place in the order remains. When that is removed, the horizon covers the knock.
-            open.index.remove(&(made_at, *id));
+            let key = (made_at, *id);
+            if open.index.remove(&key) {
+                open.given_back.insert(key);
+            }
         }
     }
 
@@ -180,6 +185,7 @@ impl Open {
             journal,
             index: order.iter().copied().collect(),
             order,
+            given_back: HashSet::new(),
             horizon,
             entered: Vec::new(),
         })
@@ -192,6 +198,11 @@ impl Open {
         }
         if self.horizon > 0 && made_at <= self.horizon {
             return Err(RecordError::BeyondHorizon);
+        }
+        // Whoever has recorded it may send it at any rate: it takes one place, and is written once.
+        if self.given_back.remove(&key) {
+            self.index.insert(key);
+            return Ok(());
         }
         if self.entered.len() == MAX_BATCH {
             return Err(RecordError::Broken(anyhow!("too many knocks at once")));
@@ -222,6 +233,7 @@ impl Open {
                 break;
             };
             self.index.remove(&old);
+            self.given_back.remove(&old);
             self.horizon = self.horizon.max(old.0);
         }
     }

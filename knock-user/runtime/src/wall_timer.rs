@@ -31,7 +31,8 @@ impl WallTimer {
     }
 
     /// Sets the timer to the time `at` in Unix milliseconds, in place of an earlier one. With `None`
-    /// it does not fire.
+    /// it does not fire. If the clock was set since the timer was read, `at` may be out of date, and it
+    /// fires at once.
     ///
     /// # Errors
     ///
@@ -42,14 +43,14 @@ impl WallTimer {
             // Zero would not set the timer.
             tv_nsec: (at % 1000 * 1_000_000).max(1).cast_signed(),
         });
-        let never = Timespec::default();
-        let time = Itimerspec {
-            it_interval: never,
-            it_value: at.unwrap_or(never),
-        };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        timerfd_settime(&self.0, flags, &time)?;
-        Ok(())
+        set_noticing(at.unwrap_or_default(), |at| {
+            let time = Itimerspec {
+                it_interval: Timespec::default(),
+                it_value: at,
+            };
+            timerfd_settime(&self.0, flags, &time).map(drop)
+        })
     }
 
     /// Waits until the timer fires, or until the clock is set while the timer is set too. After that
@@ -73,6 +74,23 @@ impl WallTimer {
     }
 }
 
+/// Calls `set_time` with the time `at`. If the clock was set meanwhile, which it is told only once
+/// (timerfd_create(2), NOTES), it calls it again with a time that is over.
+fn set_noticing(
+    at: Timespec,
+    mut set_time: impl FnMut(Timespec) -> Result<(), Errno>,
+) -> io::Result<()> {
+    const AT_ONCE: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 1,
+    };
+    let mut set = set_time(at);
+    while set == Err(Errno::CANCELED) {
+        set = set_time(AT_ONCE);
+    }
+    Ok(set?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -94,6 +112,24 @@ mod tests {
         assert!(unix_ms() >= at);
         timer.set(Some(at - 1000)).unwrap();
         timeout(LONG, timer.fired()).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn it_fires_at_once_if_the_clock_was_set_before_it_is_set_again() {
+        let at = Timespec {
+            tv_sec: 1_800_000_000,
+            tv_nsec: 1,
+        };
+        let mut seconds = Vec::new();
+        let mut outcomes = [Err(Errno::CANCELED), Err(Errno::CANCELED), Ok(())].into_iter();
+        let set = set_noticing(at, |time| {
+            seconds.push(time.tv_sec);
+            outcomes.next().unwrap()
+        });
+        set.unwrap();
+        assert_eq!(seconds, [at.tv_sec, 0, 0]);
+        let broken = set_noticing(at, |_| Err(Errno::INVAL)).unwrap_err();
+        assert_eq!(broken.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[tokio::test]

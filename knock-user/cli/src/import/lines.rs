@@ -3,6 +3,7 @@
 use std::{fmt, fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
+use knock_common::legible::escaped;
 
 /// The largest file that is read, in bytes. A larger one is probably the wrong file.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
@@ -26,7 +27,7 @@ pub(super) struct Mistakes {
 ///
 /// Returns an error if the file cannot be read or is too large.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    let shown = || path.display().to_string();
+    let shown = || escaped(&path.display().to_string()).collect::<String>();
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|open| open.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes))
@@ -74,3 +75,17 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_one_line_whatever_a_file_is_called() {
+        let error = format!(
+            "{:#}",
+            read(Path::new("/nowhere/a\n\u{1b}[2J")).unwrap_err()
+        );
+        assert!(error.starts_with("/nowhere/a\\n\\u{1b}[2J: "), "{error}");
+    }
+}

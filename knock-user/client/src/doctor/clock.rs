@@ -90,18 +90,30 @@ fn compare(
 }
 
 fn utc(since_1970: Duration) -> String {
-    // Later than a SystemTime can be: nothing to show.
-    UNIX_EPOCH
-        .checked_add(since_1970)
-        .map_or_else(String::new, |time| {
-            humantime::format_rfc3339_seconds(time).to_string()
-        })
+    /// The first second that RFC 3339 cannot express.
+    const YEAR_10_000: u64 = 253_402_300_800;
+
+    if since_1970.as_secs() >= YEAR_10_000 {
+        return "a time after the year 9999".into();
+    }
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::{report::Level, tests::findings};
+
+    #[test]
+    fn a_time_has_a_text_whatever_the_offset_is() {
+        assert_eq!(
+            utc(Duration::from_secs(253_402_300_799)),
+            "9999-12-31T23:59:59Z"
+        );
+        for later in [Duration::from_secs(253_402_300_800), Duration::MAX] {
+            assert!(utc(later).contains("after the year 9999"));
+        }
+    }
 
     #[test]
     fn a_clock_may_be_off_by_less_than_a_minute() {

@@ -166,6 +166,16 @@ fn an_included_file_that_others_can_change_is_refused() {
 }
 
 #[test]
+fn what_a_killed_command_leaves_behind_is_not_included() {
+    let folder = Folder::new();
+    folder.include("laptop", LAPTOP);
+    folder.include("laptop.toml.new", LAPTOP);
+    let main = MAIN_FILE.replace("*.toml", "*");
+    let config = folder.load(&main).unwrap();
+    assert_eq!(names(&config), ["laptop"]);
+}
+
+#[test]
 fn changed_files_are_checked_before_they_are_written() {
     let folder = Folder::new();
     let included = folder.include("a.toml", LAPTOP);

@@ -35,6 +35,13 @@ impl Dir {
     fn file(&self) -> PathBuf {
         self.0.path().join(KNOCKS_FILE)
     }
+
+    /// A copy of the directory, as after a crash: the file was not closed.
+    fn copy(&self) -> Self {
+        let copy = Self::new();
+        fs::copy(self.file(), copy.file()).unwrap();
+        copy
+    }
 }
 
 /// Whether a knock made at `made_at` is accepted at `now`.
@@ -72,7 +79,7 @@ fn a_knock_that_is_given_back_is_accepted_once_more_until_a_restart() {
     store.give_back(&id(1), NOW);
     accepts(&mut store, 1, NOW, NOW).unwrap();
     refused(accepts(&mut store, 1, NOW, NOW + 1), "accepted before");
-    // Nor when one of its two places is removed.
+    // Nor when its place is removed.
     let late = NOW + 2 * DAY;
     accepts(&mut store, 2, late, late).unwrap();
     refused(accepts(&mut store, 1, NOW, late), "horizon");
@@ -82,15 +89,35 @@ fn a_knock_that_is_given_back_is_accepted_once_more_until_a_restart() {
 }
 
 #[test]
+fn a_knock_that_is_given_back_again_and_again_takes_one_place() {
+    let dir = Dir::new();
+    let mut store = dir.open();
+    for _ in 0..1000 {
+        accepts(&mut store, 1, NOW, NOW).unwrap();
+        refused(accepts(&mut store, 1, NOW, NOW), "accepted before");
+        store.give_back(&id(1), NOW);
+    }
+    assert_eq!(store.open.as_ref().unwrap().order.len(), 1);
+    accepts(&mut store, 2, NOW, NOW).unwrap();
+    assert_eq!(Journal::open(&dir.copy().file()).unwrap().1.len(), 2);
+    // A knock that the store does not know cannot be given back.
+    store.give_back(&id(3), NOW);
+    let open = store.open.as_mut().unwrap();
+    assert_eq!(open.given_back.len(), 1);
+    // When its place is removed, nothing of it is left.
+    let late = NOW + 2 * DAY;
+    accepts(&mut store, 4, late, late).unwrap();
+    assert!(store.open.as_ref().unwrap().given_back.is_empty());
+    refused(accepts(&mut store, 1, NOW, late), "horizon");
+}
+
+#[test]
 fn a_copy_of_an_open_file_contains_the_accepted_knocks() {
     let dir = Dir::new();
     let mut store = dir.open();
     accepts(&mut store, 1, NOW, NOW).unwrap();
-    // The state after a crash: the file was not closed.
-    let copy = Dir::new();
-    fs::copy(dir.file(), copy.file()).unwrap();
     refused(
-        accepts(&mut copy.open(), 1, NOW, NOW + 1),
+        accepts(&mut dir.copy().open(), 1, NOW, NOW + 1),
         "accepted before",
     );
 }

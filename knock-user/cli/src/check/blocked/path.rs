@@ -1,6 +1,8 @@
 //! The way of a new connection through the chains of nft(8), as far as their rules are understood
 //! (libnftables-json(5)).
 
+use std::{cell::RefCell, collections::HashMap};
+
 use knock_common::gate::Transport;
 use knockd_types::rules::Port;
 use serde_json::Value;
@@ -10,10 +12,15 @@ use super::super::ruleset::{ports, transport};
 /// The number of chains that may call each other, as in the kernel (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
 
+/// The family, the table and the name of a chain.
+type Chain<'r> = (&'r str, &'r str, &'r str);
+
 /// A new connection from another host to a port.
 pub(super) struct Connection<'r> {
-    /// The objects of the ruleset.
-    objects: &'r [Value],
+    rules: HashMap<Chain<'r>, Vec<&'r Value>>,
+    /// How it can leave the chains that were followed to their end. Many rules may lead to one chain,
+    /// and the ways through them are more than can be followed.
+    left: RefCell<HashMap<Chain<'r>, Exits>>,
     port: Port,
     /// Whether a rule may have changed its destination.
     may_be_translated: bool,
@@ -61,33 +68,44 @@ impl<'r> Connection<'r> {
                 .iter()
                 .any(|name| statement.get(name).is_some())
         });
+        let mut rules: HashMap<_, Vec<_>> = HashMap::new();
+        for rule in objects.iter().map(|object| &object["rule"]) {
+            if let Some(name) = rule["chain"].as_str() {
+                rules.entry(chain(rule, name)).or_default().push(rule);
+            }
+        }
         Self {
-            objects,
+            rules,
+            left: RefCell::default(),
             port,
             may_be_translated,
         }
     }
 
     /// Whether `chain`, which belongs to a hook, may let the connection pass.
-    pub(super) fn may_pass(&self, chain: &Value) -> bool {
+    pub(super) fn may_pass(&self, chain: &'r Value) -> bool {
         let exits = self.walk(chain, chain["name"].as_str().unwrap_or_default(), 0);
         exits.accepted || (exits.end && chain["policy"] != "drop")
     }
 
     /// Follows the rules of the chain `name` in the table of `place`, a chain or a rule.
-    fn walk(&self, place: &Value, name: &str, depth: usize) -> Exits {
+    fn walk(&self, place: &'r Value, name: &'r str, depth: usize) -> Exits {
+        let chain = chain(place, name);
+        let known = self.left.borrow().get(&chain).copied();
+        known.unwrap_or_else(|| {
+            let exits = self.walk_chain(chain, depth);
+            self.left.borrow_mut().insert(chain, exits);
+            exits
+        })
+    }
+
+    fn walk_chain(&self, chain: Chain<'r>, depth: usize) -> Exits {
         let mut exits = Exits::default();
         if depth == DEEPEST {
             exits.accepted = true;
             return exits;
         }
-        let rules = self.objects.iter().map(|object| &object["rule"]);
-        let of_chain = |rule: &&Value| {
-            rule["chain"] == name
-                && rule["table"] == place["table"]
-                && rule["family"] == place["family"]
-        };
-        for rule in rules.filter(of_chain) {
+        for rule in self.rules.get(&chain).into_iter().flatten() {
             let statements = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
             if self.follow(rule, statements, depth, &mut exits) {
                 return exits;
@@ -98,7 +116,13 @@ impl<'r> Connection<'r> {
     }
 
     /// Follows one rule. Returns whether no later rule of the chain is reached.
-    fn follow(&self, rule: &Value, statements: &[Value], depth: usize, exits: &mut Exits) -> bool {
+    fn follow(
+        &self,
+        rule: &'r Value,
+        statements: &'r [Value],
+        depth: usize,
+        exits: &mut Exits,
+    ) -> bool {
         let mut applies = Applies::Yes;
         for statement in statements {
             let Some((kind, value)) = statement.as_object().and_then(|it| it.iter().next()) else {
@@ -138,7 +162,13 @@ impl<'r> Connection<'r> {
     }
 
     /// How the connection can leave by a verdict; `None` if the statement is none.
-    fn verdict(&self, rule: &Value, kind: &str, value: &Value, depth: usize) -> Option<Exits> {
+    fn verdict(
+        &self,
+        rule: &'r Value,
+        kind: &str,
+        value: &'r Value,
+        depth: usize,
+    ) -> Option<Exits> {
         let exits = |accepted, end| Some(Exits { accepted, end });
         match kind {
             "accept" | "queue" => exits(true, false),
@@ -153,7 +183,7 @@ impl<'r> Connection<'r> {
     }
 
     /// Follows a map of verdicts. Any element may be the one that counts, and the map may have none.
-    fn verdicts(&self, rule: &Value, map: &Value, depth: usize, exits: &mut Exits) {
+    fn verdicts(&self, rule: &'r Value, map: &'r Value, depth: usize, exits: &mut Exits) {
         let Some(elements) = map["data"]["set"].as_array() else {
             // A named map, whose elements are not listed.
             exits.accepted = true;
@@ -231,6 +261,12 @@ impl<'r> Connection<'r> {
         }
         Applies::of(known.iter().any(|ports| ports.contains(&self.port.number)))
     }
+}
+
+/// The chain `name` in the table of `place`, a chain or a rule.
+fn chain<'r>(place: &'r Value, name: &'r str) -> Chain<'r> {
+    let text = |key: &str| place[key].as_str().unwrap_or_default();
+    (text("family"), text("table"), name)
 }
 
 /// Whether `text` is the value, or one of a list or a set of values. A named set may contain anything.

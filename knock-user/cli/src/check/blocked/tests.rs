@@ -175,3 +175,29 @@ fn a_ruleset_that_cannot_be_read_blocks_nothing() {
         assert!(!is_blocked(&text), "{text}");
     }
 }
+
+#[test]
+fn chains_that_many_rules_lead_to_are_followed_once() {
+    let chain = |level: usize| format!("level-{level}");
+    let jump = |from: &str, to: usize| {
+        json!({"rule": {"family": "inet", "table": "filter", "chain": from, "expr": [
+            {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "sport"}}, "right": 1}},
+            {"jump": {"target": chain(to)}},
+        ]}})
+    };
+    let ruleset = |end: Value| {
+        let mut ruleset = ruleset("drop", &[], &[]);
+        let objects = ruleset["nftables"].as_array_mut().unwrap();
+        for level in 0..14 {
+            objects.extend((0..100).map(|_| jump(&chain(level), level + 1)));
+        }
+        objects.extend((0..100).map(|_| jump("in", 0)));
+        let last = chain(14);
+        objects.push(
+            json!({"rule": {"family": "inet", "table": "filter", "chain": last, "expr": [end]}}),
+        );
+        ruleset
+    };
+    assert!(is_blocked(&ruleset(json!({"counter": null}))));
+    assert!(!is_blocked(&ruleset(accept())));
+}

@@ -247,7 +247,7 @@ impl Reader<'_> {
         if self.count > MAX_FILES {
             bail!(
                 "{}: more than {MAX_FILES} files are included",
-                path.display()
+                escaped(&path.display().to_string()).collect::<String>()
             );
         }
         // A file continues its own stanza after what it includes.

@@ -285,7 +285,13 @@ impl<'a> Conversion<'a> {
         if ports.is_empty() {
             let (_, number) = target;
             let transport = Transport::Tcp;
-            ports.push(Port { transport, number });
+            let port = Port { transport, number };
+            let restricted = self.parsed("RESTRICT_PORTS", value::ports)?;
+            let is_restricted = restricted.is_some_and(|ports| ports.contains(&port));
+            if is_restricted || self.get("OPEN_PORTS").is_some() {
+                return Err("no port is left that its clients may ask for".into());
+            }
+            ports.push(port);
             self.notes.push(format!(
                 "the clients chose the outer port: tcp/{number} is assumed. Name others with --open"
             ));

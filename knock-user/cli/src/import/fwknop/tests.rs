@@ -212,6 +212,19 @@ fn a_translated_door_has_a_table_and_commands() {
 }
 
 #[test]
+fn a_translated_door_has_no_port_that_was_restricted() {
+    for ports in [
+        "RESTRICT_PORTS tcp/22\n",
+        "OPEN_PORTS tcp/80\nRESTRICT_PORTS tcp/80\n",
+    ] {
+        let text = format!("SOURCE ANY\n{ports}FORCE_NAT 192.0.2.9 22\n");
+        let import = imported(&access(&text), "", "");
+        assert!(import.doors.is_empty(), "{}", import.text);
+        assert!(import.left_out[0].contains("no port is left"), "{ports}");
+    }
+}
+
+#[test]
 fn what_has_no_effect_is_told() {
     let cycle = "SOURCE ANY\nOPEN_PORTS tcp/22\nFORWARD_ALL Y\nFW_ACCESS_TIMEOUT 3\n\
         CMD_CYCLE_OPEN x\nCMD_CYCLE_CLOSE NONE\nPCAP_INTF eth0\n";
