@@ -207,13 +207,14 @@ pub(super) fn of_others(file: &File) -> io::Result<Others> {
     if status != ERROR_SUCCESS {
         return Err(io::Error::from_raw_os_error(status.cast_signed()));
     }
-    // The owner may be the group of administrators, of which the user is a member.
     let user = User::of_this_process()?;
-    let allowed = match list.is_null() {
-        // Without a list everybody may do everything.
-        true => GENERIC_ALL,
-        // SAFETY: the list and the SIDs are valid as long as the descriptor and the user.
-        false => unsafe { allowed_to_others(list, [owner, user.sid()]) }?,
+    // SAFETY: the list and the SIDs are valid as long as the descriptor and the user.
+    let allowed = unsafe {
+        // Without a list everybody may do everything, and an owner can always change the list.
+        match list.is_null() || !is_trusted(owner, user.sid()) {
+            true => GENERIC_ALL,
+            false => allowed_to_others(list, user.sid())?,
+        }
     };
     Ok(Others {
         read: allowed & READING != 0,
@@ -222,13 +223,13 @@ pub(super) fn of_others(file: &File) -> io::Result<Others> {
     })
 }
 
-/// What the entries of `list` allow to anybody but `owners` and those who may do everything. Entries
-/// that deny something are not counted, so the answer may be too large.
+/// What the entries of `list` allow to anybody but `user` and those who may do everything. Entries that
+/// deny something are not counted, so the answer may be too large.
 ///
 /// # Safety
 ///
-/// The list and the owners are valid.
-unsafe fn allowed_to_others(list: *const ACL, owners: [PSID; 2]) -> io::Result<u32> {
+/// The list and the user are valid.
+unsafe fn allowed_to_others(list: *const ACL, user: PSID) -> io::Result<u32> {
     let mut allowed = 0;
     // SAFETY: the caller vouches for the list.
     let count = unsafe { (*list).AceCount };
@@ -248,8 +249,8 @@ unsafe fn allowed_to_others(list: *const ACL, owners: [PSID; 2]) -> io::Result<u
                 let entry: *mut ACCESS_ALLOWED_ACE = entry.cast();
                 // SAFETY: an entry of this type has a mask, and a SID that begins at `SidStart`.
                 let (mask, sid) = unsafe { ((*entry).Mask, (&raw mut (*entry).SidStart).cast()) };
-                // SAFETY: all are valid SIDs.
-                if !unsafe { is_trusted(sid, owners) } {
+                // SAFETY: both are valid SIDs.
+                if !unsafe { is_trusted(sid, user) } {
                     allowed |= mask;
                 }
             }
@@ -262,11 +263,13 @@ unsafe fn allowed_to_others(list: *const ACL, owners: [PSID; 2]) -> io::Result<u
 
 /// # Safety
 ///
-/// All are valid SIDs. An owner may be null.
-unsafe fn is_trusted(sid: PSID, owners: [PSID; 2]) -> bool {
-    let mut owners = owners.into_iter().filter(|owner| !owner.is_null());
+/// `user` is a valid SID, and `sid` is one or null.
+unsafe fn is_trusted(sid: PSID, user: PSID) -> bool {
+    if sid.is_null() {
+        return false;
+    }
     // SAFETY: the caller vouches for both.
-    owners.any(|owner| unsafe { EqualSid(sid, owner) } != 0)
+    (unsafe { EqualSid(sid, user) } != 0)
         || TRUSTED
             .iter()
             // SAFETY: the caller vouches for it.
