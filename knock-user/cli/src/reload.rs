@@ -5,7 +5,8 @@ use std::io::{Error, ErrorKind};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use tracing::info;
+use knockd_runtime::log::legible;
+use tracing::{info, warn};
 
 use crate::{
     args::{ConfigArg, DaemonArgs},
@@ -40,13 +41,18 @@ impl AfterChange {
         if self.no_reload {
             return Ok(());
         }
-        match control::command(&config.control_socket(), "reload") {
+        let socket = config.control_socket();
+        match control::command(&socket, "reload") {
             Ok(_) => {
                 info!("the running knockd has loaded the change");
                 Ok(())
             }
             Err(error) if is_down(&error) => {
-                info!("no knockd is running: the change is in force from its next start");
+                // A daemon that was started with another `control_socket` cannot be told.
+                warn!(
+                    "no knockd answers at {}: the change is in force from its next start, so restart one that runs",
+                    legible(&socket.display().to_string())
+                );
                 Ok(())
             }
             Err(error) => Err(error).context(
