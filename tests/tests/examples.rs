@@ -47,8 +47,11 @@ fn write(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+/// Programs that doors of the examples run, and that a test host need not have.
+const PROGRAMS: &[&str] = &["cscli", "firewall-cmd", "ufw"];
+
 /// Copies the example to `folder`, with the files that it may include, and creates the secrets that it names. The test host has
-/// neither the user `knockd` nor `portknock`, and `check` warns about either.
+/// neither the user `knockd` nor `portknock`, nor the firewalls, and `check` warns about each.
 fn install(text: &str, folder: &Path) -> PathBuf {
     for name in values(text, "server_key_file") {
         let key = PrivateKey::new([7; 32]);
@@ -59,7 +62,10 @@ fn install(text: &str, folder: &Path) -> PathBuf {
         write(&folder.join(name), &format!("the passphrase in {name}\n"));
     }
     let script = format!("\"{WORKSPACE}/knock-user/packaging/firewall/portknock-nftables\"");
-    let text = text.replace("\"portknock\"", &script);
+    let mut text = text.replace("\"portknock\"", &script);
+    for program in PROGRAMS {
+        text = text.replace(&format!("\"{program}\""), "\"true\"");
+    }
     let conf_d = folder.join("conf.d");
     fs::create_dir_all(&conf_d).unwrap();
     for entry in fs::read_dir(Path::new(WORKSPACE).join("docs/examples/conf.d")).unwrap() {

@@ -16,6 +16,7 @@ mod demo;
 mod docs;
 mod executables;
 mod fail2ban;
+mod firewalls;
 mod fuzz;
 mod imports;
 mod interrupt;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     apt::{self, Provided},
     executables::Executable,
-    fail2ban,
+    fail2ban, firewalls,
     privilege::as_root,
     runner::{Job, Summary},
     workspace::{BENCH, TESTS, Workspace},
@@ -67,6 +67,7 @@ pub(crate) fn run_with(
     summary: &mut Summary,
 ) -> Result<()> {
     fail2ban::provide(workspace)?;
+    firewalls::provide(workspace)?;
     apt::provide(READERS)?;
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);
