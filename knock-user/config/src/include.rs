@@ -11,8 +11,8 @@ use std::{
 use toml::Spanned;
 
 use crate::{
-    NEW_EXTENSION,
     file::{Config, Included},
+    model::NEW_EXTENSION,
     place::{Problem, legible},
     source::{self, MAIN, MAX_LEN, SourceFile},
     value::Include,

@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 pub use self::model::{
     Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
-    Limits, MAX_SOCKET_PATH, NO_CLIENT, OnStop,
+    Limits, MAX_SOCKET_PATH, NEW_EXTENSION, NO_CLIENT, OnStop,
 };
 use self::{
     check::Checker,
@@ -33,10 +33,6 @@ use self::{
     place::{Problem, Problems},
     source::{MAIN, SourceFile},
 };
-
-/// The extension of a file with the new content of the file beside it, until it is put in its place.
-/// A pattern of `include` does not match it.
-pub const NEW_EXTENSION: &str = "toml.new";
 
 impl Config {
     /// Reads and validates the configuration at `path`, the files that it includes, and every secret
