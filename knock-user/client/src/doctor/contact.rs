@@ -116,7 +116,10 @@ mod tests {
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = closed.local_addr().unwrap();
         drop(closed);
-        assert!(matches!(datagram(address), Contact::Refused));
+        // wine, in which the client for Windows is tested, does not report it.
+        if !cfg!(windows) {
+            assert!(matches!(datagram(address), Contact::Refused));
+        }
     }
 
     #[test]
