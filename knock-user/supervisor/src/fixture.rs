@@ -67,7 +67,10 @@ pub(crate) fn config(text: &str) -> Config {
     )
     .unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    Config::parse(text, &dir.path().join("knockd.toml")).unwrap()
+    let mut config = Config::parse(text, &dir.path().join("knockd.toml")).unwrap();
+    // The state directory is that of a daemon on this machine.
+    config.limits.history = 0;
+    config
 }
 
 /// A client with a key pair to add to a configuration.
