@@ -197,7 +197,7 @@ impl Profiles {
         key: &PrivateKey,
     ) -> Result<(), ProfilesError> {
         let path = self.folder.join(FILE_NAME);
-        // Some file systems do not distinguish case, and neither does a person on the phone.
+        // The key files of both would be one file where the file system does not distinguish case.
         let is_same = |other: &&Profile| other.name.as_str().eq_ignore_ascii_case(name.as_str());
         if let Some(other) = self.iter().find(is_same) {
             let name = other.name.clone();

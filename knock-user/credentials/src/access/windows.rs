@@ -55,7 +55,7 @@ const WRITING: u32 = FILE_WRITE_DATA
     | GENERIC_WRITE
     | GENERIC_ALL;
 
-/// Those who may do everything: they can take it.
+/// Accounts that can take the ownership of any file, or that stand for its owner.
 const TRUSTED: [WELL_KNOWN_SID_TYPE; 3] = [
     WinLocalSystemSid,
     WinBuiltinAdministratorsSid,
@@ -254,7 +254,8 @@ unsafe fn allowed_to_others(list: *const ACL, user: PSID) -> io::Result<u32> {
                     allowed |= mask;
                 }
             }
-            // Entries with conditions, or for objects of a directory service: not for files of one user.
+            // Entries with conditions, or for objects of a directory service. Whom they allow what is not
+            // evaluated, so they count as access for everybody.
             _ => allowed |= GENERIC_ALL,
         }
     }
