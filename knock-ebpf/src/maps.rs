@@ -1,5 +1,6 @@
 //! The maps and constants that the program shares with the daemon, which finds them by name.
 
+use crate::held::Held;
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
@@ -41,6 +42,16 @@ pub(crate) static COUNTERS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(
 /// Token buckets ([`knock_common::rate::Rate`]) for SYNs to the window, by source.
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+
+/// The token bucket of this CPU for sources that become known with their first SYN.
+#[map]
+pub(crate) static NEW_SOURCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The first SYNs of sources that are not known yet, in a flood. A flood of 1,000,000 sources per
+/// second needs 65 ms to evict one: a knock at the client's default pace takes 8 ms until its source
+/// is known.
+#[map]
+pub(crate) static HELD: LruHashMap<Address, Held> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
 
 /// The maximum number of datagrams that are known as seen, and of sources with a token bucket for
 /// them. Only a sender that knows the server's public key can add entries. If such a sender evicts

@@ -1,0 +1,68 @@
+//! Holds back the first SYNs of a new source while there is a flood, so that a SYN with a forged source
+//! does not become an event: whoever forges sources at random uses each of them once.
+
+use knock_common::address::Address;
+
+use crate::maps::HELD;
+
+/// The SYNs that are held back of one source. The next one makes the source known. A knock consists
+/// of 16, so it is always complete.
+const HOLD: usize = 3;
+
+/// A SYN to the window, of a source that is known from elsewhere.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Syn {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) arrival_ns: u64,
+    pub(crate) ifindex: u32,
+    pub(crate) source_port: u16,
+    /// The offset of the destination port in the window.
+    pub(crate) offset: u8,
+    pub(crate) reserved: u8,
+}
+
+/// The SYNs of one source that are held back: the first `count` of `syns`.
+///
+/// Two CPUs may change it at the same time, so that one of two SYNs is lost, as in a network. The
+/// client sends each in several copies.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    count: u64,
+    syns: [Syn; HOLD],
+}
+
+// The kernel copies the value as a whole: there must be no padding.
+const _: () = assert!(size_of::<Held>() == size_of::<u64>() + HOLD * 16);
+
+/// Holds `syn` back. If `source` has sent enough, returns those before it; [`release`] ends that.
+#[inline(always)]
+pub(crate) fn hold(source: Address, syn: Syn) -> Option<&'static [Syn; HOLD]> {
+    let Some(held) = HELD.get_ptr_mut(source) else {
+        let held = Held {
+            count: 1,
+            syns: [syn; HOLD],
+        };
+        // If the map is full, the SYN is lost. The kernel makes room in an LRU map, so this is rare.
+        let _ = HELD.insert(source, held, 0);
+        return None;
+    };
+    // SAFETY: the pointer is to a map value, which stays allocated while the program runs. All of its
+    // bit patterns are valid.
+    let held = unsafe { &mut *held };
+    match held.count {
+        1 => held.syns[1] = syn,
+        2 => held.syns[2] = syn,
+        _ => return Some(&held.syns),
+    }
+    held.count += 1;
+    None
+}
+
+/// Holds nothing of `source` any longer.
+#[inline(always)]
+pub(crate) fn release(source: Address) {
+    // It fails if another CPU was faster.
+    let _ = HELD.remove(source);
+}
