@@ -7,7 +7,15 @@
 //! the kernel wakes a reader only if it has released everything before the new entry.
 
 mod entry;
+#[cfg(test)]
+mod model;
+mod positions;
 mod reader;
+
+/// What [`positions`] needs; in its model others stand in for them.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+}
 
 use std::{
     io,
