@@ -3,38 +3,7 @@
 
 use knock_common::address::Address;
 
-use crate::maps::HELD;
-
-/// The SYNs that are held back of one source. The next one makes the source known. A knock consists
-/// of 16, so it is always complete.
-const HOLD: usize = 3;
-
-/// A SYN to the window, of a source that is known from elsewhere.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Syn {
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) arrival_ns: u64,
-    pub(crate) ifindex: u32,
-    pub(crate) source_port: u16,
-    /// The offset of the destination port in the window.
-    pub(crate) offset: u8,
-    pub(crate) reserved: u8,
-}
-
-/// The SYNs of one source that are held back: the first `count` of `syns`.
-///
-/// Two CPUs may change it at the same time, so that one of two SYNs is lost, as in a network. The
-/// client sends each in several copies.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Held {
-    count: u64,
-    syns: [Syn; HOLD],
-}
-
-// The kernel copies the value as a whole: there must be no padding.
-const _: () = assert!(size_of::<Held>() == size_of::<u64>() + HOLD * 16);
+use crate::maps::{HELD, HOLD, Held, Syn};
 
 /// Holds `syn` back. If `source` has sent enough, returns those before it; [`release`] ends that.
 #[inline(always)]

@@ -12,8 +12,8 @@ use knock_common::{
 use crate::{
     budget,
     frame::Frame,
-    held::{self, Syn},
-    maps::{EVENTS, LOG_BUCKET, NEW_SOURCES, SOURCES, TAILED},
+    held,
+    maps::{EVENTS, LOG_BUCKET, NEW_SOURCES, SOURCES, Syn, TAILED},
 };
 
 /// Reports a SYN to `offset` in the window, unless its source exceeds the rate limit. In a flood the

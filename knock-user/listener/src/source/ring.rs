@@ -6,16 +6,12 @@
 //! the ring every few milliseconds and holds back the release of the last entry that it has read:
 //! the kernel wakes a reader only if it has released everything before the new entry.
 
+mod atomic;
 mod entry;
 #[cfg(test)]
 mod model;
 mod positions;
 mod reader;
-
-/// What [`positions`] needs; in its model others stand in for them.
-mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
-}
 
 use std::{
     io,
