@@ -42,7 +42,7 @@ pub const DEFAULT_EVENT_RATE: Rate = rate(64, 128);
 /// The rate per CPU at which sources become known: the first SYN of each is an event at once. In a
 /// flood of forged sources a source has to send more SYNs first. A host that is scanned from all
 /// sides sees fewer new sources.
-pub const NEW_SOURCES_RATE: Rate = rate(32, 64);
+pub const NEW_SOURCES_RATE: Rate = rate(16, 64);
 
 /// The default rate of different knock datagrams of one source: 16 per second with a burst of 32. A
 /// client needs one per door, and its copies cost nothing. Many clients may share the address of a
