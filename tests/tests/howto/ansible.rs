@@ -95,7 +95,7 @@ impl Site {
         let mark = knockd.mark();
         let mut knock = self.knock(host, &folder.path().join("key"), &[]);
         assert!(knock.status().unwrap().success());
-        let refused = |line: &str| line.contains("reason=bad-parity source=192.0.2.2");
+        let refused = |line: &str| line.contains("refused source=192.0.2.2 reason=bad-parity");
         knockd.wait_for_after(mark, refused, SOON).unwrap();
         assert!(!self.admits_client());
     }
