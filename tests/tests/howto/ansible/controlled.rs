@@ -41,7 +41,7 @@ impl From<Output> for Played {
         let changed = changed.and_then(|rest| rest.split_whitespace().next());
         Self {
             succeeded: output.status.success(),
-            changed: changed.map(|count| count.parse().unwrap()).unwrap_or(0),
+            changed: changed.map_or(0, |count| count.parse().unwrap()),
             output: text,
         }
     }
