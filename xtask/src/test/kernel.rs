@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::{
     apt::{self, Provided},
+    browsers,
     executables::Executable,
     fail2ban, firewalls,
     privilege::as_root,
@@ -41,7 +42,7 @@ const THREADS: usize = 3;
 
 /// The targets that take longest, longest first: they start first, so that none of them is left
 /// over at the end.
-const LONGEST: &[&str] = &["gate", "packets", "lossy", "store", "firewall"];
+const LONGEST: &[&str] = &["gate", "packets", "browsers", "lossy", "store", "firewall"];
 
 /// The targets that run alone.
 const EXCLUSIVE: &[&str] = &[
@@ -69,6 +70,7 @@ pub(crate) fn run_with(
     fail2ban::provide(workspace)?;
     firewalls::provide(workspace)?;
     apt::provide(READERS)?;
+    browsers::provide()?;
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);
         place.unwrap_or(LONGEST.len())

@@ -1,0 +1,146 @@
+//! The page of the client in real browsers, against the real daemon.
+//!
+//! A test appends a script to the page that the programs write, and takes away its content security
+//! policy, which would refuse that. The bookmark test uses the page as it is.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod figures;
+mod page;
+
+use std::time::Duration;
+
+use knock_tests::{
+    browser::{Browser, Visit, Web},
+    link::Pair,
+    needs_bpf,
+    scene::{SOON, Scene, program},
+};
+
+use self::page::{Data, configuration, hosted_with, written_with};
+
+/// Where pages report what they have seen.
+const REPORTS: u16 = 8000;
+
+/// The service behind the gate.
+const SERVICE: u16 = 8080;
+
+/// The number of knocks in each browser.
+const KNOCKS: usize = 5;
+
+/// The daemon, the service behind the gate, and the server that pages report to.
+struct Stage {
+    scene: Scene,
+    reports: Web,
+    _service: Web,
+}
+
+impl Stage {
+    fn new(verdict: &str) -> Self {
+        let scene = Scene::with(&configuration(verdict)).unwrap();
+        let server = &scene.pair.server;
+        let reports = Web::start(server, REPORTS, Vec::new()).unwrap();
+        let service = Web::start(server, SERVICE, Vec::new()).unwrap();
+        Self {
+            scene,
+            reports,
+            _service: service,
+        }
+    }
+
+    /// Opens the page for `data` with `script`, and waits until it has passed.
+    fn pass(&self, browser: Browser, data: &Data<'_>, script: &str) {
+        let _visit = self.open(browser, &written_with(data, script), "");
+        let outcome = self.reports.wait_for("passed", SOON);
+        outcome.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+    }
+
+    /// Opens the page `html` as a file, with `options` in the address.
+    fn open(&self, browser: Browser, html: &str, options: &str) -> Visit {
+        let file = self.scene.files.path(format!("{browser:?}.html"));
+        std::fs::write(&file, html).unwrap();
+        let url = format!("file://{}{options}", file.display());
+        browser.open(&self.scene.pair.client, &url).unwrap()
+    }
+}
+
+fn installed() -> impl Iterator<Item = Browser> {
+    Browser::ALL
+        .into_iter()
+        .filter(|browser| browser.is_installed())
+}
+
+#[test]
+fn the_page_computes_the_vectors_of_the_protocol_and_reads_invitations_as_knock_does() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        stage.pass(browser, &Data::PLAIN, &page::vectors_script());
+        stage.pass(browser, &Data::HOSTILE, include_str!("invitations.js"));
+    }
+}
+
+#[test]
+fn the_page_of_a_new_client_knocks_from_a_bookmark() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        let client = format!("of-{}", browser.program());
+        let file = stage.scene.files.path(format!("{client}.html"));
+        let mut add = stage.scene.pair.server.command(program("knockd").unwrap());
+        add.args(["client", "add", &client, "--server"]);
+        add.arg(Pair::SERVER_V4.to_string());
+        add.arg("--config")
+            .arg(stage.scene.files.path("knockd.toml"));
+        let added = add.arg("--page").arg(&file).output().unwrap();
+        assert!(added.status.success(), "{added:?}");
+        let url = format!("file://{}#door=job&knock", file.display());
+        let _visit = browser.open(&stage.scene.pair.client, &url).unwrap();
+        let client = format!("client={client:?}");
+        let accepted = stage.scene.logged(&["accepted door=\"job\"", &client]);
+        accepted.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+    }
+}
+
+#[test]
+fn fresh_knocks_open_the_door_until_its_port_answers() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        let opened = figures::with_retries(&stage, browser, KNOCKS);
+        assert_eq!(opened, KNOCKS, "{browser:?}");
+    }
+}
+
+#[test]
+fn the_page_without_a_key_stores_one_that_no_script_can_read() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        let client = &stage.scene.pair.client;
+        let pages = hosted_with(include_str!("hosted.js"));
+        // Browsers trust a page of this host as if it came with https.
+        let _host = Web::start(client, 8001, pages).unwrap();
+        let before = stage.scene.accepted().len();
+        let link = Data::PLAIN.invitation;
+        let url = format!("http://localhost:8001/app/#{link}");
+        let _visit = browser.open(client, &url).unwrap();
+        let wait = |word, timeout: Duration| {
+            let said = stage.reports.wait_for(word, timeout);
+            said.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+        };
+        wait("quiet", SOON);
+        // Everything that was sent until now is processed before the next knock.
+        stage.scene.settle().unwrap();
+        assert_eq!(stage.scene.accepted().len(), before, "{browser:?}");
+        wait("passed", SOON);
+        assert!(stage.scene.accepted().len() > before, "{browser:?}");
+    }
+}
+
+#[test]
+fn the_page_is_written_for_its_owner_alone_and_never_over_a_file() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    page::check_files(&stage.scene);
+}
