@@ -16,10 +16,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tempfile::TempDir;
 
-use crate::{netns::Namespace, privilege::granted, process::Running};
+use crate::{netns::Namespace, privilege::granted, process::Running, scene::SOON};
 
 /// A browser that Debian has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +47,14 @@ const CHROMIUM: &[&str] = &[
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    // There is no name server. Firefox needs no name: it knocks on names and addresses alike.
+    "--host-resolver-rules=MAP server.example.net 192.0.2.1",
 ];
 
 impl Browser {
@@ -120,6 +127,20 @@ impl Browser {
                 .args(["--headless", "--no-remote", "--profile"])
                 .arg(profile),
         };
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let id = self.running.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        // The first process of the namespace, with which the kernel ends all others.
+        let first = std::fs::read_to_string(children).unwrap_or_default();
+        if let Ok(first) = first.trim().parse() {
+            // It may have ended already.
+            let _ = kill(Pid::from_raw(first), Signal::SIGKILL);
+        }
+        let _ = self.running.wait(SOON);
     }
 }
 

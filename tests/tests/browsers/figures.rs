@@ -1,6 +1,6 @@
 //! How many knocks of a browser open the door: `cargo xtask browsers` prints the table.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use knock_tests::{browser::Browser, needs_bpf, scene::SOON};
 
@@ -22,8 +22,13 @@ fn script(knocks: usize, retries: bool) -> String {
 
 /// Knocks `knocks` times, each time with fresh knocks until the port of the door answers. Returns how
 /// often it did.
-pub(crate) fn with_retries(stage: &Stage, browser: Browser, knocks: usize) -> usize {
-    let page = written_with(&Data::PLAIN, &script(knocks, true));
+pub(crate) fn with_retries(
+    stage: &Stage,
+    browser: Browser,
+    data: &Data<'_>,
+    knocks: usize,
+) -> usize {
+    let page = written_with(data, &script(knocks, true));
     let _visit = stage.open(browser, &page, "");
     let mut opened = 0;
     for _ in 0..knocks {
@@ -35,9 +40,9 @@ pub(crate) fn with_retries(stage: &Stage, browser: Browser, knocks: usize) -> us
 }
 
 /// Knocks `knocks` times, once each. Returns how many the daemon has accepted.
-fn single(stage: &Stage, browser: Browser, knocks: usize) -> usize {
+fn single(stage: &Stage, browser: Browser, data: &Data<'_>, knocks: usize) -> usize {
     let before = stage.scene.accepted().len();
-    let page = written_with(&Data::PLAIN, &script(knocks, false));
+    let page = written_with(data, &script(knocks, false));
     let _visit = stage.open(browser, &page, "");
     let time = EACH * u32::try_from(knocks).unwrap();
     let done = stage.reports.wait_for("passed", time);
@@ -46,19 +51,34 @@ fn single(stage: &Stage, browser: Browser, knocks: usize) -> usize {
     stage.scene.accepted().len() - before
 }
 
+/// A line of the table.
+fn line(browser: Browser, server: &str, data: &Data<'_>, verdict: &str) -> String {
+    let stage = Stage::new(verdict);
+    let accepted = single(&stage, browser, data, MANY);
+    let opened = with_retries(&stage, browser, data, MANY);
+    let version = browser.version().unwrap();
+    format!("| {version} | {server} | `{verdict}` | {accepted} of {MANY} | {opened} of {MANY} |")
+}
+
 #[test]
 #[ignore = "takes half an hour: `cargo xtask browsers` runs it"]
 fn the_table() {
     needs_bpf!();
-    println!("| browser | `verdict` | single knocks | with retries |");
-    println!("|---|---|---:|---:|");
+    println!("| browser | server | `verdict` | single knocks | with retries |");
+    println!("|---|---|---|---:|---:|");
     for browser in installed() {
-        for verdict in ["drop", "pass"] {
-            let stage = Stage::new(verdict);
-            let accepted = single(&stage, browser, MANY);
-            let opened = with_retries(&stage, browser, MANY);
-            let name = browser.version().unwrap();
-            println!("| {name} | `{verdict}` | {accepted} of {MANY} | {opened} of {MANY} |");
+        // Firefox knows one way only.
+        let named = match browser {
+            Browser::Chromium => Some(("name", Data::NAMED)),
+            Browser::Firefox => None,
+        };
+        for (server, data) in named.into_iter().chain([("address", Data::PLAIN)]) {
+            let lines = thread::scope(|scope| {
+                ["drop", "pass"]
+                    .map(|verdict| scope.spawn(move || line(browser, server, &data, verdict)))
+                    .map(|line| line.join().unwrap())
+            });
+            println!("{}", lines.join("\n"));
         }
     }
 }

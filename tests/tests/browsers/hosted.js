@@ -1,8 +1,8 @@
 // The page without a key: an invitation in the link is stored only when the button is pressed.
 run(async () => {
-  await until(() => !element('add').hidden);
+  // Firefox loads the page once more in the background, without the fragment: that page waits here.
+  await until(() => element('invitation').value.startsWith('knock://'));
   check(location.hash === '', 'the invitation is still in the address');
-  check(element('invitation').value.startsWith('knock://'), 'no invitation in the form');
   check((await storedProfiles()).length === 0, 'stored without a click');
   // What a foreign page may put behind the address of this one.
   for (const hash of ['#knock', '#door=web&knock', '#profile=home&door=web&knock']) {

@@ -17,7 +17,7 @@ use knock_tests::{
     scene::{SOON, Scene, program},
 };
 
-use self::page::{Data, configuration, hosted_with, written_with};
+use self::page::{Data, configuration, hosted_pages, hosted_with, written_with};
 
 /// Where pages report what they have seen.
 const REPORTS: u16 = 8000;
@@ -107,8 +107,26 @@ fn fresh_knocks_open_the_door_until_its_port_answers() {
     needs_bpf!();
     let stage = Stage::new("drop");
     for browser in installed() {
-        let opened = figures::with_retries(&stage, browser, KNOCKS);
+        let opened = figures::with_retries(&stage, browser, &Data::PLAIN, KNOCKS);
         assert_eq!(opened, KNOCKS, "{browser:?}");
+    }
+}
+
+#[test]
+fn the_page_without_a_key_runs_under_its_own_policy() {
+    needs_bpf!();
+    let pair = Pair::new().unwrap();
+    for browser in installed() {
+        // Browsers trust a page of this host as if it came with https.
+        let host = Web::start(&pair.client, 8001, hosted_pages()).unwrap();
+        let _visit = browser
+            .open(&pair.client, "http://localhost:8001/app/")
+            .unwrap();
+        // The script has started the worker, which stores the page.
+        for file in ["app/worker.js", "app/index.html"] {
+            let asked = host.wait_for(file, SOON);
+            asked.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+        }
     }
 }
 
@@ -119,7 +137,6 @@ fn the_page_without_a_key_stores_one_that_no_script_can_read() {
     for browser in installed() {
         let client = &stage.scene.pair.client;
         let pages = hosted_with(include_str!("hosted.js"));
-        // Browsers trust a page of this host as if it came with https.
         let _host = Web::start(client, 8001, pages).unwrap();
         let before = stage.scene.accepted().len();
         let link = Data::PLAIN.invitation;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Output};
 
-use knock_page::{Door, Written, hosted};
+use knock_page::{Door, File, Written, hosted};
 use knock_tests::{
     browser::Page,
     scene::{Scene, program},
@@ -50,6 +50,7 @@ protect = ["tcp/8080"]
 "#;
 
 /// What a page is written for.
+#[derive(Clone, Copy)]
 pub(crate) struct Data<'a> {
     pub(crate) invitation: &'a str,
     name: &'a str,
@@ -59,6 +60,13 @@ pub(crate) struct Data<'a> {
 impl Data<'_> {
     pub(crate) const PLAIN: Data<'static> = Data {
         invitation: INVITATION,
+        name: "home",
+        door: "web",
+    };
+
+    /// The server by its name.
+    pub(crate) const NAMED: Data<'static> = Data {
+        invitation: "knock://laptop@server.example.net:61000?server=OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI&key=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
         name: "home",
         door: "web",
     };
@@ -92,15 +100,23 @@ pub(crate) fn written_with(data: &Data<'_>, script: &str) -> String {
     with_script(&page.to_html(), script)
 }
 
-/// The files of the page without a key, below `/app/`, with `script` after its own.
+/// The files of the page without a key, below `/app/`.
+pub(crate) fn hosted_pages() -> Vec<Page> {
+    let page = |file: File| match file.name {
+        "index.html" => Some(("/app/", file.content)),
+        "worker.js" => Some(("/app/worker.js", file.content)),
+        "icon.svg" => Some(("/app/icon.svg", file.content)),
+        _ => None,
+    };
+    hosted().into_iter().filter_map(page).collect()
+}
+
+/// The same, with `script` after that of the page.
 pub(crate) fn hosted_with(script: &str) -> Vec<Page> {
-    let mut pages: Vec<Page> = Vec::new();
-    for file in hosted() {
-        match file.name {
-            "index.html" => pages.push(("/app/", with_script(&file.content, script))),
-            "worker.js" => pages.push(("/app/worker.js", file.content)),
-            "icon.svg" => pages.push(("/app/icon.svg", file.content)),
-            _ => {}
+    let mut pages = hosted_pages();
+    for (path, content) in &mut pages {
+        if *path == "/app/" {
+            *content = with_script(content, script);
         }
     }
     pages

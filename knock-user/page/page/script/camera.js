@@ -1,7 +1,7 @@
 // Reads the QR code of an invitation with the camera, where the browser can.
 
 /** Milliseconds until the camera is switched off if it sees no invitation. */
-const PATIENCE = 60000;
+const PATIENCE = 30000;
 
 function canScan() {
   return 'BarcodeDetector' in globalThis && Boolean(navigator.mediaDevices);

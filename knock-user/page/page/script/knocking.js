@@ -28,7 +28,7 @@ async function knock(profile, door, port) {
 }
 
 async function knockUntilOpen(profile, door, port) {
-  const ways = waysHere();
+  const ways = waysTo(profile.host);
   for (let tried = 0; tried < TRIES; tried += 1) {
     const ports = await freshPorts(profile.key, profile.base, door, DEFAULT_LEASE);
     await send(profile.host, ports, ways.slice(tried % ways.length));
@@ -45,7 +45,7 @@ async function closeDoor(profile, door) {
 }
 
 async function sendCopies(profile, ports) {
-  const ways = waysHere();
+  const ways = waysTo(profile.host);
   for (let sent = 0; sent < COPIES; sent += 1) {
     if (sent > 0) {
       await pause(REST);

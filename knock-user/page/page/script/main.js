@@ -55,7 +55,10 @@ function chooseDoor(name) {
   }
 }
 
-/** Waits until somebody can see the page: a browser may load a page before it is asked for. */
+/**
+ * Waits until somebody can see the page: browsers load pages before they are asked for, or to make a
+ * picture of them.
+ */
 function visible() {
   return new Promise((resolve) => {
     const check = () => document.visibilityState === 'visible' && resolve();
@@ -78,6 +81,7 @@ async function startStored() {
   element('forget').addEventListener('click', () => working(forget));
   element('profile').addEventListener('change', () => refresh(element('profile').value));
   await refresh(null);
+  showLasting(await isKept());
   if ('serviceWorker' in navigator && location.protocol.startsWith('http')) {
     await navigator.serviceWorker.register('worker.js');
   }
@@ -125,12 +129,9 @@ async function add() {
   await storeProfile({ ...profile, name });
   element('add').reset();
   await refresh(name);
-  const lasting = await keepStored();
-  say(
-    lasting
-      ? `The profile "${name}" is stored. Delete the invitation where you have it.`
-      : `The profile "${name}" is stored, but the browser may delete it when it needs space. Keep another way to knock.`,
-  );
+  say(`The profile "${name}" is stored. Delete the invitation where you have it.`);
+  // The browser may ask somebody first, who may not answer.
+  keepStored().then(showLasting);
 }
 
 async function scanInvitation() {

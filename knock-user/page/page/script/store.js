@@ -51,6 +51,11 @@ function forgetProfile(name) {
   return withStore('readwrite', (store) => store.delete(name));
 }
 
+/** Whether the browser has agreed not to delete the profiles when it needs space. */
+async function isKept() {
+  return (await navigator.storage?.persisted?.()) ?? false;
+}
+
 /** Asks the browser not to delete the profiles when it needs space. Returns whether it agrees. */
 async function keepStored() {
   return (await navigator.storage?.persist?.()) ?? false;

@@ -78,6 +78,11 @@ function showChoice(profiles, name) {
   element('forget').hidden = profiles.length === 0;
 }
 
+/** Shows whether the browser may delete the profiles. */
+function showLasting(isKept) {
+  element('lasting').hidden = isKept || element('knock').hidden;
+}
+
 /** What is known after a knock, in a sentence. */
 function afterKnock({ result, knocks }, door, port) {
   const count = knocks === 1 ? 'one knock' : `${knocks} knocks`;
@@ -85,7 +90,7 @@ function afterKnock({ result, knocks }, door, port) {
     case 'open':
       return `Port ${port} reacts: the door "${door}" seems to be open, after ${count}.`;
     case 'closed':
-      return `Port ${port} is still silent after ${count}. Possible reasons: the server does not know this client or the door, the clock of this device is wrong, the network lets these ports not through, the browser asks whether the page may use the local network, or nothing listens on the port.`;
+      return `Port ${port} is still silent after ${count}. Possible reasons: the server does not know this client or the door, the clock of this device is wrong, the network does not let these ports through, the browser asks whether the page may use the local network, or nothing listens on the port.`;
     default:
       return `The knock for the door "${door}" was sent. The server never answers, so try the service now.${
         port ? ` (Port ${port} reacted before the knock too, so it shows nothing.)` : ''

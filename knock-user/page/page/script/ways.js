@@ -20,11 +20,13 @@ function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** The ways that this browser has, the best one first. */
-function waysHere() {
+/** The ways that this browser has to reach `host`, the best one first. */
+function waysTo(host) {
   // Other browsers try again from another port, or change the order.
   const isChromium = 'chrome' in globalThis || 'userAgentData' in navigator;
-  const hasCandidates = isChromium && 'RTCPeerConnection' in globalThis;
+  // WebRTC does not look up names of peers.
+  const isAddress = /^\[|^[0-9.]+$/.test(host);
+  const hasCandidates = isChromium && isAddress && 'RTCPeerConnection' in globalThis;
   return hasCandidates ? [byCandidates, byRequests] : [byRequests];
 }
 
