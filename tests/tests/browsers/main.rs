@@ -7,68 +7,24 @@
 
 mod figures;
 mod page;
+mod stage;
 
 use std::time::Duration;
 
 use knock_tests::{
-    browser::{Browser, Visit, Web},
+    browser::Web,
     link::Pair,
     needs_bpf,
-    scene::{SOON, Scene, program},
+    scene::{SOON, program},
 };
 
-use self::page::{Data, configuration, hosted_pages, hosted_with, written_with};
-
-/// Where pages report what they have seen.
-const REPORTS: u16 = 8000;
-
-/// The service behind the gate.
-const SERVICE: u16 = 8080;
+use self::{
+    page::{Data, hosted_pages, hosted_with},
+    stage::{Stage, installed},
+};
 
 /// The number of knocks in each browser.
 const KNOCKS: usize = 5;
-
-/// The daemon, the service behind the gate, and the server that pages report to.
-struct Stage {
-    scene: Scene,
-    reports: Web,
-    _service: Web,
-}
-
-impl Stage {
-    fn new(verdict: &str) -> Self {
-        let scene = Scene::with(&configuration(verdict)).unwrap();
-        let server = &scene.pair.server;
-        let reports = Web::start(server, REPORTS, Vec::new()).unwrap();
-        let service = Web::start(server, SERVICE, Vec::new()).unwrap();
-        Self {
-            scene,
-            reports,
-            _service: service,
-        }
-    }
-
-    /// Opens the page for `data` with `script`, and waits until it has passed.
-    fn pass(&self, browser: Browser, data: &Data<'_>, script: &str) {
-        let _visit = self.open(browser, &written_with(data, script), "");
-        let outcome = self.reports.wait_for("passed", SOON);
-        outcome.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
-    }
-
-    /// Opens the page `html` as a file, with `options` in the address.
-    fn open(&self, browser: Browser, html: &str, options: &str) -> Visit {
-        let file = self.scene.files.path(format!("{browser:?}.html"));
-        std::fs::write(&file, html).unwrap();
-        let url = format!("file://{}{options}", file.display());
-        browser.open(&self.scene.pair.client, &url).unwrap()
-    }
-}
-
-fn installed() -> impl Iterator<Item = Browser> {
-    Browser::ALL
-        .into_iter()
-        .filter(|browser| browser.is_installed())
-}
 
 #[test]
 fn the_page_computes_the_vectors_of_the_protocol_and_reads_invitations_as_knock_does() {
