@@ -5,7 +5,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -61,13 +61,24 @@ impl Browser {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Chromium, Self::Firefox];
 
-    /// The program.
+    /// Debian's package.
     #[must_use]
-    pub const fn program(self) -> &'static str {
+    pub const fn package(self) -> &'static str {
         match self {
             Self::Chromium => "chromium",
             Self::Firefox => "firefox-esr",
         }
+    }
+
+    /// The program, if it is installed: Debian's, or the one that other distributions have.
+    #[must_use]
+    pub fn program(self) -> Option<PathBuf> {
+        let names = match self {
+            Self::Chromium => ["chromium", "google-chrome"],
+            Self::Firefox => ["firefox-esr", "firefox"],
+        };
+        let paths = names.map(|name| Path::new("/usr/bin").join(name));
+        paths.into_iter().find(|path| path.is_file())
     }
 
     /// Whether it is installed. A test that needs it ends here if it is not.
@@ -77,10 +88,10 @@ impl Browser {
     /// Panics if it is not installed and `CI` is set in the environment.
     #[must_use]
     pub fn is_installed(self) -> bool {
-        let there = Path::new("/usr/bin").join(self.program()).is_file();
+        let package = self.package();
         granted(
-            there,
-            &format!("{0}: run `apt-get install {0}`", self.program()),
+            self.program().is_some(),
+            &format!("{package}: run `apt-get install {package}`"),
         )
     }
 
@@ -90,7 +101,7 @@ impl Browser {
     ///
     /// Returns an error if it does not run.
     pub fn version(self) -> Result<String> {
-        let output = Command::new(self.program()).arg("--version").output()?;
+        let output = Command::new(self.installed()?).arg("--version").output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let text = text.split(" built on").next().unwrap_or_default();
         Ok(text.trim().to_owned())
@@ -106,7 +117,7 @@ impl Browser {
         // All processes of the browser are in a namespace of their own, and end with its first.
         let mut command = namespace.command("unshare");
         command.args(["--fork", "--pid", "--kill-child", "--mount-proc"]);
-        self.add_arguments(&mut command, profile.path());
+        self.add_arguments(&mut command, profile.path())?;
         command.arg(url).env("HOME", profile.path());
         command.env_remove("DISPLAY");
         Ok(Visit {
@@ -115,8 +126,13 @@ impl Browser {
         })
     }
 
-    fn add_arguments(self, command: &mut Command, profile: &Path) {
-        command.arg(self.program());
+    fn installed(self) -> Result<PathBuf> {
+        let program = self.program();
+        program.with_context(|| format!("{} is not installed", self.package()))
+    }
+
+    fn add_arguments(self, command: &mut Command, profile: &Path) -> Result<()> {
+        command.arg(self.installed()?);
         match self {
             Self::Chromium => command
                 .args(CHROMIUM)
@@ -127,6 +143,7 @@ impl Browser {
                 .args(["--headless", "--no-remote", "--profile"])
                 .arg(profile),
         };
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use knock_tests::{
 };
 
 use self::{
-    page::{Data, hosted_pages, hosted_with},
+    page::{Data, hosted_pages, hosted_with, written_with},
     stage::{Stage, installed},
 };
 
@@ -41,7 +41,7 @@ fn the_page_of_a_new_client_knocks_from_a_bookmark() {
     needs_bpf!();
     let stage = Stage::new("drop");
     for browser in installed() {
-        let client = format!("of-{}", browser.program());
+        let client = format!("of-{}", browser.package());
         let file = stage.scene.files.path(format!("{client}.html"));
         let mut add = stage.scene.pair.server.command(program("knockd").unwrap());
         add.args(["client", "add", &client, "--server"]);
@@ -56,6 +56,24 @@ fn the_page_of_a_new_client_knocks_from_a_bookmark() {
         let accepted = stage.scene.logged(&["accepted door=\"job\"", &client]);
         accepted.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
     }
+}
+
+#[test]
+fn the_page_of_a_client_on_a_web_server_does_not_knock_by_itself() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    let client = &stage.scene.pair.client;
+    for browser in installed() {
+        let html = written_with(&Data::PLAIN, include_str!("served.js"));
+        let _host = Web::start(client, 8001, vec![("/", html)]).unwrap();
+        let _visit = browser
+            .open(client, "http://localhost:8001/#door=web&knock")
+            .unwrap();
+        let passed = stage.reports.wait_for("passed", SOON);
+        passed.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+    }
+    stage.scene.settle().unwrap();
+    assert_eq!(stage.scene.accepted(), Vec::<String>::new());
 }
 
 #[test]

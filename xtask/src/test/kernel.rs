@@ -70,7 +70,9 @@ pub(crate) fn run_with(
     fail2ban::provide(workspace)?;
     firewalls::provide(workspace)?;
     apt::provide(READERS)?;
-    browsers::provide()?;
+    if !browsers::provide()? {
+        executables.retain(|executable| executable.target != browsers::TARGET);
+    }
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);
         place.unwrap_or(LONGEST.len())

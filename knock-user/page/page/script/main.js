@@ -35,10 +35,16 @@ async function startWritten(written) {
   // can name no other server and no other key.
   const options = new URLSearchParams(location.hash.slice(1));
   chooseDoor(options.get('door'));
-  if (options.has('knock')) {
-    await visible();
-    await working(knockNow);
+  if (!options.has('knock')) {
+    return;
   }
+  if (location.protocol.startsWith('http')) {
+    // Any site can link to a page on the web, but none to a file.
+    say('Press "Knock". A page from a web server does not knock by itself, since another page may have made the link.');
+    return;
+  }
+  await visible();
+  await working(knockNow);
 }
 
 function chooseDoor(name) {
