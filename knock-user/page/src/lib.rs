@@ -94,7 +94,7 @@ impl Written<'_> {
         // Text and numbers always have a form in JSON.
         let json = Zeroizing::new(serde_json::to_string(&data).unwrap_or_default());
         let connects = policy::connects_to(self.invitation.host.as_str());
-        Zeroizing::new(html(&in_script(&json), "", Policy::Written { connects }))
+        Zeroizing::new(html(&in_script(&json), "", &Policy::Written { connects }))
     }
 }
 
@@ -102,7 +102,7 @@ impl Written<'_> {
 /// server, which should use https.
 #[must_use]
 pub fn hosted() -> Vec<File> {
-    let page = html("null", HOSTED_HEAD, Policy::Hosted);
+    let page = html("null", HOSTED_HEAD, &Policy::Hosted);
     // Browsers compare the worker byte by byte to see whether there is a new version.
     let digest = Sha256::digest(page.as_bytes());
     let version = digest.iter().take(8).fold(String::new(), |mut text, byte| {
@@ -122,7 +122,7 @@ pub fn hosted() -> Vec<File> {
 }
 
 /// The page with `data`, which is JSON for a script element, and `head`.
-fn html(data: &str, head: &str, policy: Policy) -> String {
+fn html(data: &str, head: &str, policy: &Policy) -> String {
     let script = SCRIPT.concat();
     template::fill(
         HTML,
