@@ -15,20 +15,23 @@ const MANY: usize = 100;
 /// How long one knock may take with everything around it.
 const EACH: Duration = Duration::from_secs(20);
 
-fn script(knocks: usize, retries: bool) -> String {
+fn script(knocks: usize, retries: bool, patient: bool) -> String {
     let script = include_str!("knocks.js");
-    format!("const KNOCKS = {knocks};\nconst RETRIES = {retries};\n{script}")
+    format!(
+        "const KNOCKS = {knocks};\nconst RETRIES = {retries};\nconst PATIENT = {patient};\n{script}"
+    )
 }
 
-/// Knocks `knocks` times, each time with fresh knocks until the port of the door answers. Returns how
-/// often it did.
+/// Presses the button `knocks` times, each time for fresh knocks until the port of the door answers.
+/// With `patient`, presses it again if the port does not. Returns how often it answered.
 pub(crate) fn with_retries(
     stage: &Stage,
     browser: Browser,
     data: &Data<'_>,
     knocks: usize,
+    patient: bool,
 ) -> usize {
-    let page = written_with(data, &script(knocks, true));
+    let page = written_with(data, &script(knocks, true, patient));
     let _visit = stage.open(browser, &page);
     let mut opened = 0;
     for _ in 0..knocks {
@@ -42,7 +45,7 @@ pub(crate) fn with_retries(
 /// Knocks `knocks` times, once each. Returns how many the daemon has accepted.
 fn single(stage: &Stage, browser: Browser, data: &Data<'_>, knocks: usize) -> usize {
     let before = stage.scene.accepted().len();
-    let page = written_with(data, &script(knocks, false));
+    let page = written_with(data, &script(knocks, false, false));
     let _visit = stage.open(browser, &page);
     let time = EACH * u32::try_from(knocks).unwrap();
     let done = stage.reports.wait_for("passed", time);
@@ -55,7 +58,7 @@ fn single(stage: &Stage, browser: Browser, data: &Data<'_>, knocks: usize) -> us
 fn line(browser: Browser, server: &str, data: &Data<'_>, verdict: &str) -> String {
     let stage = Stage::new(verdict);
     let accepted = single(&stage, browser, data, MANY);
-    let opened = with_retries(&stage, browser, data, MANY);
+    let opened = with_retries(&stage, browser, data, MANY, false);
     let version = browser.version().unwrap();
     format!("| {version} | {server} | `{verdict}` | {accepted} of {MANY} | {opened} of {MANY} |")
 }

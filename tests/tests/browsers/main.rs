@@ -26,6 +26,9 @@ use self::{
 /// The number of knocks in each browser.
 const KNOCKS: usize = 5;
 
+/// How often the bookmark is opened.
+const ATTEMPTS: usize = 3;
+
 #[test]
 fn the_page_computes_the_vectors_of_the_protocol_and_reads_invitations_as_knock_does() {
     needs_bpf!();
@@ -51,10 +54,16 @@ fn the_page_of_a_new_client_knocks_from_a_bookmark() {
         let added = add.arg("--page").arg(&file).output().unwrap();
         assert!(added.status.success(), "{added:?}");
         let url = format!("file://{}#door=job&knock", file.display());
-        let _visit = browser.open(&stage.scene.pair.client, &url).unwrap();
-        let client = format!("client={client:?}");
-        let accepted = stage.scene.logged(&["accepted door=\"job\"", &client]);
-        accepted.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+        let accepted = format!("accepted door=\"job\" client={client:?}");
+        // A browser that gets no processor sends too late.
+        let opened = (0..ATTEMPTS).any(|_| {
+            let _visit = browser.open(&stage.scene.pair.client, &url).unwrap();
+            let knockd = &stage.scene.knockd;
+            knockd
+                .wait_for(|line| line.contains(&accepted), SOON / 2)
+                .is_ok()
+        });
+        assert!(opened, "{browser:?}");
     }
 }
 
@@ -81,7 +90,7 @@ fn fresh_knocks_open_the_door_until_its_port_answers() {
     needs_bpf!();
     let stage = Stage::new("drop");
     for browser in installed() {
-        let opened = figures::with_retries(&stage, browser, &Data::PLAIN, KNOCKS);
+        let opened = figures::with_retries(&stage, browser, &Data::PLAIN, KNOCKS, true);
         assert_eq!(opened, KNOCKS, "{browser:?}");
     }
 }
