@@ -3,13 +3,15 @@
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
-//! `coverage` finds the lines that no test executes, and `package` makes the Debian package. What needs root runs as root, with sudo for an ordinary
-//! user. Everything is built as the caller.
+//! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
+//! arrive, and `package` makes the Debian package. What needs root runs as root, with sudo for an
+//! ordinary user. Everything is built as the caller.
 
 mod ansible;
 mod apt;
 mod bench;
 mod boundaries;
+mod browsers;
 mod changes;
 mod check;
 mod coverage;
@@ -91,6 +93,8 @@ enum Task {
     Coverage,
     /// Lint, build and test the client for Windows, which runs under wine
     Windows,
+    /// Knock a hundred times from each browser, and print how many knocks opened the door
+    Browsers,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -137,6 +141,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),
         Task::Windows => windows::test_alone(&workspace),
+        Task::Browsers => browsers::measure(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

@@ -8,7 +8,7 @@
 //! addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the number of
 //! copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this until the
 //! door's port answers, and [`console`] prints the results. `doctor` looks at each of these steps
-//! without a knock. No privileges are needed.
+//! without a knock, and `page` writes a profile as a page for browsers. No privileges are needed.
 
 // They panic if the output is full or closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -29,6 +29,7 @@ pub mod moment;
 pub mod name;
 mod ntp;
 pub mod pace;
+mod page;
 mod plan;
 pub mod profile;
 pub mod redaction;
