@@ -4,6 +4,7 @@
 
 mod archive;
 mod digest;
+mod edition;
 mod image;
 mod manifests;
 mod rpm;
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use tempfile::TempDir;
 
@@ -26,6 +27,7 @@ use crate::{
     targets::{Kind, Target},
     workspace::{MANPAGES, PROGRAMS, Workspace, output, run},
 };
+use edition::Edition;
 use manifests::Assets;
 pub(crate) use manifests::write_samples as write_sample_manifests;
 
@@ -49,14 +51,6 @@ const TOOLS: &[Provided] = &[
         package: "zip",
     },
 ];
-
-/// The time and the version of what is released.
-#[derive(Debug)]
-struct Edition {
-    version: String,
-    /// The modification time of every file in an archive, in Unix seconds.
-    epoch: String,
-}
 
 /// What a release is built for.
 #[derive(Debug, Args)]
@@ -125,12 +119,6 @@ pub(crate) fn install_tools(workspace: &Workspace) -> Result<()> {
 
 impl<'a> Release<'a> {
     fn begin(workspace: &'a Workspace) -> Result<Self> {
-        let metadata = workspace.metadata()?;
-        let mut packages = metadata.packages.iter();
-        let programs = packages.find(|package| package.name.as_str() == PROGRAMS);
-        let version = &programs
-            .context("cargo does not list the programs")?
-            .version;
         let folder = workspace.target.join("release-files");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -138,10 +126,7 @@ impl<'a> Release<'a> {
         fs::create_dir_all(&folder)?;
         Ok(Self {
             workspace,
-            edition: Edition {
-                version: version.to_string(),
-                epoch: reproducible::epoch(workspace)?,
-            },
+            edition: Edition::of(workspace)?,
             folder,
             scratch: tempfile::tempdir_in(&workspace.target)?,
             assets: Assets::default(),

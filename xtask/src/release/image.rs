@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{Edition, archive, digest};
+use super::{archive, digest, edition::Edition};
 use crate::workspace::{Workspace, output};
 
 /// Who is in the image: root, and the user of the processes without privileges.

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Edition, digest};
+use super::{digest, edition::Edition};
 use crate::workspace::Workspace;
 
 /// Where releases are.
@@ -18,7 +18,7 @@ const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 const SUMMARY: &str = "Port-knock daemon with an XDP gate, and its client";
 const CLIENT_SUMMARY: &str = "Client of knockd: opens ports for those who hold a key";
 
-/// The files of each package manager, in a folder of its name, with those among them that are executed.
+/// The files of each package manager, in a folder of its name.
 const MANAGERS: &[(&str, &[&str])] = &[
     (
         "alpine",

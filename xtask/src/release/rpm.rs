@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::Edition;
+use super::edition::Edition;
 use crate::{
     reproducible,
     workspace::{output, run},
