@@ -19,6 +19,7 @@ pub mod privilege;
 pub mod process;
 pub mod pty;
 pub mod relay;
+pub mod root;
 pub mod scene;
 pub mod service;
 pub mod strace;

@@ -4,8 +4,8 @@
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
 //! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
-//! arrive, and `package` makes the Debian package. What needs root runs as root, with sudo for an
-//! ordinary user. Everything is built as the caller.
+//! arrive, `package` makes the Debian package, and `release` everything that a release consists of.
+//! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
 mod apt;
@@ -27,6 +27,8 @@ mod package;
 mod peers;
 mod picture;
 mod privilege;
+mod release;
+mod reproducible;
 mod runner;
 mod setup;
 mod steps;
@@ -68,9 +70,11 @@ enum Task {
     /// Make a Debian package and a tarball in target/package
     Package {
         /// Make it for another architecture, in target/TRIPLE/package
-        #[arg(long, value_enum, value_name = "TRIPLE")]
+        #[arg(long, value_parser = targets::Target::debian, value_name = "TRIPLE")]
         target: Option<targets::Target>,
     },
+    /// Make everything that a release consists of, in target/release-files
+    Release(release::Choice),
     /// Run every check and every test, as CI does
     Test(test::Choice),
     /// Run the checks that take less than a minute: format, structure, lints, unit tests
@@ -129,6 +133,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package { target } => package::package(&workspace, *target),
+        Task::Release(choice) => release::release(&workspace, choice),
         Task::Test(choice) => test::test(&workspace, choice),
         Task::Check { all } => check::check(&workspace, *all),
         Task::Picture => picture::record(&workspace),
