@@ -8,6 +8,7 @@
 //! [`message::Message`], which the listener trusts as it trusts its own code.
 
 pub mod channel;
+pub mod fleet;
 pub mod kind;
 pub mod message;
 pub mod metrics;

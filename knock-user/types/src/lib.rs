@@ -10,6 +10,7 @@ pub mod control;
 pub mod counters;
 pub mod datagram;
 pub mod event;
+pub mod fleet;
 pub mod history;
 pub mod interface;
 pub mod names;
