@@ -11,6 +11,7 @@ mod close;
 mod control;
 mod detach;
 mod first_process;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
 mod history;
@@ -43,6 +44,7 @@ use self::{
     client::ClientCommand,
     close::Close,
     detach::Detach,
+    fleet::FleetCommand,
     history::History,
     import::{fwknop::ImportFwknop, knockd::ImportKnockd},
     init::Init,
@@ -50,6 +52,9 @@ use self::{
     run::Run,
     tap::Tap,
 };
+
+/// What a program without the feature `fleet` says.
+const NO_FLEET: &str = "this knockd was built without the feature `fleet`: install a package, which has it, or remove [fleet]";
 
 const AFTER_HELP: &str = include_str!("after_help.txt");
 
@@ -125,6 +130,11 @@ enum Command {
     Open(Open),
     /// Close doors of an address at once
     Close(Close),
+    /// Prepare and watch a fleet: several nodes whose knocks and doors are one
+    Fleet {
+        #[command(subcommand)]
+        command: FleetCommand,
+    },
     /// Remove the gate, which stays in force when knockd exits, and every lease in it
     Detach(Detach),
 }
@@ -174,6 +184,7 @@ impl Cli {
             Command::History(history) => history.execute(),
             Command::Open(open) => open.execute(),
             Command::Close(close) => close.execute(),
+            Command::Fleet { command } => command.execute(),
             Command::Detach(detach) => detach.execute(),
         }
     }

@@ -61,6 +61,9 @@ impl Run {
             path: self.config.path.clone(),
             interfaces,
         };
+        if config.fleet.is_some() && !cfg!(feature = "fleet") {
+            bail!("{}", crate::NO_FLEET);
+        }
         if config.interfaces.is_empty() && self.lines.is_none() {
             bail!(
                 "no interface to listen on: give --iface IF, or set `interfaces` in {}",

@@ -9,7 +9,7 @@ use anyhow::Result;
 use knock_common::counters::Outcome;
 use knockd_types::status::{GateStatus, Status, Traffic};
 
-use crate::{args::ViewArgs, control};
+use crate::{args::ViewArgs, control, fleet};
 
 /// Prints the daemon's status as text or as one line of JSON.
 ///
@@ -47,6 +47,9 @@ fn write(text: &mut String, status: &Status) -> fmt::Result {
         text.push_str(
             "Landlock is not available: the listener is confined by less (see the log)\n",
         );
+    }
+    if let Some(fleet) = &status.fleet {
+        writeln!(text, "{}", fleet::status::summary(fleet))?;
     }
     if let Some(gate) = &status.gate {
         write_gate(text, gate)?;

@@ -3,6 +3,7 @@
 mod accounts;
 mod clients;
 mod doors;
+mod fleet;
 mod gate;
 
 use std::{
@@ -79,6 +80,7 @@ impl<'a> Checker<'a> {
             window,
             file.limits.leases.clone().into(),
         );
+        let fleet = file.fleet.and_then(|fleet| self.fleet(fleet));
         let user = file.user.as_ref().and_then(|user| self.user(user));
         self.listener = user
             .clone()
@@ -114,6 +116,7 @@ impl<'a> Checker<'a> {
             metrics: file.metrics.map(|metrics| metrics::Settings {
                 listen: metrics.listen.into(),
             }),
+            fleet,
         })
     }
 

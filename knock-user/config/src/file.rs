@@ -6,7 +6,7 @@ use std::{
 };
 
 use knock_common::{gate, settings};
-use knockd_types::rules::Port;
+use knockd_types::{fleet::WhenUnreachable, rules::Port};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -16,8 +16,8 @@ use crate::{
     template::Template,
     value::{
         Base, ClientNetwork, History, Include, Interface, Ipv4PrefixLen, Ipv6PrefixLen, Lease,
-        Leases, Listen, MaxSkew, Moment, Name, Network, PinDir, PublicKey, Sequence,
-        SequenceTimeout, UdpIdle,
+        Leases, Listen, MaxSkew, Moment, Name, Network, Node, Patience, PinDir, Prefix, PublicKey,
+        Sequence, SequenceTimeout, Server, ServerName, UdpIdle,
     },
 };
 
@@ -41,6 +41,7 @@ pub(super) struct Config {
     pub(super) datagram: Option<Datagram>,
     pub(super) gate: Option<Gate>,
     pub(super) metrics: Option<Metrics>,
+    pub(super) fleet: Option<Fleet>,
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
@@ -104,6 +105,24 @@ pub(super) struct Gate {
 #[serde(deny_unknown_fields)]
 pub(super) struct Metrics {
     pub(super) listen: Listen,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fleet {
+    pub(super) engine: Spanned<Vec<Server>>,
+    pub(super) server_name: ServerName,
+    pub(super) ca: Spanned<PathBuf>,
+    pub(super) certificate: Spanned<PathBuf>,
+    pub(super) certificate_key: Spanned<PathBuf>,
+    pub(super) key_file: Spanned<PathBuf>,
+    pub(super) node: Option<Node>,
+    #[serde(default)]
+    pub(super) prefix: Prefix,
+    #[serde(default)]
+    pub(super) when_unreachable: WhenUnreachable,
+    #[serde(default)]
+    pub(super) patience: Patience,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -223,6 +242,8 @@ pub(super) struct Door {
     pub(super) require_binding: bool,
     #[serde(default)]
     pub(super) allow_other: bool,
+    #[serde(rename = "where", default)]
+    pub(super) place: Place,
     pub(super) user: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
 }
@@ -231,6 +252,15 @@ impl Door {
     fn default_lease() -> Lease {
         Lease::HALF_A_MINUTE
     }
+}
+
+/// On which nodes of the fleet a door opens.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Place {
+    #[default]
+    Everywhere,
+    Here,
 }
 
 #[derive(Default, Deserialize)]

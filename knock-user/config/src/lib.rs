@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 
 pub use self::model::{
-    Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Gate,
-    Limits, MAX_SOCKET_PATH, NEW_EXTENSION, NO_CLIENT, OnStop,
+    Client, Config, DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_SOCKET, DEFAULT_STATE_DIR, Door, Fleet,
+    Gate, Limits, MAX_SOCKET_PATH, NEW_EXTENSION, NO_CLIENT, OnStop,
 };
 use self::{
     check::Checker,
@@ -110,6 +110,22 @@ pub fn state_dir(path: &Path) -> Result<PathBuf> {
     let table = table.with_context(describe)?;
     let state_dir = table.get("state_dir").and_then(toml::Value::as_str);
     Ok(state_dir.unwrap_or(DEFAULT_STATE_DIR).into())
+}
+
+/// The `key_file` of `[fleet]` in the configuration at `path`, if there is a `[fleet]`. For
+/// `knockd fleet init`, which makes the file before the configuration is valid.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read or is not TOML.
+pub fn fleet_key_file(path: &Path) -> Result<Option<PathBuf>> {
+    let text = read(path)?;
+    // The error's own text quotes the line, which may contain a secret sequence.
+    let table: Result<toml::Table, toml::de::Error> = text.parse();
+    let table = table.map_err(|error| anyhow!("{}: {}", path.display(), error.message()))?;
+    let file = table.get("fleet").and_then(|fleet| fleet.get("key_file"));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    Ok(file.and_then(toml::Value::as_str).map(|file| folder.join(file)))
 }
 
 /// Whether `name` is a valid name for a client or a door.

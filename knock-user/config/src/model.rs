@@ -15,6 +15,7 @@ use knock_common::{
 use knockd_types::{
     account::Account,
     conditions::Conditions,
+    fleet::{Engine, FleetKey, WhenUnreachable},
     interface::Wanted,
     policy::{PreviousKey, Secret},
     rules::{Opening, Port, Rules},
@@ -80,6 +81,23 @@ pub struct Config {
     pub gate: Option<Gate>,
     /// The metrics endpoint, if there is one.
     pub metrics: Option<metrics::Settings>,
+    /// The fleet that this daemon is a node of, if it is one.
+    pub fleet: Option<Fleet>,
+}
+
+/// A fleet: several daemons whose knocks and doors are one.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// How its engine is reached.
+    pub engine: Engine,
+    /// The key of the fleet.
+    pub key: FleetKey,
+    /// The name of this node.
+    pub node: String,
+    /// What happens to a knock whose claim is not acknowledged in time.
+    pub when_unreachable: WhenUnreachable,
+    /// How long a knock waits for its claim.
+    pub patience: Duration,
 }
 
 /// The gate: ports that the eBPF program keeps closed.
@@ -174,6 +192,9 @@ pub struct Door {
     pub require_binding: bool,
     /// Whether a datagram may open the door for another address than its own.
     pub allow_other: bool,
+    /// Whether the door opens on every node of the fleet. Otherwise it opens on the node that has
+    /// received the knock.
+    pub everywhere: bool,
     /// The user and group that the commands run as. `None`: those of knockd.
     pub account: Option<Account>,
 }

@@ -43,10 +43,12 @@ macro_rules! checked {
     };
 }
 
+mod fleet;
 mod moment;
 mod network;
 
 pub(super) use self::{
+    fleet::{Node, Patience, Prefix, Server, ServerName},
     moment::Moment,
     network::{ClientNetwork, Network},
 };

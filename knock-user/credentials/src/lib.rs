@@ -1,6 +1,7 @@
 //! Key files, passphrases and invitations, shared by the client and the daemon.
 
 pub mod access;
+pub mod fleet_key;
 pub mod host;
 pub mod invitation;
 pub mod key_file;

@@ -28,11 +28,15 @@ pub enum RequestKind {
     Notify = 10,
     /// Close a door, for an accepted knock that asks for it.
     Withdraw = 11,
+    /// Open a door that a knock at another node of the fleet has opened.
+    Mirror = 12,
+    /// Close everything that a client has open, because the fleet has revoked its key.
+    Expel = 13,
 }
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Ready,
         Self::Open,
         Self::Close,
@@ -44,6 +48,8 @@ impl RequestKind {
         Self::Alive,
         Self::Notify,
         Self::Withdraw,
+        Self::Mirror,
+        Self::Expel,
     ];
 
     /// The byte that stands for it in a packet.
@@ -73,6 +79,8 @@ impl RequestKind {
             Self::Alive => "alive",
             Self::Notify => "notify",
             Self::Withdraw => "withdraw",
+            Self::Mirror => "mirror",
+            Self::Expel => "expel",
         }
     }
 }
@@ -91,7 +99,7 @@ mod tests {
     fn each_kind_has_a_byte_and_a_name_of_its_own() {
         for byte in 0..=u8::MAX {
             let kind = RequestKind::from_byte(byte);
-            assert_eq!(kind.is_some(), (1..=11).contains(&byte), "{byte}");
+            assert_eq!(kind.is_some(), (1..=13).contains(&byte), "{byte}");
             assert!(kind.is_none_or(|kind| kind.to_byte() == byte), "{byte}");
         }
         let mut names = RequestKind::ALL.map(RequestKind::name).to_vec();

@@ -7,10 +7,13 @@ use knockd_runtime::log;
 use knockd_types::{
     counters::Counters,
     event::Notice,
+    fleet::{FleetKey, WhenUnreachable},
     policy::Policy,
     status::{Attachment, DoorStatus, GateStatus, Refusal},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::fleet::Hex;
 
 /// A message of the supervisor to the listener.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +48,9 @@ pub enum Message {
     /// A metrics exporter was started. The listener's end of the [channel](crate::metrics) to it
     /// comes as a file descriptor.
     Exporter,
+    /// A fleet process was started. The listener's end of the [channel](crate::fleet) to it comes as
+    /// a file descriptor.
+    Fleet,
 }
 
 /// An effect of a knock.
@@ -90,6 +96,23 @@ pub struct ListenerConfig {
     pub sources: NonZeroUsize,
     /// The clients, the doors, and which client may open which door.
     pub auth: Policy,
+    /// The fleet, if this daemon is a node of one.
+    pub fleet: Option<FleetConfig>,
+}
+
+/// A node's part of a fleet.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FleetConfig {
+    /// The key of the fleet.
+    pub key: FleetKey,
+    /// The name of this node.
+    pub node: String,
+    /// What happens to a knock whose claim is not acknowledged in time.
+    pub when_unreachable: WhenUnreachable,
+    /// How long a knock waits for its claim.
+    pub patience: Duration,
+    /// A digest of what has to be the same on every node. The fleet's key is needed to make it.
+    pub digest: Hex<16>,
 }
 
 impl ListenerConfig {
@@ -101,6 +124,7 @@ impl ListenerConfig {
         sequence_timeout: Duration,
         sources: NonZeroUsize,
         auth: Policy,
+        fleet: Option<FleetConfig>,
     ) -> Self {
         Self {
             window_base: window.base(),
@@ -108,6 +132,7 @@ impl ListenerConfig {
             sequence_timeout,
             sources,
             auth,
+            fleet,
         }
     }
 

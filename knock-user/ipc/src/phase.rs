@@ -44,7 +44,9 @@ impl Phase {
             | RequestKind::Ended
             | RequestKind::Alive
             | RequestKind::Notify
-            | RequestKind::Withdraw => matches!(self, Self::Running),
+            | RequestKind::Withdraw
+            | RequestKind::Mirror
+            | RequestKind::Expel => matches!(self, Self::Running),
         }
     }
 }
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     /// Kind, and whether it is allowed while starting, running and stopping.
-    const TABLE: [(RequestKind, [bool; 3]); 11] = [
+    const TABLE: [(RequestKind, [bool; 3]); 13] = [
         (RequestKind::Ready, [true, false, false]),
         (RequestKind::Open, [false, true, false]),
         (RequestKind::Close, [false, true, false]),
@@ -76,6 +78,8 @@ mod tests {
         (RequestKind::Alive, [false, true, false]),
         (RequestKind::Notify, [false, true, false]),
         (RequestKind::Withdraw, [false, true, false]),
+        (RequestKind::Mirror, [false, true, false]),
+        (RequestKind::Expel, [false, true, false]),
     ];
 
     #[test]

@@ -42,6 +42,10 @@ pub enum Request {
     Open(OpenDoor),
     /// Close a door, for an accepted knock that asks for it.
     Withdraw(WithdrawDoor),
+    /// Open a door that a knock at another node of the fleet has opened.
+    Mirror(MirrorDoor),
+    /// Close everything that a client has open, because the fleet has revoked its key.
+    Expel(ExpelClient),
     /// Close doors, for the administrator.
     Close(CloseDoors),
     /// Reload the configuration.
@@ -90,6 +94,28 @@ pub struct WithdrawDoor {
     pub client: u32,
     /// The address that the door is open for.
     pub source: IpAddr,
+}
+
+/// Opens a door that a knock at another node of the fleet has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirrorDoor {
+    /// The door's number.
+    pub door: u32,
+    /// The client's number.
+    pub client: u32,
+    /// The address that the door is opened for.
+    pub source: IpAddr,
+    /// What is left of the lease, in whole seconds.
+    pub lease: Duration,
+    /// The address that the knock came from.
+    pub sender: IpAddr,
+}
+
+/// Closes everything that a client has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpelClient {
+    /// The client's number.
+    pub client: u32,
 }
 
 /// Closes doors.
@@ -171,6 +197,8 @@ impl Request {
             Self::Ready => RequestKind::Ready,
             Self::Open(_) => RequestKind::Open,
             Self::Withdraw(_) => RequestKind::Withdraw,
+            Self::Mirror(_) => RequestKind::Mirror,
+            Self::Expel(_) => RequestKind::Expel,
             Self::Close(_) => RequestKind::Close,
             Self::Reload(_) => RequestKind::Reload,
             Self::Report(_) => RequestKind::Report,
@@ -206,6 +234,18 @@ impl Request {
                 door: withdraw.door,
                 client: withdraw.client,
                 source: octets(withdraw.source),
+                ..none
+            },
+            Self::Mirror(mirror) => Fields {
+                door: mirror.door,
+                client: mirror.client,
+                source: octets(mirror.source),
+                seconds: mirror.lease.as_secs(),
+                sender: octets(mirror.sender),
+                ..none
+            },
+            Self::Expel(expel) => Fields {
+                client: expel.client,
                 ..none
             },
             Self::Close(close) => Fields {
@@ -260,6 +300,16 @@ impl Request {
                 door,
                 client: fields.client,
                 source: host(fields.source)?,
+            }),
+            RequestKind::Mirror => Self::Mirror(MirrorDoor {
+                door,
+                client: fields.client,
+                source: host(fields.source)?,
+                lease: fields.lease()?,
+                sender: host(fields.sender)?,
+            }),
+            RequestKind::Expel => Self::Expel(ExpelClient {
+                client: fields.client,
             }),
             RequestKind::Close => Self::Close(CloseDoors {
                 query,

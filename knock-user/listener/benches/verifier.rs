@@ -76,6 +76,7 @@ fn authenticator(clients: usize, random: &mut fastrand::Rng) -> Authenticator {
         max_lease: Duration::from_secs(30),
         require_binding: false,
         allow_other: false,
+        everywhere: true,
     };
     Authenticator::new(&Policy {
         clients,

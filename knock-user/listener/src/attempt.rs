@@ -145,6 +145,13 @@ impl Listener {
                 return false;
             }
         };
+        let number = self.config.auth.clients[verified.client].number;
+        if self.fleet.as_ref().is_some_and(|fleet| fleet.is_revoked(number)) {
+            self.counters.refused_revoked += 1;
+            let detail = "the fleet has revoked this client's key".to_owned();
+            self.refuse(arrival.source, Reason::Revoked, Some(verified.client), detail);
+            return false;
+        }
         if let Some(single_use) = verified.single_use
             && !self.enter(&verified, &single_use, arrival)
         {
@@ -163,44 +170,50 @@ impl Listener {
         true
     }
 
-    /// Writes the accepted knocks to the replay store, all at once, and returns the requests for the
-    /// supervisor. If they cannot be written, they are refused.
-    pub(super) fn commit_knocks(&mut self) -> Vec<Request> {
-        let knocks = std::mem::take(&mut self.accepted_knocks);
+    /// Writes the accepted knocks to the replay store, all at once, and returns them. If they cannot be
+    /// written, they are refused.
+    pub(super) fn commit_knocks(&mut self) -> Vec<AcceptedKnock> {
+        let mut knocks = std::mem::take(&mut self.accepted_knocks);
         let committed = self.store.as_mut().map_or(Ok(()), ReplayStore::commit);
-        let mut requests = Vec::with_capacity(knocks.len());
-        for AcceptedKnock {
-            request,
-            source,
-            single_use,
-            is_bound,
-            old_key,
-        } in knocks
-        {
-            match (&committed, single_use) {
-                (Err(error), Some(SingleUse { id, .. })) => {
-                    self.accepted.pop(&id);
-                    self.refuse_unstored(
-                        source,
-                        &format!("the replay store has failed: {error:#}"),
-                    );
-                }
-                (_, single_use) => {
-                    self.counters.accepted += 1;
-                    if let (Request::Open(open), Some(single_use), true) =
-                        (&request, single_use, is_bound)
-                    {
-                        let key = (open.client, open.source, open.at);
-                        self.returnable.put(key, single_use);
-                    }
-                    if let Some(old_key) = old_key {
-                        self.report_old_key(source, &old_key);
-                    }
-                    requests.push(request);
-                }
-            }
+        if let Err(error) = committed {
+            let error = format!("the replay store has failed: {error:#}");
+            knocks.retain(|knock| {
+                let Some(SingleUse { id, .. }) = knock.single_use else {
+                    return true;
+                };
+                self.accepted.pop(&id);
+                self.refuse_unstored(knock.source, &error);
+                false
+            });
         }
-        requests
+        knocks
+    }
+
+    /// Counts a knock that is accepted for good. Returns the request for the supervisor.
+    pub(super) fn accept(&mut self, knock: AcceptedKnock) -> Request {
+        self.counters.accepted += 1;
+        // A claim cannot be given back.
+        if let (Request::Open(open), Some(single_use), true, None) =
+            (&knock.request, knock.single_use, knock.is_bound, &self.fleet)
+        {
+            let key = (open.client, open.source, open.at);
+            self.returnable.put(key, single_use);
+        }
+        if let Some(old_key) = knock.old_key {
+            self.report_old_key(knock.source, &old_key);
+        }
+        knock.request
+    }
+
+    /// The index of the client that a request is for.
+    pub(super) fn client_of(&self, request: &Request) -> Option<usize> {
+        let number = match request {
+            Request::Open(open) => open.client,
+            Request::Withdraw(withdraw) => withdraw.client,
+            _ => return None,
+        };
+        let mut clients = self.config.auth.clients.iter();
+        clients.position(|client| client.number == number)
     }
 
     /// Reports that the supervisor has no room for the door that a knock asked for.

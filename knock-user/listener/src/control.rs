@@ -145,6 +145,10 @@ pub(crate) async fn answer(
             let refusal = "only root may list leases, open or close doors, and reload: use sudo";
             send(&mut writing, &CommandReply::Error(refusal.into())).await
         }
+        ["fleet-leases"] => {
+            let leases = send_query(queries, Query::FleetLeases).await?;
+            send(&mut writing, &leases).await
+        }
         ["leases"] => {
             let leases = send_query(queries, Query::Leases).await?;
             send(&mut writing, &leases).await
@@ -152,8 +156,18 @@ pub(crate) async fn answer(
         ref fields => {
             let outcome = match *fields {
                 ["reload"] => send_query(queries, Query::Reload).await?,
-                ["close", source] => close(queries, source, None).await?,
-                ["close", source, door] => close(queries, source, Some(door)).await?,
+                ["close", source] => close(queries, Query::Close, source, None).await?,
+                ["close", source, door] => {
+                    close(queries, Query::Close, source, Some(door)).await?
+                }
+                ["fleet-close", source] => close(queries, Query::FleetClose, source, None).await?,
+                ["fleet-close", source, door] => {
+                    close(queries, Query::FleetClose, source, Some(door)).await?
+                }
+                ["fleet-revoke", client] => {
+                    let client = client.to_owned();
+                    send_query(queries, |reply| Query::FleetRevoke(client, reply)).await?
+                }
                 ["open", source, door] => open(queries, source, door, None).await?,
                 ["open", source, door, seconds] => {
                     open(queries, source, door, Some(seconds)).await?
@@ -183,12 +197,17 @@ async fn send_query<T>(
     answer.await.context("the daemon is stopping")
 }
 
-async fn close(queries: &mpsc::Sender<Query>, source: &str, door: Option<&str>) -> Result<Outcome> {
+async fn close(
+    queries: &mpsc::Sender<Query>,
+    query: impl FnOnce(CloseRequest, oneshot::Sender<Outcome>) -> Query,
+    source: &str,
+    door: Option<&str>,
+) -> Result<Outcome> {
     let request = CloseRequest {
         source: source.parse::<IpAddr>()?.to_canonical(),
         door: door.map(str::to_owned),
     };
-    send_query(queries, |reply| Query::Close(request, reply)).await
+    send_query(queries, |reply| query(request, reply)).await
 }
 
 async fn open(

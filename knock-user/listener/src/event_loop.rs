@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::{
     assembler::{Candidates, PendingLookup},
     auth::Authenticator,
+    claims,
     query::Query,
     replay_store::MAX_BATCH,
     scattered::Scattered,
@@ -49,6 +50,7 @@ impl Listener {
                     self.log_refusal_sums();
                 }
                 Some(query) = queries.recv() => self.handle_query(query).await?,
+                wake = claims::next(&mut self.fleet) => self.wake_fleet(wake).await?,
                 input = self.source.next(&mut batch) => match input? {
                     Input::Events => {
                         self.flush_kernel_log().await?;
@@ -97,6 +99,11 @@ impl Listener {
                     warn!("the channel to the metrics exporter cannot be used: {error:#}");
                 }
             }
+            Message::Fleet => {
+                let fleet = self.fleet.as_mut().context("there is no fleet")?;
+                let channel = files.into_iter().next();
+                fleet.connect(channel.context("its file descriptor is missing")?)?;
+            }
         }
         Ok(())
     }
@@ -109,6 +116,9 @@ impl Listener {
         self.decrypted.clear();
         self.assembler
             .set_limits(config.sequence_timeout, config.sources);
+        if let (Some(fleet), Some(changed)) = (&mut self.fleet, &config.fleet) {
+            fleet.reconfigure(changed, &config.auth, config.max_skew);
+        }
         self.config = config;
         self.open_store()?;
         let Source::Rings(rings) = &mut self.source else {
@@ -198,9 +208,14 @@ impl Listener {
         self.commit().await
     }
 
-    /// Commits the accepted knocks, and sends their requests to the supervisor.
+    /// Commits the accepted knocks, and claims them or sends their requests to the supervisor.
     async fn commit(&mut self) -> Result<()> {
-        for request in self.commit_knocks() {
+        let knocks = self.commit_knocks();
+        if self.fleet.is_some() {
+            return self.claim(knocks).await;
+        }
+        for knock in knocks {
+            let request = self.accept(knock);
             self.supervisor
                 .send(&request)
                 .await

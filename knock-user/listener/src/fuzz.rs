@@ -106,6 +106,15 @@ fn reply(query: Query) -> &'static str {
             assert_eq!(request.source, request.source.to_canonical());
             ("close\t", reply)
         }
+        Query::FleetClose(request, reply) => {
+            assert_eq!(request.source, request.source.to_canonical());
+            ("fleet-close\t", reply)
+        }
+        Query::FleetRevoke(_, reply) => ("fleet-revoke\t", reply),
+        Query::FleetLeases(reply) => {
+            let _ = reply.send(Vec::new());
+            return "fleet-leases";
+        }
         Query::Reload(reply) => ("reload", reply),
     };
     let _ = reply.send(Ok(Vec::new()));

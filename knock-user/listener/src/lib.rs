@@ -7,9 +7,11 @@
 pub mod assembler;
 mod attempt;
 pub mod auth;
+mod claims;
 mod control;
 mod decrypted;
 mod event_loop;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
 mod log_limit;

@@ -30,6 +30,13 @@ impl Listener {
             Query::Verdicts(reply) => self.subscribe(reply).await,
             Query::Open(request, reply) => self.open_door(&request, reply).await,
             Query::Close(request, reply) => self.close_doors(&request, reply).await,
+            Query::FleetClose(request, reply) => self.fleet_close(&request, reply).await,
+            Query::FleetRevoke(client, reply) => self.revoke_everywhere(&client, reply).await,
+            Query::FleetLeases(reply) => {
+                // Fails if the administrator has left.
+                let _ = reply.send(self.fleet_leases());
+                Ok(())
+            }
             Query::Reload(reply) => self.reload(reply).await,
         }
     }

@@ -3,7 +3,7 @@
 use knockd_ipc::metrics::Snapshot;
 use knockd_types::{
     control::{CloseRequest, OpenRequest},
-    status::{DoorStatus, Status},
+    status::{DoorStatus, FleetLease, Status},
 };
 use tokio::sync::oneshot;
 
@@ -29,6 +29,12 @@ pub(crate) enum Query {
     Open(OpenRequest, oneshot::Sender<Outcome>),
     /// Close doors.
     Close(CloseRequest, oneshot::Sender<Outcome>),
+    /// Close doors on every node of the fleet, and answer when they have read it.
+    FleetClose(CloseRequest, oneshot::Sender<Outcome>),
+    /// Revoke the key of the client of this name on every node of the fleet.
+    FleetRevoke(String, oneshot::Sender<Outcome>),
+    /// The doors that the fleet has opened, or that there is no fleet.
+    FleetLeases(oneshot::Sender<Vec<FleetLease>>),
     /// Reload the configuration.
     Reload(oneshot::Sender<Outcome>),
 }

@@ -16,6 +16,7 @@ use crate::{
     assembler::Assembler,
     auth::{Authenticator, SingleUse},
     decrypted::DecryptedDatagrams,
+    fleet::Fleet,
     log_limit::Refusals,
     metrics::Metrics,
     pending::PendingQueries,
@@ -133,7 +134,8 @@ async fn next_datagrams(
     }
 }
 
-/// An accepted knock that is not on disk yet.
+/// An accepted knock that has had no effect yet.
+#[derive(Debug)]
 pub(crate) struct AcceptedKnock {
     pub(crate) request: Request,
     pub(crate) source: IpAddr,
@@ -145,6 +147,7 @@ pub(crate) struct AcceptedKnock {
 }
 
 /// The key that a client had before.
+#[derive(Debug)]
 pub(crate) struct OldKey {
     /// The index of the client.
     pub(crate) client: usize,
@@ -178,6 +181,8 @@ pub(crate) struct Listener {
     pub(crate) decrypted: DecryptedDatagrams,
     /// The accepted knocks of the current batch.
     pub(crate) accepted_knocks: Vec<AcceptedKnock>,
+    /// `None` if this daemon is no node of a fleet.
+    pub(crate) fleet: Option<Fleet>,
     pub(crate) refusals: Refusals,
     pub(crate) wall_clock: WallClock,
     pub(crate) reporter: Reporter,
@@ -214,6 +219,10 @@ impl Listener {
             pace: Pace::default(),
             untried: 0,
             authenticator: Authenticator::new(&config.auth),
+            fleet: config
+                .fleet
+                .as_ref()
+                .map(|fleet| Fleet::new(fleet, &config.auth, config.max_skew)),
             config,
             store: None,
             store_path,

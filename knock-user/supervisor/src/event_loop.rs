@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::{
     allowed::Allowed,
     child,
-    exporter_process::ExporterEvent,
+    helper_process::HelperEvent,
     listener_config::listener_config,
     listener_process::Launch,
     resources::Sockets,
@@ -101,7 +101,8 @@ impl Supervisor {
                     Received::Invalid(invalid) => self.listener.kill(&invalid),
                     Received::Closed => self.listener.reap().await?,
                 },
-                event = self.exporter.next_event() => self.handle_exporter(event),
+                event = self.exporter.process.next_event() => self.handle_exporter(event),
+                event = self.fleet.process.next_event() => self.handle_fleet(event),
                 logged = kernel_log => {
                     logged?;
                     self.datapath.flush_kernel_log();
@@ -119,8 +120,9 @@ impl Supervisor {
     }
 
     fn start_listener(&mut self, sockets: &Sockets) -> Result<()> {
-        // An exporter is connected to one listener.
-        self.exporter.wait_for_listener();
+        // Each is connected to one listener.
+        self.exporter.process.wait_for_listener();
+        self.fleet.process.wait_for_listener();
         let Self {
             listener,
             config,
@@ -160,28 +162,49 @@ impl Supervisor {
                 files,
             })
         })?;
-        // An exporter is connected to one listener, so a new listener needs a new exporter.
+        // Each is connected to one listener, so a new listener needs new ones.
         self.start_exporter();
+        self.start_fleet();
         Ok(())
     }
 
     /// Starts the exporter, if there is to be one, and gives the listener its end of the channel.
     fn start_exporter(&mut self) {
         if !self.listener.is_running() {
-            self.exporter.wait_for_listener();
+            self.exporter.process.wait_for_listener();
         } else if let Some(channel) = self.exporter.start(&self.config) {
             self.listener.send_with(Message::Exporter, vec![channel]);
         }
     }
 
     /// Handles an event of the exporter.
-    fn handle_exporter(&mut self, event: ExporterEvent) {
+    fn handle_exporter(&mut self, event: HelperEvent) {
         match event {
-            ExporterEvent::Exited(status) if self.listener.is_running() => {
-                self.exporter.reap(status);
+            HelperEvent::Exited(status) if self.listener.is_running() => {
+                self.exporter.process.reap(status);
             }
-            ExporterEvent::Exited(_) => self.exporter.wait_for_listener(),
-            ExporterEvent::Due => self.start_exporter(),
+            HelperEvent::Exited(_) => self.exporter.process.wait_for_listener(),
+            HelperEvent::Due => self.start_exporter(),
+        }
+    }
+
+    /// Starts the fleet process, if there is to be one, and gives the listener its end of the channel.
+    fn start_fleet(&mut self) {
+        if !self.listener.is_running() {
+            self.fleet.process.wait_for_listener();
+        } else if let Some(channel) = self.fleet.start(&self.config) {
+            self.listener.send_with(Message::Fleet, vec![channel]);
+        }
+    }
+
+    /// Handles an event of the fleet process.
+    fn handle_fleet(&mut self, event: HelperEvent) {
+        match event {
+            HelperEvent::Exited(status) if self.listener.is_running() => {
+                self.fleet.process.reap(status);
+            }
+            HelperEvent::Exited(_) => self.fleet.process.wait_for_listener(),
+            HelperEvent::Due => self.start_fleet(),
         }
     }
 
@@ -198,7 +221,8 @@ impl Supervisor {
         };
         self.close_doors(stop, gate_stays).await;
         self.listener.stop().await;
-        self.exporter.stop().await;
+        self.exporter.process.stop().await;
+        self.fleet.process.stop().await;
     }
 
     /// Only closes the doors that a previous daemon left open. If `gate_stays`, doors without a closing

@@ -151,6 +151,11 @@ impl Ledger {
         self.doors.open()
     }
 
+    /// This door as it is open to this source.
+    pub(crate) fn open_door(&self, key: DoorKey) -> Option<OpenDoor> {
+        self.doors.get(&key)
+    }
+
     /// Whether this door is open to this source.
     pub(crate) fn has_open(&self, key: DoorKey) -> bool {
         self.doors.get(&key).is_some()

@@ -5,7 +5,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `listener_process` | the listener: start, restarts, phase, messages |
-//! | `exporter_process` | the metrics exporter: start, restarts |
+//! | `exporter_process`, `fleet_process` | the optional processes: what they are started with |
+//! | `helper_process` | the start and restarts of an optional process |
 //! | `datapath` | the source of SYNs, the gate's leases, pins and interfaces |
 //! | `ledger` | doors, clients, the lease journal and commands |
 //! | `reload` | reloads in progress, and the checks of a reloaded configuration |
@@ -29,8 +30,11 @@ pub mod exec;
 mod exporter_process;
 #[cfg(test)]
 mod fixture;
+mod fleet_digest;
+mod fleet_process;
 #[doc(hidden)]
 pub mod fuzz;
+mod helper_process;
 mod history;
 mod lease_gate;
 mod lease_journal;

@@ -2,10 +2,10 @@
 
 use knock_common::protocol::identity::PrivateKey;
 use knockd_config::Config;
-use knockd_ipc::message::ListenerConfig;
+use knockd_ipc::message::{FleetConfig, ListenerConfig};
 use knockd_types::policy::{Client, Door, Policy, ServerKey};
 
-use crate::catalog::Catalog;
+use crate::{catalog::Catalog, fleet_digest};
 
 /// The listener's part of `config`, with the numbers of `catalog`.
 pub(crate) fn listener_config(config: &Config, catalog: &Catalog) -> ListenerConfig {
@@ -30,6 +30,7 @@ pub(crate) fn listener_config(config: &Config, catalog: &Catalog) -> ListenerCon
         max_lease: door.max_lease,
         require_binding: door.require_binding,
         allow_other: door.allow_other,
+        everywhere: door.everywhere,
     });
     // The listener decrypts nothing but datagrams with the server's key.
     let server = config
@@ -42,11 +43,19 @@ pub(crate) fn listener_config(config: &Config, catalog: &Catalog) -> ListenerCon
         doors: doors.collect(),
         server,
     };
+    let fleet = config.fleet.as_ref().map(|fleet| FleetConfig {
+        key: fleet.key.clone(),
+        node: fleet.node.clone(),
+        when_unreachable: fleet.when_unreachable,
+        patience: fleet.patience,
+        digest: fleet_digest::digest(config, fleet),
+    });
     ListenerConfig::new(
         config.window,
         config.max_skew,
         config.sequence_timeout,
         config.limits.sources,
         auth,
+        fleet,
     )
 }

@@ -143,6 +143,20 @@ impl Reload {
     }
 }
 
+/// Whether a reload leaves the fleet as it is, but for what the listener can change.
+fn is_same_fleet(current: &Config, next: &Config) -> bool {
+    match (&current.fleet, &next.fleet) {
+        (None, None) => true,
+        (Some(current), Some(next)) => {
+            current.node == next.node
+                && current.key.expose() == next.key.expose()
+                && current.patience == next.patience
+                && current.engine == next.engine
+        }
+        _ => false,
+    }
+}
+
 /// Checks that a reload from `current` to `next` changes nothing that requires a restart.
 ///
 /// # Errors
@@ -164,6 +178,7 @@ pub(crate) fn require_same(current: &Config, next: &Config, fixed: Fixed) -> Res
         ("gate.pin_dir", moves_pins),
         ("metrics", current.metrics != next.metrics),
         ("user", current.user != next.user),
+        ("fleet", !is_same_fleet(current, next)),
         ("window", fixed.reads_lines && current.window != next.window),
     ] {
         if differs {

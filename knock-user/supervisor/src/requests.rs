@@ -2,6 +2,7 @@
 //! an administrator can cause has its own file.
 
 mod close;
+mod fleet;
 mod flush;
 mod lifecycle;
 mod open;
@@ -21,6 +22,8 @@ impl Supervisor {
             Request::Ready => self.listener_ready(),
             Request::Open(request) => self.open(request),
             Request::Withdraw(request) => self.withdraw(request),
+            Request::Mirror(request) => self.mirror(request),
+            Request::Expel(request) => self.expel(request),
             Request::Close(request) => self.close(request),
             Request::Reload(request) => self.reload(Some(request.query)),
             Request::Report(request) => self.report(request),

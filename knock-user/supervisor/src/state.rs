@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     client_expiry::ClientExpiry, datapath::Datapath, exporter_process::ExporterProcess,
+    fleet_process::FleetProcess,
     lease_store::LeaseStore, ledger::Ledger, listener_process::ListenerProcess, outbox::Outbox,
     reload::Reload, replay_dir::ReplayDir, reporter::Reporter, sd_notify::ServiceManager,
 };
@@ -22,13 +23,14 @@ use crate::{
 /// connections that may request one. The limit bounds memory, since a report of many doors is long.
 const MAX_REPORTS: usize = 64;
 
-/// The four parts of the supervisor, the optional exporter, and their shared state.
+/// The four parts of the supervisor, the optional processes, and their shared state.
 pub(crate) struct Supervisor {
     pub(crate) config: Config,
     /// Whether nothing is executed, only logged.
     pub(crate) is_dry_run: bool,
     pub(crate) listener: ListenerProcess,
     pub(crate) exporter: ExporterProcess,
+    pub(crate) fleet: FleetProcess,
     pub(crate) datapath: Datapath,
     pub(crate) ledger: Ledger,
     pub(crate) replay_dir: ReplayDir,
@@ -68,7 +70,8 @@ impl Supervisor {
         Ok(Self {
             is_dry_run: false,
             listener: ListenerProcess::new(outbox),
-            exporter: ExporterProcess::default(),
+            exporter: ExporterProcess::new(None),
+            fleet: FleetProcess::new(),
             datapath: Datapath::new(reporter.clone()),
             ledger,
             replay_dir: ReplayDir::default(),

@@ -55,6 +55,9 @@ counters! {
     accepted: "accepted knocks";
     accepted_old_key: "accepted knocks that were made with the client's previous key";
     extended: "accepted knocks for a door that was open already";
+    refused_unreachable: "knocks refused because the fleet's engine was not reached: see the log";
+    refused_revoked: "knocks of a client whose key the fleet has revoked";
+    fleet_actions: "doors opened or closed because of another node of the fleet";
     refused_doors_full: "authenticated knocks refused because too many doors are open";
     refused_gate_full: "authenticated knocks refused because the gate has no room for a lease";
     commands_succeeded: "commands that ended with exit status 0";

@@ -71,6 +71,8 @@ pub enum Via {
     Syn,
     /// A datagram.
     Datagram,
+    /// A knock at another node of the fleet.
+    Fleet,
 }
 
 /// Why a door was closed.

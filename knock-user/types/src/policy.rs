@@ -103,6 +103,8 @@ pub struct Door {
     pub require_binding: bool,
     /// Whether a datagram may open the door for another address than its own.
     pub allow_other: bool,
+    /// Whether it opens on every node of the fleet.
+    pub everywhere: bool,
 }
 
 /// What the listener verifies the knocks of a client with. `Debug` does not show secrets, and they

@@ -47,6 +47,10 @@ pub enum Reason {
     Rate,
     /// Too many doors are open.
     DoorsFull,
+    /// The fleet's engine has not acknowledged the knock's claim in time.
+    Unreachable,
+    /// The fleet has revoked the client's key.
+    Revoked,
 }
 
 impl Reason {
@@ -74,7 +78,9 @@ impl Reason {
             | Self::Repeated
             | Self::Scattered
             | Self::Rate
-            | Self::DoorsFull => false,
+            | Self::DoorsFull
+            | Self::Unreachable
+            | Self::Revoked => false,
         }
     }
 }
@@ -101,6 +107,8 @@ impl fmt::Display for Reason {
             Self::Scattered => "scattered",
             Self::Rate => "rate",
             Self::DoorsFull => "doors-full",
+            Self::Unreachable => "unreachable",
+            Self::Revoked => "revoked",
         })
     }
 }

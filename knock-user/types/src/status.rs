@@ -33,6 +33,9 @@ pub struct Status {
     pub tails: usize,
     /// Whether Landlock confines the processes that read network input.
     pub landlock: bool,
+    /// The fleet, if this daemon is a node of one.
+    #[serde(default)]
+    pub fleet: Option<FleetStatus>,
     /// The counters of the XDP program, by [`knock_common::counters::Outcome::name`]. Empty with
     /// `--lines`.
     pub kernel: BTreeMap<String, u64>,
@@ -167,4 +170,57 @@ pub struct Refusal {
     pub interface: String,
     /// An error message for the administrator.
     pub reason: String,
+}
+
+/// The state of a node's fleet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// The name of this node.
+    pub node: String,
+    /// The version of the server of the engine that it is connected to, if it is.
+    pub connected: Option<String>,
+    /// Why it is not connected, if it is not.
+    pub problem: Option<String>,
+    /// Whether every claim was read that there was at the start.
+    pub current: bool,
+    /// Knocks and commands that wait for their claims.
+    pub waiting: usize,
+    /// Doors that are open on this node alone, and claims that are made when the engine is reached.
+    pub unclaimed: usize,
+    /// The names of the clients whose key is revoked.
+    pub revoked: Vec<String>,
+    /// The nodes that were heard, this one among them.
+    pub nodes: Vec<FleetNode>,
+}
+
+/// A node of a fleet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetNode {
+    /// Its name.
+    pub node: String,
+    /// How long ago it was heard, in seconds.
+    pub seconds_ago: u64,
+    /// Its clock minus that of this node, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// Whether its clients, doors and keys are those of this node.
+    pub same_configuration: bool,
+    /// Its version.
+    pub version: String,
+}
+
+/// A door that a claim has opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetLease {
+    /// The door's name.
+    pub door: String,
+    /// The client's name.
+    pub client: String,
+    /// The address that it is open for.
+    pub source: IpAddr,
+    /// The node that has received the knock.
+    pub node: String,
+    /// Whether it is open on every node. Otherwise it is open on that node.
+    pub everywhere: bool,
+    /// The time until it closes, in seconds.
+    pub seconds_left: u64,
 }

@@ -157,6 +157,7 @@ impl Checker<'_> {
             max_lease,
             require_binding: entry.require_binding,
             allow_other: entry.allow_other,
+            everywhere: entry.place == file::Place::Everywhere,
             account,
         }
     }

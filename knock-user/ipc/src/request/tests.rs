@@ -39,8 +39,8 @@ fn requests() -> impl Strategy<Value = Request> {
         }),
         (
             any::<[u32; 3]>(),
-            [source.clone(), source],
-            lease,
+            [source.clone(), source.clone()],
+            lease.clone(),
             at,
             any::<bool>()
         )
@@ -58,6 +58,16 @@ fn requests() -> impl Strategy<Value = Request> {
                     })
                 }
             ),
+        (any::<[u32; 2]>(), [source.clone(), source], lease).prop_map(
+            |([door, client], [source, sender], lease)| Request::Mirror(MirrorDoor {
+                door,
+                client,
+                source,
+                lease,
+                sender,
+            })
+        ),
+        any::<u32>().prop_map(|client| Request::Expel(ExpelClient { client })),
     ]
 }
 
@@ -69,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_one_request_in_its_only_encoding_or_invalid(bytes: [u8; REQUEST_LEN], kind in 0..13_u8) {
+    fn any_bytes_are_one_request_in_its_only_encoding_or_invalid(bytes: [u8; REQUEST_LEN], kind in 0..15_u8) {
         let mut bytes = bytes;
         bytes[0] = kind;
         if let Ok(request) = Request::from_bytes(&bytes) {
@@ -97,7 +107,7 @@ proptest! {
 
 #[test]
 fn an_unknown_kind_is_invalid() {
-    for kind in [0, 12, 0xff] {
+    for kind in [0, 14, 0xff] {
         let mut bytes = [0; REQUEST_LEN];
         bytes[0] = kind;
         assert_eq!(Request::from_bytes(&bytes), Err(InvalidRequest::Kind(kind)));

@@ -70,6 +70,7 @@ pub(super) fn policy() -> Policy {
                 max_lease: HOUR,
                 require_binding: false,
                 allow_other: false,
+                everywhere: true,
             },
             Door {
                 number: 2,
@@ -80,6 +81,7 @@ pub(super) fn policy() -> Policy {
                 max_lease: LEASE,
                 require_binding: true,
                 allow_other: true,
+                everywhere: true,
             },
         ],
     }

@@ -25,12 +25,36 @@ impl Listener {
                 return Ok(());
             }
         };
-        let request = Request::Close(CloseDoors {
+        let close = CloseDoors {
             query: self.pending.add(PendingQuery::Command(reply)),
             door,
             source: request.source,
-        });
-        Ok(self.supervisor.send(&request).await?)
+        };
+        self.supervisor.send(&Request::Close(close)).await?;
+        // Otherwise they would be open again after a restart.
+        self.close_everywhere(&close, None).await
+    }
+
+    /// Closes doors on every node of the fleet, after checking the request.
+    pub(super) async fn fleet_close(
+        &mut self,
+        request: &CloseRequest,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<()> {
+        match self.check_close(request) {
+            Ok(door) => {
+                let close = CloseDoors {
+                    query: 0,
+                    door,
+                    source: request.source,
+                };
+                self.close_everywhere(&close, Some(reply)).await
+            }
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                Ok(())
+            }
+        }
     }
 
     /// The number of the door; `None` for all doors.

@@ -32,6 +32,7 @@ impl Listener {
             sources_in_progress: self.assembler.sources(),
             tails: self.tails,
             landlock: self.has_landlock,
+            fleet: self.fleet_status(),
             kernel: report.kernel,
             daemon: report.counters.with(&self.counters),
         }

@@ -14,6 +14,17 @@ use crate::{
     state::Supervisor,
 };
 
+/// What a knock asks for, by the numbers of the catalog.
+pub(super) struct Wanted {
+    pub(super) door: u32,
+    pub(super) client: u32,
+    /// The address that the door is opened for.
+    pub(super) source: IpAddr,
+    /// The address that the knock came from.
+    pub(super) sender: IpAddr,
+    pub(super) lease: Duration,
+}
+
 impl Supervisor {
     /// Opens a door.
     pub(super) fn open(&mut self, request: OpenDoor) {
@@ -27,31 +38,13 @@ impl Supervisor {
 
     /// Opens a door for an accepted knock, if the configuration allows it.
     fn admit(&mut self, request: &OpenDoor) -> Result<Vec<String>, Refusal> {
-        let catalog = self.ledger.catalog();
-        let door = catalog.requested_door(request.door)?;
-        let client = catalog.requested_client(request.client)?;
-        if !catalog.may_open(&self.config, client, door) {
-            return Err(Refusal::Denied(format!(
-                "client {:?} may not open door {:?}",
-                catalog.client(client),
-                catalog.door(door).name
-            )));
-        }
-        // The listener vouches for the sender only where it may differ from the address that is opened for.
-        let sender = match catalog.door(door).allow_other {
-            true => request.sender,
-            false => request.source,
-        };
-        let left = self.time_left(client, sender)?;
-        let key = DoorKey {
-            door,
+        let (key, grant) = self.granted(&Wanted {
+            door: request.door,
+            client: request.client,
             source: request.source,
-        };
-        let grant = Grant {
-            client,
-            // A reload may have lowered the limit since the knock was verified.
-            lease: request.lease.min(catalog.door(door).max_lease).min(left),
-        };
+            sender: request.sender,
+            lease: request.lease,
+        })?;
         let via = match request.is_datagram {
             true => Via::Datagram,
             false => Via::Syn,
@@ -67,8 +60,38 @@ impl Supervisor {
         Ok(Vec::new())
     }
 
-    /// The time until the client expires, in whole seconds as every lease. The listener has checked
-    /// when and from where the client may knock, but it must not be trusted with that.
+    /// What the configuration grants to a knock. The listener has checked all of it, but it must not
+    /// be trusted with that.
+    pub(super) fn granted(&self, wanted: &Wanted) -> Result<(DoorKey, Grant), Refusal> {
+        let catalog = self.ledger.catalog();
+        let door = catalog.requested_door(wanted.door)?;
+        let client = catalog.requested_client(wanted.client)?;
+        if !catalog.may_open(&self.config, client, door) {
+            return Err(Refusal::Denied(format!(
+                "client {:?} may not open door {:?}",
+                catalog.client(client),
+                catalog.door(door).name
+            )));
+        }
+        // The listener vouches for the sender only where it may differ from the address that is opened for.
+        let sender = match catalog.door(door).allow_other {
+            true => wanted.sender,
+            false => wanted.source,
+        };
+        let left = self.time_left(client, sender)?;
+        let key = DoorKey {
+            door,
+            source: wanted.source,
+        };
+        let grant = Grant {
+            client,
+            // A reload may have lowered the limit since the knock was verified.
+            lease: wanted.lease.min(catalog.door(door).max_lease).min(left),
+        };
+        Ok((key, grant))
+    }
+
+    /// The time until the client expires, in whole seconds as every lease.
     fn time_left(&self, client: usize, sender: IpAddr) -> Result<Duration, Refusal> {
         let catalog = self.ledger.catalog();
         let conditions = catalog.conditions(&self.config, client);

@@ -232,6 +232,7 @@ fn authenticator(kind: Kind, keys: &[[u8; KEY_LEN]]) -> Authenticator {
         max_lease: Duration::from_secs(30),
         require_binding: false,
         allow_other: false,
+        everywhere: true,
     };
     Authenticator::new(&Policy {
         clients,

@@ -1,0 +1,670 @@
+//! The fleet: several nodes whose knocks and doors are one.
+//!
+//! A node that accepts a knock claims it. A claim is a record in a stream of the engine, which
+//! accepts one claim of each knock. **A door opens, on every node, when its claim is read from the
+//! stream**: so a knock opens once, whichever nodes have received it, and every node sees openings
+//! and closings in the same order.
+//!
+//! The engine may take away and never give. Each record is authenticated with a key that the engine
+//! does not have, and the supervisor checks door, client and time against its own configuration. A
+//! hostile engine can withhold claims, which keeps doors closed, and it sees addresses.
+//!
+//! This module does no I/O but the channel to the fleet process. What is to be done is an
+//! [`Effect`].
+
+mod channel;
+mod keys;
+mod live;
+mod names;
+mod nodes;
+mod pending;
+mod record;
+
+use std::{collections::HashSet, os::fd::OwnedFd, time::Duration};
+
+use anyhow::Result;
+use knockd_ipc::{
+    fleet::{ClaimId, Order, Outcome, Record, Report},
+    message::FleetConfig,
+    request::{CloseDoors, ExpelClient, MirrorDoor, Request, WithdrawDoor},
+};
+use knockd_types::{
+    fleet::WhenUnreachable,
+    policy::Policy,
+    reason::Reason,
+    status::{FleetLease, FleetStatus},
+};
+use tracing::{info, warn};
+
+use self::{
+    channel::Channel,
+    keys::{Keys, Tag, tag},
+    live::{Lease, Live, Place},
+    names::Names,
+    nodes::{ConfigDigest, Nodes},
+    pending::{Pending, PendingClaim},
+    record::{Claim, Kind},
+};
+pub(crate) use self::pending::{Command, Waiting};
+use crate::state::AcceptedKnock;
+
+/// A difference of clocks that is worth a warning: leases end wrong by as much.
+const CLOCK_WARNING: Duration = Duration::from_secs(2);
+
+/// What the listener has to do.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Carry out an accepted knock.
+    Accept(AcceptedKnock),
+    /// Refuse a knock that was accepted here.
+    Refuse(AcceptedKnock, Reason, String),
+    /// Refuse this knock from now on, which another node has accepted: its identity, and when it
+    /// was made, in Unix milliseconds.
+    Remember([u8; 16], u64),
+    /// Send a request to the supervisor.
+    Request(Request),
+    /// Answer the administrator's command.
+    Answer(Command, Result<(), String>),
+}
+
+/// Whether the engine is reached.
+#[derive(Debug)]
+enum Link {
+    Connected { version: String },
+    Lost { reason: String },
+}
+
+/// The time of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// In Unix milliseconds.
+    pub(crate) unix_ms: u64,
+    /// On the clock of [`monotonic`](knockd_runtime::clock::monotonic).
+    pub(crate) monotonic: Duration,
+}
+
+/// This node's part of the fleet.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    keys: Keys,
+    node: String,
+    tag: Tag,
+    when_unreachable: WhenUnreachable,
+    patience: Duration,
+    config: ConfigDigest,
+    max_skew: Duration,
+    names: Names,
+    channel: Option<Channel>,
+    link: Link,
+    /// Whether every claim was read that there was when the fleet process was started.
+    is_current: bool,
+    pending: Pending,
+    live: Live,
+    revoked: HashSet<[u8; 16]>,
+    nodes: Nodes,
+    next_beat: Duration,
+    /// Claims that were read and are of no node of the fleet, or beyond its clock.
+    invalid: u64,
+}
+
+impl Fleet {
+    /// A node that has read nothing yet.
+    pub(crate) fn new(config: &FleetConfig, policy: &Policy, max_skew: Duration) -> Self {
+        let keys = Keys::new(&config.key);
+        Self {
+            names: Names::new(&keys, policy),
+            keys,
+            node: config.node.clone(),
+            tag: tag(&config.node),
+            when_unreachable: config.when_unreachable,
+            patience: config.patience,
+            config: config.digest,
+            max_skew,
+            channel: None,
+            link: Link::Lost {
+                reason: "the fleet process is not started yet".into(),
+            },
+            is_current: false,
+            pending: Pending::default(),
+            live: Live::default(),
+            revoked: HashSet::new(),
+            nodes: Nodes::default(),
+            next_beat: Duration::ZERO,
+            invalid: 0,
+        }
+    }
+
+    /// Adopts another configuration.
+    pub(crate) fn reconfigure(&mut self, config: &FleetConfig, policy: &Policy, max_skew: Duration) {
+        self.names = Names::new(&self.keys, policy);
+        self.when_unreachable = config.when_unreachable;
+        self.config = config.digest;
+        self.max_skew = max_skew;
+        self.next_beat = Duration::ZERO;
+    }
+
+    /// Uses the channel to a fleet process that was started. It sends the stream from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the event loop cannot wait for the channel.
+    pub(crate) fn connect(&mut self, socket: OwnedFd) -> Result<()> {
+        self.channel = Some(Channel::open(socket)?);
+        self.is_current = false;
+        self.live = Live::default();
+        self.revoked.clear();
+        Ok(())
+    }
+
+    /// Appends the next reports of the fleet process to `reports`. Cancel-safe.
+    pub(crate) async fn next(&mut self, reports: &mut Vec<Report>) {
+        let Some(channel) = &mut self.channel else {
+            return std::future::pending().await;
+        };
+        channel.next(reports).await;
+        if reports.is_empty() {
+            self.channel = None;
+            self.lose("the fleet process has ended; knockd starts it again".into());
+        }
+    }
+
+    /// When [`Self::wake`] has to be called.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let beat = self.channel.as_ref().map(|_| self.next_beat);
+        [self.pending.next_deadline(), beat].into_iter().flatten().min()
+    }
+
+    /// Claims an accepted knock. What is to be done at once is appended to `effects`.
+    pub(crate) fn claim(&mut self, knock: AcceptedKnock, now: Now, effects: &mut Vec<Effect>) {
+        let Some(claim) = self.claim_of(&knock, now) else {
+            let reason = "its door or client is not configured any more".to_owned();
+            effects.push(Effect::Refuse(knock, Reason::Unreachable, reason));
+            return;
+        };
+        let is_alone = matches!(self.link, Link::Lost { .. }) && self.opens_alone(&knock);
+        let waiting = match is_alone {
+            true => {
+                effects.push(Effect::Accept(knock));
+                Waiting::Opened
+            }
+            false => Waiting::Knock(Box::new(knock)),
+        };
+        if let Some(Waiting::Knock(knock)) = self.submit(claim, waiting, now) {
+            let reason = "too many knocks wait for the fleet's engine".to_owned();
+            effects.push(Effect::Refuse(*knock, Reason::Unreachable, reason));
+        }
+    }
+
+    /// Closes the doors of an address on every node, or one of them. `command` is answered once the
+    /// claim is read; without it this node need not know.
+    pub(crate) fn close(
+        &mut self,
+        close: &CloseDoors,
+        command: Option<Command>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let door = close.door.map(|door| self.names.door_tag(door));
+        let claim = Claim {
+            door: door.flatten().unwrap_or_default(),
+            source: close.source,
+            sender: close.source,
+            ..self.by_hand(Kind::Close, now)
+        };
+        self.submit_command(claim, command, now, effects);
+    }
+
+    /// Revokes the key of the client with this name on every node.
+    pub(crate) fn revoke(
+        &mut self,
+        client: &str,
+        command: Command,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(fingerprint) = self.names.fingerprint(client) else {
+            let error = format!("there is no client {client:?} here: name one of this node's");
+            effects.push(Effect::Answer(command, Err(error)));
+            return;
+        };
+        let claim = Claim {
+            client: tag(client),
+            block: fingerprint,
+            ..self.by_hand(Kind::Revoke, now)
+        };
+        self.submit_command(claim, Some(command), now, effects);
+    }
+
+    /// Whether the key of the client with this number is revoked.
+    pub(crate) fn is_revoked(&self, client: u32) -> bool {
+        !self.revoked.is_empty()
+            && self
+                .names
+                .client_fingerprint(client)
+                .is_some_and(|fingerprint| self.revoked.contains(&fingerprint))
+    }
+
+    /// Handles what the fleet process reports.
+    pub(crate) fn handle(&mut self, report: Report, now: Now, effects: &mut Vec<Effect>) {
+        match report {
+            Report::Connected { version } => {
+                info!("connected to the fleet's engine, NATS {version}");
+                self.link = Link::Connected { version };
+                self.next_beat = Duration::ZERO;
+                self.submit_again();
+            }
+            Report::Lost { reason } => {
+                warn!("the fleet's engine is not reached: {reason}");
+                self.lose(reason);
+            }
+            Report::Read { id, record } => self.read(id, &record, now, effects),
+            // Again after each connection.
+            Report::Current if self.is_current => {}
+            Report::Current => self.catch_up(now, effects),
+            Report::Outcome { id, outcome } => {
+                if let Outcome::Unknown { reason } = outcome {
+                    self.pending.note(&id, reason);
+                }
+            }
+            Report::Beat { node, text } => {
+                let Now { unix_ms, monotonic } = now;
+                let is_ours = self.nodes.hear(&self.keys, &node, &text, unix_ms, monotonic);
+                self.invalid += u64::from(!is_ours);
+            }
+        }
+    }
+
+    /// Handles what is due: knocks whose claims were not read in time, and the beat.
+    pub(crate) fn wake(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.channel.is_some() && self.next_beat <= now.monotonic {
+            self.next_beat = now.monotonic + nodes::INTERVAL;
+            if let Some(text) = nodes::beat(&self.keys, &self.node, self.config, now.unix_ms) {
+                let node = self.node.clone();
+                // Whoever misses one hears the next.
+                self.send(Order::Beat { node, text });
+            }
+        }
+        while let Some(id) = self.pending.due(now.monotonic) {
+            self.give_up(&id, effects);
+        }
+    }
+
+    /// The state, for `status`.
+    pub(crate) fn status(&self, now: Now) -> FleetStatus {
+        let (connected, problem) = match &self.link {
+            Link::Connected { version } => (Some(version.clone()), None),
+            Link::Lost { reason } => (None, Some(reason.clone())),
+        };
+        FleetStatus {
+            node: self.node.clone(),
+            connected,
+            problem,
+            current: self.is_current,
+            waiting: self.pending.waiting(),
+            unclaimed: self.pending.unclaimed(),
+            revoked: self.names.clients_with(&self.revoked),
+            nodes: self.nodes.status(self.config, now.monotonic),
+        }
+    }
+
+    /// The doors that claims have opened.
+    pub(crate) fn leases(&self, now: Now) -> Vec<FleetLease> {
+        let shown = |(place, lease): (&Place, &Lease)| FleetLease {
+            door: self.names.door_name(place.0),
+            client: self.names.client_name(lease.client),
+            source: place.1,
+            node: match self.nodes.name(lease.node) {
+                _ if lease.node == self.tag => self.node.clone(),
+                Some(name) => name.to_owned(),
+                None => "a node that was not heard yet".into(),
+            },
+            everywhere: lease.everywhere,
+            seconds_left: (lease.until - now.unix_ms).div_ceil(1000),
+        };
+        self.live.open_at(now.unix_ms).map(shown).collect()
+    }
+
+    fn lose(&mut self, reason: String) {
+        self.link = Link::Lost { reason };
+    }
+
+    fn send(&self, order: Order) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.send(order))
+    }
+
+    /// Whether a knock opens its door without the engine.
+    fn opens_alone(&self, knock: &AcceptedKnock) -> bool {
+        match self.when_unreachable {
+            // A door that closes is safe.
+            _ if matches!(knock.request, Request::Withdraw(_)) => true,
+            WhenUnreachable::Refuse => false,
+            WhenUnreachable::Bound => knock.is_bound,
+            WhenUnreachable::Local => true,
+        }
+    }
+
+    fn claim_of(&self, knock: &AcceptedKnock, now: Now) -> Option<Claim> {
+        let (kind, door, client, source, lease) = match &knock.request {
+            Request::Open(open) => (Kind::Open, open.door, open.client, open.source, open.lease),
+            Request::Withdraw(close) => {
+                let WithdrawDoor { door, client, source } = *close;
+                (Kind::Withdraw, door, client, source, Duration::ZERO)
+            }
+            _ => return None,
+        };
+        let (block, made_at) = match knock.single_use {
+            Some(single_use) => (single_use.id, single_use.made_at),
+            None => (random(), 0),
+        };
+        Some(Claim {
+            kind,
+            everywhere: self.names.opens_everywhere(door),
+            lease,
+            accepted_at: now.unix_ms,
+            made_at,
+            door: self.names.door_tag(door)?,
+            client: self.names.client_tag(client)?,
+            source,
+            sender: knock.source,
+            block,
+            node: self.tag,
+        })
+    }
+
+    fn by_hand(&self, kind: Kind, now: Now) -> Claim {
+        let nowhere = std::net::Ipv4Addr::UNSPECIFIED.into();
+        Claim {
+            kind,
+            everywhere: true,
+            lease: Duration::ZERO,
+            accepted_at: now.unix_ms,
+            made_at: 0,
+            door: Tag::default(),
+            client: Tag::default(),
+            source: nowhere,
+            sender: nowhere,
+            block: random(),
+            node: self.tag,
+        }
+    }
+
+    fn submit_command(
+        &mut self,
+        claim: Claim,
+        command: Option<Command>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let waiting = command.map_or(Waiting::Opened, Waiting::Command);
+        if let Some(Waiting::Command(command)) = self.submit(claim, waiting, now) {
+            let full = "too many claims wait for the fleet's engine: try again".to_owned();
+            effects.push(Effect::Answer(command, Err(full)));
+        }
+    }
+
+    /// Orders a claim. Returns what waits for it if there is no room.
+    fn submit(&mut self, claim: Claim, waiting: Waiting, now: Now) -> Option<Waiting> {
+        let id = claim.id(&self.keys);
+        let record = claim.record(&self.keys);
+        let until = now.monotonic + self.patience;
+        let entry = PendingClaim::new(claim, record, waiting);
+        let refused = self.pending.add(id, entry, until, now.unix_ms);
+        if refused.is_none() {
+            self.send(Order::Claim { id, record });
+        }
+        refused
+    }
+
+    /// Orders every claim again that was not read: the engine tells if it has it already.
+    fn submit_again(&self) {
+        for (id, record) in self.pending.records() {
+            self.send(Order::Claim { id, record });
+        }
+    }
+
+    /// Handles that a claim was not read in time.
+    fn give_up(&mut self, id: &ClaimId, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.pending.remove(id) else {
+            return;
+        };
+        let reason = match (&self.link, &entry.problem) {
+            (Link::Lost { reason }, _) => format!("the fleet's engine is not reached: {reason}"),
+            (_, Some(problem)) => format!("the fleet's engine has not taken it: {problem}"),
+            _ => "the fleet's engine has not answered in time".to_owned(),
+        };
+        match entry.waiting {
+            Waiting::Knock(knock) if self.opens_alone(&knock) => {
+                effects.push(Effect::Accept(*knock));
+                let opened = PendingClaim::new(entry.claim, entry.record, Waiting::Opened);
+                self.pending.keep(*id, opened);
+            }
+            Waiting::Knock(knock) => {
+                effects.push(Effect::Refuse(*knock, Reason::Unreachable, reason));
+            }
+            Waiting::Command(command) => {
+                let error = format!("{reason}; it may take effect later");
+                effects.push(Effect::Answer(command, Err(error)));
+            }
+            Waiting::Opened => {}
+        }
+    }
+
+    /// Handles a claim of the stream.
+    fn read(&mut self, id: ClaimId, record: &Record, now: Now, effects: &mut Vec<Effect>) {
+        let claim = Claim::read(&self.keys, id, record);
+        let claim = claim.filter(|claim| !self.is_beyond_clock(claim, now));
+        let Some(claim) = claim else {
+            self.invalid += 1;
+            warn!("a claim that no node of the fleet has made is ignored ({} so far)", self.invalid);
+            return;
+        };
+        let is_fresh = now.unix_ms.saturating_sub(claim.made_at) <= ms(self.max_skew);
+        let own = self.pending.remove(&id);
+        if claim.made_at > 0 && is_fresh && own.is_none() {
+            effects.push(Effect::Remember(claim.block, claim.made_at));
+        }
+        self.note(&claim, now);
+        match own {
+            Some(PendingClaim { waiting, record: ours, .. }) if ours == *record => {
+                self.carry_out(&claim, waiting, now, effects);
+            }
+            Some(PendingClaim { waiting, .. }) => {
+                self.lost_to_other(&claim, waiting, effects);
+                self.follow(&claim, now, effects);
+            }
+            None => self.follow(&claim, now, effects),
+        }
+    }
+
+    fn is_beyond_clock(&self, claim: &Claim, now: Now) -> bool {
+        let ahead = Duration::from_millis(claim.accepted_at.saturating_sub(now.unix_ms));
+        if ahead > CLOCK_WARNING {
+            warn!(
+                "a claim was made {} s in the future: compare the clocks of the nodes (`knockd fleet status`)",
+                ahead.as_secs()
+            );
+        }
+        ahead > self.max_skew
+    }
+
+    /// Notes what `claim` changes, for a later start.
+    fn note(&mut self, claim: &Claim, now: Now) {
+        match claim.kind {
+            Kind::Open => self.live.open(claim, now.unix_ms),
+            Kind::Withdraw => self.live.withdraw(claim),
+            Kind::Close => self.live.close(claim.source, door_of(claim)),
+            Kind::Revoke => {
+                self.revoked.insert(claim.block);
+                self.live.expel(claim.client);
+            }
+        }
+    }
+
+    /// Carries out what was claimed here.
+    fn carry_out(
+        &mut self,
+        claim: &Claim,
+        waiting: Waiting,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        match waiting {
+            Waiting::Knock(mut knock) => {
+                if let Request::Open(open) = &mut knock.request {
+                    match left(claim.until(), now) {
+                        Some(left) => open.lease = left,
+                        None => {
+                            let late = "its claim was read after the end of its lease".to_owned();
+                            effects.push(Effect::Refuse(*knock, Reason::Unreachable, late));
+                            return;
+                        }
+                    }
+                }
+                effects.push(Effect::Accept(*knock));
+            }
+            Waiting::Command(command) => {
+                self.follow(claim, now, effects);
+                effects.push(Effect::Answer(command, Ok(())));
+            }
+            // It took effect when it was claimed.
+            Waiting::Opened => {}
+        }
+    }
+
+    /// Handles that another node has claimed the same.
+    fn lost_to_other(&self, claim: &Claim, waiting: Waiting, effects: &mut Vec<Effect>) {
+        let node = self.nodes.name(claim.node).unwrap_or("another node");
+        match waiting {
+            Waiting::Knock(knock) => {
+                let reason = match knock.is_bound {
+                    true => Reason::Repeated,
+                    false => Reason::Replayed,
+                };
+                let detail = format!("{node} has accepted this knock before");
+                effects.push(Effect::Refuse(*knock, reason, detail));
+            }
+            // The same key was revoked before: that is what was asked for.
+            Waiting::Command(command) => effects.push(Effect::Answer(command, Ok(()))),
+            Waiting::Opened => warn!(
+                "{node} had accepted a knock that has opened door {:?} to {} here while the fleet's engine was not reached",
+                self.names.door_name(claim.door),
+                claim.source
+            ),
+        }
+    }
+
+    /// Does what another node, or an earlier process of this one, has claimed.
+    fn follow(&self, claim: &Claim, now: Now, effects: &mut Vec<Effect>) {
+        if !self.is_current {
+            // What is open or closed at the end of the stream becomes so then.
+            return;
+        }
+        let request = match claim.kind {
+            Kind::Open => {
+                let lease = Lease {
+                    client: claim.client,
+                    node: claim.node,
+                    sender: claim.sender,
+                    until: claim.until(),
+                    everywhere: claim.everywhere,
+                };
+                self.mirror(&(claim.door, claim.source), &lease, now)
+            }
+            Kind::Withdraw => self.withdrawal(claim),
+            Kind::Close => self.closing(claim),
+            Kind::Revoke => self.expulsion(claim.client, &claim.block),
+        };
+        effects.extend(request.map(Effect::Request));
+    }
+
+    /// Makes the doors of this node those of the stream, after it was read to its end.
+    fn catch_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.is_current = true;
+        let closed = self.live.reach_end();
+        let close = closed.into_iter().filter_map(|(door, source)| {
+            Some(Request::Close(CloseDoors {
+                query: 0,
+                door: Some(self.names.door(door)?),
+                source,
+            }))
+        });
+        effects.extend(close.map(Effect::Request));
+        let open = self.live.open_at(now.unix_ms);
+        let requests = open.filter_map(|(place, lease)| self.mirror(place, lease, now));
+        effects.extend(requests.map(Effect::Request));
+        let revoked = self.names.numbers_with(&self.revoked);
+        let expel = revoked.map(|client| Request::Expel(ExpelClient { client }));
+        effects.extend(expel.map(Effect::Request));
+    }
+
+    fn mirror(&self, (door, source): &Place, lease: &Lease, now: Now) -> Option<Request> {
+        if !lease.everywhere && lease.node != self.tag {
+            return None;
+        }
+        let client = self.names.client(lease.client)?;
+        if self.is_revoked(client) {
+            return None;
+        }
+        Some(Request::Mirror(MirrorDoor {
+            door: self.names.door(*door)?,
+            client,
+            source: *source,
+            lease: left(lease.until, now)?,
+            sender: lease.sender,
+        }))
+    }
+
+    fn withdrawal(&self, claim: &Claim) -> Option<Request> {
+        Some(Request::Withdraw(WithdrawDoor {
+            door: self.names.door(claim.door)?,
+            client: self.names.client(claim.client)?,
+            source: claim.source,
+        }))
+    }
+
+    fn closing(&self, claim: &Claim) -> Option<Request> {
+        let door = match door_of(claim) {
+            Some(door) => Some(self.names.door(door)?),
+            None => None,
+        };
+        Some(Request::Close(CloseDoors {
+            query: 0,
+            door,
+            source: claim.source,
+        }))
+    }
+
+    fn expulsion(&self, client: Tag, fingerprint: &[u8; 16]) -> Option<Request> {
+        let client = self.names.client(client)?;
+        // With another key the client is another one.
+        let is_same = self.names.client_fingerprint(client) == Some(*fingerprint);
+        is_same.then_some(Request::Expel(ExpelClient { client }))
+    }
+}
+
+/// The door that `claim` closes; `None` for every door.
+fn door_of(claim: &Claim) -> Option<Tag> {
+    (claim.door != Tag::default()).then_some(claim.door)
+}
+
+/// What is left until `until`, in Unix milliseconds: whole seconds, and at least one.
+fn left(until: u64, now: Now) -> Option<Duration> {
+    let left = until.checked_sub(now.unix_ms).filter(|left| *left > 0)?;
+    Some(Duration::from_secs(left.div_ceil(1000)))
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Bytes that nobody has claimed before.
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // Without random numbers the kernel does not start.
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+    bytes
+}
+
+
+#[cfg(test)]
+mod tests;
