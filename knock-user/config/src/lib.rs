@@ -125,7 +125,9 @@ pub fn fleet_key_file(path: &Path) -> Result<Option<PathBuf>> {
     let table = table.map_err(|error| anyhow!("{}: {}", path.display(), error.message()))?;
     let file = table.get("fleet").and_then(|fleet| fleet.get("key_file"));
     let folder = path.parent().unwrap_or(Path::new("."));
-    Ok(file.and_then(toml::Value::as_str).map(|file| folder.join(file)))
+    Ok(file
+        .and_then(toml::Value::as_str)
+        .map(|file| folder.join(file)))
 }
 
 /// Whether `name` is a valid name for a client or a door.

@@ -12,6 +12,7 @@ use super::*;
 use crate::{source::MAX_LEN, template::Expansion};
 
 mod clients;
+mod fleet;
 mod gate;
 mod include;
 mod metrics;
@@ -57,6 +58,10 @@ impl Folder {
         folder.write("laptop.pass", "correct horse battery staple\n", 0o600);
         folder.write("phone.pass", "open sesame\n", 0o600);
         folder.write("server.key", SERVER_KEY, 0o600);
+        folder.write("ca.pem", fleet::CERTIFICATE, 0o644);
+        folder.write("node.pem", fleet::CERTIFICATE, 0o644);
+        folder.write("node.key", fleet::PRIVATE_KEY, 0o600);
+        folder.write("fleet.key", fleet::FLEET_KEY, 0o600);
         folder
     }
 

@@ -24,7 +24,9 @@ pub enum ReadFleetKeyError {
     #[error(transparent)]
     File(#[from] SecretFileError),
     /// The file does not contain a key.
-    #[error("this is not the key of a fleet, which begins with {PREFIX} and has {KEY_DIGITS} characters more: `knockd fleet init` makes one")]
+    #[error(
+        "this is not the key of a fleet, which begins with {PREFIX} and has {KEY_DIGITS} characters more: `knockd fleet init` makes one"
+    )]
     Key,
 }
 
@@ -73,11 +75,19 @@ mod tests {
         let other = folder.path().join("other.key");
         create(&other).unwrap();
         assert!(*read(&other).unwrap() != *key);
-        for text in ["", "knock2:", "knockd-fleet1:", "knockd-fleet1:short secret"] {
+        for text in [
+            "",
+            "knock2:",
+            "knockd-fleet1:",
+            "knockd-fleet1:short secret",
+        ] {
             let path = folder.path().join(format!("{}.key", text.len()));
             secret_file::create(&path, text).unwrap();
             let error = read(&path).unwrap_err().to_string();
-            assert!(error.contains("knockd fleet init") && !error.contains("secret"), "{error}");
+            assert!(
+                error.contains("knockd fleet init") && !error.contains("secret"),
+                "{error}"
+            );
         }
     }
 }

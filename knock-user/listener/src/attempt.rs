@@ -146,10 +146,19 @@ impl Listener {
             }
         };
         let number = self.config.auth.clients[verified.client].number;
-        if self.fleet.as_ref().is_some_and(|fleet| fleet.is_revoked(number)) {
+        if self
+            .fleet
+            .as_ref()
+            .is_some_and(|fleet| fleet.is_revoked(number))
+        {
             self.counters.refused_revoked += 1;
             let detail = "the fleet has revoked this client's key".to_owned();
-            self.refuse(arrival.source, Reason::Revoked, Some(verified.client), detail);
+            self.refuse(
+                arrival.source,
+                Reason::Revoked,
+                Some(verified.client),
+                detail,
+            );
             return false;
         }
         if let Some(single_use) = verified.single_use
@@ -193,9 +202,12 @@ impl Listener {
     pub(super) fn accept(&mut self, knock: AcceptedKnock) -> Request {
         self.counters.accepted += 1;
         // A claim cannot be given back.
-        if let (Request::Open(open), Some(single_use), true, None) =
-            (&knock.request, knock.single_use, knock.is_bound, &self.fleet)
-        {
+        if let (Request::Open(open), Some(single_use), true, None) = (
+            &knock.request,
+            knock.single_use,
+            knock.is_bound,
+            &self.fleet,
+        ) {
             let key = (open.client, open.source, open.at);
             self.returnable.put(key, single_use);
         }

@@ -152,7 +152,9 @@ impl Listener {
                     let request = self.accept(knock);
                     self.send(&request).await?;
                 }
-                Effect::Refuse(knock, reason, detail) => self.refuse_claimed(&knock, reason, detail),
+                Effect::Refuse(knock, reason, detail) => {
+                    self.refuse_claimed(&knock, reason, detail)
+                }
                 Effect::Remember(..) => {}
                 Effect::Request(request) => {
                     self.counters.fleet_actions += 1;
@@ -193,7 +195,9 @@ impl Listener {
                     Err(error) => Err(error),
                 }
             });
-            let kept = entered.map_err(anyhow::Error::from).and_then(|()| store.commit());
+            let kept = entered
+                .map_err(anyhow::Error::from)
+                .and_then(|()| store.commit());
             if let Err(error) = kept {
                 // The engine refuses them nevertheless, as long as it is reached.
                 warn!("knocks that other nodes have accepted cannot be stored: {error:#}");

@@ -157,9 +157,7 @@ pub(crate) async fn answer(
             let outcome = match *fields {
                 ["reload"] => send_query(queries, Query::Reload).await?,
                 ["close", source] => close(queries, Query::Close, source, None).await?,
-                ["close", source, door] => {
-                    close(queries, Query::Close, source, Some(door)).await?
-                }
+                ["close", source, door] => close(queries, Query::Close, source, Some(door)).await?,
                 ["fleet-close", source] => close(queries, Query::FleetClose, source, None).await?,
                 ["fleet-close", source, door] => {
                     close(queries, Query::FleetClose, source, Some(door)).await?

@@ -36,6 +36,7 @@ use knockd_types::{
 };
 use tracing::{info, warn};
 
+pub(crate) use self::pending::{Command, Waiting};
 use self::{
     channel::Channel,
     keys::{Keys, Tag, tag},
@@ -45,7 +46,6 @@ use self::{
     pending::{Pending, PendingClaim},
     record::{Claim, Kind},
 };
-pub(crate) use self::pending::{Command, Waiting};
 use crate::state::AcceptedKnock;
 
 /// A difference of clocks that is worth a warning: leases end wrong by as much.
@@ -135,7 +135,12 @@ impl Fleet {
     }
 
     /// Adopts another configuration.
-    pub(crate) fn reconfigure(&mut self, config: &FleetConfig, policy: &Policy, max_skew: Duration) {
+    pub(crate) fn reconfigure(
+        &mut self,
+        config: &FleetConfig,
+        policy: &Policy,
+        max_skew: Duration,
+    ) {
         self.names = Names::new(&self.keys, policy);
         self.when_unreachable = config.when_unreachable;
         self.config = config.digest;
@@ -171,7 +176,10 @@ impl Fleet {
     /// When [`Self::wake`] has to be called.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let beat = self.channel.as_ref().map(|_| self.next_beat);
-        [self.pending.next_deadline(), beat].into_iter().flatten().min()
+        [self.pending.next_deadline(), beat]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Claims an accepted knock. What is to be done at once is appended to `effects`.
@@ -268,7 +276,9 @@ impl Fleet {
             }
             Report::Beat { node, text } => {
                 let Now { unix_ms, monotonic } = now;
-                let is_ours = self.nodes.hear(&self.keys, &node, &text, unix_ms, monotonic);
+                let is_ours = self
+                    .nodes
+                    .hear(&self.keys, &node, &text, unix_ms, monotonic);
                 self.invalid += u64::from(!is_ours);
             }
         }
@@ -329,7 +339,9 @@ impl Fleet {
     }
 
     fn send(&self, order: Order) -> bool {
-        self.channel.as_ref().is_some_and(|channel| channel.send(order))
+        self.channel
+            .as_ref()
+            .is_some_and(|channel| channel.send(order))
     }
 
     /// Whether a knock opens its door without the engine.
@@ -347,7 +359,11 @@ impl Fleet {
         let (kind, door, client, source, lease) = match &knock.request {
             Request::Open(open) => (Kind::Open, open.door, open.client, open.source, open.lease),
             Request::Withdraw(close) => {
-                let WithdrawDoor { door, client, source } = *close;
+                let WithdrawDoor {
+                    door,
+                    client,
+                    source,
+                } = *close;
                 (Kind::Withdraw, door, client, source, Duration::ZERO)
             }
             _ => return None,
@@ -455,7 +471,10 @@ impl Fleet {
         let claim = claim.filter(|claim| !self.is_beyond_clock(claim, now));
         let Some(claim) = claim else {
             self.invalid += 1;
-            warn!("a claim that no node of the fleet has made is ignored ({} so far)", self.invalid);
+            warn!(
+                "a claim that no node of the fleet has made is ignored ({} so far)",
+                self.invalid
+            );
             return;
         };
         let is_fresh = now.unix_ms.saturating_sub(claim.made_at) <= ms(self.max_skew);
@@ -465,7 +484,11 @@ impl Fleet {
         }
         self.note(&claim, now);
         match own {
-            Some(PendingClaim { waiting, record: ours, .. }) if ours == *record => {
+            Some(PendingClaim {
+                waiting,
+                record: ours,
+                ..
+            }) if ours == *record => {
                 self.carry_out(&claim, waiting, now, effects);
             }
             Some(PendingClaim { waiting, .. }) => {
@@ -501,13 +524,7 @@ impl Fleet {
     }
 
     /// Carries out what was claimed here.
-    fn carry_out(
-        &mut self,
-        claim: &Claim,
-        waiting: Waiting,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn carry_out(&mut self, claim: &Claim, waiting: Waiting, now: Now, effects: &mut Vec<Effect>) {
         match waiting {
             Waiting::Knock(mut knock) => {
                 if let Request::Open(open) = &mut knock.request {
@@ -664,7 +681,6 @@ fn random() -> [u8; 16] {
     getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
     bytes
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -31,10 +31,7 @@ impl ExporterProcess {
         Self {
             settings,
             socket: None,
-            process: HelperProcess::new(
-                "the metrics exporter",
-                "everything else is unaffected",
-            ),
+            process: HelperProcess::new("the metrics exporter", "everything else is unaffected"),
         }
     }
 

@@ -32,7 +32,10 @@ impl Write for Digest {
 /// Everything that decides which knock opens what. Names are quoted, so no two configurations have
 /// the same text.
 fn write(out: &mut impl Write, config: &Config) -> fmt::Result {
-    let server = config.server.as_ref().map(|server| server.public().to_string());
+    let server = config
+        .server
+        .as_ref()
+        .map(|server| server.public().to_string());
     writeln!(
         out,
         "knockd fleet 1 configuration {server:?} {} {:?} {:?}",
@@ -47,10 +50,17 @@ fn write(out: &mut impl Write, config: &Config) -> fmt::Result {
             Secret::Classic(_) => "classic".into(),
         };
         let until = client.previous.as_ref().map(|previous| previous.until);
-        writeln!(out, "client {:?} {key} {until:?} {:?}", client.name, client.conditions)?;
+        writeln!(
+            out,
+            "client {:?} {key} {until:?} {:?}",
+            client.name, client.conditions
+        )?;
     }
     for door in &config.doors {
-        let clients = door.clients.iter().map(|client| &config.clients[*client].name);
+        let clients = door
+            .clients
+            .iter()
+            .map(|client| &config.clients[*client].name);
         let clients: Vec<_> = clients.collect();
         writeln!(
             out,

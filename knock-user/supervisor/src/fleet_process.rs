@@ -1,18 +1,13 @@
 //! The fleet process, which runs beside the listener if `[fleet]` is configured. It is connected to the
 //! engine for the listener, over a channel that is created for each fleet process.
 
-use std::{
-    os::fd::OwnedFd,
-    process::Stdio,
-};
+use std::{os::fd::OwnedFd, process::Stdio};
 
 use anyhow::{Context as _, Result};
 use knockd_config::{Config, Fleet};
 use knockd_ipc::fleet::{FLEET_NAME, MAX_STARTUP, Startup};
 use knockd_runtime::log;
-use rustix::net::{
-    AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair, sockopt,
-};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair, sockopt};
 use tokio::process::Child as Process;
 use zeroize::Zeroizing;
 

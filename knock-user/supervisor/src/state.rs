@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 
 use crate::{
     client_expiry::ClientExpiry, datapath::Datapath, exporter_process::ExporterProcess,
-    fleet_process::FleetProcess,
-    lease_store::LeaseStore, ledger::Ledger, listener_process::ListenerProcess, outbox::Outbox,
-    reload::Reload, replay_dir::ReplayDir, reporter::Reporter, sd_notify::ServiceManager,
+    fleet_process::FleetProcess, lease_store::LeaseStore, ledger::Ledger,
+    listener_process::ListenerProcess, outbox::Outbox, reload::Reload, replay_dir::ReplayDir,
+    reporter::Reporter, sd_notify::ServiceManager,
 };
 
 /// The maximum number of reports that wait in the queue of the listener: more than it has

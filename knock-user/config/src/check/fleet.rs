@@ -56,7 +56,9 @@ impl Checker<'_> {
         let place = self.folder().join(path.get_ref());
         let read = read_text(&place).and_then(|text| {
             if !text.contains(CERTIFICATE) {
-                return Err(format!("it has no certificate: a PEM file has {CERTIFICATE}"));
+                return Err(format!(
+                    "it has no certificate: a PEM file has {CERTIFICATE}"
+                ));
             }
             strict::check(&place).map_err(|untrusted| untrusted.to_string())?;
             Ok(text)
@@ -88,7 +90,8 @@ impl Checker<'_> {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    let metadata =
+        std::fs::metadata(path).map_err(|error| format!("it cannot be read: {error}"))?;
     if !metadata.is_file() || metadata.len() > MAX_PEM as u64 {
         return Err(format!("it is not a file of at most {MAX_PEM} bytes"));
     }

@@ -51,8 +51,14 @@ impl Names {
         let doors: HashMap<_, _> = doors.collect();
         let clients: HashMap<_, _> = clients.collect();
         Self {
-            door_tags: doors.iter().map(|(tag, door)| (door.number, *tag)).collect(),
-            client_tags: clients.iter().map(|(tag, client)| (client.number, *tag)).collect(),
+            door_tags: doors
+                .iter()
+                .map(|(tag, door)| (door.number, *tag))
+                .collect(),
+            client_tags: clients
+                .iter()
+                .map(|(tag, client)| (client.number, *tag))
+                .collect(),
             doors,
             clients,
         }
@@ -86,7 +92,10 @@ impl Names {
 
     pub(super) fn client_name(&self, tag: Tag) -> String {
         let client = self.clients.get(&tag);
-        client.map_or_else(|| "a client of other nodes".into(), |client| client.name.clone())
+        client.map_or_else(
+            || "a client of other nodes".into(),
+            |client| client.name.clone(),
+        )
     }
 
     /// What stands for the key of the client of this name.

@@ -75,7 +75,11 @@ impl Nodes {
         let Some(beat) = read(keys, node, text) else {
             return false;
         };
-        if self.0.get(node).is_some_and(|known| known.time >= beat.time) {
+        if self
+            .0
+            .get(node)
+            .is_some_and(|known| known.time >= beat.time)
+        {
             return true;
         }
         if self.0.len() >= MAX && !self.0.contains_key(node) {

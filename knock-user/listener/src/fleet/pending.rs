@@ -78,7 +78,8 @@ impl Pending {
         now: u64,
     ) -> Option<Waiting> {
         if self.claims.len() >= MAX {
-            self.claims.retain(|_, entry| entry.waits() || entry.claim.until() > now);
+            self.claims
+                .retain(|_, entry| entry.waits() || entry.claim.until() > now);
         }
         if self.claims.len() >= MAX {
             return Some(entry.waiting);
@@ -113,7 +114,10 @@ impl Pending {
 
     /// The next claim that is due at `now` and still waits.
     pub(super) fn due(&mut self, now: Duration) -> Option<ClaimId> {
-        while let Some((_, id)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
+        while let Some((_, id)) = self
+            .deadlines
+            .pop_front_if(|(deadline, _)| *deadline <= now)
+        {
             if self.claims.get(&id).is_some_and(PendingClaim::waits) {
                 return Some(id);
             }

@@ -179,21 +179,29 @@ mod tests {
             .prop_filter("no host", |address| is_unicast(*address));
         let times = (any::<u64>(), any::<u64>(), 0..=MAX_LEASE.as_secs());
         let tags = any::<[Tag; 3]>();
-        (kind, any::<bool>(), times, tags, [address.clone(), address], any::<[u8; 16]>()).prop_map(
-            |(kind, everywhere, times, [door, client, node], [source, sender], block)| Claim {
-                kind,
-                everywhere,
-                lease: Duration::from_secs(times.2),
-                accepted_at: times.0,
-                made_at: times.1,
-                door,
-                client,
-                source,
-                sender,
-                block,
-                node,
-            },
+        (
+            kind,
+            any::<bool>(),
+            times,
+            tags,
+            [address.clone(), address],
+            any::<[u8; 16]>(),
         )
+            .prop_map(
+                |(kind, everywhere, times, [door, client, node], [source, sender], block)| Claim {
+                    kind,
+                    everywhere,
+                    lease: Duration::from_secs(times.2),
+                    accepted_at: times.0,
+                    made_at: times.1,
+                    door,
+                    client,
+                    source,
+                    sender,
+                    block,
+                    node,
+                },
+            )
     }
 
     proptest! {

@@ -4,10 +4,7 @@ use knock_common::protocol::{
     identity::{KeyPair, PrivateKey},
     syn::SynSecret,
 };
-use knockd_ipc::{
-    fleet::Hex,
-    request::OpenDoor,
-};
+use knockd_ipc::{fleet::Hex, request::OpenDoor};
 use knockd_types::{
     conditions::Conditions,
     fleet::FleetKey,
@@ -37,7 +34,9 @@ fn source() -> IpAddr {
 /// The doors and clients of a node. Their numbers depend on the order of its configuration.
 fn policy(first_number: u32, key: u8) -> Policy {
     let server = KeyPair::from(PrivateKey::new([1; 32]));
-    let clients = [("laptop", key), ("phone", 9)].into_iter().zip(first_number..);
+    let clients = [("laptop", key), ("phone", 9)]
+        .into_iter()
+        .zip(first_number..);
     let clients = clients.map(|((name, key), number)| {
         let public = PrivateKey::new([key; 32]).public();
         Client {
@@ -176,7 +175,12 @@ impl Node {
 /// The lease of a knock that `effects` carries out, alone.
 fn accepted(effects: &[Effect]) -> Duration {
     match effects {
-        [Effect::Accept(AcceptedKnock { request: Request::Open(open), .. })] => open.lease,
+        [
+            Effect::Accept(AcceptedKnock {
+                request: Request::Open(open),
+                ..
+            }),
+        ] => open.lease,
         _ => panic!("{effects:?}"),
     }
 }
@@ -204,7 +208,10 @@ fn a_door_opens_on_every_node_when_its_claim_is_read_and_not_before() {
     let mut two = Node::new("edge2", 5, WhenUnreachable::Refuse);
     let (effects, claim) = one.claim(one.knock(1, 0, true), at(0));
     assert!(effects.is_empty());
-    let created = Report::Outcome { id: claim.0, outcome: knockd_ipc::fleet::Outcome::Created };
+    let created = Report::Outcome {
+        id: claim.0,
+        outcome: knockd_ipc::fleet::Outcome::Created,
+    };
     assert!(one.report(created, at(0)).is_empty());
     assert_eq!(accepted(&one.read(claim, at(2))), Duration::from_secs(28));
     let effects = two.read(claim, at(2));
@@ -220,7 +227,10 @@ fn a_door_opens_on_every_node_when_its_claim_is_read_and_not_before() {
     assert_eq!(mirrored(&effects), [mirror]);
     let leases = two.fleet.leases(at(2));
     assert_eq!(leases.len(), 1);
-    assert_eq!((leases[0].seconds_left, leases[0].client.as_str()), (28, "laptop"));
+    assert_eq!(
+        (leases[0].seconds_left, leases[0].client.as_str()),
+        (28, "laptop")
+    );
 }
 
 #[test]
@@ -266,7 +276,12 @@ fn without_the_engine_the_choice_decides_and_the_claim_follows() {
             lost.lose();
             let (at_once, claim) = lost.claim(lost.knock(1, 0, is_bound), at(0));
             let mut silent = Node::new("edge1", 1, choice);
-            assert!(silent.claim(silent.knock(1, 0, is_bound), at(0)).0.is_empty());
+            assert!(
+                silent
+                    .claim(silent.knock(1, 0, is_bound), at(0))
+                    .0
+                    .is_empty()
+            );
             let later = silent.wake(at(1));
             if opens {
                 assert_eq!(accepted(&at_once), LEASE);
@@ -290,7 +305,10 @@ fn a_client_closes_its_door_also_without_the_engine() {
     let (effects, _) = node.claim(node.withdrawal(1), at(0));
     assert!(matches!(
         effects[..],
-        [Effect::Accept(AcceptedKnock { request: Request::Withdraw(_), .. })]
+        [Effect::Accept(AcceptedKnock {
+            request: Request::Withdraw(_),
+            ..
+        })]
     ));
 }
 
@@ -342,7 +360,11 @@ fn closing_everywhere_takes_effect_when_it_is_read() {
     let mut one = Node::new("edge1", 1, WhenUnreachable::Refuse);
     let mut two = Node::new("edge2", 5, WhenUnreachable::Refuse);
     for door in [Some(11), None] {
-        let close = CloseDoors { query: 0, door, source: source() };
+        let close = CloseDoors {
+            query: 0,
+            door,
+            source: source(),
+        };
         let (command, mut answer) = one.command();
         let mut effects = Vec::new();
         one.fleet.close(&close, Some(command), at(0), &mut effects);
@@ -446,5 +468,8 @@ fn beats_show_the_nodes_and_only_those_of_the_fleet() {
     }
     let node = &one.fleet.status(at(7)).nodes[0];
     assert_eq!((node.node.as_str(), node.seconds_ago), ("edge2", 7));
-    assert_eq!((node.clock_offset_ms, node.same_configuration), (3000, false));
+    assert_eq!(
+        (node.clock_offset_ms, node.same_configuration),
+        (3000, false)
+    );
 }

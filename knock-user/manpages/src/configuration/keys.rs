@@ -2,6 +2,7 @@
 
 mod client;
 mod door;
+mod fleet;
 mod values;
 
 use self::values::{LEASE, PATH, USER};
@@ -330,6 +331,7 @@ pub(super) const TABLES: &[Table] = &[
             meaning: "The address of the endpoint. Anyone who can connect to it can read the metrics.",
         }],
     },
+    fleet::FLEET,
     client::CLIENT,
     door::DOOR,
 ];

@@ -26,6 +26,15 @@ protect = ["tcp/2222"]
 [metrics]
 listen = "127.0.0.1:9811"
 
+[fleet]
+engine = ["192.0.2.11:4222"]
+server_name = "nats.example"
+ca = "ca.pem"
+certificate = "node.pem"
+certificate_key = "node.key"
+key_file = "fleet.key"
+node = "edge1"
+
 [[client]]
 name = "laptop"
 public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
@@ -47,6 +56,14 @@ impl Folder {
             "knockd2:kdPePtooXZWhwSf3xoBoDaSiI4SLU1G6i30WClMItVw\n",
         );
         folder.write("laptop.passphrase", "correct horse battery staple\n");
+        for name in ["ca.pem", "node.pem"] {
+            folder.write(name, "-----BEGIN CERTIFICATE-----\n");
+        }
+        folder.write("node.key", "-----BEGIN PRIVATE KEY-----\n");
+        folder.write(
+            "fleet.key",
+            "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n",
+        );
         folder
     }
 
@@ -67,6 +84,10 @@ impl Folder {
         match key.name {
             // The file has to exist.
             "server_key_file" if value.starts_with('"') => value = "\"server.key\"".into(),
+            "ca" if value.starts_with('"') => value = "\"ca.pem\"".into(),
+            "certificate" if value.starts_with('"') => value = "\"node.pem\"".into(),
+            "certificate_key" if value.starts_with('"') => value = "\"node.key\"".into(),
+            "key_file" if value.starts_with('"') => value = "\"fleet.key\"".into(),
             // Only a classic client has one, its file has to exist, and its door needs a sequence.
             "passphrase_file" if value.starts_with('"') => {
                 without_key(&mut document);

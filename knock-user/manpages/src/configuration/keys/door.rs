@@ -125,6 +125,13 @@ pub(super) const DOOR: Table = Table {
                       --open-for`).",
         },
         Key {
+            name: "where",
+            values: Values::Choice(&["everywhere", "here"]),
+            default: Default::Value("\"everywhere\""),
+            meaning: "On which nodes of a fleet the door opens: on all, or on the one at which the knock \
+                      has arrived. Without `[fleet]` there is no difference.",
+        },
+        Key {
             name: "user",
             values: USER,
             default: Default::None("the user that runs knockd, normally root"),

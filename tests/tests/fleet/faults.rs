@@ -1,0 +1,155 @@
+//! What attackers and failures do to a fleet.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    needs_fleet,
+    net::{CLIENT, NODES, Net, Policy},
+    stage::{STREAM, Stage},
+};
+
+#[test]
+fn a_knock_that_is_replayed_at_every_node_opens_once() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::new(&net).unwrap();
+    let datagrams: Vec<_> = (0..20).map(|_| Stage::datagram().unwrap()).collect();
+    // At every node at once, as far as one sender can.
+    for datagram in &datagrams {
+        for index in 0..NODES {
+            net.route_to(index).unwrap();
+            stage.send(datagram).unwrap();
+        }
+    }
+    stage.wait_open_everywhere(true).unwrap();
+    let settled = Instant::now() + Duration::from_secs(60);
+    let total = |stage: &Stage<'_>, name| -> u64 {
+        (0..NODES)
+            .map(|index| stage.counter(index, name).unwrap())
+            .sum()
+    };
+    while total(&stage, "accepted") + total(&stage, "refused_replayed") < 60 {
+        assert!(Instant::now() < settled, "some knocks have no outcome");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(total(&stage, "accepted"), 20);
+    // Nor does any open again after the engine and the nodes were killed.
+    stage
+        .cluster
+        .kill(stage.cluster.leader(STREAM).unwrap())
+        .unwrap();
+    for index in 0..NODES {
+        stage.kill(index).unwrap();
+        stage.restart(index).unwrap();
+        net.route_to(index).unwrap();
+        stage.send(&datagrams[0]).unwrap();
+        stage.logged(index, &["refused", "reason=re"]).unwrap();
+    }
+    assert_eq!(total(&stage, "accepted"), 0);
+}
+
+#[test]
+fn without_the_engine_nothing_opens_and_afterwards_everything_goes_on() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let stage = Stage::new(&net).unwrap();
+    net.choose_by(Policy::Ports).unwrap();
+    net.route_to(0).unwrap();
+    net.link_node(0, false).unwrap();
+    stage
+        .wait(0, "the loss is noticed", |fleet| {
+            fleet["connected"].is_null()
+        })
+        .unwrap();
+    stage.send(&Stage::datagram().unwrap()).unwrap();
+    stage.logged(0, &["refused", "reason=unreachable"]).unwrap();
+    assert!(stage.open(0).unwrap().is_empty());
+    let healed = Instant::now();
+    net.link_node(0, true).unwrap();
+    stage
+        .wait(0, "the connection", |fleet| fleet["connected"].is_string())
+        .unwrap();
+    println!(
+        "connected {:?} after the link was up again",
+        healed.elapsed()
+    );
+    stage.send(&Stage::datagram().unwrap()).unwrap();
+    stage.wait_open_everywhere(true).unwrap();
+}
+
+#[test]
+fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::new(&net).unwrap();
+    net.choose_by(Policy::Ports).unwrap();
+    let verified = |stage: &Stage<'_>| {
+        let begun = Instant::now();
+        let output = stage.knock(&["--udp", "--verify", "22"]).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        stage.wait_open_everywhere(true).unwrap();
+        let output = stage.knock(&["--udp", "--close"]).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        stage.wait_open_everywhere(false).unwrap();
+        begun.elapsed()
+    };
+    let leader = stage.cluster.leader(STREAM).unwrap();
+    stage.cluster.kill(leader).unwrap();
+    println!("killed: {:?}", verified(&stage));
+    stage.cluster.start_again(leader).unwrap();
+    stage.cluster.wait_until_ready().unwrap();
+    let leader = stage.cluster.leader(STREAM).unwrap();
+    stage.cluster.stop(leader).unwrap();
+    println!("stopped: {:?}", verified(&stage));
+    stage.cluster.cont(leader).unwrap();
+    stage.cluster.wait_until_ready().unwrap();
+    let leader = stage.cluster.leader(STREAM).unwrap();
+    net.link_server(leader, false).unwrap();
+    println!("cut off: {:?}", verified(&stage));
+    net.link_server(leader, true).unwrap();
+}
+
+#[test]
+fn what_one_node_closes_and_revokes_is_closed_everywhere() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::new(&net).unwrap();
+    let client = CLIENT.to_string();
+    let command = |stage: &Stage<'_>, index, arguments: &[&str]| {
+        let output = stage.knockd(index, arguments).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for arguments in [&["fleet", "close", &client, "ssh"][..], &["close", &client]] {
+        stage.send(&Stage::datagram().unwrap()).unwrap();
+        stage.wait_open_everywhere(true).unwrap();
+        assert!(command(&stage, 1, &["fleet", "leases"]).contains(&client));
+        command(&stage, 2, arguments);
+        stage.wait_open_everywhere(false).unwrap();
+        // It stays closed.
+        stage.kill(0).unwrap();
+        stage.restart(0).unwrap();
+        assert!(stage.open(0).unwrap().is_empty());
+    }
+    stage.send(&Stage::datagram().unwrap()).unwrap();
+    stage.wait_open_everywhere(true).unwrap();
+    // A node that was away has the same doors after its start, and no others.
+    stage.kill(0).unwrap();
+    stage.restart(0).unwrap();
+    stage.wait_open(0, true).unwrap();
+    command(&stage, 1, &["fleet", "revoke", "laptop"]);
+    stage.wait_open_everywhere(false).unwrap();
+    for index in 0..NODES {
+        net.route_to(index).unwrap();
+        stage.send(&Stage::datagram().unwrap()).unwrap();
+        stage.logged(index, &["refused", "reason=revoked"]).unwrap();
+    }
+    let shown = command(&stage, 0, &["fleet", "status"]);
+    assert!(
+        shown.contains("the key of client laptop is revoked"),
+        "{shown}"
+    );
+    for node in ["edge1", "edge2", "edge3"] {
+        assert!(shown.contains(node), "{shown}");
+    }
+}

@@ -1,0 +1,306 @@
+//! Three nodes of a fleet on the real engine, and the client that knocks at them.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::Output,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use knock_common::datagram::DATAGRAM_LEN;
+use knock_tests::{
+    nats::{ADMINISTRATOR, Cluster, SERVER_NAME},
+    process::{Running, Signal},
+    scene::{
+        DATAGRAM_PORT, Files, SERVER_PUBLIC, SOON, datagram_request, laptop, program, seal_datagram,
+    },
+    service::Greeter,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS};
+
+/// The name of the stream of claims.
+pub(super) const STREAM: &str = "KNOCK_CLAIMS";
+
+/// The key that all nodes have.
+const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+/// A node. `{extra}` is replaced by further keys of `[fleet]`.
+const CONFIGURATION: &str = r#"
+interfaces = ["{uplink}"]
+control_socket = "{folder}/knockd.sock"
+state_dir = "{folder}/state"
+server_key_file = "server.key"
+
+[datagram]
+port = 62201
+
+[gate]
+protect = ["tcp/22"]
+trusted = ["{witness}/32"]
+
+[fleet]
+engine = [{engine}]
+server_name = "{server_name}"
+ca = "ca.pem"
+certificate = "node.pem"
+certificate_key = "node.key"
+key_file = "fleet.key"
+node = "edge{number}"
+{extra}
+
+[[client]]
+name = "laptop"
+public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
+
+[[door]]
+name = "ssh"
+open = ["tcp/22"]
+for = "1h"
+"#;
+
+/// A node, its daemon and the service that it protects.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) files: Files,
+    pub(super) knockd: Running,
+    _service: Greeter,
+}
+
+#[derive(Debug)]
+pub(super) struct Stage<'n> {
+    pub(super) net: &'n Net,
+    pub(super) cluster: Cluster<'n>,
+    pub(super) nodes: Vec<Node>,
+    _folder: TempDir,
+}
+
+impl<'n> Stage<'n> {
+    /// Three nodes that are connected and have read the stream.
+    pub(super) fn new(net: &'n Net) -> Result<Self> {
+        Self::with(net, "")
+    }
+
+    /// The same with further keys of `[fleet]`.
+    pub(super) fn with(net: &'n Net, extra: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let cluster = Cluster::start(folder.path(), &net.seats())?;
+        let files: Vec<_> = (0..NODES)
+            .map(|index| files(&cluster, index, extra))
+            .collect::<Result<_>>()?;
+        init(net, &cluster, &files[0])?;
+        let nodes = files.into_iter().zip(&net.nodes).map(|(files, namespace)| {
+            let knockd = start(namespace, &files)?;
+            let service = Greeter::start(namespace, 22)?;
+            Ok(Node {
+                files,
+                knockd,
+                _service: service,
+            })
+        });
+        let stage = Self {
+            nodes: nodes.collect::<Result<_>>()?,
+            net,
+            cluster,
+            _folder: folder,
+        };
+        for index in 0..NODES {
+            stage.wait(index, "is current", |fleet| fleet["current"] == true)?;
+        }
+        Ok(stage)
+    }
+
+    /// Starts the daemon of a node again after it was killed, and waits until it has read the stream.
+    pub(super) fn restart(&mut self, index: usize) -> Result<()> {
+        let node = &self.nodes[index];
+        let knockd = start(&self.net.nodes[index], &node.files)?;
+        self.nodes[index].knockd = knockd;
+        self.wait(index, "is current", |fleet| fleet["current"] == true)
+    }
+
+    /// Kills the daemon of a node, which has no time to do anything.
+    pub(super) fn kill(&mut self, index: usize) -> Result<()> {
+        let knockd = &mut self.nodes[index].knockd;
+        knockd.signal(Signal::SIGKILL)?;
+        knockd.wait(SOON)?;
+        Ok(())
+    }
+
+    /// A command of the daemon of a node.
+    pub(super) fn knockd(&self, index: usize, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.net.nodes[index].command(program("knockd")?);
+        command.args(arguments).arg("--socket");
+        command.arg(self.nodes[index].files.path("knockd.sock"));
+        Ok(command.output()?)
+    }
+
+    fn json(&self, index: usize, arguments: &[&str]) -> Result<Value> {
+        let output = self.knockd(index, &[arguments, &["--json"]].concat())?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// The state of the fleet as a node sees it.
+    pub(super) fn status(&self, index: usize) -> Result<Value> {
+        self.json(index, &["fleet", "status"])
+    }
+
+    /// One of the counters of a node.
+    pub(super) fn counter(&self, index: usize, name: &str) -> Result<u64> {
+        let status = self.json(index, &["status"])?;
+        status["daemon"][name].as_u64().context("no such counter")
+    }
+
+    /// The addresses that door `ssh` of a node is open for.
+    pub(super) fn open(&self, index: usize) -> Result<Vec<String>> {
+        let leases = self.json(index, &["leases"])?;
+        let leases = leases.as_array().context("no list")?;
+        let open = leases.iter().filter(|door| door["state"] == "open");
+        let sources = open.filter_map(|door| door["source"].as_str().map(str::to_owned));
+        Ok(sources.collect())
+    }
+
+    /// Waits until the state of the fleet of a node is as `wanted`.
+    pub(super) fn wait(
+        &self,
+        index: usize,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let status = self.status(index);
+            if status.as_ref().is_ok_and(&wanted) {
+                return Ok(());
+            }
+            let log = &self.nodes[index].knockd;
+            ensure!(
+                Instant::now() < deadline,
+                "node {index}: {what} is awaited: {status:?}\n{:?}",
+                log.lines()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until door `ssh` of a node is open for the client, or is not.
+    pub(super) fn wait_open(&self, index: usize, is_open: bool) -> Result<()> {
+        let client = CLIENT.to_string();
+        let deadline = Instant::now() + SOON;
+        while self.open(index)?.contains(&client) != is_open {
+            ensure!(
+                Instant::now() < deadline,
+                "node {index}: the door stays {}\n{:?}",
+                if is_open { "closed" } else { "open" },
+                self.nodes[index].knockd.lines()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Waits until door `ssh` is open for the client on every node, or on none.
+    pub(super) fn wait_open_everywhere(&self, is_open: bool) -> Result<()> {
+        (0..NODES).try_for_each(|index| self.wait_open(index, is_open))
+    }
+
+    /// Waits for a log line of a node that contains all of `parts`.
+    pub(super) fn logged(&self, index: usize, parts: &[&str]) -> Result<String> {
+        let knockd = &self.nodes[index].knockd;
+        knockd.wait_for(|line| parts.iter().all(|part| line.contains(part)), SOON)
+    }
+
+    /// Runs the real client for door `ssh` of the service.
+    pub(super) fn knock(&self, options: &[&str]) -> Result<Output> {
+        let mut knock = self.net.client.command(program("knock")?);
+        knock.args([
+            "--client",
+            "laptop",
+            "--server-key",
+            SERVER_PUBLIC,
+            "--key-file",
+        ]);
+        knock.arg(self.nodes[0].files.path("laptop.key"));
+        knock.args(options).args([&SERVICE.to_string(), "ssh"]);
+        Ok(knock.output()?)
+    }
+
+    /// A datagram of the laptop, made now.
+    pub(super) fn datagram() -> Result<[u8; DATAGRAM_LEN]> {
+        seal_datagram(&laptop()?, &datagram_request("ssh", CLIENT.into())?)
+    }
+
+    /// Sends a datagram to the service, from the address that it is made for.
+    pub(super) fn send(&self, bytes: &[u8]) -> Result<()> {
+        let socket = self.net.client.run(|| {
+            let socket = std::net::UdpSocket::bind((CLIENT, 0))?;
+            Ok(socket)
+        })?;
+        socket.send_to(bytes, (SERVICE, DATAGRAM_PORT))?;
+        Ok(())
+    }
+}
+
+/// The files of a node.
+fn files(cluster: &Cluster<'_>, index: usize, extra: &str) -> Result<Files> {
+    let engine = cluster
+        .addresses()
+        .iter()
+        .map(|address| format!("\"{address}\""))
+        .collect::<Vec<_>>();
+    let number = index + 1;
+    let configuration = CONFIGURATION
+        .replace("{uplink}", UPLINK)
+        .replace("{witness}", &WITNESS.to_string())
+        .replace("{engine}", &engine.join(", "))
+        .replace("{server_name}", SERVER_NAME)
+        .replace("{number}", &number.to_string())
+        .replace("{extra}", extra);
+    let files = Files::new(&configuration)?;
+    let identity = cluster.identity(&format!("edge{number}"))?;
+    for (from, to) in [
+        (&identity.authority, "ca.pem"),
+        (&identity.certificate, "node.pem"),
+        (&identity.key, "node.key"),
+    ] {
+        write(&files, to, &fs::read(from)?)?;
+    }
+    write(&files, "fleet.key", FLEET_KEY.as_bytes())?;
+    Ok(files)
+}
+
+fn write(files: &Files, name: &str, content: &[u8]) -> Result<()> {
+    let path = files.path(name);
+    fs::write(&path, content)?;
+    Ok(fs::set_permissions(
+        &path,
+        fs::Permissions::from_mode(0o600),
+    )?)
+}
+
+/// Makes the stream, as an administrator does.
+fn init(net: &Net, cluster: &Cluster<'_>, files: &Files) -> Result<()> {
+    let identity = cluster.identity(ADMINISTRATOR)?;
+    fs::set_permissions(&identity.key, fs::Permissions::from_mode(0o600))?;
+    let mut init = net.nodes[0].command(program("knockd")?);
+    init.args(["fleet", "init", "--certificate"])
+        .arg(&identity.certificate);
+    init.arg("--certificate-key").arg(&identity.key);
+    init.arg("--config").arg(files.path("knockd.toml"));
+    let output = init.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+fn start(namespace: &knock_tests::netns::Namespace, files: &Files) -> Result<Running> {
+    let mut command = namespace.command(program("knockd")?);
+    command.args(["--log", "debug", "--config"]);
+    command.arg(files.path("knockd.toml"));
+    let knockd = Running::spawn(command)?;
+    knockd.wait_for(|line| line.contains("listening on "), SOON)?;
+    Ok(knockd)
+}
