@@ -6,6 +6,7 @@
 //! [`machine::Machine`], which a separate process removes.
 
 pub mod browser;
+pub mod certificates;
 pub mod clock;
 pub mod frame;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -13,6 +14,7 @@ pub mod hijack;
 pub mod kernel_log;
 pub mod link;
 pub mod machine;
+pub mod nats;
 pub mod netns;
 pub mod other_xdp;
 pub mod privilege;

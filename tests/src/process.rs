@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -98,6 +99,16 @@ impl Running {
         let mut running = Self::start(command)?;
         let stdin = running.child.stdin.take().context("no standard input")?;
         Ok((running, stdin))
+    }
+
+    /// Starts `command` with this standard input.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the command cannot be started.
+    pub fn spawn_with(mut command: Command, stdin: OwnedFd) -> Result<Self> {
+        command.stdin(stdin);
+        Self::start(command)
     }
 
     fn start(mut command: Command) -> Result<Self> {

@@ -23,12 +23,18 @@ const VENV: &str = "python3-venv";
 /// Puts ansible-core into the folder `ansible` of the tools, where the test looks for it, unless this
 /// version of everything is there.
 pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
-    let folder = workspace.tools().join("ansible");
+    install(workspace, "ansible", REQUIREMENTS)
+        .context("the test of the role for Ansible needs ansible-core: fetch it and try again")
+}
+
+/// Puts what `requirements` lists into the folder `name` of the tools, unless it is there.
+pub(crate) fn install(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
+    let folder = workspace.tools().join(name);
     let complete = folder.join("requirements.txt");
-    if fs::read_to_string(&complete).is_ok_and(|installed| installed == REQUIREMENTS) {
+    if fs::read_to_string(&complete).is_ok_and(|installed| installed == requirements) {
         return Ok(());
     }
-    println!("installing ansible-core from Python's registry");
+    println!("installing {name} from Python's registry");
     apt::provide(&[PYTHON])?;
     let has_venv = Command::new("python3")
         .args(["-c", "import ensurepip"])
@@ -39,12 +45,11 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
     let mut venv = Command::new("python3");
     run(venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
     let wanted = folder.join("wanted.txt");
-    fs::write(&wanted, REQUIREMENTS)?;
+    fs::write(&wanted, requirements)?;
     let mut pip = Command::new(folder.join("bin/pip"));
     pip.args(["install", "--quiet", "--disable-pip-version-check"]);
     pip.args(["--only-binary=:all:", "--require-hashes"]);
-    run(pip.arg("--requirement").arg(&wanted))
-        .context("the test of the role for Ansible needs ansible-core: fetch it and try again")?;
+    run(pip.arg("--requirement").arg(&wanted))?;
     // The file gets this name once everything is there.
-    fs::rename(&wanted, &complete).context("cannot keep ansible-core")
+    fs::rename(&wanted, &complete).with_context(|| format!("cannot keep {name}"))
 }

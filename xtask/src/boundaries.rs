@@ -45,6 +45,25 @@ const RULES: &[Rule] = &[
         reason: "the exporter must not name code that handles keys or has privileges",
     },
     Rule {
+        package: "knockd-fleet",
+        forbidden: Forbidden::Packages(&[
+            "knockd-credentials",
+            "knockd-listener",
+            "knockd-supervisor",
+        ]),
+        reason: "the fleet process must not name code that handles keys or has privileges",
+    },
+    Rule {
+        package: "knockd-listener",
+        forbidden: Forbidden::Packages(&["async-nats", "knockd-fleet"]),
+        reason: "the listener holds keys, and the client of NATS is in a process without any",
+    },
+    Rule {
+        package: "knockd-supervisor",
+        forbidden: Forbidden::Packages(&["async-nats", "knockd-fleet"]),
+        reason: "the supervisor has privileges and must not run code that parses network input",
+    },
+    Rule {
         package: "knockd-types",
         forbidden: Forbidden::Packages(&["aya", "tokio"]),
         reason: "types are data: they do no I/O",

@@ -23,6 +23,7 @@ mod firewalls;
 mod fuzz;
 mod imports;
 mod interrupt;
+mod nats;
 mod package;
 mod peers;
 mod picture;

@@ -91,7 +91,7 @@ pub enum Report {
         /// Its content, which may be anything.
         record: Record,
     },
-    /// Every claim that the stream had at the start was sent.
+    /// Every claim that the stream had at the last [`Connected`](Self::Connected) was sent.
     Current,
     /// What became of the order to claim `id`.
     Outcome {

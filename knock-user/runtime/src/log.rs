@@ -19,9 +19,12 @@ use std::{
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{
     filter::LevelFilter,
     fmt::{format, format::Writer},
+    layer::{Context, Layer, SubscriberExt as _},
+    util::SubscriberInitExt as _,
 };
 
 pub use self::{
@@ -111,14 +114,15 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
     match format {
         Format::Json => {
             let stderr = Arc::new(Stderr::new(json::notice));
-            log.event_format(Json).with_writer(stderr).init();
+            let log = log.event_format(Json).with_writer(stderr);
+            log.finish().with(Own).init();
             return format;
         }
         Format::Journal => {
             if let Some(journal) = early.or_else(|| Journal::connect().ok()) {
-                log.event_format(journal::Entries)
-                    .with_writer(Arc::new(journal))
-                    .init();
+                let log = log.event_format(journal::Entries);
+                let log = log.with_writer(Arc::new(journal));
+                log.finish().with(Own).init();
                 return format;
             }
         }
@@ -131,11 +135,20 @@ fn begin(level: LevelFilter, format: Option<Format>) -> Format {
         .with_writer(Arc::new(Stderr::new(stderr::notice)));
     // The journal adds its own timestamps.
     if to_journal {
-        text.without_time().init();
+        text.without_time().finish().with(Own).init();
     } else {
-        text.init();
+        text.finish().with(Own).init();
     }
     Format::Text
+}
+
+/// Leaves out what the client of NATS logs: the fleet process says it in its own words, and once.
+struct Own;
+
+impl<S: Subscriber> Layer<S> for Own {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !metadata.target().starts_with("async_nats")
+    }
 }
 
 /// Writes the message only: it contains everything that the fields do.

@@ -1,5 +1,6 @@
-//! The sandbox of the listener and of `knockd tap`: the process keeps its open file descriptors
-//! and gains no further access.
+//! The sandbox of the listener, of `knockd tap` and of the other unprivileged processes: the process
+//! keeps its open file descriptors and gains no further access. The fleet process can also connect
+//! to the engine.
 //!
 //! If the supervisor runs as root, it has already started the listener as an unprivileged user
 //! without capabilities. The sandbox also revokes the rights of an ordinary process: to execute
@@ -8,12 +9,15 @@
 
 mod calls;
 
-use std::{collections::BTreeMap, os::fd::OwnedFd};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+};
 
 use anyhow::{Context as _, Result};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, Ruleset,
-    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, PathBeneath,
+    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::{
     fs::{FileType, Stat, fstat},
@@ -28,7 +32,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-use self::calls::{ALLOWED, FCNTL, HOSTILE, LEGACY, MMAP, SEND, STORE};
+use self::calls::{ALLOWED, CONNECT, FCNTL, HOSTILE, LEGACY, MMAP, SEND, STORE};
 use crate::role;
 
 /// The newest supported Landlock ABI. Older kernels enforce the subset that they support.
@@ -58,7 +62,7 @@ pub struct Files<'d> {
 
 /// The restrictions, ready to be applied.
 pub struct Sandbox {
-    files: RulesetCreated,
+    ruleset: RulesetCreated,
     max_file_len: u64,
     filters: Vec<BpfProgram>,
 }
@@ -71,23 +75,33 @@ impl Sandbox {
     /// Returns an error if the Landlock ruleset cannot be created or the seccomp filter is
     /// invalid.
     pub fn new(files: Option<Files<'_>>) -> Result<Self> {
-        let max_file_len = files.map_or(0, |files| files.max_len);
-        let filters = filters(files.is_some())?;
-        let dir = files.map(|files| files.dir);
-        let mut files = Ruleset::default()
-            .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(AccessFs::from_all(LANDLOCK))?
-            .handle_access(AccessNet::from_all(LANDLOCK))?
-            .scope(Scope::from_all(LANDLOCK))?
-            .create()?;
-        if let Some(dir) = dir {
+        let mut ruleset = ruleset()?;
+        if let Some(files) = files {
             let inside = AccessFs::ReadFile | AccessFs::WriteFile;
-            files = files.add_rule(PathBeneath::new(dir, inside))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(files.dir, inside))?;
         }
         Ok(Self {
-            files,
-            max_file_len,
-            filters,
+            ruleset,
+            max_file_len: files.map_or(0, |files| files.max_len),
+            filters: filters(files.map_or(Extra::Nothing, |_| Extra::Files))?,
+        })
+    }
+
+    /// A sandbox without files, in which TCP connections can be made: to these `ports` alone from
+    /// Linux 6.7 on, and to any port before.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`new`](Self::new).
+    pub fn connecting_to(ports: &BTreeSet<u16>) -> Result<Self> {
+        let mut ruleset = ruleset()?;
+        for port in ports {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
+        Ok(Self {
+            ruleset,
+            max_file_len: 0,
+            filters: filters(Extra::Connections)?,
         })
     }
 
@@ -112,7 +126,7 @@ impl Sandbox {
             inheritable: none,
         };
         set_capabilities(None, nothing).context("capabilities")?;
-        let landlock = self.files.restrict_self().context("Landlock")?;
+        let landlock = self.ruleset.restrict_self().context("Landlock")?;
         let has_landlock = landlock.ruleset != RulesetStatus::NotEnforced;
         if !has_landlock {
             let rest = if role::has_own_root() {
@@ -129,6 +143,26 @@ impl Sandbox {
         }
         Ok(has_landlock)
     }
+}
+
+/// What a process may do besides using what it has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    Nothing,
+    /// Open files.
+    Files,
+    /// Make TCP connections.
+    Connections,
+}
+
+/// The Landlock rules that allow nothing.
+fn ruleset() -> Result<RulesetCreated> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?;
+    Ok(ruleset.create()?)
 }
 
 fn limit(value: u64) -> Rlimit {
@@ -148,7 +182,7 @@ fn prints_to_file() -> bool {
 
 /// The seccomp filters. The kernel runs all of them and takes the most restrictive action
 /// (seccomp(2)).
-fn filters(has_files: bool) -> Result<Vec<BpfProgram>> {
+fn filters(extra: Extra) -> Result<Vec<BpfProgram>> {
     let is_arm = cfg!(target_arch = "arm");
     let arch = match is_arm {
         true => Ok(TargetArch::aarch64),
@@ -177,11 +211,7 @@ fn filters(has_files: bool) -> Result<Vec<BpfProgram>> {
         // knockd never makes these calls: only an attacker in control of the process does.
         filter(hostile()?, SeccompAction::Allow, SeccompAction::KillProcess)?,
         // Has to be last: it forbids further filters.
-        filter(
-            allowed(has_files)?,
-            errno(libc::EPERM),
-            SeccompAction::Allow,
-        )?,
+        filter(allowed(extra)?, errno(libc::EPERM), SeccompAction::Allow)?,
     ])
 }
 
@@ -204,10 +234,18 @@ fn number(call: impl Into<i64>) -> i64 {
 }
 
 /// The allowed system calls. All others fail with EPERM.
-fn allowed(has_files: bool) -> Result<Rules> {
-    let store = if has_files { STORE } else { &[] };
-    let calls = ALLOWED.iter().chain(LEGACY).chain(store);
+fn allowed(extra: Extra) -> Result<Rules> {
+    let further = match extra {
+        Extra::Nothing => &[],
+        Extra::Files => STORE,
+        Extra::Connections => CONNECT,
+    };
+    let calls = ALLOWED.iter().chain(LEGACY).chain(further);
     let mut rules: Rules = calls.map(|call| (number(*call), vec![])).collect();
+    if extra == Extra::Connections {
+        rules.insert(number(libc::SYS_socket), tcp_sockets()?);
+        rules.insert(number(libc::SYS_setsockopt), vec![undelayed()?]);
+    }
     for call in SEND {
         rules.insert(number(*call), vec![to_peer()?]);
     }
@@ -229,6 +267,36 @@ fn allowed(has_files: bool) -> Result<Rules> {
     // The same with musl, in the main thread.
     rules.insert(number(libc::SYS_tkill), own);
     Ok(rules)
+}
+
+/// Makes sockets for TCP over IPv4 and IPv6.
+fn tcp_sockets() -> Result<Vec<SeccompRule>> {
+    let families = [libc::AF_INET, libc::AF_INET6];
+    let rules = families.map(|family| {
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let kind = Op::MaskedEq(!u64::from(flags.unsigned_abs()) & u64::from(u32::MAX));
+        Ok(SeccompRule::new(vec![
+            equal(0, Op::Eq, family)?,
+            equal(1, kind, libc::SOCK_STREAM)?,
+            // The default of the family, which is TCP.
+            equal(2, Op::Eq, 0)?,
+        ])?)
+    });
+    rules.into_iter().collect()
+}
+
+/// Sets the one option of TCP that sends small packets at once.
+fn undelayed() -> Result<SeccompRule> {
+    Ok(SeccompRule::new(vec![
+        equal(1, Op::Eq, libc::IPPROTO_TCP)?,
+        equal(2, Op::Eq, libc::TCP_NODELAY)?,
+    ])?)
+}
+
+/// A condition on an argument of which the kernel reads 32 bits.
+fn equal(argument: u8, op: Op, value: i32) -> Result<SeccompCondition> {
+    let value = value.unsigned_abs().into();
+    Ok(SeccompCondition::new(argument, Len::Dword, op, value)?)
 }
 
 /// Sends to the peer of a connected socket: without an address, and without MSG_FASTOPEN, which
@@ -271,8 +339,8 @@ fn when(argument: u8, op: Op, value: impl TryInto<u64>) -> Result<SeccompRule> {
 mod tests {
     use std::{
         fs::{self, File},
-        io,
-        net::{TcpListener, UdpSocket},
+        io::{self, Read as _, Write as _},
+        net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
         os::unix::fs::FileExt as _,
         process::Command,
         thread,
@@ -294,6 +362,24 @@ mod tests {
             });
             confined.join().unwrap()
         })
+    }
+
+    /// Runs `work` in a thread in a sandbox that can connect to `port`.
+    fn connecting(port: u16, work: impl FnOnce() + Send) {
+        thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                let sandbox = Sandbox::connecting_to(&[port].into()).unwrap();
+                sandbox.enter().unwrap();
+                work();
+            });
+            confined.join().unwrap();
+        });
+    }
+
+    /// Whether this kernel can restrict connections to ports.
+    fn restricts_ports() -> bool {
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        ruleset.handle_access(AccessNet::ConnectTcp).is_ok()
     }
 
     fn denied<T>(result: io::Result<T>) -> bool {
@@ -333,6 +419,61 @@ mod tests {
             // A thread is allowed, and it inherits the sandbox.
             let is_confined = || denied(UdpSocket::bind("127.0.0.1:0"));
             assert!(thread::spawn(is_confined).join().unwrap());
+        });
+    }
+
+    #[test]
+    fn connections_are_made_by_tcp_alone_and_only_to_the_port() {
+        use rustix::net::{
+            AddressFamily, RecvFlags, SocketFlags, SocketType, bind, ipproto, listen, recv,
+            socket_with, sockopt,
+        };
+
+        let [engine, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [engine, other] = [engine, other].map(|it| (it.local_addr().unwrap(), it));
+        let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        connecting(engine.0.port(), || {
+            let stream = TcpStream::connect(engine.0).unwrap();
+            stream.set_nodelay(true).unwrap();
+            (&stream).write_all(b"a").unwrap();
+            let (mut accepted, _) = engine.1.accept().unwrap();
+            let mut byte = [0];
+            accepted.read_exact(&mut byte).unwrap();
+            if restricts_ports() {
+                assert!(denied(TcpStream::connect(other.0)));
+            } else {
+                eprintln!("not checked: this kernel cannot restrict connections to ports");
+            }
+
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = |family, kind, protocol| {
+                socket_with(family, kind, flags, protocol).map_err(io::Error::from)
+            };
+            let (v4, v6) = (AddressFamily::INET, AddressFamily::INET6);
+            for (family, kind, protocol) in [
+                (v4, SocketType::DGRAM, None),
+                (v6, SocketType::DGRAM, None),
+                (v4, SocketType::RAW, Some(ipproto::ICMP)),
+                (v4, SocketType::STREAM, Some(ipproto::SCTP)),
+                (v4, SocketType::STREAM, Some(ipproto::MPTCP)),
+                (AddressFamily::UNIX, SocketType::STREAM, None),
+                (AddressFamily::NETLINK, SocketType::RAW, None),
+                (AddressFamily::PACKET, SocketType::RAW, None),
+            ] {
+                let made = socket(family, kind, protocol);
+                assert!(denied(made), "{family:?} {kind:?} {protocol:?}");
+            }
+            let stream = socket(v4, SocketType::STREAM, None).unwrap();
+            assert!(denied(bind(&stream, &free).map_err(io::Error::from)));
+            assert!(denied(listen(&stream, 1).map_err(io::Error::from)));
+            let reused = sockopt::set_socket_reuseaddr(&stream, true);
+            assert!(denied(reused.map_err(io::Error::from)));
+            // The filter lets it use what it has.
+            let nothing = recv(&stream, &mut byte, RecvFlags::empty());
+            assert!(!denied(nothing.map_err(io::Error::from)));
+
+            assert!(denied(File::open("/etc/passwd")));
+            assert!(denied(Command::new("/bin/true").status()));
         });
     }
 

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
         if name == knockd_exporter::NAME {
             return run(knockd_exporter::NAME, knockd_exporter::main);
         }
+        #[cfg(feature = "fleet")]
+        if name == knockd_fleet::NAME {
+            return run(knockd_fleet::NAME, knockd_fleet::main);
+        }
     }
     let cli = Cli::of_process();
     let log = cli.open_log();

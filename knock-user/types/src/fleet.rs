@@ -14,6 +14,9 @@ pub struct Engine {
     pub server_name: String,
     /// The beginning of every subject, and of the name of the stream.
     pub prefix: String,
+    /// The name of this node, or of the administrator: what is sent to it alone has this name in its
+    /// subject.
+    pub node: String,
     /// The certificates of the authorities that the servers' certificates are checked against, as
     /// PEM.
     pub authorities: String,
@@ -40,6 +43,12 @@ impl Engine {
     #[must_use]
     pub fn node_subject(&self, node: &str) -> String {
         format!("{}.node.{node}", self.prefix)
+    }
+
+    /// The beginning of the subjects of answers, which no other node may receive.
+    #[must_use]
+    pub fn inbox(&self) -> String {
+        format!("_INBOX.{}", self.node)
     }
 }
 
@@ -145,6 +154,7 @@ mod tests {
             servers: Vec::new(),
             server_name: String::new(),
             prefix: "knock".into(),
+            node: "edge1".into(),
             authorities: String::new(),
             certificate: String::new(),
             key: SecretText::new(String::new()),
@@ -152,5 +162,6 @@ mod tests {
         assert_eq!(engine.stream(), "KNOCK_CLAIMS");
         assert_eq!(engine.claim_subject(&"*"), "knock.claim.*");
         assert_eq!(engine.node_subject("edge1"), "knock.node.edge1");
+        assert_eq!(engine.inbox(), "_INBOX.edge1");
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     apt::{self, Provided},
     browsers,
     executables::Executable,
-    fail2ban, firewalls,
+    fail2ban, firewalls, nats,
     privilege::as_root,
     runner::{Job, Summary},
     workspace::{BENCH, TESTS, Workspace},
@@ -74,6 +74,7 @@ pub(crate) fn run_with(
     fail2ban::provide(workspace)?;
     firewalls::provide(workspace)?;
     ansible::provide(workspace)?;
+    nats::provide(workspace)?;
     apt::provide(READERS)?;
     if !browsers::provide()? {
         executables.retain(|executable| executable.target != browsers::TARGET);

@@ -82,6 +82,9 @@ pub(super) const STORE: Calls = &[
     libc::SYS_fstatat64,
 ];
 
+/// Allowed if connections are made, besides `socket` and `setsockopt` with some arguments.
+pub(super) const CONNECT: Calls = &[libc::SYS_connect];
+
 /// Send through a socket. On 32-bit ARM `send` is not `sendto` without an address.
 #[cfg(not(target_arch = "arm"))]
 pub(super) const SEND: Calls = &[libc::SYS_sendto];

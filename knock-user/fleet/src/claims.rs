@@ -1,0 +1,127 @@
+//! The claims of the listener, each of which is tried until its patience is over.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, bail};
+use async_nats::jetstream::{ErrorCode, publish::PublishAck, response::Response};
+use knockd_ipc::fleet::{ClaimId, Outcome, Record, Report};
+use knockd_types::fleet::Engine;
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    link::{State, bounded},
+    session::Session,
+};
+
+/// How many claims are tried at once.
+const MAX_CLAIMS: usize = 1024;
+
+/// The time between two tries of a claim.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// "wrong last sequence", which 2.11 and later also say without the number.
+const WRONG_LAST_SEQUENCE: [ErrorCode; 2] = [ErrorCode(10071), ErrorCode(10164)];
+
+/// "maximum … exceeded", with the limit that it is about in the text.
+const STORE_FAILED: ErrorCode = ErrorCode(10077);
+
+/// Accepts claims.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    engine: Arc<Engine>,
+    patience: Duration,
+    states: watch::Receiver<State>,
+    reports: mpsc::Sender<Report>,
+    places: Arc<Semaphore>,
+}
+
+impl Claims {
+    pub(crate) fn new(
+        engine: &Arc<Engine>,
+        patience: Duration,
+        states: watch::Receiver<State>,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            patience,
+            states,
+            reports,
+            places: Arc::new(Semaphore::new(MAX_CLAIMS)),
+        }
+    }
+
+    /// Begins to claim `id`. The outcome is reported later.
+    pub(crate) async fn begin(&self, id: ClaimId, record: Record) {
+        let deadline = Instant::now() + self.patience;
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let outcome = unknown("too many claims at once");
+            // Fails only while the process ends.
+            let _ = self.reports.send(Report::Outcome { id, outcome }).await;
+            return;
+        };
+        let subject = self.engine.claim_subject(&id);
+        let mut states = self.states.clone();
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let mut reason = String::new();
+            let tries = async {
+                loop {
+                    let session = match &*states.borrow_and_update() {
+                        State::Connected(session) => Some(session.clone()),
+                        State::Lost(why) => {
+                            reason.clone_from(why);
+                            None
+                        }
+                    };
+                    match session {
+                        Some(session) => match claim(&session, &subject, &record).await {
+                            Ok(outcome) => return outcome,
+                            Err(error) => reason = format!("{error:#}"),
+                        },
+                        None if states.changed().await.is_err() => return unknown("knockd ends"),
+                        None => continue,
+                    }
+                    sleep(RETRY).await;
+                }
+            };
+            let outcome = timeout_at(deadline, tries).await;
+            let outcome = outcome.unwrap_or_else(|_| unknown(&reason));
+            let _ = reports.send(Report::Outcome { id, outcome }).await;
+            drop(place);
+        });
+    }
+}
+
+/// Tries to claim; an error if a further try makes sense.
+async fn claim(session: &Session, subject: &str, record: &Record) -> Result<Outcome> {
+    let answer = session
+        .create(subject.to_owned(), record.0.to_vec())
+        .await?;
+    let error = match answer {
+        Response::Ok(PublishAck { .. }) => return Ok(Outcome::Created),
+        Response::Err { error } => error,
+    };
+    let text = error.to_string();
+    if WRONG_LAST_SEQUENCE.contains(&error.error_code()) {
+        return Ok(Outcome::Exists);
+    }
+    if error.error_code() == STORE_FAILED {
+        if text.contains("per subject") {
+            return Ok(Outcome::Exists);
+        }
+        if text.contains("maximum") {
+            return Ok(unknown(&format!("the engine is full: {text}")));
+        }
+    }
+    bail!(text)
+}
+
+fn unknown(reason: &str) -> Outcome {
+    Outcome::Unknown {
+        reason: bounded(reason),
+    }
+}

@@ -1,0 +1,190 @@
+//! The claims of the stream, in its order, each of them once.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull},
+    stream::Info,
+};
+use futures_util::StreamExt as _;
+use knockd_ipc::fleet::{ClaimId, Hex, Record, Report};
+use knockd_types::fleet::Engine;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::session::{ANSWER, Session};
+
+/// How many claims the server may send before it is asked for more.
+const BATCH: usize = 256;
+
+/// How often the server shows that it reads the stream for this node. It is noticed after twice
+/// this time if it does not.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long a request for claims stays with the server.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// How long the server remembers a reader that asks for nothing.
+const INACTIVE: Duration = Duration::from_secs(10);
+
+/// The time between two warnings about messages that are no claims.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How far the stream was read. It outlasts connections.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    /// The number of the last message.
+    last: u64,
+    /// When the stream was made: another one begins anew.
+    created: Option<async_nats::datetime::DateTime>,
+    skipped: Skipped,
+}
+
+/// How far a stream reached at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    is_empty: bool,
+    last: u64,
+}
+
+/// What was not reported about messages that are no claims.
+#[derive(Debug, Default)]
+struct Skipped {
+    count: u64,
+    warned: Option<Instant>,
+}
+
+impl From<&Info> for Extent {
+    fn from(info: &Info) -> Self {
+        Self {
+            is_empty: info.state.messages == 0,
+            last: info.state.last_sequence,
+        }
+    }
+}
+
+impl Feed {
+    /// Continues where the feed has ended, in the stream that `info` is about.
+    pub(crate) fn resume(&mut self, info: &Info) {
+        let created = Some(info.created);
+        if self.created != created {
+            self.created = created;
+            self.last = 0;
+        } else if info.state.last_sequence < self.last {
+            tracing::warn!(
+                "the engine has lost claims: its stream ends at {}, and {} was read from it",
+                info.state.last_sequence,
+                self.last
+            );
+            self.last = info.state.last_sequence;
+        }
+    }
+
+    /// Reports the claims of the stream, and once that it is read to the end that it had in
+    /// `extent`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the server does not serve the stream any more.
+    pub(crate) async fn read(
+        &mut self,
+        session: &Session,
+        engine: &Engine,
+        mut extent: watch::Receiver<Extent>,
+        reports: &mpsc::Sender<Report>,
+    ) -> Result<()> {
+        let consumer = self.consumer(session, engine).await?;
+        let mut messages = consumer
+            .stream()
+            .max_messages_per_batch(BATCH)
+            .heartbeat(HEARTBEAT)
+            .expires(EXPIRES)
+            .messages()
+            .await?;
+        let mut is_current = false;
+        let mut number = 0;
+        loop {
+            if !is_current && self.has_reached(*extent.borrow_and_update()) {
+                is_current = true;
+                reports.send(Report::Current).await?;
+            }
+            let message = tokio::select! {
+                message = messages.next() => message.context("the server reads no further")??,
+                // What was the end may be so old that it is removed: then the new end counts.
+                changed = extent.changed(), if !is_current => {
+                    changed?;
+                    continue;
+                }
+            };
+            let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+            number += 1;
+            ensure!(info.consumer_sequence == number, "a message is missing");
+            ensure!(info.stream_sequence > self.last, "a message is repeated");
+            self.last = info.stream_sequence;
+            match claim(engine, &message) {
+                Some(claim) => reports.send(claim).await?,
+                None => self.skipped.add(),
+            }
+        }
+    }
+
+    fn has_reached(&self, extent: Extent) -> bool {
+        extent.is_empty || self.last >= extent.last
+    }
+
+    /// A reader of the stream in the server, which is removed when it is not used any more.
+    async fn consumer(&self, session: &Session, engine: &Engine) -> Result<Consumer<pull::Config>> {
+        let config = pull::Config {
+            deliver_policy: match self.last {
+                0 => DeliverPolicy::All,
+                last => DeliverPolicy::ByStartSequence {
+                    start_sequence: last + 1,
+                },
+            },
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            inactive_threshold: INACTIVE,
+            // Nothing is lost with it: another one is made.
+            memory_storage: true,
+            num_replicas: 1,
+            ..Default::default()
+        };
+        let mut context = jetstream::new(session.client.clone());
+        context.set_timeout(ANSWER);
+        let consumer = context.create_consumer_on_stream(config, engine.stream());
+        consumer
+            .await
+            .context("the engine makes no reader of its stream")
+    }
+}
+
+/// The claim that a message is.
+fn claim(engine: &Engine, message: &jetstream::Message) -> Option<Report> {
+    let id = message.subject.strip_prefix(&engine.claim_subject(&""))?;
+    let id: ClaimId = Hex::parse(id)?;
+    let record: Record = Hex(message.payload.as_ref().try_into().ok()?);
+    Some(Report::Read { id, record })
+}
+
+impl Skipped {
+    fn add(&mut self) {
+        self.count += 1;
+        if self
+            .warned
+            .is_none_or(|at| at.elapsed() >= WARNING_INTERVAL)
+        {
+            tracing::warn!(
+                "the engine's stream has {} messages that are no claims: they are skipped",
+                self.count
+            );
+            *self = Self {
+                count: 0,
+                warned: Some(Instant::now()),
+            };
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a fleet process does, with one server.
+
+use std::collections::BTreeSet;
+
+use knock_tests::netns::Namespace;
+use knockd_ipc::fleet::{Order, Outcome, Report};
+
+use super::{
+    can_run,
+    node::{self, Node, claim},
+    start, with_stream,
+};
+
+fn read(id: u32, record: u32) -> Report {
+    let (id, record) = claim(id, record);
+    Report::Read { id, record }
+}
+
+#[test]
+fn a_claim_is_created_once_and_read_by_every_node() {
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = with_stream::<1>(&namespace, &folder);
+    let [one, two] = ["edge1", "edge2"].map(|name| Node::start(&namespace, &cluster, name));
+    for node in [&one, &two] {
+        let version = "2.15.1".into();
+        assert_eq!(node.next().unwrap(), Report::Connected { version });
+        // The stream is empty.
+        assert_eq!(node.next().unwrap(), Report::Current);
+    }
+    one.claim(1, 10);
+    let (id, _) = claim(1, 10);
+    let outcome = Report::Outcome {
+        id,
+        outcome: Outcome::Created,
+    };
+    let both = [(); 2].map(|()| one.next().unwrap());
+    assert!(
+        both.contains(&outcome) && both.contains(&read(1, 10)),
+        "{both:?}"
+    );
+    assert_eq!(two.next().unwrap(), read(1, 10));
+    two.claim(1, 20);
+    assert_eq!(two.outcome(1), Outcome::Exists);
+    // The second claim was not stored.
+    two.claim(2, 20);
+    one.wait_for(|report| *report == read(2, 20)).unwrap();
+
+    let beat = |node: &str| {
+        let (node, text) = (node.into(), "{\"clock\":1}".into());
+        (
+            Order::Beat {
+                node: String::clone(&node),
+                text: String::clone(&text),
+            },
+            Report::Beat { node, text },
+        )
+    };
+    let (order, report) = beat("edge2");
+    two.order(&order);
+    one.wait_for(|it| *it == report).unwrap();
+    // The server does not let a node speak for another one.
+    two.order(&beat("edge1").0);
+    two.order(&order);
+    assert_eq!(one.next().unwrap(), report);
+
+    assert!(one.end());
+    // A node that starts reads everything before it is current.
+    let one = Node::start(&namespace, &cluster, "edge1");
+    one.wait_for(|report| matches!(report, Report::Connected { .. }))
+        .unwrap();
+    for expected in [read(1, 10), read(2, 20), Report::Current] {
+        assert_eq!(one.next().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_node_that_reads_slowly_reads_everything_in_order() {
+    const CLAIMS: u32 = 3000;
+
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = with_stream::<1>(&namespace, &folder);
+    let [one, slow] = ["edge1", "edge2"].map(|name| Node::start(&namespace, &cluster, name));
+    for node in [&one, &slow] {
+        node.current();
+    }
+    let (mut created, mut order) = (0, Vec::new());
+    for id in 0..CLAIMS {
+        one.claim(id, id);
+        // As many as are tried at once.
+        while created + 512 < id + 1 {
+            match one.next().unwrap() {
+                Report::Outcome { outcome, .. } => {
+                    assert_eq!(outcome, Outcome::Created);
+                    created += 1;
+                }
+                Report::Read { id, .. } => order.push(id),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    while created < CLAIMS || order.len() < CLAIMS as usize {
+        match one.next().unwrap() {
+            Report::Outcome { outcome, .. } => {
+                assert_eq!(outcome, Outcome::Created);
+                created += 1;
+            }
+            Report::Read { id, .. } => order.push(id),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), order.len());
+    // Its channel has been full since.
+    for expected in order {
+        match slow.next().unwrap() {
+            Report::Read { id, .. } => assert_eq!(id, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_stream_is_made_once_and_has_to_be_right() {
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = start::<1>(&namespace, &folder);
+    let node = Node::start(&namespace, &cluster, "edge1");
+    let reason = node.lost();
+    assert!(reason.contains("knockd fleet init"), "{reason}");
+    let error = node::init(&namespace, &cluster, 3).unwrap_err().to_string();
+    assert!(error.contains("fewer servers than the 3 copies"), "{error}");
+    for expected in ["was made, with one copy", "was there already."] {
+        let made = node::init(&namespace, &cluster, 1).unwrap();
+        assert!(made.contains(expected), "{made}");
+    }
+    node.current();
+    node.claim(1, 1);
+    assert_eq!(node.outcome(1), Outcome::Created);
+
+    // What was acknowledged is there after a restart of the server, and nothing is read twice.
+    cluster.kill(0).unwrap();
+    node.lost();
+    cluster.start_again(0).unwrap();
+    node.wait_for(|report| matches!(report, Report::Connected { .. }))
+        .unwrap();
+    assert_eq!(node.next().unwrap(), Report::Current);
+    node.claim(1, 2);
+    assert_eq!(node.outcome(1), Outcome::Exists);
+    assert!(node.end());
+}
+
+#[test]
+fn what_is_no_order_ends_the_process() {
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = start::<1>(&namespace, &folder);
+    let long = vec![b' '; 5000];
+    for packet in [&b"{\"Open\":1}"[..], b"\xff", &long] {
+        let mut node = Node::start(&namespace, &cluster, "edge1");
+        node.send(packet);
+        let status = node.process.wait(super::SOON).unwrap();
+        assert_eq!(status.code(), Some(1));
+    }
+    let mut node = Node::without_startup(&namespace);
+    node.send(b"{}");
+    assert_eq!(node.process.wait(super::SOON).unwrap().code(), Some(1));
+    assert!(Node::without_startup(&namespace).end());
+}
