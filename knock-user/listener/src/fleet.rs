@@ -42,7 +42,7 @@ use self::{
     keys::{Keys, Tag, tag},
     live::{Lease, Live, Place},
     names::Names,
-    nodes::{ConfigDigest, Nodes},
+    nodes::{ConfigDigest, Heard, Nodes},
     pending::{Pending, PendingClaim},
     record::{Claim, Kind},
 };
@@ -103,6 +103,9 @@ pub(crate) struct Fleet {
     revoked: HashSet<[u8; 16]>,
     nodes: Nodes,
     next_beat: Duration,
+    last_beat: Duration,
+    /// Whether the next beat asks the other nodes for theirs.
+    asks: bool,
     /// Claims that were read and are of no node of the fleet, or beyond its clock.
     invalid: u64,
 }
@@ -130,6 +133,8 @@ impl Fleet {
             revoked: HashSet::new(),
             nodes: Nodes::default(),
             next_beat: Duration::ZERO,
+            last_beat: Duration::ZERO,
+            asks: true,
             invalid: 0,
         }
     }
@@ -258,6 +263,7 @@ impl Fleet {
             Report::Connected { version } => {
                 info!("connected to the fleet's engine, NATS {version}");
                 self.link = Link::Connected { version };
+                self.asks = true;
                 self.next_beat = Duration::ZERO;
                 self.submit_again();
             }
@@ -276,10 +282,14 @@ impl Fleet {
             }
             Report::Beat { node, text } => {
                 let Now { unix_ms, monotonic } = now;
-                let is_ours = self
+                match self
                     .nodes
-                    .hear(&self.keys, &node, &text, unix_ms, monotonic);
-                self.invalid += u64::from(!is_ours);
+                    .hear(&self.keys, &node, &text, unix_ms, monotonic)
+                {
+                    Heard::Forged => self.invalid += 1,
+                    Heard::New { asks: true } if node != self.node => self.answer_beat(now),
+                    Heard::New { .. } | Heard::Old => {}
+                }
             }
         }
     }
@@ -287,12 +297,7 @@ impl Fleet {
     /// Handles what is due: knocks whose claims were not read in time, and the beat.
     pub(crate) fn wake(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.channel.is_some() && self.next_beat <= now.monotonic {
-            self.next_beat = now.monotonic + nodes::INTERVAL;
-            if let Some(text) = nodes::beat(&self.keys, &self.node, self.config, now.unix_ms) {
-                let node = self.node.clone();
-                // Whoever misses one hears the next.
-                self.send(Order::Beat { node, text });
-            }
+            self.beat(now);
         }
         while let Some(id) = self.pending.due(now.monotonic) {
             self.give_up(&id, effects);
@@ -332,6 +337,24 @@ impl Fleet {
             seconds_left: (lease.until - now.unix_ms).div_ceil(1000),
         };
         self.live.open_at(now.unix_ms).map(shown).collect()
+    }
+
+    fn beat(&mut self, now: Now) {
+        self.next_beat = now.monotonic + nodes::INTERVAL;
+        self.last_beat = now.monotonic;
+        let asks = std::mem::take(&mut self.asks);
+        let text = nodes::beat(&self.keys, &self.node, self.config, now.unix_ms, asks);
+        if let Some(text) = text {
+            let node = self.node.clone();
+            // Whoever misses one hears the next.
+            self.send(Order::Beat { node, text });
+        }
+    }
+
+    /// Tells a node that has just been connected about this one.
+    fn answer_beat(&mut self, now: Now) {
+        let soonest = now.monotonic.max(self.last_beat + nodes::MIN_INTERVAL);
+        self.next_beat = self.next_beat.min(soonest);
     }
 
     fn lose(&mut self, reason: String) {

@@ -144,6 +144,13 @@ fn what_one_node_closes_and_revokes_is_closed_everywhere() {
         stage.send(&Stage::datagram().unwrap()).unwrap();
         stage.logged(index, &["refused", "reason=revoked"]).unwrap();
     }
+    stage
+        .wait(0, "every node", |fleet| {
+            fleet["nodes"]
+                .as_array()
+                .is_some_and(|nodes| nodes.len() == NODES)
+        })
+        .unwrap();
     let shown = command(&stage, 0, &["fleet", "status"]);
     assert!(
         shown.contains("the key of client laptop is revoked"),

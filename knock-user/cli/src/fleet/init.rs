@@ -49,6 +49,9 @@ mod with_fleet {
     /// hour.
     const MIN_AGE: Duration = Duration::from_secs(25 * 60 * 60);
 
+    /// What the subjects of the answers to this command begin with, after `_INBOX`.
+    const ADMINISTRATOR: &str = "administrator";
+
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
     impl Init {
@@ -66,6 +69,7 @@ mod with_fleet {
             let fleet = config.fleet.as_ref();
             let fleet = fleet.context("the configuration has no [fleet]")?;
             let engine = Engine {
+                node: ADMINISTRATOR.into(),
                 certificate: read(&self.certificate)?,
                 key: SecretText::new(read_key(&self.certificate_key)?),
                 ..fleet.engine.clone()

@@ -35,17 +35,19 @@ impl Checker<'_> {
         let path = self.folder().join(fleet.key_file.get_ref());
         let fleet_key = self.secret(&fleet.key_file, fleet_key::read(&path));
         let servers = fleet.engine.into_inner();
+        let node: String = node?.into();
         Some(Fleet {
             engine: Engine {
                 servers: servers.into_iter().map(Into::into).collect(),
                 server_name: fleet.server_name.into(),
                 prefix: fleet.prefix.into(),
+                node: node.clone(),
                 authorities: authorities?,
                 certificate: certificate?,
                 key: key?,
             },
             key: FleetKey::new(fleet_key?),
-            node: node?.into(),
+            node,
             when_unreachable: fleet.when_unreachable,
             patience: fleet.patience.into(),
         })

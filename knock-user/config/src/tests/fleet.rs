@@ -6,8 +6,7 @@ pub(super) const CERTIFICATE: &str =
     "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
 pub(super) const PRIVATE_KEY: &str =
     "-----BEGIN PRIVATE KEY-----\nbm90aGluZw\n-----END PRIVATE KEY-----\n";
-pub(super) const FLEET_KEY: &str =
-    "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+pub(super) const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
 
 const FLEET: &str = r#"
 [fleet]
@@ -47,7 +46,10 @@ fn a_door_may_open_here_alone() {
 fn no_secret_of_a_fleet_is_shown() {
     let config = Folder::new().load(&format!("{GOOD}{FLEET}")).unwrap();
     let shown = format!("{config:?}");
-    assert!(!shown.contains("PRIVATE KEY") && !shown.contains("bm90aGluZw"), "{shown}");
+    assert!(
+        !shown.contains("PRIVATE KEY") && !shown.contains("bm90aGluZw"),
+        "{shown}"
+    );
     assert!(!shown.contains("1, 2, 3, 4, 5"), "{shown}");
 }
 
@@ -57,9 +59,21 @@ fn what_is_wrong_with_a_file_of_a_fleet_is_said_with_its_place() {
     folder.write("exposed.key", PRIVATE_KEY, 0o644);
     folder.write("writable.pem", CERTIFICATE, 0o666);
     for (good, bad, expected) in [
-        ("\"ca.pem\"", "\"none.pem\"", "ca: none.pem: it cannot be read"),
-        ("\"ca.pem\"", "\"node.key\"", "ca: node.key: it has no certificate"),
-        ("\"ca.pem\"", "\"writable.pem\"", "ca: writable.pem: others can change it"),
+        (
+            "\"ca.pem\"",
+            "\"none.pem\"",
+            "ca: none.pem: it cannot be read",
+        ),
+        (
+            "\"ca.pem\"",
+            "\"node.key\"",
+            "ca: node.key: it has no certificate",
+        ),
+        (
+            "\"ca.pem\"",
+            "\"writable.pem\"",
+            "ca: writable.pem: others can change it",
+        ),
         (
             "\"node.key\"",
             "\"exposed.key\"",
@@ -70,7 +84,11 @@ fn what_is_wrong_with_a_file_of_a_fleet_is_said_with_its_place() {
             "\"fleet.key\"",
             "certificate_key: fleet.key: it has no private key",
         ),
-        ("\"fleet.key\"", "\"node.key\"", "key_file: node.key: this is not the key of a fleet"),
+        (
+            "\"fleet.key\"",
+            "\"node.key\"",
+            "key_file: node.key: this is not the key of a fleet",
+        ),
         (
             "[\"192.0.2.11:4222\", \"[2001:db8::12]:4222\"]",
             "[]",

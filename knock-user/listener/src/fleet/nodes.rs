@@ -11,6 +11,9 @@ use super::keys::{Keys, MAC_LEN, Tag, tag};
 /// How often a node tells.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often a node tells at most, whoever asks.
+pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The most nodes that are kept. One that was not heard for longest makes room.
 const MAX: usize = 4096;
 
@@ -24,6 +27,8 @@ struct Beat {
     time: u64,
     config: ConfigDigest,
     version: String,
+    /// Whether it has just been connected, and asks the others to tell too.
+    asks: bool,
 }
 
 /// A beat with its authentication.
@@ -49,13 +54,31 @@ struct Node {
 #[derive(Debug, Default)]
 pub(super) struct Nodes(BTreeMap<String, Node>);
 
+/// What a beat that was heard is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// No node of the fleet has made it.
+    Forged,
+    /// It is an older one than that which was heard last.
+    Old,
+    /// It is news.
+    New { asks: bool },
+}
+
 /// The text of a beat of this node at `time`, in Unix milliseconds.
-pub(super) fn beat(keys: &Keys, node: &str, config: ConfigDigest, time: u64) -> Option<String> {
+pub(super) fn beat(
+    keys: &Keys,
+    node: &str,
+    config: ConfigDigest,
+    time: u64,
+    asks: bool,
+) -> Option<String> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let beat = Beat {
         time,
         config,
         version,
+        asks,
     };
     let beat = serde_json::to_string(&beat).ok()?;
     let code = keys.sign_beat(node, &beat);
@@ -63,7 +86,7 @@ pub(super) fn beat(keys: &Keys, node: &str, config: ConfigDigest, time: u64) -> 
 }
 
 impl Nodes {
-    /// Notes a beat that is said to be of `node`. Returns whether a node of the fleet has made it.
+    /// Notes a beat that is said to be of `node`.
     pub(super) fn hear(
         &mut self,
         keys: &Keys,
@@ -71,16 +94,16 @@ impl Nodes {
         text: &str,
         now: u64,
         heard: Duration,
-    ) -> bool {
+    ) -> Heard {
         let Some(beat) = read(keys, node, text) else {
-            return false;
+            return Heard::Forged;
         };
         if self
             .0
             .get(node)
             .is_some_and(|known| known.time >= beat.time)
         {
-            return true;
+            return Heard::Old;
         }
         if self.0.len() >= MAX && !self.0.contains_key(node) {
             let silent = self.0.iter().min_by_key(|(_, node)| node.heard);
@@ -97,7 +120,7 @@ impl Nodes {
             version: beat.version,
         };
         self.0.insert(node.to_owned(), state);
-        true
+        Heard::New { asks: beat.asks }
     }
 
     /// The name of the node that `wanted` stands for.

@@ -454,7 +454,7 @@ fn beats_show_the_nodes_and_only_those_of_the_fleet() {
     let others = Keys::new(&FleetKey::new([4; 32].into()));
     let beat = |keys: &Keys, node: &str, config, now: Now| Report::Beat {
         node: node.into(),
-        text: nodes::beat(keys, "edge2", Hex([config; 16]), now.unix_ms).unwrap(),
+        text: nodes::beat(keys, "edge2", Hex([config; 16]), now.unix_ms, config == 1).unwrap(),
     };
     for (report, is_heard) in [
         (beat(&others, "edge2", 0, at(0)), false),
@@ -466,7 +466,12 @@ fn beats_show_the_nodes_and_only_those_of_the_fleet() {
         one.report(report, at(0));
         assert_eq!(one.fleet.status(at(0)).nodes.len(), usize::from(is_heard));
     }
-    let node = &one.fleet.status(at(7)).nodes[0];
+    // It has asked, and is answered, but not more often than every few seconds.
+    assert_eq!(one.fleet.next_beat, Duration::ZERO);
+    one.fleet.beat(at(0));
+    one.report(beat(&keys, "edge2", 1, at(4)), at(1));
+    assert_eq!(one.fleet.next_beat, at(5).monotonic);
+    let node = &one.fleet.status(at(8)).nodes[0];
     assert_eq!((node.node.as_str(), node.seconds_ago), ("edge2", 7));
     assert_eq!(
         (node.clock_offset_ms, node.same_configuration),
