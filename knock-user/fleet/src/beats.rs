@@ -61,3 +61,20 @@ fn beat(engine: &Engine, message: &Message) -> Option<Report> {
         text: text.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_part_of_a_subject_and_a_text_is_bounded() {
+        for node in ["edge1", "edge-1_A"] {
+            check(node, "").unwrap();
+        }
+        for node in ["", "a.b", "*", ">", "a b", "é", &"a".repeat(65)] {
+            assert!(check(node, "").is_err(), "{node}");
+        }
+        check("edge1", &"a".repeat(MAX_BEAT)).unwrap();
+        assert!(check("edge1", &"a".repeat(MAX_BEAT + 1)).is_err());
+    }
+}

@@ -68,31 +68,40 @@ impl Claims {
         let reports = self.reports.clone();
         tokio::spawn(async move {
             let mut reason = String::new();
-            let tries = async {
-                loop {
-                    let session = match &*states.borrow_and_update() {
-                        State::Connected(session) => Some(session.clone()),
-                        State::Lost(why) => {
-                            reason.clone_from(why);
-                            None
-                        }
-                    };
-                    match session {
-                        Some(session) => match claim(&session, &subject, &record).await {
-                            Ok(outcome) => return outcome,
-                            Err(error) => reason = format!("{error:#}"),
-                        },
-                        None if states.changed().await.is_err() => return unknown("knockd ends"),
-                        None => continue,
-                    }
-                    sleep(RETRY).await;
-                }
-            };
+            let tries = try_often(&mut states, &subject, &record, &mut reason);
             let outcome = timeout_at(deadline, tries).await;
             let outcome = outcome.unwrap_or_else(|_| unknown(&reason));
             let _ = reports.send(Report::Outcome { id, outcome }).await;
             drop(place);
         });
+    }
+}
+
+/// Tries to claim until it is decided. `reason` says why it is not yet.
+async fn try_often(
+    states: &mut watch::Receiver<State>,
+    subject: &str,
+    record: &Record,
+    reason: &mut String,
+) -> Outcome {
+    loop {
+        let session = states.borrow_and_update().session();
+        match session {
+            Ok(session) => {
+                *reason = session.why_silent().to_string();
+                match claim(&session, subject, record).await {
+                    Ok(outcome) => return outcome,
+                    Err(error) => *reason = format!("{error:#}"),
+                }
+                sleep(RETRY).await;
+            }
+            Err(why) => {
+                *reason = why;
+                if states.changed().await.is_err() {
+                    return unknown("knockd ends");
+                }
+            }
+        }
     }
 }
 

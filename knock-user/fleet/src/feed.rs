@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull},
@@ -120,7 +120,7 @@ impl Feed {
                     continue;
                 }
             };
-            let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+            let info = message.info().map_err(|error| anyhow!("{error}"))?;
             number += 1;
             ensure!(info.consumer_sequence == number, "a message is missing");
             ensure!(info.stream_sequence > self.last, "a message is repeated");
@@ -158,7 +158,7 @@ impl Feed {
         let consumer = context.create_consumer_on_stream(config, engine.stream());
         consumer
             .await
-            .context("the engine makes no reader of its stream")
+            .map_err(|error| anyhow!("the engine makes no reader of its stream: {error}"))
     }
 }
 
@@ -186,5 +186,56 @@ impl Skipped {
                 warned: Some(Instant::now()),
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A stream that was made at this second, and has these messages.
+    fn info(second: u32, messages: u64, last: u64) -> Info {
+        let time = |second| format!("2026-01-01T00:00:{second:02}Z");
+        serde_json::from_value(json!({
+            "config": {"name": "KNOCK_CLAIMS", "retention": "limits", "max_consumers": -1,
+                "max_msgs": -1, "max_bytes": -1, "max_age": 0, "storage": "file",
+                "num_replicas": 1, "discard": "new"},
+            "created": time(second),
+            "state": {"messages": messages, "bytes": 0, "first_seq": 1, "first_ts": time(0),
+                "last_seq": last, "last_ts": time(0), "consumer_count": 0},
+        }))
+        .unwrap()
+    }
+
+    fn feed(second: u32, last: u64) -> Feed {
+        let mut feed = Feed::default();
+        feed.resume(&info(second, 0, 0));
+        feed.last = last;
+        feed
+    }
+
+    #[test]
+    fn a_feed_goes_on_where_it_has_ended() {
+        let mut feed = feed(1, 5);
+        feed.resume(&info(1, 9, 9));
+        assert_eq!(feed.last, 5);
+        // The stream has lost what was read, so that new claims get its numbers.
+        feed.resume(&info(1, 3, 3));
+        assert_eq!(feed.last, 3);
+        // It was made anew.
+        feed.resume(&info(2, 9, 9));
+        assert_eq!(feed.last, 0);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_its_last_message() {
+        let extent = |messages, last| Extent::from(&info(1, messages, last));
+        assert!(feed(1, 0).has_reached(extent(0, 0)));
+        // All messages were so old that they were removed.
+        assert!(feed(1, 0).has_reached(extent(0, 9)));
+        assert!(!feed(1, 8).has_reached(extent(1, 9)));
+        assert!(feed(1, 9).has_reached(extent(1, 9)));
     }
 }

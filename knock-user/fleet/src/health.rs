@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Info;
 use knockd_types::fleet::Engine;
 use tokio::{
@@ -47,7 +47,7 @@ pub(crate) async fn watch(
         for _ in 0..LOOKS {
             looks.tick().await;
             if session.unanswered_for() >= SILENCE {
-                bail!("the engine does not answer");
+                return Err(session.why_silent());
             }
         }
         let info = stream::ask(session, engine).await.and_then(with_quorum);

@@ -15,13 +15,13 @@ mod session;
 mod stream;
 mod tls;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, Result};
 pub use knockd_ipc::fleet::FLEET_NAME as NAME;
 use knockd_ipc::fleet::{Order, Report, Startup};
 use knockd_runtime::{log, role, sandbox::Sandbox};
-use knockd_types::fleet::Engine;
+use knockd_types::fleet::{Engine, SecretText};
 use tokio::sync::{mpsc, watch};
 
 pub use self::stream::init;
@@ -58,9 +58,12 @@ pub fn main() -> Result<()> {
 }
 
 async fn run(channel: FleetEnd, startup: Startup) -> Result<()> {
-    let engine = Arc::new(startup.engine);
+    let mut engine = startup.engine;
     let tls = tls::config(&engine)?;
-    let ports: BTreeSet<u16> = engine.servers.iter().map(|server| server.port()).collect();
+    // The settings have it now.
+    engine.key = SecretText::new(String::new());
+    let engine = Arc::new(engine);
+    let ports: BTreeSet<u16> = engine.servers.iter().map(SocketAddr::port).collect();
     // From here on untrusted input may arrive.
     Sandbox::connecting_to(&ports)?.enter()?;
 

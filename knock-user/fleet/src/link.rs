@@ -56,6 +56,14 @@ impl State {
     pub(crate) fn not_yet() -> Self {
         Self::Lost("the engine is not reached yet".into())
     }
+
+    /// The connection, or why there is none.
+    pub(crate) fn session(&self) -> Result<Session, String> {
+        match self {
+            Self::Connected(session) => Ok(session.clone()),
+            Self::Lost(reason) => Err(reason.clone()),
+        }
+    }
 }
 
 impl Link {
@@ -77,15 +85,17 @@ impl Link {
     /// Connects, and connects again, until the process ends.
     pub(crate) async fn hold(mut self) {
         let engine = Arc::clone(&self.engine);
-        // The nodes of a fleet begin with different servers.
-        let first = RandomState::new().hash_one(&engine.node) as usize;
-        let first = first % engine.servers.len().max(1);
+        // In an order by chance, so that the nodes of a fleet use all servers.
+        let chance = RandomState::new();
+        let mut servers = engine.servers.clone();
+        servers.sort_by_cached_key(|server| chance.hash_one(server));
         let mut delay = FIRST_DELAY;
-        for server in engine.servers.iter().cycle().skip(first) {
-            let Err(error) = self.use_server(*server).await;
+        for server in servers.into_iter().cycle() {
+            let Err(error) = self.use_server(server).await;
             let reason = bounded(&format!("{error:#}"));
             let is_news = match &*self.state.borrow() {
-                State::Connected(_) => {
+                State::Connected(session) => {
+                    session.end();
                     delay = FIRST_DELAY;
                     true
                 }
@@ -119,7 +129,8 @@ impl Link {
     }
 }
 
-/// `text` without control characters, and not longer than a reason may be.
+/// `text` as one line without control characters, not longer than a reason may be.
 pub(crate) fn bounded(text: &str) -> String {
-    legible(text).chars().take(MAX_REASON).collect()
+    let line = text.replace('\n', " ");
+    legible(&line).chars().take(MAX_REASON).collect()
 }

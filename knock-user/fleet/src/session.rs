@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use async_nats::{
     Auth, AuthError, Client, ConnectOptions, Event, Request, RequestErrorKind, ServerAddr,
     ServerError, header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, jetstream::response::Response,
@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// the third question without an answer: after 2.1 s.
 const PING: Duration = Duration::from_millis(700);
 
-/// How long a question to the engine may take.
+/// How long a question about the stream may take.
 pub(crate) const ANSWER: Duration = Duration::from_secs(1);
 
 /// The first version that can write every message to the disk before it answers.
@@ -86,7 +86,9 @@ impl Session {
             })
             .connect(server)
             .await;
-        let client = connected.with_context(|| format!("cannot use the server at {address}"))?;
+        // The text of an error of the library includes that of its cause.
+        let client =
+            connected.map_err(|error| anyhow!("cannot use the server at {address}: {error}"))?;
         let version = client.server_info().version;
         if !is_new_enough(&version) {
             bail!(
@@ -107,6 +109,11 @@ impl Session {
         let _ = has_ended.wait_for(|has_ended| *has_ended).await;
     }
 
+    /// Ends the connection for all that use it.
+    pub(crate) fn end(&self) {
+        self.noticed.has_ended.send_replace(true);
+    }
+
     /// How long nothing has been answered that was asked.
     pub(crate) fn unanswered_for(&self) -> Duration {
         lock(&self.noticed.unanswered_since).map_or(Duration::ZERO, |since| since.elapsed())
@@ -116,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no answer.
+    /// Returns an error if there is no answer within `limit`.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         name: &str,
@@ -124,10 +131,14 @@ impl Session {
         limit: Duration,
     ) -> Result<Response<T>> {
         let request = Request::new().payload(serde_json::to_vec(argument)?.into());
-        self.ask(format!("$JS.API.{name}"), request, limit).await
+        let answer = self.ask(format!("$JS.API.{name}"), request);
+        timeout(limit, answer)
+            .await
+            .unwrap_or_else(|_| Err(self.why_silent()))
     }
 
-    /// Adds `payload` to the stream if there is no message with this `subject`.
+    /// Adds `payload` to the stream if there is no message with this `subject`. Waits for the answer
+    /// as long as the connection lasts.
     ///
     /// # Errors
     ///
@@ -140,36 +151,35 @@ impl Session {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         let request = Request::new().headers(headers).payload(payload.into());
-        self.ask(subject, request, ANSWER).await
+        self.ask(subject, request).await
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
         subject: String,
         request: Request,
-        limit: Duration,
     ) -> Result<Response<T>> {
-        lock(&self.noticed.complaint).take();
-        // The limit of the library does not include the time until the request is sent.
-        let request = request.timeout(Some(limit));
-        let answer = match timeout(limit, self.client.send_request(subject, request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                bail!("no server leads the stream at the moment");
-            }
-            Ok(Err(error)) if error.kind() != RequestErrorKind::TimedOut => {
-                return Err(error.into());
-            }
-            Ok(Err(_)) | Err(_) => {
-                lock(&self.noticed.unanswered_since).get_or_insert_with(Instant::now);
-                match lock(&self.noticed.complaint).take() {
-                    Some(complaint) => bail!("the server refuses: {complaint}"),
-                    None => bail!("the engine has not answered within {} s", limit.as_secs()),
-                }
-            }
+        lock(&self.noticed.unanswered_since).get_or_insert_with(Instant::now);
+        let answer = tokio::select! {
+            answer = self.client.send_request(subject, request.timeout(None)) => answer,
+            () = self.ended() => return Err(self.why_silent()),
         };
+        // That nobody leads the stream is an answer too.
         lock(&self.noticed.unanswered_since).take();
+        lock(&self.noticed.complaint).take();
+        let answer = answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => anyhow!("no server leads the stream at the moment"),
+            _ => anyhow!("{error}"),
+        })?;
         serde_json::from_slice(&answer.payload).context("the engine's answer is not valid")
+    }
+
+    /// Why there is no answer.
+    pub(crate) fn why_silent(&self) -> anyhow::Error {
+        match &*lock(&self.noticed.complaint) {
+            Some(complaint) => anyhow!("the server refuses: {complaint}"),
+            None => anyhow!("the engine does not answer"),
+        }
     }
 }
 

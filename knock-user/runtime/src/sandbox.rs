@@ -348,6 +348,8 @@ mod tests {
 
     use super::*;
 
+    const MAX_FILE_LEN: u64 = 4096;
+
     /// Runs `work` in a thread in a sandbox with `dir`, and returns its result.
     fn inside<T: Send>(dir: &tempfile::TempDir, work: impl FnOnce() -> T + Send) -> T {
         let dir: OwnedFd = File::open(dir).unwrap().into();
@@ -355,7 +357,7 @@ mod tests {
             let confined = scope.spawn(|| {
                 let files = Files {
                     dir: &dir,
-                    max_len: 4096,
+                    max_len: MAX_FILE_LEN,
                 };
                 Sandbox::new(Some(files)).unwrap().enter().unwrap();
                 work()
@@ -368,7 +370,9 @@ mod tests {
     fn connecting(port: u16, work: impl FnOnce() + Send) {
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                let sandbox = Sandbox::connecting_to(&[port].into()).unwrap();
+                let mut sandbox = Sandbox::connecting_to(&[port].into()).unwrap();
+                // The limit is that of the process, in which other tests run.
+                sandbox.max_file_len = MAX_FILE_LEN;
                 sandbox.enter().unwrap();
                 work();
             });

@@ -105,6 +105,9 @@ impl Node {
         )
         .unwrap();
         let mut command = namespace.command("bash");
+        // As the supervisor does: with variables that name certificates, the client of NATS would
+        // read these.
+        command.env_clear();
         command.args(["-c", EXEC, FLEET_NAME]);
         command.arg(program("knockd").unwrap());
         let process = Running::spawn_with(command, stdin).unwrap();

@@ -92,29 +92,27 @@ fn a_node_that_reads_slowly_reads_everything_in_order() {
         node.current();
     }
     let (mut created, mut order) = (0, Vec::new());
+    let mut next = |created: &mut u32| match one.next().unwrap() {
+        Report::Outcome { outcome, .. } => {
+            assert_eq!(outcome, Outcome::Created);
+            *created += 1;
+        }
+        Report::Read { id, .. } => order.push(id),
+        other => panic!("{other:?}"),
+    };
+    let mut read = 0;
     for id in 0..CLAIMS {
         one.claim(id, id);
-        // As many as are tried at once.
+        // Not more than are tried at once.
         while created + 512 < id + 1 {
-            match one.next().unwrap() {
-                Report::Outcome { outcome, .. } => {
-                    assert_eq!(outcome, Outcome::Created);
-                    created += 1;
-                }
-                Report::Read { id, .. } => order.push(id),
-                other => panic!("{other:?}"),
-            }
+            next(&mut created);
+            read += 1;
         }
     }
-    while created < CLAIMS || order.len() < CLAIMS as usize {
-        match one.next().unwrap() {
-            Report::Outcome { outcome, .. } => {
-                assert_eq!(outcome, Outcome::Created);
-                created += 1;
-            }
-            Report::Read { id, .. } => order.push(id),
-            other => panic!("{other:?}"),
-        }
+    // Each claim has an outcome, and is read.
+    while read < 2 * CLAIMS {
+        next(&mut created);
+        read += 1;
     }
     assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), order.len());
     // Its channel has been full since.
