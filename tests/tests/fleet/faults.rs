@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     needs_fleet,
     net::{CLIENT, NODES, Net, Policy},
-    stage::{STREAM, Stage},
+    stage::Stage,
 };
 
 #[test]
@@ -34,10 +34,7 @@ fn a_knock_that_is_replayed_at_every_node_opens_once() {
     }
     assert_eq!(total(&stage, "accepted"), 20);
     // Nor does any open again after the engine and the nodes were killed.
-    stage
-        .cluster
-        .kill(stage.cluster.leader(STREAM).unwrap())
-        .unwrap();
+    stage.cluster.kill(stage.leader().unwrap()).unwrap();
     for index in 0..NODES {
         stage.kill(index).unwrap();
         stage.restart(index).unwrap();
@@ -85,7 +82,7 @@ fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
     net.choose_by(Policy::Ports).unwrap();
     let verified = |stage: &Stage<'_>| {
         let begun = Instant::now();
-        let output = stage.knock(&["--udp", "--verify", "22"]).unwrap();
+        let output = stage.knock(&["--udp", "--verify", "tcp/22"]).unwrap();
         assert!(output.status.success(), "{output:?}");
         stage.wait_open_everywhere(true).unwrap();
         let output = stage.knock(&["--udp", "--close"]).unwrap();
@@ -93,17 +90,17 @@ fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
         stage.wait_open_everywhere(false).unwrap();
         begun.elapsed()
     };
-    let leader = stage.cluster.leader(STREAM).unwrap();
+    let leader = stage.leader().unwrap();
     stage.cluster.kill(leader).unwrap();
     println!("killed: {:?}", verified(&stage));
     stage.cluster.start_again(leader).unwrap();
     stage.cluster.wait_until_ready().unwrap();
-    let leader = stage.cluster.leader(STREAM).unwrap();
+    let leader = stage.leader().unwrap();
     stage.cluster.stop(leader).unwrap();
     println!("stopped: {:?}", verified(&stage));
     stage.cluster.cont(leader).unwrap();
     stage.cluster.wait_until_ready().unwrap();
-    let leader = stage.cluster.leader(STREAM).unwrap();
+    let leader = stage.leader().unwrap();
     net.link_server(leader, false).unwrap();
     println!("cut off: {:?}", verified(&stage));
     net.link_server(leader, true).unwrap();

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS};
 
 /// The name of the stream of claims.
-pub(super) const STREAM: &str = "KNOCK_CLAIMS";
+const STREAM: &str = "KNOCK_CLAIMS";
 
 /// The key that all nodes have.
 const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
@@ -133,6 +133,17 @@ impl<'n> Stage<'n> {
         knockd.signal(Signal::SIGKILL)?;
         knockd.wait(SOON)?;
         Ok(())
+    }
+
+    /// The server that leads the stream, when there is one.
+    pub(super) fn leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match self.cluster.leader(STREAM) {
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+                leader => return leader,
+            }
+        }
     }
 
     /// A command of the daemon of a node.
