@@ -153,7 +153,7 @@ impl Listener {
                     self.send(&request).await?;
                 }
                 Effect::Refuse(knock, reason, detail) => {
-                    self.refuse_claimed(&knock, reason, detail)
+                    self.refuse_claimed(&knock, reason, detail);
                 }
                 Effect::Remember(..) => {}
                 Effect::Request(request) => {

@@ -278,6 +278,7 @@ mod tests {
                 max_lease: Duration::from_secs(60),
                 require_binding: true,
                 allow_other: false,
+                everywhere: true,
             }],
             server: Some(ServerKey(PrivateKey::new([69; KEY_LEN]))),
         };

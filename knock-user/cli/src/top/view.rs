@@ -153,6 +153,7 @@ pub(super) mod tests {
             sources_in_progress: 4,
             tails: 0,
             landlock: true,
+            fleet: None,
             kernel: [("knock".to_owned(), 1000)].into(),
             daemon: Default::default(),
         }
