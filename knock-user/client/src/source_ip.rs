@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceIp {
     /// The source address that the system selects for the knock, unless the address is translated on the
-    /// way (see [`arrives_unchanged`]); then the knock is unbound.
+    /// way, as that of a private network is; then the knock is unbound.
     #[default]
     Auto,
     /// Unbound.
