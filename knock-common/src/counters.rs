@@ -38,6 +38,7 @@ macro_rules! outcomes {
 outcomes! {
     Knock, "knock", "SYNs to the window that became an event";
     RateLimited, "rate_limited", "SYNs to the window above the source's rate limit";
+    Held, "held", "SYNs to the window that were held back in a flood, for more of their source";
     RingFull, "ring_full", "SYNs to the window that were lost because the ring buffer was full";
     Martian, "martian", "SYNs to the window and knock datagrams from addresses that no other host has";
     Datagram, "datagram", "knock datagrams that became an event";

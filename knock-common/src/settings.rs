@@ -39,6 +39,11 @@ pub enum Destinations {
 /// copies of a knock.
 pub const DEFAULT_EVENT_RATE: Rate = rate(64, 128);
 
+/// The rate per CPU at which sources become known: the first SYN of each is an event at once. In a
+/// flood of forged sources a source has to send more SYNs first. A host that is scanned from all
+/// sides sees fewer new sources.
+pub const NEW_SOURCES_RATE: Rate = rate(16, 64);
+
 /// The default rate of different knock datagrams of one source: 16 per second with a burst of 32. A
 /// client needs one per door, and its copies cost nothing. Many clients may share the address of a
 /// NAT. For the daemon a datagram is the work of some dozens of SYNs.
@@ -107,6 +112,8 @@ pub struct Settings {
     mac1: Mac1Key,
     /// The token bucket rate of knock datagrams, per source.
     datagram_rate: Rate,
+    /// The token bucket rate of sources that become known with their first SYN, per CPU.
+    new_sources_rate: Rate,
     /// The outcomes that drop the packet: one bit for each [`Outcome`].
     drops: u32,
     /// The first port of the window.
@@ -171,11 +178,13 @@ impl Settings {
             udp_idle_ns: 0,
             mac1: Mac1Key::from_bytes([0; 16]),
             datagram_rate: DEFAULT_DATAGRAM_RATE,
+            new_sources_rate: NEW_SOURCES_RATE,
             drops: bits(
                 matches!(verdict, Verdict::Drop),
                 &[
                     Outcome::Knock,
                     Outcome::RateLimited,
+                    Outcome::Held,
                     Outcome::RingFull,
                     Outcome::Martian,
                 ],
@@ -186,6 +195,15 @@ impl Settings {
             prefix_lens: [0; MAX_PREFIX_LENS],
             ipv4_prefix_lens: [0; MAX_PREFIX_LENS],
             reserved: [0; 7],
+        }
+    }
+
+    /// The same settings with another rate of sources that become known with their first SYN.
+    #[must_use]
+    pub const fn with_new_sources_rate(self, rate: Rate) -> Self {
+        Self {
+            new_sources_rate: rate,
+            ..self
         }
     }
 
@@ -286,6 +304,13 @@ impl Settings {
         loaded_rate(&self.datagram_rate)
     }
 
+    /// The token bucket rate of sources that become known with their first SYN, per CPU.
+    #[must_use]
+    #[inline(always)]
+    pub fn new_sources_rate(&self) -> Rate {
+        loaded_rate(&self.new_sources_rate)
+    }
+
     /// The offset of `port` in the window; `None` if it is outside.
     #[must_use]
     #[inline(always)]
@@ -358,17 +383,18 @@ impl Settings {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 96);
+    assert!(size_of::<Settings>() == 112);
     assert!(core::mem::offset_of!(Settings, udp_idle_ns) == 16);
     assert!(core::mem::offset_of!(Settings, mac1) == 24);
     assert!(core::mem::offset_of!(Settings, datagram_rate) == 56);
-    assert!(core::mem::offset_of!(Settings, drops) == 72);
-    assert!(core::mem::offset_of!(Settings, window_base) == 76);
-    assert!(core::mem::offset_of!(Settings, datagram_port) == 78);
-    assert!(core::mem::offset_of!(Settings, gate) == 80);
-    assert!(core::mem::offset_of!(Settings, prefix_lens) == 81);
-    assert!(core::mem::offset_of!(Settings, ipv4_prefix_lens) == 85);
-    assert!(core::mem::offset_of!(Settings, reserved) == 89);
+    assert!(core::mem::offset_of!(Settings, new_sources_rate) == 72);
+    assert!(core::mem::offset_of!(Settings, drops) == 88);
+    assert!(core::mem::offset_of!(Settings, window_base) == 92);
+    assert!(core::mem::offset_of!(Settings, datagram_port) == 94);
+    assert!(core::mem::offset_of!(Settings, gate) == 96);
+    assert!(core::mem::offset_of!(Settings, prefix_lens) == 97);
+    assert!(core::mem::offset_of!(Settings, ipv4_prefix_lens) == 101);
+    assert!(core::mem::offset_of!(Settings, reserved) == 105);
     assert!(Outcome::COUNT <= u32::BITS);
 };
 

@@ -1,6 +1,6 @@
-//! The rate limit of events, per source.
+//! The rate limits of events per source, and of what a CPU does in a flood.
 
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use knock_common::{address::Address, rate::Rate};
 
 /// Takes a token of `source` in `buckets`; `false` if there is none left. Two CPUs may read the same
@@ -28,6 +28,27 @@ pub(crate) fn take_token(
     };
     // If the map is full, the source is not limited; the size of the ring buffer still is.
     let _ = buckets.insert(source, next, 0);
+    true
+}
+
+/// Whether `source` has a token in `buckets`, because it has sent something before.
+#[inline(always)]
+pub(crate) fn is_known(buckets: &LruHashMap<Address, u64>, source: Address) -> bool {
+    buckets.get_ptr(subscriber(source)).is_some()
+}
+
+/// Takes a token of this CPU; `false` if there is none left.
+#[inline(always)]
+pub(crate) fn take_of_cpu(bucket: &PerCpuArray<u64>, rate: Rate, now: u64) -> bool {
+    let Some(bucket) = bucket.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: the pointer is to this CPU's map value, which only this program accesses.
+    let Some(next) = rate.take(unsafe { bucket.read() }, now) else {
+        return false;
+    };
+    // SAFETY: as above.
+    unsafe { bucket.write(next) };
     true
 }
 

@@ -15,7 +15,6 @@ use crate::{
     body::Body,
     budget,
     frame::Frame,
-    log,
     maps::{DATAGRAM_SOURCES, DATAGRAMS, LOG_BUCKET, SEEN, Seen, TAILED},
     parse::Datagram,
     route,
@@ -81,7 +80,7 @@ fn report<F: Frame>(
     }
     // Before the event, so that `tail` subscribers see the datagram before its result.
     if TAILED.get(0).is_some_and(|tailed| *tailed != 0)
-        && log::take_token(&LOG_BUCKET, LOG_RATE, now)
+        && budget::take_of_cpu(&LOG_BUCKET, LOG_RATE, now)
     {
         match source.as_v4() {
             Some(source) => info!(frame, "datagram from {:i} port {}", source, source_port),

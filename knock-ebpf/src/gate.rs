@@ -12,10 +12,9 @@ use knock_common::{
 };
 
 use crate::{
-    clock,
+    budget, clock,
     frame::Frame,
     headers::Ports,
-    log,
     maps::{LEASES, OBSERVED_BUCKET, PROTECTED, TRUSTED},
     parse::{Datagram, Ip, Segment},
     route,
@@ -78,7 +77,7 @@ fn admit<F: Frame>(
     if route::is_elsewhere(frame, settings, ip, ports) {
         return Outcome::Forwarded;
     }
-    if settings.observes() && log::take_token(&OBSERVED_BUCKET, OBSERVED_RATE, clock::now()) {
+    if settings.observes() && budget::take_of_cpu(&OBSERVED_BUCKET, OBSERVED_RATE, clock::now()) {
         let name = match transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",

@@ -12,11 +12,12 @@ use knock_common::{
 use crate::{
     budget,
     frame::Frame,
-    log,
-    maps::{EVENTS, LOG_BUCKET, SOURCES, TAILED},
+    held,
+    maps::{EVENTS, LOG_BUCKET, NEW_SOURCES, SOURCES, Syn, TAILED},
 };
 
-/// Reports a SYN to `offset` in the window, unless its source exceeds the rate limit.
+/// Reports a SYN to `offset` in the window, unless its source exceeds the rate limit. In a flood the
+/// first SYNs of a source wait for more of it.
 #[inline(always)]
 pub(crate) fn knock<F: Frame>(
     frame: &F,
@@ -27,12 +28,33 @@ pub(crate) fn knock<F: Frame>(
 ) -> Outcome {
     // SAFETY: the helper takes no arguments and only reads a clock.
     let now = unsafe { bpf_ktime_get_ns() };
+    let syn = Syn {
+        arrival_ns: now,
+        ifindex: frame.ifindex(),
+        source_port,
+        offset,
+        reserved: 0,
+    };
+    if !budget::is_known(&SOURCES, source)
+        && !budget::take_of_cpu(&NEW_SOURCES, settings.new_sources_rate(), now)
+    {
+        let Some(earlier) = held::hold(source, syn) else {
+            return Outcome::Held;
+        };
+        for syn in earlier {
+            if budget::take_token(&SOURCES, settings.rate(), source, now) {
+                // It was counted when it was held back.
+                let _ = emit(source, *syn);
+            }
+        }
+        held::release(source);
+    }
     if !budget::take_token(&SOURCES, settings.rate(), source, now) {
         return Outcome::RateLimited;
     }
     // Before the event, so that `tail` subscribers see the SYN before its result.
     if TAILED.get(0).is_some_and(|tailed| *tailed != 0)
-        && log::take_token(&LOG_BUCKET, LOG_RATE, now)
+        && budget::take_of_cpu(&LOG_BUCKET, LOG_RATE, now)
     {
         match source.as_v4() {
             Some(source) => info!(
@@ -48,15 +70,21 @@ pub(crate) fn knock<F: Frame>(
             ),
         }
     }
+    emit(source, syn)
+}
+
+/// Puts `syn` on the ring buffer.
+#[inline(always)]
+fn emit(source: Address, syn: Syn) -> Outcome {
     let Some(mut entry) = EVENTS.reserve::<KnockEvent>(0) else {
         return Outcome::RingFull;
     };
     entry.write(KnockEvent {
-        arrival_ns: now,
+        arrival_ns: syn.arrival_ns,
         source,
-        ifindex: frame.ifindex(),
-        source_port,
-        offset,
+        ifindex: syn.ifindex,
+        source_port: syn.source_port,
+        offset: syn.offset,
         reserved: 0,
     });
     entry.submit(0);

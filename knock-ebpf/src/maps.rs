@@ -42,6 +42,47 @@ pub(crate) static COUNTERS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static SOURCES: LruHashMap<Address, u64> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
 
+/// The token bucket of this CPU for sources that become known with their first SYN.
+#[map]
+pub(crate) static NEW_SOURCES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The SYNs that are held back of one source. The next one makes the source known. A knock consists
+/// of 16, so it is always complete.
+pub(crate) const HOLD: usize = 3;
+
+/// A SYN to the window that is held back. Its source is the key of [`HELD`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Syn {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) arrival_ns: u64,
+    pub(crate) ifindex: u32,
+    pub(crate) source_port: u16,
+    /// The offset of the destination port in the window.
+    pub(crate) offset: u8,
+    pub(crate) reserved: u8,
+}
+
+/// The SYNs of one source that are held back: the first `count` of `syns`.
+///
+/// Two CPUs may change it at the same time, so that one of two SYNs is lost, as in a network. The
+/// client sends each in several copies.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) count: u64,
+    pub(crate) syns: [Syn; HOLD],
+}
+
+// The kernel copies the value as a whole: there must be no padding.
+const _: () = assert!(size_of::<Held>() == size_of::<u64>() + HOLD * 16);
+
+/// The first SYNs of sources that are not known yet, in a flood. A flood of 1,000,000 sources per
+/// second needs 65 ms to evict one: a knock at the client's default pace takes 8 ms until its source
+/// is known.
+#[map]
+pub(crate) static HELD: LruHashMap<Address, Held> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+
 /// The maximum number of datagrams that are known as seen, and of sources with a token bucket for
 /// them. Only a sender that knows the server's public key can add entries. If such a sender evicts
 /// the entries of others with forged sources, the daemon has to recognize more copies itself. No

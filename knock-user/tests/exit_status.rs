@@ -93,6 +93,16 @@ fn knockd_exits_as_documented() {
     );
     knockd(0, &format!("check {config}"));
     knockd(0, "--help");
+    let client = |rest: &str| format!("client {rest} {config} --no-reload");
+    knockd(0, &client("add phone --server bücher.example"));
+    knockd(0, &client("rotate phone --server ::1"));
+    knockd(0, &client("expire phone now"));
+    // A warning, about the client that has expired.
+    knockd(0, &format!("check {config}"));
+    knockd(0, &format!("client list {config}"));
+    knockd(0, &format!("client show phone {config}"));
+    knockd(0, &client("remove phone"));
+    knockd(0, &format!("history {config}"));
     // It exists already.
     knockd(
         1,
@@ -100,6 +110,14 @@ fn knockd_exits_as_documented() {
     );
     knockd(1, "check --config {folder}/none.toml");
     knockd(1, "status --socket {folder}/none.sock");
+    knockd(1, &client("add laptop --server ::1"));
+    knockd(1, &client("remove phone"));
+    knockd(1, &format!("client show phone {config}"));
+    knockd(1, "import-knockd {folder}/none.conf");
+    knockd(1, "import-fwknop {folder}/none.conf");
     knockd(2, "status --none");
     knockd(2, "check --config");
+    knockd(2, "client expire laptop");
+    knockd(2, "client revoke laptop");
+    knockd(2, "import-fwknop --none");
 }

@@ -176,7 +176,8 @@ fn every_invitation_can_be_imported() {
         ("192.0.2.1:2222", false),
         ("root@example.org", false),
         ("http://example.org", false),
-        ("bücher.example", false),
+        ("bücher.example", true),
+        ("“bücher.example”", false),
         ("a..b", false),
         ("a/b", false),
     ]

@@ -203,6 +203,48 @@ fn an_interface_without_an_address_is_reported() {
     assert!(!warned());
 }
 
+#[test]
+fn a_name_that_no_interface_has_is_reported_and_an_alias_is_told_apart() {
+    needs_bpf!();
+    let host = Namespace::new().unwrap();
+    host.ip("link add ext0 type veth peer name ext1").unwrap();
+    host.ip("link set dev ext0 alias uplink").unwrap();
+    host.ip("link property add dev ext0 altname outside")
+        .unwrap();
+    for (name, expected) in [
+        ("ext2", Some("`ip link` lists the interfaces")),
+        (
+            "uplink",
+            Some("an alias, which is only a description, of `ext0`"),
+        ),
+        ("outside", None),
+    ] {
+        let interfaces = format!("interfaces = [\"{name}\"]\nuser =");
+        let files = Files::new(&GATED.replace("user =", &interfaces)).unwrap();
+        let warned = warnings(check_on(&host, &files));
+        let start = format!("there is no interface `{name}`: waiting for it (");
+        let hint = warned.split_once(&start).map(|(_, hint)| hint);
+        assert_eq!(hint.is_some(), expected.is_some(), "{warned}");
+        let expected = expected.unwrap_or_default();
+        assert!(hint.unwrap_or_default().contains(expected), "{warned}");
+    }
+}
+
+#[test]
+fn a_client_whose_knocks_are_never_accepted_is_reported() {
+    needs_bpf!();
+    let limits = "expires = 2020-01-01T00:00:00Z\nfrom = [\"224.0.0.0/4\"]\n\n[gate]";
+    let files = Files::new(&GATED.replacen("\n[gate]", limits, 1)).unwrap();
+    let host = Namespace::new().unwrap();
+    let warned = warnings(check_on(&host, &files));
+    for expected in [
+        "they have expired: \"laptop\". ",
+        "no packet of another host can come: 224.0.0.0/4 of client \"laptop\"",
+    ] {
+        assert!(warned.contains(expected), "{warned}");
+    }
+}
+
 /// The clock is that of the machine, so what is right depends on it.
 #[test]
 fn a_clock_that_nothing_keeps_right_is_reported() {

@@ -4,9 +4,11 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     net::SocketAddr,
     process::{Command, Output},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use knock_common::protocol::identity::{KeyPair, PrivateKey};
@@ -16,6 +18,7 @@ use knock_tests::{
     scene::{SOON, SOURCE, STRANGER, Scene, laptop, program, request_of, syn_key},
     service::{Greeter, try_connect},
 };
+use rustix::pipe::fcntl_setpipe_size;
 use serde_json::{Value, json};
 
 /// Two doors of the gate, of which one names its clients.
@@ -197,6 +200,35 @@ fn an_old_key_can_end_at_once() {
     site.knock(&laptop().unwrap(), SOURCE);
     site.follows(mark, "reason=bad-parity", SOURCE);
     site.opens(&second, SOURCE);
+}
+
+/// The command waits for a reader of its output.
+#[test]
+fn a_command_that_is_killed_keeps_nobody_from_changing_the_configuration() {
+    needs_bpf!();
+    let site = Site::new();
+    let before = site.configuration();
+    let (_reader, mut full) = io::pipe().unwrap();
+    let size = fcntl_setpipe_size(&full, 4096).unwrap();
+    full.write_all(&vec![0; size]).unwrap();
+    let mut rotate = site.command(&["rotate", "laptop", "--server", "192.0.2.1"]);
+    let mut rotate = rotate.stdout(full).spawn().unwrap();
+    let new = site.scene.files.path("knockd.toml.knockd-new");
+    let deadline = Instant::now() + SOON;
+    while !new.metadata().is_ok_and(|file| file.len() > 0) {
+        assert!(Instant::now() < deadline, "{:?}", rotate.try_wait());
+        thread::sleep(Duration::from_millis(2));
+    }
+    let error = site.fails(&["expire", "laptop", "never"]);
+    let process = format!("process {} (knockd) is changing", rotate.id());
+    assert!(error.contains(&process), "{error}");
+    rotate.kill().unwrap();
+    rotate.wait().unwrap();
+    assert!(new.exists());
+    assert_eq!(site.configuration(), before);
+    site.succeeds(&["add", "phone", "--server", "192.0.2.1"]);
+    assert!(!new.exists());
+    site.listed("phone");
 }
 
 #[test]

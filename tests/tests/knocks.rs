@@ -4,7 +4,7 @@
 
 use std::{
     fs, iter,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::{MetadataExt as _, chown},
     time::Duration,
 };
@@ -338,6 +338,32 @@ fn a_scan_of_the_window_is_not_answered() {
     // The bucket of a source has 128 tokens and is refilled slowly during the scan.
     let status = scene.status().unwrap();
     assert!(status["kernel"]["rate_limited"].as_u64().unwrap() > 64);
+}
+
+/// Each SYN of the flood has another forged source, so they stay in the kernel, and with them the
+/// first SYNs of the knock until its fourth.
+#[test]
+fn a_knock_in_a_flood_of_forged_sources_opens() {
+    knock_tests::needs_bpf!();
+    let scene = Scene::new().unwrap();
+    let forged = (0..4000_u32).map(|number| {
+        let ip = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 1).to_bits() + number);
+        Frame::syn(
+            SocketAddr::new(ip.into(), 40_000),
+            SocketAddr::new(V4, Window::DEFAULT.port(7)),
+        )
+    });
+    let forged: Vec<_> = forged.collect();
+    let knock = knock(client(40_000));
+    let mut frames: Vec<&Frame> = Vec::new();
+    for (flood, syn) in forged.chunks(250).zip(&knock) {
+        frames.extend(flood);
+        frames.push(syn);
+    }
+    scene.send(frames).unwrap();
+    scene.opened("ssh", client(0).ip()).unwrap();
+    let kernel = &scene.status().unwrap()["kernel"];
+    assert!(kernel["held"].as_u64().unwrap() > 1000, "{kernel}");
 }
 
 fn answered_port(frame: &[u8], direction: Direction) -> Option<u16> {

@@ -6,6 +6,7 @@
 //! `coverage` finds the lines that no test executes, and `package` makes the Debian package. What needs root runs as root, with sudo for an ordinary
 //! user. Everything is built as the caller.
 
+mod ansible;
 mod apt;
 mod bench;
 mod boundaries;

@@ -10,6 +10,8 @@ use knockd_types::policy::Secret;
 use tracing::warn;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::patience;
+
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArg {
     /// The configuration file
@@ -24,7 +26,7 @@ impl ConfigArg {
     ///
     /// Returns an error if the configuration cannot be read or is invalid.
     pub(crate) fn load(&self) -> Result<Config> {
-        let config = Config::load(&self.path)?;
+        let config = patience::load(&self.path)?;
         let classic = config
             .clients
             .iter()

@@ -1,6 +1,7 @@
 //! `knockd check`: validates the configuration and warns about probable mistakes.
 
 mod blocked;
+pub(crate) mod clients;
 mod clock;
 mod redirects;
 mod ruleset;
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use knockd_config::{Door, template::Template};
-use knockd_runtime::{account, log::legible};
+use knockd_runtime::{account, clock::unix_ms, log::legible};
 use knockd_supervisor::exec;
 use knockd_types::status::{Status, Traffic};
 use knockd_xdp::advice::advice;
@@ -40,7 +41,8 @@ pub(crate) fn check(config: &ConfigArg) -> Result<()> {
     let warnings = redirects::warnings(&config, &ruleset)
         .into_iter()
         .chain(blocked::warnings(&config, &ruleset))
-        .chain(clock::warning(&config));
+        .chain(clock::warning(&config))
+        .chain(clients::warnings(&config, unix_ms()));
     for warning in warnings {
         warn!("{warning}");
     }

@@ -21,6 +21,7 @@ mod leases;
 mod new_file;
 mod open;
 mod output;
+mod patience;
 mod reload;
 mod replacement;
 mod run;

@@ -1,7 +1,10 @@
 //! `knockd reload`: makes the daemon reload its configuration. Commands that change the configuration
 //! do the same afterwards.
 
-use std::io::{Error, ErrorKind};
+use std::{
+    io::{Error, ErrorKind},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -10,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     args::{ConfigArg, DaemonArgs},
-    control,
+    control, patience,
 };
 
 /// Makes the running daemon reload its configuration.
@@ -20,7 +23,15 @@ use crate::{
 /// Returns an error if no daemon replies, or if it refuses the configuration, which changes
 /// nothing.
 pub(crate) fn reload(daemon: &DaemonArgs) -> Result<()> {
-    control::command(&daemon.socket(), "reload").map(drop)
+    request(&daemon.socket()).map(drop)
+}
+
+/// Asks the daemon at `socket` to reload. Returns what [`control::command`] does.
+fn request(socket: &Path) -> Result<Vec<String>> {
+    patience::told(
+        "the running knockd is still loading the configuration",
+        || control::command(socket, "reload"),
+    )
 }
 
 /// What happens after a change of the configuration.
@@ -42,7 +53,7 @@ impl AfterChange {
             return Ok(());
         }
         let socket = config.control_socket();
-        match control::command(&socket, "reload") {
+        match request(&socket) {
             Ok(_) => {
                 info!("the running knockd has loaded the change");
                 Ok(())

@@ -4,13 +4,17 @@ use std::{path::PathBuf, process};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use knockd_runtime::{log, open_files};
+use knockd_runtime::{clock::unix_ms, log, open_files};
 use knockd_supervisor::origin::Origin;
 use knockd_types::interface::Wanted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tracing::{info, warn};
 
-use crate::{args::ConfigArg, check::session, first_process, runtime};
+use crate::{
+    args::ConfigArg,
+    check::{clients, session},
+    first_process, runtime,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
@@ -64,6 +68,9 @@ impl Run {
             );
         }
         if let Some(warning) = session::warning(&config) {
+            warn!("{warning}");
+        }
+        for warning in clients::warnings(&config, unix_ms()) {
             warn!("{warning}");
         }
         let result = runtime::new()?.block_on(async {

@@ -22,7 +22,9 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, InvalidHost> {
         match text.parse::<Host>() {
-            Ok(host) => Ok(host.into()),
+            Ok(host) if text.is_ascii() => Ok(host.into()),
+            // A profile may have this name, so it is not yet written in ASCII.
+            Ok(_) => Ok(Self(text.to_owned())),
             // Told when its addresses are looked up.
             Err(error) if may_be_profile(&error) => Ok(Self(text.to_owned())),
             Err(error) => Err(error),
@@ -36,7 +38,7 @@ fn may_be_profile(error: &InvalidHost) -> bool {
         InvalidHost::User
         | InvalidHost::Ipv6
         | InvalidHost::NoZone
-        | InvalidHost::NotAscii
+        | InvalidHost::Internationalised
         | InvalidHost::Character(_)
         | InvalidHost::Parts => true,
         InvalidHost::Empty
@@ -329,6 +331,8 @@ mod tests {
             ("[2001:db8::1]", Families::Both, "2001:db8::1"),
             ("2001:db8::1", Families::Ipv6, "2001:db8::1"),
             ("::ffff:192.0.2.7", Families::Both, "192.0.2.7"),
+            // Wide digits and full stops, as an input method for Chinese writes them.
+            ("１９２。０。２。７", Families::Both, "192.0.2.7"),
         ] {
             assert_eq!(addresses(server, families).unwrap(), found);
         }

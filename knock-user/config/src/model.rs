@@ -37,9 +37,9 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/knockd";
 /// Default directory of the pinned BPF objects, which outlive the daemon (`gate.pin_dir`).
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/knockd";
 
-/// The extension of a file with the new content of the file beside it, until it is put in its place.
-/// A pattern of `include` does not match it.
-pub const NEW_EXTENSION: &str = "toml.new";
+/// What is appended, after a dot, to the name of a file for that of its new content, until this is put
+/// in its place. A pattern of `include` does not match it.
+pub const NEW_EXTENSION: &str = "knockd-new";
 
 /// The beginning of the problem of a configuration without clients.
 pub const NO_CLIENT: &str = "there is no [[client]]";

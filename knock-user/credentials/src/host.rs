@@ -5,7 +5,13 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use thiserror::Error;
+use unicode_normalization::char::is_combining_mark;
+
+/// What names may contain beside letters, digits and marks: a joiner and a non-joiner, the middle dot
+/// of Catalan, and the full stop of Chinese and Japanese.
+const JOINING: &str = "\u{200c}\u{200d}\u{b7}\u{3002}";
 
 /// A host name, or an IP address without brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +47,11 @@ pub enum InvalidHost {
     /// There are brackets, but not as in `[2001:db8::1]`.
     #[error("brackets are only valid around an IPv6 address, as in [2001:db8::1]")]
     Brackets,
-    /// The name is internationalised, which few resolvers understand.
-    #[error("write an internationalised name in its ASCII form, which begins with xn--")]
-    NotAscii,
+    /// It has letters beyond ASCII, but is no internationalised name.
+    #[error(
+        "it is no valid internationalised name: write it in its ASCII form, which begins with xn--"
+    )]
+    Internationalised,
     /// A character that no name has.
     #[error("{0:?} is not valid in a host name")]
     Character(char),
@@ -115,8 +123,8 @@ impl Host {
 
     /// A name, or an IPv4 address. A dot at the end keeps a resolver from adding its search domains.
     fn name(text: &str) -> Result<Self, InvalidHost> {
-        if text.chars().any(|c| !c.is_ascii() && c.is_alphanumeric()) {
-            return Err(InvalidHost::NotAscii);
+        if !text.is_ascii() {
+            return Self::internationalised(text);
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         if let Some(c) = text.chars().find(|c| !is_plain(*c)) {
@@ -129,7 +137,25 @@ impl Host {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name or address, an IPv6 address without brackets.
+    /// The ASCII form of a name beyond ASCII (UTS #46), which every resolver understands.
+    fn internationalised(text: &str) -> Result<Self, InvalidHost> {
+        // UTS #46 takes more, such as quotation marks, which only a slip of the hand puts there.
+        let is_stray = |c: &char| {
+            !(c.is_ascii() || c.is_alphanumeric() || is_combining_mark(*c) || JOINING.contains(*c))
+        };
+        if let Some(c) = text.chars().find(is_stray) {
+            return Err(InvalidHost::Character(c));
+        }
+        let ascii = Uts46::new().to_ascii(
+            text.as_bytes(),
+            AsciiDenyList::EMPTY,
+            Hyphens::Allow,
+            DnsLength::VerifyAllowRootDot,
+        );
+        Self::name(&ascii.map_err(|_| InvalidHost::Internationalised)?)
+    }
+
+    /// The name or address, an IPv6 address without brackets. A name is in ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -157,6 +183,10 @@ mod tests {
             ("example.net", "example.net"),
             ("example.net.", "example.net."),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("Bu\u{308}cher.Example.", "xn--bcher-kva.example."),
+            ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
+            ("نامه\u{200c}ای.example", "xn--mgba3gch31f060k.example"),
             ("my_host", "my_host"),
             ("2001:db8::1", "2001:db8::1"),
             ("[2001:db8::1]", "2001:db8::1"),
@@ -200,7 +230,12 @@ mod tests {
             ("a b", InvalidHost::Character(' ')),
             ("a/b", InvalidHost::Character('/')),
             ("192.0.2.7%eth0", InvalidHost::Character('%')),
-            ("bücher.example", InvalidHost::NotAscii),
+            ("“bücher.example”", InvalidHost::Character('“')),
+            ("bücher example", InvalidHost::Character(' ')),
+            ("bücher@example", InvalidHost::User),
+            ("\u{308}a.example", InvalidHost::Internationalised),
+            ("xn--a-ecp.ü", InvalidHost::Internationalised),
+            ("bücher..example", InvalidHost::Internationalised),
             ("-oProxyCommand", InvalidHost::Parts),
             (".", InvalidHost::Parts),
             ("..", InvalidHost::Parts),
@@ -215,6 +250,7 @@ mod tests {
         #[test]
         fn any_text_is_read_as_itself_or_refused(text: String) {
             if let Ok(host) = text.parse::<Host>() {
+                prop_assert!(host.as_str().is_ascii());
                 prop_assert_eq!(host.to_string().parse(), Ok(host));
             }
         }

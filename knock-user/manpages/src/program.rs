@@ -44,7 +44,10 @@ pub(crate) fn daemon(command: Command) -> io::Result<String> {
         page.item(path, "", what);
     }
     page.section("EXIT STATUS");
-    page.paragraph("0 on success, 1 on failure, 2 if the command line is invalid.");
+    page.paragraph(
+        "0 on success, 1 on failure, 2 if the command line is invalid. As the first process of a \
+container, knockd exits with 128 and the number of the signal if one has ended the daemon.",
+    );
     page.see_also(&[("knock", "1"), ("knockd.toml", "5"), ("systemctl", "1")]);
     program(command, "8", &page)
 }

@@ -163,12 +163,17 @@ impl Wanted {
     /// The selected names that no interface of `present` has.
     #[must_use]
     pub fn missing(&self, present: &[Interface]) -> Vec<String> {
-        let Self::Named(names) = self else {
-            return Vec::new();
+        let is_missing = |name: &&str| present.iter().all(|one| !one.is_called(name));
+        self.names().filter(is_missing).map(str::to_owned).collect()
+    }
+
+    /// The selected names; none if all interfaces are selected.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = match self {
+            Self::Any(_) => &[],
+            Self::Named(names) => &names[..],
         };
-        let names = names.iter().map(|one| &one.name);
-        let is_missing = |name: &&String| present.iter().all(|one| !one.is_called(name));
-        names.filter(is_missing).cloned().collect()
+        names.iter().map(|one| one.name.as_str())
     }
 }
 

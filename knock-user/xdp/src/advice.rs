@@ -5,7 +5,7 @@ use knockd_types::interface::Wanted;
 
 use crate::{addresses, drivers, interfaces, plan::Plan};
 
-/// What an administrator should know about attaching to the `wanted` interfaces that exist.
+/// What an administrator should know about attaching to the `wanted` interfaces.
 ///
 /// # Errors
 ///
@@ -13,7 +13,7 @@ use crate::{addresses, drivers, interfaces, plan::Plan};
 pub fn advice(wanted: &Wanted) -> Result<Vec<String>> {
     let present = interfaces::list()?;
     let addressed = addresses::addressed()?;
-    let mut warnings = Vec::new();
+    let mut warnings = interfaces::unknown(&wanted.missing(&present));
     for interface in &present {
         let Some(hook) = wanted.hook(interface) else {
             continue;

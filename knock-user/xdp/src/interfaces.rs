@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::{Context as _, Result};
-use knockd_types::interface::{Framing, Interface, Kind};
+use knockd_types::interface::{Framing, Interface, Kind, MAX_NAME};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
@@ -30,6 +30,54 @@ const VRF: &str = "a VRF";
 /// Returns an error if the netlink request fails.
 pub fn list() -> Result<Vec<Interface>> {
     dump().context("the interfaces cannot be listed")
+}
+
+/// A message for each of the `missing` names, which no interface has: the daemon waits for them. If one
+/// is the alias of an interface, the message says so.
+#[must_use]
+pub fn unknown(missing: &[String]) -> Vec<String> {
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    // Without them, the messages are less helpful.
+    let aliases = aliases().unwrap_or_default();
+    let message = |name: &String| {
+        let kind = if name.len() > MAX_NAME {
+            "alternative name of an interface"
+        } else {
+            "interface"
+        };
+        let aliased = aliases.iter().find(|(alias, _)| alias == name);
+        let hint = aliased.map_or_else(
+            || "`ip link` lists the interfaces".to_owned(),
+            |(_, real)| format!("it is an alias, which is only a description, of `{real}`"),
+        );
+        format!("there is no {kind} `{name}`: waiting for it ({hint})")
+    };
+    missing.iter().map(message).collect()
+}
+
+/// The aliases of interfaces, each with the name of its interface.
+fn aliases() -> Result<Vec<(String, String)>> {
+    let mut aliases = Vec::new();
+    netlink::dump(
+        RouteNetlinkMessage::GetLink(LinkMessage::default()),
+        |message| {
+            let RouteNetlinkMessage::NewLink(link) = message else {
+                return;
+            };
+            let (mut name, mut alias) = (None, None);
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(text) => name = Some(text),
+                    LinkAttribute::IfAlias(text) => alias = Some(text),
+                    _ => {}
+                }
+            }
+            aliases.extend(alias.zip(name));
+        },
+    )?;
+    Ok(aliases)
 }
 
 fn dump() -> Result<Vec<Interface>> {

@@ -54,6 +54,11 @@ for_each! {
 }
 
 #[test]
+fn an_older_table_is_replaced_and_stays_open_for_its_addresses() {
+    rules::an_older_table_is_replaced_and_stays_open_for_its_addresses();
+}
+
+#[test]
 fn both_scripts_share_the_argument_parser() {
     let shared = |variant: Variant| {
         let script = fs::read_to_string(variant.script()).unwrap();

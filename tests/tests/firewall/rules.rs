@@ -375,3 +375,57 @@ pub(crate) fn an_address_can_be_open_for_a_time(variant: Variant) {
     }
     assert!(!can_connect(&pair, CLIENT[0], PORT));
 }
+
+/// What the script made before an address could be open for a time, with two open addresses.
+const OLDER_TABLE: &str = "
+table inet portknock {
+    set ports { type inet_service; elements = { 22, 80 } }
+    set open4 { type ipv4_addr; elements = { 192.0.2.2 } }
+    set open6 { type ipv6_addr; elements = { 2001:db8::2 } }
+    chain portknock_in {
+        type filter hook input priority filter - 10; policy accept;
+        ip saddr @open4 accept
+        ip6 saddr @open6 accept
+        tcp dport @ports drop
+    }
+    chain portknock_out {
+        type filter hook output priority filter - 10; policy accept;
+    }
+}";
+
+pub(crate) fn an_older_table_is_replaced_and_stays_open_for_its_addresses() {
+    let variant = Variant::Nftables;
+    if !variant.is_testable() {
+        return;
+    }
+    let pair = pair();
+    let _service = Greeter::start(&pair.server, PORT).unwrap();
+    let firewall = Firewall {
+        variant,
+        namespace: &pair.server,
+    };
+    let mut older = pair.server.command("nft");
+    assert!(older.arg(OLDER_TABLE).status().unwrap().success());
+    let error = firewall.refused(&["open", "192.0.2.7", "60"], 1);
+    let hint = "run portknock setup 22 80 and repeat this command";
+    assert!(error.contains(hint), "{error}");
+
+    let port = PORT.to_string();
+    firewall.run(&["setup", &port]);
+    let open = || firewall.run(&["status"]);
+    let both = "open for: 192.0.2.2, 2001:db8::2\n";
+    assert!(open().ends_with(both), "{}", open());
+    assert!(can_connect(&pair, CLIENT[0], PORT));
+    firewall.run(&["close", "192.0.2.2"]);
+    assert!(!can_connect(&pair, CLIENT[0], PORT));
+    firewall.run(&["open", "192.0.2.2", "3600"]);
+    assert!(can_connect(&pair, CLIENT[0], PORT));
+
+    // A chain that nothing turns into that of the script: times are kept.
+    let other_chain = "delete chain inet portknock portknock_in; \
+        add chain inet portknock portknock_in { type filter hook prerouting priority 0; }";
+    let mut other = pair.server.command("nft");
+    assert!(other.arg(other_chain).status().unwrap().success());
+    firewall.run(&["setup", &port]);
+    assert!(open().contains("open for: 192.0.2.2 (3"), "{}", open());
+}

@@ -325,14 +325,14 @@ impl Bench {
     }
 }
 
-/// Settings that never limit a source: a burst of 2^32 - 1 events.
+/// Settings that never limit a source, a burst of 2^32 - 1 events, and never hold a SYN back.
 pub(crate) fn unlimited(verdict: Verdict) -> Settings {
     unlimited_at(Window::DEFAULT, verdict)
 }
 
 /// Like [`unlimited`], for another window.
 pub(crate) fn unlimited_at(window: Window, verdict: Verdict) -> Settings {
-    Settings::new(window, verdict, unlimited_rate())
+    Settings::new(window, verdict, unlimited_rate()).with_new_sources_rate(unlimited_rate())
 }
 
 /// A rate that limits no test.

@@ -15,7 +15,7 @@ use knock_tests::{link::Pair, privilege};
 use knockd_runtime::clock::monotonic;
 
 use crate::{
-    bench::{Action, Bench, RunResult, action, unlimited},
+    bench::{Action, Bench, RunResult, action, unlimited, unlimited_rate},
     table::{BASE, syn_to, syn_v4},
 };
 
@@ -27,7 +27,8 @@ const PER_SECOND: f64 = 64.0;
 /// enough on a slow machine.
 fn limited(verdict: Verdict) -> Bench {
     let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::new(128).unwrap());
-    Bench::new(Settings::new(Window::DEFAULT, verdict, rate))
+    let settings = Settings::new(Window::DEFAULT, verdict, rate);
+    Bench::new(settings.with_new_sources_rate(unlimited_rate()))
 }
 
 fn syn_from(source: &str) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod bench;
 mod datagram;
 mod event;
 mod gate;
+mod held;
 mod limits;
 mod log;
 mod outcome;

@@ -84,6 +84,7 @@ fn every_packet_of_the_table_has_its_outcome_under_both_verdicts() {
         // The first two need many packets and are covered by `limits`. The others need a gate.
         let elsewhere = [
             Outcome::RateLimited,
+            Outcome::Held,
             Outcome::RingFull,
             // There are none on the loopback interface. `tests/knocks.rs` covers them.
             Outcome::Martian,

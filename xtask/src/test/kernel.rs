@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
+    ansible,
     apt::{self, Provided},
     executables::Executable,
     fail2ban, firewalls,
@@ -68,6 +69,7 @@ pub(crate) fn run_with(
 ) -> Result<()> {
     fail2ban::provide(workspace)?;
     firewalls::provide(workspace)?;
+    ansible::provide(workspace)?;
     apt::provide(READERS)?;
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);

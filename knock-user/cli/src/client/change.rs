@@ -6,7 +6,7 @@ use anyhow::Result;
 use knockd_config::Config;
 
 use super::document::Document;
-use crate::replacement::Replacement;
+use crate::{patience, replacement::Replacement};
 
 /// A change that is being made. Dropping it changes nothing.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl<'a> Change<'a> {
     ///
     /// Returns an error with every problem in it.
     pub(super) fn before(&self) -> Result<Config> {
-        Config::load(self.config)
+        patience::load(self.config)
     }
 
     /// The file at `path`, the configuration or one that it includes, to be edited. Files are replaced
@@ -89,9 +89,9 @@ impl<'a> Change<'a> {
         let paths = parts.iter().map(|part| part.path.as_path());
         let changes: Vec<_> = paths.zip(texts.iter().map(String::as_str)).collect();
         for count in 1..changes.len() {
-            Config::parse_changed(self.config, &changes[..count])?;
+            patience::parse_changed(self.config, &changes[..count])?;
         }
-        let after = Config::parse_changed(self.config, &changes)?;
+        let after = patience::parse_changed(self.config, &changes)?;
         for (part, text) in parts.iter().zip(&texts) {
             part.replacement.write(text)?;
         }

@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
-use knockd_config::Config;
 use knockd_runtime::log::legible;
 
 use super::record::{self, Record};
-use crate::{args::ConfigArg, output};
+use crate::{args::ConfigArg, output, patience};
 
 const HEADER: [&str; 8] = [
     "NAME",
@@ -36,7 +35,7 @@ impl List {
     /// Returns an error if the configuration cannot be read or is invalid, or if standard output cannot
     /// be written.
     pub(super) fn execute(self) -> Result<()> {
-        let config = Config::load(&self.config.path)?;
+        let config = patience::load(&self.config.path)?;
         let clients = Record::all(&config);
         if self.json {
             return output::print(&serde_json::to_string(&clients)?);

@@ -10,7 +10,7 @@ use super::record::{self, Record};
 use crate::{
     args::ConfigArg,
     invitation::{AddressArgs, NewClient, Shown},
-    output,
+    output, patience,
 };
 
 #[derive(Args, Debug)]
@@ -44,7 +44,7 @@ impl Show {
     /// `--server` is invalid, or if standard output cannot be written.
     pub(super) fn execute(self) -> Result<()> {
         let path = &self.config.path;
-        let config = Config::load(path)?;
+        let config = patience::load(path)?;
         let client = Record::of(&config, path, &self.name)?;
         let invitation = self.invitation(&config)?;
         let invitation = invitation.as_ref().map(Shown::text);

@@ -169,7 +169,7 @@ fn an_included_file_that_others_can_change_is_refused() {
 fn what_a_killed_command_leaves_behind_is_not_included() {
     let folder = Folder::new();
     folder.include("laptop", LAPTOP);
-    folder.include("laptop.toml.new", LAPTOP);
+    folder.include("laptop.knockd-new", LAPTOP);
     let main = MAIN_FILE.replace("*.toml", "*");
     let config = folder.load(&main).unwrap();
     assert_eq!(names(&config), ["laptop"]);

@@ -6,7 +6,11 @@
 //! the ring every few milliseconds and holds back the release of the last entry that it has read:
 //! the kernel wakes a reader only if it has released everything before the new entry.
 
+mod atomic;
 mod entry;
+#[cfg(test)]
+mod model;
+mod positions;
 mod reader;
 
 use std::{

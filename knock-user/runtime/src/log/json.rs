@@ -11,7 +11,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::log::{entry::Entry, stderr};
+use crate::log::{entry::Entry, stderr::Lost};
 
 /// Formats an entry as an object with `time`, `level`, `message` and the event's fields.
 #[derive(Debug)]
@@ -52,11 +52,11 @@ where
 }
 
 /// The line that reports `lost` entries.
-pub(super) fn notice(lost: u64) -> String {
+pub(super) fn notice(lost: &Lost) -> String {
     let line = Line {
         time: now(),
         level: "warn",
-        message: &stderr::message(lost),
+        message: &lost.to_string(),
         fields: &Map::new(),
     };
     // There is nothing in it that cannot be written.

@@ -2,7 +2,7 @@
 //! left out and counted.
 
 use std::{
-    io,
+    fmt, io, mem,
     os::fd::{AsFd, BorrowedFd},
     sync::{
         Mutex, PoisonError,
@@ -58,22 +58,39 @@ fn file_type(file: impl AsFd) -> Option<FileType> {
     Some(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// The message that reports `lost` entries.
-pub(super) fn message(lost: u64) -> String {
-    format!("{lost} log entries lost: nothing has read standard error fast enough")
+/// The entries that are missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lost {
+    entries: u64,
+    /// Why the last write failed, unless its reader was too slow.
+    error: Option<Errno>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} log entries lost: ", self.entries)?;
+        match self.error {
+            None => f.write_str("nothing has read standard error fast enough"),
+            Some(error) => write!(
+                f,
+                "standard error could not be written: {}",
+                io::Error::from(error)
+            ),
+        }
+    }
 }
 
 /// The line of text that reports `lost` entries.
-pub(super) fn notice(lost: u64) -> String {
+pub(super) fn notice(lost: &Lost) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now());
-    format!("{time}  WARN {}\n", message(lost))
+    format!("{time}  WARN {lost}\n")
 }
 
 /// Standard error, as the destination of a log.
 #[derive(Debug)]
 pub(super) struct Stderr {
-    /// The line that tells how many are missing.
-    notice: fn(u64) -> String,
+    /// The line that tells how many are missing, and why.
+    notice: fn(&Lost) -> String,
     state: Mutex<State>,
 }
 
@@ -81,11 +98,11 @@ pub(super) struct Stderr {
 struct State {
     /// The end of a line whose beginning is written.
     rest: Vec<u8>,
-    lost: u64,
+    lost: Lost,
 }
 
 impl Stderr {
-    pub(super) fn new(notice: fn(u64) -> String) -> Self {
+    pub(super) fn new(notice: fn(&Lost) -> String) -> Self {
         let state = Mutex::default();
         Self { notice, state }
     }
@@ -109,58 +126,62 @@ impl io::Write for &Stderr {
 
 impl State {
     /// Writes `line` to `file`, or counts it as lost.
-    fn write(&mut self, file: BorrowedFd<'_>, line: &[u8], notice: fn(u64) -> String) {
+    fn write(&mut self, file: BorrowedFd<'_>, line: &[u8], notice: fn(&Lost) -> String) {
         if !self.write_rest(file) {
-            self.lost += 1;
+            self.lost.entries += 1;
             return;
         }
-        if self.lost > 0 {
-            let notice = notice(self.lost);
+        if self.lost.entries > 0 {
+            let notice = notice(&self.lost);
             if !self.begin(file, notice.as_bytes()) {
-                self.lost += 1;
+                self.lost.entries += 1;
                 return;
             }
-            self.lost = 0;
+            self.lost = Lost::default();
         }
         if !self.write_rest(file) || !self.begin(file, line) {
-            self.lost += 1;
+            self.lost.entries += 1;
         }
     }
 
     /// Writes the end of an earlier line. Returns whether nothing is left of it.
     fn write_rest(&mut self, file: BorrowedFd<'_>) -> bool {
-        let written = write_now(file, &self.rest);
-        self.rest.drain(..written);
+        let rest = mem::take(&mut self.rest);
+        let written = self.write_now(file, &rest);
+        self.rest.extend(&rest[written..]);
         self.rest.is_empty()
     }
 
     /// Writes the beginning of `line` and keeps the rest. Returns whether it has begun.
     fn begin(&mut self, file: BorrowedFd<'_>, line: &[u8]) -> bool {
-        let written = write_now(file, line);
+        let written = self.write_now(file, line);
         if written > 0 {
             self.rest.extend(&line[written..]);
         }
         written > 0
+    }
+
+    /// Writes as much of `bytes` as `file` takes without blocking, and returns how much that is.
+    fn write_now(&mut self, file: BorrowedFd<'_>, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match write_once(file, &bytes[written..]) {
+                Ok(0) => break,
+                Ok(len) => written += len,
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    self.lost.error = (error != Errno::AGAIN).then_some(error);
+                    break;
+                }
+            }
+        }
+        written
     }
 }
 
 /// The major number of /dev/null, /dev/kmsg and others (Documentation/admin-guide/devices.txt of the
 /// kernel).
 const MEMORY_DEVICES: u32 = 1;
-
-/// Writes as much of `bytes` as `file` takes without blocking, and returns how much that is.
-fn write_now(file: BorrowedFd<'_>, bytes: &[u8]) -> usize {
-    let mut written = 0;
-    while written < bytes.len() {
-        match write_once(file, &bytes[written..]) {
-            Ok(0) => break,
-            Ok(len) => written += len,
-            Err(Errno::INTR) => {}
-            Err(_) => break,
-        }
-    }
-    written
-}
 
 /// Whether a file is a character device that tells when it can be written, as terminals do. Those of
 /// memory, such as /dev/kmsg, take everything and do not tell.
@@ -202,8 +223,8 @@ mod tests {
 
     const LINE: &[u8] = &[b'x'; 100];
 
-    fn short(lost: u64) -> String {
-        format!("{lost} lost\n")
+    fn short(lost: &Lost) -> String {
+        format!("{} lost\n", lost.entries)
     }
 
     fn small_pipe(blocks: bool) -> (PipeReader, PipeWriter) {
@@ -231,10 +252,10 @@ mod tests {
             for _ in 0..100 {
                 log.write(writer.as_fd(), line.as_bytes(), short);
             }
-            assert!(log.lost > 0);
+            assert!(log.lost.entries > 0);
             let mut text = read(&mut reader);
             log.write(writer.as_fd(), b"again\n", short);
-            assert_eq!(log.lost, 0);
+            assert_eq!(log.lost.entries, 0);
             text += &read(&mut reader);
             assert!(text.ends_with(" lost\nagain\n"), "{text}");
             let (mut lines, mut lost) = (0, 0);
@@ -253,7 +274,7 @@ mod tests {
         let (writer, mut reader) = UnixStream::pair().unwrap();
         let mut log = State::default();
         let mut written = 0;
-        while log.lost == 0 {
+        while log.lost.entries == 0 {
             log.write(writer.as_fd(), LINE, short);
             written += 1;
         }
@@ -273,7 +294,7 @@ mod tests {
         let first = read(&mut reader);
         log.write(writer.as_fd(), b"\nnext\n", short);
         assert_eq!(first + &read(&mut reader), "a".repeat(10_000) + "\nnext\n");
-        assert_eq!(log.lost, 0);
+        assert_eq!(log.lost.entries, 0);
     }
 
     #[test]
@@ -287,11 +308,34 @@ mod tests {
         }
         let mut text = Vec::new();
         File::open(&path).unwrap().read_to_end(&mut text).unwrap();
-        assert_eq!((text.len(), log.lost), (100 * LINE.len(), 0));
+        assert_eq!((text.len(), log.lost.entries), (100 * LINE.len(), 0));
 
         let (reader, writer) = small_pipe(false);
         drop(reader);
         log.write(writer.as_fd(), LINE, short);
-        assert_eq!(log.lost, 1);
+        assert_eq!(log.lost.entries, 1);
+        let told = log.lost.to_string();
+        assert!(told.contains("not be written: Broken pipe"), "{told}");
+    }
+
+    /// /dev/full fails as a file on a full disk does.
+    #[test]
+    fn a_full_disk_is_named_as_the_cause() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let file = File::create(&path).unwrap();
+        let mut log = State::default();
+        for _ in 0..3 {
+            log.write(full.as_fd(), LINE, |lost| format!("{lost}\n"));
+        }
+        log.write(file.as_fd(), b"again\n", |lost| format!("{lost}\n"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "3 log entries lost: standard error could not be written: \
+             No space left on device (os error 28)\nagain\n"
+        );
+        assert_eq!(log.lost.entries, 0);
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use knockd_runtime::clock::monotonic;
 use knockd_types::{
-    interface::{MAX_NAME, Wanted},
+    interface::Wanted,
     status::{Attachment, Traffic},
 };
+use knockd_xdp::interfaces;
 use tracing::warn;
 
 use super::Datapath;
@@ -75,15 +76,8 @@ impl Datapath {
 
     /// Counts the attachments, and logs which interfaces are `missing`.
     pub(super) fn await_interfaces(&mut self, missing: &[String]) {
-        for interface in missing {
-            let kind = if interface.len() > MAX_NAME {
-                "alternative name of an interface"
-            } else {
-                "interface"
-            };
-            warn!(
-                "there is no {kind} `{interface}`: waiting for it (`ip link` lists the interfaces)"
-            );
+        for message in interfaces::unknown(missing) {
+            warn!("{message}");
         }
         if let Source::Xdp(xdp) = &mut self.source {
             self.counters.interfaces_attached += xdp.attachments().count() as u64;

@@ -90,19 +90,22 @@ fn a_linked_configuration_stays_linked() {
 fn a_client_that_cannot_be_added_changes_nothing() {
     let folder = Folder::new();
     folder.init("laptop").unwrap();
-    let before = fs::read(folder.config()).unwrap();
-    let same = add(&folder.config(), new("laptop"), &Terms::default(), invited).unwrap_err();
+    let config = folder.config();
+    let before = fs::read(&config).unwrap();
+    let same = add(&config, new("laptop"), &Terms::default(), invited).unwrap_err();
     assert!(
         same.to_string().contains("has a client \"laptop\" already"),
         "{same:#}"
     );
-    fs::write(folder.path("etc/knockd.toml.new"), "another editor").unwrap();
-    assert!(add(&folder.config(), new("tablet"), &Terms::default(), invited).is_err());
-    assert_eq!(fs::read(folder.config()).unwrap(), before);
-    assert_eq!(
-        folder.files(),
-        ["knockd.toml", "knockd.toml.new", "server.key"]
+    let other = Change::begin(&config).unwrap();
+    let error = add(&config, new("tablet"), &Terms::default(), invited).unwrap_err();
+    assert!(
+        error.to_string().contains("is changing the configuration"),
+        "{error}"
     );
+    drop(other);
+    assert_eq!(fs::read(&config).unwrap(), before);
+    assert_eq!(folder.files(), ["knockd.toml", "server.key"]);
 }
 
 #[test]

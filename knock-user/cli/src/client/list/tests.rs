@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use knockd_config::Config;
 use knockd_runtime::history;
 
 use super::*;

@@ -1,8 +1,5 @@
 //! The memory that a ring buffer shares with its reader (`BPF_MAP_TYPE_RINGBUF`,
 //! Documentation/bpf/ringbuf.rst of the kernel).
-//!
-//! A new entry wakes the waiting process if all entries before it were released. aya's reader
-//! releases each entry as soon as it is read; this one leaves the release to its caller.
 
 use std::{
     ffi::c_void,
@@ -10,7 +7,7 @@ use std::{
     os::fd::BorrowedFd,
     ptr::{NonNull, null_mut},
     slice,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicU32, AtomicUsize},
 };
 
 use rustix::{
@@ -18,28 +15,12 @@ use rustix::{
     param::page_size,
 };
 
-/// The header before each entry: its length with two flags, and a word for the kernel's own use.
-const HEADER: usize = 8;
-/// The entry is being written (`BPF_RINGBUF_BUSY_BIT`).
-const BUSY: u32 = 1 << 31;
-/// The entry is to be skipped (`BPF_RINGBUF_DISCARD_BIT`).
-const DISCARDED: u32 = 1 << 30;
+use super::positions::{HEADER, Positions, Shared};
 
 /// The only reader of a ring buffer.
 pub(super) struct Reader {
-    /// A page whose first word the reader writes: the position up to which entries are released.
-    released: Pages,
-    /// A page whose first word the kernel writes: the position up to which there are entries. Then
-    /// the entries, mapped twice in a row, so that each of them is contiguous.
-    entries: Pages,
-    /// The ring's size, a power of two, minus one.
-    mask: usize,
-    /// The position up to which there were entries when it was last read.
-    end: usize,
-    /// The position of the next entry.
-    next: usize,
-    /// The position of the last entry that was read, or that of the next one.
-    last: usize,
+    memory: Memory,
+    positions: Positions,
 }
 
 impl Reader {
@@ -50,70 +31,70 @@ impl Reader {
     /// Returns an error if the ring cannot be mapped.
     pub(super) fn new(ring: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
         let page = page_size();
-        let released = Pages::map(ring, 0, page, ProtFlags::READ | ProtFlags::WRITE)?;
-        let entries = Pages::map(ring, page, page + 2 * size, ProtFlags::READ)?;
-        let next = released.position().load(Ordering::Acquire);
-        Ok(Self {
-            released,
-            entries,
+        let memory = Memory {
+            released: Pages::map(ring, 0, page, ProtFlags::READ | ProtFlags::WRITE)?,
+            entries: Pages::map(ring, page, page + 2 * size, ProtFlags::READ)?,
             mask: size - 1,
-            end: next,
-            next,
-            last: next,
+        };
+        Ok(Self {
+            positions: Positions::new(&memory),
+            memory,
         })
     }
 
     /// The next entry, which stays valid until it is released.
     pub(super) fn read(&mut self) -> Option<&[u8]> {
-        while self.has_next() {
-            let place = page_size() + (self.next & self.mask);
-            let header = self.entries.header(place).load(Ordering::Acquire);
-            if header & BUSY != 0 {
-                return None;
-            }
-            let len = (header & !DISCARDED) as usize;
-            self.last = self.next;
-            self.next = self.next.wrapping_add((HEADER + len).next_multiple_of(8));
-            if header & DISCARDED == 0 {
-                return Some(self.entries.bytes(place + HEADER, len));
-            }
-        }
-        None
+        let entry = self.positions.read(&self.memory)?;
+        let place = self.memory.place(entry.position) + HEADER;
+        Some(self.memory.entries.bytes(place, entry.len))
     }
 
     /// Releases every entry that was read. Returns whether no further entry is ready, so that the
     /// next one wakes the reader. If false, an entry has arrived in the meantime, possibly without
     /// a wake-up.
     pub(super) fn release(&mut self) -> bool {
-        let position = self.released.position();
-        position.store(self.next, Ordering::Release);
-        // The kernel publishes an entry and then reads the position. The reader has to do this in
-        // the opposite order, or both could miss the other's store.
-        fence(Ordering::SeqCst);
-        !self.has_next() || self.is_busy()
+        self.positions.release(&self.memory)
     }
 
     /// Releases every entry that was read except the last one, which suppresses wake-ups.
     pub(super) fn release_but_last(&mut self) {
-        let position = self.released.position();
-        position.store(self.last, Ordering::Release);
-    }
-
-    fn has_next(&mut self) -> bool {
-        if self.next == self.end {
-            self.end = self.entries.position().load(Ordering::Acquire);
-        }
-        self.next != self.end
-    }
-
-    /// Whether the next entry, which must exist, is being written.
-    fn is_busy(&self) -> bool {
-        let place = page_size() + (self.next & self.mask);
-        self.entries.header(place).load(Ordering::Acquire) & BUSY != 0
+        self.positions.release_but_last(&self.memory);
     }
 }
 
-/// Memory shared with the kernel.
+/// What the kernel and the reader share.
+struct Memory {
+    /// A page whose first word the reader writes.
+    released: Pages,
+    /// A page whose first word the kernel writes. Then the entries, mapped twice in a row, so that each
+    /// of them is contiguous.
+    entries: Pages,
+    /// The ring's size, a power of two, minus one.
+    mask: usize,
+}
+
+impl Memory {
+    /// Where the entry at `position` is in `entries`.
+    fn place(&self, position: usize) -> usize {
+        page_size() + (position & self.mask)
+    }
+}
+
+impl Shared for Memory {
+    fn released(&self) -> &AtomicUsize {
+        self.released.position()
+    }
+
+    fn written(&self) -> &AtomicUsize {
+        self.entries.position()
+    }
+
+    fn header(&self, position: usize) -> &AtomicU32 {
+        self.entries.header(self.place(position))
+    }
+}
+
+/// A mapping of the ring buffer.
 struct Pages {
     start: NonNull<c_void>,
     len: usize,

@@ -1,0 +1,37 @@
+//! Holds back the first SYNs of a new source while there is a flood, so that a SYN with a forged source
+//! does not become an event: whoever forges sources at random uses each of them once.
+
+use knock_common::address::Address;
+
+use crate::maps::{HELD, HOLD, Held, Syn};
+
+/// Holds `syn` back. If `source` has sent enough, returns those before it; [`release`] ends that.
+#[inline(always)]
+pub(crate) fn hold(source: Address, syn: Syn) -> Option<&'static [Syn; HOLD]> {
+    let Some(held) = HELD.get_ptr_mut(source) else {
+        let held = Held {
+            count: 1,
+            syns: [syn; HOLD],
+        };
+        // If the map is full, the SYN is lost. The kernel makes room in an LRU map, so this is rare.
+        let _ = HELD.insert(source, held, 0);
+        return None;
+    };
+    // SAFETY: the pointer is to a map value, which stays allocated while the program runs. All of its
+    // bit patterns are valid.
+    let held = unsafe { &mut *held };
+    match held.count {
+        1 => held.syns[1] = syn,
+        2 => held.syns[2] = syn,
+        _ => return Some(&held.syns),
+    }
+    held.count += 1;
+    None
+}
+
+/// Holds nothing of `source` any longer.
+#[inline(always)]
+pub(crate) fn release(source: Address) {
+    // It fails if another CPU was faster.
+    let _ = HELD.remove(source);
+}
