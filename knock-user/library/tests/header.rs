@@ -1,7 +1,5 @@
 //! The header for C is that of the code.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::{env, fs, path::Path};
 
 /// In the environment, writes the header instead of comparing it.
