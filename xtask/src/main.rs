@@ -25,6 +25,7 @@ mod package;
 mod peers;
 mod picture;
 mod privilege;
+mod python;
 mod runner;
 mod setup;
 mod steps;
@@ -32,6 +33,7 @@ mod targets;
 mod test;
 mod tools;
 mod vm;
+mod wheel;
 mod windows;
 mod workspace;
 
@@ -91,6 +93,8 @@ enum Task {
     Coverage,
     /// Lint, build and test the client for Windows, which runs under wine
     Windows,
+    /// Build the wheel for Python, for this machine, in target/wheels
+    Wheel,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -137,6 +141,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),
         Task::Windows => windows::test_alone(&workspace),
+        Task::Wheel => wheel::build(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

@@ -96,6 +96,11 @@ impl Workspace {
         self.packaging("firewall").join(name)
     }
 
+    /// The manifest of the module for Python.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.programs().join("python").join("Cargo.toml")
+    }
+
     /// The folder of the package [`TESTS`].
     pub(crate) fn tests(&self) -> PathBuf {
         self.root.join("tests")

@@ -11,6 +11,7 @@ use crate::{
     fail2ban, firewalls,
     privilege::as_root,
     runner::{Job, Summary},
+    wheel,
     workspace::{BENCH, TESTS, Workspace},
 };
 
@@ -70,6 +71,7 @@ pub(crate) fn run_with(
     fail2ban::provide(workspace)?;
     firewalls::provide(workspace)?;
     ansible::provide(workspace)?;
+    wheel::make(workspace)?;
     apt::provide(READERS)?;
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);
