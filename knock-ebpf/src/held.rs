@@ -5,9 +5,22 @@ use knock_common::address::Address;
 
 use crate::maps::{HELD, HOLD, Held, Syn};
 
+/// The SYNs of a source that has sent enough.
+pub(crate) struct Earlier(*mut Held);
+
+impl Earlier {
+    /// The SYN with this number, below [`HOLD`].
+    #[inline(always)]
+    pub(crate) fn syn(&self, number: usize) -> Syn {
+        // SAFETY: the pointer is to a map value, which stays allocated while the program runs. All of
+        // its bit patterns are valid, also if another CPU writes it.
+        unsafe { (&raw const (*self.0).syns[number]).read() }
+    }
+}
+
 /// Holds `syn` back. If `source` has sent enough, returns those before it; [`release`] ends that.
 #[inline(always)]
-pub(crate) fn hold(source: Address, syn: Syn) -> Option<&'static [Syn; HOLD]> {
+pub(crate) fn hold(source: Address, syn: Syn) -> Option<Earlier> {
     let Some(held) = HELD.get_ptr_mut(source) else {
         let held = Held {
             count: 1,
@@ -17,15 +30,17 @@ pub(crate) fn hold(source: Address, syn: Syn) -> Option<&'static [Syn; HOLD]> {
         let _ = HELD.insert(source, held, 0);
         return None;
     };
-    // SAFETY: the pointer is to a map value, which stays allocated while the program runs. All of its
-    // bit patterns are valid.
-    let held = unsafe { &mut *held };
-    match held.count {
-        1 => held.syns[1] = syn,
-        2 => held.syns[2] = syn,
-        _ => return Some(&held.syns),
+    // SAFETY: the pointer is to a map value, which stays allocated while the program runs. It is
+    // accessed through the pointer only, since another CPU may do the same.
+    unsafe {
+        let count = (&raw const (*held).count).read();
+        match count {
+            1 => (&raw mut (*held).syns[1]).write(syn),
+            2 => (&raw mut (*held).syns[2]).write(syn),
+            _ => return Some(Earlier(held)),
+        }
+        (&raw mut (*held).count).write(count + 1);
     }
-    held.count += 1;
     None
 }
 

@@ -13,7 +13,7 @@ use crate::{
     budget,
     frame::Frame,
     held,
-    maps::{EVENTS, LOG_BUCKET, NEW_SOURCES, SOURCES, Syn, TAILED},
+    maps::{EVENTS, HOLD, LOG_BUCKET, NEW_SOURCES, SOURCES, Syn, TAILED},
 };
 
 /// Reports a SYN to `offset` in the window, unless its source exceeds the rate limit. In a flood the
@@ -41,10 +41,10 @@ pub(crate) fn knock<F: Frame>(
         let Some(earlier) = held::hold(source, syn) else {
             return Outcome::Held;
         };
-        for syn in earlier {
+        for number in 0..HOLD {
             if budget::take_token(&SOURCES, settings.rate(), source, now) {
                 // It was counted when it was held back.
-                let _ = emit(source, *syn);
+                let _ = emit(source, earlier.syn(number));
             }
         }
         held::release(source);

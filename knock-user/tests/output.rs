@@ -143,6 +143,7 @@ fn no_command_panics() {
         (KNOCK, "doctor --json"),
         (KNOCK, "pubkey {folder}/laptop.key"),
         (KNOCK, "enroll ::2"),
+        (KNOCK, "page home --door ssh"),
         (KNOCK, "--dry-run home ssh"),
         (KNOCK, "--help"),
     ] {

@@ -5,6 +5,7 @@
 //! the process, so nothing is left behind, even after SIGKILL. The one exception is the cgroup of a
 //! [`machine::Machine`], which a separate process removes.
 
+pub mod browser;
 pub mod clock;
 pub mod frame;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -18,6 +19,7 @@ pub mod privilege;
 pub mod process;
 pub mod pty;
 pub mod relay;
+pub mod root;
 pub mod scene;
 pub mod service;
 pub mod strace;

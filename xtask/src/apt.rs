@@ -1,6 +1,11 @@
 //! Debian packages, for programs that are missing.
 
-use std::{fs, io, path::Path, process::Command};
+use std::{
+    fs, io,
+    path::Path,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -14,6 +19,14 @@ use crate::{
 pub(crate) struct Provided {
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
+}
+
+/// Held while apt is used. Threads of this process need packages at the same time, and apt does not wait
+/// for another process that updates its lists.
+static IN_USE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Installs the packages of those programs that are missing.
@@ -32,6 +45,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     let list = packages.join(" ");
+    let _alone = alone();
     println!("installing from Debian: {list}");
     update(&list)?;
     run(apt()?
@@ -58,6 +72,7 @@ pub(crate) fn extract(provided: Provided, bin: &Path) -> Result<()> {
 
 /// Unpacks `package` into `folder`, which is emptied first, and installs nothing.
 pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    let _alone = alone();
     println!("unpacking from Debian: {package}");
     update(package)?;
     // Left by an earlier call that was interrupted.
@@ -84,6 +99,7 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
 /// Unpacks `packages`, and those of their dependencies that are not installed, over each other into
 /// `folder`, which is emptied first, and installs nothing.
 pub(crate) fn unpack_all(packages: &[&str], folder: &Path) -> Result<()> {
+    let _alone = alone();
     let list = packages.join(" ");
     println!("unpacking from Debian: {list}");
     update(&list)?;

@@ -24,7 +24,7 @@ enum Forbidden {
 }
 
 /// What only the program `knock` uses of the client.
-const PROGRAM: &[&str] = &["clap", "indicatif", "rustls", "tokio", "ureq"];
+const PROGRAM: &[&str] = &["clap", "indicatif", "knock-page", "rustls", "tokio", "ureq"];
 
 const RULES: &[Rule] = &[
     Rule {

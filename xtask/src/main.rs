@@ -3,13 +3,16 @@
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
-//! `coverage` finds the lines that no test executes, and `package` makes the Debian package. What needs root runs as root, with sudo for an ordinary
-//! user. Everything is built as the caller.
+//! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
+//! arrive, `wheel` makes the package for Python, `package` the one for Debian, and `release` everything
+//! that a release consists of.
+//! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
 mod apt;
 mod bench;
 mod boundaries;
+mod browsers;
 mod changes;
 mod check;
 mod coverage;
@@ -26,6 +29,8 @@ mod peers;
 mod picture;
 mod privilege;
 mod python;
+mod release;
+mod reproducible;
 mod runner;
 mod setup;
 mod steps;
@@ -68,9 +73,11 @@ enum Task {
     /// Make a Debian package and a tarball in target/package
     Package {
         /// Make it for another architecture, in target/TRIPLE/package
-        #[arg(long, value_enum, value_name = "TRIPLE")]
+        #[arg(long, value_parser = targets::Target::debian, value_name = "TRIPLE")]
         target: Option<targets::Target>,
     },
+    /// Make everything that a release consists of, in target/release-files
+    Release(release::Choice),
     /// Run every check and every test, as CI does
     Test(test::Choice),
     /// Run the checks that take less than a minute: format, structure, lints, unit tests
@@ -95,6 +102,8 @@ enum Task {
     Windows,
     /// Build the wheel for Python, for this machine, in target/wheels
     Wheel,
+    /// Knock a hundred times from each browser, and print how many knocks opened the door
+    Browsers,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -129,6 +138,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
         Task::Demo { .. } => demo::build_and_show(&workspace),
         Task::Package { target } => package::package(&workspace, *target),
+        Task::Release(choice) => release::release(&workspace, choice),
         Task::Test(choice) => test::test(&workspace, choice),
         Task::Check { all } => check::check(&workspace, *all),
         Task::Picture => picture::record(&workspace),
@@ -142,6 +152,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Coverage => coverage::coverage(&workspace),
         Task::Windows => windows::test_alone(&workspace),
         Task::Wheel => wheel::build(&workspace),
+        Task::Browsers => browsers::measure(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

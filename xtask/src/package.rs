@@ -3,7 +3,6 @@
 mod materials;
 
 use std::{
-    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
@@ -13,17 +12,15 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     apt::{self, Provided},
+    reproducible::{self, epoch},
     setup,
-    targets::Target,
+    targets::{Kind, Target},
     tools::install_crate,
     workspace::{EBPF, MANPAGES, PROGRAMS, Workspace, output, run},
 };
 
 /// Rust 1.95 builds it.
 const CARGO_DEB: &str = "3.8.0";
-
-/// See <https://reproducible-builds.org/specs/source-date-epoch/>.
-const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Finds the libraries that the programs need.
 const SHLIBDEPS: Provided = Provided {
@@ -74,6 +71,7 @@ pub(crate) fn build(workspace: &Workspace, target: Option<Target>) -> Result<()>
     if let Some(target) = target {
         target.provide()?;
         target.build(&mut cargo);
+        reproducible::without_paths(workspace, target, &mut cargo)?;
     }
     run(&mut cargo)
 }
@@ -96,47 +94,50 @@ pub(crate) fn assemble(
     target: Option<Target>,
     profile: Profile,
 ) -> Result<Vec<PathBuf>> {
-    let epoch = epoch(workspace);
-    let built = match target {
-        Some(target) => workspace.target.join(target.triple()),
-        None => workspace.target.clone(),
-    };
-    // cargo-deb looks for assets in this directory.
-    let (_, folder) = profile.names();
-    let documents = built.join(folder).join("documents");
-    write_documents(workspace, &documents)?;
-    let folder = built.join("package");
+    let folder = built(workspace, target).join("package");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    let mut files = Vec::new();
-    list_built_in(workspace, &documents, target)?;
-    for name in BUILT_IN {
-        let list = folder.join(format!("{name}.cdx.json"));
-        fs::copy(documents.join(format!("{name}.cdx.json")), &list)?;
-        files.push(list);
-    }
-    let deb = build_deb(workspace, epoch.as_deref(), &folder, target, profile)?;
-    files.push(build_tarball(&deb)?);
+    let deb = build_deb(workspace, &folder, target, profile)?;
+    let mut files = copy_bills(workspace, &folder, target, profile)?;
+    // `knockd-xdp_VERSION_ARCHITECTURE`.
+    let name = deb.file_stem().and_then(|name| name.to_str());
+    let name = name.context("cargo-deb named no package")?;
+    let name = name.replace("-xdp_", "-").replace('_', "-");
+    files.push(build_tarball(&deb, &folder.join(name + ".tar"))?);
     files.push(deb);
     Ok(files)
 }
 
-/// The modification time of the files in the package, so that two builds of one commit are the
-/// same: `SOURCE_DATE_EPOCH`, or the time of the commit if this is a clone.
-fn epoch(workspace: &Workspace) -> Option<String> {
-    env::var(SOURCE_DATE_EPOCH).ok().or_else(|| {
-        let mut log = workspace.command("git");
-        let epoch = output(log.args(["log", "-1", "--format=%ct"])).ok()?;
-        Some(epoch.trim().to_owned())
-    })
+/// Where cargo puts what it builds for `target`.
+fn built(workspace: &Workspace, target: Option<Target>) -> PathBuf {
+    match target {
+        Some(target) => workspace.target.join(target.triple()),
+        None => workspace.target.clone(),
+    }
 }
 
-fn at(command: &mut Command, epoch: Option<&str>) {
-    if let Some(epoch) = epoch {
-        command.env(SOURCE_DATE_EPOCH, epoch);
-    }
+/// Where cargo-deb looks for what is written for a package.
+fn documents(workspace: &Workspace, target: Option<Target>, profile: Profile) -> PathBuf {
+    let (_, folder) = profile.names();
+    built(workspace, target).join(folder).join("documents")
+}
+
+/// Copies to `folder` the bills of materials that [`build_deb`] has written. Returns the copies.
+pub(crate) fn copy_bills(
+    workspace: &Workspace,
+    folder: &Path,
+    target: Option<Target>,
+    profile: Profile,
+) -> Result<Vec<PathBuf>> {
+    let documents = documents(workspace, target, profile);
+    let copy = |name| {
+        let name = format!("{name}.cdx.json");
+        fs::copy(documents.join(&name), folder.join(&name))?;
+        Ok(folder.join(name))
+    };
+    BUILT_IN.into_iter().map(copy).collect()
 }
 
 /// Writes manual pages and completions to `folder`.
@@ -156,13 +157,16 @@ fn list_built_in(workspace: &Workspace, folder: &Path, target: Option<Target>) -
     Ok(())
 }
 
-fn build_deb(
+/// Makes the Debian package in `folder`, with everything that is written for it. Returns its path.
+pub(crate) fn build_deb(
     workspace: &Workspace,
-    epoch: Option<&str>,
     folder: &Path,
     target: Option<Target>,
     profile: Profile,
 ) -> Result<PathBuf> {
+    let documents = documents(workspace, target, profile);
+    write_documents(workspace, &documents)?;
+    list_built_in(workspace, &documents, target)?;
     let mut deb = workspace.command(workspace.tools().join("bin/cargo-deb"));
     deb.args(["deb", "--quiet", "--no-build", "--locked"]);
     let (name, _) = profile.names();
@@ -170,25 +174,35 @@ fn build_deb(
     deb.args(["--package", PROGRAMS, "--output"]).arg(folder);
     if let Some(target) = target {
         deb.args(["--target", target.triple()]);
+        // The linker has done it.
+        if profile == Profile::Release {
+            deb.arg("--no-strip");
+        }
+        // There are no libraries to depend on.
+        if target.kind() == Kind::Static {
+            deb.args(["--variant", "static"]);
+        }
     }
-    at(&mut deb, epoch);
+    if let Ok(epoch) = epoch(workspace) {
+        reproducible::at(&mut deb, &epoch);
+    }
     let path = output(&mut deb)?;
     let path = PathBuf::from(path.trim_end());
     ensure!(path.is_file(), "cargo-deb wrote no package");
     Ok(path)
 }
 
-/// The files of the package `deb` beside it, for a system without dpkg.
-fn build_tarball(deb: &Path) -> Result<PathBuf> {
-    // `knockd-xdp_VERSION_ARCHITECTURE`.
-    let name = deb.file_stem().and_then(|name| name.to_str());
-    let name = name.context("cargo-deb named no package")?;
-    let name = name.replace("-xdp_", "-").replace('_', "-");
-    let tar = deb.with_file_name(format!("{name}.tar"));
+/// The files of the package `deb`, for a system without dpkg, in `tar`, which is compressed then.
+/// Returns the path.
+pub(crate) fn build_tarball(deb: &Path, tar: &Path) -> Result<PathBuf> {
     run(Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(deb)
-        .stdout(File::create(&tar)?))?;
-    run(Command::new("gzip").args(["--best", "--no-name"]).arg(&tar))?;
-    Ok(deb.with_file_name(format!("{name}.tar.gz")))
+        .stdout(File::create(tar)?))?;
+    run(Command::new("gzip")
+        .args(["--force", "--best", "--no-name"])
+        .arg(tar))?;
+    let mut name = tar.as_os_str().to_owned();
+    name.push(".gz");
+    Ok(name.into())
 }

@@ -5,9 +5,9 @@ mod licences;
 mod scripts;
 pub(crate) mod unit;
 
-use std::{panic::resume_unwind, thread};
+use std::{env, panic::resume_unwind, thread};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::{
@@ -15,10 +15,12 @@ use crate::{
     executables::{Executable, build_all},
     imports,
     package::{self, Profile},
+    release,
     runner::Summary,
     setup::{self, Tools, ebpf_cargo},
     steps::Steps,
-    targets, vm, windows,
+    targets::{self, Kind, Target},
+    vm, windows,
     workspace::{BENCH_EBPF, EBPF, PROGRAMS, Workspace, run},
 };
 
@@ -122,11 +124,12 @@ impl Run<'_> {
         // In a folder of its own, and mostly on one processor: the other builds need not wait.
         let (kernel, unit) = thread::scope(|scope| {
             let release = scope.spawn(|| match profile {
-                Profile::Release => {
-                    steps.run("build of the package", || package::build(workspace, None))
-                }
+                Profile::Release => steps.run("build of the package", || {
+                    release::install_tools(workspace)?;
+                    package::build(workspace, None)
+                }),
                 Profile::Dev => {
-                    steps.run("tools of the package", || package::install_tools(workspace))
+                    steps.run("tools of the package", || release::install_tools(workspace))
                 }
             });
             let built = LINTS
@@ -166,7 +169,26 @@ impl Run<'_> {
         Ok(executables.into_iter().partition(kernel::needs_kernel))
     }
 
+    /// Builds the static programs, which a test runs. Without their standard library it is skipped, but
+    /// not in CI.
+    fn build_static(&self) -> Result<()> {
+        let target =
+            Target::of_host(Kind::Static).context("there is no static target for this machine")?;
+        if let Err(error) = target.provide() {
+            if env::var_os("CI").is_some() {
+                return Err(error);
+            }
+            println!("skipped: {error:#}");
+            return Ok(());
+        }
+        let mut cargo = self.workspace.cargo("build --quiet --bins --package");
+        cargo.arg(PROGRAMS);
+        target.build(&mut cargo);
+        run(&mut cargo)
+    }
+
     fn kernel_tests(&self, executables: &[Executable], summary: &mut Summary) -> Result<()> {
+        self.steps.run("static programs", || self.build_static())?;
         self.steps.run("tests with a kernel, in namespaces", || {
             kernel::run(self.workspace, executables, summary)
         })?;

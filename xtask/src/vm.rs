@@ -22,6 +22,7 @@ use crate::{
     interrupt, setup,
     workspace::{PROGRAMS, TESTS, Workspace, run},
 };
+pub(crate) use archive::mirror;
 use boot::Guest;
 use initramfs::Contents;
 use kernel::{Arch, Kernel};

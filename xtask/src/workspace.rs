@@ -20,6 +20,9 @@ pub(crate) const PROGRAMS: &str = "knock-user";
 /// Writes the manual pages and the completions.
 pub(crate) const MANPAGES: &str = "knockd-manpages";
 
+/// The source of the page that lets a browser knock.
+pub(crate) const BROWSER_PAGE: &str = "knock-user/page/page/index.html";
+
 /// The crate that the client and the daemon share.
 pub(crate) const COMMON: &str = "knock-common";
 

@@ -6,6 +6,7 @@ mod change;
 mod document;
 mod expire;
 mod list;
+mod page;
 mod record;
 mod remove;
 mod rotate;

@@ -164,16 +164,15 @@ impl NewClient {
         }
     }
 
-    /// The client's invitation to the server with this configuration, with `qr` also as a QR code.
+    /// The client's invitation to the server with this configuration.
     ///
     /// # Errors
     ///
-    /// Returns an error if the configuration has no server key, or if the invitation is too long for a
-    /// QR code.
-    pub(crate) fn invitation(self, config: &Config, qr: bool) -> Result<Shown> {
+    /// Returns an error if the configuration has no server key.
+    pub(crate) fn into_invitation(self, config: &Config) -> Result<Invitation> {
         let server = config.server.as_ref();
         let server = server.context("the configuration has no `server_key_file`")?;
-        let invitation = Invitation {
+        Ok(Invitation {
             client: self.name,
             host: self.host,
             window: config.window,
@@ -183,7 +182,17 @@ impl NewClient {
                 Keys::Own(_) => None,
                 Keys::Made(pair) => Some(pair.into_private()),
             },
-        };
+        })
+    }
+
+    /// The same as the command that sets up the client, with `qr` also as a QR code.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the configuration has no server key, or if the invitation is too long for a
+    /// QR code.
+    pub(crate) fn invitation(self, config: &Config, qr: bool) -> Result<Shown> {
+        let invitation = self.into_invitation(config)?;
         let uri = invitation.to_uri();
         // A shell would take `&` for its own. A name is percent-encoded, so it contains no quote.
         let mut text = Zeroizing::new(format!("knock import '{}'", *uri));

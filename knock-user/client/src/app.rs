@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     cli::{Cli, Command},
     console::Console,
-    doctor, knocking,
+    doctor, knocking, page,
     profile::{Profiles, ProfilesError},
     setup,
 };
@@ -20,6 +20,14 @@ use crate::{
 pub fn run(cli: &Cli, console: &mut Console<'_>) -> Result<u8> {
     match &cli.command {
         Some(Command::Doctor(args)) => return doctor::run(args, console),
+        Some(Command::Page {
+            profile,
+            doors,
+            output,
+        }) => {
+            let output = output.as_deref();
+            return page::run(profile.as_ref(), doors, output, console).map(|()| 0);
+        }
         Some(Command::SetUp(command)) => return setup::run(command, console).map(|()| 0),
         None => {}
     }

@@ -74,6 +74,27 @@ pub enum Command {
     /// Prepare this client.
     #[command(flatten)]
     SetUp(SetUp),
+
+    /// Write a page with which a browser can knock, such as that of a phone
+    ///
+    /// The page is one file of HTML, and needs nothing from the network. It contains the key of the
+    /// profile: whoever can read the file can knock. To be able to remove it alone, give it a client of
+    /// its own: `knockd client add NAME --page FILE` on the server.
+    ///
+    /// Without --output, it goes to standard output, which must not be a terminal.
+    #[command(max_term_width = 100)]
+    Page {
+        /// The profile; may be left out if there is only one
+        profile: Option<Name>,
+
+        /// A door to choose on the page; without any, the page asks for the name
+        #[arg(long = "door", value_name = "DOOR")]
+        doors: Vec<Name>,
+
+        /// The file to create, readable only by you
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 /// The commands that prepare a client.

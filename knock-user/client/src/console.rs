@@ -43,6 +43,19 @@ impl<'a> Console<'a> {
         write_line(self.out, line)
     }
 
+    /// Writes `text` to the result as it is: what a program reads.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be written.
+    pub fn copy(&mut self, text: &str) -> Result<()> {
+        self.quiet();
+        let written = self.out.write_all(text.as_bytes());
+        written
+            .and_then(|()| self.out.flush())
+            .context("cannot write the result")
+    }
+
     /// Prints one line about a problem that did not prevent the knock.
     ///
     /// # Errors

@@ -51,7 +51,8 @@
 //!
 //! The program adds `cli`, which parses the command line, `profile`, and the services that tell the time
 //! (`ntp`) or the address of this host (`resolve_ip`). `verify` knocks until the door's port answers,
-//! and `console` prints the results. `doctor` looks at each of these steps without a knock.
+//! and `console` prints the results. `doctor` looks at each of these steps without a knock, and `page`
+//! writes a profile as a page for browsers.
 
 #![expect(
     unreachable_pub,
@@ -100,6 +101,8 @@ pub mod fuzz;
 mod knocking;
 #[cfg(feature = "program")]
 mod ntp;
+#[cfg(feature = "program")]
+mod page;
 #[cfg(feature = "program")]
 mod plan;
 #[cfg(feature = "program")]

@@ -27,7 +27,9 @@ const MAX_INVITATION: usize = 1024;
 const SCHEME: &str = "knock://";
 
 /// Words that are commands if they are the first argument.
-const COMMANDS: [&str; 6] = ["import", "enroll", "doctor", "list", "keygen", "pubkey"];
+const COMMANDS: [&str; 7] = [
+    "import", "enroll", "doctor", "page", "list", "keygen", "pubkey",
+];
 
 /// Runs `command`.
 pub(super) fn run(command: &SetUp, console: &mut Console<'_>) -> Result<()> {

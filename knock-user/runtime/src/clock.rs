@@ -58,8 +58,7 @@ pub fn unix_ms() -> u64 {
 /// `2027-01-15 09:00:00`.
 #[must_use]
 pub fn local(moment: Moment) -> String {
-    let in_zone = libc::time_t::try_from(moment.unix_ms() / 1000).ok();
-    let Some(time) = in_zone.and_then(broken_down) else {
+    let Some(time) = broken_down(moment.unix_ms() / 1000) else {
         return moment.to_string();
     };
     format!(
@@ -73,8 +72,11 @@ pub fn local(moment: Moment) -> String {
     )
 }
 
-/// `time` in the time zone of this process.
-fn broken_down(time: libc::time_t) -> Option<libc::tm> {
+/// A time in Unix seconds, in the time zone of this process. `None` if the C library cannot represent
+/// it: a static program for 32-bit ARM counts 32 bits, until 2038.
+fn broken_down(unix_s: u64) -> Option<libc::tm> {
+    // The type differs between C libraries, and musl's name for it is deprecated.
+    let time = unix_s.try_into().ok()?;
     let mut result = MaybeUninit::uninit();
     // SAFETY: both pointers are valid, and nothing in this program changes its environment.
     let written = unsafe { libc::localtime_r(&raw const time, result.as_mut_ptr()) };

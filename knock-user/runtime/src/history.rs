@@ -123,7 +123,11 @@ fn is_same(one: &File, other: &File) -> io::Result<bool> {
 }
 
 /// Adds the records of `file` to `records`, without the lines that are none.
-fn read_records(file: File, records: &mut Vec<Record>) -> io::Result<()> {
+///
+/// The first line without its end is the last one that is read. The kernel adds a record that
+/// crosses a page of the file in two parts. If reading went on after the first part, the rest of
+/// the record would be a line of its own, and the records after it would seem to follow a gap.
+fn read_records(file: impl io::Read, records: &mut Vec<Record>) -> io::Result<()> {
     let limit = (u64::from(MAX_KNOCKS) + 1) * KNOCK_LEN;
     let mut reader = BufReader::new(file.take(limit));
     let mut line = Vec::new();
@@ -140,6 +144,10 @@ fn read_records(file: File, records: &mut Vec<Record>) -> io::Result<()> {
         // Also the parts of a line that is too long.
         if let Ok(record) = serde_json::from_slice(&line) {
             records.push(record);
+        }
+        let is_too_long = line.len() as u64 == MAX_LINE;
+        if !line.ends_with(b"\n") && !is_too_long {
+            return Ok(());
         }
     }
 }

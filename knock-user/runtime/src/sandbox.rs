@@ -219,13 +219,15 @@ fn allowed(has_files: bool) -> Result<Rules> {
         number(libc::SYS_clone),
         vec![masked(0, CLONE_THREAD, CLONE_THREAD)?],
     );
-    let name = vec![when(0, Op::Eq, libc::PR_SET_NAME.unsigned_abs())?];
+    let name = vec![when(0, Op::Eq, libc::PR_SET_NAME)?];
     rules.insert(number(libc::SYS_prctl), name);
     let nonblocking = vec![when(1, Op::Eq, libc::FIONBIO)?];
     rules.insert(number(libc::SYS_ioctl), nonblocking);
     // abort(3), after a panic during a panic.
     let own = vec![when(0, Op::Eq, std::process::id())?];
-    rules.insert(number(libc::SYS_tgkill), own);
+    rules.insert(number(libc::SYS_tgkill), own.clone());
+    // The same with musl, in the main thread.
+    rules.insert(number(libc::SYS_tkill), own);
     Ok(rules)
 }
 
@@ -258,8 +260,10 @@ fn hostile() -> Result<Rules> {
     Ok(rules)
 }
 
-fn when(argument: u8, op: Op, value: impl Into<u64>) -> Result<SeccompRule> {
-    let condition = SeccompCondition::new(argument, Len::Qword, op, value.into())?;
+/// `value` is a constant of the C library, whose types differ between C libraries.
+fn when(argument: u8, op: Op, value: impl TryInto<u64>) -> Result<SeccompRule> {
+    let value = value.try_into().ok().context("a negative argument")?;
+    let condition = SeccompCondition::new(argument, Len::Qword, op, value)?;
     Ok(SeccompRule::new(vec![condition])?)
 }
 

@@ -328,7 +328,7 @@ fn random_frames_have_many_outcomes() {
 fn reachable(outcome: Outcome, protect: &[&str]) -> bool {
     match outcome {
         // They need many packets, or a host that forwards.
-        Outcome::RateLimited | Outcome::RingFull | Outcome::Forwarded => false,
+        Outcome::RateLimited | Outcome::Held | Outcome::RingFull | Outcome::Forwarded => false,
         // There are none on the loopback interface.
         Outcome::Martian => false,
         // Here are no knock datagrams.

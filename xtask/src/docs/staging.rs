@@ -1,6 +1,7 @@
 //! The book as mdBook gets it. In the repository its pages may link to any file of the project; in
 //! the built book there are only the files of the book. So pictures from elsewhere are copied into
-//! it, and other links lead to the repository on the web.
+//! it, and other links lead to the repository on the web. The page that lets a browser knock is put
+//! beside the book, where links to its source lead.
 
 use std::{
     fs, io,
@@ -10,10 +11,14 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{links::normal, page::Page};
-use crate::workspace::{PROGRAMS, Workspace};
+use crate::workspace::{BROWSER_PAGE, PROGRAMS, Workspace};
 
 /// The folder for pictures from outside of the book.
 const PICTURES: &str = "pictures";
+
+/// The folder for the page that lets a browser knock. The scope of its worker ends with this folder, so
+/// that it has nothing to do with the book.
+const APP: &str = "app";
 
 /// Copies the folder of `book.toml` to `to`, which is emptied first, and rewrites the links in
 /// `pages` that lead out of the book in `source`.
@@ -22,6 +27,11 @@ pub(super) fn stage(workspace: &Workspace, pages: &[Page], source: &Path, to: &P
         fs::remove_dir_all(to)?;
     }
     copy(&workspace.docs(), to)?;
+    let app = to.join(source.strip_prefix(workspace.docs())?).join(APP);
+    fs::create_dir_all(&app)?;
+    for file in knock_page::hosted() {
+        fs::write(app.join(file.name), file.content)?;
+    }
     let repository = repository(workspace)?;
     for page in pages.iter().filter(|page| page.path.starts_with(source)) {
         let mut text = fs::read_to_string(&page.path)?;
@@ -31,6 +41,9 @@ pub(super) fn stage(workspace: &Workspace, pages: &[Page], source: &Path, to: &P
             };
             let path = workspace.relative(&target);
             let new = match is_picture(path) {
+                _ if path == Path::new(BROWSER_PAGE) => {
+                    format!("{}{APP}/index.html", ascent(page, source))
+                }
                 true => {
                     let copied = source.join(PICTURES).join(path);
                     let staged = to.join(copied.strip_prefix(workspace.docs())?);

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::{
     ansible,
     apt::{self, Provided},
+    browsers,
     executables::Executable,
     fail2ban, firewalls,
     privilege::as_root,
@@ -48,7 +49,10 @@ const LONGEST: &[&str] = &["gate", "packets", "lossy", "store", "firewall"];
 /// The targets that run alone.
 const EXCLUSIVE: &[&str] = &[
     // It measures how many knocks a lossy network lets through.
-    "lossy", // It measures rates.
+    "lossy",
+    // A browser that gets no processor sends the SYNs of a knock too late.
+    browsers::TARGET,
+    // It measures rates.
     BENCH,
 ];
 
@@ -73,6 +77,9 @@ pub(crate) fn run_with(
     ansible::provide(workspace)?;
     wheel::make(workspace)?;
     apt::provide(READERS)?;
+    if !browsers::provide()? {
+        executables.retain(|executable| executable.target != browsers::TARGET);
+    }
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);
         place.unwrap_or(LONGEST.len())

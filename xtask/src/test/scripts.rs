@@ -6,9 +6,11 @@ use std::{
 };
 
 use anyhow::Result;
+use tempfile::tempdir;
 
 use crate::{
     apt::{self, Provided},
+    release,
     workspace::{Workspace, run},
 };
 
@@ -16,6 +18,21 @@ const SHELLCHECK: Provided = Provided {
     program: "shellcheck",
     package: "shellcheck",
 };
+
+/// The scripts among the files for other package managers.
+const MANIFESTS: &[(&str, &[&str])] = &[
+    (
+        "alpine",
+        &[
+            "APKBUILD",
+            "knockd-xdp.initd",
+            "knockd-xdp.pre-deinstall",
+            "knockd-xdp.pre-install",
+        ],
+    ),
+    ("arch", &["PKGBUILD", "knockd-xdp.install"]),
+    ("openwrt/files", &["knockd.init"]),
+];
 
 /// Checks every script that is shipped or that the tests run.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
@@ -26,9 +43,17 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
         workspace.packaging("debian"),
         workspace.packaging("firewall"),
         workspace.tests().join("src/machine"),
+        workspace.programs().join("xdp/ebpf-build"),
         workspace.guest(),
     ] {
         scripts.extend(scripts_in(&folder)?);
+    }
+    // As they are once the versions are in them.
+    let manifests = tempdir()?;
+    release::write_sample_manifests(workspace, manifests.path())?;
+    for (folder, names) in MANIFESTS {
+        let folder = manifests.path().join(folder);
+        scripts.extend(names.iter().map(|name| folder.join(name)));
     }
     println!("{} scripts", scripts.len());
     run(workspace.command("shellcheck").args(scripts))

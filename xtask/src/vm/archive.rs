@@ -59,6 +59,12 @@ impl<'a> Mirror<'a> {
     }
 }
 
+/// The address of Debian's archive that this machine's apt uses.
+pub(crate) fn mirror() -> Option<String> {
+    let sources = sources_of_this_machine();
+    Mirror::read(&sources).main.map(str::to_owned)
+}
+
 /// Unpacks the packages that `choose` returns into `folder`, from the first of `sets` of suites that
 /// has them. Where none can be had, what an earlier call left in `folder` is taken.
 ///

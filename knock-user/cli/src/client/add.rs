@@ -1,20 +1,23 @@
 //! `knockd client add`: adds a client to the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Error, Result, bail};
 use clap::Args;
+use knock_common::legible::escaped;
 use knockd_config::{Config, NO_CLIENT};
 use toml_edit::{Array, Table, value};
 
 use super::{
     change::Change,
     document::{DOORS, EXPIRES, FROM, NAME, PUBLIC_KEY},
+    page,
     when::When,
 };
 use crate::{
     args::ConfigArg,
     invitation::{InvitationArgs, NewClient},
+    output,
     reload::AfterChange,
     server_key::{self, SERVER_KEY_FILE},
 };
@@ -27,6 +30,10 @@ pub(crate) struct Add {
     config: ConfigArg,
     #[command(flatten)]
     invitation: InvitationArgs,
+    /// Write a page with which a browser can knock, such as that of a phone, in the place of the printed
+    /// command. The file is new, and contains the client's private key: whoever can read it can knock
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["public_key", "qr"])]
+    page: Option<PathBuf>,
     #[command(flatten)]
     terms: Terms,
     #[command(flatten)]
@@ -71,10 +78,29 @@ impl Add {
     /// refuses it.
     pub(super) fn execute(self) -> Result<()> {
         let client = self.invitation.client(&self.name)?;
-        let qr = self.invitation.address.qr;
-        let show = |client: NewClient, config: &Config| client.invitation(config, qr)?.print();
-        add(&self.config.path, client, &self.terms, show)?;
+        match &self.page {
+            Some(path) => self.add_with_page(client, path)?,
+            None => {
+                let qr = self.invitation.address.qr;
+                let show =
+                    |client: NewClient, config: &Config| client.invitation(config, qr)?.print();
+                add(&self.config.path, client, &self.terms, show)?;
+            }
+        }
         self.after.reload(&self.config)
+    }
+}
+
+impl Add {
+    /// Adds the client, whose key is in the page at `path` only.
+    fn add_with_page(&self, client: NewClient, path: &Path) -> Result<()> {
+        let write = |client: NewClient, config: &Config| page::write(path, client, config);
+        add(&self.config.path, client, &self.terms, write)?.keep();
+        let path = path.display().to_string();
+        let path: String = escaped(&path).collect();
+        output::print(&format!(
+            "wrote {path}, which contains the key: whoever can read it can knock. Give it to nobody else, and delete it here"
+        ))
     }
 }
 

@@ -304,7 +304,7 @@ fn the_doctor_needs_no_server_and_a_knock_needs_a_door() {
 #[test]
 fn servers_and_doors_can_have_the_names_of_commands() {
     for name in [
-        "import", "enroll", "doctor", "list", "keygen", "pubkey", "help",
+        "import", "enroll", "doctor", "page", "list", "keygen", "pubkey", "help",
     ] {
         for args in [vec!["--", name, "ssh"], vec!["-4", name, "ssh"]] {
             let args = knock(&args);

@@ -6,6 +6,7 @@ pub(super) const USAGE: &str = "knock [OPTIONS] SERVER DOOR
        knock import [INVITATION] [--name PROFILE]
        knock enroll HOST [--name PROFILE]
        knock doctor [OPTIONS] [SERVER [DOOR]]
+       knock page [PROFILE] --output FILE
        knock list
        knock keygen FILE
        knock pubkey FILE
@@ -57,6 +58,9 @@ Examples:
 
   From a network that lets only few ports out, knock with one datagram:
     knock --udp home ssh
+
+  From a phone or any browser, with one file:
+    knock page home --door ssh --output knock.html
 
   Open it for another host:
     knock --udp --open-for 192.0.2.99 home ssh

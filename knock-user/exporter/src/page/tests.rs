@@ -63,7 +63,7 @@ fn everything_is_exported() {
     let page = page(&busy());
     for line in [
         "knockd_packets_total{outcome=\"knock\"} 1",
-        "knockd_packets_total{outcome=\"malformed\"} 21",
+        "knockd_packets_total{outcome=\"malformed\"} 22",
         "knockd_accepted_total 7",
         "knockd_landlock 1",
         "knockd_refusals_total{reason=\"replayed\"} 3",

@@ -150,6 +150,31 @@ fn what_is_no_file_is_an_error_and_stays() {
 }
 
 #[test]
+fn reading_ends_at_a_record_of_which_only_a_part_is_in_the_file_yet() {
+    /// A file that grows after a read that found its end.
+    struct Growing(std::collections::VecDeque<Vec<u8>>);
+
+    impl io::Read for Growing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let part = self.0.pop_front().unwrap_or_default();
+            buffer[..part.len()].copy_from_slice(&part);
+            Ok(part.len())
+        }
+    }
+
+    let (first, second, third) = (opened(1), opened(2), opened(3));
+    let (begin, rest) = second.split_at(second.len() / 2);
+    let reads = [
+        [&first, begin].concat(),
+        Vec::new(),
+        [rest, &third].concat(),
+    ];
+    let mut records = Vec::new();
+    read_records(Growing(reads.into()), &mut records).unwrap();
+    assert_eq!(records.len(), 1);
+}
+
+#[test]
 fn a_reader_misses_nothing_while_the_files_are_exchanged() {
     const LAST: u32 = 3000;
     let folder = tempfile::tempdir().unwrap();

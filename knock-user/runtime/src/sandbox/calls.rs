@@ -4,6 +4,9 @@
 //! after x86-64 have only the calls that take a directory (`openat`, `unlinkat`) or a signal mask
 //! (`ppoll`, `epoll_pwait`). 32-bit architectures have a second call where an argument became
 //! 64 bits wide: file offsets (`fstat64`, `_llseek`) and times (`futex_time64`).
+//!
+//! The lists are those of glibc and of musl together: a call that only one of them makes gives an
+//! attacker nothing that the other's call does not.
 
 use libc::c_long;
 
@@ -100,6 +103,8 @@ pub(super) const LEGACY: Calls = &[
     libc::SYS__llseek,
     libc::SYS_fcntl64,
     libc::SYS_fstat64,
+    // musl's fstat(3).
+    libc::SYS_statx,
     // Here it is a call of its own, not `recvfrom` without an address.
     libc::SYS_recv,
     libc::SYS_epoll_wait,

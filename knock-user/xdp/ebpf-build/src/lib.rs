@@ -13,6 +13,12 @@ use aya_build::{Package, Toolchain};
 const TOOLS: &str = "tools";
 const TOOLCHAIN: &str = "ebpf-toolchain";
 
+/// Runs rustc without the paths of this machine in its output.
+const RUSTC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rustc.sh");
+
+/// The workspace, whose sources the object names.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../..");
+
 /// Compiles every binary of `package`, whose manifest is in the directory `root`. Returns the
 /// directory with the objects, which is `OUT_DIR`.
 ///
@@ -33,8 +39,15 @@ pub fn build(package: &str, root: &Path) -> Result<PathBuf> {
             .chain(env::split_paths(&path)),
     )?;
 
+    let workspace = fs::canonicalize(ROOT)?;
+    let [cargo, rustup] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")].map(folder);
+
     // SAFETY: a build script calls this while it has one thread.
     unsafe {
+        env::set_var("RUSTC_WRAPPER", RUSTC);
+        env::set_var("KNOCK_ROOT", workspace);
+        env::set_var("KNOCK_CARGO", cargo);
+        env::set_var("KNOCK_RUSTUP", rustup);
         // rustc finds bpf-linker by its name.
         env::set_var("PATH", path);
         // aya-build turns each line of the inner cargo's progress into a warning.
@@ -45,7 +58,8 @@ pub fn build(package: &str, root: &Path) -> Result<PathBuf> {
             env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
         }
     }
-    let common = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../knock-common/src");
+    println!("cargo:rerun-if-changed={RUSTC}");
+    let common = Path::new(ROOT).join("knock-common/src");
     println!("cargo:rerun-if-changed={}", common.display());
     aya_build::build_ebpf(
         [Package {
@@ -62,6 +76,14 @@ pub fn build(package: &str, root: &Path) -> Result<PathBuf> {
     })?;
     let out = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
     Ok(out.into())
+}
+
+/// The folder that `variable` names; by default `name` in the user's home.
+fn folder((variable, name): (&str, &str)) -> PathBuf {
+    match env::var_os(variable) {
+        Some(folder) => folder.into(),
+        None => Path::new(&env::var_os("HOME").unwrap_or_default()).join(name),
+    }
 }
 
 /// The tools' directory. A build script learns only its own part of the target directory from

@@ -140,3 +140,34 @@ fn what_a_new_client_may_do_is_written_and_validated() {
     let written = "expires = 2027-01-01T00:00:00Z\nfrom = [\"192.0.2.0/24\", \"2001:db8::/32\"]\ndoors = [\"ssh\"]\n";
     assert!(after.contains(written), "{after}");
 }
+
+#[test]
+fn a_page_has_the_only_copy_of_the_key_and_the_doors_of_its_client() {
+    let folder = Folder::new();
+    let doors = "[[door]]\nname = \"web\"\nopen = [\"udp/53\", \"tcp/8080\"]\n
+[[door]]\nname = \"job\"\nrun = [\"x\"]\n
+[[door]]\nname = \"bound\"\nrun = [\"x\"]\nrequire_binding = true\n
+[[door]]\nname = \"other\"\nrun = [\"x\"]\nclients = []\n
+[gate]\nprotect = [\"udp/53\", \"tcp/8080\"]\n";
+    let doors = doors.replace("clients = []", "clients = [\"laptop\"]");
+    write_configuration(&folder.config(), &doors)
+        .unwrap()
+        .keep();
+    let path = folder.config().with_file_name("phone.html");
+    let write = |client: NewClient, config: &Config| page::write(&path, client, config);
+    // The configuration needs the client that a door names.
+    add(&folder.config(), new("laptop"), &Terms::default(), invited).unwrap();
+    let file = add(&folder.config(), new("phone"), &Terms::default(), write).unwrap();
+    assert_eq!(mode(file.path()), 0o600);
+    let html = fs::read_to_string(file.path()).unwrap();
+    assert!(
+        html.contains(r#""doors":[{"name":"web","port":8080},{"name":"job","port":null}]"#),
+        "{html}"
+    );
+    file.keep();
+
+    let error = add(&folder.config(), new("tablet"), &Terms::default(), write).unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+    assert_eq!(Config::load(&folder.config()).unwrap().clients.len(), 2);
+    assert_eq!(fs::read_to_string(&path).unwrap(), html);
+}

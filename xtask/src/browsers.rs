@@ -1,0 +1,58 @@
+//! The browsers that the page of the client is tested with, and how many of their knocks open a door.
+
+use std::env;
+
+use anyhow::{Context as _, Result};
+use knock_tests::browser::Browser;
+
+use crate::{
+    apt,
+    executables::build_all,
+    privilege::as_root,
+    setup,
+    workspace::{Workspace, run},
+};
+
+/// The tests of the page.
+pub(crate) const TARGET: &str = "browsers";
+
+/// Installs the browsers that are missing. Returns whether they are there.
+///
+/// # Errors
+///
+/// Returns an error if they cannot be installed and `CI` is set in the environment.
+pub(crate) fn provide() -> Result<bool> {
+    match install() {
+        Ok(()) => Ok(true),
+        Err(error) if env::var_os("CI").is_some() => Err(error),
+        Err(error) => {
+            println!("skipped: the page in browsers: {error:#}");
+            Ok(false)
+        }
+    }
+}
+
+fn install() -> Result<()> {
+    let missing = Browser::ALL
+        .iter()
+        .filter(|browser| browser.program().is_none());
+    let packages: Vec<_> = missing.map(|browser| browser.package()).collect();
+    apt::install(&packages)
+}
+
+/// Knocks a hundred times in each way, and prints the table that docs/howto/browser.md has.
+pub(crate) fn measure(workspace: &Workspace) -> Result<()> {
+    setup::setup(workspace, None)?;
+    install()?;
+    let executables = build_all(workspace)?;
+    let mut tests = executables.iter();
+    let tests = tests.find(|executable| executable.target == TARGET);
+    let tests = tests.context("there are no tests with browsers")?;
+    let mut command = as_root("env")?;
+    command
+        .arg("CI=1")
+        .arg(&tests.path)
+        .args(["--ignored", "--nocapture", "--exact", "figures::the_table"])
+        .current_dir(&tests.folder);
+    run(&mut command)
+}
