@@ -101,10 +101,12 @@ fn wheel() -> Option<PathBuf> {
     wheels.find(|path| path.extension().is_some_and(|kind| kind == "whl"))
 }
 
-/// A new environment of Python with the wheel in `folder`. Returns its interpreter.
+/// A new environment of Python with the wheel in `folder`, of the Python that has made the wheel. Returns
+/// its interpreter.
 fn python(folder: &Path, wheel: &Path) -> PathBuf {
     let environment = folder.join("python");
-    let venv = Command::new("python3")
+    let target = wheel.parent().and_then(Path::parent).unwrap();
+    let venv = Command::new(target.join("tools/maturin/bin/python"))
         .args(["-m", "venv"])
         .arg(&environment)
         .output()

@@ -1,15 +1,29 @@
 //! ansible-core for the test of the role in docs/examples, from Python's registry.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::{python, workspace::Workspace};
+use crate::{
+    ci,
+    python::{self, Programs},
+    workspace::Workspace,
+};
 
-/// What is installed, with the sums of all files that pip may choose from.
-const REQUIREMENTS: &str = include_str!("ansible.txt");
+/// What the names of the tests begin with.
+pub(crate) const TESTS: &str = "ansible::";
 
-/// Puts ansible-core into the folder `ansible` of the tools, where the test looks for it.
-pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
-    python::install(workspace, "ansible", REQUIREMENTS)
-        .context("the test of the role for Ansible needs ansible-core: fetch it and try again")?;
-    Ok(())
+/// In the folder `ansible` of the tools, where the tests look for it.
+const ANSIBLE: Programs = Programs {
+    name: "ansible",
+    requirements: include_str!("ansible.txt"),
+    since: (3, 11),
+};
+
+/// Installs ansible-core. Returns whether it is there.
+///
+/// # Errors
+///
+/// Returns an error if it cannot be installed and `CI` is set in the environment.
+pub(crate) fn provide(workspace: &Workspace) -> Result<bool> {
+    let installed = python::install(workspace, &ANSIBLE);
+    Ok(ci::or_skip("the role for Ansible", installed)?.is_some())
 }

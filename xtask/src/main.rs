@@ -3,7 +3,7 @@
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
-//! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
+//! `coverage` finds the lines that no test executes, `api` lists what is public of the crates for others, `browsers` counts the knocks of browsers that
 //! arrive, `wheel` makes the package for Python, `package` the one for Debian, and `release` everything
 //! that a release consists of.
 //! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
@@ -15,6 +15,7 @@ mod boundaries;
 mod browsers;
 mod changes;
 mod check;
+mod ci;
 mod coverage;
 mod demo;
 mod docs;
@@ -28,6 +29,7 @@ mod package;
 mod peers;
 mod picture;
 mod privilege;
+mod public_api;
 mod python;
 mod release;
 mod reproducible;
@@ -92,6 +94,8 @@ enum Task {
     Docs,
     /// Look for import circles, and for dependencies between crates that are not allowed
     Structure,
+    /// Write what is public of the crates for others to their files public-api.txt
+    Api,
     /// Measure what knockd costs, and its peers, and publish the figures
     Bench(bench::Choice),
     /// Search for bytes that a parser cannot handle, with libFuzzer
@@ -147,6 +151,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
             imports::check(&workspace)?;
             boundaries::check(&workspace)
         }
+        Task::Api => public_api::write(&workspace, &setup::setup(&workspace, None)?),
         Task::Bench(choice) => bench::bench(&workspace, choice),
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),

@@ -1,26 +1,52 @@
 //! The wheel for Python, made by maturin.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 
 use crate::{
-    python,
+    ci,
+    python::{self, Programs},
     workspace::{Workspace, run},
 };
 
-/// What makes it, with the sums of all files that pip may choose from.
-const REQUIREMENTS: &str = include_str!("maturin.txt");
+/// What the name of its test begins with.
+pub(crate) const TESTS: &str = "a_program_in_python";
 
-/// Builds the wheel with the profile for development, and prints where it is.
+/// For the Python that the wheel is for.
+const MATURIN: Programs = Programs {
+    name: "maturin",
+    requirements: include_str!("maturin.txt"),
+    since: (3, 9),
+};
+
+/// Builds the wheel, and prints where it is.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    println!("{}", make(workspace)?.display());
+    let maturin = python::install(workspace, &MATURIN)?;
+    println!("{}", make(workspace, &maturin)?.display());
     Ok(())
 }
 
-/// Builds the wheel in the folder `wheels` of the target directory, which has no other file then.
-pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
-    let programs = python::install(workspace, "maturin", REQUIREMENTS)?;
+/// Builds the wheel for its test. Returns whether it is there.
+///
+/// # Errors
+///
+/// Returns an error if it cannot be built, or if maturin cannot be installed and `CI` is set in the
+/// environment.
+pub(crate) fn provide(workspace: &Workspace) -> Result<bool> {
+    let maturin = python::install(workspace, &MATURIN);
+    match ci::or_skip("the wheel for Python", maturin)? {
+        Some(maturin) => make(workspace, &maturin).map(|_| true),
+        None => Ok(false),
+    }
+}
+
+/// Builds the wheel with the profile for development in the folder `wheels` of the target directory,
+/// which has no other file then. The folder `programs` has maturin.
+fn make(workspace: &Workspace, programs: &Path) -> Result<PathBuf> {
     let folder = workspace.target.join("wheels");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

@@ -26,6 +26,9 @@ pub(crate) const BROWSER_PAGE: &str = "knock-user/page/page/index.html";
 /// The crate that the client and the daemon share.
 pub(crate) const COMMON: &str = "knock-common";
 
+/// The client, whose core is a library for others.
+pub(crate) const CLIENT: &str = "knock-client";
+
 /// The eBPF program that knockd loads.
 pub(crate) const EBPF: &str = "knock-ebpf";
 

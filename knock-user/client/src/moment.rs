@@ -42,7 +42,7 @@ impl Moment {
     /// # Errors
     ///
     /// Returns [`MomentError`] if the time is before 1970 or there are no random numbers.
-    pub fn now(clock: &Clock) -> Result<Self, MomentError> {
+    pub(crate) fn now(clock: &Clock) -> Result<Self, MomentError> {
         let since_1970: Duration = clock.since_1970().ok_or(MomentError::Clock)?;
         let mut random = [0];
         getrandom::fill(&mut random)

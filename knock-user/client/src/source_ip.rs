@@ -109,7 +109,7 @@ impl SourceIp {
     /// The address that a knock to `to` is bound to, if it is known here. `Auto` asks the system,
     /// which sends nothing.
     #[must_use]
-    pub fn address(self, to: Address, via: Via) -> Bound {
+    pub(crate) fn address(self, to: Address, via: Via) -> Bound {
         self.address_by(to, |to| route::source(to, via))
     }
 
