@@ -21,7 +21,7 @@ use crate::{
     steps::Steps,
     targets::{self, Kind, Target},
     vm, windows,
-    workspace::{BENCH_EBPF, EBPF, PROGRAMS, Workspace, run},
+    workspace::{BENCH_EBPF, EBPF, LIBRARIES, PROGRAMS, Workspace, run},
 };
 
 /// How much is tested.
@@ -68,6 +68,16 @@ const LINTS: &[(&str, Check)] = &[
         let mut clippy = workspace.cargo("clippy --quiet --no-default-features --all-targets");
         run(clippy.args(["--package", PROGRAMS, "--", "-D", "warnings"]))
     }),
+    (
+        "lints of the libraries without the program",
+        |workspace, _| {
+            let mut clippy = workspace.cargo("clippy --quiet --no-default-features --lib");
+            for package in LIBRARIES {
+                clippy.args(["--package", package]);
+            }
+            run(clippy.args(["--", "-D", "warnings"]))
+        },
+    ),
     ("lints of the eBPF programs, for the kernel", ebpf_lints),
     ("lints for other architectures", |workspace, _| {
         targets::lint_foreign(workspace)

@@ -29,6 +29,9 @@ pub(crate) const COMMON: &str = "knock-common";
 /// The client, whose core is a library for others.
 pub(crate) const CLIENT: &str = "knock-client";
 
+/// What applications are linked with, in Rust, C and Python.
+pub(crate) const LIBRARIES: [&str; 3] = [CLIENT, "knock-ffi", "knock-python"];
+
 /// The eBPF program that knockd loads.
 pub(crate) const EBPF: &str = "knock-ebpf";
 

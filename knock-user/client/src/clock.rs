@@ -71,6 +71,10 @@ impl Clock {
 
     /// A clock that showed `since_1970` at an instant, and runs on with the monotonic clock.
     #[must_use]
+    #[cfg_attr(
+        not(any(feature = "program", test)),
+        expect(dead_code, reason = "only the program asks others for the time")
+    )]
     pub const fn anchored(since_1970: Duration, at: Instant) -> Self {
         Self(Reading::Anchored(since_1970, at))
     }
