@@ -91,7 +91,7 @@ impl Programs {
             [found, self.since].map(|(major, minor)| format!("{major}.{minor}"));
         ensure!(
             found >= self.since,
-            "{} needs Python {since_name}, and python3 is {found_name}: put a later one first in PATH",
+            "{} needs Python {since_name} or later, and python3 is {found_name}: put such a one first in PATH",
             self.name
         );
         Ok(())
@@ -122,7 +122,7 @@ mod tests {
         assert!(run_with("4 0\n").is_ok());
         assert_eq!(
             run_with("3 9\n").unwrap_err().to_string(),
-            "tool needs Python 3.11, and python3 is 3.9: put a later one first in PATH"
+            "tool needs Python 3.11 or later, and python3 is 3.9: put such a one first in PATH"
         );
     }
 
