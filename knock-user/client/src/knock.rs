@@ -36,7 +36,7 @@ impl Knock {
 
     /// The SYN knock for `request` (docs/protocol.md, "SYN knock").
     ///
-    /// It is single-use. [`SynKnocks`](super::SynKnocks) makes fresh ones.
+    /// It is single-use. `SynKnocks` makes fresh ones.
     #[must_use]
     pub fn syn(key: &SynKey, request: &Request, window: Window) -> Self {
         Self {
