@@ -3,9 +3,9 @@
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
-//! `coverage` finds the lines that no test executes, `api` lists what is public of the crates for others, `browsers` counts the knocks of browsers that
-//! arrive, `wheel` makes the package for Python, `package` the one for Debian, and `release` everything
-//! that a release consists of.
+//! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
+//! arrive, `api` lists what is public of the crates for others, `wheel` makes the package for Python,
+//! `package` the one for Debian, and `release` everything that a release consists of.
 //! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
