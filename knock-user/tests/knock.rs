@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use knock_client::{knock::Knock, pace::Pace, send};
+use knock_client::{Knock, Pace, send};
 use knock_common::{
     protocol::classic::{ClassicKey, Sequence},
     window::Window,

@@ -1,55 +1,29 @@
 //! ansible-core for the test of the role in docs/examples, from Python's registry.
 
-use std::{fs, process::Command};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
-    apt::{self, Provided},
-    workspace::{Workspace, run},
+    ci,
+    python::{self, Programs},
+    workspace::Workspace,
 };
 
-/// What is installed, with the sums of all files that pip may choose from.
-const REQUIREMENTS: &str = include_str!("ansible.txt");
+/// What the names of the tests begin with.
+pub(crate) const TESTS: &str = "ansible::";
 
-const PYTHON: Provided = Provided {
-    program: "python3",
-    package: "python3",
+/// In the folder `ansible` of the tools, where the tests look for it.
+const ANSIBLE: Programs = Programs {
+    name: "ansible",
+    requirements: include_str!("ansible.txt"),
+    since: (3, 11),
 };
 
-/// The module `venv` of Debian's Python does nothing without this package.
-const VENV: &str = "python3-venv";
-
-/// Puts ansible-core into the folder `ansible` of the tools, where the test looks for it, unless this
-/// version of everything is there.
-pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
-    install(workspace, "ansible", REQUIREMENTS)
-        .context("the test of the role for Ansible needs ansible-core: fetch it and try again")
-}
-
-/// Puts what `requirements` lists into the folder `name` of the tools, unless it is there.
-pub(crate) fn install(workspace: &Workspace, name: &str, requirements: &str) -> Result<()> {
-    let folder = workspace.tools().join(name);
-    let complete = folder.join("requirements.txt");
-    if fs::read_to_string(&complete).is_ok_and(|installed| installed == requirements) {
-        return Ok(());
-    }
-    println!("installing {name} from Python's registry");
-    apt::provide(&[PYTHON])?;
-    let has_venv = Command::new("python3")
-        .args(["-c", "import ensurepip"])
-        .output();
-    if !has_venv.is_ok_and(|output| output.status.success()) {
-        apt::install(&[VENV])?;
-    }
-    let mut venv = Command::new("python3");
-    run(venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let wanted = folder.join("wanted.txt");
-    fs::write(&wanted, requirements)?;
-    let mut pip = Command::new(folder.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
-    pip.args(["--only-binary=:all:", "--require-hashes"]);
-    run(pip.arg("--requirement").arg(&wanted))?;
-    // The file gets this name once everything is there.
-    fs::rename(&wanted, &complete).with_context(|| format!("cannot keep {name}"))
+/// Installs ansible-core. Returns whether it is there.
+///
+/// # Errors
+///
+/// Returns an error if it cannot be installed and `CI` is set in the environment.
+pub(crate) fn provide(workspace: &Workspace) -> Result<bool> {
+    let installed = python::install(workspace, &ANSIBLE);
+    Ok(ci::or_skip("the role for Ansible", installed)?.is_some())
 }

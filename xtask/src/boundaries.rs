@@ -23,6 +23,9 @@ enum Forbidden {
     Prefix(&'static str, &'static [&'static str]),
 }
 
+/// What only the program `knock` uses of the client.
+const PROGRAM: &[&str] = &["clap", "indicatif", "knock-page", "rustls", "tokio", "ureq"];
+
 const RULES: &[Rule] = &[
     Rule {
         package: "knockd-listener",
@@ -72,6 +75,16 @@ const RULES: &[Rule] = &[
         package: "knock-client",
         forbidden: Forbidden::Prefix("knockd-", &["knockd-credentials"]),
         reason: "the client builds for every platform, without anything of the daemon",
+    },
+    Rule {
+        package: "knock-ffi",
+        forbidden: Forbidden::Packages(PROGRAM),
+        reason: "an application that links the library must not get the parts of the program",
+    },
+    Rule {
+        package: "knock-python",
+        forbidden: Forbidden::Packages(PROGRAM),
+        reason: "an application that loads the module must not get the parts of the program",
     },
 ];
 

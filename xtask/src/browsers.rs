@@ -1,12 +1,10 @@
 //! The browsers that the page of the client is tested with, and how many of their knocks open a door.
 
-use std::env;
-
 use anyhow::{Context as _, Result};
 use knock_tests::browser::Browser;
 
 use crate::{
-    apt,
+    apt, ci,
     executables::build_all,
     privilege::as_root,
     setup,
@@ -22,14 +20,7 @@ pub(crate) const TARGET: &str = "browsers";
 ///
 /// Returns an error if they cannot be installed and `CI` is set in the environment.
 pub(crate) fn provide() -> Result<bool> {
-    match install() {
-        Ok(()) => Ok(true),
-        Err(error) if env::var_os("CI").is_some() => Err(error),
-        Err(error) => {
-            println!("skipped: the page in browsers: {error:#}");
-            Ok(false)
-        }
-    }
+    Ok(ci::or_skip("the page in browsers", install())?.is_some())
 }
 
 fn install() -> Result<()> {

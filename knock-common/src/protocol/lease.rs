@@ -58,6 +58,13 @@ impl RequestedLease {
             })
     }
 
+    /// The lease that this number stands for: 0 for the door's default, `u32::MAX` for "close this
+    /// door now", and else the seconds.
+    #[must_use]
+    pub const fn from_seconds(seconds: u32) -> Self {
+        Self(seconds)
+    }
+
     /// The duration that a door with these settings grants: `default`, or what was requested but
     /// not more than `max`. `None` if the door is to be closed.
     #[must_use]

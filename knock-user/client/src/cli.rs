@@ -19,7 +19,7 @@ mod value;
 pub use self::{
     doctor_args::DoctorArgs,
     knock_args::KnockArgs,
-    value::{LeaseError, Uri, Verify, lease},
+    value::{LeaseError, Uri, lease},
 };
 
 /// Open a door on a server that runs knockd

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "program", test))]
+use knock_common::protocol::classic::{ClassicKey, Sequence};
 use knock_common::{
     protocol::{
         block::{BLOCK_LEN, Block},
-        classic::{ClassicKey, Sequence},
         syn::{Request, SynKey},
     },
     window::Window,
@@ -24,6 +25,7 @@ impl Knock {
     /// The classic knock for the door with `sequence` (docs/protocol.md, "Classic").
     ///
     /// It is always the same, so an attacker who observes it can replay it.
+    #[cfg(any(feature = "program", test))]
     #[must_use]
     pub fn classic(key: &ClassicKey, sequence: &Sequence, window: Window) -> Self {
         Self {
@@ -34,7 +36,7 @@ impl Knock {
 
     /// The SYN knock for `request` (docs/protocol.md, "SYN knock").
     ///
-    /// It is single-use. [`SynKnocks`](super::SynKnocks) makes fresh ones.
+    /// It is single-use. `SynKnocks` makes fresh ones.
     #[must_use]
     pub fn syn(key: &SynKey, request: &Request, window: Window) -> Self {
         Self {

@@ -80,7 +80,7 @@ fn dry_run(plan: &Plan, console: &mut Console<'_>) -> Result<()> {
     } else {
         any
     };
-    let mut knocks = Knocks::new(plan)?;
+    let knocks = Knocks::new(plan)?;
     let (sources, note) = sources_of(plan, to);
     if let Some(note) = note {
         console.note(&note)?;

@@ -1,73 +1,157 @@
-//! The client: turns a request for a door into a [`Knock`] or a [`Datagram`], and sends it to a
-//! [`Server`].
+//! Knocks on servers that run `knockd`: the client's side of the protocol, with sockets and a clock.
 //!
-//! [`cli`] parses the command line and [`profile`] the stored profiles. For each send, [`syn`] makes
-//! a fresh knock of 16 SYNs and [`mod@datagram`] one of one datagram; [`transport`] says which of
-//! them. A [`clock`] gives its time, [`source_ip`] and [`resolve_ip`] the address that it is bound
-//! to, if need be with the help of a [`service`] or of a page in the [`web`]. [`server`] resolves the
-//! addresses, [`source`] chooses the source ports, [`pace`] defines the delay and the number of
-//! copies, and [`mod@send`] sends SYNs through a [`stack`]. [`mod@verify`] repeats this until the
-//! door's port answers, and [`console`] prints the results. `doctor` looks at each of these steps
-//! without a knock, and `page` writes a profile as a page for browsers. No privileges are needed.
+//! A *knock* asks a server to open a *door*. It is one encrypted block, sent as 16 SYNs, or one
+//! encrypted datagram, and is never answered. It needs no privileges. [`Description`] is what an
+//! application has, as text: an invitation, or keys and a server. It makes a [`Knocker`], which
+//! makes fresh knocks and sends them.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use knock_client::{Description, Transport};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let knocker = Description {
+//!     // What `knockd client add` prints. The key in it is secret: keep it in a file of mode 0600.
+//!     invitation: Some(
+//!         "knock://laptop@127.0.0.1:61000?server=OWi8OvvoNuFLFfqIRpjks5-RpGPpJ__7drFY2e0KngI\
+//!          &udp=62201&key=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+//!     ),
+//!     door: "ssh",
+//!     ..Description::default()
+//! }
+//! .knocker()?;
+//!
+//! // Sends one datagram to each address of the server, in four copies.
+//! let knocked = knocker.knock(Transport::Udp, Duration::from_secs(5))?;
+//! assert_eq!(knocked.addresses, [std::net::Ipv4Addr::LOCALHOST]);
+//!
+//! // For other ways to send: the payload of a datagram, and the ports of 16 SYNs.
+//! let datagram: [u8; 144] = knocker.datagram()?;
+//! let ports: [u16; 16] = knocker.ports()?;
+//! # assert_ne!(datagram, knocker.datagram()?);
+//! # assert_ne!(ports, knocker.ports()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Without sockets, and without `std`, use the protocol itself: the crate [`knock_common`].
+//!
+//! # Features
+//!
+//! - `program` (default): the program `knock`, with its command line, profiles and prompts. It is no
+//!   interface for others, and has many dependencies. Leave it out with `default-features = false`.
+//!
+//! # Inside
+//!
+//! For each send, `syn` makes a fresh knock of 16 SYNs and `datagram` one of one datagram; `keyed` makes
+//! both, as `transport` says. `clock` gives the time, `source_ip` the address that it is bound to.
+//! `server` resolves the addresses, `source` chooses the source ports, `pace` defines the delay and the
+//! number of copies, `send` sends SYNs through a `stack`, and `delivery` sends all to all addresses.
+//!
+//! The program adds `cli`, which parses the command line, `profile`, and the services that tell the time
+//! (`ntp`) or the address of this host (`resolve_ip`). `verify` knocks until the door's port answers,
+//! and `console` prints the results. `doctor` looks at each of these steps without a knock, and `page`
+//! writes a profile as a page for browsers.
 
+#![expect(
+    unreachable_pub,
+    reason = "the modules are private, and the list below says what is public"
+)]
 // They panic if the output is full or closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod clock;
+mod datagram;
+mod delivery;
+mod description;
+mod keyed;
+mod knock;
+mod knocker;
+pub mod message;
+mod moment;
+mod name;
+mod pace;
+mod redaction;
+mod route;
+mod send;
+mod server;
+mod source;
+mod source_ip;
+mod stack;
+mod syn;
+mod transport;
+
+#[cfg(feature = "program")]
 mod app;
-pub mod cli;
-pub mod clock;
+#[cfg(feature = "program")]
+mod cli;
+#[cfg(feature = "program")]
 mod command;
-pub mod console;
-pub mod datagram;
+#[cfg(feature = "program")]
+mod console;
+#[cfg(feature = "program")]
 mod doctor;
+#[cfg(feature = "program")]
 mod enrolment;
+#[cfg(feature = "program")]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod knock;
+#[cfg(feature = "program")]
 mod knocking;
-pub mod moment;
-pub mod name;
+#[cfg(feature = "program")]
 mod ntp;
-pub mod pace;
+#[cfg(feature = "program")]
 mod page;
+#[cfg(feature = "program")]
 mod plan;
-pub mod profile;
-pub mod redaction;
-pub mod resolve_ip;
-pub mod route;
+#[cfg(feature = "program")]
+mod profile;
+#[cfg(feature = "program")]
+mod resolve_ip;
+#[cfg(feature = "program")]
 mod secret;
-pub mod send;
-pub mod server;
-pub mod service;
+#[cfg(feature = "program")]
+mod service;
+#[cfg(feature = "program")]
 mod setup;
-pub mod source;
-pub mod source_ip;
-pub mod stack;
+#[cfg(feature = "program")]
 mod stun;
-pub mod syn;
+#[cfg(feature = "program")]
+mod time_source;
+#[cfg(feature = "program")]
+mod verify;
+#[cfg(feature = "program")]
+mod web;
+
 #[cfg(test)]
 mod testing;
-pub mod transport;
-pub mod verify;
-pub mod web;
 
+pub use knock_common;
+pub use knockd_credentials::{
+    host::{Host, InvalidHost},
+    invitation::{Invitation, InvitationError},
+};
+
+#[cfg(feature = "program")]
 pub use self::{
     app::run,
-    cli::{Cli, KnockArgs},
-    clock::Clock,
+    cli::Cli,
     console::{Console, legible},
-    datagram::{Datagram, DatagramKnocks, send_datagrams},
     knock::Knock,
-    moment::Moment,
-    name::Name,
-    pace::{Copies, Delay, Pace},
+    pace::{Copies, Pace},
     redaction::redacted,
-    send::{Sent, send},
-    server::{Address, Families, Server},
-    source::SourcePorts,
-    source_ip::SourceIp,
-    stack::{Stack, SystemStack},
-    syn::SynKnocks,
-    transport::{Transport, UdpPort},
-    verify::{TcpPort, verify},
+    send::send,
+};
+pub use self::{
+    delivery::DeliveryError,
+    description::{Description, DescriptionError},
+    keyed::MakeError,
+    knocker::{KnockError, Knocked, Knocker, Target},
+    moment::{Moment, MomentError},
+    name::{InvalidName, Name},
+    send::SendError,
+    server::{Address, Families, LookupError, Server},
+    source_ip::{HostAddress, InvalidSourceIp, SourceIp},
+    transport::{InvalidTransport, InvalidUdpPort, Transport, UdpPort},
 };

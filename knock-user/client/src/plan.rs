@@ -15,15 +15,16 @@ use knock_common::{
 
 use crate::{
     cli::KnockArgs,
-    clock::TimeSource,
+    delivery::Sending,
     name::Name,
     pace::Pace,
     profile::{Profile, Profiles},
     resolve_ip::ResolveIp,
     route::Via,
     secret::Secret,
-    server::{Address, Families, LOOKUP_LIMIT, Server},
+    server::{Address, Families, LOOKUP_LIMIT, LookupError, Server},
     source_ip::{Bound, HostAddress, SourceIp},
+    time_source::TimeSource,
     transport::{Transport, UdpPort},
     verify::{TcpPort, Timeout},
 };
@@ -135,10 +136,16 @@ impl Plan {
         self.server
             .addresses(self.families, limit)
             .map_err(|error| {
-                let error = anyhow!(error);
-                match self.protocol.source_ip().and_then(SourceIp::family) {
-                    Some(_) => error.context("no address in the family of --source-ip"),
-                    None => error,
+                let option = match &error {
+                    LookupError::NoneOfFamily { families, .. } => families.option(),
+                    _ => None,
+                };
+                match (self.protocol.source_ip().and_then(SourceIp::family), option) {
+                    (Some(_), _) => {
+                        anyhow!(error).context("no address in the family of --source-ip")
+                    }
+                    (None, Some(option)) => anyhow!("{error}; try it without {option}"),
+                    (None, None) => anyhow!(error),
                 }
             })
     }
@@ -156,6 +163,15 @@ impl Plan {
         match &self.protocol {
             Protocol::Keyed(keyed) if keyed.transport.has_datagram() => Some(keyed.udp),
             _ => None,
+        }
+    }
+
+    /// How a knock is sent.
+    pub(super) fn sending(&self) -> Sending {
+        Sending {
+            syns: self.syns,
+            datagrams: self.datagrams,
+            udp: self.udp().unwrap_or_default(),
         }
     }
 

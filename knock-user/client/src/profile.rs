@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use self::{
     file::Mistake,
-    settings::{Profile, UnusableName, check_name},
+    settings::{Profile, check_name},
 };
 use crate::{name::Name, server::Server, transport::Transport};
 

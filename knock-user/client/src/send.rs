@@ -42,6 +42,10 @@ const REBIND_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Sent {
     /// The source ports.
+    #[cfg_attr(
+        not(any(feature = "program", test)),
+        expect(dead_code, reason = "only tests of the program read it")
+    )]
     pub source: SourcePorts,
     /// The SYNs of further copies that could not be sent. The first copy is always complete.
     pub missed: Vec<Missed>,

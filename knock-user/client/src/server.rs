@@ -83,11 +83,22 @@ pub enum Families {
 
 impl Families {
     /// Whether `ip` is of one of these families.
+    #[cfg(feature = "program")]
     pub(crate) const fn contain(self, ip: IpAddr) -> bool {
         match self {
             Self::Both => true,
             Self::Ipv4 => ip.is_ipv4(),
             Self::Ipv6 => ip.is_ipv6(),
+        }
+    }
+
+    /// The option that restricts a knock to this family.
+    #[cfg(feature = "program")]
+    pub(crate) const fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Both => None,
+            Self::Ipv4 => Some("-4"),
+            Self::Ipv6 => Some("-6"),
         }
     }
 }
@@ -122,8 +133,8 @@ pub enum LookupError {
     /// There are addresses, but none of this family.
     #[error("{server} has no {}", match families {
         Families::Both => "IP address",
-        Families::Ipv4 => "IPv4 address; try it without -4",
-        Families::Ipv6 => "IPv6 address; try it without -6",
+        Families::Ipv4 => "IPv4 address",
+        Families::Ipv6 => "IPv6 address",
     })]
     NoneOfFamily {
         /// The server.
@@ -135,6 +146,7 @@ pub enum LookupError {
 
 /// How long the system's resolver may take: long enough to ask a second name server, which glibc
 /// does after five seconds.
+#[cfg(feature = "program")]
 pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 impl Server {

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceIp {
     /// The source address that the system selects for the knock, unless the address is translated on the
-    /// way (see [`arrives_unchanged`]); then the knock is unbound.
+    /// way, as that of a private network is; then the knock is unbound.
     #[default]
     Auto,
     /// Unbound.
@@ -109,7 +109,7 @@ impl SourceIp {
     /// The address that a knock to `to` is bound to, if it is known here. `Auto` asks the system,
     /// which sends nothing.
     #[must_use]
-    pub fn address(self, to: Address, via: Via) -> Bound {
+    pub(crate) fn address(self, to: Address, via: Via) -> Bound {
         self.address_by(to, |to| route::source(to, via))
     }
 

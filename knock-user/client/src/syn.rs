@@ -18,7 +18,6 @@ pub struct SynKnocks {
     key: SynKey,
     door: ShortTag,
     window: Window,
-    last: Option<Moment>,
 }
 
 impl SynKnocks {
@@ -29,24 +28,12 @@ impl SynKnocks {
             key,
             door: DoorTag::of(door),
             window,
-            last: None,
         }
     }
 
-    /// A fresh knock with this time and lease, bound to `source` or else unbound.
-    ///
-    /// Knocks of the same millisecond always differ, even if the random bytes are equal. Otherwise
-    /// the daemon would reject the second one as a replay.
-    pub fn knock(
-        &mut self,
-        source: Option<IpAddr>,
-        lease: ShortLease,
-        mut moment: Moment,
-    ) -> Knock {
-        if let Some(last) = self.last.filter(|last| last.unix_ms == moment.unix_ms) {
-            moment.random = last.random.wrapping_add(1);
-        }
-        self.last = Some(moment);
+    /// The knock of this `moment` with this lease, bound to `source` or else unbound.
+    #[must_use]
+    pub fn knock(&self, source: Option<IpAddr>, lease: ShortLease, moment: Moment) -> Knock {
         let request = Request {
             door: self.door,
             time: Time40::from_unix_ms(moment.unix_ms),
@@ -69,10 +56,7 @@ impl fmt::Debug for SynKnocks {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::HashSet,
-        time::{Duration, SystemTime, UNIX_EPOCH},
-    };
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use knock_common::protocol::{
         block::Block,
@@ -137,7 +121,7 @@ mod tests {
         assert_eq!(vectors.syn.len(), 5);
         for vector in vectors.syn {
             let window = Window::new(vector.base).unwrap();
-            let mut knocks = SynKnocks::new(vector.key(), &vector.door, window);
+            let knocks = SynKnocks::new(vector.key(), &vector.door, window);
             let moment = Moment {
                 unix_ms: vector.unix_ms,
                 random: vector.random,
@@ -182,23 +166,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn knocks_of_one_millisecond_differ(
-            unix_ms in 0..u64::MAX,
-            randoms in prop::collection::vec(any::<u8>(), 1..=256),
-        ) {
-            let mut knocks = knocks();
-            let mut seen = HashSet::new();
-            let lease = ShortLease::DOORS_DEFAULT;
-            for random in randoms {
-                let knock = knocks.knock(None, lease, Moment { unix_ms, random });
-                prop_assert!(seen.insert(knock.ports()));
-            }
-            let later = Moment { unix_ms: unix_ms + 1, random: 3 };
-            let knock = knocks.knock(None, lease, later);
-            prop_assert_eq!(opened(&knock).random, 3);
-        }
-
         #[test]
         fn a_bound_knock_is_valid_from_its_source_alone(source: IpAddr, other: IpAddr) {
             let moment = Moment { unix_ms: 0, random: 0 };

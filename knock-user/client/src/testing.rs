@@ -1,5 +1,6 @@
 //! What several tests need.
 
+#[cfg(feature = "program")]
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     thread,
@@ -15,6 +16,7 @@ pub(crate) fn hex<const LEN: usize>(digits: &str) -> [u8; LEN] {
 
 /// A server on the loopback interface that calls `answer` with each request, and with a function
 /// that sends a datagram back. It ends with the process.
+#[cfg(feature = "program")]
 pub(crate) fn respond(
     mut answer: impl FnMut(&[u8], &dyn Fn(&[u8])) + Send + 'static,
 ) -> SocketAddr {

@@ -12,6 +12,7 @@ use crate::{
     fail2ban, firewalls, nats,
     privilege::as_root,
     runner::{Job, Summary},
+    wheel,
     workspace::{BENCH, TESTS, Workspace},
 };
 
@@ -73,11 +74,18 @@ pub(crate) fn run_with(
 ) -> Result<()> {
     fail2ban::provide(workspace)?;
     firewalls::provide(workspace)?;
-    ansible::provide(workspace)?;
-    nats::provide(workspace)?;
+    let optional = [
+        (ansible::TESTS, ansible::provide(workspace)?),
+        (wheel::TESTS, wheel::provide(workspace)?),
+    ];
+    let missing = optional.iter().filter(|(_, is_there)| !is_there);
+    let missing: Vec<_> = missing.map(|(tests, _)| *tests).collect();
     apt::provide(READERS)?;
     if !browsers::provide()? {
         executables.retain(|executable| executable.target != browsers::TARGET);
+    }
+    if !nats::provide(workspace)? {
+        executables.retain(|executable| !nats::TARGETS.contains(&executable.target.as_str()));
     }
     executables.sort_by_key(|executable| {
         let place = LONGEST.iter().position(|name| *name == executable.target);
@@ -85,7 +93,7 @@ pub(crate) fn run_with(
     });
     let jobs: Result<Vec<_>> = executables
         .iter()
-        .map(|executable| job(executable, variable))
+        .map(|executable| job(executable, variable, &missing))
         .collect();
     summary.run(jobs?, AT_ONCE, THREADS)
 }
@@ -95,7 +103,8 @@ pub(crate) fn needs_kernel(executable: &Executable) -> bool {
     [TESTS, BENCH].contains(&executable.package.as_str())
 }
 
-fn job(executable: &Executable, variable: Option<(&str, &Path)>) -> Result<Job> {
+/// Runs `executable` without the tests whose names contain one of `missing`.
+fn job(executable: &Executable, variable: Option<(&str, &Path)>, missing: &[&str]) -> Result<Job> {
     let mut command = as_root("env")?;
     if let Some((name, value)) = variable {
         command.arg(format!("{name}={}", value.display()));
@@ -105,6 +114,9 @@ fn job(executable: &Executable, variable: Option<(&str, &Path)>) -> Result<Job> 
         .args(["CI=1", "RUSTC_BOOTSTRAP=1"])
         .arg(&executable.path)
         .current_dir(&executable.folder);
+    for tests in missing {
+        command.args(["--skip", tests]);
+    }
     Ok(Job {
         name: executable.name(),
         command,

@@ -5,9 +5,16 @@ use std::{collections::BTreeSet, fs, io, path::Path};
 use anyhow::Result;
 
 use crate::{
+    apt::{self, Provided},
     executables::{Executable, build},
     runner::{Job, Summary},
     workspace::{COMMON, Workspace, run},
+};
+
+/// What a test of the library for C compiles as C++ with.
+const CPP: Provided = Provided {
+    program: "c++",
+    package: "g++",
 };
 
 /// How many executables run at once. Each has as many threads as the machine has processors.
@@ -29,6 +36,7 @@ pub(crate) fn run_with(
     variable: Option<(&str, &Path)>,
     summary: &mut Summary,
 ) -> Result<()> {
+    apt::provide(&[CPP])?;
     let jobs = executables.iter().map(|executable| {
         let mut command = executable.command();
         command.envs(variable);

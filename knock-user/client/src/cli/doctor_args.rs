@@ -10,8 +10,8 @@ use super::{
     value::{PublicKeyParser, Verify, window},
 };
 use crate::{
-    clock::TimeSource, name::Name, resolve_ip::ResolveIp, server::Server, source_ip::SourceIp,
-    transport::UdpPort,
+    name::Name, resolve_ip::ResolveIp, server::Server, source_ip::SourceIp,
+    time_source::TimeSource, transport::UdpPort,
 };
 
 /// The arguments of `knock doctor`. Those that a knock has too mean the same.

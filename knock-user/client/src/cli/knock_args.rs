@@ -13,12 +13,13 @@ use super::{
     value::{PublicKeyParser, SequenceParser, Verify, lease, window},
 };
 use crate::{
-    clock::{Offset, TimeSource},
+    clock::Offset,
     name::Name,
     pace::{Copies, Delay, Pace},
     resolve_ip::ResolveIp,
     server::{Families, Server},
     source_ip::{HostAddress, SourceIp},
+    time_source::TimeSource,
     transport::{Transport, UdpPort},
     verify::{TcpPort, Timeout},
 };

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::{report::Report, subject::Subject};
-use crate::clock::{Clock, TimeSource};
+use crate::{clock::Clock, time_source::TimeSource};
 
 /// The `max_skew` of a server, unless it is configured otherwise.
 const ACCEPTED: Duration = Duration::from_secs(60);

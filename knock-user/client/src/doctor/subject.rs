@@ -6,13 +6,13 @@ use knock_common::{protocol::identity::PublicKey, window::Window};
 
 use crate::{
     cli::{DoctorArgs, KnockArgs},
-    clock::TimeSource,
     profile::Profile,
     resolve_ip::ResolveIp,
     route::{self, Via},
     secret::Secret,
     server::{Address, Families, Server},
     source_ip::{Bound, SourceIp},
+    time_source::TimeSource,
     transport::{Transport, UdpPort},
     verify::TcpPort,
 };

@@ -1,17 +1,10 @@
 //! A plan in execution.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use knock_common::protocol::lease::RequestedLease;
 
-use super::knocks::{Knocks, Sources};
-use crate::{
-    console::Console,
-    datagram::{Datagram, send_datagrams},
-    plan::Plan,
-    send,
-    server::Address,
-    source_ip::Bound,
-};
+use super::knocks::Knocks;
+use crate::{console::Console, keyed::Sources, plan::Plan, server::Address, source_ip::Bound};
 
 /// The addresses that a knock to `to` is bound to, and a note if one could not be learnt.
 pub(super) fn sources_of(plan: &Plan, to: Address) -> (Sources, Option<String>) {
@@ -68,39 +61,32 @@ impl<'a, 'c> Session<'a, 'c> {
         })
     }
 
-    /// Knocks once on every address, with the datagrams first, because they take less time. Returns
-    /// an error if no knock was sent.
+    /// Knocks once on every address. Returns an error if no knock was sent.
     pub(super) fn knock(&mut self, lease: RequestedLease) -> Result<()> {
-        let mut datagrams = Vec::new();
-        let mut syns = Vec::new();
+        let mut parcels = Vec::new();
         for address in self.addresses.clone() {
             // Two addresses never get the same knock: the daemon would accept the first and reject
             // the second as a replay.
             let sources = self.sources(address)?;
-            let parcel = self.knocks.parcel(sources, lease)?;
-            datagrams.extend(parcel.datagram.map(|datagram| (address, datagram)));
-            syns.extend(parcel.syns.map(|knock| (address, knock)));
+            parcels.push((address, self.knocks.parcel(sources, lease)?));
         }
-        let mut failures = Vec::new();
-        let mut left = self.send_datagrams(&datagrams, &mut failures);
-        for (address, knock) in syns {
-            match send(&knock, address, self.plan.syns) {
-                Ok(sent) => {
-                    left = true;
-                    self.reached(address);
-                    if let Some(note) = sent.note() {
-                        self.note(format!("{address}: {note}"))?;
-                    }
-                }
-                Err(error) => failures.push(anyhow!(error)),
-            }
-        }
+        let mut delivery = self.plan.sending().deliver(&parcels);
         // This host may have only one of the server's address families.
-        let fatal = if left { None } else { failures.pop() };
-        for failure in failures {
-            self.note(format!("{failure:#}"))?;
+        let fatal = if delivery.reached.is_empty() {
+            delivery.failures.pop()
+        } else {
+            None
+        };
+        for address in delivery.reached {
+            self.reached(address);
         }
-        fatal.map_or(Ok(()), Err)
+        for note in delivery.notes {
+            self.note(note)?;
+        }
+        for failure in delivery.failures {
+            self.note(format!("{:#}", anyhow!(failure)))?;
+        }
+        fatal.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     /// The addresses that a knock to `to` is bound to, if any. They are looked up once.
@@ -124,33 +110,6 @@ impl<'a, 'c> Session<'a, 'c> {
     /// Whether a knock was bound to an address.
     pub(super) fn is_bound(&self) -> bool {
         self.bound.iter().any(|(_, sources)| sources.are_bound())
-    }
-
-    /// Sends the datagrams. Returns whether at least one was sent.
-    fn send_datagrams(
-        &mut self,
-        datagrams: &[(Address, Datagram)],
-        failures: &mut Vec<anyhow::Error>,
-    ) -> bool {
-        let Some(port) = self.plan.udp() else {
-            return false;
-        };
-        let targets: Vec<_> = datagrams
-            .iter()
-            .map(|(address, datagram)| (address.with_port(port.get()), *datagram))
-            .collect();
-        let mut left = false;
-        let results = send_datagrams(&targets, self.plan.datagrams);
-        for ((address, _), result) in datagrams.iter().zip(results) {
-            match result.with_context(|| format!("cannot send a datagram to {address}")) {
-                Ok(_) => {
-                    left = true;
-                    self.reached(*address);
-                }
-                Err(error) => failures.push(error),
-            }
-        }
-        left
     }
 
     fn reached(&mut self, address: Address) {

@@ -17,8 +17,8 @@ use knock_common::{
 };
 use knockd_credentials::{key_file, secret_file};
 
-use super::{knocks::Sources, report::causes, *};
-use crate::cli::Cli;
+use super::{report::causes, *};
+use crate::{cli::Cli, keyed::Sources};
 
 fn run(args: &[&str]) -> (Result<()>, String, String) {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
@@ -212,8 +212,8 @@ fn a_server_key_of_low_order_is_named() {
 fn two_addresses_never_share_a_knock() {
     let site = Site::new();
     let plan = site.plan("--source-ip none --udp --syn");
-    let mut knocks = Knocks::new(&plan).unwrap();
-    let mut next = || {
+    let knocks = Knocks::new(&plan).unwrap();
+    let next = || {
         knocks
             .parcel(Sources::default(), RequestedLease::DOORS_DEFAULT)
             .unwrap()

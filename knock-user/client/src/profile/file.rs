@@ -18,11 +18,12 @@ use toml::Spanned;
 use super::settings::{Profile, check_name};
 use crate::{
     cli::lease,
-    clock::{Offset, TimeSource},
+    clock::Offset,
     name::Name,
     resolve_ip::ResolveIp,
     server::Server,
     source_ip::SourceIp,
+    time_source::TimeSource,
     transport::{Transport, UdpPort},
     verify::TcpPort,
 };

@@ -9,11 +9,11 @@ use knock_common::{
 use thiserror::Error;
 
 use crate::{
-    clock::TimeSource,
     name::Name,
     resolve_ip::ResolveIp,
     server::Server,
     source_ip::SourceIp,
+    time_source::TimeSource,
     transport::{Transport, UdpPort},
     verify::TcpPort,
 };

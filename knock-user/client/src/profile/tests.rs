@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    clock::TimeSource,
     source_ip::SourceIp,
+    time_source::TimeSource,
     transport::{Transport, UdpPort},
 };
 

@@ -19,7 +19,7 @@ use knock_tests::{
     scene::{self, DATAGRAM_PORT, LAPTOP, LAPTOP_KEY, LAPTOP_PUBLIC, SERVER_KEY, SERVER_PUBLIC},
 };
 
-use knock_client::pace::Copies;
+use knock_client::Copies;
 
 use super::daemon::{Daemon, Knocks, SOURCE_PORT, block};
 use crate::{context::Context, lab::Site};
