@@ -108,7 +108,8 @@ impl Node {
         // As the supervisor does: with variables that name certificates, the client of NATS would
         // read these.
         command.env_clear();
-        command.args(["-c", EXEC, FLEET_NAME]);
+        // With a socket as standard input it takes itself for a login from another host.
+        command.args(["--norc", "-c", EXEC, FLEET_NAME]);
         command.arg(program("knockd").unwrap());
         let process = Running::spawn_with(command, stdin).unwrap();
         Self { channel, process }

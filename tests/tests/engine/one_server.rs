@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use knock_tests::netns::Namespace;
+use knock_tests::{netns::Namespace, process::status};
 use knockd_ipc::fleet::{Order, Outcome, Report};
 
 use super::{
@@ -14,6 +14,12 @@ use super::{
 fn read(id: u32, record: u32) -> Report {
     let (id, record) = claim(id, record);
     Report::Read { id, record }
+}
+
+fn created(id: u32) -> Report {
+    let (id, _) = claim(id, 0);
+    let outcome = Outcome::Created;
+    Report::Outcome { id, outcome }
 }
 
 #[test]
@@ -32,14 +38,9 @@ fn a_claim_is_created_once_and_read_by_every_node() {
         assert_eq!(node.next().unwrap(), Report::Current);
     }
     one.claim(1, 10);
-    let (id, _) = claim(1, 10);
-    let outcome = Report::Outcome {
-        id,
-        outcome: Outcome::Created,
-    };
     let both = [(); 2].map(|()| one.next().unwrap());
     assert!(
-        both.contains(&outcome) && both.contains(&read(1, 10)),
+        both.contains(&created(1)) && both.contains(&read(1, 10)),
         "{both:?}"
     );
     assert_eq!(two.next().unwrap(), read(1, 10));
@@ -66,6 +67,12 @@ fn a_claim_is_created_once_and_read_by_every_node() {
     two.order(&beat("edge1").0);
     two.order(&order);
     assert_eq!(one.next().unwrap(), report);
+
+    // It is in its sandbox, and leaves it to the listener to say something.
+    let of = |key| status(one.process.id(), key).unwrap();
+    assert_eq!(u64::from_str_radix(&of("CapEff"), 16).unwrap(), 0);
+    assert_eq!([of("NoNewPrivs"), of("Seccomp")], ["1", "2"]);
+    assert!(one.process.lines().is_empty(), "{:?}", one.process.lines());
 
     assert!(one.end());
     // A node that starts reads everything before it is current.
@@ -143,7 +150,11 @@ fn the_stream_is_made_once_and_has_to_be_right() {
     }
     node.current();
     node.claim(1, 1);
-    assert_eq!(node.outcome(1), Outcome::Created);
+    let both = [(); 2].map(|()| node.next().unwrap());
+    assert!(
+        both.contains(&created(1)) && both.contains(&read(1, 1)),
+        "{both:?}"
+    );
 
     // What was acknowledged is there after a restart of the server, and nothing is read twice.
     cluster.kill(0).unwrap();
