@@ -10,6 +10,7 @@ mod client;
 mod close;
 mod control;
 mod detach;
+mod features;
 mod first_process;
 mod fleet;
 #[doc(hidden)]
@@ -52,9 +53,6 @@ use self::{
     run::Run,
     tap::Tap,
 };
-
-/// What a program without the feature `fleet` says.
-const NO_FLEET: &str = "this knockd was built without the feature `fleet`: install a package, which has it, or remove [fleet]";
 
 const AFTER_HELP: &str = include_str!("after_help.txt");
 

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::{
     args::ConfigArg,
     check::{clients, session},
-    first_process, runtime,
+    features, first_process, runtime,
 };
 
 #[derive(Args, Debug)]
@@ -61,8 +61,8 @@ impl Run {
             path: self.config.path.clone(),
             interfaces,
         };
-        if config.fleet.is_some() && !cfg!(feature = "fleet") {
-            bail!("{}", crate::NO_FLEET);
+        if config.fleet.is_some() && !features::HAS_FLEET {
+            bail!("{}", features::NO_FLEET);
         }
         if config.interfaces.is_empty() && self.lines.is_none() {
             bail!(

@@ -21,9 +21,10 @@ use knockd_types::{
 use tracing::warn;
 
 use crate::{
+    accepted::{AcceptedKnock, OldKey},
     auth::{Arrival, Attempt, Refusal, Refused, SingleUse, Verified, Wish},
     replay_store::{RecordError, ReplayStore},
-    state::{AcceptedKnock, Listener, OldKey},
+    state::Listener,
     trials::Trial,
 };
 

@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::{
+    accepted::AcceptedKnock,
     fleet::{Command, Effect, Fleet, Now},
     pending::Outcome,
     replay_store::{MAX_BATCH, RecordError},
-    state::{AcceptedKnock, Listener},
+    state::Listener,
 };
 
 /// What wakes the fleet.

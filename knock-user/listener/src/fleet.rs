@@ -46,7 +46,7 @@ use self::{
     pending::{Pending, PendingClaim},
     record::{Claim, Kind},
 };
-use crate::state::AcceptedKnock;
+use crate::accepted::AcceptedKnock;
 
 /// A difference of clocks that is worth a warning: leases end wrong by as much.
 const CLOCK_WARNING: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 //! first byte. From then on it verifies knocks and answers the control socket. It requests
 //! operations that need privileges from the supervisor.
 
+mod accepted;
 pub mod assembler;
 mod attempt;
 pub mod auth;

@@ -6,13 +6,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig, request::Request};
+use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
 use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
 use knockd_types::{counters::Counters, datagram::Datagram, syn::Syn};
 use lru::LruCache;
 use tokio::sync::mpsc;
 
 use crate::{
+    accepted::AcceptedKnock,
     assembler::Assembler,
     auth::{Authenticator, SingleUse},
     decrypted::DecryptedDatagrams,
@@ -132,27 +133,6 @@ async fn next_datagrams(
         Some(ring) => ring.next(batch).await,
         None => pending().await,
     }
-}
-
-/// An accepted knock that has had no effect yet.
-#[derive(Debug)]
-pub(crate) struct AcceptedKnock {
-    pub(crate) request: Request,
-    pub(crate) source: IpAddr,
-    pub(crate) single_use: Option<SingleUse>,
-    /// Whether it opens a door for no other address than its own.
-    pub(crate) is_bound: bool,
-    /// The key that it was made with, unless that is the client's current one.
-    pub(crate) old_key: Option<OldKey>,
-}
-
-/// The key that a client had before.
-#[derive(Debug)]
-pub(crate) struct OldKey {
-    /// The index of the client.
-    pub(crate) client: usize,
-    /// The time from which on the key is not accepted, in Unix milliseconds.
-    pub(crate) until: u64,
 }
 
 /// What the supervisor repeats of a request that it refuses: client number, address and arrival.

@@ -26,7 +26,7 @@ pub(crate) struct Init {
 impl Init {
     /// Says that this program has no fleet.
     pub(crate) fn execute(&self) -> Result<()> {
-        anyhow::bail!("{}", super::super::NO_FLEET)
+        anyhow::bail!("{}", crate::features::NO_FLEET)
     }
 }
 

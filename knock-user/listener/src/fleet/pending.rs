@@ -9,7 +9,7 @@ use knockd_ipc::fleet::{ClaimId, Record};
 use tokio::sync::oneshot;
 
 use super::record::Claim;
-use crate::{pending::Outcome, state::AcceptedKnock};
+use crate::{accepted::AcceptedKnock, pending::Outcome};
 
 /// The most claims that wait. The engine takes thousands a second.
 const MAX: usize = 4096;
