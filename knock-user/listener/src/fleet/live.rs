@@ -1,13 +1,15 @@
 //! The doors that claims have opened and that are not at their end: what a node opens after a start.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
+use knockd_ipc::fleet::ClaimId;
+
 use super::{keys::Tag, record::Claim};
 
-/// The most doors that are kept. A door is kept once for each address.
+/// The most doors and claims that are kept.
 const MAX: usize = 1 << 17;
 
 /// A door that a claim has opened for an address.
@@ -30,6 +32,8 @@ pub(super) type Place = (Tag, IpAddr);
 #[derive(Debug, Default)]
 pub(super) struct Live {
     leases: BTreeMap<Place, Lease>,
+    /// The claims that were read, with the ends of their leases, in Unix milliseconds.
+    read: HashMap<ClaimId, u64>,
     /// Those that claims have closed, until the stream was read to its end.
     closed: BTreeSet<Place>,
     is_current: bool,
@@ -38,17 +42,25 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Adds what `claim` opens. As at a door, it does not end earlier than before.
-    pub(super) fn open(&mut self, claim: &Claim, now: u64) {
-        let place = (claim.door, claim.source);
-        if self.leases.len() >= self.prune_at.max(1024) {
+    /// Whether the claim `id`, whose lease ends at `until`, is read for the first time. After the end
+    /// of its lease it opens nothing anyway.
+    pub(super) fn is_new(&mut self, id: ClaimId, until: u64, now: u64) -> bool {
+        if self.read.len() >= self.prune_at.max(1024) {
+            self.read.retain(|_, until| *until > now);
             self.leases.retain(|_, lease| lease.until > now);
-            self.prune_at = self.leases.len().saturating_mul(2);
+            self.prune_at = self.read.len().saturating_mul(2).min(MAX);
         }
+        if self.read.len() >= MAX {
+            // Rather an engine that may send some of them again than a door that stays closed.
+            self.read.clear();
+        }
+        self.read.insert(id, until).is_none()
+    }
+
+    /// Adds what `claim` opens. As at a door, it does not end earlier than before.
+    pub(super) fn open(&mut self, claim: &Claim) {
+        let place = (claim.door, claim.source);
         let before = self.leases.get(&place).map_or(0, |lease| lease.until);
-        if before == 0 && self.leases.len() >= MAX {
-            return;
-        }
         let lease = Lease {
             client: claim.client,
             node: claim.node,

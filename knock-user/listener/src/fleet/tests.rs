@@ -443,6 +443,9 @@ fn what_the_engine_makes_up_has_no_effect() {
     let (_, ahead) = one.claim(one.knock(2, 0, true), at(61));
     assert!(two.read(ahead, at(0)).is_empty());
     assert_eq!(two.fleet.invalid, 3);
+    // Sent again, when the door may have been closed meanwhile.
+    assert_eq!(mirrored(&two.read((id, record), at(0))).len(), 1);
+    assert!(two.read((id, record), at(1)).is_empty());
     // Sent again after its end.
     assert!(mirrored(&two.read((id, record), at(31))).is_empty());
 }
