@@ -4,7 +4,10 @@ use knock_common::protocol::{
     identity::{KeyPair, PrivateKey},
     syn::SynSecret,
 };
-use knockd_ipc::{fleet::Hex, request::OpenDoor};
+use knockd_ipc::{
+    fleet::{Hex, Record},
+    request::{ExpelClient, MirrorDoor, OpenDoor},
+};
 use knockd_types::{
     conditions::Conditions,
     fleet::FleetKey,
