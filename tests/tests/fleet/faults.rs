@@ -82,7 +82,9 @@ fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
     net.choose_by(Policy::Ports).unwrap();
     let verified = |stage: &Stage<'_>| {
         let begun = Instant::now();
-        let output = stage.knock(&["--udp", "--verify", "tcp/22"]).unwrap();
+        let output = stage
+            .knock(&["--udp", "--verify", "tcp/22", "--timeout", "60s"])
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         stage.wait_open_everywhere(true).unwrap();
         let output = stage.knock(&["--udp", "--close"]).unwrap();

@@ -39,12 +39,13 @@ impl Fleet {
             }
             return;
         };
+        let own = self.pending.remove(&id);
+        let is_new = self.live.is_new(id, claim.until(), now.unix_ms);
         // An engine that sends a claim again must not open what was closed meanwhile.
-        if claim.kind == Kind::Open && !self.live.is_new(id, claim.until(), now.unix_ms) {
+        if claim.kind == Kind::Open && !is_new && own.is_none() {
             return;
         }
         let is_fresh = now.unix_ms.saturating_sub(claim.made_at) <= ms(self.max_skew);
-        let own = self.pending.remove(&id);
         if claim.made_at > 0 && is_fresh && own.is_none() {
             effects.push(Effect::Remember(claim.block, claim.made_at));
         }
