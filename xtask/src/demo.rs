@@ -1,6 +1,6 @@
 //! knockd at work, explained step by step for a first look.
 
-mod fleet;
+pub(crate) mod fleet;
 mod gate;
 
 use std::{
@@ -26,7 +26,7 @@ use knock_tests::{
 };
 
 use crate::{
-    interrupt,
+    interrupt, nats,
     privilege::as_root,
     setup,
     workspace::{Workspace, output, run},
@@ -50,7 +50,7 @@ const NOBODY: u32 = 65534;
 pub(crate) struct Choice {
     /// Show a fleet of three nodes instead, on three servers of NATS
     #[arg(long)]
-    fleet: bool,
+    pub(crate) fleet: bool,
     /// Only the part that needs root; the programs are in this target directory
     #[arg(long, hide = true, value_name = "TARGET")]
     pub(crate) built: Option<PathBuf>,
@@ -60,7 +60,10 @@ pub(crate) struct Choice {
 pub(crate) fn build_and_show(workspace: &Workspace, choice: &Choice) -> Result<()> {
     setup::setup(workspace, None)?;
     if choice.fleet {
-        fleet::provide(workspace)?;
+        ensure!(
+            nats::provide(workspace)?,
+            "the demo of a fleet needs a server of NATS"
+        );
     }
     run(&mut workspace.cargo("build --quiet --package knock-user"))?;
     let mut show = as_root(env::current_exe()?)?;
@@ -69,12 +72,9 @@ pub(crate) fn build_and_show(workspace: &Workspace, choice: &Choice) -> Result<(
     run(show.stdin(Stdio::piped()))
 }
 
-/// Runs the demo in network namespaces and a temporary folder. They are removed at the end, also
-/// after an error or a signal.
-pub(crate) fn show(workspace: &Workspace, choice: &Choice) -> Result<()> {
-    if choice.fleet {
-        return fleet::show();
-    }
+/// Runs the demo in two network namespaces and a temporary folder. They are removed at the end,
+/// also after an error or a signal.
+pub(crate) fn show(workspace: &Workspace) -> Result<()> {
     let folder = interrupt::remove_when_cut_off("knockd-demo-")?;
     interrupt::outcome(play(workspace, folder.path()))
 }

@@ -134,7 +134,10 @@ fn run(task: &Task) -> anyhow::Result<()> {
     if let Task::Demo(choice) = task
         && let Some(target) = &choice.built
     {
-        return demo::show(&Workspace::built_in(target), choice);
+        return match choice.fleet {
+            true => demo::fleet::show(),
+            false => demo::show(&Workspace::built_in(target)),
+        };
     }
     interrupt::pass_on()?;
     let workspace = Workspace::find()?;

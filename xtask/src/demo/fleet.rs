@@ -17,7 +17,7 @@ use knock_tests::{
 };
 
 use super::{CONNECT_TIMEOUT, SOON, note, say};
-use crate::{interrupt, nats, workspace::Workspace};
+use crate::interrupt;
 
 /// How often a recorded datagram is sent again: the kernel keeps copies of the last seconds away.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -29,22 +29,9 @@ const HEADERS: usize = 14 + 20 + 8;
 const PROTOCOL_AT: usize = 14 + 9;
 const UDP: u8 = 17;
 
-/// Installs the servers of NATS.
-///
-/// # Errors
-///
-/// Returns an error if they cannot be installed.
-pub(super) fn provide(workspace: &Workspace) -> Result<()> {
-    ensure!(
-        nats::provide(workspace)?,
-        "the demo of a fleet needs a server of NATS"
-    );
-    Ok(())
-}
-
 /// Runs the demo in nine network namespaces and a temporary folder. They are removed at the end, also
 /// after an error or a signal.
-pub(super) fn show() -> Result<()> {
+pub(crate) fn show() -> Result<()> {
     let folder = interrupt::remove_when_cut_off("knockd-demo-")?;
     // The files of the harness are removed with it.
     if tempfile::env::override_temp_dir(folder.path()).is_err() {
