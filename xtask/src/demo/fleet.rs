@@ -174,12 +174,12 @@ impl Show<'_> {
     }
 
     fn kill_leader(&mut self) -> Result<()> {
+        say(
+            "The door is closed. Then the server of the engine that leads the stream is killed, and the client knocks:",
+        );
         self.close(0)?;
         self.stage.wait_open_everywhere(false)?;
         let leader = self.stage.leader()?;
-        say(
-            "The server of the engine that leads the stream of claims is killed, and the client knocks at once:",
-        );
         note(&format!("$ kill -9 nats-server   on nats{}", leader + 1));
         let killed = Instant::now();
         self.stage.cluster.kill(leader)?;
