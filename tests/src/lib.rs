@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod certificates;
 pub mod clock;
+pub mod fleet;
 pub mod frame;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod hijack;

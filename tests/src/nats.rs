@@ -1,7 +1,7 @@
 //! Servers of NATS that are one cluster, as docs/examples/fleet/nats.conf configures them.
 
 use std::{
-    env, fs,
+    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use crate::{
     netns::Namespace,
     privilege,
     process::{Running, Signal},
+    scene,
 };
 
 /// The name in the certificates of the servers.
@@ -83,8 +84,8 @@ pub fn is_installed() -> bool {
 }
 
 fn program() -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    let target = test.ancestors().nth(3).context("no folder of the build")?;
+    let programs = scene::programs()?;
+    let target = programs.parent().context("no folder of the build")?;
     Ok(target.join("tools/nats/bin/nats-server"))
 }
 

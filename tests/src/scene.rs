@@ -134,15 +134,22 @@ require_binding = true
 run = ["sh", "-c", "echo open %DOOR% $KNOCK_IP >> {folder}/commands"]
 "#;
 
+/// The folder of the programs that cargo has built, to which this test or `cargo xtask` belongs.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let this = env::current_exe()?;
+    let folder = this.parent().context("a program without a folder")?;
+    let is_test = folder.ends_with("deps");
+    let above = folder.parent().filter(|_| is_test);
+    Ok(above.unwrap_or(folder).to_owned())
+}
+
 /// The path of a program of this project, which cargo builds into the folder above the tests.
 ///
 /// # Errors
 ///
 /// Returns an error if the program was not built.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("no target directory")?;
-    let program = folder.join(name);
+    let program = programs()?.join(name);
     ensure!(
         program.is_file(),
         "{} does not exist: run `cargo build` first",

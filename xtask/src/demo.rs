@@ -1,5 +1,6 @@
 //! knockd at work, explained step by step for a first look.
 
+pub(crate) mod fleet;
 mod gate;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
 use knock_common::window::Window;
 use knock_tests::{
     frame::{Frame, Segment},
@@ -24,7 +26,7 @@ use knock_tests::{
 };
 
 use crate::{
-    interrupt,
+    interrupt, nats,
     privilege::as_root,
     setup,
     workspace::{Workspace, output, run},
@@ -43,12 +45,30 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The user `nobody`, which runs the client.
 const NOBODY: u32 = 65534;
 
+/// What is shown.
+#[derive(Args, Debug)]
+pub(crate) struct Choice {
+    /// Show a fleet of three nodes instead, on three servers of NATS
+    #[arg(long)]
+    pub(crate) fleet: bool,
+    /// Only the part that needs root; the programs are in this target directory
+    #[arg(long, hide = true, value_name = "TARGET")]
+    pub(crate) built: Option<PathBuf>,
+}
+
 /// Sets up and builds as the caller, then runs the demo as root.
-pub(crate) fn build_and_show(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build_and_show(workspace: &Workspace, choice: &Choice) -> Result<()> {
     setup::setup(workspace, None)?;
+    if choice.fleet {
+        ensure!(
+            nats::provide(workspace)?,
+            "the demo of a fleet needs a server of NATS"
+        );
+    }
     run(&mut workspace.cargo("build --quiet --package knock-user"))?;
     let mut show = as_root(env::current_exe()?)?;
     show.args(["demo", "--built"]).arg(&workspace.target);
+    show.args(choice.fleet.then_some("--fleet"));
     run(show.stdin(Stdio::piped()))
 }
 

@@ -4,8 +4,9 @@
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
 //! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
-//! arrive, `api` lists what is public of the crates for others, `wheel` makes the package for Python,
-//! `package` the one for Debian, and `release` everything that a release consists of.
+//! arrive, `fleet-sizing` simulates large fleets, `api` lists what is public of the crates for
+//! others, `wheel` makes the package for Python, `package` the one for Debian, and `release`
+//! everything that a release consists of.
 //! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
@@ -36,6 +37,7 @@ mod release;
 mod reproducible;
 mod runner;
 mod setup;
+mod sizing;
 mod steps;
 mod targets;
 mod test;
@@ -45,7 +47,7 @@ mod wheel;
 mod windows;
 mod workspace;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -68,11 +70,7 @@ enum Task {
         toolchain: Option<setup::Route>,
     },
     /// Show a knock, from the SYNs to the opened and closed door, in network namespaces
-    Demo {
-        /// Only the part that needs root; the programs are in this target directory
-        #[arg(long, hide = true, value_name = "TARGET")]
-        built: Option<PathBuf>,
-    },
+    Demo(demo::Choice),
     /// Make a Debian package and a tarball in target/package
     Package {
         /// Make it for another architecture, in target/TRIPLE/package
@@ -109,6 +107,8 @@ enum Task {
     Wheel,
     /// Knock a hundred times from each browser, and print how many knocks opened the door
     Browsers,
+    /// Simulate fleets of several sizes, and print what each asks of its engine and its nodes
+    FleetSizing,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -131,17 +131,19 @@ fn main() -> ExitCode {
 
 fn run(task: &Task) -> anyhow::Result<()> {
     // Root, which runs this part for a user, may have no cargo.
-    if let Task::Demo {
-        built: Some(target),
-    } = task
+    if let Task::Demo(choice) = task
+        && let Some(target) = &choice.built
     {
-        return demo::show(&Workspace::built_in(target));
+        return match choice.fleet {
+            true => demo::fleet::show(),
+            false => demo::show(&Workspace::built_in(target)),
+        };
     }
     interrupt::pass_on()?;
     let workspace = Workspace::find()?;
     match task {
         Task::Setup { toolchain } => setup::setup(&workspace, *toolchain).map(|_| ()),
-        Task::Demo { .. } => demo::build_and_show(&workspace),
+        Task::Demo(choice) => demo::build_and_show(&workspace, choice),
         Task::Package { target } => package::package(&workspace, *target),
         Task::Release(choice) => release::release(&workspace, choice),
         Task::Test(choice) => test::test(&workspace, choice),
@@ -159,6 +161,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Windows => windows::test_alone(&workspace),
         Task::Wheel => wheel::build(&workspace),
         Task::Browsers => browsers::measure(&workspace),
+        Task::FleetSizing => sizing::print(),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod faults;
-mod net;
-mod stage;
 
 use std::time::Duration;
 
-use knock_tests::{nats, service::try_connect};
+use knock_tests::{
+    fleet::{net, stage},
+    nats,
+    service::try_connect,
+};
 
 use self::{
     net::{CLIENT, NODES, Net, Policy},

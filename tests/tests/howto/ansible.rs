@@ -11,11 +11,12 @@ use std::{
 };
 
 use knock_tests::{
+    certificates::{Authority, Validity},
     link::Pair,
     machine::Machine,
     needs_bpf,
     process::Running,
-    scene::{LAPTOP_KEY, LAPTOP_PUBLIC, SOON, program},
+    scene::{LAPTOP_KEY, LAPTOP_PUBLIC, SERVER_KEY, SOON, program},
     service::{Greeter, is_admitted},
 };
 use serde_json::{Value, json};
@@ -25,6 +26,9 @@ use crate::page::Page;
 
 /// The public key of a client that never knocks.
 const OTHER_PUBLIC: &str = "0iwA2BrX1liN0SVIFdL419C0RcwmnJ8wsaE_V3M7bVc";
+
+/// A key of a fleet.
+const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 /// An address that the gate always admits.
 const TRUSTED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
@@ -109,7 +113,59 @@ fn changes(played: &Played) -> bool {
 #[test]
 fn the_page_shows_the_playbook_of_the_example() {
     let shown = Page::read("ansible").sample("The role", "yaml");
-    assert_eq!(format!("---\n{shown}"), playbook());
+    assert_eq!(format!("---\n{shown}"), playbook("site.yml"));
+    let shown = Page::read("ansible").sample("A fleet", "yaml");
+    assert!(playbook("fleet.yml").contains(&shown));
+}
+
+#[test]
+fn the_role_makes_a_host_a_node_of_a_fleet() {
+    needs_bpf!();
+    let site = Site::new();
+    let Some(host) = Controlled::namespace(&site.pair.server) else {
+        return;
+    };
+    let secrets = tempfile::tempdir().unwrap();
+    // The only host of the inventory, which is named after the group of the playbook.
+    let node = "knock_servers";
+    let authority = Authority::new(secrets.path()).unwrap();
+    authority.issue(&[node], Validity::Valid).unwrap();
+    let secret = |name: &str| secrets.path().join(name);
+    fs::write(secret("server.key"), SERVER_KEY).unwrap();
+    fs::write(secret("fleet.key"), FLEET_KEY).unwrap();
+    let variables = json!({"secrets": secrets.path(), "knockd_systemd": false});
+    let play = |option: &[&str]| host.play_book("fleet.yml", option, &variables);
+
+    let first = play(&["--diff"]);
+    assert!(changes(&first));
+    for key in [SERVER_KEY, FLEET_KEY] {
+        assert!(!first.output.contains(key), "{}", first.output);
+    }
+    let files = host.files();
+    let names: Vec<_> = files.iter().map(|(path, _)| path.as_str()).collect();
+    let expected = [
+        "ca.pem",
+        "conf.d/admin.toml",
+        "fleet.key",
+        "knockd.toml",
+        "node.key",
+        "node.pem",
+        "server.key",
+    ];
+    assert_eq!(names, expected);
+    // It refuses a key that others can read.
+    let check = host.command("knockd").arg("check").output().unwrap();
+    assert!(check.status.success(), "{check:?}");
+
+    // Check mode does not ask for a file that it would have installed.
+    let remove = ["/etc/knockd/fleet.key"];
+    assert!(host.command("rm").args(remove).status().unwrap().success());
+    let rest: Vec<_> = files
+        .into_iter()
+        .filter(|(path, _)| path != "fleet.key")
+        .collect();
+    assert!(changes(&play(&["--check"])));
+    assert_eq!(host.files(), rest);
 }
 
 #[test]

@@ -69,9 +69,9 @@ fn packages() -> Option<PathBuf> {
         .flatten()
 }
 
-/// The playbook of the example.
-pub(super) fn playbook() -> String {
-    fs::read_to_string(Path::new(EXAMPLE).join("site.yml")).unwrap()
+/// A playbook of the example.
+pub(super) fn playbook(name: &str) -> String {
+    fs::read_to_string(Path::new(EXAMPLE).join(name)).unwrap()
 }
 
 impl<'h> Controlled<'h> {
@@ -96,6 +96,11 @@ impl<'h> Controlled<'h> {
 
     /// Plays the example's playbook with `options`, and these values for its variables.
     pub(super) fn play(&self, options: &[&str], variables: &Value) -> Played {
+        self.play_book("site.yml", options, variables)
+    }
+
+    /// The same with another playbook of the example.
+    pub(super) fn play_book(&self, book: &str, options: &[&str], variables: &Value) -> Played {
         let (mut python, example, packages) = match self {
             Self::Namespace(_) => (self.command("python3"), EXAMPLE.into(), packages().unwrap()),
             Self::Machine(host) => {
@@ -108,7 +113,7 @@ impl<'h> Controlled<'h> {
         python.args(["--inventory", "knock_servers,", "--connection", "local"]);
         python.args(["-e", "ansible_python_interpreter=/usr/bin/python3"]);
         python.arg("-e").arg(variables.to_string());
-        python.args(options).arg(example.join("site.yml"));
+        python.args(options).arg(example.join(book));
         python.env("PYTHONPATH", packages);
         python.env("ANSIBLE_HOME", "/run/ansible");
         python.env("ANSIBLE_REMOTE_TEMP", "/run/ansible/tmp");

@@ -3,44 +3,57 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::{nats::Seat, netns::Namespace};
 use anyhow::{Context as _, Result};
-use knock_tests::{nats::Seat, netns::Namespace};
 
 /// The nodes, and the servers of the engine.
-pub(super) const NODES: usize = 3;
+pub const NODES: usize = 3;
 
 /// The address that every node has, and that clients know.
-pub(super) const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+pub const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
-pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The address of the client.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// A second address of the client, which the gate trusts.
-pub(super) const WITNESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+pub const WITNESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 
-/// The interface of a node towards the router, and the one towards the engine.
-pub(super) const UPLINK: &str = "up0";
+/// The interface of a node towards the router.
+pub const UPLINK: &str = "up0";
+
+/// The interface of a node or a server towards the engine.
 const ENGINE: &str = "eng0";
 
 /// What the router looks at to choose a node (`fib_multipath_hash_policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Policy {
+pub enum Policy {
     /// Addresses and ports.
     Ports = 1,
     /// The source address: `fib_multipath_hash_fields` is 1.
     Source = 3,
 }
 
+/// The hosts and their links.
 #[derive(Debug)]
-pub(super) struct Net {
-    pub(super) client: Namespace,
-    pub(super) router: Namespace,
-    pub(super) nodes: Vec<Namespace>,
-    pub(super) servers: Vec<Namespace>,
+pub struct Net {
+    /// The host of the client.
+    pub client: Namespace,
+    /// The host that spreads what clients send over the nodes.
+    pub router: Namespace,
+    /// The hosts of the nodes.
+    pub nodes: Vec<Namespace>,
+    /// The hosts of the engine.
+    pub servers: Vec<Namespace>,
     switch: Namespace,
 }
 
 impl Net {
-    pub(super) fn new() -> Result<Self> {
+    /// Connects all hosts. The router chooses by addresses alone, the default of Linux.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses an operation.
+    pub fn new() -> Result<Self> {
         let namespaces = || {
             (0..NODES)
                 .map(|_| Namespace::new())
@@ -117,7 +130,9 @@ impl Net {
         Ok(())
     }
 
-    pub(super) fn seats(&self) -> Vec<Seat<'_>> {
+    /// Where the servers of the engine run.
+    #[must_use]
+    pub fn seats(&self) -> Vec<Seat<'_>> {
         let seats = self
             .servers
             .iter()
@@ -129,7 +144,12 @@ impl Net {
         seats.collect()
     }
 
-    pub(super) fn choose_by(&self, policy: Policy) -> Result<()> {
+    /// Sets what the router looks at to choose a node.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses an operation.
+    pub fn choose_by(&self, policy: Policy) -> Result<()> {
         if policy == Policy::Source {
             self.router.set("net.ipv4.fib_multipath_hash_fields", 1)?;
         }
@@ -138,12 +158,20 @@ impl Net {
     }
 
     /// Cuts a node off the engine, or connects it again.
-    pub(super) fn link_node(&self, index: usize, up: bool) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses an operation.
+    pub fn link_node(&self, index: usize, up: bool) -> Result<()> {
         self.link(&format!("n{index}"), up)
     }
 
     /// Cuts a server of the engine off, or connects it again.
-    pub(super) fn link_server(&self, index: usize, up: bool) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses an operation.
+    pub fn link_server(&self, index: usize, up: bool) -> Result<()> {
         self.link(&format!("s{index}"), up)
     }
 
@@ -155,13 +183,18 @@ impl Net {
     }
 
     /// Sends clients to this node alone.
-    pub(super) fn route_to(&self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses an operation.
+    pub fn route_to(&self, index: usize) -> Result<()> {
         let hop = format!("route replace {SERVICE}/32 via 10.8.{index}.2");
         self.router.ip(&hop).map(drop)
     }
 
     /// The address of port 22 of the service.
-    pub(super) fn ssh() -> SocketAddr {
+    #[must_use]
+    pub fn ssh() -> SocketAddr {
         SocketAddr::new(SERVICE.into(), 22)
     }
 }

@@ -8,16 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use knock_common::datagram::DATAGRAM_LEN;
-use knock_tests::{
+use crate::{
     nats::{ADMINISTRATOR, Cluster, SERVER_NAME},
+    netns::Namespace,
     process::{Running, Signal},
     scene::{
         DATAGRAM_PORT, Files, SERVER_PUBLIC, SOON, datagram_request, laptop, program, seal_datagram,
     },
     service::Greeter,
 };
+use anyhow::{Context as _, Result, ensure};
+use knock_common::datagram::DATAGRAM_LEN;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,28 +71,42 @@ for = "1h"
 
 /// A node, its daemon and the service that it protects.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) files: Files,
-    pub(super) knockd: Running,
+pub struct Node {
+    /// Its configuration and its state.
+    pub files: Files,
+    /// Its daemon.
+    pub knockd: Running,
     _service: Greeter,
 }
 
+/// A fleet that runs. Everything is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Stage<'n> {
-    pub(super) net: &'n Net,
-    pub(super) cluster: Cluster<'n>,
-    pub(super) nodes: Vec<Node>,
+pub struct Stage<'n> {
+    /// Its networks.
+    pub net: &'n Net,
+    /// The servers of its engine.
+    pub cluster: Cluster<'n>,
+    /// Its nodes.
+    pub nodes: Vec<Node>,
     _folder: TempDir,
 }
 
 impl<'n> Stage<'n> {
     /// Three nodes that are connected and have read the stream.
-    pub(super) fn new(net: &'n Net) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a program does not start, or a node is not connected in time.
+    pub fn new(net: &'n Net) -> Result<Self> {
         Self::with(net, "")
     }
 
     /// The same with further keys of `[fleet]`.
-    pub(super) fn with(net: &'n Net, extra: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a program does not start, or a node is not connected in time.
+    pub fn with(net: &'n Net, extra: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let cluster = Cluster::start(folder.path(), &net.seats())?;
         let files: Vec<_> = (0..NODES)
@@ -120,7 +135,11 @@ impl<'n> Stage<'n> {
     }
 
     /// Starts the daemon of a node again after it was killed, and waits until it has read the stream.
-    pub(super) fn restart(&mut self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it does not start, or has not read the stream in time.
+    pub fn restart(&mut self, index: usize) -> Result<()> {
         let node = &self.nodes[index];
         let knockd = start(&self.net.nodes[index], &node.files)?;
         self.nodes[index].knockd = knockd;
@@ -128,7 +147,11 @@ impl<'n> Stage<'n> {
     }
 
     /// Kills the daemon of a node, which has no time to do anything.
-    pub(super) fn kill(&mut self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it does not run.
+    pub fn kill(&mut self, index: usize) -> Result<()> {
         let knockd = &mut self.nodes[index].knockd;
         knockd.signal(Signal::SIGKILL)?;
         knockd.wait(SOON)?;
@@ -136,7 +159,11 @@ impl<'n> Stage<'n> {
     }
 
     /// The server that leads the stream, when there is one.
-    pub(super) fn leader(&self) -> Result<usize> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is none in time.
+    pub fn leader(&self) -> Result<usize> {
         let deadline = Instant::now() + SOON;
         loop {
             match self.cluster.leader(STREAM) {
@@ -147,7 +174,11 @@ impl<'n> Stage<'n> {
     }
 
     /// A command of the daemon of a node.
-    pub(super) fn knockd(&self, index: usize, arguments: &[&str]) -> Result<Output> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be started.
+    pub fn knockd(&self, index: usize, arguments: &[&str]) -> Result<Output> {
         let mut command = self.net.nodes[index].command(program("knockd")?);
         command.args(arguments).arg("--socket");
         command.arg(self.nodes[index].files.path("knockd.sock"));
@@ -161,18 +192,30 @@ impl<'n> Stage<'n> {
     }
 
     /// The state of the fleet as a node sees it.
-    pub(super) fn status(&self, index: usize) -> Result<Value> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the daemon does not answer.
+    pub fn status(&self, index: usize) -> Result<Value> {
         self.json(index, &["fleet", "status"])
     }
 
     /// One of the counters of a node.
-    pub(super) fn counter(&self, index: usize, name: &str) -> Result<u64> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the daemon does not answer, or has no such counter.
+    pub fn counter(&self, index: usize, name: &str) -> Result<u64> {
         let status = self.json(index, &["status"])?;
         status["daemon"][name].as_u64().context("no such counter")
     }
 
     /// The addresses that door `ssh` of a node is open for.
-    pub(super) fn open(&self, index: usize) -> Result<Vec<String>> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the daemon does not answer.
+    pub fn open(&self, index: usize) -> Result<Vec<String>> {
         let leases = self.json(index, &["leases"])?;
         let leases = leases.as_array().context("no list")?;
         let open = leases.iter().filter(|door| door["state"] == "open");
@@ -181,12 +224,11 @@ impl<'n> Stage<'n> {
     }
 
     /// Waits until the state of the fleet of a node is as `wanted`.
-    pub(super) fn wait(
-        &self,
-        index: usize,
-        what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that takes too long.
+    pub fn wait(&self, index: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<()> {
         let deadline = Instant::now() + SOON;
         loop {
             let status = self.status(index);
@@ -204,7 +246,11 @@ impl<'n> Stage<'n> {
     }
 
     /// Waits until door `ssh` of a node is open for the client, or is not.
-    pub(super) fn wait_open(&self, index: usize, is_open: bool) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that takes too long.
+    pub fn wait_open(&self, index: usize, is_open: bool) -> Result<()> {
         let client = CLIENT.to_string();
         let deadline = Instant::now() + SOON;
         while self.open(index)?.contains(&client) != is_open {
@@ -220,18 +266,30 @@ impl<'n> Stage<'n> {
     }
 
     /// Waits until door `ssh` is open for the client on every node, or on none.
-    pub(super) fn wait_open_everywhere(&self, is_open: bool) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that takes too long.
+    pub fn wait_open_everywhere(&self, is_open: bool) -> Result<()> {
         (0..NODES).try_for_each(|index| self.wait_open(index, is_open))
     }
 
     /// Waits for a log line of a node that contains all of `parts`.
-    pub(super) fn logged(&self, index: usize, parts: &[&str]) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that takes too long.
+    pub fn logged(&self, index: usize, parts: &[&str]) -> Result<String> {
         let knockd = &self.nodes[index].knockd;
         knockd.wait_for(|line| parts.iter().all(|part| line.contains(part)), SOON)
     }
 
     /// Runs the real client for door `ssh` of the service.
-    pub(super) fn knock(&self, options: &[&str]) -> Result<Output> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be started.
+    pub fn knock(&self, options: &[&str]) -> Result<Output> {
         let mut knock = self.net.client.command(program("knock")?);
         knock.args([
             "--client",
@@ -246,12 +304,20 @@ impl<'n> Stage<'n> {
     }
 
     /// A datagram of the laptop, made now.
-    pub(super) fn datagram() -> Result<[u8; DATAGRAM_LEN]> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it cannot be made.
+    pub fn datagram() -> Result<[u8; DATAGRAM_LEN]> {
         seal_datagram(&laptop()?, &datagram_request("ssh", CLIENT.into())?)
     }
 
     /// Sends a datagram to the service, from the address that it is made for.
-    pub(super) fn send(&self, bytes: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel refuses an operation.
+    pub fn send(&self, bytes: &[u8]) -> Result<()> {
         let socket = self.net.client.run(|| {
             let socket = std::net::UdpSocket::bind((CLIENT, 0))?;
             Ok(socket)
@@ -312,7 +378,7 @@ fn init(net: &Net, cluster: &Cluster<'_>, files: &Files) -> Result<()> {
     Ok(())
 }
 
-fn start(namespace: &knock_tests::netns::Namespace, files: &Files) -> Result<Running> {
+fn start(namespace: &Namespace, files: &Files) -> Result<Running> {
     let mut command = namespace.command(program("knockd")?);
     command.args(["--log", "debug", "--config"]);
     command.arg(files.path("knockd.toml"));

@@ -1,0 +1,4 @@
+//! A fleet in namespaces: its networks, and three nodes on three servers of NATS.
+
+pub mod net;
+pub mod stage;
