@@ -18,6 +18,7 @@ mod live;
 mod names;
 mod nodes;
 mod pending;
+mod rare;
 mod record;
 
 use std::{collections::HashSet, os::fd::OwnedFd, time::Duration};
@@ -44,12 +45,16 @@ use self::{
     names::Names,
     nodes::{ConfigDigest, Heard, Nodes},
     pending::{Pending, PendingClaim},
+    rare::Rare,
     record::{Claim, Kind},
 };
 use crate::state::AcceptedKnock;
 
 /// A difference of clocks that is worth a warning: leases end wrong by as much.
 const CLOCK_WARNING: Duration = Duration::from_secs(2);
+
+/// The time after which what the engine has not taken is claimed again, if nothing waits for it.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the listener has to do.
 #[derive(Debug)]
@@ -108,6 +113,11 @@ pub(crate) struct Fleet {
     asks: bool,
     /// Claims that were read and are of no node of the fleet, or beyond its clock.
     invalid: u64,
+    /// Whoever controls the engine must not fill the log.
+    warned_invalid: Rare,
+    warned_clock: Rare,
+    /// When what was not taken is claimed again.
+    claim_again: Option<Duration>,
 }
 
 impl Fleet {
@@ -136,6 +146,9 @@ impl Fleet {
             last_beat: Duration::ZERO,
             asks: true,
             invalid: 0,
+            warned_invalid: Rare::default(),
+            warned_clock: Rare::default(),
+            claim_again: None,
         }
     }
 
@@ -154,6 +167,7 @@ impl Fleet {
     }
 
     /// Uses the channel to a fleet process that was started. It sends the stream from its beginning.
+    /// What was revoked stays so: the engine may not be reached, or withhold it.
     ///
     /// # Errors
     ///
@@ -162,7 +176,6 @@ impl Fleet {
         self.channel = Some(Channel::open(socket)?);
         self.is_current = false;
         self.live = Live::default();
-        self.revoked.clear();
         Ok(())
     }
 
@@ -181,7 +194,7 @@ impl Fleet {
     /// When [`Self::wake`] has to be called.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let beat = self.channel.as_ref().map(|_| self.next_beat);
-        [self.pending.next_deadline(), beat]
+        [self.pending.next_deadline(), beat, self.claim_again]
             .into_iter()
             .flatten()
             .min()
@@ -257,6 +270,11 @@ impl Fleet {
                 .is_some_and(|fingerprint| self.revoked.contains(&fingerprint))
     }
 
+    /// Whether an accepted knock asks for a door with a key that is revoked by now.
+    fn is_revoked_now(&self, knock: &AcceptedKnock) -> bool {
+        matches!(&knock.request, Request::Open(open) if self.is_revoked(open.client))
+    }
+
     /// Handles what the fleet process reports.
     pub(crate) fn handle(&mut self, report: Report, now: Now, effects: &mut Vec<Effect>) {
         match report {
@@ -278,6 +296,7 @@ impl Fleet {
             Report::Outcome { id, outcome } => {
                 if let Outcome::Unknown { reason } = outcome {
                     self.pending.note(&id, reason);
+                    self.claim_later(now);
                 }
             }
             Report::Beat { node, text } => {
@@ -300,7 +319,14 @@ impl Fleet {
             self.beat(now);
         }
         while let Some(id) = self.pending.due(now.monotonic) {
-            self.give_up(&id, effects);
+            self.give_up(&id, now, effects);
+        }
+        if self
+            .claim_again
+            .take_if(|due| *due <= now.monotonic)
+            .is_some()
+        {
+            self.submit_unclaimed();
         }
     }
 
@@ -372,6 +398,7 @@ impl Fleet {
         match self.when_unreachable {
             // A door that closes is safe.
             _ if matches!(knock.request, Request::Withdraw(_)) => true,
+            _ if self.is_revoked_now(knock) => false,
             WhenUnreachable::Refuse => false,
             WhenUnreachable::Bound => knock.is_bound,
             WhenUnreachable::Local => true,
@@ -461,8 +488,25 @@ impl Fleet {
         }
     }
 
+    /// Orders what nothing waits for again. What was claimed by then is refused by the engine, and read.
+    fn submit_unclaimed(&self) {
+        // After the next connection all of it is ordered.
+        if matches!(self.link, Link::Connected { .. }) {
+            for (id, record) in self.pending.unclaimed_records() {
+                self.send(Order::Claim { id, record });
+            }
+        }
+    }
+
+    /// Plans to order again what has taken effect here and was not taken by the engine.
+    fn claim_later(&mut self, now: Now) {
+        if self.pending.unclaimed() > 0 {
+            self.claim_again.get_or_insert(now.monotonic + CLAIM_AGAIN);
+        }
+    }
+
     /// Handles that a claim was not read in time.
-    fn give_up(&mut self, id: &ClaimId, effects: &mut Vec<Effect>) {
+    fn give_up(&mut self, id: &ClaimId, now: Now, effects: &mut Vec<Effect>) {
         let Some(entry) = self.pending.remove(id) else {
             return;
         };
@@ -476,6 +520,7 @@ impl Fleet {
                 effects.push(Effect::Accept(*knock));
                 let opened = PendingClaim::new(entry.claim, entry.record, Waiting::Opened);
                 self.pending.keep(*id, opened);
+                self.claim_later(now);
             }
             Waiting::Knock(knock) => {
                 effects.push(Effect::Refuse(*knock, Reason::Unreachable, reason));
@@ -491,13 +536,18 @@ impl Fleet {
     /// Handles a claim of the stream.
     fn read(&mut self, id: ClaimId, record: &Record, now: Now, effects: &mut Vec<Effect>) {
         let claim = Claim::read(&self.keys, id, record);
-        let claim = claim.filter(|claim| !self.is_beyond_clock(claim, now));
+        if claim.is_some_and(|claim| self.is_beyond_clock(&claim, now)) {
+            self.invalid += 1;
+            return;
+        }
         let Some(claim) = claim else {
             self.invalid += 1;
-            warn!(
-                "a claim that no node of the fleet has made is ignored ({} so far)",
-                self.invalid
-            );
+            if self.warned_invalid.is_due(now.monotonic) {
+                warn!(
+                    "a claim that no node of the fleet has made is ignored ({} so far)",
+                    self.invalid
+                );
+            }
             return;
         };
         let is_fresh = now.unix_ms.saturating_sub(claim.made_at) <= ms(self.max_skew);
@@ -522,15 +572,17 @@ impl Fleet {
         }
     }
 
-    fn is_beyond_clock(&self, claim: &Claim, now: Now) -> bool {
+    fn is_beyond_clock(&mut self, claim: &Claim, now: Now) -> bool {
         let ahead = Duration::from_millis(claim.accepted_at.saturating_sub(now.unix_ms));
-        if ahead > CLOCK_WARNING {
+        let is_beyond = ahead > self.max_skew;
+        if ahead > CLOCK_WARNING && self.warned_clock.is_due(now.monotonic) {
             warn!(
-                "a claim was made {} s in the future: compare the clocks of the nodes (`knockd fleet status`)",
-                ahead.as_secs()
+                "a claim was made {} s in the future{}: compare the clocks of the nodes (`knockd fleet status`)",
+                ahead.as_secs(),
+                if is_beyond { " and is ignored" } else { "" }
             );
         }
-        ahead > self.max_skew
+        is_beyond
     }
 
     /// Notes what `claim` changes, for a later start.
@@ -549,6 +601,11 @@ impl Fleet {
     /// Carries out what was claimed here.
     fn carry_out(&mut self, claim: &Claim, waiting: Waiting, now: Now, effects: &mut Vec<Effect>) {
         match waiting {
+            // Revoked between the knock and its claim, or not read yet when it was accepted.
+            Waiting::Knock(knock) if self.is_revoked_now(&knock) => {
+                let detail = "the fleet has revoked this client's key".to_owned();
+                effects.push(Effect::Refuse(*knock, Reason::Revoked, detail));
+            }
             Waiting::Knock(mut knock) => {
                 if let Request::Open(open) = &mut knock.request {
                     match left(claim.until(), now) {
