@@ -209,6 +209,7 @@ impl Listener {
     fn refuse_claimed(&mut self, knock: &AcceptedKnock, reason: Reason, detail: String) {
         *match reason {
             Reason::Unreachable => &mut self.counters.refused_unreachable,
+            Reason::Revoked => &mut self.counters.refused_revoked,
             _ => &mut self.counters.refused_replayed,
         } += 1;
         let client = self.client_of(&knock.request);

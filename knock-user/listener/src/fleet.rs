@@ -19,6 +19,7 @@ mod live;
 mod names;
 mod nodes;
 mod pending;
+mod rare;
 mod reading;
 mod record;
 
@@ -46,12 +47,16 @@ use self::{
     names::Names,
     nodes::{ConfigDigest, Heard, Nodes},
     pending::{Pending, PendingClaim},
+    rare::Rare,
     record::{Claim, Kind},
 };
 use crate::accepted::AcceptedKnock;
 
 /// A difference of clocks that is worth a warning: leases end wrong by as much.
 const CLOCK_WARNING: Duration = Duration::from_secs(2);
+
+/// The time after which what the engine has not taken is claimed again, if nothing waits for it.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the listener has to do.
 #[derive(Debug)]
@@ -110,27 +115,11 @@ pub(crate) struct Fleet {
     asks: bool,
     /// Claims that were read and are of no node of the fleet, or beyond its clock.
     invalid: u64,
-    warnings: Warnings,
-}
-
-/// How often the log may repeat what an engine can cause at any rate.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Limits such warnings.
-#[derive(Debug, Default)]
-struct Warnings {
-    next: Duration,
-}
-
-impl Warnings {
-    /// Whether one may be logged now.
-    fn may_warn(&mut self, now: Now) -> bool {
-        let may = now.monotonic >= self.next;
-        if may {
-            self.next = now.monotonic + WARNING_INTERVAL;
-        }
-        may
-    }
+    /// Whoever controls the engine must not fill the log.
+    warned_invalid: Rare,
+    warned_clock: Rare,
+    /// When what was not taken is claimed again.
+    claim_again: Option<Duration>,
 }
 
 impl Fleet {
@@ -159,7 +148,9 @@ impl Fleet {
             last_beat: Duration::ZERO,
             asks: true,
             invalid: 0,
-            warnings: Warnings::default(),
+            warned_invalid: Rare::default(),
+            warned_clock: Rare::default(),
+            claim_again: None,
         }
     }
 
@@ -178,6 +169,7 @@ impl Fleet {
     }
 
     /// Uses the channel to a fleet process that was started. It sends the stream from its beginning.
+    /// What was revoked stays so: the engine may not be reached, or withhold it.
     ///
     /// # Errors
     ///
@@ -186,7 +178,6 @@ impl Fleet {
         self.channel = Some(Channel::open(socket)?);
         self.is_current = false;
         self.live = Live::default();
-        self.revoked.clear();
         Ok(())
     }
 
@@ -205,7 +196,7 @@ impl Fleet {
     /// When [`Self::wake`] has to be called.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let beat = self.channel.as_ref().map(|_| self.next_beat);
-        [self.pending.next_deadline(), beat]
+        [self.pending.next_deadline(), beat, self.claim_again]
             .into_iter()
             .flatten()
             .min()
@@ -290,6 +281,11 @@ impl Fleet {
                 .is_some_and(|fingerprint| self.revoked.contains(&fingerprint))
     }
 
+    /// Whether an accepted knock asks for a door with a key that is revoked by now.
+    fn is_revoked_now(&self, knock: &AcceptedKnock) -> bool {
+        matches!(&knock.request, Request::Open(open) if self.is_revoked(open.client))
+    }
+
     /// Handles what the fleet process reports.
     pub(crate) fn handle(&mut self, report: Report, now: Now, effects: &mut Vec<Effect>) {
         match report {
@@ -311,6 +307,7 @@ impl Fleet {
             Report::Outcome { id, outcome } => {
                 if let Outcome::Unknown { reason } = outcome {
                     self.pending.note(&id, reason);
+                    self.claim_later(now);
                 }
             }
             Report::Beat { node, text } => {
@@ -333,7 +330,14 @@ impl Fleet {
             self.beat(now);
         }
         while let Some(id) = self.pending.due(now.monotonic) {
-            self.give_up(&id, effects);
+            self.give_up(&id, now, effects);
+        }
+        if self
+            .claim_again
+            .take_if(|due| *due <= now.monotonic)
+            .is_some()
+        {
+            self.submit_unclaimed();
         }
     }
 
@@ -405,6 +409,7 @@ impl Fleet {
         match self.when_unreachable {
             // A door that closes is safe.
             _ if matches!(knock.request, Request::Withdraw(_)) => true,
+            _ if self.is_revoked_now(knock) => false,
             WhenUnreachable::Refuse => false,
             WhenUnreachable::Bound => knock.is_bound,
             WhenUnreachable::Local => true,
@@ -494,8 +499,25 @@ impl Fleet {
         }
     }
 
+    /// Orders what nothing waits for again. What was claimed by then is refused by the engine, and read.
+    fn submit_unclaimed(&self) {
+        // After the next connection all of it is ordered.
+        if matches!(self.link, Link::Connected { .. }) {
+            for (id, record) in self.pending.unclaimed_records() {
+                self.send(Order::Claim { id, record });
+            }
+        }
+    }
+
+    /// Plans to order again what has taken effect here and was not taken by the engine.
+    fn claim_later(&mut self, now: Now) {
+        if self.pending.unclaimed() > 0 {
+            self.claim_again.get_or_insert(now.monotonic + CLAIM_AGAIN);
+        }
+    }
+
     /// Handles that a claim was not read in time.
-    fn give_up(&mut self, id: &ClaimId, effects: &mut Vec<Effect>) {
+    fn give_up(&mut self, id: &ClaimId, now: Now, effects: &mut Vec<Effect>) {
         let Some(entry) = self.pending.remove(id) else {
             return;
         };
@@ -509,6 +531,7 @@ impl Fleet {
                 effects.push(Effect::Accept(*knock));
                 let opened = PendingClaim::new(entry.claim, entry.record, Waiting::Opened);
                 self.pending.keep(*id, opened);
+                self.claim_later(now);
             }
             Waiting::Knock(knock) => {
                 effects.push(Effect::Refuse(*knock, Reason::Unreachable, reason));

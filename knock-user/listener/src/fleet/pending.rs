@@ -125,6 +125,12 @@ impl Pending {
         None
     }
 
+    /// Those that nothing waits for.
+    pub(super) fn unclaimed_records(&self) -> impl Iterator<Item = (ClaimId, Record)> {
+        let unclaimed = self.claims.iter().filter(|(_, entry)| !entry.waits());
+        unclaimed.map(|(id, entry)| (*id, entry.record))
+    }
+
     pub(super) fn records(&self) -> impl Iterator<Item = (ClaimId, Record)> {
         self.claims.iter().map(|(id, entry)| (*id, entry.record))
     }

@@ -28,12 +28,15 @@ impl Fleet {
         effects: &mut Vec<Effect>,
     ) {
         let claim = Claim::read(&self.keys, id, record);
-        let claim = claim.filter(|claim| !self.is_beyond_clock(claim, now));
+        if claim.is_some_and(|claim| self.is_beyond_clock(&claim, now)) {
+            self.invalid += 1;
+            return;
+        }
         let Some(claim) = claim else {
             self.invalid += 1;
-            if self.warnings.may_warn(now) {
+            if self.warned_invalid.is_due(now.monotonic) {
                 warn!(
-                    "claims are ignored that no node of the fleet has made, or one whose clock is far ahead ({} so far)",
+                    "a claim that no node of the fleet has made is ignored ({} so far)",
                     self.invalid
                 );
             }
@@ -68,13 +71,15 @@ impl Fleet {
 
     fn is_beyond_clock(&mut self, claim: &Claim, now: Now) -> bool {
         let ahead = Duration::from_millis(claim.accepted_at.saturating_sub(now.unix_ms));
-        if ahead > CLOCK_WARNING && self.warnings.may_warn(now) {
+        let is_beyond = ahead > self.max_skew;
+        if ahead > CLOCK_WARNING && self.warned_clock.is_due(now.monotonic) {
             warn!(
-                "a claim was made {} s in the future: compare the clocks of the nodes (`knockd fleet status`)",
-                ahead.as_secs()
+                "a claim was made {} s in the future{}: compare the clocks of the nodes (`knockd fleet status`)",
+                ahead.as_secs(),
+                if is_beyond { " and is ignored" } else { "" }
             );
         }
-        ahead > self.max_skew
+        is_beyond
     }
 
     /// Notes what `claim` changes, for a later start.
@@ -93,6 +98,11 @@ impl Fleet {
     /// Carries out what was claimed here.
     fn carry_out(&mut self, claim: &Claim, waiting: Waiting, now: Now, effects: &mut Vec<Effect>) {
         match waiting {
+            // Revoked between the knock and its claim, or not read yet when it was accepted.
+            Waiting::Knock(knock) if self.is_revoked_now(&knock) => {
+                let detail = "the fleet has revoked this client's key".to_owned();
+                effects.push(Effect::Refuse(*knock, Reason::Revoked, detail));
+            }
             Waiting::Knock(mut knock) => {
                 if let Request::Open(open) = &mut knock.request {
                     match left(claim.until(), now) {

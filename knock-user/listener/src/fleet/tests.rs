@@ -433,6 +433,67 @@ fn a_revoked_key_is_refused_everywhere_until_the_client_has_another() {
     assert!(two.fleet.status(at(1)).revoked.is_empty());
 }
 
+/// `two` has read that `one` has revoked the key of the laptop.
+fn revoked_by(one: &mut Node, two: &mut Node) {
+    let (command, _answer) = one.command();
+    one.fleet.revoke("laptop", command, at(0), &mut Vec::new());
+    let claim = one.fleet.pending.records().next().unwrap();
+    two.read(claim, at(0));
+}
+
+#[test]
+fn a_knock_that_was_accepted_before_its_key_was_revoked_opens_nothing_afterwards() {
+    for choice in [WhenUnreachable::Refuse, WhenUnreachable::Local] {
+        let mut one = Node::new("edge1", 1, choice);
+        let mut two = Node::new("edge2", 5, choice);
+        let (_, read_later) = two.claim(two.knock(1, 0, true), at(0));
+        let (_, never_read) = two.claim(two.knock(2, 0, true), at(0));
+        revoked_by(&mut one, &mut two);
+        assert_eq!(refused(&two.read(read_later, at(0))), Reason::Revoked);
+        assert_eq!(refused(&two.wake(at(1))), Reason::Unreachable);
+        assert!(
+            two.read(never_read, at(2))
+                .iter()
+                .all(|effect| matches!(effect, Effect::Remember(..)))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_stays_so_when_the_fleet_process_starts_again() {
+    let mut one = Node::new("edge1", 1, WhenUnreachable::Refuse);
+    let mut two = Node::new("edge2", 5, WhenUnreachable::Refuse);
+    revoked_by(&mut one, &mut two);
+    let (listener, _fleet) = tokio_seqpacket::UnixSeqpacket::pair().unwrap();
+    two.fleet.connect(listener.into()).unwrap();
+    assert!(two.fleet.is_revoked(5));
+}
+
+#[test]
+fn what_took_effect_here_is_claimed_until_it_is_read() {
+    let mut node = Node::new("edge1", 1, WhenUnreachable::Local);
+    let (_, (id, record)) = node.claim(node.knock(1, 0, true), at(0));
+    let unknown = || {
+        let reason = "no server leads the stream".into();
+        let outcome = knockd_ipc::fleet::Outcome::Unknown { reason };
+        Report::Outcome { id, outcome }
+    };
+    // The knock still waits: it is given up, or read.
+    node.report(unknown(), at(0));
+    assert_eq!(node.fleet.claim_again, None);
+    accepted(&node.wake(at(1)));
+    for second in [2, 3] {
+        assert_eq!(node.fleet.next_deadline(), Some(at(second).monotonic));
+        assert!(node.wake(at(second)).is_empty());
+        assert_eq!(node.fleet.next_deadline(), None);
+        node.report(unknown(), at(second));
+    }
+    node.read((id, record), at(4));
+    node.wake(at(5));
+    node.report(unknown(), at(5));
+    assert_eq!(node.fleet.next_deadline(), None);
+}
+
 #[test]
 fn what_the_engine_makes_up_has_no_effect() {
     let mut one = Node::new("edge1", 1, WhenUnreachable::Refuse);
