@@ -5,8 +5,8 @@ use knock_common::protocol::{
     syn::SynSecret,
 };
 use knockd_ipc::{
-    fleet::{Hex, Record},
-    request::{ExpelClient, MirrorDoor, OpenDoor},
+    fleet::{ClaimId, Hex, Record},
+    request::{ExpelClient, MirrorDoor, OpenDoor, WithdrawDoor},
 };
 use knockd_types::{
     conditions::Conditions,
