@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     process::Output,
     thread,
@@ -9,7 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use knock_common::datagram::DATAGRAM_LEN;
+use knock_common::{
+    datagram::DATAGRAM_LEN,
+    protocol::{
+        datagram::{Beneficiary, Request},
+        lease::RequestedLease,
+    },
+};
 use knock_tests::{
     nats::{ADMINISTRATOR, Cluster, SERVER_NAME},
     process::{Running, Signal},
@@ -21,13 +28,13 @@ use knock_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS};
+use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS, uplink_address};
 
 /// The name of the stream of claims.
-const STREAM: &str = "KNOCK_CLAIMS";
+pub(super) const STREAM: &str = "KNOCK_CLAIMS";
 
 /// The key that all nodes have.
-const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+pub(super) const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 /// A node. `{extra}` is replaced by further keys of `[fleet]`.
 const CONFIGURATION: &str = r#"
@@ -43,6 +50,8 @@ port = 62201
 [limits]
 events_per_second = 1000
 event_burst = 1000
+# A client can have a quarter of them open at one door.
+open_doors = 16384
 
 [gate]
 protect = ["tcp/22"]
@@ -92,10 +101,15 @@ impl<'n> Stage<'n> {
 
     /// The same with further keys of `[fleet]`.
     pub(super) fn with(net: &'n Net, extra: &str) -> Result<Self> {
+        Self::with_each(net, [extra; NODES])
+    }
+
+    /// The same with further keys of each node.
+    pub(super) fn with_each(net: &'n Net, extra: [&str; NODES]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let cluster = Cluster::start(folder.path(), &net.seats())?;
         let files: Vec<_> = (0..NODES)
-            .map(|index| files(&cluster, index, extra))
+            .map(|index| files(&cluster, index, extra[index]))
             .collect::<Result<_>>()?;
         init(net, &cluster, &files[0])?;
         let nodes = files.into_iter().zip(&net.nodes).map(|(files, namespace)| {
@@ -121,10 +135,30 @@ impl<'n> Stage<'n> {
 
     /// Starts the daemon of a node again after it was killed, and waits until it has read the stream.
     pub(super) fn restart(&mut self, index: usize) -> Result<()> {
+        self.start_again(index)?;
+        self.wait(index, "is current", |fleet| fleet["current"] == true)
+    }
+
+    /// The same without waiting for the stream.
+    pub(super) fn start_again(&mut self, index: usize) -> Result<()> {
         let node = &self.nodes[index];
         let knockd = start(&self.net.nodes[index], &node.files)?;
         self.nodes[index].knockd = knockd;
-        self.wait(index, "is current", |fleet| fleet["current"] == true)
+        Ok(())
+    }
+
+    /// Waits until a node has lost the engine.
+    pub(super) fn wait_lost(&self, index: usize) -> Result<()> {
+        self.wait(index, "the loss is noticed", |fleet| {
+            fleet["connected"].is_null()
+        })
+    }
+
+    /// Waits until a node is connected to the engine.
+    pub(super) fn wait_connected(&self, index: usize) -> Result<()> {
+        self.wait(index, "the connection", |fleet| {
+            fleet["connected"].is_string()
+        })
     }
 
     /// Kills the daemon of a node, which has no time to do anything.
@@ -154,7 +188,7 @@ impl<'n> Stage<'n> {
         Ok(command.output()?)
     }
 
-    fn json(&self, index: usize, arguments: &[&str]) -> Result<Value> {
+    pub(super) fn json(&self, index: usize, arguments: &[&str]) -> Result<Value> {
         let output = self.knockd(index, &[arguments, &["--json"]].concat())?;
         ensure!(output.status.success(), "{output:?}");
         Ok(serde_json::from_slice(&output.stdout)?)
@@ -205,18 +239,34 @@ impl<'n> Stage<'n> {
 
     /// Waits until door `ssh` of a node is open for the client, or is not.
     pub(super) fn wait_open(&self, index: usize, is_open: bool) -> Result<()> {
-        let client = CLIENT.to_string();
+        self.wait_for(index, CLIENT, is_open)
+    }
+
+    /// Waits until door `ssh` of a node is open for an address, or is not.
+    pub(super) fn wait_for(&self, index: usize, address: Ipv4Addr, is_open: bool) -> Result<()> {
+        let address = address.to_string();
+        self.wait_doors(index, |open| open.contains(&address) == is_open)
+    }
+
+    /// Waits until door `ssh` of a node is open for so many addresses.
+    pub(super) fn wait_count(&self, index: usize, count: usize) -> Result<()> {
+        self.wait_doors(index, |open| open.len() == count)
+    }
+
+    fn wait_doors(&self, index: usize, wanted: impl Fn(&[String]) -> bool) -> Result<()> {
         let deadline = Instant::now() + SOON;
-        while self.open(index)?.contains(&client) != is_open {
+        loop {
+            let open = self.open(index)?;
+            if wanted(&open) {
+                return Ok(());
+            }
             ensure!(
                 Instant::now() < deadline,
-                "node {index}: the door stays {}\n{:?}",
-                if is_open { "closed" } else { "open" },
+                "node {index}: the door stays open for {open:?}\n{:?}",
                 self.nodes[index].knockd.lines()
             );
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Waits until door `ssh` is open for the client on every node, or on none.
@@ -250,13 +300,44 @@ impl<'n> Stage<'n> {
         seal_datagram(&laptop()?, &datagram_request("ssh", CLIENT.into())?)
     }
 
+    /// The same of another address, for so long.
+    pub(super) fn datagram_for(address: Ipv4Addr, lease: Duration) -> Result<[u8; DATAGRAM_LEN]> {
+        Self::changed(|request| {
+            request.beneficiary = Beneficiary::Bound(address.into());
+            request.lease = RequestedLease::of(lease)?;
+            Ok(())
+        })
+    }
+
+    /// The same with another content.
+    pub(super) fn changed(
+        change: impl FnOnce(&mut Request) -> Result<()>,
+    ) -> Result<[u8; DATAGRAM_LEN]> {
+        let mut request = datagram_request("ssh", CLIENT.into())?;
+        change(&mut request)?;
+        seal_datagram(&laptop()?, &request)
+    }
+
     /// Sends a datagram to the service, from the address that it is made for.
     pub(super) fn send(&self, bytes: &[u8]) -> Result<()> {
-        let socket = self.net.client.run(|| {
-            let socket = std::net::UdpSocket::bind((CLIENT, 0))?;
-            Ok(socket)
-        })?;
-        socket.send_to(bytes, (SERVICE, DATAGRAM_PORT))?;
+        self.send_from(CLIENT, SERVICE.into(), bytes)
+    }
+
+    /// Sends a datagram to one node, whichever the router would choose.
+    pub(super) fn send_to(&self, index: usize, bytes: &[u8]) -> Result<()> {
+        self.send_from(CLIENT, uplink_address(index), bytes)
+    }
+
+    /// Opens the door at one node for an address, which is one of [`CROWD`](super::net::CROWD).
+    pub(super) fn open_for(&self, index: usize, address: Ipv4Addr, lease: Duration) -> Result<()> {
+        let datagram = Self::datagram_for(address, lease)?;
+        self.send_from(address, uplink_address(index), &datagram)
+    }
+
+    /// Sends a datagram from one of the client's addresses.
+    pub(super) fn send_from(&self, source: Ipv4Addr, to: IpAddr, bytes: &[u8]) -> Result<()> {
+        let socket = self.net.client.run(|| Ok(UdpSocket::bind((source, 0))?))?;
+        socket.send_to(bytes, (to, DATAGRAM_PORT))?;
         Ok(())
     }
 }
@@ -289,7 +370,7 @@ fn files(cluster: &Cluster<'_>, index: usize, extra: &str) -> Result<Files> {
     Ok(files)
 }
 
-fn write(files: &Files, name: &str, content: &[u8]) -> Result<()> {
+pub(super) fn write(files: &Files, name: &str, content: &[u8]) -> Result<()> {
     let path = files.path(name);
     fs::write(&path, content)?;
     Ok(fs::set_permissions(
