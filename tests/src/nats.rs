@@ -5,11 +5,12 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -154,6 +155,31 @@ impl<'n> Cluster<'n> {
         server.is_stopped = false;
         // Dropping it kills it, and waits for its end.
         server.running.take().context("the server does not run")?;
+        Ok(())
+    }
+
+    /// Kills all servers, each of which finds a copy of its store at its next start that was made
+    /// while it ran.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a server does not run or its store cannot be copied.
+    pub fn cut_power(&mut self) -> Result<()> {
+        for index in 0..self.servers.len() {
+            let store = self.folder(index).join("store");
+            let copy = self.folder(index).join("copy");
+            let status = Command::new("cp")
+                .arg("-a")
+                .args([&store, &copy])
+                .status()?;
+            ensure!(status.success(), "cannot copy {}", store.display());
+        }
+        for index in 0..self.servers.len() {
+            self.kill(index)?;
+            let folder = self.folder(index);
+            fs::remove_dir_all(folder.join("store"))?;
+            fs::rename(folder.join("copy"), folder.join("store"))?;
+        }
         Ok(())
     }
 

@@ -1,15 +1,9 @@
 //! The browsers that the page of the client is tested with, and how many of their knocks open a door.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use knock_tests::browser::Browser;
 
-use crate::{
-    apt, ci,
-    executables::build_all,
-    privilege::as_root,
-    setup,
-    workspace::{Workspace, run},
-};
+use crate::{apt, ci, figures, setup, workspace::Workspace};
 
 /// The tests of the page.
 pub(crate) const TARGET: &str = "browsers";
@@ -35,15 +29,5 @@ fn install() -> Result<()> {
 pub(crate) fn measure(workspace: &Workspace) -> Result<()> {
     setup::setup(workspace, None)?;
     install()?;
-    let executables = build_all(workspace)?;
-    let mut tests = executables.iter();
-    let tests = tests.find(|executable| executable.target == TARGET);
-    let tests = tests.context("there are no tests with browsers")?;
-    let mut command = as_root("env")?;
-    command
-        .arg("CI=1")
-        .arg(&tests.path)
-        .args(["--ignored", "--nocapture", "--exact", "figures::the_table"])
-        .current_dir(&tests.folder);
-    run(&mut command)
+    figures::print(workspace, TARGET)
 }

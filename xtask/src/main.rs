@@ -4,9 +4,9 @@
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
 //! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
-//! arrive, `fleet-sizing` simulates large fleets, `api` lists what is public of the crates for
-//! others, `wheel` makes the package for Python, `package` the one for Debian, and `release`
-//! everything that a release consists of.
+//! arrive, `fleet` measures a fleet and `fleet-sizing` simulates large ones, `api` lists what is public of
+//! the crates for others, `wheel` makes the package for Python, `package` the one for Debian, and
+//! `release` everything that a release consists of.
 //! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
@@ -22,6 +22,7 @@ mod demo;
 mod docs;
 mod executables;
 mod fail2ban;
+mod figures;
 mod firewalls;
 mod fuzz;
 mod imports;
@@ -109,6 +110,8 @@ enum Task {
     Browsers,
     /// Simulate fleets of several sizes, and print what each asks of its engine and its nodes
     FleetSizing,
+    /// Measure a fleet of three nodes on three servers, and print the figures
+    Fleet,
     /// Boot knockd on other kernels in qemu, and check it there
     Vm(vm::Choice),
 }
@@ -162,6 +165,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Wheel => wheel::build(&workspace),
         Task::Browsers => browsers::measure(&workspace),
         Task::FleetSizing => sizing::print(),
+        Task::Fleet => nats::measure(&workspace),
         Task::Vm(choice) => vm::boot(&workspace, choice),
     }
 }

@@ -3,13 +3,17 @@
 use anyhow::Result;
 
 use crate::{
-    ci,
+    ci, figures,
     python::{self, Programs},
+    setup,
     workspace::Workspace,
 };
 
 /// The tests that need it.
-pub(crate) const TARGETS: [&str; 2] = ["engine", "fleet"];
+pub(crate) const TARGETS: [&str; 2] = ["engine", FLEET];
+
+/// Those with nodes.
+const FLEET: &str = "fleet";
 
 /// In the folder `nats` of the tools, where the tests look for it.
 const NATS: Programs = Programs {
@@ -26,4 +30,11 @@ const NATS: Programs = Programs {
 pub(crate) fn provide(workspace: &Workspace) -> Result<bool> {
     let installed = python::install(workspace, &NATS);
     Ok(ci::or_skip("a fleet on servers of NATS", installed)?.is_some())
+}
+
+/// Measures a fleet, and prints the table that docs/howto/fleet.md has.
+pub(crate) fn measure(workspace: &Workspace) -> Result<()> {
+    setup::setup(workspace, None)?;
+    python::install(workspace, &NATS)?;
+    figures::print(workspace, FLEET)
 }

@@ -18,6 +18,9 @@ pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// A second address of the client, which the gate trusts.
 pub const WITNESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 
+/// Further addresses of the client, for what one address does not do as often.
+pub const CROWD: &str = "10.16.0.0/12";
+
 /// The interface of a node towards the router.
 pub const UPLINK: &str = "up0";
 
@@ -99,6 +102,7 @@ impl Net {
         }
         self.client.ip("link set eth0 up")?;
         self.client.ip("route add default via 192.0.2.1")?;
+        self.client.ip(&format!("route add local {CROWD} dev lo"))?;
         Ok(())
     }
 
@@ -209,6 +213,12 @@ impl Parameters for Namespace {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         self.run(|| std::fs::write(&path, value.to_string()).context(name.to_owned()))
     }
+}
+
+/// The address of a node that no other node has.
+pub fn uplink_address(index: usize) -> IpAddr {
+    let text = format!("10.8.{index}.2");
+    text.parse().unwrap_or_else(|_| panic!("{text}"))
 }
 
 fn server_address(index: usize) -> IpAddr {

@@ -2,12 +2,25 @@
 
 use std::{
     fs,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     process::Output,
     thread,
     time::{Duration, Instant},
 };
 
+use anyhow::{Context as _, Result, ensure};
+use knock_common::{
+    datagram::DATAGRAM_LEN,
+    protocol::{
+        datagram::{Beneficiary, Request},
+        lease::RequestedLease,
+    },
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS, uplink_address};
 use crate::{
     nats::{ADMINISTRATOR, Cluster, SERVER_NAME},
     netns::Namespace,
@@ -17,18 +30,12 @@ use crate::{
     },
     service::Greeter,
 };
-use anyhow::{Context as _, Result, ensure};
-use knock_common::datagram::DATAGRAM_LEN;
-use serde_json::Value;
-use tempfile::TempDir;
-
-use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS};
 
 /// The name of the stream of claims.
-const STREAM: &str = "KNOCK_CLAIMS";
+pub const STREAM: &str = "KNOCK_CLAIMS";
 
 /// The key that all nodes have.
-const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+pub const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
 /// A node. `{extra}` is replaced by further keys of `[fleet]`.
 const CONFIGURATION: &str = r#"
@@ -44,6 +51,8 @@ port = 62201
 [limits]
 events_per_second = 1000
 event_burst = 1000
+# A client can have a quarter of them open at one door.
+open_doors = 16384
 
 [gate]
 protect = ["tcp/22"]
@@ -105,12 +114,21 @@ impl<'n> Stage<'n> {
     ///
     /// # Errors
     ///
-    /// Returns an error if a program does not start, or a node is not connected in time.
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
     pub fn with(net: &'n Net, extra: &str) -> Result<Self> {
+        Self::with_each(net, [extra; NODES])
+    }
+
+    /// The same with further keys of each node.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn with_each(net: &'n Net, extra: [&str; NODES]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let cluster = Cluster::start(folder.path(), &net.seats())?;
         let files: Vec<_> = (0..NODES)
-            .map(|index| files(&cluster, index, extra))
+            .map(|index| files(&cluster, index, extra[index]))
             .collect::<Result<_>>()?;
         init(net, &cluster, &files[0])?;
         let nodes = files.into_iter().zip(&net.nodes).map(|(files, namespace)| {
@@ -138,12 +156,44 @@ impl<'n> Stage<'n> {
     ///
     /// # Errors
     ///
-    /// Returns an error if it does not start, or has not read the stream in time.
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
     pub fn restart(&mut self, index: usize) -> Result<()> {
+        self.start_again(index)?;
+        self.wait(index, "is current", |fleet| fleet["current"] == true)
+    }
+
+    /// The same without waiting for the stream.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn start_again(&mut self, index: usize) -> Result<()> {
         let node = &self.nodes[index];
         let knockd = start(&self.net.nodes[index], &node.files)?;
         self.nodes[index].knockd = knockd;
-        self.wait(index, "is current", |fleet| fleet["current"] == true)
+        Ok(())
+    }
+
+    /// Waits until a node has lost the engine.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn wait_lost(&self, index: usize) -> Result<()> {
+        self.wait(index, "the loss is noticed", |fleet| {
+            fleet["connected"].is_null()
+        })
+    }
+
+    /// Waits until a node is connected to the engine.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn wait_connected(&self, index: usize) -> Result<()> {
+        self.wait(index, "the connection", |fleet| {
+            fleet["connected"].is_string()
+        })
     }
 
     /// Kills the daemon of a node, which has no time to do anything.
@@ -185,7 +235,12 @@ impl<'n> Stage<'n> {
         Ok(command.output()?)
     }
 
-    fn json(&self, index: usize, arguments: &[&str]) -> Result<Value> {
+    /// What a command of the daemon of a node prints as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses.
+    pub fn json(&self, index: usize, arguments: &[&str]) -> Result<Value> {
         let output = self.knockd(index, &[arguments, &["--json"]].concat())?;
         ensure!(output.status.success(), "{output:?}");
         Ok(serde_json::from_slice(&output.stdout)?)
@@ -249,20 +304,44 @@ impl<'n> Stage<'n> {
     ///
     /// # Errors
     ///
-    /// Returns an error if that takes too long.
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
     pub fn wait_open(&self, index: usize, is_open: bool) -> Result<()> {
-        let client = CLIENT.to_string();
+        self.wait_for(index, CLIENT, is_open)
+    }
+
+    /// Waits until door `ssh` of a node is open for an address, or is not.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn wait_for(&self, index: usize, address: Ipv4Addr, is_open: bool) -> Result<()> {
+        let address = address.to_string();
+        self.wait_doors(index, |open| open.contains(&address) == is_open)
+    }
+
+    /// Waits until door `ssh` of a node is open for so many addresses.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn wait_count(&self, index: usize, count: usize) -> Result<()> {
+        self.wait_doors(index, |open| open.len() == count)
+    }
+
+    fn wait_doors(&self, index: usize, wanted: impl Fn(&[String]) -> bool) -> Result<()> {
         let deadline = Instant::now() + SOON;
-        while self.open(index)?.contains(&client) != is_open {
+        loop {
+            let open = self.open(index)?;
+            if wanted(&open) {
+                return Ok(());
+            }
             ensure!(
                 Instant::now() < deadline,
-                "node {index}: the door stays {}\n{:?}",
-                if is_open { "closed" } else { "open" },
+                "node {index}: the door stays open for {open:?}\n{:?}",
                 self.nodes[index].knockd.lines()
             );
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Waits until door `ssh` is open for the client on every node, or on none.
@@ -312,17 +391,66 @@ impl<'n> Stage<'n> {
         seal_datagram(&laptop()?, &datagram_request("ssh", CLIENT.into())?)
     }
 
+    /// The same of another address, for so long.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn datagram_for(address: Ipv4Addr, lease: Duration) -> Result<[u8; DATAGRAM_LEN]> {
+        Self::changed(|request| {
+            request.beneficiary = Beneficiary::Bound(address.into());
+            request.lease = RequestedLease::of(lease)?;
+            Ok(())
+        })
+    }
+
+    /// The same with another content.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn changed(change: impl FnOnce(&mut Request) -> Result<()>) -> Result<[u8; DATAGRAM_LEN]> {
+        let mut request = datagram_request("ssh", CLIENT.into())?;
+        change(&mut request)?;
+        seal_datagram(&laptop()?, &request)
+    }
+
     /// Sends a datagram to the service, from the address that it is made for.
     ///
     /// # Errors
     ///
-    /// Returns an error if the kernel refuses an operation.
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
     pub fn send(&self, bytes: &[u8]) -> Result<()> {
-        let socket = self.net.client.run(|| {
-            let socket = std::net::UdpSocket::bind((CLIENT, 0))?;
-            Ok(socket)
-        })?;
-        socket.send_to(bytes, (SERVICE, DATAGRAM_PORT))?;
+        self.send_from(CLIENT, SERVICE.into(), bytes)
+    }
+
+    /// Sends a datagram to one node, whichever the router would choose.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn send_to(&self, index: usize, bytes: &[u8]) -> Result<()> {
+        self.send_from(CLIENT, uplink_address(index), bytes)
+    }
+
+    /// Opens the door at one node for an address, which is one of [`CROWD`](super::net::CROWD).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn open_for(&self, index: usize, address: Ipv4Addr, lease: Duration) -> Result<()> {
+        let datagram = Self::datagram_for(address, lease)?;
+        self.send_from(address, uplink_address(index), &datagram)
+    }
+
+    /// Sends a datagram from one of the client's addresses.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the kernel or a program refuses, or if it takes too long.
+    pub fn send_from(&self, source: Ipv4Addr, to: IpAddr, bytes: &[u8]) -> Result<()> {
+        let socket = self.net.client.run(|| Ok(UdpSocket::bind((source, 0))?))?;
+        socket.send_to(bytes, (to, DATAGRAM_PORT))?;
         Ok(())
     }
 }
@@ -355,7 +483,12 @@ fn files(cluster: &Cluster<'_>, index: usize, extra: &str) -> Result<Files> {
     Ok(files)
 }
 
-fn write(files: &Files, name: &str, content: &[u8]) -> Result<()> {
+/// Writes a file of a node that only its owner can read.
+///
+/// # Errors
+///
+/// Returns an error if the kernel or a program refuses.
+pub fn write(files: &Files, name: &str, content: &[u8]) -> Result<()> {
     let path = files.path(name);
     fs::write(&path, content)?;
     Ok(fs::set_permissions(

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod faults;
+mod figures;
+mod hostile;
+mod node;
+mod outage;
 
 use std::time::Duration;
 
@@ -39,8 +43,10 @@ fn a_knock_at_one_node_opens_the_door_of_every_node() {
     assert_figures(&stage, 5);
 }
 
-/// Knocks `count` times in each way, and connects after each knock at whichever node.
-fn assert_figures(stage: &Stage<'_>, count: usize) {
+/// Knocks `count` times in each way, and connects after each knock at whichever node. Returns how
+/// often it was admitted.
+fn assert_figures(stage: &Stage<'_>, count: usize) -> Vec<(Policy, usize)> {
+    let mut figures = Vec::new();
     for (policy, options) in [(Policy::Ports, &["--udp"][..]), (Policy::Source, &[])] {
         stage.net.choose_by(policy).unwrap();
         let mut admitted = 0;
@@ -63,8 +69,10 @@ fn assert_figures(stage: &Stage<'_>, count: usize) {
         );
         // A busy machine may take longer; every door was open in the end.
         assert!(admitted > 0, "no connection was admitted");
+        figures.push((policy, admitted));
     }
     for index in 0..NODES {
         assert_eq!(stage.counter(index, "refused_unreachable").unwrap(), 0);
     }
+    figures
 }

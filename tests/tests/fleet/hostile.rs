@@ -1,0 +1,166 @@
+//! What those can do who reach the engine and have no key of the fleet, and an engine that is full.
+
+use std::{fmt::Write as _, fs, net::Ipv4Addr, time::Duration};
+
+use async_nats::{Client, ConnectOptions, HeaderMap, jetstream};
+use futures_util::StreamExt as _;
+use knock_tests::nats::ADMINISTRATOR;
+
+use super::{
+    needs_fleet,
+    net::Net,
+    stage::{FLEET_KEY, STREAM, Stage, write},
+};
+
+/// What the log says of a record that is authentic for no claim.
+const IGNORED: &str = "a claim that no node of the fleet has made is ignored";
+
+/// The length of a record (docs/architecture/fleet.md).
+const RECORD_LEN: usize = 128;
+
+/// Runs `work` in the network of the first node, with a client of NATS that has the certificate of
+/// `user`.
+fn as_user(stage: &Stage<'_>, user: &str, work: impl AsyncFnOnce(Client) + Send) {
+    let identity = stage.cluster.identity(user).unwrap();
+    let server = format!("tls://{}", stage.cluster.addresses()[0]);
+    let in_namespace = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let options = ConnectOptions::new()
+                .add_root_certificates(identity.authority)
+                .add_client_certificate(identity.certificate, identity.key)
+                .require_tls(true)
+                .ignore_discovered_servers()
+                .custom_inbox_prefix(format!("_INBOX.{user}"));
+            work(options.connect(server).await?).await;
+            Ok(())
+        })
+    };
+    stage.net.nodes[0].run(in_namespace).unwrap();
+}
+
+/// Adds a message to the stream, as a node does. Returns the answer.
+async fn publish(client: &Client, id: &str, payload: Vec<u8>) -> String {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
+    let subject = format!("knock.claim.{id}");
+    let request = async_nats::Request::new()
+        .headers(headers)
+        .payload(payload.into());
+    let answer = client.send_request(subject, request).await.unwrap();
+    String::from_utf8(answer.payload.to_vec()).unwrap()
+}
+
+/// The payloads of all messages of the stream.
+async fn stored(client: &Client) -> Vec<Vec<u8>> {
+    let config = jetstream::consumer::pull::Config {
+        ack_policy: jetstream::consumer::AckPolicy::None,
+        ..Default::default()
+    };
+    let context = jetstream::new(client.clone());
+    let consumer = context.create_consumer_on_stream(config, STREAM).await;
+    let consumer = consumer.unwrap();
+    let count = usize::try_from(consumer.cached_info().num_pending).unwrap();
+    let messages = consumer.stream().messages().await.unwrap();
+    let payloads = messages.take(count);
+    payloads
+        .map(|message| message.unwrap().payload.to_vec())
+        .collect()
+        .await
+}
+
+/// An identity that no claim has.
+fn id(number: u8) -> String {
+    let mut id = String::new();
+    for _ in 0..16 {
+        write!(id, "{number:02x}").unwrap();
+    }
+    id
+}
+
+#[test]
+fn records_of_those_without_the_key_open_nothing_and_hinder_nothing() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::new(&net).unwrap();
+    // The third node has a certificate and another key.
+    let other = FLEET_KEY.replace("AAEC", "AQID");
+    write(&stage.nodes[2].files, "fleet.key", other.as_bytes()).unwrap();
+    stage.kill(2).unwrap();
+    stage.restart(2).unwrap();
+    let [known, foreign, last] = [1, 2, 3].map(|host| Ipv4Addr::new(10, 20, 0, host));
+    for (index, address) in [(0, known), (2, foreign)] {
+        let hour = Duration::from_hours(1);
+        stage.open_for(index, address, hour).unwrap();
+        stage.wait_for(index, address, true).unwrap();
+    }
+    let close = ["fleet", "close", &known.to_string()];
+    assert!(stage.knockd(1, &close).unwrap().status.success());
+    stage.wait_for(0, known, false).unwrap();
+    as_user(&stage, "edge3", async |client: Client| {
+        let records = stored(&client).await;
+        assert_eq!(records.len(), 3);
+        // Authentic ones under other identities, changed ones, invented ones, and what is no record.
+        let changed = records.iter().cloned().map(|mut record| {
+            record[4] ^= 0xff;
+            record
+        });
+        let invented = [vec![0xff; RECORD_LEN], vec![0; RECORD_LEN]];
+        let others = [Vec::new(), vec![1; 4096]];
+        let all = records.iter().cloned().chain(changed).chain(invented);
+        for (number, payload) in (1..).zip(all.chain(others)) {
+            let answer = publish(&client, &id(number), payload).await;
+            assert!(answer.contains("\"seq\""), "{answer}");
+        }
+        let answer = publish(&client, "no-identity", records[0].clone()).await;
+        assert!(answer.contains("\"seq\""), "{answer}");
+    });
+    // What is claimed afterwards is read afterwards.
+    stage.open_for(0, last, Duration::from_hours(1)).unwrap();
+    for index in 0..2 {
+        stage.wait_for(index, last, true).unwrap();
+        assert_eq!(stage.open(index).unwrap(), [last.to_string()]);
+        stage.logged(index, &[IGNORED]).unwrap();
+        let lines = stage.nodes[index].knockd.lines();
+        let warnings = lines.iter().filter(|line| line.text.contains(IGNORED));
+        // The first one was the claim with the other key; the log does not fill.
+        assert!(warnings.count() <= 2, "{lines:?}");
+    }
+    // Nor after the stream is read anew.
+    stage.kill(1).unwrap();
+    fs::remove_dir_all(stage.nodes[1].files.path("state")).unwrap();
+    stage.restart(1).unwrap();
+    stage.wait_count(1, 1).unwrap();
+}
+
+#[test]
+fn an_engine_that_is_full_opens_nothing_and_the_log_says_so() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let stage = Stage::new(&net).unwrap();
+    let address = Ipv4Addr::new(10, 20, 0, 1);
+    let hour = Duration::from_hours(1);
+    stage.open_for(0, address, hour).unwrap();
+    stage.wait_for(1, address, true).unwrap();
+    as_user(&stage, ADMINISTRATOR, async |client: Client| {
+        let ask = async |verb: &str, payload: String| {
+            let subject = format!("$JS.API.STREAM.{verb}.{STREAM}");
+            let answer = client.request(subject, payload.into()).await.unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+            assert!(answer["error"].is_null(), "{answer}");
+            answer
+        };
+        let mut config = ask("INFO", String::new()).await["config"].take();
+        config["max_bytes"] = 300.into();
+        ask("UPDATE", config.to_string()).await;
+    });
+    stage.send_to(1, &Stage::datagram().unwrap()).unwrap();
+    stage
+        .logged(1, &["refused", "reason=unreachable", "the engine is full"])
+        .unwrap();
+    for index in 0..2 {
+        assert_eq!(stage.open(index).unwrap(), [address.to_string()]);
+    }
+}
