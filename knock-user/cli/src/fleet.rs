@@ -16,7 +16,7 @@ use crate::args::ViewArgs;
 pub(crate) enum FleetCommand {
     /// Prepare the engine for the fleet, and make the fleet's key if there is none
     ///
-    /// Reads [fleet] of the configuration, connects to the engine with an administrator's certificate,
+    /// Reads `[fleet]` of the configuration, connects to the engine with an administrator's certificate,
     /// and makes the stream of claims. Run it once, on one node, and give the key file to the others.
     /// Running it again changes nothing.
     Init(Init),
