@@ -119,6 +119,9 @@ pub(crate) struct Fleet {
     /// Whoever controls the engine must not fill the log.
     warned_invalid: Rare,
     warned_clock: Rare,
+    warned_lost: Rare,
+    /// Whether the next connection is logged: the first one, and one after a loss that was logged.
+    tells_connection: bool,
     /// When what was not taken is claimed again.
     claim_again: Option<Duration>,
 }
@@ -151,6 +154,8 @@ impl Fleet {
             invalid: 0,
             warned_invalid: Rare::default(),
             warned_clock: Rare::default(),
+            warned_lost: Rare::default(),
+            tells_connection: true,
             claim_again: None,
         }
     }
@@ -291,14 +296,19 @@ impl Fleet {
     pub(crate) fn handle(&mut self, report: Report, now: Now, effects: &mut Vec<Effect>) {
         match report {
             Report::Connected { version } => {
-                info!("connected to the fleet's engine, NATS {version}");
+                if std::mem::take(&mut self.tells_connection) {
+                    info!("connected to the fleet's engine, NATS {version}");
+                }
                 self.link = Link::Connected { version };
                 self.asks = true;
                 self.next_beat = Duration::ZERO;
                 self.submit_again();
             }
             Report::Lost { reason } => {
-                warn!("the fleet's engine is not reached: {reason}");
+                if self.warned_lost.is_due(now.monotonic) {
+                    warn!("the fleet's engine is not reached: {reason}");
+                    self.tells_connection = true;
+                }
                 self.lose(reason);
             }
             Report::Read { id, record } => self.read(id, &record, now, effects),

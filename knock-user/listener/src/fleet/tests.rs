@@ -545,3 +545,15 @@ fn beats_show_the_nodes_and_only_those_of_the_fleet() {
         (3000, false)
     );
 }
+
+#[test]
+fn an_engine_that_comes_and_goes_does_not_fill_the_log() {
+    let mut node = Node::new("edge1", 1, WhenUnreachable::Refuse);
+    node.lose();
+    assert!(node.fleet.tells_connection);
+    let version = "2.15.1".into();
+    node.report(Report::Connected { version }, at(1));
+    node.lose();
+    assert!(!node.fleet.tells_connection);
+    assert!(node.fleet.status(at(1)).problem.is_some());
+}
