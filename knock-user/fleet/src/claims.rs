@@ -8,7 +8,7 @@ use knockd_ipc::fleet::{ClaimId, Outcome, Record, Report};
 use knockd_types::fleet::Engine;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -21,6 +21,10 @@ const MAX_CLAIMS: usize = 1024;
 
 /// The time between two tries of a claim.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a try may take. A leader that dies takes with it what it was asked, and the connection
+/// to another server goes on. A second try harms nothing: the engine takes one claim of each identity.
+const TRY: Duration = Duration::from_millis(500);
 
 /// "wrong last sequence", which 2.11 and later also say without the number.
 const WRONG_LAST_SEQUENCE: [ErrorCode; 2] = [ErrorCode(10071), ErrorCode(10164)];
@@ -89,9 +93,10 @@ async fn try_often(
         match session {
             Ok(session) => {
                 *reason = session.why_silent().to_string();
-                match claim(&session, subject, record).await {
-                    Ok(outcome) => return outcome,
-                    Err(error) => *reason = format!("{error:#}"),
+                match timeout(TRY, claim(&session, subject, record)).await {
+                    Ok(Ok(outcome)) => return outcome,
+                    Ok(Err(error)) => *reason = format!("{error:#}"),
+                    Err(_) => *reason = session.why_silent().to_string(),
                 }
                 sleep(RETRY).await;
             }

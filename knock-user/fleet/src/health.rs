@@ -50,8 +50,7 @@ pub(crate) async fn watch(
                 return Err(session.why_silent());
             }
         }
-        let info = stream::ask(session, engine).await.and_then(with_quorum);
-        match info {
+        match ask(session, engine).await {
             Ok(info) => {
                 bad = 0;
                 extent.send_replace(Extent::from(&info));
@@ -60,6 +59,16 @@ pub(crate) async fn watch(
             Err(_) => bad += 1,
         }
     }
+}
+
+/// Asks for the stream. A leader that is cut off answers too, out of date.
+///
+/// # Errors
+///
+/// Returns the errors of [`stream::ask`], and an error if the leader has not heard of most servers
+/// of the stream.
+pub(crate) async fn ask(session: &Session, engine: &Engine) -> Result<Info> {
+    stream::ask(session, engine).await.and_then(with_quorum)
 }
 
 /// `info`, if its author has heard of most servers of the stream.

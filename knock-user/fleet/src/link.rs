@@ -22,7 +22,6 @@ use crate::{
     feed::{Extent, Feed},
     health,
     session::Session,
-    stream,
 };
 
 /// The delay after the first failure in a row, and after many.
@@ -113,7 +112,7 @@ impl Link {
     /// Uses a server until it cannot be used any more, and returns why.
     async fn use_server(&mut self, server: SocketAddr) -> Result<std::convert::Infallible> {
         let session = Session::begin(server, &self.engine, self.tls.clone()).await?;
-        let info = stream::ask(&session, &self.engine).await?;
+        let info = health::ask(&session, &self.engine).await?;
         self.feed.resume(&info);
         let version = bounded(&session.version);
         self.reports.send(Report::Connected { version }).await?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use knockd_ipc::fleet::{Outcome, Report};
 
 use super::{
     SOON, can_run,
-    node::{Node, claim},
+    node::{Node, PATIENCE, claim, engine},
     with_stream,
 };
 
@@ -135,6 +136,31 @@ fn a_leader_is_stopped() {
         |cluster, leader| cluster.stop(leader).unwrap(),
         |cluster, leader| cluster.cont(leader).unwrap(),
     );
+}
+
+#[test]
+fn what_a_leader_was_asked_before_its_death_is_asked_again() {
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = with_stream::<3>(&namespace, &folder);
+    let leader = cluster.leader(STREAM).unwrap();
+    let mut settings = engine(&cluster, "edge1");
+    settings.servers.remove(leader);
+    let node = Node::with(&namespace, settings, PATIENCE);
+    node.current();
+
+    cluster.stop(leader).unwrap();
+    node.claim(1, 1);
+    // The server that the node is connected to forwards it at once, and tells nobody.
+    thread::sleep(INTERVAL * 10);
+    cluster.kill(leader).unwrap();
+    // The server answers this one again and again that there is no leader: so it is not silent.
+    node.claim(2, 2);
+    assert_eq!(node.outcome(1), Outcome::Created);
+    assert!(node.end());
 }
 
 #[test]
