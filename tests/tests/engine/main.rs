@@ -7,6 +7,8 @@ mod node;
 mod one_server;
 mod permissions;
 mod refusals;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod taken_over;
 
 use std::time::Duration;
 
