@@ -3,18 +3,22 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
-    executables::build_all,
+    executables::build,
     privilege::as_root,
-    workspace::{Workspace, run},
+    workspace::{PROGRAMS, TESTS, Workspace, run},
 };
 
-/// Builds everything, and runs `figures::the_table` of the tests `target`.
+/// Builds the programs as they are released, and runs `figures::the_table` of the tests `target`.
 ///
 /// # Errors
 ///
 /// Returns an error if the build or the test fails, or if there are no such tests.
 pub(crate) fn print(workspace: &Workspace, target: &str) -> Result<()> {
-    let executables = build_all(workspace)?;
+    println!("building with optimisation: this takes some minutes, once");
+    let arguments = format!(
+        "--release --package {PROGRAMS} --bin knock --bin knockd --package {TESTS} --test {target}"
+    );
+    let executables = build(workspace, &arguments)?;
     let mut tests = executables.iter();
     let tests = tests.find(|executable| executable.target == target);
     let tests = tests.with_context(|| format!("there are no tests {target}"))?;

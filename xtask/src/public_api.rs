@@ -11,7 +11,7 @@ use public_api::Builder;
 
 use crate::{
     setup::{Tools, ebpf_cargo},
-    workspace::{CLIENT, COMMON, Workspace, run},
+    workspace::{CLIENT, COMMON, Workspace, output, run},
 };
 
 /// What to do about a difference.
@@ -28,6 +28,9 @@ struct Interface {
     /// An item is for others if it names something below one of these paths.
     paths: &'static [&'static str],
 }
+
+/// What others test their implementations with. It is part of the package, as the documentation says.
+const VECTORS: &str = "src/protocol/vectors.json";
 
 const INTERFACES: &[Interface] = &[
     Interface {
@@ -56,6 +59,12 @@ const INTERFACES: &[Interface] = &[
 ///
 /// Returns an error that lists what is gone and what is new.
 pub(crate) fn check(workspace: &Workspace, tools: &Tools) -> Result<()> {
+    let mut list = workspace.cargo("package --list --allow-dirty --package");
+    let files = output(list.arg(COMMON))?;
+    ensure!(
+        files.lines().any(|file| file == VECTORS),
+        "the package {COMMON} lacks {VECTORS}"
+    );
     let mut changes = String::new();
     for interface in INTERFACES {
         let path = interface.file(workspace);
