@@ -55,7 +55,9 @@ fn nodes_that_are_chosen_by_ports_notice_most_knocks() {
             }
         }
         assert!(
-            noticed.iter().all(|noticed| *noticed >= KNOCKS * percent / 100),
+            noticed
+                .iter()
+                .all(|noticed| *noticed >= KNOCKS * percent / 100),
             "{nodes} nodes: {noticed:?}"
         );
     }
@@ -128,7 +130,10 @@ fn masscan_is_rarely_taken_for_one() {
     let mut noticed = |syns| (0..SCANS).map(|_| scan(syns)).sum::<u64>();
     assert_eq!([1, 2, 3, 16, 64, 256].map(&mut noticed), [0; 6]);
     let (four, five) = (noticed(4), noticed(5));
-    assert!(four < SCANS * 3 / 100 && five < SCANS / 100, "{four} {five}");
+    assert!(
+        four < SCANS * 3 / 100 && five < SCANS / 100,
+        "{four} {five}"
+    );
 }
 
 #[test]
@@ -157,5 +162,8 @@ fn a_client_that_tries_one_port_again_and_again_is_no_knock() {
 fn the_last_source_ports_are_ports_too() {
     let ports = [65_520, 65_522, 65_527, 65_531, 65_535];
     assert_eq!(found(ports.into_iter().zip(0..)), 1);
-    assert_eq!(found(ports.map(|port| port - 65_519).into_iter().zip(0..)), 1);
+    assert_eq!(
+        found(ports.map(|port| port - 65_519).into_iter().zip(0..)),
+        1
+    );
 }
