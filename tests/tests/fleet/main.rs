@@ -12,7 +12,7 @@ mod outage;
 use std::time::Duration;
 
 use knock_tests::{
-    fleet::{net, stage},
+    fleet::{files, net, stage},
     nats,
     service::try_connect,
 };
