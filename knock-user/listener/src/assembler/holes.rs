@@ -15,10 +15,7 @@ const FEWEST: usize = 4;
 /// so many: of knocks without copies on a network that loses 10 %, one in a hundred; of those with
 /// the three copies that the client sends, fewer on a network that loses 40 %. Of two nodes that
 /// are chosen by ports, either lacks so many of three knocks in four.
-const MISSING: u16 = 5;
-
-/// The distance of two source ports that cannot be of one knock.
-const APART: u16 = BLOCK_LEN as u16;
+const MISSING: usize = 5;
 
 /// The number of knocks with holes among the events of a source.
 pub(super) fn count(events: &[Event]) -> u64 {
@@ -32,21 +29,16 @@ pub(super) fn count(events: &[Event]) -> u64 {
 
 /// Whether both may be of one knock, whose SYNs arrive in the order of their source ports.
 fn is_next(before: Event, after: Event) -> bool {
-    let ports = before.source_port().zip(after.source_port());
-    ports.is_some_and(|(before, after)| {
-        after
-            .checked_sub(before)
-            .is_some_and(|step| (1..APART).contains(&step))
-    })
+    let ports = port(&before).zip(port(&after));
+    ports.is_some_and(|(before, after)| before < after && after < before + BLOCK_LEN)
 }
 
 /// Whether the source ports of `run` are of one knock, and enough of them are missing.
 fn has_holes(run: &[Event]) -> bool {
-    let Some((first, last)) = ends(run) else {
-        return false;
-    };
-    let others = usize::from(last - first) + 1 - run.len();
-    last - first < APART && others >= MISSING.into() && has_different_ports(run)
+    ends(run).is_some_and(|(first, last)| {
+        let ports = last - first + 1;
+        ports <= BLOCK_LEN && ports - run.len() >= MISSING && has_different_ports(run)
+    })
 }
 
 /// Whether `run` has SYNs to enough different ports of the window. A client that tries one port
@@ -62,17 +54,20 @@ fn has_different_ports(run: &[Event]) -> bool {
 /// Whether no other event comes from a source port near those of `run`. A scanner has more SYNs
 /// there, and so has a host that takes one source port after the other.
 fn is_alone(run: &[Event], events: &[Event]) -> bool {
-    let Some((first, last)) = ends(run) else {
-        return false;
-    };
-    let near = first.saturating_sub(APART - 1)..=last.saturating_add(APART - 1);
-    let ports = events.iter().filter_map(|event| event.source_port());
-    ports.filter(|port| near.contains(port)).count() == run.len()
+    ends(run).is_some_and(|(first, last)| {
+        let near = first.saturating_sub(BLOCK_LEN - 1)..last + BLOCK_LEN;
+        let ports = events.iter().filter_map(port);
+        ports.filter(|port| near.contains(port)).count() == run.len()
+    })
 }
 
 /// The first and the last source port of `run`.
-fn ends(run: &[Event]) -> Option<(u16, u16)> {
-    run.first()?.source_port().zip(run.last()?.source_port())
+fn ends(run: &[Event]) -> Option<(usize, usize)> {
+    port(run.first()?).zip(port(run.last()?))
+}
+
+fn port(event: &Event) -> Option<usize> {
+    event.source_port().map(usize::from)
 }
 
 #[cfg(test)]

@@ -140,7 +140,8 @@ fn masscan_is_rarely_taken_for_one() {
 fn scanners_that_take_one_source_port_after_the_other_or_random_ones_are_no_knock() {
     let mut random = Rng::with_seed(7);
     for step in 1..8 {
-        let ascending = (0..MAX_EVENTS as u16).map(|i| (40_000 + step * i, random.u8(..)));
+        let ascending =
+            (0..u16::try_from(MAX_EVENTS).unwrap()).map(|i| (40_000 + step * i, random.u8(..)));
         assert_eq!(found(ascending.collect::<Vec<_>>()), 0, "{step}");
     }
     for syns in [4, 16, MAX_EVENTS] {
