@@ -4,6 +4,7 @@ mod close;
 mod init;
 mod leases;
 mod revoke;
+mod size;
 pub(crate) mod status;
 
 use anyhow::Result;
@@ -18,7 +19,7 @@ pub(crate) enum FleetCommand {
     ///
     /// Reads `[fleet]` of the configuration, connects to the engine with an administrator's certificate,
     /// and makes the stream of claims. Run it once, on one node, and give the key file to the others.
-    /// Running it again changes nothing.
+    /// Run again, it changes nothing but what the stream holds, for how long, and its copies.
     Init(Init),
     /// Show whether the engine is reached, and the nodes: when heard, clock, configuration
     Status(ViewArgs),

@@ -15,8 +15,11 @@ use crate::{
     tls,
 };
 
-/// How much the stream holds: more than 200,000 claims. When it is full, new claims are refused.
-const MAX_BYTES: i64 = 64 * 1024 * 1024;
+/// How much a stream holds that was made without a size: more than 200,000 claims. When it is full, new
+/// claims are refused.
+const DEFAULT_BYTES: i64 = 64 * MIB;
+
+const MIB: i64 = 1024 * 1024;
 
 /// Claims are told apart by their subjects. The identities of messages, which the engine can tell
 /// apart too, are not used.
@@ -59,18 +62,29 @@ async fn find(session: &Session, name: &str, limit: Duration) -> Result<Option<I
 }
 
 /// Makes the stream of claims, or verifies that it is there, and returns what was done as a
-/// sentence. It has `replicas` copies and keeps a claim for `max_age`. `engine` has the certificate
-/// of an administrator.
+/// sentence. It has `replicas` copies, keeps a claim for `max_age`, and takes `max_bytes`: without, 64
+/// MiB, or what it has taken before. `engine` has the certificate of an administrator.
 ///
 /// # Errors
 ///
 /// Returns an error if no server can be used, if the servers are fewer than `replicas`, or if there
 /// is a stream of this name that is different.
-pub async fn init(engine: &Engine, replicas: usize, max_age: Duration) -> Result<String> {
+pub async fn init(
+    engine: &Engine,
+    replicas: usize,
+    max_age: Duration,
+    max_bytes: Option<u64>,
+) -> Result<String> {
     let session = connect(engine).await?;
     let name = engine.stream();
-    let wanted = wanted(engine, replicas, max_age);
-    if let Some(info) = find(&session, &name, CREATION).await? {
+    let found = find(&session, &name, CREATION).await?;
+    let max_bytes = match (max_bytes, &found) {
+        (Some(bytes), _) => i64::try_from(bytes).context("the stream would be too large")?,
+        (None, Some(info)) => info.config.max_bytes,
+        (None, None) => DEFAULT_BYTES,
+    };
+    let wanted = wanted(engine, replicas, max_age, max_bytes);
+    if let Some(info) = found {
         if let Some(difference) = difference(engine, &info.config) {
             bail!("there is a stream {name} already, which {difference}: remove it first");
         }
@@ -99,8 +113,13 @@ fn described(config: &Config) -> String {
         1 => "one copy".to_owned(),
         count => format!("{count} copies"),
     };
+    let size = match config.max_bytes {
+        ..0 => "any size".to_owned(),
+        bytes if bytes % MIB == 0 => format!("{} MiB", bytes / MIB),
+        bytes => format!("{bytes} bytes"),
+    };
     let hours = config.max_age.as_secs().div_ceil(3600);
-    format!("{copies}, and keeps a claim for {hours} hours")
+    format!("{copies} of {size} at most, and keeps a claim for {hours} hours")
 }
 
 async fn make(session: &Session, verb: &str, wanted: &Config) -> Result<()> {
@@ -129,7 +148,7 @@ async fn connect(engine: &Engine) -> Result<Session> {
     Err(anyhow::Error::msg(reasons.join("; "))).context("no server of the engine can be used")
 }
 
-fn wanted(engine: &Engine, replicas: usize, max_age: Duration) -> Config {
+fn wanted(engine: &Engine, replicas: usize, max_age: Duration, max_bytes: i64) -> Config {
     Config {
         name: engine.stream(),
         subjects: vec![engine.claim_subject(&"*")],
@@ -138,7 +157,7 @@ fn wanted(engine: &Engine, replicas: usize, max_age: Duration) -> Config {
         storage: StorageType::File,
         num_replicas: replicas,
         max_age,
-        max_bytes: MAX_BYTES,
+        max_bytes,
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         discard_new_per_subject: true,
@@ -205,10 +224,13 @@ mod tests {
     #[test]
     fn only_a_stream_that_keeps_every_claim_is_used() {
         let engine = engine();
-        let right = wanted(&engine, 3, Duration::from_hours(25));
+        let right = wanted(&engine, 3, Duration::from_hours(25), DEFAULT_BYTES);
         assert_eq!(difference(&engine, &right), None);
-        let fewer = wanted(&engine, 1, Duration::from_hours(1));
-        assert_eq!(difference(&engine, &fewer), None);
+        // The administrator chooses its size, its time and its copies.
+        for max_bytes in [-1, 300, 1 << 40] {
+            let other = wanted(&engine, 1, Duration::from_hours(1), max_bytes);
+            assert_eq!(difference(&engine, &other), None);
+        }
         let changes: [fn(&mut Config); 9] = [
             |it| it.subjects.push("knock.other".into()),
             |it| it.retention = RetentionPolicy::WorkQueue,

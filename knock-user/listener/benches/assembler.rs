@@ -38,11 +38,44 @@ fn push(criterion: &mut Criterion) {
             );
         });
     }
+    // In a flood from many sources, one of which expires with each SYN.
+    for left in [1, 4, 16, 64] {
+        let name = format!("push while a source with {left} SYNs expires");
+        criterion.bench_function(&name, |bencher| {
+            let filled = || {
+                let mut assembler = Assembler::new(TIMEOUT, SOURCES);
+                for number in 0..left {
+                    assembler.push(&part(number));
+                }
+                assembler
+            };
+            let next = Syn {
+                source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3)),
+                at: 2 * TIMEOUT,
+                ..syn(0)
+            };
+            bencher.iter_batched_ref(
+                filled,
+                |assembler| assembler.push(black_box(&next)),
+                BatchSize::SmallInput,
+            );
+        });
+    }
     criterion.bench_function("push of a retransmission", |bencher| {
         let mut assembler = Assembler::new(TIMEOUT, SOURCES);
         assembler.push(&syn(0));
         bencher.iter(|| assembler.push(black_box(&syn(0))));
     });
+}
+
+/// The SYN number `number` of one source, whose SYNs look like knocks with holes: what takes longest
+/// to tell when they expire.
+fn part(number: u8) -> Syn {
+    let (knock, place) = (u16::from(number / 4), u16::from(number % 4));
+    Syn {
+        source_port: Some(10_000 + 100 * knock + 4 * place),
+        ..syn(number)
+    }
 }
 
 /// The SYN number `number` of one source.

@@ -1,6 +1,7 @@
 //! Assembles single SYNs into blocks that may be a knock (docs/protocol.md, "Assembly on the
 //! server").
 
+mod holes;
 mod index;
 mod lru;
 mod queue;
@@ -38,6 +39,7 @@ pub struct Assembler {
     /// Nanoseconds.
     timeout: u64,
     evicted: u64,
+    knocks_with_holes: u64,
 }
 
 impl Assembler {
@@ -50,6 +52,7 @@ impl Assembler {
             max_sources,
             timeout: nanoseconds(timeout),
             evicted: 0,
+            knocks_with_holes: 0,
         }
     }
 
@@ -138,6 +141,7 @@ impl Assembler {
         while let Some(queue) = self.sources.oldest()
             && queue.is_over(now, self.timeout)
         {
+            self.knocks_with_holes += holes::count(queue.events());
             self.sources.remove_oldest();
         }
         if self.sources.len() < before {
@@ -155,6 +159,13 @@ impl Assembler {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// The number of knocks of which only a part had arrived when it expired, with holes between
+    /// the source ports.
+    #[must_use]
+    pub fn knocks_with_holes(&self) -> u64 {
+        self.knocks_with_holes
     }
 }
 

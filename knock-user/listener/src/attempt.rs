@@ -73,6 +73,7 @@ impl Listener {
                 self.assembler.accept(&trial.source, trial.until);
                 self.trials.accept(trial);
                 accepted.push(trial);
+                self.count_whole();
             }
         }
     }

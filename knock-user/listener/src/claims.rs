@@ -54,6 +54,8 @@ impl Listener {
     ///
     /// Returns an error if the supervisor has exited.
     pub(crate) async fn wake_fleet(&mut self, wake: Wake) -> Result<()> {
+        // Nothing else may arrive for long, and the beats of the nodes do.
+        self.forget_sources();
         let mut effects = Vec::new();
         if let Some(fleet) = &mut self.fleet {
             match wake {

@@ -246,6 +246,7 @@ impl Listener {
         for lookup in self.assembler.sight(syns) {
             self.handle_syn(lookup);
         }
+        self.count_holes();
     }
 
     fn handle_syn(&mut self, lookup: PendingLookup<'_>) {

@@ -15,6 +15,7 @@
 
 mod channel;
 mod claiming;
+mod holes;
 mod keys;
 mod live;
 mod names;
@@ -43,6 +44,7 @@ use tracing::{info, warn};
 pub(crate) use self::pending::{Command, Waiting};
 use self::{
     channel::Channel,
+    holes::Holes,
     keys::{Keys, Tag, tag},
     live::{Lease, Live, Place},
     names::Names,
@@ -120,6 +122,8 @@ pub(crate) struct Fleet {
     warned_invalid: Rare,
     warned_clock: Rare,
     warned_lost: Rare,
+    /// Whether SYN knocks reach this node as a whole.
+    holes: Holes,
     /// Whether the next connection is logged: the first one, and one after a loss that was logged.
     tells_connection: bool,
     /// When what was not taken is claimed again.
@@ -155,6 +159,7 @@ impl Fleet {
             warned_invalid: Rare::default(),
             warned_clock: Rare::default(),
             warned_lost: Rare::default(),
+            holes: Holes::default(),
             tells_connection: true,
             claim_again: None,
         }
@@ -352,6 +357,20 @@ impl Fleet {
         }
     }
 
+    /// Notes SYN knocks of which this node has received a part. `now` is on the clock of `monotonic`.
+    pub(crate) fn note_holes(&mut self, knocks: u64, now: Duration) {
+        if self.holes.add(knocks, now) {
+            warn!(
+                "SYN knocks reach this node with holes: the balancer has to choose nodes by source address alone, or clients use datagram knocks (`knockd fleet status` says how many)"
+            );
+        }
+    }
+
+    /// Notes a SYN knock that this node has received as a whole, likewise.
+    pub(crate) fn note_whole(&mut self, now: Duration) {
+        self.holes.add_whole(now);
+    }
+
     /// The state, for `status`.
     pub(crate) fn status(&self, now: Now) -> FleetStatus {
         let (connected, problem) = match &self.link {
@@ -366,6 +385,7 @@ impl Fleet {
             waiting: self.pending.waiting(),
             unclaimed: self.pending.unclaimed(),
             revoked: self.names.clients_with(&self.revoked),
+            knocks_with_holes: self.holes.status(now.monotonic),
             nodes: self.nodes.status(self.config, now.monotonic),
         }
     }

@@ -15,6 +15,7 @@ mod event_loop;
 mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
+mod holes;
 mod log_limit;
 mod metrics;
 mod pending;

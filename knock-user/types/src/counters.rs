@@ -32,6 +32,7 @@ counters! {
     not_unicast: "SYNs and datagrams whose source is not a unicast address";
     retransmissions: "retransmitted SYNs";
     sources_evicted: "sources with an incomplete sequence evicted to make room for others";
+    knocks_with_holes: "SYN knocks of which only a part has arrived, as behind a balancer that chooses by ports";
     attempts: "blocks of 16 SYNs tried against the keys";
     attempts_limited: "blocks not tried because their source exceeded its rate limit";
     attempts_shed: "blocks not tried because more waited than could be tried";

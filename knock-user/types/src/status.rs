@@ -189,8 +189,20 @@ pub struct FleetStatus {
     pub unclaimed: usize,
     /// The names of the clients whose key is revoked.
     pub revoked: Vec<String>,
+    /// SYN knocks of which this node has received a part, if there were several lately.
+    #[serde(default)]
+    pub knocks_with_holes: Option<KnocksWithHoles>,
     /// The nodes that were heard, this one among them.
     pub nodes: Vec<FleetNode>,
+}
+
+/// SYN knocks that have arrived with holes, as behind a balancer that chooses nodes by ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnocksWithHoles {
+    /// How many.
+    pub knocks: u64,
+    /// How long ago the first one was noticed, in seconds.
+    pub seconds: u64,
 }
 
 /// A node of a fleet.

@@ -27,13 +27,36 @@ pub const UPLINK: &str = "up0";
 /// The interface of a node or a server towards the engine.
 const ENGINE: &str = "eng0";
 
-/// What the router looks at to choose a node (`fib_multipath_hash_policy`).
+/// What the router looks at to choose a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Addresses and ports.
-    Ports = 1,
-    /// The source address: `fib_multipath_hash_fields` is 1.
-    Source = 3,
+    /// A hash of addresses and ports, if the packet has none. A packet that has not left the machine has
+    /// that of its socket, so copies of a SYN go to any node.
+    Ports,
+    /// Addresses and ports, as a router does that has received the packet from another machine: copies
+    /// of a SYN go to one node.
+    Flow,
+    /// The source address.
+    Source,
+}
+
+impl Policy {
+    /// `fib_multipath_hash_policy`.
+    fn number(self) -> u8 {
+        match self {
+            Self::Ports => 1,
+            Self::Flow | Self::Source => 3,
+        }
+    }
+
+    /// `fib_multipath_hash_fields`, which the others ignore: both addresses, the protocol and both ports,
+    /// or the source address.
+    fn fields(self) -> u8 {
+        match self {
+            Self::Ports | Self::Flow => 0x37,
+            Self::Source => 0x01,
+        }
+    }
 }
 
 /// The hosts and their links.
@@ -154,11 +177,10 @@ impl Net {
     ///
     /// Returns an error if the kernel refuses an operation.
     pub fn choose_by(&self, policy: Policy) -> Result<()> {
-        if policy == Policy::Source {
-            self.router.set("net.ipv4.fib_multipath_hash_fields", 1)?;
-        }
         self.router
-            .set("net.ipv4.fib_multipath_hash_policy", policy as u8)
+            .set("net.ipv4.fib_multipath_hash_fields", policy.fields())?;
+        self.router
+            .set("net.ipv4.fib_multipath_hash_policy", policy.number())
     }
 
     /// Cuts a node off the engine, or connects it again.

@@ -1,9 +1,7 @@
 //! Three nodes of a fleet on the real engine, and the client that knocks at them.
 
 use std::{
-    fs,
     net::{IpAddr, Ipv4Addr, UdpSocket},
-    os::unix::fs::PermissionsExt as _,
     process::Output,
     thread,
     time::{Duration, Instant},
@@ -20,10 +18,12 @@ use knock_common::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::net::{CLIENT, NODES, Net, SERVICE, UPLINK, WITNESS, uplink_address};
+use super::{
+    files::{files, init, start},
+    net::{CLIENT, NODES, Net, SERVICE, uplink_address},
+};
 use crate::{
-    nats::{ADMINISTRATOR, Cluster, SERVER_NAME},
-    netns::Namespace,
+    nats::Cluster,
     process::{Running, Signal},
     scene::{
         DATAGRAM_PORT, Files, SERVER_PUBLIC, SOON, datagram_request, laptop, program, seal_datagram,
@@ -33,50 +33,6 @@ use crate::{
 
 /// The name of the stream of claims.
 pub const STREAM: &str = "KNOCK_CLAIMS";
-
-/// The key that all nodes have.
-pub const FLEET_KEY: &str = "knockd-fleet1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-
-/// A node. `{extra}` is replaced by further keys of `[fleet]`.
-const CONFIGURATION: &str = r#"
-interfaces = ["{uplink}"]
-control_socket = "{folder}/knockd.sock"
-state_dir = "{folder}/state"
-server_key_file = "server.key"
-
-[datagram]
-port = 62201
-
-# The client knocks more often here than one does.
-[limits]
-events_per_second = 1000
-event_burst = 1000
-# A client can have a quarter of them open at one door.
-open_doors = 16384
-
-[gate]
-protect = ["tcp/22"]
-trusted = ["{witness}/32"]
-
-[fleet]
-engine = [{engine}]
-server_name = "{server_name}"
-ca = "ca.pem"
-certificate = "node.pem"
-certificate_key = "node.key"
-key_file = "fleet.key"
-node = "edge{number}"
-{extra}
-
-[[client]]
-name = "laptop"
-public_key = "j0DFrbaPJWJK5bIU6nZ6bslNgp09e14a0bpvPiE4KF8"
-
-[[door]]
-name = "ssh"
-open = ["tcp/22"]
-for = "1h"
-"#;
 
 /// A node, its daemon and the service that it protects.
 #[derive(Debug)]
@@ -130,7 +86,7 @@ impl<'n> Stage<'n> {
         let files: Vec<_> = (0..NODES)
             .map(|index| files(&cluster, index, extra[index]))
             .collect::<Result<_>>()?;
-        init(net, &cluster, &files[0])?;
+        init(net, &cluster, &files[0], &[])?;
         let nodes = files.into_iter().zip(&net.nodes).map(|(files, namespace)| {
             let knockd = start(namespace, &files)?;
             let service = Greeter::start(namespace, 22)?;
@@ -194,6 +150,15 @@ impl<'n> Stage<'n> {
         self.wait(index, "the connection", |fleet| {
             fleet["connected"].is_string()
         })
+    }
+
+    /// Makes the stream, or changes it, as an administrator does. Returns what was printed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the program refuses.
+    pub fn init(&self, options: &[&str]) -> Result<String> {
+        init(self.net, &self.cluster, &self.nodes[0].files, options)
     }
 
     /// Kills the daemon of a node, which has no time to do anything.
@@ -453,69 +418,4 @@ impl<'n> Stage<'n> {
         socket.send_to(bytes, (to, DATAGRAM_PORT))?;
         Ok(())
     }
-}
-
-/// The files of a node.
-fn files(cluster: &Cluster<'_>, index: usize, extra: &str) -> Result<Files> {
-    let engine = cluster
-        .addresses()
-        .iter()
-        .map(|address| format!("\"{address}\""))
-        .collect::<Vec<_>>();
-    let number = index + 1;
-    let configuration = CONFIGURATION
-        .replace("{uplink}", UPLINK)
-        .replace("{witness}", &WITNESS.to_string())
-        .replace("{engine}", &engine.join(", "))
-        .replace("{server_name}", SERVER_NAME)
-        .replace("{number}", &number.to_string())
-        .replace("{extra}", extra);
-    let files = Files::new(&configuration)?;
-    let identity = cluster.identity(&format!("edge{number}"))?;
-    for (from, to) in [
-        (&identity.authority, "ca.pem"),
-        (&identity.certificate, "node.pem"),
-        (&identity.key, "node.key"),
-    ] {
-        write(&files, to, &fs::read(from)?)?;
-    }
-    write(&files, "fleet.key", FLEET_KEY.as_bytes())?;
-    Ok(files)
-}
-
-/// Writes a file of a node that only its owner can read.
-///
-/// # Errors
-///
-/// Returns an error if the kernel or a program refuses.
-pub fn write(files: &Files, name: &str, content: &[u8]) -> Result<()> {
-    let path = files.path(name);
-    fs::write(&path, content)?;
-    Ok(fs::set_permissions(
-        &path,
-        fs::Permissions::from_mode(0o600),
-    )?)
-}
-
-/// Makes the stream, as an administrator does.
-fn init(net: &Net, cluster: &Cluster<'_>, files: &Files) -> Result<()> {
-    let identity = cluster.identity(ADMINISTRATOR)?;
-    fs::set_permissions(&identity.key, fs::Permissions::from_mode(0o600))?;
-    let mut init = net.nodes[0].command(program("knockd")?);
-    init.args(["fleet", "init", "--certificate"])
-        .arg(&identity.certificate);
-    init.arg("--certificate-key").arg(&identity.key);
-    init.arg("--config").arg(files.path("knockd.toml"));
-    let output = init.output()?;
-    ensure!(output.status.success(), "{output:?}");
-    Ok(())
-}
-
-fn start(namespace: &Namespace, files: &Files) -> Result<Running> {
-    let mut command = namespace.command(program("knockd")?);
-    command.args(["--log", "debug", "--config"]);
-    command.arg(files.path("knockd.toml"));
-    let knockd = Running::spawn(command)?;
-    knockd.wait_for(|line| line.contains("listening on "), SOON)?;
-    Ok(knockd)
 }

@@ -35,7 +35,7 @@ fn with_stream<'n, const COUNT: usize>(
     folder: &tempfile::TempDir,
 ) -> Cluster<'n> {
     let cluster = start::<COUNT>(namespace, folder);
-    let made = node::init(namespace, &cluster, COUNT).unwrap();
+    let made = node::init(namespace, &cluster, COUNT, None).unwrap();
     assert!(made.contains("KNOCK_CLAIMS was made"), "{made}");
     cluster
 }

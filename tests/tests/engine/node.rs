@@ -61,13 +61,14 @@ pub(super) fn init(
     namespace: &Namespace,
     cluster: &Cluster<'_>,
     replicas: usize,
+    max_bytes: Option<u64>,
 ) -> Result<String> {
     let engine = engine(cluster, ADMINISTRATOR);
     namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(knockd_fleet::init(&engine, replicas, MAX_AGE))
+        runtime.block_on(knockd_fleet::init(&engine, replicas, MAX_AGE, max_bytes))
     })
 }
 

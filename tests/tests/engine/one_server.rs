@@ -145,6 +145,49 @@ impl Seen {
 }
 
 #[test]
+fn a_stream_gets_another_size_and_keeps_its_claims() {
+    const KEPT: u32 = 50;
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = start::<1>(&namespace, &folder);
+    let size = |bytes, expected: &str| {
+        let made = node::init(&namespace, &cluster, 1, bytes).unwrap();
+        assert!(made.contains(expected), "{made}");
+    };
+    size(None, "was made, with one copy of 64 MiB at most");
+    let node = Node::start(&namespace, &cluster, "edge1");
+    node.current();
+    let create = |id| {
+        node.claim(id, id);
+        node.outcome(id)
+    };
+    for id in 1..=KEPT {
+        assert_eq!(create(id), Outcome::Created);
+    }
+    // Less than it holds: what is there stays, and nothing is added.
+    size(Some(4096), "has one copy of 4096 bytes at most");
+    size(None, "was there already.");
+    match create(KEPT + 1) {
+        Outcome::Unknown { reason } => assert!(reason.contains("the engine is full"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    size(Some(256 << 20), "has one copy of 256 MiB at most");
+    size(None, "was there already.");
+    assert_eq!(create(KEPT + 2), Outcome::Created);
+    let other = Node::start(&namespace, &cluster, "edge2");
+    other
+        .wait_for(|report| matches!(report, Report::Connected { .. }))
+        .unwrap();
+    for id in (1..=KEPT).chain([KEPT + 2]) {
+        assert_eq!(other.next().unwrap(), read(id, id));
+    }
+    assert_eq!(other.next().unwrap(), Report::Current);
+}
+
+#[test]
 fn the_stream_is_made_once_and_has_to_be_right() {
     if !can_run() {
         return;
@@ -155,10 +198,12 @@ fn the_stream_is_made_once_and_has_to_be_right() {
     let node = Node::start(&namespace, &cluster, "edge1");
     let reason = node.lost();
     assert!(reason.contains("knockd fleet init"), "{reason}");
-    let error = node::init(&namespace, &cluster, 3).unwrap_err().to_string();
+    let error = node::init(&namespace, &cluster, 3, None)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("fewer servers than the 3 copies"), "{error}");
     for expected in ["was made, with one copy", "was there already."] {
-        let made = node::init(&namespace, &cluster, 1).unwrap();
+        let made = node::init(&namespace, &cluster, 1, None).unwrap();
         assert!(made.contains(expected), "{made}");
     }
     node.current();

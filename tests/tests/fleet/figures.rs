@@ -59,7 +59,7 @@ fn admitted() {
     let stage = Stage::new(&net).unwrap();
     for (policy, admitted) in assert_figures(&stage, MANY.into()) {
         let knock = match policy {
-            Policy::Ports => "a datagram, nodes chosen by ports",
+            Policy::Ports | Policy::Flow => "a datagram, nodes chosen by ports",
             Policy::Source => "16 SYNs, nodes chosen by source address",
         };
         line(

@@ -7,9 +7,10 @@ use futures_util::StreamExt as _;
 use knock_tests::nats::ADMINISTRATOR;
 
 use super::{
+    files::{FLEET_KEY, write},
     needs_fleet,
-    net::Net,
-    stage::{FLEET_KEY, STREAM, Stage, write},
+    net::{NODES, Net},
+    stage::{STREAM, Stage},
 };
 
 /// What the log says of a record that is authentic for no claim.
@@ -136,7 +137,7 @@ fn records_of_those_without_the_key_open_nothing_and_hinder_nothing() {
 }
 
 #[test]
-fn an_engine_that_is_full_opens_nothing_and_the_log_says_so() {
+fn an_engine_that_is_full_opens_nothing_until_it_gets_more_room() {
     needs_fleet!();
     let net = Net::new().unwrap();
     let stage = Stage::new(&net).unwrap();
@@ -162,5 +163,12 @@ fn an_engine_that_is_full_opens_nothing_and_the_log_says_so() {
         .unwrap();
     for index in 0..2 {
         assert_eq!(stage.open(index).unwrap(), [address.to_string()]);
+    }
+    let made = stage.init(&["--max-bytes", "2MiB"]).unwrap();
+    assert!(made.contains("3 copies of 2 MiB at most"), "{made}");
+    stage.send_to(1, &Stage::datagram().unwrap()).unwrap();
+    for index in 0..NODES {
+        stage.wait_open(index, true).unwrap();
+        stage.wait_for(index, address, true).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod balancer;
 mod faults;
 mod figures;
 mod hostile;
@@ -11,7 +12,7 @@ mod outage;
 use std::time::Duration;
 
 use knock_tests::{
-    fleet::{net, stage},
+    fleet::{files, net, stage},
     nats,
     service::try_connect,
 };

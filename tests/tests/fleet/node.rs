@@ -6,9 +6,10 @@ use knock_common::protocol::{datagram::Beneficiary, lease::RequestedLease};
 use knock_tests::{certificates::Validity, clock::Clock};
 
 use super::{
+    files::write,
     needs_fleet,
     net::{Net, uplink_address},
-    stage::{Stage, write},
+    stage::Stage,
 };
 
 #[test]

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use crate::args::ConfigArg;
+use crate::{args::ConfigArg, fleet::size::Size};
 
 #[derive(Args, Debug)]
 pub(crate) struct Init {
@@ -18,6 +18,12 @@ pub(crate) struct Init {
     /// The servers that store each claim; fewer than three lose claims with one server
     #[arg(long, value_name = "NUMBER", default_value = "3")]
     replicas: NonZeroUsize,
+    /// How much the stream of claims holds, such as 256MiB; when it is full, knocks are refused
+    /// [default: 64MiB, or what it holds already]
+    ///
+    /// A claim takes 258 bytes and is kept for 25 hours, or for the longest `max_for` and an hour.
+    #[arg(long, value_name = "SIZE")]
+    max_bytes: Option<Size>,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -39,7 +45,7 @@ mod with_fleet {
     use knockd_credentials::{fleet_key, secret_file};
     use knockd_types::fleet::{Engine, SecretText};
 
-    use super::{Init, Result};
+    use super::{Init, Result, Size};
     use crate::{output, runtime};
 
     /// The longest file of certificates, or of a key.
@@ -80,6 +86,7 @@ mod with_fleet {
                 &engine,
                 self.replicas.get(),
                 max_age,
+                self.max_bytes.map(Size::bytes),
             ))?;
             output::print(&made)
         }

@@ -1,9 +1,9 @@
 //! `knockd fleet status`: the engine and the nodes.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Result, bail};
-use knockd_types::status::{FleetStatus, Status};
+use knockd_types::status::{FleetStatus, KnocksWithHoles, Status};
 
 use crate::{args::ViewArgs, control};
 
@@ -75,6 +75,13 @@ pub(crate) fn summary(fleet: &FleetStatus) -> String {
             fleet.unclaimed
         );
     }
+    if let Some(KnocksWithHoles { knocks, seconds }) = fleet.knocks_with_holes {
+        let time = humantime::format_duration(Duration::from_secs(seconds));
+        let _ = write!(
+            text,
+            "\n  SYN KNOCKS ARRIVE WITH HOLES: {knocks} in the last {time}\n    the balancer has to choose nodes by source address alone, or clients use datagram knocks"
+        );
+    }
     text
 }
 
@@ -93,6 +100,7 @@ mod tests {
             waiting: 0,
             unclaimed: 0,
             revoked: Vec::new(),
+            knocks_with_holes: None,
             nodes: vec![FleetNode {
                 node: "edge2".into(),
                 seconds_ago: 7,
@@ -116,6 +124,10 @@ mod tests {
         fleet.connected = None;
         fleet.problem = Some("no route to host".into());
         fleet.unclaimed = 2;
+        fleet.knocks_with_holes = Some(KnocksWithHoles {
+            knocks: 12,
+            seconds: 400,
+        });
         fleet.revoked.push("laptop".into());
         fleet.nodes[0].clock_offset_ms = -2500;
         fleet.nodes[0].same_configuration = false;
@@ -123,6 +135,8 @@ mod tests {
         for part in [
             "NOT REACHED: no route to host",
             "to be claimed when the engine is reached: 2",
+            "SYN KNOCKS ARRIVE WITH HOLES: 12 in the last 6m 40s",
+            "choose nodes by source address alone",
             "the key of client laptop is revoked",
             "ITS CLOCK DIFFERS BY -2500 MS, ITS CLIENTS, DOORS OR KEYS DIFFER",
         ] {

@@ -76,7 +76,7 @@ pub(super) struct Event {
     /// Zero if there is none.
     source_port: u16,
     has_source_port: bool,
-    offset: u8,
+    pub(super) offset: u8,
 }
 
 impl Event {
@@ -84,7 +84,7 @@ impl Event {
         self.at.saturating_add(timeout) < now
     }
 
-    fn source_port(&self) -> Option<u16> {
+    pub(super) fn source_port(&self) -> Option<u16> {
         self.has_source_port.then_some(self.source_port)
     }
 }
@@ -112,7 +112,7 @@ impl Default for Queue {
 }
 
 impl Queue {
-    fn events(&self) -> &[Event] {
+    pub(super) fn events(&self) -> &[Event] {
         match self {
             Self::Few(events) => events,
             Self::Many { events, .. } => events,

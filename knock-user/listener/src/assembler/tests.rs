@@ -162,6 +162,41 @@ fn silent_sources_are_forgotten() {
 }
 
 #[test]
+fn a_knock_with_holes_counts_when_it_expires() {
+    let mut assembler = assembler();
+    let whole = series(BLOCK, PORT, 0);
+    let part = [0, 1, 4, 7, 9, 14].map(|i| whole[i]);
+    candidates(&mut assembler, &part);
+    assembler.forget(whole[14].at + TIMEOUT);
+    assert_eq!(assembler.knocks_with_holes(), 0);
+    // The next SYN, of whichever source, comes after its time.
+    let late = whole[14].at + TIMEOUT + Duration::from_millis(1);
+    let next = Syn {
+        source: source(2),
+        at: late,
+        ..whole[0]
+    };
+    candidates(&mut assembler, &[next]);
+    assert_eq!(assembler.knocks_with_holes(), 1);
+    assembler.forget(late + 2 * TIMEOUT);
+    assert_eq!((assembler.knocks_with_holes(), assembler.sources()), (1, 0));
+}
+
+#[test]
+fn an_accepted_knock_and_its_copies_have_no_holes() {
+    let mut assembler = assembler();
+    let mut syns = series(BLOCK, PORT, 0);
+    candidates(&mut assembler, &syns);
+    assembler.accept(&source(1), syns[15].at);
+    for syn in &mut syns {
+        syn.at += Duration::from_millis(32);
+    }
+    candidates(&mut assembler, &syns);
+    assembler.forget(3 * TIMEOUT);
+    assert_eq!((assembler.knocks_with_holes(), assembler.sources()), (0, 0));
+}
+
+#[test]
 fn attempts_are_bounded() {
     let mut assembler = assembler();
     let mut tried = 0;

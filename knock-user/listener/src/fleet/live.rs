@@ -9,7 +9,7 @@ use knockd_ipc::fleet::ClaimId;
 
 use super::{keys::Tag, record::Claim};
 
-/// The most doors and claims that are kept.
+/// The most doors, and the most claims, that are kept.
 const MAX: usize = 1 << 17;
 
 /// A door that a claim has opened for an address.
@@ -37,18 +37,20 @@ pub(super) struct Live {
     /// Those that claims have closed, until the stream was read to its end.
     closed: BTreeSet<Place>,
     is_current: bool,
-    /// The length at which those at their end are removed.
-    prune_at: usize,
+    /// The claims that were read since those at their end were removed.
+    fresh: usize,
 }
 
 impl Live {
     /// Whether the claim `id`, whose lease ends at `until`, is read for the first time. After the end
     /// of its lease it opens nothing anyway.
     pub(super) fn is_new(&mut self, id: ClaimId, until: u64, now: u64) -> bool {
-        if self.read.len() >= self.prune_at.max(1024) {
+        self.fresh += 1;
+        // Not for each claim, since all of them are looked at.
+        if self.fresh >= (self.read.len() / 2).max(1024) {
             self.read.retain(|_, until| *until > now);
             self.leases.retain(|_, lease| lease.until > now);
-            self.prune_at = self.read.len().saturating_mul(2).min(MAX);
+            self.fresh = 0;
         }
         if self.read.len() >= MAX {
             // Rather an engine that may send some of them again than a door that stays closed.
@@ -57,9 +59,13 @@ impl Live {
         self.read.insert(id, until).is_none()
     }
 
-    /// Adds what `claim` opens. As at a door, it does not end earlier than before.
+    /// Adds what `claim` opens. As at a door, it does not end earlier than before. Beyond the most doors
+    /// it is not added: it opens now, and not again after a start.
     pub(super) fn open(&mut self, claim: &Claim) {
         let place = (claim.door, claim.source);
+        if self.leases.len() >= MAX && !self.leases.contains_key(&place) {
+            return;
+        }
         let before = self.leases.get(&place).map_or(0, |lease| lease.until);
         let lease = Lease {
             client: claim.client,
@@ -116,5 +122,63 @@ impl Live {
         self.leases
             .iter()
             .filter(move |(_, lease)| lease.until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use knockd_ipc::fleet::Hex;
+
+    use super::*;
+    use crate::fleet::record::Kind;
+
+    const LEASE_MS: u64 = 60_000;
+
+    fn claim(address: u32, accepted_at: u64) -> Claim {
+        let source = Ipv4Addr::from_bits(address).into();
+        Claim {
+            kind: Kind::Open,
+            everywhere: true,
+            lease: Duration::from_millis(LEASE_MS),
+            accepted_at,
+            made_at: accepted_at,
+            door: Tag::default(),
+            client: Tag::default(),
+            source,
+            sender: source,
+            block: [0; 16],
+            node: Tag::default(),
+        }
+    }
+
+    fn read(live: &mut Live, number: u32, at: u64) {
+        let claim = claim(number, at);
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        assert!(live.is_new(Hex(id), claim.until(), at));
+        live.open(&claim);
+    }
+
+    #[test]
+    fn doors_and_claims_are_bounded_and_make_room_when_they_end() {
+        let most = u32::try_from(MAX).unwrap();
+        let mut live = Live::default();
+        for number in 0..most + 5000 {
+            read(&mut live, number, 1000);
+            assert!(live.leases.len() <= MAX && live.read.len() <= MAX);
+        }
+        assert_eq!(live.open_at(1000).count(), MAX);
+        // One that is open is extended nevertheless.
+        live.open(&claim(7, 2000));
+        let place = (Tag::default(), Ipv4Addr::from_bits(7).into());
+        assert_eq!(live.leases[&place].until, 2000 + LEASE_MS);
+        let later = 3000 + LEASE_MS;
+        for number in 0..10_000 {
+            read(&mut live, most + 5000 + number, later);
+        }
+        assert!(live.leases.len() <= 10_000);
+        assert!(live.open_at(later).count() > 4000);
     }
 }

@@ -1,20 +1,36 @@
-//! Warnings that whoever controls the engine can cause as often as they like.
+//! Warnings that others can cause as often as they like.
 
 use std::time::Duration;
 
-/// The time between two of them.
-const INTERVAL: Duration = Duration::from_mins(1);
-
 /// When the next warning of a kind is due, on the clock of `monotonic`.
-#[derive(Debug, Default)]
-pub(super) struct Rare(Duration);
+#[derive(Debug)]
+pub(super) struct Rare {
+    /// The time between two of them.
+    interval: Duration,
+    next: Duration,
+}
+
+impl Default for Rare {
+    /// One a minute.
+    fn default() -> Self {
+        Self::every(Duration::from_mins(1))
+    }
+}
 
 impl Rare {
+    /// One every `interval`.
+    pub(super) fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            next: Duration::ZERO,
+        }
+    }
+
     /// Whether a warning is due at `now`. Then the next one is not for a while.
     pub(super) fn is_due(&mut self, now: Duration) -> bool {
-        let is_due = now >= self.0;
+        let is_due = now >= self.next;
         if is_due {
-            self.0 = now + INTERVAL;
+            self.next = now + self.interval;
         }
         is_due
     }

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use knockd_ipc::{message::Report, metrics::Snapshot};
-use knockd_runtime::clock::monotonic;
 use tokio::sync::oneshot;
 
 use crate::{pending::PendingQuery, state::Listener};
@@ -16,7 +15,7 @@ impl Listener {
 
     /// The answer to the exporter.
     pub(super) fn snapshot(&mut self, report: Report) -> Snapshot {
-        self.assembler.forget(monotonic());
+        self.forget_sources();
         let open_doors = self.config.auth.doors.iter().map(|door| {
             let open = report.doors.iter().filter(|open| open.door == door.name);
             (door.name.clone(), open.count())

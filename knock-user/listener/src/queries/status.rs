@@ -18,7 +18,7 @@ impl Listener {
     /// The answer to `status`.
     pub(super) fn status(&mut self, report: Report) -> Status {
         let now = monotonic();
-        self.assembler.forget(now);
+        self.forget_sources();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: now.saturating_sub(self.started).as_secs(),
