@@ -65,6 +65,7 @@
 //! None is on by default.
 //!
 //! - `protocol`: the protocol, as above.
+//! - `syn`: of the protocol only key pairs and SYN knocks, for programs without `std`.
 //! - `passphrase`: private keys from passphrases. It needs `alloc`.
 //! - `user`: for the daemon. It implements `aya::Pod` for what is shared with the XDP program.
 
@@ -82,7 +83,7 @@ pub mod datagram;
 pub mod event;
 pub mod gate;
 pub mod legible;
-#[cfg(feature = "protocol")]
+#[cfg(feature = "syn")]
 pub mod protocol;
 pub mod rate;
 pub mod settings;

@@ -2,7 +2,9 @@
 //! daemon decodes it.
 
 pub mod block;
+#[cfg(feature = "protocol")]
 pub mod classic;
+#[cfg(feature = "protocol")]
 pub mod datagram;
 pub mod door;
 pub mod identity;
@@ -12,4 +14,5 @@ pub mod syn;
 pub mod tile;
 
 #[cfg(test)]
+#[cfg(feature = "protocol")]
 mod vectors;

@@ -77,6 +77,16 @@ const RULES: &[Rule] = &[
         reason: "the client builds for every platform, without anything of the daemon",
     },
     Rule {
+        package: "knock-page-wasm",
+        forbidden: Forbidden::Prefix("knock", &["knock-common"]),
+        reason: "the module in the page computes knocks, and nothing else",
+    },
+    Rule {
+        package: "xtask",
+        forbidden: Forbidden::Packages(&["knock-page", "knockd-xdp"]),
+        reason: "`cargo xtask setup` installs what these are built with",
+    },
+    Rule {
         package: "knock-ffi",
         forbidden: Forbidden::Packages(PROGRAM),
         reason: "an application that links the library must not get the parts of the program",

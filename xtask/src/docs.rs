@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use self::page::Page;
 use crate::{
+    setup,
     tools::{self, MDBOOK},
     workspace::{Workspace, output},
 };
@@ -41,6 +42,8 @@ fn default_source() -> PathBuf {
 pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
     check(workspace)?;
     tools::provide_mdbook(workspace)?;
+    // For the page that lets a browser knock.
+    setup::provide_wasm(&workspace.tools(), None)?;
     build(workspace)?;
     println!("{}", folder(workspace).join("index.html").display());
     Ok(())

@@ -1,15 +1,20 @@
-//! What the build needs beyond stable Rust: a compiler that has `core` for eBPF, and a linker for
-//! it.
+//! What the build needs beyond stable Rust: a compiler that has `core` for eBPF, a linker for it, and
+//! `core` for WebAssembly.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
     apt::{self, Provided},
+    targets::provide_library,
     tools::install_crate,
-    workspace::{Workspace, output, run},
+    workspace::{Workspace, is_installed, output, run},
 };
 
 /// A nightly whose LLVM bpf-linker can load. It is pinned to keep builds reproducible.
@@ -25,6 +30,13 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "libstd-rust-web-dev-bpf",
     "rust-web-clippy",
 ];
+
+/// The target of the module in the page that lets a browser knock.
+const WASM: &str = "wasm32-unknown-unknown";
+
+/// The sources of `core` for Debian's compiler, from which the build makes it for WebAssembly, and the
+/// linker that this compiler calls.
+const DEBIAN_WASM_PACKAGES: &[&str] = &["rust-web-src", "rust-web-llvm", "lld-22"];
 
 /// The last version that needs no LLVM of its own: it loads that of the compiler.
 const BPF_LINKER: &str = "0.10.3";
@@ -67,7 +79,7 @@ const PROMTOOL: Provided = Provided {
     package: "prometheus",
 };
 
-/// Where the compiler for the eBPF programs comes from.
+/// Where the compiler for the eBPF programs comes from, and `core` for WebAssembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Route {
     /// A pinned nightly with the sources of `core`
@@ -83,6 +95,8 @@ pub(crate) struct Tools {
     pub(crate) toolchain: String,
     /// The folder of bpf-linker.
     pub(crate) bin: PathBuf,
+    /// The compiler for WebAssembly, if it is not the one in use.
+    wasm: Option<String>,
 }
 
 /// Installs what is missing. `route` chooses where the compiler comes from; without it the choice
@@ -104,7 +118,36 @@ pub(crate) fn setup(workspace: &Workspace, route: Option<Route>) -> Result<Tools
         fs::write(&chosen, &toolchain)?;
     }
     println!("eBPF toolchain: {toolchain}, bpf-linker {BPF_LINKER}");
-    Ok(Tools { toolchain, bin })
+    let wasm = provide_wasm(&tools, route)?;
+    Ok(Tools {
+        toolchain,
+        bin,
+        wasm,
+    })
+}
+
+/// Installs `core` for WebAssembly. Returns the compiler that has it, if it is not the one in use.
+pub(crate) fn provide_wasm(tools: &Path, route: Option<Route>) -> Result<Option<String>> {
+    // The build script of the page reads this file.
+    let chosen = tools.join("wasm-toolchain");
+    let fetched = (route != Some(Route::Debian)).then(|| provide_library(WASM));
+    match fetched {
+        Some(Ok(())) => {
+            if chosen.exists() {
+                fs::remove_file(chosen)?;
+            }
+            return Ok(None);
+        }
+        Some(Err(error)) if route.is_some() => return Err(error),
+        Some(Err(error)) => println!("taking Debian's compiler for WebAssembly ({error:#})"),
+        None => {}
+    }
+    let toolchain = from_debian()?;
+    if !Path::new("/usr/lib/rustlib/src").exists() || !is_installed("lld-22") {
+        apt::install(DEBIAN_WASM_PACKAGES)?;
+    }
+    fs::write(chosen, &toolchain)?;
+    Ok(Some(toolchain))
 }
 
 fn install_toolchain(route: Option<Route>) -> Result<String> {
@@ -174,6 +217,25 @@ pub(crate) fn ebpf_cargo(workspace: &Workspace, tools: &Tools) -> Result<Command
         cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf,knock_ebpf,knock_xdp");
     }
     Ok(cargo)
+}
+
+/// clippy for WebAssembly.
+pub(crate) fn wasm_clippy(workspace: &Workspace, tools: &Tools) -> Command {
+    let mut clippy = match &tools.wasm {
+        None => workspace.cargo("clippy"),
+        Some(toolchain) => {
+            let mut rustup = workspace.command("rustup");
+            rustup.args(["run", toolchain, "cargo", "clippy", "-Zbuild-std=core"]);
+            rustup
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env_remove("RUSTC")
+                .env_remove("CARGO")
+                .env_remove("RUSTUP_TOOLCHAIN");
+            rustup
+        }
+    };
+    clippy.args(["--quiet", "--target", WASM]);
+    clippy
 }
 
 impl Tools {

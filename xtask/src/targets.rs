@@ -138,24 +138,9 @@ impl Target {
         self != Self::Windows && arch == env::consts::ARCH
     }
 
-    /// Installs the standard library for this target.
-    fn provide_library(self) -> Result<()> {
-        let triple = self.triple();
-        let mut list = Command::new("rustup");
-        list.args(["target", "list", "--installed"]);
-        if output(&mut list)?.lines().any(|line| line == triple) {
-            return Ok(());
-        }
-        println!("installing the standard library for {triple} with rustup");
-        let mut add = Command::new("rustup");
-        output(add.args(["target", "add", triple]))
-            .with_context(|| format!("rustup has no {triple} here"))?;
-        Ok(())
-    }
-
     /// Installs what building for this target needs.
     pub(crate) fn provide(self) -> Result<()> {
-        self.provide_library()?;
+        provide_library(self.triple())?;
         apt::provide(&[self.compiler()])?;
         match self.library() {
             Some((file, package)) if !Path::new(file).exists() => apt::install(&[package]),
@@ -176,6 +161,24 @@ impl Target {
         }
         cargo.args(["--target", self.triple()]);
     }
+}
+
+/// Installs the standard library for the target that rustup calls `triple`.
+///
+/// # Errors
+///
+/// Returns an error if rustup cannot fetch it.
+pub(crate) fn provide_library(triple: &str) -> Result<()> {
+    let mut list = Command::new("rustup");
+    list.args(["target", "list", "--installed"]);
+    if output(&mut list)?.lines().any(|line| line == triple) {
+        return Ok(());
+    }
+    println!("installing the standard library for {triple} with rustup");
+    let mut add = Command::new("rustup");
+    output(add.args(["target", "add", triple]))
+        .with_context(|| format!("rustup has no {triple} here"))?;
+    Ok(())
 }
 
 /// What is linted for other architectures: the programs and the tests with the real programs.

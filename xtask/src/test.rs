@@ -17,11 +17,11 @@ use crate::{
     package::{self, Profile},
     public_api, release,
     runner::Summary,
-    setup::{self, Tools, ebpf_cargo},
+    setup::{self, Tools, ebpf_cargo, wasm_clippy},
     steps::Steps,
     targets::{self, Kind, Target},
     vm, windows,
-    workspace::{BENCH_EBPF, EBPF, LIBRARIES, PROGRAMS, Workspace, run},
+    workspace::{BENCH_EBPF, EBPF, LIBRARIES, PAGE_MODULE, PROGRAMS, Workspace, run},
 };
 
 /// How much is tested.
@@ -79,6 +79,13 @@ const LINTS: &[(&str, Check)] = &[
         },
     ),
     ("lints of the eBPF programs, for the kernel", ebpf_lints),
+    (
+        "lints of the page's module, for WebAssembly",
+        |workspace, tools| {
+            let mut clippy = wasm_clippy(workspace, tools);
+            run(clippy.args(["--package", PAGE_MODULE, "--", "-D", "warnings"]))
+        },
+    ),
     ("lints for other architectures", |workspace, _| {
         targets::lint_foreign(workspace)
     }),

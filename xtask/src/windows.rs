@@ -13,6 +13,7 @@ use crate::{
     ci,
     executables::{Executable, build_with},
     runner::{Job, Summary},
+    targets::provide_library,
     workspace::{PROGRAMS, Workspace, output, run},
 };
 
@@ -88,13 +89,7 @@ pub(crate) fn test_alone(workspace: &Workspace) -> Result<()> {
 
 /// Installs the compiler and wine.
 fn provide() -> Result<()> {
-    let mut list = Command::new("rustup");
-    list.args(["target", "list", "--installed"]);
-    if !output(&mut list)?.lines().any(|line| line == TRIPLE) {
-        println!("installing the standard library for {TRIPLE} with rustup");
-        output(Command::new("rustup").args(["target", "add", TRIPLE]))
-            .with_context(|| format!("rustup has no {TRIPLE} here"))?;
-    }
+    provide_library(TRIPLE)?;
     apt::provide(&[COMPILER])?;
     match Path::new(WINE64).is_file() {
         true => Ok(()),

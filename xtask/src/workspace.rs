@@ -20,8 +20,10 @@ pub(crate) const PROGRAMS: &str = "knock-user";
 /// Writes the manual pages and the completions.
 pub(crate) const MANPAGES: &str = "knockd-manpages";
 
-/// The source of the page that lets a browser knock.
-pub(crate) const BROWSER_PAGE: &str = "knock-user/page/page/index.html";
+/// The page that lets a browser knock, its source, and the module in it.
+pub(crate) const PAGE: &str = "knock-page";
+pub(crate) const PAGE_SOURCE: &str = "knock-user/page/page/index.html";
+pub(crate) const PAGE_MODULE: &str = "knock-page-wasm";
 
 /// The crate that the client and the daemon share.
 pub(crate) const COMMON: &str = "knock-common";

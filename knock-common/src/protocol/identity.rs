@@ -4,7 +4,7 @@ use core::{fmt, str::FromStr};
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use subtle::{Choice, ConstantTimeEq};
-use x25519_dalek::StaticSecret;
+use x25519_dalek::{StaticSecret, X25519_BASEPOINT_BYTES};
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 mod file;
@@ -59,7 +59,9 @@ impl PrivateKey {
     /// The public key: one multiplication on the curve.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&self.scalar()).to_bytes())
+        // Like the exchange of keys, and so without tables and other code. It is rare.
+        let base = x25519_dalek::PublicKey::from(X25519_BASEPOINT_BYTES);
+        PublicKey(self.scalar().diffie_hellman(&base).to_bytes())
     }
 
     /// The secret that this key and `other` share: one multiplication on the curve.

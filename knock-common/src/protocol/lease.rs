@@ -76,10 +76,12 @@ impl RequestedLease {
         }
     }
 
+    #[cfg(feature = "protocol")]
     pub(super) const fn to_bytes(self) -> [u8; 4] {
         self.0.to_be_bytes()
     }
 
+    #[cfg(feature = "protocol")]
     pub(super) const fn from_bytes(bytes: [u8; 4]) -> Self {
         Self(u32::from_be_bytes(bytes))
     }

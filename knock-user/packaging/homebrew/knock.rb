@@ -6,9 +6,13 @@ class Knock < Formula
   sha256 "{{sha256:source}}"
   license any_of: ["MIT", "Apache-2.0"]
 
-  depends_on "rust" => :build
+  # The page for browsers contains WebAssembly, for which Homebrew's own Rust has no library.
+  depends_on "rustup" => :build
 
   def install
+    ENV.prepend_path "PATH", Formula["rustup"].bin
+    system "rustup", "default", "stable"
+    system "rustup", "target", "add", "wasm32-unknown-unknown"
     system "cargo", "install", "--no-default-features", "--bin", "knock", *std_cargo_args(path: "knock-user")
   end
 

@@ -22,11 +22,19 @@ const WORKER: &str = include_str!("../page/worker.js");
 const MANIFEST: &str = include_str!("../page/manifest.webmanifest");
 const ICON: &str = include_str!("../page/icon.svg");
 
+/// The module of the package `knock-page-wasm`, in base64.
+const MODULE: &str = include_str!(concat!(env!("OUT_DIR"), "/module.base64"));
+
 /// The parts of the script. Each uses only those before it.
 const SCRIPT: &[&str] = &[
     "'use strict';\n",
     include_str!("../page/script/bytes.js"),
     include_str!("../page/script/invitation.js"),
+    include_str!("../page/script/webcrypto.js"),
+    "const MODULE = '",
+    MODULE,
+    "';\n",
+    include_str!("../page/script/module.js"),
     include_str!("../page/script/protocol.js"),
     include_str!("../page/script/ways.js"),
     include_str!("../page/script/knocking.js"),

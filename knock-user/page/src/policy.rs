@@ -1,4 +1,5 @@
-//! The content security policy of the page: it runs its own script only, and loads nothing.
+//! The content security policy of the page: it runs its own script only, and loads nothing. The script may
+//! compile WebAssembly (`wasm-unsafe-eval`), which it contains, and evaluate no other text.
 
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
@@ -32,7 +33,7 @@ impl Policy {
             ),
         };
         format!(
-            "default-src 'none'; script-src {}; style-src {}; connect-src {connects}; base-uri 'none'; form-action 'none'{own}",
+            "default-src 'none'; script-src {} 'wasm-unsafe-eval'; style-src {}; connect-src {connects}; base-uri 'none'; form-action 'none'{own}",
             hash(script),
             hash(style),
         )

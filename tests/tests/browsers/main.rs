@@ -1,7 +1,7 @@
 //! The page of the client in real browsers, against the real daemon.
 //!
-//! A test appends a script to the page that the programs write, and takes away its content security
-//! policy, which would refuse that. The bookmark test uses the page as it is.
+//! A test adds a script to the page that the programs write, and to what its policy allows. The bookmark
+//! test uses the page as it is.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use knock_tests::{
 };
 
 use self::{
-    page::{Data, hosted_pages, hosted_with, written_with},
+    page::{Data, Lack, hosted_pages, hosted_with, written_with},
     stage::{Stage, installed},
 };
 
@@ -71,18 +71,52 @@ fn the_page_of_a_new_client_knocks_from_a_bookmark() {
 fn the_page_of_a_client_on_a_web_server_does_not_knock_by_itself() {
     needs_bpf!();
     let stage = Stage::new("drop");
-    let client = &stage.scene.pair.client;
     for browser in installed() {
         let html = written_with(&Data::PLAIN, include_str!("served.js"));
-        let _host = Web::start(client, 8001, vec![("/", html)]).unwrap();
-        let _visit = browser
-            .open(client, "http://localhost:8001/#door=web&knock")
-            .unwrap();
-        let passed = stage.reports.wait_for("passed", SOON);
-        passed.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
+        let url = "http://localhost:8001/#door=web&knock";
+        stage.visit(browser, vec![("/", html)], url);
     }
     stage.scene.settle().unwrap();
     assert_eq!(stage.scene.accepted(), Vec::<String>::new());
+}
+
+/// Browsers trust no page of this address, unless it came with https.
+fn insecure(path: &str) -> String {
+    format!("http://{}:8001{path}", Pair::CLIENT_V4)
+}
+
+#[test]
+fn the_page_of_a_client_knocks_without_https() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        let html = written_with(&Data::PLAIN, include_str!("insecure.js"));
+        stage.visit(browser, vec![("/", html)], &insecure("/#door=web&knock"));
+    }
+    assert!(stage.scene.accepted().len() >= installed().count());
+}
+
+#[test]
+fn the_page_without_a_key_says_that_one_that_it_stores_without_https_can_be_read() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        let pages = hosted_with(include_str!("readable.js"));
+        let url = insecure(&format!("/app/#{}", Data::PLAIN.invitation));
+        stage.visit(browser, pages, &url);
+    }
+    assert!(stage.scene.accepted().len() >= installed().count());
+}
+
+#[test]
+fn the_page_says_that_nothing_can_compute_a_knock() {
+    needs_bpf!();
+    let stage = Stage::new("drop");
+    for browser in installed() {
+        for lack in Lack::ALL {
+            stage.visit(browser, vec![("/", lack.page())], &insecure("/"));
+        }
+    }
 }
 
 #[test]

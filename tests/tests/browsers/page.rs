@@ -100,6 +100,38 @@ pub(crate) fn written_with(data: &Data<'_>, script: &str) -> String {
     with_script(&page.to_html(), script)
 }
 
+/// A page on which nothing computes a knock, for one of these reasons.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lack {
+    /// The browser has no WebAssembly, or it is switched off.
+    WebAssembly,
+    /// The browser is so old that it takes the policy for one that allows no WebAssembly.
+    Permission,
+    /// The module is damaged.
+    Module,
+}
+
+impl Lack {
+    pub(crate) const ALL: [Self; 3] = [Self::WebAssembly, Self::Permission, Self::Module];
+
+    pub(crate) fn page(self) -> String {
+        let page = written_with(&Data::PLAIN, include_str!("lacking.js"));
+        let (part, other) = match self {
+            Self::WebAssembly => (
+                "<style>",
+                "<script nonce=\"test\">delete globalThis.WebAssembly</script><style>",
+            ),
+            Self::Permission => ("'wasm-unsafe-eval'", ""),
+            // Of the first bytes of every module, in base64.
+            Self::Module => ("'AGFzbQ", "'AGFzbR"),
+        };
+        assert_eq!(page.matches(part).count(), 1, "{self:?}");
+        // The script of the page is another one then, and the policy allows this one too.
+        page.replace(part, other)
+            .replace("<script>", "<script nonce=\"test\">")
+    }
+}
+
 /// The files of the page without a key, below `/app/`.
 pub(crate) fn hosted_pages() -> Vec<Page> {
     let page = |file: File| match file.name {
@@ -130,17 +162,15 @@ pub(crate) fn vectors_script() -> String {
     format!("const VECTORS = {};\n{script}", vectors["syn"])
 }
 
+/// `page` with `script`, which its policy allows then, as it does reports and a frame with the page.
 fn with_script(page: &str, script: &str) -> String {
-    let start = page
-        .find("<meta http-equiv=\"Content-Security-Policy\"")
-        .unwrap();
-    let end = start + page[start..].find('>').unwrap() + 1;
-    let page = format!("{}{}", &page[..start], &page[end..]);
     let report = include_str!("report.js");
-    page.replace(
-        "</body>",
-        &format!("<script>{report}{script}</script></body>"),
-    )
+    page.replace("script-src ", "frame-src 'self'; script-src 'nonce-test' ")
+        .replace("connect-src ", "connect-src http://192.0.2.1:8000 ")
+        .replace(
+            "</body>",
+            &format!("<script nonce=\"test\">{report}{script}</script></body>"),
+        )
 }
 
 /// What `knock page` does with its file, and with standard output.

@@ -1,7 +1,7 @@
 //! What a page of the tests meets.
 
 use knock_tests::{
-    browser::{Browser, Visit, Web},
+    browser::{Browser, Page, Visit, Web},
     scene::{SOON, Scene},
 };
 
@@ -36,6 +36,19 @@ impl Stage {
     /// Opens the page for `data` with `script`, and waits until it has passed.
     pub(crate) fn pass(&self, browser: Browser, data: &Data<'_>, script: &str) {
         let _visit = self.open(browser, &written_with(data, script));
+        self.wait(browser);
+    }
+
+    /// Opens `url`, where a web server of the client's host has `pages`, and waits until the page has
+    /// passed.
+    pub(crate) fn visit(&self, browser: Browser, pages: Vec<Page>, url: &str) {
+        let client = &self.scene.pair.client;
+        let _host = Web::start(client, 8001, pages).unwrap();
+        let _visit = browser.open(client, url).unwrap();
+        self.wait(browser);
+    }
+
+    fn wait(&self, browser: Browser) {
         let outcome = self.reports.wait_for("passed", SOON);
         outcome.unwrap_or_else(|error| panic!("{browser:?}: {error:#}"));
     }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{links::normal, page::Page};
-use crate::workspace::{BROWSER_PAGE, PROGRAMS, Workspace};
+use crate::workspace::{PAGE, PAGE_SOURCE, PROGRAMS, Workspace, run};
 
 /// The folder for pictures from outside of the book.
 const PICTURES: &str = "pictures";
@@ -28,10 +28,8 @@ pub(super) fn stage(workspace: &Workspace, pages: &[Page], source: &Path, to: &P
     }
     copy(&workspace.docs(), to)?;
     let app = to.join(source.strip_prefix(workspace.docs())?).join(APP);
-    fs::create_dir_all(&app)?;
-    for file in knock_page::hosted() {
-        fs::write(app.join(file.name), file.content)?;
-    }
+    let mut write = workspace.cargo("run --quiet --example hosted --package");
+    run(write.arg(PAGE).arg("--").arg(app))?;
     let repository = repository(workspace)?;
     for page in pages.iter().filter(|page| page.path.starts_with(source)) {
         let mut text = fs::read_to_string(&page.path)?;
@@ -41,7 +39,7 @@ pub(super) fn stage(workspace: &Workspace, pages: &[Page], source: &Path, to: &P
             };
             let path = workspace.relative(&target);
             let new = match is_picture(path) {
-                _ if path == Path::new(BROWSER_PAGE) => {
+                _ if path == Path::new(PAGE_SOURCE) => {
                     format!("{}{APP}/index.html", ascent(page, source))
                 }
                 true => {

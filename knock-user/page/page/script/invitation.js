@@ -9,6 +9,8 @@ const MAX_BASE = 65280;
 /** One with the longest name and host is shorter. */
 const MAX_INVITATION = 1024;
 
+const INVALID_SERVER = "The server's key in the invitation is not valid.";
+
 /** A reason that a person can read. */
 class Refusal extends Error {}
 
@@ -33,7 +35,7 @@ function readInvitation(text) {
     client: readClient(client),
     host: readHost(host),
     base: Number(base),
-    server: readKey(parameters.get('server'), "The server's key in the invitation is not valid."),
+    server: readKey(parameters.get('server'), INVALID_SERVER),
     key: readPrivateKey(parameters.get('key')),
   };
 }
@@ -133,8 +135,17 @@ function readHost(text) {
   const isName =
     bare === text && /^[A-Za-z0-9._-]+$/.test(bare) && !/^-|^\.|\.\./.test(bare);
   const host = isAddress ? `[${bare}]` : bare;
-  if (!(isAddress || isName) || !URL.canParse(`http://${host}/`)) {
+  if (!(isAddress || isName) || !isUrl(`http://${host}/`)) {
     throw new Refusal("The server's name in the invitation is not valid.");
   }
   return host;
+}
+
+function isUrl(text) {
+  // Browsers that need the module may lack `URL.canParse`.
+  try {
+    return Boolean(new URL(text));
+  } catch {
+    return false;
+  }
 }

@@ -3,15 +3,21 @@
 /** The profile that is shown. */
 let current = null;
 
+/** The way in which this browser makes keys. */
+let cryptography = null;
+
 async function start() {
   if (window.top !== window.self) {
     // The page around it could let somebody press a button that they do not see.
     showProblem('This page does not work inside of another page. Open it in a tab of its own.');
     return;
   }
-  const missing = await missingCryptography();
-  if (missing) {
-    showProblem(missing);
+  element('insecure').hidden = location.protocol !== 'http:' || isSecureContext;
+  cryptography = await findCryptography();
+  if (!cryptography) {
+    showProblem(
+      'This browser cannot compute a knock. Its own cryptography has no X25519, or is kept from a page that came without https; and it does not run WebAssembly. Update the browser, allow WebAssembly, or open the page with https or as a file.',
+    );
     return;
   }
   element('knock').addEventListener('submit', (event) => {
@@ -77,6 +83,7 @@ function visible() {
 async function startStored() {
   element('add').hidden = false;
   element('scan').hidden = !canScan();
+  element('readable').hidden = cryptography !== wasmModule;
   takeFragment();
   window.addEventListener('hashchange', takeFragment);
   element('add').addEventListener('submit', (event) => {
@@ -121,7 +128,7 @@ async function refresh(name) {
 
 /** The profile of an invitation, without its private key. */
 async function profileOf({ client, host, base, server, key }) {
-  const knocks = await knockKey(key, server);
+  const knocks = await cryptography.knockKey(key, server);
   key.fill(0);
   return { client, host, base, key: knocks, doors: [] };
 }

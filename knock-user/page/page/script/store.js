@@ -1,5 +1,5 @@
-// The profiles of this browser, in IndexedDB. Their keys can encrypt knocks, and no script can read
-// them.
+// The profiles of this browser, in IndexedDB. Their keys can encrypt knocks. No script can read them, but for
+// those of the module.
 
 const STORE = 'profiles';
 
