@@ -3,6 +3,8 @@
 //! Nothing drives them: a page says by a request to a [`Web`] server what it has seen.
 
 use std::{
+    env::consts::ARCH,
+    ffi::OsString,
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -32,6 +34,8 @@ pub enum Browser {
     Chromium,
     /// Firefox, the release with extended support.
     Firefox,
+    /// The program that WebKit is tried with. It shares its engine with Safari, and not its network.
+    WebKit,
 }
 
 /// A browser that shows a page. Its processes end when this is dropped.
@@ -41,6 +45,9 @@ pub struct Visit {
     pub running: Running,
     _profile: TempDir,
 }
+
+/// Runs a program with a screen in memory.
+const SCREEN: &str = "/usr/bin/xvfb-run";
 
 /// Keeps Chromium from talking to other servers, and from what needs a screen or a sandbox.
 const CHROMIUM: &[&str] = &[
@@ -59,26 +66,35 @@ const CHROMIUM: &[&str] = &[
 
 impl Browser {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Chromium, Self::Firefox];
+    pub const ALL: [Self; 3] = [Self::Chromium, Self::Firefox, Self::WebKit];
 
-    /// Debian's package.
+    /// Debian's packages.
     #[must_use]
-    pub const fn package(self) -> &'static str {
+    pub const fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Chromium => "chromium",
-            Self::Firefox => "firefox-esr",
+            Self::Chromium => &["chromium"],
+            Self::Firefox => &["firefox-esr"],
+            // It needs a screen.
+            Self::WebKit => &["webkit2gtk-driver", "xvfb", "xauth"],
         }
     }
 
     /// The program, if it is installed: Debian's, or the one that other distributions have.
     #[must_use]
     pub fn program(self) -> Option<PathBuf> {
-        let names = match self {
-            Self::Chromium => ["chromium", "google-chrome"],
-            Self::Firefox => ["firefox-esr", "firefox"],
+        let webkit = "webkit2gtk-4.1/MiniBrowser";
+        let names: &[&str] = match self {
+            Self::Chromium => &["bin/chromium", "bin/google-chrome"],
+            Self::Firefox => &["bin/firefox-esr", "bin/firefox"],
+            Self::WebKit => &[
+                &format!("lib/{ARCH}-linux-gnu/{webkit}"),
+                &format!("libexec/{webkit}"),
+                &format!("lib/{webkit}"),
+            ],
         };
-        let paths = names.map(|name| Path::new("/usr/bin").join(name));
-        paths.into_iter().find(|path| path.is_file())
+        let mut paths = names.iter().map(|name| Path::new("/usr").join(name));
+        let has_screen = self != Self::WebKit || Path::new(SCREEN).is_file();
+        paths.find(|path| path.is_file() && has_screen)
     }
 
     /// Whether it is installed. A test that needs it ends here if it is not.
@@ -88,10 +104,10 @@ impl Browser {
     /// Panics if it is not installed and `CI` is set in the environment.
     #[must_use]
     pub fn is_installed(self) -> bool {
-        let package = self.package();
+        let packages = self.packages().join(" ");
         granted(
             self.program().is_some(),
-            &format!("{package}: run `apt-get install {package}`"),
+            &format!("{self:?}: run `apt-get install {packages}`"),
         )
     }
 
@@ -101,7 +117,11 @@ impl Browser {
     ///
     /// Returns an error if it does not run.
     pub fn version(self) -> Result<String> {
-        let output = Command::new(self.installed()?).arg("--version").output()?;
+        let [program, arguments @ ..] = &self.start()?[..] else {
+            bail!("{self:?} has no program");
+        };
+        let mut command = Command::new(program);
+        let output = command.args(arguments).arg("--version").output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let text = text.split(" built on").next().unwrap_or_default();
         Ok(text.trim().to_owned())
@@ -126,13 +146,27 @@ impl Browser {
         })
     }
 
-    fn installed(self) -> Result<PathBuf> {
+    /// The program, after that with which it is started.
+    fn start(self) -> Result<Vec<OsString>> {
         let program = self.program();
-        program.with_context(|| format!("{} is not installed", self.package()))
+        let program = program.with_context(|| format!("{self:?} is not installed"))?;
+        let screen: &[&str] = match self {
+            Self::Chromium | Self::Firefox => &[],
+            // It waits for ever as the first process of a namespace, so a shell is that.
+            Self::WebKit => &[
+                "sh",
+                "-c",
+                "\"$0\" \"$@\"; exit",
+                SCREEN,
+                "--auto-servernum",
+            ],
+        };
+        let screen = screen.iter().map(OsString::from);
+        Ok(screen.chain([program.into()]).collect())
     }
 
     fn add_arguments(self, command: &mut Command, profile: &Path) -> Result<()> {
-        command.arg(self.installed()?);
+        command.args(self.start()?);
         match self {
             Self::Chromium => command
                 .args(CHROMIUM)
@@ -142,6 +176,8 @@ impl Browser {
             Self::Firefox => command
                 .args(["--headless", "--no-remote", "--profile"])
                 .arg(profile),
+            // There is no bus on which it would offer the page to assistive technologies.
+            Self::WebKit => command.env("NO_AT_BRIDGE", "1"),
         };
         Ok(())
     }

@@ -21,7 +21,10 @@ fn install() -> Result<()> {
     let missing = Browser::ALL
         .iter()
         .filter(|browser| browser.program().is_none());
-    let packages: Vec<_> = missing.map(|browser| browser.package()).collect();
+    let packages: Vec<_> = missing
+        .flat_map(|browser| browser.packages())
+        .copied()
+        .collect();
     apt::install(&packages)
 }
 

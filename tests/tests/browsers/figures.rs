@@ -70,8 +70,9 @@ fn the_table() {
     let cases = [
         (Browser::Chromium, "address", Data::PLAIN),
         (Browser::Chromium, "name", Data::NAMED),
-        // Firefox knows one way only.
+        // The others know one way only.
         (Browser::Firefox, "address", Data::PLAIN),
+        (Browser::WebKit, "address", Data::PLAIN),
     ];
     let cases = cases
         .into_iter()

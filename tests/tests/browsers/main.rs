@@ -44,7 +44,7 @@ fn the_page_of_a_new_client_knocks_from_a_bookmark() {
     needs_bpf!();
     let stage = Stage::new("drop");
     for browser in installed() {
-        let client = format!("of-{}", browser.package());
+        let client = format!("of-{browser:?}").to_lowercase();
         let file = stage.scene.files.path(format!("{client}.html"));
         let mut add = stage.scene.pair.server.command(program("knockd").unwrap());
         add.args(["client", "add", &client, "--server"]);
