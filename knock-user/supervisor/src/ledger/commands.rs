@@ -50,11 +50,7 @@ impl Ledger {
             return false;
         };
         let reporter = self.reporter.clone();
-        let lane = Lane {
-            closes: task.action == Action::Close,
-            door: task.key.door,
-            client: task.client,
-        };
+        let lane = lane(task);
         self.executor.start(*task, lane, label, command, move || {
             if let Some(arrival) = arrival {
                 reporter.latency(Effect::Command, arrival);
@@ -93,5 +89,37 @@ impl Ledger {
         };
         let label = format!("{name} of door {:?} for {source}", door.name);
         Some((label, command))
+    }
+}
+
+/// Among which commands that of `task` is one.
+fn lane(task: &Task) -> Lane {
+    Lane {
+        closes: task.action == Action::Close,
+        door: task.key.door,
+        client: task.client,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::DoorKey;
+
+    #[test]
+    fn what_closes_a_door_is_apart_from_what_opens_one() {
+        for (action, closes) in [(Action::Open, false), (Action::Close, true)] {
+            let task = Task {
+                key: DoorKey {
+                    door: 3,
+                    source: [192, 0, 2, 7].into(),
+                },
+                client: 5,
+                action,
+                lease: Duration::ZERO,
+            };
+            let lane = lane(&task);
+            assert_eq!((lane.closes, lane.door, lane.client), (closes, 3, 5));
+        }
     }
 }
