@@ -172,6 +172,9 @@ mod tests {
         }
         assert_eq!(numbers(&mut trials), [2, 4, 3, 1, 5]);
         assert!(trials.is_empty());
+        trials.push(&candidate(1, 0, 0), &syn(1, 1));
+        trials.clear();
+        assert!(trials.is_empty());
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn in_fleet(change: impl FnOnce(&mut Fleet)) -> Config {
 #[test]
 fn a_fleet_is_entered_left_and_changed_by_a_restart() {
     let (alone, node) = (config(TWO_CLIENTS), in_fleet(|_| ()));
-    let is_refused = |current, next| {
+    let is_refused = |current: &Config, next: &Config| {
         let outcome = require_same(current, next, XDP);
         outcome.is_err_and(|error| error.to_string().starts_with("`fleet` can only be"))
     };

@@ -24,7 +24,7 @@ async fn ordered(process: &UnixSeqpacket) -> (ClaimId, Record) {
             }
         }
     };
-    let next = tokio::time::timeout(Duration::from_secs(30), next).await;
+    let next = tokio::time::timeout(Duration::from_secs(10), next).await;
     next.expect("nothing is ordered")
 }
 
