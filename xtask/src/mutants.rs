@@ -1,7 +1,7 @@
 //! A search for code that could be wrong without a test noticing it, with cargo-mutants.
 //!
-//! It changes a comparison, a result or a branch, and runs the unit tests of the crate. Which files are
-//! changed is in `.cargo/mutants.toml`. The changes are made in a copy of the sources.
+//! It changes a comparison, a result or a branch, and runs the unit tests of the crate. Without paths,
+//! `.cargo/mutants.toml` lists the files. The changes are made in a copy of the sources.
 
 use anyhow::Result;
 use clap::Args;
@@ -21,7 +21,7 @@ pub(crate) struct Choice {
     /// Show the changes and make none
     #[arg(long)]
     list: bool,
-    /// Change only these files and folders, relative to the root
+    /// Change these files and folders, relative to the root
     #[arg(value_name = "PATH")]
     paths: Vec<String>,
 }
@@ -37,9 +37,22 @@ pub(crate) fn mutants(workspace: &Workspace, choice: &Choice) -> Result<()> {
     if choice.list {
         mutants.arg("--list");
     }
+    // The tests of the crate that is changed: with those of all crates, a change would take minutes.
+    mutants.args(["--all-features", "--cargo-arg=--lib"]);
+    mutants.args(["--minimum-test-timeout", "60"]);
+    // Text for people.
+    mutants.args(["--exclude-re", "impl (fmt::)?(Debug|Display) for"]);
+    if !choice.paths.is_empty() {
+        // Otherwise the files in it would be added.
+        mutants.arg("--no-config");
+    }
     for path in &choice.paths {
-        // The name of a change starts with its path.
-        mutants.args(["--re", &format!("^{}", path.replace('.', "[.]"))]);
+        let all = if workspace.root.join(path).is_dir() {
+            "/**/*.rs"
+        } else {
+            ""
+        };
+        mutants.args(["--file", &format!("{}{all}", path.trim_end_matches('/'))]);
     }
     // The copy is in another folder each time. There the same dependencies are used again.
     mutants.env("CARGO_TARGET_DIR", folder.join("target"));
