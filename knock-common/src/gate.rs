@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_is_for_one_port_of_one_transport() {
+        let key =
+            |transport, port| LeaseKey::new(Address::v4([192, 0, 2, 7]), HOST, transport, port);
+        let tcp = key(Transport::Tcp, 53);
+        assert_eq!((tcp.protocol, tcp.port, tcp.prefix_len), (6, 53, HOST));
+        assert_eq!(key(Transport::Udp, 53).protocol, 17);
+        assert_ne!(tcp, key(Transport::Udp, 53));
+        assert_ne!(tcp, key(Transport::Tcp, 54));
+    }
+
+    #[test]
     fn prefix_lengths_are_few() {
         let lens = PrefixLens::new([128, 64, 128, 56, 64]).unwrap();
         assert_eq!(lens.as_array(), [128, 64, 56, 0]);

@@ -402,3 +402,6 @@ const _: () = {
 // SAFETY: `repr(C)`, `Copy`, only integers and no implicit padding (asserted above: the sizes of
 // the fields add up to the size of the struct).
 unsafe impl aya::Pod for Settings {}
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,11 @@
 //! `cargo xtask setup` installs what the build needs, `demo` shows knockd at work, `check` runs the
 //! quick checks and `test` all of them, `bench` measures, `docs` builds the book, `picture` records
 //! the demo for it, `vm` boots other kernels, `fuzz` searches for bytes that a parser cannot handle,
-//! `coverage` finds the lines that no test executes, `browsers` counts the knocks of browsers that
-//! arrive, `fleet` measures a fleet and `fleet-sizing` simulates large ones, `api` lists what is public of
-//! the crates for others, `wheel` makes the package for Python, `package` the one for Debian, and
-//! `release` everything that a release consists of.
+//! `mutants` for code that could be wrong without a test noticing it, `coverage` finds the lines that
+//! no test executes, `browsers` counts the knocks of browsers that arrive, `fleet` measures a fleet and
+//! `fleet-sizing` simulates large ones, `api` lists what is public of the crates for others, `wheel`
+//! makes the package for Python, `package` the one for Debian, and `release` everything that a release
+//! consists of.
 //! What needs root runs as root, with sudo for an ordinary user. Everything is built as the caller.
 
 mod ansible;
@@ -27,6 +28,7 @@ mod firewalls;
 mod fuzz;
 mod imports;
 mod interrupt;
+mod mutants;
 mod nats;
 mod package;
 mod peers;
@@ -100,6 +102,8 @@ enum Task {
     Bench(bench::Choice),
     /// Search for bytes that a parser cannot handle, with libFuzzer
     Fuzz(fuzz::Choice),
+    /// Search for code that could be wrong without a test noticing it, with cargo-mutants
+    Mutants(mutants::Choice),
     /// Run all tests with counters, and write the share of executed lines to docs/coverage.md
     Coverage,
     /// Lint, build and test the client for Windows, which runs under wine
@@ -160,6 +164,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Api => public_api::write(&workspace, &setup::setup(&workspace, None)?),
         Task::Bench(choice) => bench::bench(&workspace, choice),
         Task::Fuzz(choice) => fuzz::fuzz(&workspace, choice),
+        Task::Mutants(choice) => mutants::mutants(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),
         Task::Windows => windows::test_alone(&workspace),
         Task::Wheel => wheel::build(&workspace),

@@ -172,6 +172,9 @@ mod tests {
         }
         assert_eq!(numbers(&mut trials), [2, 4, 3, 1, 5]);
         assert!(trials.is_empty());
+        trials.push(&candidate(1, 0, 0), &syn(1, 1));
+        trials.clear();
+        assert!(trials.is_empty());
     }
 
     #[test]
@@ -180,12 +183,15 @@ mod tests {
         for _ in 0..MOST {
             assert!(!trials.push(&candidate(1, 1, 0), &syn(1, 1)));
         }
-        // Of the same rank, and later.
-        assert!(trials.push(&candidate(2, 1, 0), &syn(2, 1)));
         assert!(trials.push(&candidate(3, 0, 0), &syn(3, 1)));
+        // Of the same rank and later, and of a higher one.
+        for (number, rank) in [(2, 1), (4, 2)] {
+            assert!(trials.push(&candidate(number, rank, 0), &syn(number, 1)));
+        }
+        assert!(!trials.is_empty());
         let numbers = numbers(&mut trials);
         assert_eq!((numbers.len(), &numbers[..2]), (MOST, &[3, 1][..]));
-        assert!(!numbers.contains(&2));
+        assert!(!numbers.contains(&2) && !numbers.contains(&4));
     }
 
     #[test]

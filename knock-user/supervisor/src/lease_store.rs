@@ -313,6 +313,24 @@ mod tests {
     }
 
     #[test]
+    fn what_survives_a_crash_is_written_to_the_same_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || LeaseStore::open(dir.path()).unwrap().0;
+        let mut store = open();
+        // To both halves of each slot.
+        for _ in 0..2 {
+            for n in 1..=3 {
+                store.keep(&record(n), Survives::Crash).unwrap();
+                drop(store);
+                store = open();
+                let found = store.all().unwrap();
+                assert!(found.contains(&record(n)), "{n}: {found:?}");
+            }
+        }
+        assert_eq!(store.all().unwrap().len(), 3);
+    }
+
+    #[test]
     fn a_write_that_is_torn_at_any_byte_leaves_the_state_before_or_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);

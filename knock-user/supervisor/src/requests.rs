@@ -4,6 +4,7 @@
 mod close;
 mod fleet;
 mod flush;
+mod granted;
 mod lifecycle;
 mod open;
 mod reload;

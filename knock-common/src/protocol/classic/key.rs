@@ -131,6 +131,13 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_that_of_one_passphrase() {
+        let secret = |passphrase: &[u8]| ClassicSecret::from_passphrase(passphrase);
+        assert!(secret(b"AAAA") == secret(b"AAAA"));
+        assert!(secret(b"AAAA") != secret(b"AAAB"));
+    }
+
+    #[test]
     fn schedules_are_wiped_when_dropped() {
         // `ClassicKey` has no other field, so this bound covers it.
         fn wiped<T: ZeroizeOnDrop>() {}

@@ -59,3 +59,26 @@ async fn a_message_of_any_length_arrives_with_its_files() {
     drop(supervisor);
     assert!(listener.recv().await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn no_command_of_a_door_inherits_the_channel_and_nothing_blocks_on_it() {
+    use rustix::{
+        fs::{OFlags, fcntl_getfl},
+        io::{FdFlags, fcntl_getfd},
+    };
+
+    let (supervisor, listener) = SupervisorEnd::pair().unwrap();
+    for end in [supervisor.0.as_fd(), listener.as_fd()] {
+        assert!(fcntl_getfd(end).unwrap().contains(FdFlags::CLOEXEC));
+        assert!(fcntl_getfl(end).unwrap().contains(OFlags::NONBLOCK));
+    }
+}
+
+#[tokio::test]
+async fn after_a_shutdown_both_ends_are_closed() {
+    let (supervisor, mut listener) = ends().await;
+    supervisor.shutdown();
+    assert!(listener.recv().await.unwrap().is_none());
+    assert!(listener.send(&Request::Alive).await.is_err());
+    assert!(matches!(supervisor.recv().await.unwrap(), Received::Closed));
+}

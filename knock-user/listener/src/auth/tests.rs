@@ -379,3 +379,34 @@ proptest! {
         prop_assert_eq!(authenticator.verify(&attempts), alone);
     }
 }
+
+#[test]
+fn the_refusal_that_has_passed_the_most_checks_is_told_and_of_these_the_first() {
+    let mut outcome = Err(Refused::NO_KEY);
+    let stale = |age_ms| Err(Refusal::Stale { age_ms });
+    let mut told = |client, of_client| {
+        further(&mut outcome, client, of_client);
+        outcome
+    };
+    let noise = Refused {
+        why: Refusal::UnknownSequence,
+        client: None,
+    };
+    assert_eq!(told(TABLET, Err(Refusal::UnknownSequence)), Err(noise));
+    let first = Refused {
+        why: Refusal::Stale { age_ms: 5 },
+        client: Some(PHONE),
+    };
+    for (client, refusal) in [
+        (PHONE, stale(5)),
+        (LAPTOP, stale(5)),
+        (LAPTOP, Err(Refusal::UnknownTag)),
+    ] {
+        assert_eq!(told(client, refusal), Err(first));
+    }
+    let accepted = verified(LAPTOP, SSH);
+    assert_eq!(told(LAPTOP, Ok(accepted)), Ok(accepted));
+    for refused_or_second in [stale(5), Ok(verified(PHONE, SSH))] {
+        assert_eq!(told(PHONE, refused_or_second), Ok(accepted));
+    }
+}

@@ -131,33 +131,145 @@ mod tests {
 
     use knockd_ipc::fleet::Hex;
 
-    use super::*;
-    use crate::fleet::record::Kind;
+    use super::{
+        super::{keys::tag, record::Kind},
+        *,
+    };
 
-    const LEASE_MS: u64 = 60_000;
-
-    fn claim(address: u32, accepted_at: u64) -> Claim {
-        let source = Ipv4Addr::from_bits(address).into();
+    /// A claim of `client` that opens `door` for 30 s, from second 1000 on.
+    fn claim(door: &str, client: &str, last: u8) -> Claim {
+        let source = Ipv4Addr::new(192, 0, 2, last).into();
         Claim {
             kind: Kind::Open,
             everywhere: true,
-            lease: Duration::from_millis(LEASE_MS),
-            accepted_at,
-            made_at: accepted_at,
-            door: Tag::default(),
-            client: Tag::default(),
+            lease: Duration::from_secs(30),
+            accepted_at: 1_000_000,
+            made_at: 1_000_000,
+            door: tag(door),
+            client: tag(client),
             source,
             sender: source,
             block: [0; 16],
-            node: Tag::default(),
+            node: tag("edge1"),
+        }
+    }
+
+    fn place(door: &str, last: u8) -> Place {
+        let Claim { door, source, .. } = claim(door, "", last);
+        (door, source)
+    }
+
+    /// Four doors, of which the laptop has opened three.
+    fn open() -> (Live, BTreeSet<Place>) {
+        let mut live = Live::default();
+        let all = [
+            ("ssh", "laptop", 1),
+            ("web", "laptop", 1),
+            ("ssh", "laptop", 2),
+            ("web", "phone", 2),
+        ];
+        for (door, client, last) in all {
+            live.open(&claim(door, client, last));
+        }
+        (live, all.map(|(door, _, last)| place(door, last)).into())
+    }
+
+    fn places(live: &Live, now: u64) -> BTreeSet<Place> {
+        live.open_at(now).map(|(place, _)| *place).collect()
+    }
+
+    fn id(number: u64) -> ClaimId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        Hex(id)
+    }
+
+    #[test]
+    fn what_a_claim_closes_is_closed_and_nothing_else() {
+        type Change = fn(&mut Live);
+        let changes: [(Change, &[Place]); 6] = [
+            (
+                |live| live.withdraw(&claim("ssh", "laptop", 1)),
+                &[place("ssh", 1)],
+            ),
+            (|live| live.withdraw(&claim("ssh", "phone", 1)), &[]),
+            (
+                |live| live.close(place("ssh", 1).1, Some(tag("ssh"))),
+                &[place("ssh", 1)],
+            ),
+            (
+                |live| live.close(place("ssh", 1).1, None),
+                &[place("ssh", 1), place("web", 1)],
+            ),
+            (|live| live.close(place("ssh", 3).1, None), &[]),
+            (
+                |live| live.expel(tag("laptop")),
+                &[place("ssh", 1), place("web", 1), place("ssh", 2)],
+            ),
+        ];
+        for (change, closed) in changes {
+            let closed = BTreeSet::from_iter(closed.iter().copied());
+            let (mut live, all) = open();
+            change(&mut live);
+            assert_eq!(places(&live, 0), &all - &closed);
+            // Until the stream was read to its end they are kept.
+            assert_eq!(live.reach_end(), closed);
+            assert!(live.reach_end().is_empty());
+            let (mut live, all) = open();
+            assert!(live.reach_end().is_empty());
+            change(&mut live);
+            assert_eq!(places(&live, 0), &all - &closed);
+            assert!(live.reach_end().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_opened_again_was_not_closed_and_nothing_is_open_at_its_end() {
+        let (mut live, all) = open();
+        live.close(place("ssh", 1).1, None);
+        live.open(&claim("ssh", "phone", 1));
+        assert_eq!(live.reach_end(), BTreeSet::from([place("web", 1)]));
+        let still = &all - &BTreeSet::from([place("web", 1)]);
+        assert_eq!(places(&live, 1_029_999), still);
+        assert_eq!(places(&live, 1_030_000), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_claim_is_new_once_until_the_end_of_its_lease_however_many_there_are() {
+        let (mut live, all) = open();
+        for number in 0..5000 {
+            assert!(live.is_new(id(number), 1_030_000, 1_000_000));
+            assert!(!live.is_new(id(number), 1_030_000, 1_029_999));
+        }
+        for number in 0..5000 {
+            assert!(!live.is_new(id(number), 1_030_000, 1_029_999));
+        }
+        assert_eq!(places(&live, 1_029_999), all);
+        // All of these have ended when the next claims are read.
+        for number in 5000..20_000 {
+            assert!(live.is_new(id(number), 2_000_000, 1_030_000));
+        }
+        assert!(live.is_new(id(0), 1_030_000, 1_030_000));
+        assert!(live.read.len() <= 15_001 + 1024, "{}", live.read.len());
+        assert_eq!(live.leases.len(), 0);
+    }
+
+    const LEASE_MS: u64 = 30_000;
+
+    /// A claim that opens a door for another address with each number.
+    fn numbered(number: u32, accepted_at: u64) -> Claim {
+        let source = Ipv4Addr::from_bits(number).into();
+        Claim {
+            source,
+            sender: source,
+            accepted_at,
+            ..claim("ssh", "laptop", 1)
         }
     }
 
     fn read(live: &mut Live, number: u32, at: u64) {
-        let claim = claim(number, at);
-        let mut id = [0; 16];
-        id[..4].copy_from_slice(&number.to_be_bytes());
-        assert!(live.is_new(Hex(id), claim.until(), at));
+        let claim = numbered(number, at);
+        assert!(live.is_new(id(number.into()), claim.until(), at));
         live.open(&claim);
     }
 
@@ -171,8 +283,8 @@ mod tests {
         }
         assert_eq!(live.open_at(1000).count(), MAX);
         // One that is open is extended nevertheless.
-        live.open(&claim(7, 2000));
-        let place = (Tag::default(), Ipv4Addr::from_bits(7).into());
+        live.open(&numbered(7, 2000));
+        let place = (tag("ssh"), Ipv4Addr::from_bits(7).into());
         assert_eq!(live.leases[&place].until, 2000 + LEASE_MS);
         let later = 3000 + LEASE_MS;
         for number in 0..10_000 {

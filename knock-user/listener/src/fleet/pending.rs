@@ -12,7 +12,7 @@ use super::record::Claim;
 use crate::{accepted::AcceptedKnock, pending::Outcome};
 
 /// The most claims that wait. The engine takes thousands a second.
-const MAX: usize = 4096;
+pub(super) const MAX: usize = 4096;
 
 /// A command of the administrator that waits for its claim.
 #[derive(Debug)]

@@ -248,6 +248,51 @@ mod tests {
     }
 
     #[test]
+    fn an_authentic_record_that_no_node_of_this_version_makes_is_none() {
+        let address = IpAddr::from([192, 0, 2, 7]);
+        let claim = |kind| Claim {
+            kind,
+            everywhere: true,
+            lease: MAX_LEASE,
+            accepted_at: 1,
+            made_at: 1,
+            door: [1; 8],
+            client: [2; 8],
+            source: address,
+            sender: address,
+            block: [3; 16],
+            node: [4; 8],
+        };
+        let decode = |kind, at: usize, bytes: &[u8]| {
+            let mut record = claim(kind).record(&keys(1)).0;
+            record[at..at + bytes.len()].copy_from_slice(bytes);
+            Claim::decode(&record[..CONTENT_LEN])
+        };
+        let too_long = u32::try_from(MAX_LEASE.as_secs()).unwrap() + 1;
+        let [multicast, unspecified] = [[224, 0, 0, 1], [0_u8; 4]].map(|host| octets(host.into()));
+        let changes: [(usize, &[u8]); 9] = [
+            (0, &[0]),
+            (0, &[2]),
+            (1, &[0]),
+            (1, &[5]),
+            (2, &[2]),
+            (3, &[1]),
+            (4, &too_long.to_le_bytes()),
+            (40, &multicast),
+            (56, &unspecified),
+        ];
+        for kind in [Kind::Open, Kind::Withdraw, Kind::Close] {
+            assert_eq!(decode(kind, 0, &[]), Some(claim(kind)));
+            for (at, bytes) in changes {
+                assert_eq!(decode(kind, at, bytes), None, "{at}: {bytes:?}");
+            }
+        }
+        // It has no address.
+        let revoked = decode(Kind::Revoke, 40, &[unspecified; 2].concat());
+        assert_eq!(revoked.map(|claim| claim.kind), Some(Kind::Revoke));
+    }
+
+    #[test]
     fn the_same_knock_has_one_identity_and_another_kind_a_different_one() {
         let keys = keys(1);
         let block = [7; 16];

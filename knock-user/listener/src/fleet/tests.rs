@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{auth::SingleUse, pending::Outcome};
 
+mod claims;
+
 const SKEW: Duration = Duration::from_secs(60);
 const SOURCE: &str = "192.0.2.7";
 const LEASE: Duration = Duration::from_secs(30);

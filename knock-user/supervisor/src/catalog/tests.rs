@@ -16,6 +16,10 @@ fn without(table: &str, value: &str) -> String {
 fn a_name_keeps_its_number_across_reloads() {
     let mut catalog = Catalog::new(&config(TWO_CLIENTS));
     assert_eq!(catalog.door_named("web"), Some(1));
+    assert_eq!(
+        [0, 1, 2].map(|index| catalog.configured_door(index)),
+        [0, 1, 2]
+    );
     let reduced = config(&without("door", "ssh"));
     catalog.update(&reduced);
     assert_eq!(catalog.door_named("web"), Some(1));

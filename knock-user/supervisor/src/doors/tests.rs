@@ -175,7 +175,9 @@ fn a_door_ends_in_time_and_stays_in_use_after_that() {
     assert_eq!(doors.due(secs(41)), Some(key(1)));
     assert_eq!(doors.expire(key(1), Some(secs(50))), None);
     assert_eq!(doors.next_deadline(), Some(secs(50)));
-    assert_eq!(expire(&mut doors, secs(50)), Some(Step::Idle(key(1))));
+    // Used for as long as it was known to be, and no longer.
+    let idle = doors.expire(key(1), Some(secs(50)));
+    assert_eq!(idle, Some(Step::Idle(key(1))));
     assert!(doors.is_empty() && doors.next_deadline().is_none());
 }
 
@@ -191,6 +193,17 @@ fn a_knock_opens_a_door_in_use_again() {
     assert_eq!(doors.next_deadline(), None);
     doors.finished(key(1), true, secs(36), Some(secs(99)));
     assert_eq!(doors.next_deadline(), Some(secs(65)));
+}
+
+#[test]
+fn a_lower_limit_holds_from_the_next_knock_on() {
+    let mut doors = opened();
+    doors.set_max(NonZeroUsize::MIN);
+    assert_eq!(doors.admit(key(2), GRANT, secs(2)), Admission::Full);
+    assert_eq!(doors.admit(key(1), GRANT, secs(2)), Admission::Extends);
+    doors.set_max(NonZeroUsize::new(8).unwrap());
+    let admission = doors.admit(key(2), GRANT, secs(2));
+    assert!(matches!(admission, Admission::Opens(_)), "{admission:?}");
 }
 
 #[test]

@@ -50,11 +50,7 @@ impl Ledger {
             return false;
         };
         let reporter = self.reporter.clone();
-        let lane = Lane {
-            closes: task.action == Action::Close,
-            door: task.key.door,
-            client: task.client,
-        };
+        let lane = lane(task);
         self.executor.start(*task, lane, label, command, move || {
             if let Some(arrival) = arrival {
                 reporter.latency(Effect::Command, arrival);
@@ -93,5 +89,64 @@ impl Ledger {
         };
         let label = format!("{name} of door {:?} for {source}", door.name);
         Some((label, command))
+    }
+}
+
+/// Among which commands that of `task` is one.
+fn lane(task: &Task) -> Lane {
+    Lane {
+        closes: task.action == Action::Close,
+        door: task.key.door,
+        client: task.client,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use knockd_types::account::Account;
+
+    use super::*;
+    use crate::{
+        doors::DoorKey,
+        fixture::{TWO_CLIENTS, config},
+        reporter::Reporter,
+    };
+
+    fn task(door: usize, action: Action) -> Task {
+        Task {
+            key: DoorKey {
+                door,
+                source: [192, 0, 2, 7].into(),
+            },
+            client: 1,
+            action,
+            lease: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_closes_a_door_is_apart_from_what_opens_one() {
+        for (action, closes) in [(Action::Open, false), (Action::Close, true)] {
+            let lane = lane(&task(3, action));
+            assert_eq!((lane.closes, lane.door, lane.client), (closes, 3, 1));
+        }
+    }
+
+    #[test]
+    fn a_command_has_the_account_of_its_door() {
+        let account = Account {
+            name: "worker".into(),
+            uid: 1001,
+            gid: 1002,
+        };
+        let mut config = config(TWO_CLIENTS);
+        config.doors[0].account = Some(account.clone());
+        let ledger = Ledger::new(&config, None, Reporter::default()).unwrap();
+        for action in [Action::Open, Action::Close] {
+            let (_, command) = ledger.command(&task(0, action)).unwrap();
+            assert_eq!(command.account.as_ref(), Some(&account));
+        }
+        let (_, command) = ledger.command(&task(2, Action::Open)).unwrap();
+        assert!(command.account.is_none());
     }
 }

@@ -12,15 +12,17 @@ impl Ledger {
     /// The same for a door that was opened or extended. A door that only the gate opens is closed by a
     /// power failure, which the gate's leases do not survive, so its record need not either.
     pub(super) fn journal_grant(&mut self, key: DoorKey) {
+        self.journal(key, self.survives(key));
+    }
+
+    /// What the record of a door has to survive that was opened or extended.
+    pub(super) fn survives(&self, key: DoorKey) -> Survives {
         let admits = self.doors.get(&key).is_some_and(|open| open.admits);
         let needs_closing = self.catalog.door(key.door).close.is_some();
-        self.journal(
-            key,
-            match admits && !needs_closing {
-                true => Survives::Crash,
-                false => Survives::PowerFailure,
-            },
-        );
+        match admits && !needs_closing {
+            true => Survives::Crash,
+            false => Survives::PowerFailure,
+        }
     }
 
     fn journal(&mut self, key: DoorKey, survives: Survives) {

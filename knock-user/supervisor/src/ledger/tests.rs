@@ -6,6 +6,8 @@ use knockd_types::names::BY_HAND_NUMBER;
 use super::*;
 use crate::fixture::{TWO_CLIENTS, config};
 
+mod shared;
+
 /// The door `web` again, under another name.
 const SAME_PORT: &str = r#"
 [[door]]
@@ -198,7 +200,9 @@ async fn datagrams_keep_a_udp_lease_in_use_and_nothing_else() {
     // `close` runs although there are datagrams.
     end_command(&mut ledger, &mut gate).await;
     assert_eq!(ledger.counters().commands_succeeded, 2);
-    assert_eq!(ledger.door_statuses()[0].state, "in use");
+    let status = &ledger.door_statuses()[0];
+    assert_eq!(status.state, "in use");
+    assert!(status.seconds_left > 30, "{}", status.seconds_left);
     // A new program gets that lease too, and no other.
     let config =
         config(&format!("{TWO_CLIENTS}{BOTH}").replace(r#"["tcp/80"]"#, r#"["tcp/80", "udp/80"]"#));

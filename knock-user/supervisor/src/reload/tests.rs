@@ -1,6 +1,10 @@
 use std::{fs, time::Duration};
 
-use knockd_types::interface::Wanted;
+use knockd_config::model::Fleet;
+use knockd_types::{
+    fleet::{Engine, FleetKey, SecretText, WhenUnreachable},
+    interface::Wanted,
+};
 
 use super::*;
 use crate::fixture::{PAIR_CLIENT, TWO_CLIENTS, config};
@@ -51,6 +55,54 @@ fn keys_that_belong_to_the_start_require_a_restart() {
             error.starts_with(&format!("`{key}` can only be")),
             "{error}"
         );
+    }
+}
+
+/// [`TWO_CLIENTS`] with a fleet that `change` has changed.
+fn in_fleet(change: impl FnOnce(&mut Fleet)) -> Config {
+    let mut fleet = Fleet {
+        engine: Engine {
+            servers: vec!["192.0.2.11:4222".parse().unwrap()],
+            server_name: "nats.example".into(),
+            prefix: "knock".into(),
+            node: "edge1".into(),
+            authorities: String::new(),
+            certificate: String::new(),
+            key: SecretText::new(String::new()),
+        },
+        key: FleetKey::new([1; 32].into()),
+        node: "edge1".into(),
+        when_unreachable: WhenUnreachable::Refuse,
+        patience: Duration::from_secs(1),
+    };
+    change(&mut fleet);
+    let mut config = config(TWO_CLIENTS);
+    config.fleet = Some(fleet);
+    config
+}
+
+#[test]
+fn a_fleet_is_entered_left_and_changed_by_a_restart() {
+    let (alone, node) = (config(TWO_CLIENTS), in_fleet(|_| ()));
+    let is_refused = |current: &Config, next: &Config| {
+        let outcome = require_same(current, next, XDP);
+        outcome.is_err_and(|error| error.to_string().starts_with("`fleet` can only be"))
+    };
+    assert!(is_refused(&alone, &node) && is_refused(&node, &alone));
+    type Change = fn(&mut Fleet);
+    let changes: [(Change, bool); 6] = [
+        (|_| (), false),
+        (
+            |fleet| fleet.when_unreachable = WhenUnreachable::Local,
+            false,
+        ),
+        (|fleet| fleet.node = "edge2".into(), true),
+        (|fleet| fleet.key = FleetKey::new([2; 32].into()), true),
+        (|fleet| fleet.patience *= 2, true),
+        (|fleet| fleet.engine.prefix = "other".into(), true),
+    ];
+    for (at, (change, expected)) in changes.into_iter().enumerate() {
+        assert_eq!(is_refused(&node, &in_fleet(change)), expected, "{at}");
     }
 }
 

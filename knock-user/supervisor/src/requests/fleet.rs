@@ -8,7 +8,7 @@ use knockd_runtime::clock::monotonic;
 use knockd_types::history::{How, Via};
 use tracing::{info, warn};
 
-use super::open::Wanted;
+use super::granted::Wanted;
 use crate::{
     doors::{DoorKey, Grant},
     ledger::Knock,

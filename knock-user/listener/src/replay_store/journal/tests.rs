@@ -167,14 +167,24 @@ fn a_damaged_file_is_refused_and_left_as_it_is() {
         flipped(HEADER_LEN - 1),
         flipped(place(1)),
         flipped(place(1000) + 20),
-        // Unused places.
+        // Before the last write, which may be of the records from 1745 on.
+        flipped(place(2000 - MAX_BATCH) + 20),
+        // Unused places, after those of a write that was torn.
         flipped(place(0)),
+        flipped(place(2000 + MAX_BATCH + 1)),
         flipped(place(5000)),
     ] {
         fs::write(folder.file(), &damaged).unwrap();
         let error = Journal::open(&folder.file()).unwrap_err().to_string();
         assert!(error.contains("damaged"), "{error}");
         assert_eq!(folder.bytes(), damaged);
+    }
+    for (torn, left) in [
+        (flipped(place(2001 - MAX_BATCH) + 20), 2000 - MAX_BATCH),
+        (flipped(place(2000 + MAX_BATCH)), 2000),
+    ] {
+        fs::write(folder.file(), torn).unwrap();
+        assert_eq!(Journal::open(&folder.file()).unwrap().1.len(), left);
     }
 }
 
