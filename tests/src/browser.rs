@@ -5,6 +5,7 @@
 use std::{
     env::consts::ARCH,
     ffi::OsString,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -138,6 +139,10 @@ impl Browser {
         let mut command = namespace.command("unshare");
         command.args(["--fork", "--pid", "--kill-child", "--mount-proc"]);
         self.add_arguments(&mut command, profile.path())?;
+        let url = match self {
+            Self::Chromium | Self::Firefox => url.to_owned(),
+            Self::WebKit => leading_to(url, profile.path())?,
+        };
         command.arg(url).env("HOME", profile.path());
         command.env_remove("DISPLAY");
         Ok(Visit {
@@ -183,12 +188,22 @@ impl Browser {
     }
 }
 
+/// A page in `folder` that leads to `url`: WebKit's program drops the fragment of an address that it is
+/// started with.
+fn leading_to(url: &str, folder: &Path) -> Result<String> {
+    let file = folder.join("start.html");
+    let target = url.replace('&', "&amp;");
+    let page = format!("<meta http-equiv=\"refresh\" content=\"0; url={target}\">");
+    fs::write(&file, page)?;
+    Ok(format!("file://{}", file.display()))
+}
+
 impl Drop for Visit {
     fn drop(&mut self) {
         let id = self.running.id();
         let children = format!("/proc/{id}/task/{id}/children");
         // The first process of the namespace, with which the kernel ends all others.
-        let first = std::fs::read_to_string(children).unwrap_or_default();
+        let first = fs::read_to_string(children).unwrap_or_default();
         if let Ok(first) = first.trim().parse() {
             // It may have ended already.
             let _ = kill(Pid::from_raw(first), Signal::SIGKILL);

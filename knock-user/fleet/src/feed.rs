@@ -31,6 +31,9 @@ const EXPIRES: Duration = Duration::from_secs(30);
 /// How long the server remembers a reader that asks for nothing.
 const INACTIVE: Duration = Duration::from_secs(10);
 
+/// How many connections may leave out the same message: those to each server, for some seconds.
+const MAX_GAPS: u32 = 20;
+
 /// The time between two warnings about messages that are no claims.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -41,6 +44,8 @@ pub(crate) struct Feed {
     last: u64,
     /// When the stream was made: another one begins anew.
     created: Option<async_nats::datetime::DateTime>,
+    /// How often the next message was left out.
+    gaps: u32,
     skipped: Skipped,
 }
 
@@ -74,7 +79,10 @@ impl Feed {
         if self.created != created {
             self.created = created;
             self.last = 0;
-        } else if info.state.last_sequence < self.last {
+        }
+        // Messages that are too old are removed from the stream's beginning, and from nowhere else.
+        self.last = self.last.max(info.state.first_sequence.saturating_sub(1));
+        if info.state.last_sequence < self.last {
             tracing::warn!(
                 "the engine has lost claims: its stream ends at {}, and {} was read from it",
                 info.state.last_sequence,
@@ -123,13 +131,37 @@ impl Feed {
             let info = message.info().map_err(|error| anyhow!("{error}"))?;
             number += 1;
             ensure!(info.consumer_sequence == number, "a message is missing");
-            ensure!(info.stream_sequence > self.last, "a message is repeated");
-            self.last = info.stream_sequence;
+            self.follow(info.stream_sequence)?;
             match claim(engine, &message) {
                 Some(claim) => reports.send(claim).await?,
                 None => self.skipped.add(),
             }
         }
+    }
+
+    /// Notes that the message with this number was read.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if another one was to be read: a server that has to get messages from the others
+    /// first may leave them out. What is left out again and again is lost.
+    fn follow(&mut self, number: u64) -> Result<()> {
+        ensure!(number > self.last, "a message is repeated");
+        if number > self.last + 1 {
+            self.gaps += 1;
+            ensure!(
+                self.gaps > MAX_GAPS,
+                "the server leaves out claims: {number} follows {}",
+                self.last
+            );
+            tracing::warn!(
+                "the engine has lost claims: {number} follows {} in its stream",
+                self.last
+            );
+        }
+        self.gaps = 0;
+        self.last = number;
+        Ok(())
     }
 
     fn has_reached(&self, extent: Extent) -> bool {
@@ -227,6 +259,32 @@ mod tests {
         // It was made anew.
         feed.resume(&info(2, 9, 9));
         assert_eq!(feed.last, 0);
+    }
+
+    #[test]
+    fn a_message_that_a_server_leaves_out_is_asked_for_again() {
+        let mut feed = feed(1, 5);
+        for _ in 0..MAX_GAPS {
+            assert!(feed.follow(7).is_err());
+        }
+        feed.follow(6).unwrap();
+        feed.follow(7).unwrap();
+        assert!(feed.follow(7).is_err());
+        // No server has it any more.
+        for _ in 0..MAX_GAPS {
+            assert!(feed.follow(9).is_err());
+        }
+        feed.follow(9).unwrap();
+        assert_eq!(feed.last, 9);
+    }
+
+    #[test]
+    fn what_was_too_old_before_a_connection_is_not_asked_for() {
+        let mut feed = feed(1, 5);
+        let mut info = info(1, 3, 20);
+        info.state.first_sequence = 18;
+        feed.resume(&info);
+        feed.follow(18).unwrap();
     }
 
     #[test]

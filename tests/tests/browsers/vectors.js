@@ -1,8 +1,10 @@
 run(async () => {
   check(VECTORS.length > 0, 'no vectors');
   await until(() => cryptography);
-  check(cryptography === webCrypto, 'a file has the cryptography of the browser');
-  for (const [name, way] of Object.entries({ webCrypto, wasmModule })) {
+  // WebKitGTK refuses private keys that begin with a zero byte, as that of the known knock does.
+  const ways = WEBKIT ? { wasmModule } : { webCrypto, wasmModule };
+  check(cryptography === Object.values(ways)[0], 'a file has the cryptography of the browser');
+  for (const [name, way] of Object.entries(ways)) {
     for (const vector of VECTORS) {
       const key = await way.knockKey(unhex(vector.client_private), unhex(vector.server_public));
       // The page binds no knock to an address.
@@ -13,7 +15,9 @@ run(async () => {
     const refused = await way.knockKey(unhex(VECTORS[0].client_private), zero).catch((error) => error);
     check(refused instanceof Refusal, `${name}: a key that makes the secret zero is taken`);
   }
-  await compare();
+  if (!WEBKIT) {
+    await compare();
+  }
 });
 
 function contentOf({ door, unix_ms, lease_seconds, random }) {
