@@ -81,7 +81,11 @@ impl Feed {
             self.last = 0;
         }
         // Messages that are too old are removed from the stream's beginning, and from nowhere else.
-        self.last = self.last.max(info.state.first_sequence.saturating_sub(1));
+        let removed = info.state.first_sequence.saturating_sub(1);
+        if removed > self.last {
+            self.last = removed;
+            self.gaps = 0;
+        }
         if info.state.last_sequence < self.last {
             tracing::warn!(
                 "the engine has lost claims: its stream ends at {}, and {} was read from it",
