@@ -34,7 +34,7 @@ const INACTIVE: Duration = Duration::from_secs(10);
 /// How many connections may leave out the same message: those to each server, for some seconds.
 const MAX_GAPS: u32 = 20;
 
-/// The time between two warnings about messages that are no claims.
+/// The time between two warnings of a kind. Whoever controls the engine must not fill the log.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How far the stream was read. It outlasts connections.
@@ -46,6 +46,7 @@ pub(crate) struct Feed {
     created: Option<async_nats::datetime::DateTime>,
     /// How often the next message was left out.
     gaps: u32,
+    warned_lost: Warned,
     skipped: Skipped,
 }
 
@@ -60,8 +61,12 @@ pub(crate) struct Extent {
 #[derive(Debug, Default)]
 struct Skipped {
     count: u64,
-    warned: Option<Instant>,
+    warned: Warned,
 }
+
+/// When a warning was given.
+#[derive(Debug, Default)]
+struct Warned(Option<Instant>);
 
 impl From<&Info> for Extent {
     fn from(info: &Info) -> Self {
@@ -87,11 +92,13 @@ impl Feed {
             self.gaps = 0;
         }
         if info.state.last_sequence < self.last {
-            tracing::warn!(
-                "the engine has lost claims: its stream ends at {}, and {} was read from it",
-                info.state.last_sequence,
-                self.last
-            );
+            if self.warned_lost.is_due() {
+                tracing::warn!(
+                    "the engine has lost claims: its stream ends at {}, and {} was read from it",
+                    info.state.last_sequence,
+                    self.last
+                );
+            }
             self.last = info.state.last_sequence;
         }
     }
@@ -158,10 +165,12 @@ impl Feed {
                 "the server leaves out claims: {number} follows {}",
                 self.last
             );
-            tracing::warn!(
-                "the engine has lost claims: {number} follows {} in its stream",
-                self.last
-            );
+            if self.warned_lost.is_due() {
+                tracing::warn!(
+                    "the engine has lost claims: {number} follows {} in its stream",
+                    self.last
+                );
+            }
         }
         self.gaps = 0;
         self.last = number;
@@ -209,19 +218,24 @@ fn claim(engine: &Engine, message: &jetstream::Message) -> Option<Report> {
 impl Skipped {
     fn add(&mut self) {
         self.count += 1;
-        if self
-            .warned
-            .is_none_or(|at| at.elapsed() >= WARNING_INTERVAL)
-        {
+        if self.warned.is_due() {
             tracing::warn!(
                 "the engine's stream has {} messages that are no claims: they are skipped",
                 self.count
             );
-            *self = Self {
-                count: 0,
-                warned: Some(Instant::now()),
-            };
+            self.count = 0;
         }
+    }
+}
+
+impl Warned {
+    /// Whether another warning may be given, which it then was.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
     }
 }
 
@@ -280,6 +294,13 @@ mod tests {
         }
         feed.follow(9).unwrap();
         assert_eq!(feed.last, 9);
+    }
+
+    #[test]
+    fn a_warning_is_given_once_in_its_interval() {
+        let mut warned = Warned::default();
+        assert!(warned.is_due());
+        assert!(!warned.is_due());
     }
 
     #[test]
