@@ -1,10 +1,14 @@
 //! The claims of the listener, each of which is tried until its patience is over.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use async_nats::jetstream::{ErrorCode, publish::PublishAck, response::Response};
-use knockd_ipc::fleet::{ClaimId, Outcome, Record, Report};
+use knockd_ipc::fleet::{ClaimId, MAX_CLAIMS, Outcome, Record, Report};
 use knockd_types::fleet::Engine;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -13,11 +17,12 @@ use tokio::{
 
 use crate::{
     link::{State, bounded},
-    session::Session,
+    session::{Session, lock},
 };
 
-/// How many claims are tried at once.
-const MAX_CLAIMS: usize = 1024;
+/// How many claims are tried at once; the others wait. More would overtake the engine after an outage,
+/// and be tried again before it has answered.
+const MAX_TRIED: usize = 1024;
 
 /// The time between two tries of a claim.
 const RETRY: Duration = Duration::from_millis(50);
@@ -39,6 +44,8 @@ pub(crate) struct Claims {
     patience: Duration,
     states: watch::Receiver<State>,
     reports: mpsc::Sender<Report>,
+    /// Those that have no outcome yet.
+    undecided: Arc<Mutex<HashSet<ClaimId>>>,
     places: Arc<Semaphore>,
 }
 
@@ -54,31 +61,62 @@ impl Claims {
             patience,
             states,
             reports,
-            places: Arc::new(Semaphore::new(MAX_CLAIMS)),
+            undecided: Arc::default(),
+            places: Arc::new(Semaphore::new(MAX_TRIED)),
         }
     }
 
-    /// Begins to claim `id`. The outcome is reported later.
+    /// Begins to claim `id`. The outcome is reported later. After each connection the listener orders
+    /// all again that it has not read: what is undecided is not begun twice.
     pub(crate) async fn begin(&self, id: ClaimId, record: Record) {
+        match admit(&mut lock(&self.undecided), id) {
+            Admitted::New => {}
+            Admitted::Undecided => return,
+            Admitted::Full => {
+                let outcome = unknown("too many claims at once");
+                // Fails only while the process ends.
+                let _ = self.reports.send(Report::Outcome { id, outcome }).await;
+                return;
+            }
+        }
         let deadline = Instant::now() + self.patience;
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let outcome = unknown("too many claims at once");
-            // Fails only while the process ends.
-            let _ = self.reports.send(Report::Outcome { id, outcome }).await;
-            return;
-        };
         let subject = self.engine.claim_subject(&id);
         let mut states = self.states.clone();
         let reports = self.reports.clone();
+        let undecided = Arc::clone(&self.undecided);
+        let places = Arc::clone(&self.places);
         tokio::spawn(async move {
-            let mut reason = String::new();
-            let tries = try_often(&mut states, &subject, &record, &mut reason);
-            let outcome = timeout_at(deadline, tries).await;
+            let mut reason = "other claims were tried first".to_owned();
+            let decided = async {
+                // Fails only if somebody closes it, which nobody does.
+                let _place = places.acquire().await;
+                try_often(&mut states, &subject, &record, &mut reason).await
+            };
+            let outcome = timeout_at(deadline, decided).await;
             let outcome = outcome.unwrap_or_else(|_| unknown(&reason));
+            lock(&undecided).remove(&id);
             let _ = reports.send(Report::Outcome { id, outcome }).await;
-            drop(place);
         });
     }
+}
+
+/// Whether a claim is begun.
+#[derive(Debug, PartialEq, Eq)]
+enum Admitted {
+    New,
+    Undecided,
+    Full,
+}
+
+fn admit(undecided: &mut HashSet<ClaimId>, id: ClaimId) -> Admitted {
+    if undecided.contains(&id) {
+        return Admitted::Undecided;
+    }
+    if undecided.len() >= MAX_CLAIMS {
+        return Admitted::Full;
+    }
+    undecided.insert(id);
+    Admitted::New
 }
 
 /// Tries to claim until it is decided. `reason` says why it is not yet.
@@ -137,5 +175,81 @@ async fn claim(session: &Session, subject: &str, record: &Record) -> Result<Outc
 fn unknown(reason: &str) -> Outcome {
     Outcome::Unknown {
         reason: bounded(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use knockd_ipc::fleet::{Hex, RECORD_LEN};
+    use knockd_types::fleet::SecretText;
+
+    use super::*;
+
+    /// Claims that are not decided before `patience` is over, because no engine is reached.
+    fn claims(patience: Duration) -> (Claims, watch::Sender<State>, mpsc::Receiver<Report>) {
+        let engine = Engine {
+            servers: vec![(Ipv4Addr::LOCALHOST, 4222).into()],
+            server_name: "engine".to_owned(),
+            prefix: "knock".to_owned(),
+            node: "edge1".to_owned(),
+            authorities: String::new(),
+            certificate: String::new(),
+            key: SecretText::new(String::new()),
+        };
+        let (state, states) = watch::channel(State::not_yet());
+        let (sender, reports) = mpsc::channel(8);
+        let claims = Claims::new(&Arc::new(engine), patience, states, sender);
+        (claims, state, reports)
+    }
+
+    fn id(number: usize) -> ClaimId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        Hex(id)
+    }
+
+    const RECORD: Record = Hex([0; RECORD_LEN]);
+
+    #[tokio::test]
+    async fn a_claim_that_is_ordered_again_is_decided_once() {
+        let (claims, _state, mut reports) = claims(Duration::from_millis(50));
+        for number in [1, 1, 2, 1] {
+            claims.begin(id(number), RECORD).await;
+        }
+        let mut decided = [(); 2].map(|()| None);
+        for slot in &mut decided {
+            let Some(Report::Outcome { id, .. }) = reports.recv().await else {
+                panic!("no outcome");
+            };
+            *slot = Some(id);
+        }
+        decided.sort_unstable();
+        assert_eq!(decided, [Some(id(1)), Some(id(2))]);
+        assert!(reports.try_recv().is_err());
+        // What is decided can be ordered again.
+        claims.begin(id(1), RECORD).await;
+        let Some(Report::Outcome { id: again, .. }) = reports.recv().await else {
+            panic!("no outcome");
+        };
+        assert_eq!(again, id(1));
+    }
+
+    #[tokio::test]
+    async fn as_many_claims_can_wait_as_a_node_orders() {
+        let (claims, _state, mut reports) = claims(Duration::from_secs(600));
+        for number in (0..MAX_CLAIMS).chain(0..MAX_CLAIMS) {
+            claims.begin(id(number), RECORD).await;
+        }
+        tokio::task::yield_now().await;
+        assert!(reports.try_recv().is_err());
+        claims.begin(id(MAX_CLAIMS), RECORD).await;
+        let report = reports.recv().await;
+        let expected = Report::Outcome {
+            id: id(MAX_CLAIMS),
+            outcome: unknown("too many claims at once"),
+        };
+        assert_eq!(report, Some(expected));
     }
 }

@@ -27,6 +27,9 @@ pub const MAX_STARTUP: usize = 128 * 1024;
 /// The length of a record in bytes.
 pub const RECORD_LEN: usize = 128;
 
+/// The most claims that a node has ordered and not read yet. The engine takes thousands a second.
+pub const MAX_CLAIMS: usize = 4096;
+
 /// The longest text of a [`Beat`](Order::Beat) in bytes.
 pub const MAX_BEAT: usize = 1024;
 

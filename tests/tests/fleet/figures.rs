@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Display,
-    fs,
+    fs, iter,
     net::{IpAddr, Ipv4Addr},
     thread,
     time::{Duration, Instant},
@@ -244,8 +244,8 @@ fn replay(
     let distinct: BTreeSet<_> = opened.iter().map(|(source, _)| *source).collect();
     let accepted = total(stage, &outcomes[..1]) - before[0];
     opened.sort_unstable_by_key(|(_, at)| *at);
-    let times = opened.iter().map(|(_, at)| *at);
-    let times: Vec<_> = times.filter(|at| *at > failed).collect();
+    let later = opened.iter().map(|(_, at)| *at).filter(|at| *at > failed);
+    let times: Vec<_> = iter::once(failed).chain(later).collect();
     let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
     let twice = accepted.saturating_sub(distinct.len());
     (distinct, twice, gaps.max().unwrap_or_default())

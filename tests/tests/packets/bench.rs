@@ -8,11 +8,11 @@ use std::{
 };
 
 use aya::{
-    maps::{Map, MapData, MapInfo, RingBuf},
+    maps::{Map, MapData, MapInfo, PerCpuArray, RingBuf},
     programs::{TestRun as _, TestRunOptions, TestRunResult},
 };
 use knock_common::{
-    counters::Outcome,
+    counters::{Counts, Outcome},
     event::KnockEvent,
     rate::Rate,
     settings::{Settings, Verdict},
@@ -30,6 +30,9 @@ const SOON: Duration = Duration::from_secs(10);
 /// Minimum length of a frame for `BPF_PROG_TEST_RUN`: an Ethernet header. No driver delivers
 /// shorter frames either.
 pub(crate) const MIN_FRAME: usize = 14;
+
+/// The index of the loopback interface, on which a test run receives.
+const LOOPBACK: u32 = 1;
 
 /// The XDP action that the program returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,7 @@ pub(crate) struct Bench {
     // test uses either this or `Ring::next`.
     events: RingBuf<MapData>,
     datagrams: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, Counts>,
     runtime: Runtime,
 }
 
@@ -142,6 +146,7 @@ impl Bench {
             datagram_ring: None,
             events: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "EVENTS"))).unwrap(),
             datagrams: RingBuf::try_from(Map::RingBuf(map(&mut xdp, "DATAGRAMS"))).unwrap(),
+            counters: PerCpuArray::try_from(Map::PerCpuArray(map(&mut xdp, "COUNTERS"))).unwrap(),
             xdp,
             gate,
             runtime,
@@ -257,15 +262,20 @@ impl Bench {
         map(&mut self.xdp, name)
     }
 
-    /// Number of packets with this outcome.
+    /// Number of packets with this outcome, on all interfaces.
     pub(crate) fn count(&self, outcome: Outcome) -> u64 {
-        self.counters()[outcome as usize]
+        self.xdp.counters().unwrap()[outcome.name()]
     }
 
-    fn counters(&self) -> Vec<u64> {
-        let counters = self.xdp.counters().unwrap();
-        let count = |outcome: &Outcome| counters[outcome.name()];
-        Outcome::ALL.iter().map(count).collect()
+    /// The counters of the interface of test runs: to read those of all takes longer than a run.
+    fn counters(&self) -> Counts {
+        let mut sums = Counts::default();
+        for counts in self.counters.get(&LOOPBACK, 0).unwrap().iter() {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        sums
     }
 
     /// Reads events with the daemon's reader until `done` returns true for all SYNs so far.

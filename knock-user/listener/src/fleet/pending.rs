@@ -5,14 +5,11 @@ use std::{
     time::Duration,
 };
 
-use knockd_ipc::fleet::{ClaimId, Record};
+use knockd_ipc::fleet::{ClaimId, MAX_CLAIMS, Record};
 use tokio::sync::oneshot;
 
 use super::record::Claim;
 use crate::{accepted::AcceptedKnock, pending::Outcome};
-
-/// The most claims that wait. The engine takes thousands a second.
-pub(super) const MAX: usize = 4096;
 
 /// A command of the administrator that waits for its claim.
 #[derive(Debug)]
@@ -77,11 +74,11 @@ impl Pending {
         deadline: Duration,
         now: u64,
     ) -> Option<Waiting> {
-        if self.claims.len() >= MAX {
+        if self.claims.len() >= MAX_CLAIMS {
             self.claims
                 .retain(|_, entry| entry.waits() || entry.claim.until() > now);
         }
-        if self.claims.len() >= MAX {
+        if self.claims.len() >= MAX_CLAIMS {
             return Some(entry.waiting);
         }
         if entry.waits() {

@@ -1,6 +1,6 @@
 //! What is claimed, how often and for how long, and what it does at the edges of its time.
 
-use knockd_ipc::fleet::MAX_PACKET;
+use knockd_ipc::fleet::{MAX_CLAIMS, MAX_PACKET};
 use tokio_seqpacket::UnixSeqpacket;
 
 use super::*;
@@ -89,15 +89,15 @@ fn what_has_opened_stays_to_be_claimed_while_there_is_room() {
     };
     assert_eq!(claim(0, at(0)), 1);
     // Its end is no reason to forget it: the knock could be accepted elsewhere.
-    for number in 1..pending::MAX {
+    for number in 1..MAX_CLAIMS {
         assert_eq!(claim(number, at(40)), number + 1);
     }
     // It makes room for one, and the others do not.
-    for number in pending::MAX..pending::MAX + 2 {
-        assert_eq!(claim(number, at(69)), pending::MAX);
+    for number in MAX_CLAIMS..MAX_CLAIMS + 2 {
+        assert_eq!(claim(number, at(69)), MAX_CLAIMS);
     }
     // All of them but the last one have ended.
-    assert_eq!(claim(pending::MAX + 2, at(70)), 2);
+    assert_eq!(claim(MAX_CLAIMS + 2, at(70)), 2);
 }
 
 #[test]
