@@ -68,6 +68,11 @@ const LINTS: &[(&str, Check)] = &[
         let mut clippy = workspace.cargo("clippy --quiet --no-default-features --all-targets");
         run(clippy.args(["--package", PROGRAMS, "--", "-D", "warnings"]))
     }),
+    ("lints of the daemon without fleets", |workspace, _| {
+        let mut clippy = workspace.cargo("clippy --quiet --no-default-features --bins");
+        clippy.args(["--features", "daemon", "--package", PROGRAMS]);
+        run(clippy.args(["--", "-D", "warnings"]))
+    }),
     (
         "lints of the libraries without the program",
         |workspace, _| {
@@ -163,16 +168,12 @@ impl Run<'_> {
             package::assemble(workspace, None, profile).map(|_| ())
         })?;
         steps.run("unit tests", || unit::run_all(workspace, &unit, summary))?;
-        let blocks = match choice.long {
-            true => 100_000_000,
-            false => 2_000_000,
-        };
         steps.run("the client for Windows, under wine", || {
             windows::test(workspace, summary)
         })?;
         steps.run(
-            format!("{blocks} random blocks and datagrams against the checks of knocks"),
-            || unit::run_random_blocks(workspace, blocks, summary),
+            "random blocks and datagrams against the checks of knocks",
+            || unit::run_random_blocks(workspace, &unit, choice.long, summary),
         )?;
         self.kernel_tests(&kernel, summary)
     }

@@ -13,6 +13,7 @@
 //! This module does no I/O but the channel to the fleet process. What is to be done is an
 //! [`Effect`].
 
+mod built;
 mod channel;
 mod claiming;
 mod holes;
@@ -41,7 +42,10 @@ use knockd_types::{
 };
 use tracing::{info, warn};
 
-pub(crate) use self::pending::{Command, Waiting};
+pub(crate) use self::{
+    built::Built,
+    pending::{Command, Waiting},
+};
 use self::{
     channel::Channel,
     holes::Holes,
@@ -49,7 +53,7 @@ use self::{
     live::{Lease, Live, Place},
     names::Names,
     nodes::{ConfigDigest, Heard, Nodes},
-    pending::Pending,
+    pending::{Answer, Pending},
     rare::Rare,
     record::{Claim, Kind},
 };
@@ -128,11 +132,18 @@ pub(crate) struct Fleet {
     tells_connection: bool,
     /// When what was not taken is claimed again.
     claim_again: Option<Duration>,
+    /// Without the feature `fleet` there is no such value, and the compiler leaves out what needs one.
+    _built: Built,
 }
 
 impl Fleet {
     /// A node that has read nothing yet.
-    pub(crate) fn new(config: &FleetConfig, policy: &Policy, max_skew: Duration) -> Self {
+    pub(crate) fn new(
+        built: Built,
+        config: &FleetConfig,
+        policy: &Policy,
+        max_skew: Duration,
+    ) -> Self {
         let keys = Keys::new(&config.key);
         Self {
             names: Names::new(&keys, policy),
@@ -162,6 +173,7 @@ impl Fleet {
             holes: Holes::default(),
             tells_connection: true,
             claim_again: None,
+            _built: built,
         }
     }
 
@@ -320,12 +332,13 @@ impl Fleet {
             // Again after each connection.
             Report::Current if self.is_current => {}
             Report::Current => self.catch_up(now, effects),
-            Report::Outcome { id, outcome } => {
-                if let Outcome::Unknown { reason } = outcome {
-                    self.pending.note(&id, reason);
+            Report::Outcome { id, outcome } => match outcome {
+                Outcome::Created | Outcome::Exists => self.pending.note(&id, Answer::Taken),
+                Outcome::Unknown { reason } => {
+                    self.pending.note(&id, Answer::Refused(reason));
                     self.claim_later(now);
                 }
-            }
+            },
             Report::Beat { node, text } => {
                 let Now { unix_ms, monotonic } = now;
                 match self
@@ -441,4 +454,5 @@ fn ms(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(feature = "fleet")]
 mod tests;

@@ -118,7 +118,7 @@ async fn listen(
         startup.store,
         startup.started,
         sender,
-    );
+    )?;
     listener.has_landlock = has_landlock;
     listener.open_store()?;
     listener.run(queries).await

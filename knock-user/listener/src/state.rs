@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use knockd_ipc::{channel::ListenerEnd, message::ListenerConfig};
+use knockd_ipc::{
+    channel::ListenerEnd,
+    message::{FleetConfig, ListenerConfig},
+};
 use knockd_runtime::clock::{WallClock, monotonic, unix_ms};
 use knockd_types::{counters::Counters, datagram::Datagram, syn::Syn};
 use lru::LruCache;
@@ -17,7 +20,7 @@ use crate::{
     assembler::Assembler,
     auth::{Authenticator, SingleUse},
     decrypted::DecryptedDatagrams,
-    fleet::Fleet,
+    fleet::{Built, Fleet},
     log_limit::Refusals,
     metrics::Metrics,
     pending::PendingQueries,
@@ -182,6 +185,10 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// A listener in a daemon that was started at `started`. `queries` leads to its event loop.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it is to be a node of a fleet and was not built for that.
     pub(crate) fn new(
         supervisor: ListenerEnd,
         source: Source,
@@ -189,8 +196,13 @@ impl Listener {
         store_path: Option<PathBuf>,
         started: Duration,
         queries: mpsc::Sender<Query>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let node = |fleet: &FleetConfig| -> Result<Fleet> {
+            let built = Built::with_fleet()?;
+            Ok(Fleet::new(built, fleet, &config.auth, config.max_skew))
+        };
+        let fleet = config.fleet.as_ref().map(node).transpose()?;
+        Ok(Self {
             supervisor,
             source,
             assembler: Assembler::new(config.sequence_timeout, config.sources),
@@ -199,10 +211,7 @@ impl Listener {
             pace: Pace::default(),
             untried: 0,
             authenticator: Authenticator::new(&config.auth),
-            fleet: config
-                .fleet
-                .as_ref()
-                .map(|fleet| Fleet::new(fleet, &config.auth, config.max_skew)),
+            fleet,
             config,
             store: None,
             store_path,
@@ -221,6 +230,6 @@ impl Listener {
             has_landlock: false,
             notices_on: false,
             skipped_lines: SkippedLines::default(),
-        }
+        })
     }
 }

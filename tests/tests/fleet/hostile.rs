@@ -16,6 +16,9 @@ use super::{
 /// What the log says of a record that is authentic for no claim.
 const IGNORED: &str = "a claim that no node of the fleet has made is ignored";
 
+/// What is said of a claim that the engine has and does not send.
+const WITHHELD: &str = "has taken it and has not sent it to this node";
+
 /// The length of a record (docs/architecture/fleet.md).
 const RECORD_LEN: usize = 128;
 
@@ -170,5 +173,83 @@ fn an_engine_that_is_full_opens_nothing_until_it_gets_more_room() {
     for index in 0..NODES {
         stage.wait_open(index, true).unwrap();
         stage.wait_for(index, address, true).unwrap();
+    }
+}
+
+/// Lets the administrator pause the readers of the stream, as nobody may whom the example names.
+fn allow_pauses(stage: &mut Stage<'_>) {
+    let allowed = "\"$JS.API.STREAM.UPDATE.KNOCK_CLAIMS\"";
+    for index in 0..NODES {
+        let path = stage.cluster.folder(index).join("nats.conf");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(allowed), "{text}");
+        let more = format!("{allowed}\n\"$JS.API.CONSUMER.>\"");
+        fs::write(&path, text.replace(allowed, &more)).unwrap();
+        stage.cluster.kill(index).unwrap();
+        stage.cluster.start_again(index).unwrap();
+        stage.cluster.wait_until_ready().unwrap();
+    }
+    for index in 0..NODES {
+        stage.wait_connected(index).unwrap();
+    }
+}
+
+/// Pauses every reader of the stream until then.
+fn pause_readers(stage: &Stage<'_>, until: &str) {
+    as_user(stage, ADMINISTRATOR, async |client: Client| {
+        let ask = async |call: String, payload: String| {
+            let answer = client.request(format!("$JS.API.CONSUMER.{call}"), payload.into());
+            let answer = answer.await.unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+            assert!(answer["error"].is_null(), "{answer}");
+            answer
+        };
+        let names = ask(format!("NAMES.{STREAM}"), String::new()).await;
+        let names = names["consumers"].as_array().unwrap().clone();
+        assert!(names.len() >= NODES, "{names:?}");
+        for name in names {
+            let name = name.as_str().unwrap();
+            let until = serde_json::json!({ "pause_until": until });
+            ask(format!("PAUSE.{STREAM}.{name}"), until.to_string()).await;
+        }
+    });
+}
+
+#[test]
+fn an_engine_that_withholds_claims_opens_nothing_and_keeps_nothing_open() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::new(&net).unwrap();
+    allow_pauses(&mut stage);
+    let [short, long] = [1, 2].map(|host| Ipv4Addr::new(10, 20, 0, host));
+    let hour = Duration::from_hours(1);
+    let lease = Duration::from_secs(10);
+    stage.open_for(0, long, hour).unwrap();
+    stage.open_for(0, short, lease).unwrap();
+    for index in 0..NODES {
+        stage.wait_for(index, long, true).unwrap();
+        stage.wait_for(index, short, true).unwrap();
+    }
+    pause_readers(&stage, "2100-01-01T00:00:00Z");
+    // The engine takes the claim and tells nobody. Then it has it already.
+    let datagram = Stage::datagram().unwrap();
+    for index in 0..NODES {
+        stage.send_to(index, &datagram).unwrap();
+        stage
+            .logged(index, &["refused", "reason=unreachable", WITHHELD])
+            .unwrap();
+    }
+    let close = ["fleet", "close", &long.to_string()];
+    let output = stage.knockd(1, &close).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{error}");
+    assert!(error.contains(WITHHELD), "{error}");
+    for index in 0..NODES {
+        stage.wait_for(index, short, false).unwrap();
+        assert_eq!(stage.open(index).unwrap(), [long.to_string()]);
+    }
+    pause_readers(&stage, "2000-01-01T00:00:00Z");
+    for index in 0..NODES {
+        stage.wait_for(index, long, false).unwrap();
     }
 }

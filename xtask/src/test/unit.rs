@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     apt::{self, Provided},
@@ -100,25 +100,40 @@ fn opens_example(source: &str) -> bool {
     })
 }
 
-/// Gives that many random blocks to the checks of SYN knocks.
+/// The target of [`COMMON`] that gives random blocks to the checks of knocks.
+const RANDOM_BLOCKS: &str = "random_blocks";
+
+/// How many of them a short run gives, and a long one, which is optimised.
+const SHORT: &str = "500000";
+const LONG: &str = "100000000";
+
+/// Gives random blocks and datagrams to the checks of knocks: with one of the `executables`, or for
+/// longer with one that is built with optimisation.
 pub(super) fn run_random_blocks(
     workspace: &Workspace,
-    blocks: u64,
+    executables: &[Executable],
+    is_long: bool,
     summary: &mut Summary,
 ) -> Result<()> {
-    let test = format!("--release --package {COMMON} --features protocol --test random_blocks");
-    let executables = build(workspace, &test)?;
-    let jobs = executables.iter().map(|executable| {
-        let mut command = executable.command();
-        command.env("KNOCK_BLOCKS", blocks.to_string());
-        command.arg("--ignored");
-        Job {
-            command,
-            name: executable.name(),
-            exclusive: false,
-        }
-    });
-    summary.run(jobs.collect(), 1, 1)
+    let optimised;
+    let (executables, blocks) = if is_long {
+        let test =
+            format!("--release --package {COMMON} --features protocol --test {RANDOM_BLOCKS}");
+        optimised = build(workspace, &test)?;
+        (optimised.as_slice(), LONG)
+    } else {
+        (executables, SHORT)
+    };
+    let executable = executables.iter().find(|one| one.target == RANDOM_BLOCKS);
+    let executable = executable.context("the test with random blocks was not built")?;
+    let mut command = executable.command();
+    command.env("KNOCK_BLOCKS", blocks).arg("--ignored");
+    let job = Job {
+        command,
+        name: format!("{} with {blocks}", executable.name()),
+        exclusive: false,
+    };
+    summary.run(vec![job], 1, 1)
 }
 
 fn threads() -> usize {

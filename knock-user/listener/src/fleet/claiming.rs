@@ -11,7 +11,7 @@ use knockd_types::{fleet::WhenUnreachable, reason::Reason};
 use super::{
     CLAIM_AGAIN, Command, Effect, Fleet, Link, Now, Waiting,
     keys::Tag,
-    pending::PendingClaim,
+    pending::{Answer, PendingClaim},
     record::{Claim, Kind},
 };
 use crate::accepted::AcceptedKnock;
@@ -134,10 +134,16 @@ impl Fleet {
         let Some(entry) = self.pending.remove(id) else {
             return;
         };
-        let reason = match (&self.link, &entry.problem) {
+        let reason = match (&self.link, &entry.answer) {
             (Link::Lost { reason }, _) => format!("the fleet's engine is not reached: {reason}"),
-            (_, Some(problem)) => format!("the fleet's engine has not taken it: {problem}"),
-            _ => "the fleet's engine has not answered in time".to_owned(),
+            (_, Some(Answer::Refused(why))) => {
+                format!("the fleet's engine has not taken it: {why}")
+            }
+            (_, Some(Answer::Taken)) => {
+                "the fleet's engine has taken it and has not sent it to this node in time"
+                    .to_owned()
+            }
+            (_, None) => "the fleet's engine has not answered in time".to_owned(),
         };
         match entry.waiting {
             Waiting::Knock(knock) if self.opens_alone(&knock) => {

@@ -37,8 +37,17 @@ pub(super) struct PendingClaim {
     pub(super) claim: Claim,
     pub(super) record: Record,
     pub(super) waiting: Waiting,
-    /// Why the engine has not taken it, if it has said so.
-    pub(super) problem: Option<String>,
+    /// What the engine has answered last.
+    pub(super) answer: Option<Answer>,
+}
+
+/// What the engine answers to a claim that was not read yet.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It has the claim.
+    Taken,
+    /// It has not taken the claim, for this reason.
+    Refused(String),
 }
 
 impl PendingClaim {
@@ -47,7 +56,7 @@ impl PendingClaim {
             claim,
             record,
             waiting,
-            problem: None,
+            answer: None,
         }
     }
 
@@ -97,10 +106,10 @@ impl Pending {
         self.claims.remove(id)
     }
 
-    /// Notes why the engine has not taken a claim.
-    pub(super) fn note(&mut self, id: &ClaimId, problem: String) {
+    /// Notes what the engine has answered to a claim.
+    pub(super) fn note(&mut self, id: &ClaimId, answer: Answer) {
         if let Some(entry) = self.claims.get_mut(id) {
-            entry.problem = Some(problem);
+            entry.answer = Some(answer);
         }
     }
 

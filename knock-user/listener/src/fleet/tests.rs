@@ -100,7 +100,12 @@ impl Node {
             digest: Hex([0; 16]),
         };
         Self {
-            fleet: Fleet::new(&config, &policy(first_number, 8), SKEW),
+            fleet: Fleet::new(
+                Built::with_fleet().unwrap(),
+                &config,
+                &policy(first_number, 8),
+                SKEW,
+            ),
             first_number,
         }
     }
