@@ -213,6 +213,16 @@ impl<'n> Cluster<'n> {
         self.servers[index].signal(Signal::SIGCONT)
     }
 
+    /// Lets a server end as for an upgrade ("lame duck mode"): it accepts no more connections and tells
+    /// its clients to leave.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it does not run.
+    pub fn retire(&mut self, index: usize) -> Result<()> {
+        self.servers[index].signal(Signal::SIGUSR2)
+    }
+
     /// The server that leads `stream`, as the first server says that runs.
     ///
     /// # Errors

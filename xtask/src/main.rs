@@ -21,6 +21,7 @@ mod ci;
 mod coverage;
 mod demo;
 mod docs;
+mod emulated;
 mod executables;
 mod fail2ban;
 mod figures;
@@ -108,6 +109,8 @@ enum Task {
     Coverage,
     /// Lint, build and test the client for Windows, which runs under wine
     Windows,
+    /// Run the unit tests for arm64 and armhf, in an emulator
+    Emulated(emulated::Choice),
     /// Build the wheel for Python, for this machine, in target/wheels
     Wheel,
     /// Knock a hundred times from each browser, and print how many knocks opened the door
@@ -167,6 +170,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Mutants(choice) => mutants::mutants(&workspace, choice),
         Task::Coverage => coverage::coverage(&workspace),
         Task::Windows => windows::test_alone(&workspace),
+        Task::Emulated(choice) => emulated::test(&workspace, choice),
         Task::Wheel => wheel::build(&workspace),
         Task::Browsers => browsers::measure(&workspace),
         Task::FleetSizing => sizing::print(),

@@ -82,6 +82,12 @@ impl Target {
         all.find(|target| target.kind() == kind && target.is_host())
     }
 
+    /// The targets of `kind` for other machines.
+    pub(crate) fn all_foreign(kind: Kind) -> impl Iterator<Item = Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(move |target| target.kind() == kind && !target.is_host())
+    }
+
     /// Parses the target of a Debian package.
     ///
     /// # Errors
@@ -130,7 +136,17 @@ impl Target {
         }
     }
 
-    fn is_host(self) -> bool {
+    /// The folder with the C library for it, as Debian's packages for other machines have it.
+    pub(crate) fn root(self) -> &'static str {
+        match self.arch() {
+            "aarch64" => "/usr/aarch64-linux-gnu",
+            "armv7" => "/usr/arm-linux-gnueabihf",
+            _ => "/usr/x86_64-linux-gnu",
+        }
+    }
+
+    /// Whether this machine runs programs for it.
+    pub(crate) fn is_host(self) -> bool {
         let arch = match self.arch() {
             "armv7" => "arm",
             arch => arch,
@@ -192,9 +208,7 @@ const FOREIGN_TESTS: &str = "--package knock-tests --all-targets";
 /// Lints for all architectures of Debian but this machine's. Without their standard libraries this is
 /// skipped, but not in CI. The client's TLS contains C code.
 pub(crate) fn lint_foreign(workspace: &Workspace) -> Result<()> {
-    let foreign = Target::value_variants().iter();
-    let foreign = foreign.filter(|one| one.kind() == Kind::Debian && !one.is_host());
-    for &target in foreign {
+    for target in Target::all_foreign(Kind::Debian) {
         let lints = format!("lints for {}", target.triple());
         if ci::or_skip(&lints, target.provide())?.is_none() {
             continue;

@@ -76,17 +76,6 @@ fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
     let net = Net::new().unwrap();
     let mut stage = Stage::new(&net).unwrap();
     net.choose_by(Policy::Ports).unwrap();
-    let verified = |stage: &Stage<'_>| {
-        let begun = Instant::now();
-        // On a busy machine a leader is chosen later than `--verify` knocks.
-        while !knocked(stage, &["--udp", "--verify", "tcp/22"]) {
-            assert!(begun.elapsed() < SOON, "no leader is chosen");
-        }
-        stage.wait_open_everywhere(true).unwrap();
-        assert!(knocked(stage, &["--udp", "--close"]));
-        stage.wait_open_everywhere(false).unwrap();
-        begun.elapsed()
-    };
     let leader = stage.leader().unwrap();
     stage.cluster.kill(leader).unwrap();
     println!("killed: {:?}", verified(&stage));
@@ -101,6 +90,36 @@ fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
     net.link_server(leader, false).unwrap();
     println!("cut off: {:?}", verified(&stage));
     net.link_server(leader, true).unwrap();
+}
+
+#[test]
+fn knocks_go_on_while_one_server_after_the_other_is_upgraded() {
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::new(&net).unwrap();
+    net.choose_by(Policy::Ports).unwrap();
+    for index in 0..NODES {
+        stage.cluster.retire(index).unwrap();
+        println!("retired: {:?}", verified(&stage));
+        stage.cluster.kill(index).unwrap();
+        println!("ended: {:?}", verified(&stage));
+        stage.cluster.start_again(index).unwrap();
+        stage.cluster.wait_until_ready().unwrap();
+    }
+    println!("again: {:?}", verified(&stage));
+}
+
+/// How long it takes until a knock opens the door everywhere, and another one closes it.
+fn verified(stage: &Stage<'_>) -> Duration {
+    let begun = Instant::now();
+    // On a busy machine a leader is chosen later than `--verify` knocks.
+    while !knocked(stage, &["--udp", "--verify", "tcp/22"]) {
+        assert!(begun.elapsed() < SOON, "no leader is chosen");
+    }
+    stage.wait_open_everywhere(true).unwrap();
+    assert!(knocked(stage, &["--udp", "--close"]));
+    stage.wait_open_everywhere(false).unwrap();
+    begun.elapsed()
 }
 
 fn knocked(stage: &Stage<'_>, options: &[&str]) -> bool {
