@@ -20,6 +20,8 @@ pub(crate) struct Executable {
     pub(crate) path: PathBuf,
     pub(crate) package: String,
     pub(crate) target: String,
+    /// Whether it is one of those in `tests`, not the unit tests of a library or a program.
+    pub(crate) is_integration: bool,
     /// The folder of its package, in which it is run.
     pub(crate) folder: PathBuf,
 }
@@ -108,6 +110,7 @@ fn executable(artifact: Artifact, metadata: &Metadata) -> Option<Executable> {
     Some(Executable {
         path: artifact.executable?.into(),
         package: metadata[&artifact.package_id].name.to_string(),
+        is_integration: artifact.target.is_test(),
         target: artifact.target.name,
         folder: manifest.parent().unwrap_or(Path::new("")).to_owned(),
     })
