@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
+    mem,
     path::Path,
 };
 
@@ -86,15 +87,27 @@ fn read_invitation() -> Result<Zeroizing<String>> {
 
 /// Reads the text into one allocation, because growing it would leave copies of the secret.
 fn read(input: impl io::Read) -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_INVITATION + 64));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INVITATION + 64));
     input
         .take(MAX_INVITATION as u64 + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .context("cannot read the invitation from standard input")?;
-    if text.len() > MAX_INVITATION {
+    if bytes.len() > MAX_INVITATION {
         bail!("this is not an invitation: it is longer than {MAX_INVITATION} bytes");
     }
-    Ok(text)
+    // With every ASCII character, UTF-16 has a zero byte.
+    if bytes.contains(&0) {
+        bail!(
+            "the invitation is UTF-16 text: save it as UTF-8 or ASCII, or run `knock import` and paste it"
+        );
+    }
+    match String::from_utf8(mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            bail!("this is not an invitation: it is not text in UTF-8")
+        }
+    }
 }
 
 /// Stores the invitation `text` as a profile: under `name`, or else under the name of the

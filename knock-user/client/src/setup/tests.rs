@@ -118,6 +118,27 @@ fn input_is_bounded() {
 }
 
 #[test]
+fn an_invitation_from_powershell_is_taken_or_refused_by_the_name_of_its_encoding() {
+    let marked = format!("\u{feff}{URI}\r\n");
+    assert!(
+        find(&read(marked.as_bytes()).unwrap())
+            .unwrap()
+            .ends_with(&*URI)
+    );
+    let little: Vec<u8> = URI.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = URI.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (mark, text) in [
+        (&b""[..], &little),
+        (b"\xff\xfe", &little),
+        (b"", &big),
+        (b"\xfe\xff", &big),
+    ] {
+        let error = read(&[mark, text].concat()[..]).unwrap_err().to_string();
+        assert!(error.contains("UTF-16"), "{error}");
+    }
+}
+
+#[test]
 fn a_profile_with_the_name_of_a_command_gets_a_hint() {
     assert!(imported(&name("home")).ends_with("knock home DOOR"));
     assert!(imported(&name("list")).ends_with("knock -- list DOOR"));
