@@ -120,6 +120,8 @@ mod stun;
 #[cfg(feature = "program")]
 mod time_source;
 #[cfg(feature = "program")]
+mod utc;
+#[cfg(feature = "program")]
 mod verify;
 #[cfg(feature = "program")]
 mod web;

@@ -69,7 +69,8 @@ impl Claims {
     /// Begins to claim `id`. The outcome is reported later. After each connection the listener orders
     /// all again that it has not read: what is undecided is not begun twice.
     pub(crate) async fn begin(&self, id: ClaimId, record: Record) {
-        match admit(&mut lock(&self.undecided), id) {
+        let admitted = admit(&mut lock(&self.undecided), id);
+        match admitted {
             Admitted::New => {}
             Admitted::Undecided => return,
             Admitted::Full => {
@@ -206,7 +207,7 @@ mod tests {
 
     fn id(number: usize) -> ClaimId {
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&number.to_le_bytes());
+        id[..size_of::<usize>()].copy_from_slice(&number.to_le_bytes());
         Hex(id)
     }
 

@@ -140,12 +140,16 @@ mod tests {
             (0, [9; 4]),
             (1, [0, 9, 9, 9]),
             (2, [0, 9, 9, 9]),
-            (3, [-61, -68, 0, 9]),
+            (3, [0xc3, 0xbc, 0, 9]),
         ] {
             let mut message: [c_char; 4] = [9; 4];
             // SAFETY: the buffer is larger.
             unsafe { write("üü", message.as_mut_ptr(), size) };
-            assert_eq!(message.map(i32::from), expected.map(i32::from), "{size}");
+            assert_eq!(
+                message.map(c_char::to_ne_bytes).concat(),
+                expected,
+                "{size}"
+            );
         }
         // SAFETY: NULL is valid.
         unsafe { write("text", ptr::null_mut(), 100) };

@@ -1,14 +1,9 @@
 //! Verifies knocks: each results in a request or in a refusal.
 
-use std::{
-    net::IpAddr,
-    path::Path,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use arrayvec::ArrayVec;
-use humantime::format_rfc3339_seconds;
 use knock_common::protocol::{block::Block, tile::TILE_LEN};
 use knockd_ipc::request::{OpenDoor, Request, WithdrawDoor};
 use knockd_runtime::{
@@ -16,7 +11,7 @@ use knockd_runtime::{
     log::log_event,
 };
 use knockd_types::{
-    datagram::Datagram, event::Event, history::Via, policy::Policy, reason::Reason, syn::Syn,
+    datagram::Datagram, event::Event, history::Via, policy::Policy, reason::Reason, syn::Syn, utc,
 };
 use tracing::warn;
 
@@ -250,11 +245,10 @@ impl Listener {
     /// Reports that an accepted knock of `source` was made with the key that its client had before.
     fn report_old_key(&mut self, source: IpAddr, OldKey { client, until }: &OldKey) {
         self.counters.accepted_old_key += 1;
-        let until = UNIX_EPOCH + Duration::from_millis(*until);
         self.reporter.report(Event::OldKey {
             client: self.config.auth.clients[*client].name.clone(),
             source,
-            until: format_rfc3339_seconds(until).to_string(),
+            until: utc::seconds(Duration::from_millis(*until)),
         });
     }
 

@@ -1,10 +1,10 @@
 //! Events that the daemon reports to its log, the journal and its `tail` subscribers.
 
-use std::{fmt, net::IpAddr, time::SystemTime};
+use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::reason::Reason;
+use crate::{reason::Reason, utc};
 
 /// An event with its time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl Notice {
     #[must_use]
     pub fn now(event: Event) -> Self {
         Self {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            time: utc::millis(utc::now()),
             event,
         }
     }

@@ -1,13 +1,10 @@
 //! The history of accepted knocks: the records in its files, and the knocks that they tell of.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    net::IpAddr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::utc;
 
 /// A time of the wall clock, in whole milliseconds, from 1970 to 9999. Its text is RFC 3339, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,8 +37,7 @@ impl Moment {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = UNIX_EPOCH + Duration::from_millis(self.0);
-        humantime::format_rfc3339_millis(time).fmt(f)
+        f.pad(&utc::millis(Duration::from_millis(self.0)))
     }
 }
 
@@ -52,13 +48,12 @@ impl From<Moment> for String {
 }
 
 impl TryFrom<String> for Moment {
-    type Error = humantime::TimestampError;
+    type Error = utc::NoTime;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let time: SystemTime = humantime::parse_rfc3339(&text)?;
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = utc::parse(&text)?;
         Ok(Self::from_unix_ms(
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         ))
     }
 }

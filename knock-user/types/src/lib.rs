@@ -20,3 +20,4 @@ pub mod replay_file;
 pub mod rules;
 pub mod status;
 pub mod syn;
+pub mod utc;

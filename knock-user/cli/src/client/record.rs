@@ -1,11 +1,6 @@
 //! What the configuration says about a client.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use knock_common::protocol::identity::{Fingerprint, PublicKey};
@@ -14,6 +9,7 @@ use knockd_runtime::{history, log::legible};
 use knockd_types::{
     history::{Knock, Moment, last_of_each},
     policy::{PreviousKey, Secret},
+    utc,
 };
 use serde::Serialize;
 use tracing::warn;
@@ -65,7 +61,7 @@ pub(super) struct Previous {
 impl Record {
     /// The clients of `config`, in its order.
     pub(super) fn all(config: &Config) -> Vec<Self> {
-        let now = SystemTime::now();
+        let now = utc::now();
         let mut last = last_knocks(&config.state_dir);
         let clients = config.clients.iter().enumerate();
         clients
@@ -92,14 +88,14 @@ impl Record {
         index: usize,
         client: &Client,
         last_accepted: Option<LastAccepted>,
-        now: SystemTime,
+        now: Duration,
     ) -> Self {
         let doors = config.doors.iter();
         let doors = doors.filter(|door| door.clients.binary_search(&index).is_ok());
         let key = public_key(client);
-        let expires = client.conditions.expires.map(time);
+        let expires = client.conditions.expires.map(Duration::from_millis);
         let previous = client.previous.as_ref();
-        let previous = previous.filter(|previous| time(previous.until) > now);
+        let previous = previous.filter(|previous| Duration::from_millis(previous.until) > now);
         Self {
             name: client.name.clone(),
             kind: match client.secret {
@@ -115,7 +111,7 @@ impl Record {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            expires: expires.map(shown),
+            expires: expires.map(utc::seconds),
             has_expired: expires.is_some_and(|expires| expires <= now),
             previous_key: previous.and_then(Previous::new),
             last_accepted,
@@ -187,7 +183,7 @@ impl Previous {
         Some(Self {
             public_key: key.to_string(),
             fingerprint: Fingerprint::of(&key).to_string(),
-            until: shown(time(previous.until)),
+            until: utc::seconds(Duration::from_millis(previous.until)),
         })
     }
 }
@@ -213,16 +209,6 @@ fn public(secret: &Secret) -> Option<PublicKey> {
         Secret::Pair(peer) => Some(peer.public),
         Secret::Classic(_) => None,
     }
-}
-
-/// The time with this number of Unix milliseconds.
-fn time(unix_ms: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(unix_ms)
-}
-
-/// `time` in RFC 3339, in seconds.
-fn shown(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 fn missing(path: &Path, name: &str) -> String {

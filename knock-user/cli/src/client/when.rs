@@ -1,11 +1,9 @@
 //! Points in time, as a person writes them.
 
-use std::{
-    str::FromStr,
-    time::{Duration, SystemTime},
-};
+use std::{str::FromStr, time::Duration};
 
-use humantime::{format_rfc3339_seconds, parse_duration};
+use humantime::parse_duration;
+use knockd_types::utc;
 use toml_edit::Datetime;
 
 /// The longest duration: a century. More is a mistake, and a year has four digits.
@@ -56,7 +54,7 @@ pub(super) fn after(duration: Duration) -> Result<Datetime, String> {
     if duration > LONGEST {
         return Err("this is more than a century".into());
     }
-    at(&format_rfc3339_seconds(SystemTime::now() + duration).to_string())
+    at(&utc::seconds(utc::now() + duration))
 }
 
 fn at(text: &str) -> Result<Datetime, String> {
@@ -88,12 +86,12 @@ mod tests {
 
     #[test]
     fn a_duration_counts_from_now() {
-        let parse = |text: &str| humantime::parse_rfc3339(&at(text)).unwrap();
-        let before = SystemTime::now() - Duration::from_secs(1);
+        let parse = |text: &str| utc::parse(&at(text)).unwrap();
+        let before = utc::now() - Duration::from_secs(1);
         let (now, later) = (parse("now"), parse("30d"));
-        assert!(now > before && now <= SystemTime::now());
+        assert!(now > before && now <= utc::now());
         let days = Duration::from_secs(30 * 24 * 60 * 60);
-        assert!(later >= now + days && later <= SystemTime::now() + days);
+        assert!(later >= now + days && later <= utc::now() + days);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The clock of this host.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::{report::Report, subject::Subject};
-use crate::{clock::Clock, time_source::TimeSource};
+use crate::{clock::Clock, time_source::TimeSource, utc::utc};
 
 /// The `max_skew` of a server, unless it is configured otherwise.
 const ACCEPTED: Duration = Duration::from_secs(60);
@@ -87,16 +87,6 @@ fn compare(
     } else {
         report.ok("clock", &message)
     }
-}
-
-fn utc(since_1970: Duration) -> String {
-    /// The first second that RFC 3339 cannot express.
-    const YEAR_10_000: u64 = 253_402_300_800;
-
-    if since_1970.as_secs() >= YEAR_10_000 {
-        return "a time after the year 9999".into();
-    }
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What is said about a knock afterwards.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
     plan::{Plan, Protocol},
     server::Address,
+    utc::utc,
     verify::TcpPort,
 };
 
@@ -72,7 +73,7 @@ pub(crate) fn causes(plan: &Plan, port: TcpPort, bound: bool, now: SystemTime) -
             };
             format!(
                 "a clock is wrong: check this host's clock, it shows {} (--time-offset corrects it for knocks); the server does not have the public key of this client's key (`knock pubkey FILE` prints it), or the server's public key is another one; the server has no door `{door}` for this client, or it does not open {port}; {filtered}; {binding}{scattered}",
-                humantime::format_rfc3339_seconds(now)
+                utc(now.duration_since(UNIX_EPOCH).unwrap_or_default())
             )
         }
     };

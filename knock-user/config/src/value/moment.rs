@@ -1,7 +1,6 @@
 //! Points in time.
 
-use std::time::UNIX_EPOCH;
-
+use knockd_types::utc;
 use serde::Deserialize;
 use toml::value::{Datetime, Offset, Time};
 
@@ -28,10 +27,8 @@ impl TryFrom<Datetime> for Moment {
             second: Some(time.second.unwrap_or_default()),
             ..time
         };
-        let as_utc = humantime::parse_rfc3339(&format!("{date}T{whole}Z"));
-        let as_utc = as_utc.map_err(|_| out_of_range())?;
-        let since_1970 = as_utc.duration_since(UNIX_EPOCH);
-        let ms = since_1970.map_err(|_| out_of_range())?.as_millis();
+        let as_utc = utc::parse(&format!("{date}T{whole}Z"));
+        let ms = as_utc.map_err(|_| out_of_range())?.as_millis();
         let ahead = match offset {
             Offset::Z => 0,
             Offset::Custom { minutes } => i64::from(minutes) * 60_000,

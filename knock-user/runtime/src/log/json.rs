@@ -1,8 +1,9 @@
 //! Writes log entries as one JSON object per line.
 
-use std::{fmt, fmt::Write as _, time::SystemTime};
+use std::{fmt, fmt::Write as _};
 
 use knock_common::legible::misleads;
+use knockd_types::utc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::{Event, Subscriber};
@@ -64,7 +65,7 @@ pub(super) fn notice(lost: &Lost) -> String {
 }
 
 fn now() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+    utc::millis(utc::now())
 }
 
 /// Escapes characters that JSON permits in strings but that line readers or terminals interpret.

@@ -8,9 +8,9 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
 };
 
+use knockd_types::utc;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open},
@@ -82,7 +82,7 @@ impl fmt::Display for Lost {
 
 /// The line of text that reports `lost` entries.
 pub(super) fn notice(lost: &Lost) -> String {
-    let time = humantime::format_rfc3339_micros(SystemTime::now());
+    let time = utc::micros(utc::now());
     format!("{time}  WARN {lost}\n")
 }
 

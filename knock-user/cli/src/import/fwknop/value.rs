@@ -1,12 +1,9 @@
 //! The values of fwknop's variables.
 
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, SystemTime},
-};
+use std::{net::Ipv4Addr, time::Duration};
 
 use ipnet::Ipv4Net;
-use knockd_types::rules::Port;
+use knockd_types::{rules::Port, utc};
 
 use crate::import::text::leading_number;
 
@@ -94,7 +91,7 @@ pub(super) fn date(value: &str) -> Option<String> {
         _ => return None,
     };
     let text = format!("{year:04}-{month:02}-{day:02}T00:00:00Z");
-    let is_date = parts.next().is_none() && humantime::parse_rfc3339(&text).is_ok();
+    let is_date = parts.next().is_none() && utc::parse(&text).is_ok();
     is_date.then_some(text)
 }
 
@@ -104,6 +101,5 @@ pub(super) fn epoch(value: &str) -> Option<String> {
     const END: u64 = 253_402_300_800;
 
     let seconds = value.parse().ok().filter(|seconds| *seconds < END)?;
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Some(humantime::format_rfc3339_seconds(time).to_string())
+    Some(utc::seconds(Duration::from_secs(seconds)))
 }

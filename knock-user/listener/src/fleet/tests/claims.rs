@@ -73,7 +73,7 @@ fn what_has_opened_stays_to_be_claimed_while_there_is_room() {
     // Opens at once, for 30 s. Returns the number of claims that were not read.
     let mut claim = |number: usize, now| {
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&number.to_le_bytes());
+        id[..size_of::<usize>()].copy_from_slice(&number.to_le_bytes());
         let single_use = Some(SingleUse {
             id,
             made_at: at(0).unix_ms,
