@@ -231,6 +231,26 @@ fn a_rule_for_the_port_is_followed() {
     assert!(kernel_count(&router.scene, "gate_refused") > 0);
 }
 
+#[test]
+fn a_rule_for_the_port_is_followed_in_ipv6_too() {
+    needs_bpf!();
+    let router = Router::new("\"srv0\"", "");
+    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
+    admits(router.client(), inner, 22);
+    let server = &router.scene.pair.server;
+    server
+        .ip("-6 rule add ipproto tcp dport 22 lookup 100")
+        .unwrap();
+    server
+        .ip("-6 route add local default dev lo table 100")
+        .unwrap();
+    let forwarded = kernel_count(&router.scene, "forwarded");
+    let refused = kernel_count(&router.scene, "gate_refused");
+    refuses(router.client(), inner, 22);
+    assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
+    assert!(kernel_count(&router.scene, "gate_refused") > refused);
+}
+
 /// What the host would not forward is judged: there is no route, or it does not forward at all.
 #[test]
 fn in_doubt_a_packet_is_judged() {
