@@ -222,6 +222,17 @@ mod tests {
         assert_eq!(early.ends_at(IDLE), 1000, "never shorter than it was given");
     }
 
+    /// The clock begins at zero when the machine boots.
+    #[test]
+    fn soon_after_a_boot_an_unused_lease_ends_all_the_same() {
+        let lease = Lease {
+            expires_ns: 10,
+            seen_ns: 0,
+        };
+        assert_eq!(lease.ends_at(IDLE), 10);
+        assert!(!lease.holds(50, IDLE));
+    }
+
     #[test]
     fn every_port_has_a_bit_of_its_own() {
         let mut seen = HashSet::new();

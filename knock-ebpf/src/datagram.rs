@@ -15,6 +15,7 @@ use crate::{
     body::Body,
     budget,
     frame::Frame,
+    headers::PROTOCOL_UDP,
     maps::{DATAGRAM_SOURCES, DATAGRAMS, LOG_BUCKET, SEEN, Seen, TAILED},
     parse::Datagram,
     route,
@@ -51,7 +52,7 @@ pub(crate) fn knock<F: Frame>(
     }
     // After `mac1`: a lookup of the route costs several times as much.
     let ports = datagram.ports;
-    if route::is_elsewhere(frame, settings, datagram.ip, ports) {
+    if route::is_elsewhere(frame, settings, datagram.ip, PROTOCOL_UDP, ports) {
         return Err(Outcome::Forwarded);
     }
     Ok(report(frame, settings, source, ports.source, body))

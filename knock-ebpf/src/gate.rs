@@ -74,7 +74,7 @@ fn admit<F: Frame>(
     {
         return Outcome::GateTrusted;
     }
-    if route::is_elsewhere(frame, settings, ip, ports) {
+    if route::is_elsewhere(frame, settings, ip, transport.number(), ports) {
         return Outcome::Forwarded;
     }
     if settings.observes() && budget::take_of_cpu(&OBSERVED_BUCKET, OBSERVED_RATE, clock::now()) {

@@ -39,9 +39,9 @@ use knock_common::{
 
 use crate::{
     frame::{Frame, Skb, Xdp},
-    headers::Ports,
+    headers::{PROTOCOL_TCP, Ports},
     maps::{COUNTERS, SETTINGS},
-    parse::{Carried, Datagram, Other, Segment},
+    parse::{Carried, Datagram, Ip, Other, Segment},
 };
 
 // `frags`: the program attaches to interfaces with any MTU, where a frame may span several
@@ -69,7 +69,8 @@ fn knock_tc(ctx: TcContext) -> i32 {
 #[classifier]
 fn knock_tc_ip(ctx: TcContext) -> i32 {
     let frame = Skb::new(ctx, &SETTINGS);
-    let is_elsewhere = |ip| route::is_elsewhere(&frame, &SETTINGS, ip, Ports::default());
+    let is_elsewhere =
+        |ip: Ip| route::is_elsewhere(&frame, &SETTINGS, ip, ip.protocol(), Ports::default());
     let parsed = match frame.packet() {
         Ok(packet) => parse::packet(packet, frame.ether_type(), &SETTINGS, is_elsewhere),
         Err(truncated) => Err(truncated.into()),
@@ -79,7 +80,8 @@ fn knock_tc_ip(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn ethernet<F: Frame>(frame: &F) -> Result<Carried, Other> {
-    let is_elsewhere = |ip| route::is_elsewhere(frame, &SETTINGS, ip, Ports::default());
+    let is_elsewhere =
+        |ip: Ip| route::is_elsewhere(frame, &SETTINGS, ip, ip.protocol(), Ports::default());
     parse::frame(frame.cursor(), &SETTINGS, is_elsewhere)
 }
 
@@ -129,7 +131,8 @@ fn segment<F: Frame>(frame: &F, settings: &Settings, segment: &Segment) -> Outco
     if !segment.tcp.is_knock() {
         return Outcome::NotSyn;
     }
-    if route::is_elsewhere(frame, settings, segment.ip, segment.tcp.ports()) {
+    let ports = segment.tcp.ports();
+    if route::is_elsewhere(frame, settings, segment.ip, PROTOCOL_TCP, ports) {
         return Outcome::Forwarded;
     }
     match segment.ip.source() {

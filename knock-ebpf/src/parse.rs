@@ -87,6 +87,15 @@ impl Ip {
         }
     }
 
+    /// The protocol in the IP header: of an extension header, if there is one.
+    #[inline(always)]
+    pub(crate) fn protocol(&self) -> u8 {
+        match self {
+            Self::V4(ip) => ip.protocol,
+            Self::V6(ip) => ip.next_header,
+        }
+    }
+
     /// The length that the header declares, in bytes: of the whole packet for IPv4, of what
     /// follows the header for IPv6.
     #[inline(always)]

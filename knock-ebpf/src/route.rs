@@ -34,15 +34,24 @@ const AF_INET6: u8 = 10;
 const LOOKUP_LEN: i32 = size_of::<Lookup>() as i32;
 
 /// Whether the packet is for another host, so that neither the window nor the gate applies to it.
-/// Anything that is not certain to be forwarded is for this host.
+/// Anything that is not certain to be forwarded is for this host. `protocol` is that of the transport
+/// header, if the parser has found one: the kernel skips extension headers for its rules.
 #[inline(always)]
-pub(crate) fn is_elsewhere<F: Frame>(frame: &F, settings: &Settings, ip: Ip, ports: Ports) -> bool {
+pub(crate) fn is_elsewhere<F: Frame>(
+    frame: &F,
+    settings: &Settings,
+    ip: Ip,
+    protocol: u8,
+    ports: Ports,
+) -> bool {
     match settings.destinations() {
         Destinations::All => false,
         Destinations::Listed => ADDRESSES
             .get(Key::new(u32::from(HOST), ip.destination().octets()))
             .is_none(),
-        Destinations::Local => asks_routing(frame.ifindex()) && is_forwarded(frame, ip, ports),
+        Destinations::Local => {
+            asks_routing(frame.ifindex()) && is_forwarded(frame, ip, protocol, ports)
+        }
     }
 }
 
@@ -56,23 +65,22 @@ fn asks_routing(ifindex: u32) -> bool {
 
 /// Asks the kernel's routing, with its rules, as for a packet that this interface has received.
 #[inline(always)]
-fn is_forwarded<F: Frame>(frame: &F, ip: Ip, ports: Ports) -> bool {
+fn is_forwarded<F: Frame>(frame: &F, ip: Ip, protocol: u8, ports: Ports) -> bool {
     // SAFETY: the struct has only integers, arrays and unions of them: zeros are valid.
     let mut lookup: Lookup = unsafe { core::mem::zeroed() };
     lookup.ifindex = frame.ifindex();
+    lookup.l4_protocol = protocol;
     // Rules of the routing may look at them.
     (lookup.sport, lookup.dport) = (ports.source.to_be(), ports.destination.to_be());
     match ip {
         Ip::V4(ip) => {
             lookup.family = AF_INET;
-            lookup.l4_protocol = ip.protocol;
             lookup.__bindgen_anon_2.tos = ip.service;
             lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.source);
             lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.destination);
         }
         Ip::V6(ip) => {
             lookup.family = AF_INET6;
-            lookup.l4_protocol = ip.next_header;
             lookup.__bindgen_anon_3.ipv6_src = words(ip.source);
             lookup.__bindgen_anon_4.ipv6_dst = words(ip.destination);
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use knock_tests::{
+    frame::{Extension, Frame},
     link::Pair,
     needs_bpf,
     netns::Namespace,
@@ -229,6 +230,48 @@ fn a_rule_for_the_port_is_followed() {
     refuses(router.client(), INNER, 22);
     assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
     assert!(kernel_count(&router.scene, "gate_refused") > 0);
+}
+
+#[test]
+fn a_rule_for_the_port_is_followed_in_ipv6_too() {
+    needs_bpf!();
+    let router = Router::new("\"srv0\"", "");
+    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
+    admits(router.client(), inner, 22);
+    let server = &router.scene.pair.server;
+    server
+        .ip("-6 rule add ipproto tcp dport 22 lookup 100")
+        .unwrap();
+    server
+        .ip("-6 route add local default dev lo table 100")
+        .unwrap();
+    let forwarded = kernel_count(&router.scene, "forwarded");
+    let refused = kernel_count(&router.scene, "gate_refused");
+    refuses(router.client(), inner, 22);
+    assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
+    assert!(kernel_count(&router.scene, "gate_refused") > refused);
+}
+
+/// The kernel finds the port for its rules behind extension headers.
+#[test]
+fn an_extension_header_does_not_hide_the_port_from_a_rule() {
+    needs_bpf!();
+    let router = Router::new("\"srv0\"", "");
+    let inner = SocketAddr::new(INNER_V6.parse().unwrap(), 22);
+    let server = &router.scene.pair.server;
+    server
+        .ip("-6 rule add ipproto tcp dport 22 lookup 100")
+        .unwrap();
+    server
+        .ip("-6 route add local default dev lo table 100")
+        .unwrap();
+    let forwarded = kernel_count(&router.scene, "forwarded");
+    let refused = kernel_count(&router.scene, "gate_refused");
+    let source = SocketAddr::new(Pair::CLIENT_V6.into(), 40_001);
+    let syn = Frame::syn(source, inner).extension(Extension::destination_options());
+    router.scene.send(&[syn]).unwrap();
+    wait_for(|| kernel_count(&router.scene, "gate_refused") > refused);
+    assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
 }
 
 /// What the host would not forward is judged: there is no route, or it does not forward at all.

@@ -74,6 +74,20 @@ fn datagrams_extend_a_udp_lease_until_it_is_idle() {
     assert_eq!(gated.leases().len(), 0);
 }
 
+/// Datagrams keep a lease that has expired in use, but none that was revoked.
+#[test]
+fn a_revoked_udp_lease_ends_although_it_is_in_use() {
+    needs_bpf!();
+    let gated = Gated::with(&CONFIGURATION.replace(r#"udp_idle = "2s""#, r#"udp_idle = "1h""#));
+    let datagrams = Datagrams::new(&gated);
+    gated.knock(&[7], KNOCKER);
+    gated.scene.opened("all", KNOCKER).unwrap();
+    datagrams.arrive(&gated, KNOCKER);
+    gated.ask(&["close", "192.0.2.2"]);
+    gated.logged(&["closed door=\"all\""]);
+    datagrams.are_lost(&gated, KNOCKER);
+}
+
 #[test]
 fn the_gate_changes_before_each_command_runs() {
     needs_bpf!();

@@ -67,6 +67,22 @@ fn a_lease_admits_one_source_to_one_port_of_one_protocol() {
     }
 }
 
+/// Ports that share an element of the map of protected ports, and those at its edges.
+#[test]
+fn ports_next_to_each_other_are_all_protected() {
+    needs_bpf!();
+    let ports = ["22", "23", "25", "63", "64", "127", "128", "65534", "65535"];
+    let ports = ["tcp", "udp"].map(|transport| ports.map(|port| format!("{transport}/{port}")));
+    let ports = ports.as_flattened();
+    let protect: Vec<_> = ports.iter().map(String::as_str).collect();
+    let mut programs = Programs::new(&rules(&protect));
+    for port in protect {
+        expect_from(&mut programs, Pair::CLIENT_V4, port, GateRefused);
+    }
+    expect_from(&mut programs, Pair::CLIENT_V4, "tcp/24", OutsideWindow);
+    expect_from(&mut programs, Pair::CLIENT_V4, "udp/24", NotTcp);
+}
+
 #[test]
 fn each_of_many_leases_admits_its_source() {
     needs_bpf!();

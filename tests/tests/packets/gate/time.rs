@@ -99,6 +99,56 @@ fn a_shorter_opening_does_not_shorten_a_lease() {
     }
 }
 
+/// Otherwise a source that knocks again and again would be admitted for the sum of all its leases.
+#[test]
+fn a_further_opening_adds_nothing_to_the_time_that_is_left() {
+    needs_bpf!();
+    for mut bench in benches() {
+        for Leased { what, keys, .. } in all_leased() {
+            for _ in 0..3 {
+                bench.gate().open(&keys, HOUR).unwrap();
+            }
+            let left = bench.gate().left(&keys);
+            assert!((HOUR / 2..=HOUR).contains(&left), "{what}: {left:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_never_shortened_to_a_later_time() {
+    needs_bpf!();
+    for mut bench in benches() {
+        for Leased {
+            what, frame, keys, ..
+        } in all_leased()
+        {
+            bench.gate().open(&keys, Duration::ZERO).unwrap();
+            bench.gate().shorten(&keys[0], HOUR).unwrap();
+            assert_eq!(bench.run(&frame).outcome, GateRefused, "{what}");
+            bench.gate().open(&keys, HOUR).unwrap();
+            bench.gate().shorten(&keys[0], 2 * HOUR).unwrap();
+            assert!(bench.gate().left(&keys) <= HOUR, "{what}");
+        }
+    }
+}
+
+/// A door may have ports whose leases were revoked already, for example by another door.
+#[test]
+fn leases_are_revoked_also_behind_one_that_does_not_exist() {
+    needs_bpf!();
+    for mut bench in benches() {
+        let all = all_leased();
+        let keys: Vec<_> = all.iter().flat_map(|leased| leased.keys.clone()).collect();
+        let (missing, existing) = keys.split_at(1);
+        bench.gate().open(existing, HOUR).unwrap();
+        assert!(!bench.gate().knows(missing));
+        bench.gate().close(&keys).unwrap();
+        for Leased { what, frame, .. } in &all {
+            assert_eq!(bench.run(frame).outcome, GateRefused, "{what}");
+        }
+    }
+}
+
 #[test]
 fn datagrams_extend_a_lease_and_connections_do_not() {
     needs_bpf!();
