@@ -120,6 +120,15 @@ impl Ipv6 {
     pub(crate) fn payload_len(&self) -> usize {
         u16::from_be_bytes(self.payload_len) as usize
     }
+
+    /// Traffic class and flow label, in network byte order.
+    #[inline(always)]
+    pub(crate) fn flow_info(&self) -> u32 {
+        const VERSION: u8 = 0xf0;
+        let [first, rest @ ..] = self.version_class_flow;
+        let [a, b, c] = rest;
+        u32::from_ne_bytes([first & !VERSION, a, b, c])
+    }
 }
 
 /// The first eight bytes, common to all supported extension headers (RFC 6564, section 4).

@@ -81,6 +81,7 @@ fn is_forwarded<F: Frame>(frame: &F, ip: Ip, protocol: u8, ports: Ports) -> bool
         }
         Ip::V6(ip) => {
             lookup.family = AF_INET6;
+            lookup.__bindgen_anon_2.flowinfo = ip.flow_info();
             lookup.__bindgen_anon_3.ipv6_src = words(ip.source);
             lookup.__bindgen_anon_4.ipv6_dst = words(ip.destination);
         }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::{
-    EtherType, Ethernet2Header, IpAuthHeader, IpFragOffset, IpNumber, Ipv4Header,
+    EtherType, Ethernet2Header, IpAuthHeader, IpDscp, IpFragOffset, IpNumber, Ipv4Header,
     Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, LaxNetSlice, LaxSlicedPacket,
     SingleVlanHeader, TcpHeader, TransportSlice, UdpHeader, VlanId,
 };
@@ -36,6 +36,8 @@ pub struct Frame {
     pub ipv4_options: Vec<u8>,
     /// Extension headers of an IPv6 packet, in order.
     pub extensions: Vec<Extension>,
+    /// Traffic class of IPv6, or type of service of IPv4.
+    pub class: u8,
     /// Identification field of the packet's fragments.
     pub identification: u16,
     /// Payload of the IP packet.
@@ -186,6 +188,7 @@ impl Frame {
             destination,
             ipv4_options: Vec::new(),
             extensions: Vec::new(),
+            class: 0,
             identification: 1,
             content,
         }
@@ -321,6 +324,7 @@ impl Frame {
                     source.octets(),
                     destination.octets(),
                 )?;
+                header.dscp = IpDscp::try_new(self.class >> 2)?;
                 header.options = self.ipv4_options.as_slice().try_into()?;
                 header.set_payload_len(content.len())?;
                 if let Some(fragment) = fragment {
@@ -336,6 +340,7 @@ impl Frame {
                 let (next_header, mut extended) = self.extensions(protocol, fragment)?;
                 extended.extend_from_slice(content);
                 let header = Ipv6Header {
+                    traffic_class: self.class,
                     payload_length: u16::try_from(extended.len())?,
                     next_header,
                     hop_limit: HOP_LIMIT,

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use knock_tests::{
@@ -272,6 +272,37 @@ fn an_extension_header_does_not_hide_the_port_from_a_rule() {
     router.scene.send(&[syn]).unwrap();
     wait_for(|| kernel_count(&router.scene, "gate_refused") > refused);
     assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
+}
+
+#[test]
+fn a_rule_for_the_class_of_traffic_is_followed() {
+    needs_bpf!();
+    /// Without the lowest bits, which are about congestion.
+    const CLASS: u8 = 0x10;
+    let router = Router::new("\"srv0\"", "");
+    let server = &router.scene.pair.server;
+    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
+    let both: [(_, IpAddr, IpAddr); 2] = [
+        ("-4", Pair::CLIENT_V4.into(), INNER.into()),
+        ("-6", Pair::CLIENT_V6.into(), inner.into()),
+    ];
+    for (family, source, inner) in both {
+        let rule = format!("{family} rule add tos {CLASS:#x} lookup 100");
+        server.ip(&rule).unwrap();
+        let route = format!("{family} route add local default dev lo table 100");
+        server.ip(&route).unwrap();
+        let refused = kernel_count(&router.scene, "gate_refused");
+        let source = SocketAddr::new(source, 40_001);
+        let syn = Frame::syn(source, SocketAddr::new(inner, 22));
+        let [forwarded, local] = [0, CLASS].map(|class| Frame {
+            class,
+            ..syn.clone()
+        });
+        let before = kernel_count(&router.scene, "forwarded");
+        router.scene.send(&[forwarded, local]).unwrap();
+        wait_for(|| kernel_count(&router.scene, "gate_refused") == refused + 1);
+        assert_eq!(kernel_count(&router.scene, "forwarded"), before + 1);
+    }
 }
 
 /// What the host would not forward is judged: there is no route, or it does not forward at all.
