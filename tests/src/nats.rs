@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -223,14 +223,24 @@ impl<'n> Cluster<'n> {
         self.servers[index].signal(Signal::SIGUSR2)
     }
 
-    /// The server that leads `stream`, as the first server says that runs.
+    /// The server that leads `stream`, as the first server says that runs and knows it.
     ///
     /// # Errors
     ///
     /// Returns an error if no server answers, or if there is no such stream or no leader.
     pub fn leader(&self, stream: &str) -> Result<usize> {
-        let mut servers = self.servers.iter().filter(|server| server.answers());
-        let server = servers.next().context("no server runs")?;
+        let mut leader = Err(anyhow!("no server runs"));
+        for server in self.servers.iter().filter(|server| server.answers()) {
+            leader = self.leader_for(server, stream);
+            if leader.is_ok() {
+                break;
+            }
+        }
+        leader
+    }
+
+    /// The server that leads `stream` as `server` says.
+    fn leader_for(&self, server: &Server<'_>, stream: &str) -> Result<usize> {
         let state = server.get("/jsz?streams=true")?;
         let accounts = state["account_details"].as_array().into_iter().flatten();
         let streams = accounts.flat_map(|account| account["stream_detail"].as_array());

@@ -1,12 +1,16 @@
 //! What attackers and failures do to a fleet.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use knock_tests::scene::SOON;
 
 use super::{
     needs_fleet,
-    net::{CLIENT, NODES, Net, Policy},
+    net::{CLIENT, NODES, Net, Policy, uplink_address},
     stage::Stage,
 };
 
@@ -32,7 +36,7 @@ fn a_knock_that_is_replayed_at_every_node_opens_once() {
     };
     while total(&stage, "accepted") + total(&stage, "refused_replayed") < 60 {
         assert!(Instant::now() < settled, "some knocks have no outcome");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(total(&stage, "accepted"), 20);
     // Nor does any open again after the engine and the nodes were killed.
@@ -76,20 +80,66 @@ fn knocks_go_on_after_the_leader_is_killed_stopped_or_cut_off() {
     let net = Net::new().unwrap();
     let mut stage = Stage::new(&net).unwrap();
     net.choose_by(Policy::Ports).unwrap();
+    // A node that starts meanwhile gets its doors from the servers that are left.
     let leader = stage.leader().unwrap();
     stage.cluster.kill(leader).unwrap();
+    stage.kill(0).unwrap();
+    stage.start_again(0).unwrap();
     println!("killed: {:?}", verified(&stage));
     stage.cluster.start_again(leader).unwrap();
     stage.cluster.wait_until_ready().unwrap();
     let leader = stage.leader().unwrap();
     stage.cluster.stop(leader).unwrap();
+    stage.kill(1).unwrap();
+    stage.start_again(1).unwrap();
     println!("stopped: {:?}", verified(&stage));
     stage.cluster.cont(leader).unwrap();
     stage.cluster.wait_until_ready().unwrap();
     let leader = stage.leader().unwrap();
     net.link_server(leader, false).unwrap();
+    stage.kill(2).unwrap();
+    stage.start_again(2).unwrap();
     println!("cut off: {:?}", verified(&stage));
     net.link_server(leader, true).unwrap();
+}
+
+#[test]
+fn a_slow_engine_lets_each_knock_in_once() {
+    const KNOCKS: u8 = 20;
+    /// Shorter than a claim is tried before it is tried again, and longer.
+    const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(800)];
+    needs_fleet!();
+    let net = Net::new().unwrap();
+    let mut stage = Stage::with(&net, "patience = \"30s\"").unwrap();
+    for (host, pause) in (1..=KNOCKS).zip(PAUSES.into_iter().cycle()) {
+        let source = Ipv4Addr::new(10, 20, 0, host);
+        let datagram = Stage::datagram_for(source, Duration::from_hours(1)).unwrap();
+        for index in 0..NODES {
+            stage.cluster.stop(index).unwrap();
+        }
+        for index in 0..NODES {
+            let node = uplink_address(index);
+            stage.send_from(source, node, &datagram).unwrap();
+        }
+        thread::sleep(pause);
+        for index in 0..NODES {
+            stage.cluster.cont(index).unwrap();
+        }
+        // It catches up for a moment.
+        thread::sleep(pause / 4);
+    }
+    let count = |name: &str| -> u64 {
+        let counts = (0..NODES).map(|index| stage.counter(index, name).unwrap());
+        counts.sum()
+    };
+    for index in 0..NODES {
+        stage.wait_count(index, KNOCKS.into()).unwrap();
+        stage
+            .wait(index, "outcomes", |fleet| fleet["waiting"] == 0)
+            .unwrap();
+    }
+    assert_eq!(count("accepted"), u64::from(KNOCKS));
+    assert_eq!(count("refused_replayed"), 2 * u64::from(KNOCKS));
 }
 
 #[test]
