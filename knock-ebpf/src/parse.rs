@@ -257,7 +257,9 @@ fn ipv6(
         return transport(cursor, carrier, header, before, is_fragment, settings);
     }
     Err(if is_extension(header) {
-        unclear(carrier, Outcome::TooDeep, settings, is_elsewhere)
+        // The kernel follows more headers, and its routing may have rules for the port behind them: what it
+        // says without the port is not certain.
+        Other::Unclear(Outcome::TooDeep)
     } else if is_routed && is_packet(header) {
         // A segment of the host (RFC 8986) may unpack it, and nothing sees what is inside.
         unclear(carrier, Outcome::NotTcp, settings, is_elsewhere)

@@ -87,6 +87,17 @@ impl Router {
         }
     }
 
+    /// Adds a rule of the routing that delivers connections of other hosts to port 22 here.
+    fn receives_ssh_of_others(&self) {
+        let server = &self.scene.pair.server;
+        for command in [
+            "-6 rule add ipproto tcp dport 22 lookup 100",
+            "-6 route add local default dev lo table 100",
+        ] {
+            server.ip(command).unwrap();
+        }
+    }
+
     fn client(&self) -> &Namespace {
         &self.scene.pair.client
     }
@@ -238,18 +249,31 @@ fn a_rule_for_the_port_is_followed_in_ipv6_too() {
     let router = Router::new("\"srv0\"", "");
     let inner: Ipv6Addr = INNER_V6.parse().unwrap();
     admits(router.client(), inner, 22);
-    let server = &router.scene.pair.server;
-    server
-        .ip("-6 rule add ipproto tcp dport 22 lookup 100")
-        .unwrap();
-    server
-        .ip("-6 route add local default dev lo table 100")
-        .unwrap();
+    router.receives_ssh_of_others();
     let forwarded = kernel_count(&router.scene, "forwarded");
     let refused = kernel_count(&router.scene, "gate_refused");
     refuses(router.client(), inner, 22);
     assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
     assert!(kernel_count(&router.scene, "gate_refused") > refused);
+}
+
+/// The kernel follows more extension headers than the program.
+#[test]
+fn what_has_too_many_extension_headers_is_never_certain_to_be_forwarded() {
+    needs_bpf!();
+    let router = Router::new("\"srv0\"", "");
+    router.receives_ssh_of_others();
+    let forwarded = kernel_count(&router.scene, "forwarded");
+    let unclear = kernel_count(&router.scene, "gate_unclear");
+    let source = SocketAddr::new(Pair::CLIENT_V6.into(), 40_001);
+    let inner = SocketAddr::new(INNER_V6.parse().unwrap(), 22);
+    let mut syn = Frame::syn(source, inner);
+    for _ in 0..9 {
+        syn = syn.extension(Extension::destination_options());
+    }
+    router.scene.send(&[syn]).unwrap();
+    wait_for(|| kernel_count(&router.scene, "gate_unclear") > unclear);
+    assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
 }
 
 /// The kernel finds the port for its rules behind extension headers.
@@ -258,13 +282,7 @@ fn an_extension_header_does_not_hide_the_port_from_a_rule() {
     needs_bpf!();
     let router = Router::new("\"srv0\"", "");
     let inner = SocketAddr::new(INNER_V6.parse().unwrap(), 22);
-    let server = &router.scene.pair.server;
-    server
-        .ip("-6 rule add ipproto tcp dport 22 lookup 100")
-        .unwrap();
-    server
-        .ip("-6 route add local default dev lo table 100")
-        .unwrap();
+    router.receives_ssh_of_others();
     let forwarded = kernel_count(&router.scene, "forwarded");
     let refused = kernel_count(&router.scene, "gate_refused");
     let source = SocketAddr::new(Pair::CLIENT_V6.into(), 40_001);
