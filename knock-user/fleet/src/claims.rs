@@ -102,7 +102,6 @@ impl Claims {
 }
 
 /// Whether a claim is begun.
-#[derive(Debug, PartialEq, Eq)]
 enum Admitted {
     New,
     Undecided,

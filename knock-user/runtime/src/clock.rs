@@ -1,11 +1,8 @@
 //! The kernel's monotonic clocks and the wall clock.
 
-use std::{
-    mem::MaybeUninit,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{mem::MaybeUninit, time::Duration};
 
-use knockd_types::history::Moment;
+use knockd_types::{history::Moment, utc};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
@@ -49,9 +46,7 @@ pub async fn sleep_until_monotonic(deadline: Option<Duration>) {
 /// The wall clock in Unix milliseconds; 0 before 1970.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let ms = now.unwrap_or_default().as_millis();
-    u64::try_from(ms).unwrap_or(u64::MAX)
+    u64::try_from(utc::now().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The time of this moment in the time zone of this process, in whole seconds, such as

@@ -104,7 +104,7 @@ fn opens_example(source: &str) -> bool {
 const RANDOM_BLOCKS: &str = "random_blocks";
 
 /// How many of them a short run gives, and a long one, which is optimised.
-const SHORT: &str = "500000";
+const SHORT: &str = "2000000";
 const LONG: &str = "100000000";
 
 /// Gives random blocks and datagrams to the checks of knocks: with one of the `executables`, or for
