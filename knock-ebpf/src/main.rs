@@ -41,7 +41,7 @@ use crate::{
     frame::{Frame, Skb, Xdp},
     headers::{PROTOCOL_TCP, Ports},
     maps::{COUNTERS, SETTINGS},
-    parse::{Carried, Datagram, Ip, Other, Segment},
+    parse::{Carried, Datagram, Other, Segment},
 };
 
 // `frags`: the program attaches to interfaces with any MTU, where a frame may span several
@@ -70,7 +70,7 @@ fn knock_tc(ctx: TcContext) -> i32 {
 fn knock_tc_ip(ctx: TcContext) -> i32 {
     let frame = Skb::new(ctx, &SETTINGS);
     let is_elsewhere =
-        |ip: Ip| route::is_elsewhere(&frame, &SETTINGS, ip, ip.protocol(), Ports::default());
+        |ip, protocol| route::is_elsewhere(&frame, &SETTINGS, ip, protocol, Ports::default());
     let parsed = match frame.packet() {
         Ok(packet) => parse::packet(packet, frame.ether_type(), &SETTINGS, is_elsewhere),
         Err(truncated) => Err(truncated.into()),
@@ -81,7 +81,7 @@ fn knock_tc_ip(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn ethernet<F: Frame>(frame: &F) -> Result<Carried, Other> {
     let is_elsewhere =
-        |ip: Ip| route::is_elsewhere(frame, &SETTINGS, ip, ip.protocol(), Ports::default());
+        |ip, protocol| route::is_elsewhere(frame, &SETTINGS, ip, protocol, Ports::default());
     parse::frame(frame.cursor(), &SETTINGS, is_elsewhere)
 }
 

@@ -87,15 +87,6 @@ impl Ip {
         }
     }
 
-    /// The protocol in the IP header: of an extension header, if there is one.
-    #[inline(always)]
-    pub(crate) fn protocol(&self) -> u8 {
-        match self {
-            Self::V4(ip) => ip.protocol,
-            Self::V6(ip) => ip.next_header,
-        }
-    }
-
     /// The length that the header declares, in bytes: of the whole packet for IPv4, of what
     /// follows the header for IPv6.
     #[inline(always)]
@@ -149,12 +140,12 @@ pub(crate) struct Datagram {
 
 /// Parses the Ethernet frame at `cursor`. A datagram matters only if any UDP port is protected or
 /// there are knock datagrams, and a segment outside the window only if any TCP port is protected.
-/// `is_elsewhere` tells whether a packet is for another host.
+/// `is_elsewhere` tells whether a packet is for another host, from its IP header and its protocol.
 #[inline(always)]
 pub(crate) fn frame(
     mut cursor: Cursor,
     settings: &Settings,
-    is_elsewhere: impl Fn(Ip) -> bool,
+    is_elsewhere: impl Fn(Ip, u8) -> bool,
 ) -> Result<Carried, Other> {
     let mut ether_type = cursor.take::<Ethernet>()?.ether_type();
     for _ in 0..MAX_VLAN_TAGS {
@@ -172,7 +163,7 @@ pub(crate) fn packet(
     cursor: Cursor,
     ether_type: u16,
     settings: &Settings,
-    is_elsewhere: impl Fn(Ip) -> bool,
+    is_elsewhere: impl Fn(Ip, u8) -> bool,
 ) -> Result<Carried, Other> {
     match ether_type {
         ETHER_TYPE_IPV4 => ipv4(cursor, settings, is_elsewhere),
@@ -191,7 +182,7 @@ fn is_vlan(ether_type: u16) -> bool {
 fn ipv4(
     mut cursor: Cursor,
     settings: &Settings,
-    is_elsewhere: impl Fn(Ip) -> bool,
+    is_elsewhere: impl Fn(Ip, u8) -> bool,
 ) -> Result<Carried, Other> {
     let ip = cursor.take::<Ipv4>()?;
     let protocol = ip.protocol;
@@ -223,7 +214,7 @@ fn ipv4(
 fn ipv6(
     mut cursor: Cursor,
     settings: &Settings,
-    is_elsewhere: impl Fn(Ip) -> bool,
+    is_elsewhere: impl Fn(Ip, u8) -> bool,
 ) -> Result<Carried, Other> {
     let ip = cursor.take::<Ipv6>()?;
     if ip.version() != 6 {
@@ -262,21 +253,23 @@ fn ipv6(
         Other::Unclear(Outcome::TooDeep)
     } else if is_routed && is_packet(header) {
         // A segment of the host (RFC 8986) may unpack it, and nothing sees what is inside.
-        unclear(carrier, Outcome::NotTcp, settings, is_elsewhere)
+        unclear(carrier, header, Outcome::NotTcp, settings, is_elsewhere)
     } else {
         Other::Harmless(Outcome::NotTcp)
     })
 }
 
-/// A packet for this host that is unclear. Only a gate needs to know whether it is for this host.
+/// A packet of `protocol` for this host that is unclear. Only a gate needs to know whether it is for this
+/// host.
 #[inline(always)]
 fn unclear(
     ip: Ip,
+    protocol: u8,
     outcome: Outcome,
     settings: &Settings,
-    is_elsewhere: impl Fn(Ip) -> bool,
+    is_elsewhere: impl Fn(Ip, u8) -> bool,
 ) -> Other {
-    if settings.has_gate() && is_elsewhere(ip) {
+    if settings.has_gate() && is_elsewhere(ip, protocol) {
         Other::Harmless(Outcome::Forwarded)
     } else {
         Other::Unclear(outcome)
@@ -320,7 +313,7 @@ fn fragment(
     protocol: u8,
     is_later: bool,
     settings: &Settings,
-    is_elsewhere: impl Fn(Ip) -> bool,
+    is_elsewhere: impl Fn(Ip, u8) -> bool,
 ) -> Result<(), Other> {
     let is_harmless = match protocol {
         PROTOCOL_TCP => !settings.guards(Transport::Tcp),
@@ -332,7 +325,7 @@ fn fragment(
     Err(if is_harmless {
         Other::Harmless(Outcome::Fragment)
     } else {
-        unclear(ip, Outcome::Fragment, settings, is_elsewhere)
+        unclear(ip, protocol, Outcome::Fragment, settings, is_elsewhere)
     })
 }
 

@@ -34,8 +34,8 @@ const AF_INET6: u8 = 10;
 const LOOKUP_LEN: i32 = size_of::<Lookup>() as i32;
 
 /// Whether the packet is for another host, so that neither the window nor the gate applies to it.
-/// Anything that is not certain to be forwarded is for this host. `protocol` is that of the transport
-/// header, if the parser has found one: the kernel skips extension headers for its rules.
+/// Anything that is not certain to be forwarded is for this host. `protocol` is that
+/// behind the extension headers, which the kernel skips for its rules.
 #[inline(always)]
 pub(crate) fn is_elsewhere<F: Frame>(
     frame: &F,

@@ -70,17 +70,19 @@ fn settings(tcp: bool, udp: bool) -> Settings {
 }
 
 fn parse(bytes: &[u8], settings: &Settings, further: usize) -> Seen {
-    over(bytes, |cursor| match frame(cursor, settings, |_| false) {
-        Ok(Carried::Segment(segment)) => Seen::Segment {
-            source: segment.ip.source(),
-            port: segment.tcp.destination_port(),
-            is_consistent: segment.is_consistent(|| further),
-        },
-        Ok(Carried::Datagram(datagram)) => Seen::Datagram {
-            port: datagram.ports.destination,
-            may_be_knock: datagram.body.is_some(),
-        },
-        Err(other) => Seen::Other(other),
+    over(bytes, |cursor| {
+        match frame(cursor, settings, |_, _| false) {
+            Ok(Carried::Segment(segment)) => Seen::Segment {
+                source: segment.ip.source(),
+                port: segment.tcp.destination_port(),
+                is_consistent: segment.is_consistent(|| further),
+            },
+            Ok(Carried::Datagram(datagram)) => Seen::Datagram {
+                port: datagram.ports.destination,
+                may_be_knock: datagram.body.is_some(),
+            },
+            Err(other) => Seen::Other(other),
+        }
     })
 }
 

@@ -257,6 +257,36 @@ fn a_rule_for_the_port_is_followed_in_ipv6_too() {
     assert!(kernel_count(&router.scene, "gate_refused") > refused);
 }
 
+/// The kernel sees of a fragment which protocol it has, and not which ports.
+#[test]
+fn a_rule_for_the_protocol_is_followed_for_fragments() {
+    needs_bpf!();
+    let router = Router::new("\"srv0\"", "");
+    let server = &router.scene.pair.server;
+    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
+    let both: [(_, IpAddr, IpAddr); 2] = [
+        ("-4", Pair::CLIENT_V4.into(), INNER.into()),
+        ("-6", Pair::CLIENT_V6.into(), inner.into()),
+    ];
+    for (family, source, inner) in both {
+        for command in [
+            "rule add ipproto tcp lookup 100",
+            "route add local default dev lo table 100",
+        ] {
+            server.ip(&format!("{family} {command}")).unwrap();
+        }
+        let unclear = kernel_count(&router.scene, "gate_unclear");
+        let forwarded = kernel_count(&router.scene, "forwarded");
+        let source = SocketAddr::new(source, 40_001);
+        let syn = Frame::syn(source, SocketAddr::new(inner, 22)).payload(vec![0; 64]);
+        for fragment in syn.fragments(32).unwrap() {
+            router.scene.sender.send(&fragment).unwrap();
+        }
+        wait_for(|| kernel_count(&router.scene, "gate_unclear") > unclear);
+        assert_eq!(kernel_count(&router.scene, "forwarded"), forwarded);
+    }
+}
+
 /// The kernel follows more extension headers than the program.
 #[test]
 fn what_has_too_many_extension_headers_is_never_certain_to_be_forwarded() {

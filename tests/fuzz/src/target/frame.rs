@@ -100,7 +100,7 @@ fn found(frame: &[u8], settings: &Settings, policy: &Policy) -> Expected {
     // SAFETY: the bytes are those of `frame`, which is at an even address and outlives this function.
     // No header leaves it.
     let cursor = unsafe { Cursor::new(start, start + frame.len()) };
-    match parse::frame(cursor, settings, |_| false) {
+    match parse::frame(cursor, settings, |_, _| false) {
         Ok(Carried::Segment(carried)) => segment(&carried, policy),
         Ok(Carried::Datagram(carried)) => datagram(&carried, settings, policy),
         Err(Other::Unclear(_)) if settings.has_gate() => Expected::Other(Outcome::GateUnclear),
