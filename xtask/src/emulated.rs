@@ -34,13 +34,13 @@ const THREADS: usize = 2;
 const BEYOND: &[&str] = &[
     // It tries orders of memory accesses by itself, which takes hours in an emulator.
     "source::ring::model",
-    // A program that cannot be started is told by a child that shares the memory (vfork). In the emulator it
-    // has a copy.
+    // A child process reports through shared memory (vfork) that a program cannot be started. In the
+    // emulator it has a copy of the memory.
     "a_command_that_does_not_exist_is_an_error",
     "success_failure_and_absence_are_distinguished",
-    // It knows neither seccomp nor Landlock: `cargo xtask vm 6.1-arm64` has a kernel that does.
+    // The emulator knows neither seccomp nor Landlock: `cargo xtask vm 6.1-arm64` has a kernel that does.
     "sandbox::tests",
-    // Nor the ioctl that asks for the features of a network card.
+    // Nor does it know the ioctl that asks for the features of a network card.
     "the_loopback_interface_has_no_lro_and_no_channels",
 ];
 

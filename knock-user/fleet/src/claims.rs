@@ -20,8 +20,8 @@ use crate::{
     session::{Session, lock},
 };
 
-/// How many claims are tried at once; the others wait. More would overtake the engine after an outage,
-/// and be tried again before it has answered.
+/// How many claims are tried at once; the others wait. Of more, the engine could not answer the first try
+/// within [`TRY`] after an outage, and each would be sent again.
 const MAX_TRIED: usize = 1024;
 
 /// The time between two tries of a claim.

@@ -28,6 +28,15 @@ struct Router {
     _services: [Greeter; 3],
 }
 
+/// For each family of addresses: the option of ip(8), the client and the inner host.
+fn families() -> [(&'static str, IpAddr, IpAddr); 2] {
+    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
+    [
+        ("-4", Pair::CLIENT_V4.into(), INNER.into()),
+        ("-6", Pair::CLIENT_V6.into(), inner.into()),
+    ]
+}
+
 impl Router {
     fn new(interfaces: &str, gate: &str) -> Self {
         let pair = Pair::new().unwrap();
@@ -263,12 +272,7 @@ fn a_rule_for_the_protocol_is_followed_for_fragments() {
     needs_bpf!();
     let router = Router::new("\"srv0\"", "");
     let server = &router.scene.pair.server;
-    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
-    let both: [(_, IpAddr, IpAddr); 2] = [
-        ("-4", Pair::CLIENT_V4.into(), INNER.into()),
-        ("-6", Pair::CLIENT_V6.into(), inner.into()),
-    ];
-    for (family, source, inner) in both {
+    for (family, source, inner) in families() {
         for command in [
             "rule add ipproto tcp lookup 100",
             "route add local default dev lo table 100",
@@ -329,12 +333,7 @@ fn a_rule_for_the_class_of_traffic_is_followed() {
     const CLASS: u8 = 0x10;
     let router = Router::new("\"srv0\"", "");
     let server = &router.scene.pair.server;
-    let inner: Ipv6Addr = INNER_V6.parse().unwrap();
-    let both: [(_, IpAddr, IpAddr); 2] = [
-        ("-4", Pair::CLIENT_V4.into(), INNER.into()),
-        ("-6", Pair::CLIENT_V6.into(), inner.into()),
-    ];
-    for (family, source, inner) in both {
+    for (family, source, inner) in families() {
         let rule = format!("{family} rule add tos {CLASS:#x} lookup 100");
         server.ip(&rule).unwrap();
         let route = format!("{family} route add local default dev lo table 100");

@@ -177,7 +177,8 @@ fn an_engine_that_is_full_opens_nothing_until_it_gets_more_room() {
     }
 }
 
-/// Lets the administrator pause the readers of the stream, as nobody may whom the example names.
+/// Lets the administrator pause the readers of the stream, which the example of a server's configuration
+/// allows nobody.
 fn allow_pauses(stage: &mut Stage<'_>) {
     let allowed = "\"$JS.API.STREAM.UPDATE.KNOCK_CLAIMS\"";
     for index in 0..NODES {

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-/// Proof that it can.
+/// Proof that this program can be a node of a fleet.
 #[cfg(feature = "fleet")]
 #[derive(Debug)]
 pub(crate) struct Built(());
 
-/// Proof that it can, of which there is none.
+/// Proof that this program can be a node of a fleet: without the feature there is none.
 #[cfg(not(feature = "fleet"))]
 #[derive(Debug)]
 pub(crate) enum Built {}
